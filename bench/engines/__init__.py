@@ -1,0 +1,1 @@
+"""Where a cell runs: one module per engine behind one Protocol. Types of docker-py do not leak out."""

@@ -1,0 +1,220 @@
+"""Engine ``venv``: one virtual environment per pair, made by uv from the same hash locks.
+
+Environments live in the user's cache beside uv's own, so files are hard-linked and a second checkout
+finds them ready. Rounds run in a session of their own with a bare environment.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import uv
+
+from bench.engines.base import Environment, Execution
+from bench.engines.staging import stage, suite_hash
+from bench.errors import BuildError, EngineError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from bench.plan.cell import Cell
+    from bench.suite.record import Request
+
+#: Bytes a new environment takes on disk where nothing can be linked (1.2 to 1.5 GB were seen), and its download.
+ENVIRONMENT_BYTES = 2_300_000_000
+_READY = "tfrepro.json"
+
+
+def cache_folder() -> Path:
+    """``$TFREPRO_CACHE``, else ``tfrepro`` in the user's cache folder."""
+    named = os.environ.get("TFREPRO_CACHE")
+    if named:
+        return Path(named).expanduser().absolute()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "tfrepro"
+
+
+class VenvEngine:
+    """Runs cells in virtual environments of this host."""
+
+    name = "venv"
+
+    def __init__(self, house: Path, cache: Path | None = None) -> None:
+        self._house = house
+        self._cache = cache or cache_folder()
+
+    def describe(self) -> Mapping[str, str]:
+        """Version of uv, and the folder of the environments."""
+        done = subprocess.run([uv.find_uv_bin(), "--version"], capture_output=True, text=True, check=True)
+        return {"uv": done.stdout.strip().removeprefix("uv ").split(" ")[0]}
+
+    def disk_need(self, cells: tuple[Cell, ...]) -> tuple[Path, int]:
+        """Folder of the environments, and bytes that the missing ones need."""
+        return self._cache, sum(ENVIRONMENT_BYTES for cell in cells if not self.cached(cell))
+
+    def cached(self, cell: Cell) -> bool:
+        """Whether this lock is installed already."""
+        return (self._folder(cell) / _READY).is_file()
+
+    def prepare(self, cell: Cell, log: Path, say: Callable[[str], None]) -> Environment:
+        """Install the lock of a cell, hashes required; raises BuildError with the reason in one sentence."""
+        start = time.perf_counter()
+        folder = self._folder(cell)
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with _one_at_a_time(folder.with_name(folder.name + ".lock")):
+                reused = (folder / _READY).is_file()
+                if not reused:
+                    self._install(cell, folder, log, say)
+                facts = json.loads((folder / _READY).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise BuildError(f"{cell.id}: {folder} cannot be written ({error.strerror}).", _CACHE_HINT) from error
+        return Environment(
+            cell=cell.id,
+            identity=f"{facts['lock_hash']}/{facts['python']}",
+            reused=reused,
+            seconds=time.perf_counter() - start,
+            details={"folder": str(folder), "interpreter": facts["python"], "lock_hash": facts["lock_hash"]},
+        )
+
+    def execute(
+        self, environment: Environment, request: Request, on_line: Callable[[str], None], log: Path
+    ) -> Execution:
+        """Run the driver in a session of its own; the whole session is ended whatever happens."""
+        folder = Path(environment.details["folder"])
+        suite = self._staged_suite()
+        with tempfile.TemporaryDirectory(prefix="tfrepro-round-") as scratch, log.open("ab") as errors:
+            command = [str(folder / "bin" / "python"), "-m", "bench.suite.driver", request.to_json()]
+            bare = _bare_environment(folder, suite, scratch)
+            try:
+                child = subprocess.Popen(
+                    command, cwd=scratch, env=bare, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                    stderr=errors, text=True, encoding="utf-8", start_new_session=True,
+                )  # fmt: skip
+            except OSError as error:
+                hint = f"Remove {folder} and run again: it will be made anew."
+                raise EngineError(f"{environment.cell}: its Python cannot be started ({error}).", hint) from error
+            try:
+                for text in child.stdout or ():
+                    on_line(text)
+                return Execution(exit_code=child.wait())
+            finally:
+                _end_session(child)
+
+    def sweep(self) -> int:
+        """Nothing outlives a round here: sessions are ended with it."""
+        return 0
+
+    def _folder(self, cell: Cell) -> Path:
+        digest = hashlib.sha256(cell.lock.read_bytes()).hexdigest()
+        return self._cache / "venvs" / f"{cell.pair.stem}-{digest[:16]}"
+
+    def _staged_suite(self) -> Path:
+        """A copy of the suite under its hash: an edit during a run cannot mix two suites."""
+        target = self._cache / "suites" / suite_hash(self._house)
+        if not target.is_dir():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            fresh = Path(tempfile.mkdtemp(prefix=".new-", dir=target.parent))
+            stage(self._house, fresh)
+            try:
+                fresh.rename(target)
+            except OSError:
+                shutil.rmtree(fresh)  # another run was quicker
+        return target
+
+    def _install(self, cell: Cell, folder: Path, log: Path, say: Callable[[str], None]) -> None:
+        binary = uv.find_uv_bin()
+        python = str(folder / "bin" / "python")
+        steps = (
+            (f"venv with Python {cell.pair.python}", ["venv", "--clear", "--python", cell.pair.python, str(folder)]),
+            (
+                f"install {cell.lock.name}",
+                ["pip", "sync", "--require-hashes", "--compile-bytecode", "--python", python, str(cell.lock)],
+            ),
+        )
+        with log.open("a", encoding="utf-8") as stream:
+            for title, arguments in steps:
+                say(title)
+                stream.write("+ uv " + " ".join(arguments) + "\n")
+                stream.flush()
+                done = subprocess.run(
+                    [binary, "--no-progress", "--color", "never", *arguments],
+                    stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, env=_index_environment(),
+                )  # fmt: skip
+                stream.write(done.stdout + done.stderr)
+                if done.returncode != 0:
+                    raise build_error(cell, done.stderr, log)
+        version = subprocess.run(
+            [python, "-c", "import platform; print(platform.python_implementation(), platform.python_version())"],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        facts = {"lock_hash": cell.lock_hash(), "python": version.stdout.strip()}
+        (folder / _READY).write_text(json.dumps(facts), encoding="utf-8")
+
+
+_CACHE_HINT = "Name a folder you can write with TFREPRO_CACHE."
+
+
+def build_error(cell: Cell, output: str, log: Path) -> BuildError:
+    """The failure of uv in one sentence; a wrong hash names package and lock."""
+    wrong = re.search(r"[Hh]ash mismatch for `?([A-Za-z0-9._-]+)==([^`\s]+)`?", output)
+    if wrong:
+        package, version = wrong.groups()
+        return BuildError(
+            f"{cell.id}: {package} {version} is not what docker/locks/{cell.lock.name} pins: its hash differs.",
+            "If you did not change the lock, distrust the download; else make it again with: nox -s lock",
+        )
+    lines = [text.strip() for text in output.splitlines() if text.strip()]
+    first = next((text for text in lines if text.lower().startswith("error")), lines[-1] if lines else "no output")
+    if "No interpreter found" in output:
+        hint = f"Install Python {cell.pair.python}, or let uv bring one: uv python install {cell.pair.python}"
+        return BuildError(f"{cell.id}: this host has no Python {cell.pair.python}.", hint)
+    return BuildError(f"{cell.id}: the environment could not be made: {first}", f"The full output is in {log}.")
+
+
+@contextmanager
+def _one_at_a_time(path: Path) -> Iterator[None]:
+    with path.open("w", encoding="utf-8") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+def _index_environment() -> dict[str, str]:
+    """The host's environment, pip's index setting included where uv has none of its own."""
+    environment = dict(os.environ)
+    if "PIP_INDEX_URL" in environment and not {"UV_DEFAULT_INDEX", "UV_INDEX_URL"} & set(environment):
+        environment["UV_DEFAULT_INDEX"] = environment["PIP_INDEX_URL"]
+    return environment
+
+
+def _bare_environment(folder: Path, suite: Path, scratch: str) -> dict[str, str]:
+    """Nothing of the host's environment reaches a cell: a stray TF_ variable would change its bits."""
+    return {
+        "PATH": f"{folder / 'bin'}:/usr/bin:/bin",
+        "HOME": scratch,
+        "TMPDIR": scratch,
+        "XDG_CACHE_HOME": scratch,
+        "LANG": "C.UTF-8",
+        "PYTHONPATH": str(suite),
+        "PYTHONNOUSERSITE": "1",
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONHASHSEED": "0",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+
+
+def _end_session(child: subprocess.Popen[str]) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
+    child.communicate()  # reaps it and closes its pipe

@@ -1,0 +1,108 @@
+"""matrix.toml as typed data: frozen models that refuse what they do not know."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+
+Mode = Literal["off", "on"]
+MODES: tuple[Mode, ...] = ("off", "on")
+
+Release = Annotated[str, StringConstraints(pattern=r"^\d+\.\d+\.\d+(rc\d+)?$")]
+Minor = Annotated[str, StringConstraints(pattern=r"^\d+\.\d+$")]
+Glob = Annotated[str, StringConstraints(min_length=1)]
+
+#: What the name of a condition may say.
+CONDITION = re.compile(r"^(default|threads=\d+(xcores)?|onednn=[01]|isa=[a-z0-9_]+|switch=env)$")
+
+
+class Model(BaseModel):
+    """Base of all tables: frozen, unknown keys refused, no silent conversions."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Defaults(Model):
+    """What every pair inherits."""
+
+    python: Minor = "3.11"
+    base: str = "python:3.11-slim-bookworm"
+
+
+class PairTable(Model):
+    """One ``[[pairs]]`` table."""
+
+    tensorflow: Release = Field(description="TensorFlow release, all three numbers")
+    cuda: Annotated[str, StringConstraints(pattern=r"^(cpu|\d+\.\d+)$")] = Field(description='CUDA minor, or "cpu"')
+    keras: Release = Field(description="Keras release that goes with it")
+    python: Minor | None = Field(default=None, description="CPython minor; the default's if absent")
+    base: str | None = Field(default=None, description="base image; the default's if absent")
+
+
+class Select(Model):
+    """Which pairs a run takes."""
+
+    include: tuple[Glob, ...] = ("*",)
+    exclude: tuple[Glob, ...] = ()
+
+
+class Condition(Model):
+    """What runs under a condition. Empty ``kernels`` means all of the profile's."""
+
+    kernels: tuple[Glob, ...] = ("*",)
+    modes: tuple[Mode, ...] = MODES
+
+
+class Profile(Model):
+    """How much evidence a run gathers. Times in seconds."""
+
+    rounds: int = Field(ge=1, le=1000, description="fresh processes per mode")
+    repeats: int = Field(ge=1, le=1000, description="re-seeded executions per kernel and process")
+    kernels: tuple[Glob, ...] = ("*",)
+    conditions: tuple[str, ...] = ("default",)
+    time_limit_s: float = Field(default=120, gt=0, description="for one kernel with all its repeats")
+    steady_s: float = Field(default=0.2, ge=0, description="further timed calls, per repeat")
+    seed: int = Field(default=42, ge=0, le=2**32 - 1)
+
+    @field_validator("conditions")
+    @classmethod
+    def _conditions_known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(_condition(name) for name in names)
+
+
+class Override(Model):
+    """Changes a profile for the pairs that match ``select``."""
+
+    select: Glob
+    rounds: int | None = Field(default=None, ge=1, le=1000)
+    repeats: int | None = Field(default=None, ge=1, le=1000)
+    time_limit_s: float | None = Field(default=None, gt=0)
+    skip: tuple[Glob, ...] = ()
+
+
+class Matrix(Model):
+    """The whole file."""
+
+    defaults: Defaults = Defaults()
+    pairs: tuple[PairTable, ...] = Field(min_length=1)
+    select: Select = Select()
+    conditions: dict[str, Condition] = {}
+    profiles: dict[str, Profile] = Field(min_length=1)
+    overrides: tuple[Override, ...] = ()
+
+    @field_validator("conditions")
+    @classmethod
+    def _names_known(cls, tables: dict[str, Condition]) -> dict[str, Condition]:
+        for name in tables:
+            _condition(name)
+        return tables
+
+
+def _condition(name: str) -> str:
+    if not CONDITION.match(name):
+        known = "default, threads=N, threads=Nxcores, onednn=0, onednn=1, isa=NAME, switch=env"
+        message = f"{name!r} is no condition; known are {known}"
+        raise ValueError(message)
+    return name

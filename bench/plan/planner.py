@@ -1,0 +1,257 @@
+"""From a matrix to cells and rounds: selection, preflight by facts, and the order of work."""
+
+from __future__ import annotations
+
+import os
+import platform
+import tomllib
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+from bench.errors import ConfigError, NothingError
+from bench.plan.cell import Cell, Pair
+from bench.plan.models import MODES, Condition, Matrix, Mode, Profile
+from bench.suite.kernels import Kernel, all_kernels
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """What one invocation narrows. Empty globs and None mean: as the matrix says."""
+
+    only: tuple[str, ...] = ()
+    kernels: tuple[str, ...] = ()
+    modes: tuple[Mode, ...] = MODES
+    rounds: int | None = None
+    repeats: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Round:
+    """One fresh process to run: a cell, a mode, a condition, the number of the round (from 1)."""
+
+    cell: Cell
+    mode: Mode
+    condition: str
+    number: int
+    kernels: tuple[str, ...]
+    repeats: int
+    time_limit_s: float
+    steady_s: float
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """All that one invocation would do."""
+
+    profile_name: str
+    profile: Profile
+    selection: Selection
+    cells: tuple[Cell, ...]
+    kernels: tuple[Kernel, ...]
+    conditions: Mapping[str, tuple[str, ...]]
+    condition_modes: Mapping[str, tuple[Mode, ...]]
+    rounds: tuple[Round, ...]
+
+    @property
+    def ready(self) -> tuple[Cell, ...]:
+        """Cells that can be prepared."""
+        return tuple(cell for cell in self.cells if cell.status == "ready")
+
+
+def releases() -> dict[str, Any]:
+    """Facts of TensorFlow's releases by minor, from ``releases.toml``."""
+    text = resources.files("bench.plan").joinpath("releases.toml").read_text(encoding="utf-8")
+    return tomllib.loads(text)
+
+
+def make(matrix: Matrix, profile_name: str, selection: Selection, locks: Path) -> Plan:
+    """The plan of one invocation.
+
+    Raises:
+        ConfigError: an unknown profile, an unknown TensorFlow, a Python without a wheel, two pairs of
+            one name.
+        NothingError: the selection leaves no cell or no kernel.
+    """
+    profile = _profile(matrix, profile_name, selection)
+    cells = tuple(_cell(pair, locks) for pair in _select_pairs(_pairs(matrix), matrix, selection))
+    kernels = _select_kernels(all_kernels(), profile.kernels, selection.kernels)
+    conditions = {name: matrix.conditions.get(name, Condition()) for name in profile.conditions}
+    chosen = {name: _names(kernels, table.kernels) for name, table in conditions.items()}
+    controls = {kernel.name for kernel in kernels if kernel.control}
+    chosen = {name: names for name, names in chosen.items() if set(names) - controls or not set(kernels) - controls}
+    modes = {
+        name: tuple(mode for mode in selection.modes if mode in conditions[name].modes)
+        for name in chosen
+        if set(selection.modes) & set(conditions[name].modes)
+    }
+    chosen = {name: names for name, names in chosen.items() if name in modes}
+    rounds = tuple(_rounds(matrix, profile, cells, chosen, modes))
+    if not rounds and any(cell.status == "ready" for cell in cells):
+        raise NothingError("The selection leaves no round to run.", "Loosen --mode, --kernels or the conditions.")
+    return Plan(
+        profile_name=profile_name,
+        profile=profile,
+        selection=selection,
+        cells=cells,
+        kernels=tuple(kernels),
+        conditions=chosen,
+        condition_modes=modes,
+        rounds=rounds,
+    )
+
+
+def _profile(matrix: Matrix, name: str, selection: Selection) -> Profile:
+    if name not in matrix.profiles:
+        raise ConfigError(f"There is no profile {name!r}.", f"matrix.toml has: {', '.join(sorted(matrix.profiles))}.")
+    changes = {"rounds": selection.rounds, "repeats": selection.repeats}
+    return matrix.profiles[name].model_copy(update={key: value for key, value in changes.items() if value is not None})
+
+
+def _pairs(matrix: Matrix) -> tuple[Pair, ...]:
+    pairs = tuple(
+        Pair(
+            tensorflow=table.tensorflow,
+            cuda=table.cuda,
+            keras=table.keras,
+            python=table.python or matrix.defaults.python,
+            base=table.base or matrix.defaults.base,
+        )
+        for table in matrix.pairs
+    )
+    stems = [pair.stem for pair in pairs]
+    doubles = sorted({stem for stem in stems if stems.count(stem) > 1})
+    if doubles:
+        raise ConfigError(f"matrix.toml names {', '.join(doubles)} more than once.", "Remove one of the pairs.")
+    facts = releases()
+    for pair in pairs:
+        _refuse_unknown(pair, facts)
+    return pairs
+
+
+def _refuse_unknown(pair: Pair, facts: Mapping[str, Any]) -> None:
+    minor = ".".join(pair.tensorflow.split(".")[:2])
+    if minor not in facts:
+        known = ", ".join(facts[key]["latest"] for key in facts)
+        message = f"{pair.id}: TensorFlow {pair.tensorflow} is not among the releases this version knows."
+        raise ConfigError(message, f"Known: {known}. A new one gets its line in bench/plan/releases.toml.")
+    pythons = facts[minor]["python"]
+    if pair.python not in pythons:
+        message = f"{pair.id}: TensorFlow {minor} has no wheel for Python {pair.python}."
+        raise ConfigError(message, f"Set the pair's python to one of {', '.join(pythons)}.")
+
+
+def _select_pairs(pairs: tuple[Pair, ...], matrix: Matrix, selection: Selection) -> tuple[Pair, ...]:
+    taken = [
+        pair
+        for pair in pairs
+        if _matches(pair.id, matrix.select.include) and not _matches(pair.id, matrix.select.exclude)
+    ]
+    if selection.only:
+        taken = [pair for pair in taken if any(_matches(name, selection.only) for name in _names_of(pair))]
+    if not taken:
+        asked = ", ".join(selection.only) or "include and exclude of matrix.toml"
+        raise NothingError(f"No pair matches {asked}.", f"There are: {', '.join(pair.id for pair in pairs)}.")
+    return tuple(taken)
+
+
+def _names_of(pair: Pair) -> tuple[str, ...]:
+    return (pair.id, pair.stem, f"{pair.stem}@{_device(pair)}")
+
+
+def _device(pair: Pair) -> str:
+    return "cpu" if pair.cuda == "cpu" else "gpu"
+
+
+def _cell(pair: Pair, locks: Path) -> Cell:
+    lock = locks / f"{pair.stem}.txt"
+    status, reason = "ready", ""
+    if pair.cuda != "cpu":
+        status, reason = "impossible", "this version of tfrepro measures cpu pairs only; CUDA pairs are not run yet"
+    elif platform.machine() != "x86_64" or platform.system() != "Linux":
+        status, reason = "impossible", f"TensorFlow's locks are for Linux on x86_64, this is {platform.platform()}"
+    elif not lock.is_file():
+        status, reason = "lock-missing", f"there is no {lock.name} in docker/locks; make it with: nox -s lock"
+    return Cell(pair=pair, device=_device(pair), lock=lock, status=status, reason=reason)
+
+
+def _select_kernels(
+    kernels: Mapping[str, Kernel], profile: tuple[str, ...], asked: tuple[str, ...]
+) -> tuple[Kernel, ...]:
+    found = {name: kernel for name, kernel in kernels.items() if _matches(name, profile)}
+    if asked:
+        found = {name: kernel for name, kernel in found.items() if _matches(name, asked)}
+    if not found:
+        names = ", ".join(kernels)
+        raise NothingError(f"No kernel matches {', '.join(asked or profile)}.", f"There are: {names}.")
+    # without its controls a cell proves nothing, so they run whatever was asked
+    return tuple(kernel for name, kernel in kernels.items() if name in found or kernel.control)
+
+
+def _names(kernels: Iterable[Kernel], globs: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(kernel.name for kernel in kernels if kernel.control or _matches(kernel.name, globs))
+
+
+def _rounds(
+    matrix: Matrix,
+    profile: Profile,
+    cells: tuple[Cell, ...],
+    conditions: Mapping[str, tuple[str, ...]],
+    modes: Mapping[str, tuple[Mode, ...]],
+) -> Iterable[Round]:
+    """Round by round over all cells, modes alternating (off on, on off ...), so drift hits all alike."""
+    settled = {cell.id: _settle(matrix, profile, cell) for cell in cells if cell.status == "ready"}
+    most = max((mine.rounds for mine, _ in settled.values()), default=0)
+    for number in range(1, most + 1):
+        for cell in cells:
+            if cell.id not in settled or number > settled[cell.id][0].rounds:
+                continue
+            mine, skip = settled[cell.id]
+            for condition, names in conditions.items():
+                order = modes[condition] if number % 2 else tuple(reversed(modes[condition]))
+                for mode in order:
+                    yield Round(
+                        cell=cell,
+                        mode=mode,
+                        condition=condition,
+                        number=number,
+                        kernels=tuple(name for name in names if not _matches(name, skip)),
+                        repeats=mine.repeats,
+                        time_limit_s=mine.time_limit_s,
+                        steady_s=mine.steady_s,
+                        seed=mine.seed,
+                    )
+
+
+def _settle(matrix: Matrix, profile: Profile, cell: Cell) -> tuple[Profile, tuple[str, ...]]:
+    """The profile as it holds for one cell, and the kernels it skips."""
+    skip: tuple[str, ...] = ()
+    for override in matrix.overrides:
+        if fnmatchcase(cell.pair.id, override.select):
+            changes = override.model_dump(include={"rounds", "repeats", "time_limit_s"}, exclude_none=True)
+            profile = profile.model_copy(update=changes)
+            skip += override.skip
+    return profile, skip
+
+
+def _matches(name: str, globs: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(name, glob) for glob in globs)
+
+
+def condition_settings(condition: str) -> tuple[dict[str, str], int | None, str]:
+    """What a condition means for a worker: environment, intra-op threads, switch of mode ``on``."""
+    key, _, value = condition.partition("=")
+    if key == "threads":
+        factor, times, _ = value.partition("xcores")
+        return {}, int(factor) * (len(os.sched_getaffinity(0)) if times else 1), "api"
+    environment = {
+        "onednn": {"TF_ENABLE_ONEDNN_OPTS": value},
+        "isa": {"ONEDNN_MAX_CPU_ISA": value.upper()},
+    }.get(key, {})
+    return environment, None, "env" if condition == "switch=env" else "api"

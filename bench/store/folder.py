@@ -1,0 +1,146 @@
+"""A run folder that is being written: atomic files, and the lock of the reports folder."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+import shutil
+import socket
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, TextIO
+
+from bench.errors import BusyError, StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from bench.store.run import RunInfo
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Write a file whole or not at all; raises StorageError where the folder cannot be written."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        part.replace(path)
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def unwritable(path: Path, error: OSError) -> StorageError:
+    """The sentence for a file that could not be written."""
+    hint = "Free some space, or name another folder with --reports; what was measured so far is kept."
+    return StorageError(f"{path} cannot be written: {error.strerror}.", hint)
+
+
+def now() -> str:
+    """This moment in UTC, ISO 8601 to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+class RunFolder:
+    """One folder ``reports/runs/<utc-time>-<id>/`` and the paths inside it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def create(cls, reports: Path) -> RunFolder:
+        """A new, empty run folder; raises StorageError where it cannot be made."""
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+        path = reports / "runs" / f"{stamp}-{secrets.token_hex(2)}"
+        try:
+            path.mkdir(parents=True)
+        except OSError as error:
+            raise unwritable(path, error) from error
+        return cls(path)
+
+    @property
+    def id(self) -> str:
+        """The folder's name."""
+        return self.path.name
+
+    def write_info(self, info: RunInfo) -> None:
+        """Write run.json."""
+        write_atomic(self.path / "run.json", info.to_json())
+
+    def record_path(self, cell: str, condition: str, mode: str, number: int) -> Path:
+        """Where the record of one round belongs."""
+        return self.path / "records" / cell / condition / f"{mode}-{number:03d}.jsonl"
+
+    def log_path(self, cell: str, name: str) -> Path:
+        """Where a log belongs; its folder is made."""
+        path = self.path / "logs" / cell / f"{name}.log"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise unwritable(path, error) from error
+        return path
+
+    @contextmanager
+    def recording(self, path: Path) -> Iterator[TextIO]:
+        """A stream for a record that takes its name only when the round has ended well."""
+        part = path.with_name(path.name + ".part")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with part.open("w", encoding="utf-8") as stream:
+                yield stream
+                stream.flush()
+                os.fsync(stream.fileno())
+            part.replace(path)
+        except OSError as error:
+            raise unwritable(path, error) from error
+
+    def take(self, source: Path, relative: str) -> None:
+        """Take a finished record of another run over: hard-linked where that works, else copied."""
+        target = self.path / relative
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(source, target)
+        except OSError:
+            shutil.copyfile(source, target)
+
+
+@contextmanager
+def reports_lock(reports: Path, command: str) -> Iterator[None]:
+    """Hold the reports folder for one run.
+
+    The lock is the kernel's (flock), so a killed run leaves none behind. Raises BusyError that says who
+    holds it, StorageError where the folder cannot be written.
+    """
+    path = reports / ".lock"
+    try:
+        reports.mkdir(parents=True, exist_ok=True)
+        stream = path.open("a+", encoding="utf-8")
+    except OSError as error:
+        raise unwritable(path, error) from error
+    with stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise BusyError(
+                f"Another run holds {reports}: {_holder(stream)}.",
+                "Wait until it has ended, or name another folder with --reports.",
+            ) from error
+        stream.seek(0)
+        stream.truncate()
+        json.dump({"pid": os.getpid(), "host": socket.gethostname(), "since": now(), "command": command}, stream)
+        stream.flush()
+        yield
+
+
+def _holder(stream: TextIO) -> str:
+    stream.seek(0)
+    try:
+        facts = json.loads(stream.read())
+        return f"process {facts['pid']} on {facts['host']} since {facts['since']} ({facts['command']})"
+    except (ValueError, KeyError, TypeError):
+        return "it has not said who it is"

@@ -1,0 +1,53 @@
+"""Going on where a run stopped: which finished rounds of interrupted runs may be taken over.
+
+A round is taken over only if its resume key is the same: suite, lock or image, device, driver, engine
+and every setting. Only the runs after the last finished one count: a nightly run measures afresh.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+from bench.errors import StorageError
+from bench.store.run import RunInfo
+from bench.suite import record
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+
+def resume_key(facts: Mapping[str, Any]) -> str:
+    """SHA-256 of all that a round depends on, hexadecimal."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def interrupted(reports: Path) -> tuple[Path, ...]:
+    """Folders of the runs that came after the last finished one, newest first."""
+    found: list[Path] = []
+    for folder in sorted((reports / "runs").glob("*/"), reverse=True):
+        try:
+            info = RunInfo.from_json((folder / "run.json").read_text(encoding="utf-8"))
+        except (OSError, StorageError):
+            continue  # a folder that never came to its run.json has nothing to give
+        if info.finished:
+            break
+        found.append(folder)
+    return tuple(found)
+
+
+def finished_rounds(folders: tuple[Path, ...]) -> dict[str, tuple[Path, str]]:
+    """Resume key -> (record file, id of the run that measured it) of every whole record."""
+    found: dict[str, tuple[Path, str]] = {}
+    for folder in folders:
+        for file in sorted((folder / "records").glob("*/*/*.jsonl")):
+            try:
+                whole = record.read(file)
+            except (record.RecordError, OSError):
+                continue
+            key = str(whole.request.context.get("resume_key", ""))
+            if key and whole.complete:
+                found.setdefault(key, (file, str(whole.request.context.get("run", folder.name))))
+    return found

@@ -1,0 +1,153 @@
+"""The run folder's facts: ``run.json`` as typed data, and a whole run read back.
+
+Layout of ``reports/runs/<utc-time>-<id>/``::
+
+    run.json                                           this module
+    records/<cell>/<condition>/<mode>-<round>.jsonl    bench.suite.record
+    logs/<cell>/...                                    full logs of builds and rounds
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from bench.errors import StorageError
+from bench.suite import record
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellInfo:
+    """One column as planned and as it was prepared.
+
+    ``status`` is ``ready``, ``impossible`` or ``build-failed``; ``reason`` says why it is not ready.
+    """
+
+    id: str
+    tensorflow: str
+    cuda: str
+    python: str
+    keras: str
+    device: str
+    lock: str
+    lock_hash: str
+    status: str
+    reason: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class KernelInfo:
+    """One row: the declaration of a kernel (see ``bench.suite.kernels``).
+
+    ``control`` is ``""``, ``"must-differ"`` or ``"must-not-differ"``.
+    """
+
+    name: str
+    family: str
+    exercises: str
+    shapes: str
+    dtypes: str
+    source: str
+    control: str
+    portable: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunInfo:
+    """One invocation over the matrix. Times are ISO 8601 in UTC; ``finished`` is "" while it runs.
+
+    ``conditions`` maps a condition to the kernels it runs (all where the tuple is empty) and
+    ``condition_modes`` to its modes. ``taken_over`` maps a record's path, relative to the run
+    folder, to the id of the run that measured it. ``rounds`` is the number planned per mode.
+    """
+
+    schema: int
+    id: str
+    started: str
+    finished: str
+    version: str
+    revision: str
+    command: str
+    profile: str
+    rounds: int
+    repeats: int
+    seed: int
+    modes: tuple[str, ...]
+    conditions: Mapping[str, tuple[str, ...]]
+    condition_modes: Mapping[str, tuple[str, ...]]
+    engine: str
+    engine_why: str
+    engine_facts: Mapping[str, str]
+    host: Mapping[str, str]
+    suite_hash: str
+    cells: tuple[CellInfo, ...]
+    kernels: tuple[KernelInfo, ...]
+    warnings: tuple[str, ...] = ()
+    taken_over: Mapping[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """The text of run.json."""
+        return json.dumps(dataclasses.asdict(self), indent=1, sort_keys=True) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, name: str = "run.json") -> RunInfo:
+        """Read run.json; raises StorageError naming the file where it cannot be understood."""
+        try:
+            data = json.loads(text)
+            if data.get("schema") != SCHEMA:
+                message = f"{name}: schema {data.get('schema')!r}, but this version reads schema {SCHEMA}"
+                raise StorageError(message, "Read it with the tfrepro that wrote it, or measure again.")
+            return _build(data)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            message = f"{name} is not a run's description ({error})"
+            raise StorageError(message, "The file was cut off or edited; measure again.") from error
+
+
+def _build(data: dict[str, Any]) -> RunInfo:
+    data["cells"] = tuple(CellInfo(**cell) for cell in data["cells"])
+    data["kernels"] = tuple(KernelInfo(**kernel) for kernel in data["kernels"])
+    for key in ("conditions", "condition_modes"):
+        data[key] = {name: tuple(values) for name, values in data[key].items()}
+    for key in ("modes", "warnings"):
+        data[key] = tuple(data[key])
+    return RunInfo(**data)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A run read back: its facts, its records by path relative to the run folder, what was unreadable."""
+
+    info: RunInfo
+    records: Mapping[str, record.Record]
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+
+
+def load(folder: Path) -> Run:
+    """Read a whole run folder. A record that cannot be read is listed, never fatal.
+
+    Raises StorageError where run.json itself is missing or not understood.
+    """
+    path = folder / "run.json"
+    try:
+        info = RunInfo.from_json(path.read_text(encoding="utf-8"), str(path))
+    except OSError as error:
+        message = f"{folder} is no run folder: run.json cannot be read ({error.strerror})"
+        raise StorageError(message, "Name a folder under reports/runs/.") from error
+    records: dict[str, record.Record] = {}
+    unreadable: dict[str, str] = {}
+    for file in sorted((folder / "records").glob("*/*/*.jsonl")):
+        name = file.relative_to(folder).as_posix()
+        try:
+            records[name] = record.read(file)
+        except (record.RecordError, OSError) as error:
+            unreadable[name] = str(error)
+    return Run(info=info, records=records, unreadable=unreadable)

@@ -1,0 +1,98 @@
+"""Who measured, with what, and which settings were really in force in this process."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import os
+import platform
+import socket
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Dict, List
+
+#: Prefixes of environment variables that can change results or time; all that are set are recorded.
+PREFIXES = (
+    "TF_", "XLA_", "CUDA_", "CUBLAS_", "CUDNN_", "NVIDIA_", "NCCL_", "OMP_", "KMP_", "ONEDNN_", "DNNL_", "MKL_",
+    "KERAS_", "PYTHONHASHSEED",
+)  # fmt: skip
+
+
+def provenance(tf: Any, kernel_hashes: Dict[str, str]) -> Dict[str, Any]:
+    """Versions, build and host. ``load`` is the one-minute load average at the start."""
+    flags = _cpu_field("flags").split()
+    return {
+        "python": platform.python_version(),
+        "tensorflow": tf.version.VERSION,
+        "tensorflow_git": tf.version.GIT_VERSION,
+        "tensorflow_compiler": tf.version.COMPILER_VERSION,
+        "keras": version_of("keras"),
+        "numpy": version_of("numpy"),
+        "protobuf": version_of("protobuf"),
+        "build_info": {key: str(value) for key, value in sorted(tf.sysconfig.get_build_info().items())},
+        "cpu_model": _cpu_field("model name") or platform.processor() or platform.machine(),
+        "isa": isa(flags),
+        "cpu_flags_hash": hashlib.sha256(" ".join(sorted(flags)).encode()).hexdigest()[:16],
+        "cores": len(os.sched_getaffinity(0)),
+        "hostname": socket.gethostname(),
+        "kernel": platform.platform(),
+        "libc": " ".join(platform.libc_ver()),
+        "executable": sys.executable,
+        "load": round(os.getloadavg()[0], 2),
+        "kernel_hashes": kernel_hashes,
+    }
+
+
+def settings(tf: Any, switch: str) -> Dict[str, Any]:
+    """What is in force in this process, asked of TensorFlow where it can answer."""
+    return {
+        "determinism_enabled": determinism_enabled(),
+        "switch": switch,
+        "intra_op_threads": tf.config.threading.get_intra_op_parallelism_threads(),
+        "inter_op_threads": tf.config.threading.get_inter_op_parallelism_threads(),
+        "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "default"),
+        "isa_limit": os.environ.get("ONEDNN_MAX_CPU_ISA", "none"),
+        "tf32": bool(tf.config.experimental.tensor_float_32_execution_enabled()),
+        "xla_jit": str(tf.config.optimizer.get_jit()),
+        "devices": [device.name for device in tf.config.list_logical_devices()],
+        "env": recorded_environment(),
+    }
+
+
+def determinism_enabled() -> bool:
+    """Ask TensorFlow itself; the public API has a way to switch it on and none to ask."""
+    config = importlib.import_module("tensorflow.python.framework.config")
+    return bool(config.is_op_determinism_enabled())
+
+
+def recorded_environment() -> Dict[str, str]:
+    """Every variable that may change a result or a time."""
+    return {key: value for key, value in sorted(os.environ.items()) if key.startswith(PREFIXES)}
+
+
+def version_of(distribution: str) -> str:
+    """Version of an installed distribution, "" where there is none."""
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def isa(flags: List[str]) -> str:
+    """The widest vector instruction set among the flags of /proc/cpuinfo."""
+    for name in ("amx_tile", "avx512_bf16", "avx512_vnni", "avx512f", "avx_vnni", "avx2", "avx", "sse4_2"):
+        if name in flags:
+            return name
+    return "unknown"
+
+
+def _cpu_field(name: str) -> str:
+    try:
+        with Path("/proc/cpuinfo").open(encoding="utf-8", errors="replace") as stream:
+            for row in stream:
+                if row.startswith(name):
+                    return row.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return ""

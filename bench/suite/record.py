@@ -1,0 +1,206 @@
+"""The record: what one round writes, one JSON object a line, and how to read it back.
+
+A round is one fresh process of one mode that runs the selected kernels. Lines are written
+as things happen, so a dead worker loses one sample at most:
+
+``header``   the request as given, the hash of the suite, once, by the driver;
+``process``  provenance and the settings really in force, once per worker process;
+``kernel``   a kernel begins;
+``sample``   one repeat of a kernel (or one *contrast*: another seed, which must differ);
+``outcome``  a kernel has ended: ``ok``, ``raised``, ``crashed``, ``timeout``, ``oom``, ``failed``;
+``end``      the round is whole. A record without it was cut off.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Iterable, Mapping, Optional
+
+SCHEMA = 1
+
+#: How a kernel of a round can end.
+OUTCOMES = ("ok", "raised", "crashed", "timeout", "oom", "failed")
+
+
+class RecordError(ValueError):
+    """A record that cannot be read: not JSON, no header, or a schema this version does not know."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One round, as the runner asks for it.
+
+    ``kernels`` is the order to run them in. ``env`` is what the condition adds to the worker's
+    environment. ``expect`` names distributions and the versions the lock promises; a worker that
+    finds another version refuses to measure. ``context`` is carried into the header untouched
+    (run, engine, lock hash, image id, host): what the record must know of the house.
+    Times are in seconds.
+    """
+
+    cell: str
+    mode: str  # "off" | "on"
+    condition: str  # "default", "isa=avx2", ...
+    round: int  # from 1
+    kernels: tuple[str, ...]
+    repeats: int
+    seed: int = 42
+    switch: str = "api"  # how mode "on" is switched: "api" | "env"
+    time_limit_s: float = 120.0  # for one kernel, all repeats
+    steady_s: float = 0.2  # budget of the timed calls after the first, per repeat
+    env: Mapping[str, str] = field(default_factory=dict)
+    threads: Optional[int] = None  # intra-op threads; None: TensorFlow's default
+    expect: Mapping[str, str] = field(default_factory=dict)
+    context: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """The request as one line of JSON."""
+        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Request:
+        """Read a request back; raises TypeError on unknown keys."""
+        data = json.loads(text)
+        data["kernels"] = tuple(data["kernels"])
+        return cls(**data)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What one repeat gave.
+
+    ``digest`` covers name, dtype, shape and bytes of every output. ``outputs`` maps each output to
+    ``{"dtype", "shape", "digest", "nan", "inf"}``; ``kept`` holds up to 16 leading values of each as
+    decimal strings that round-trip. ``first_s`` is the wall time of the first call (trace and
+    compile included), ``steady_s`` the wall times of the calls after it (empty for a kernel that
+    may not be called again). ``steady_agrees`` says whether the last of those calls gave the bits
+    of the first one (None: there was none). ``role`` is "repeat" or "contrast".
+    """
+
+    process: int
+    kernel: str
+    role: str
+    repeat: int
+    seed: int
+    digest: str
+    outputs: Mapping[str, Mapping[str, Any]]
+    kept: Mapping[str, tuple[str, ...]]
+    setup_s: float
+    first_s: float
+    first_cpu_s: float
+    steady_s: tuple[float, ...]
+    steady_cpu_s: tuple[float, ...]
+    steady_agrees: Optional[bool]
+    load: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a kernel ended in this round. ``message`` is the first 4,000 characters."""
+
+    process: int
+    kernel: str
+    outcome: str
+    seconds: float
+    error_class: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class Process:
+    """One worker process: provenance and effective settings (see ``provenance.py`` for the keys)."""
+
+    process: int
+    pid: int
+    started: str
+    provenance: Mapping[str, Any]
+    settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Record:
+    """One round, read back. ``complete`` is False where the ``end`` line is missing."""
+
+    request: Request
+    suite_hash: str
+    processes: tuple[Process, ...]
+    samples: tuple[Sample, ...]
+    outcomes: tuple[Outcome, ...]
+    complete: bool
+    seconds: float
+
+    def outcome_of(self, kernel: str) -> Optional[Outcome]:
+        """The outcome of one kernel, or None where the round never reached it."""
+        for outcome in self.outcomes:
+            if outcome.kernel == kernel:
+                return outcome
+        return None
+
+
+def line(kind: str, body: Mapping[str, Any]) -> str:
+    """One line of a record, newline included. NaN and infinity are refused (ValueError)."""
+    return json.dumps({"line": kind, **body}, sort_keys=True, allow_nan=False) + "\n"
+
+
+def parse(lines: Iterable[str], name: str = "record") -> Record:
+    """Read a record from its lines.
+
+    Raises:
+        RecordError: no header, a line that is no JSON object, missing or unknown fields, or another
+            schema. A cut-off last line is forgiven: it is what a killed writer leaves.
+    """
+    header: Optional[dict[str, Any]] = None
+    rows: dict[str, list[dict[str, Any]]] = {"process": [], "kernel": [], "sample": [], "outcome": [], "end": []}
+    texts = [text for text in lines if text.strip()]
+    for number, text in enumerate(texts, 1):
+        try:
+            row = json.loads(text)
+            kind = row.pop("line")
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            if number == len(texts) and header is not None:
+                break
+            raise RecordError(f"{name}, line {number}: not a line of a record ({error})") from error
+        if kind == "header":
+            header = row
+            if header.get("schema") != SCHEMA:
+                raise RecordError(
+                    f"{name}: schema {header.get('schema')!r}, but this version reads schema {SCHEMA}; "
+                    "measure again, or read it with the tfrepro that wrote it"
+                )
+        elif kind in rows:
+            rows[kind].append(row)
+        else:
+            raise RecordError(f"{name}, line {number}: unknown kind of line {kind!r}")
+    if header is None:
+        raise RecordError(f"{name}: no header line")
+    try:
+        return _build(header, rows)
+    except (TypeError, KeyError, ValueError) as error:
+        raise RecordError(f"{name}: fields missing or unknown ({error})") from error
+
+
+def _build(header: dict[str, Any], rows: dict[str, list[dict[str, Any]]]) -> Record:
+    request = Request.from_json(json.dumps(header["request"]))
+    samples = []
+    for row in rows["sample"]:
+        row["kept"] = {key: tuple(values) for key, values in row["kept"].items()}
+        row["steady_s"] = tuple(row["steady_s"])
+        row["steady_cpu_s"] = tuple(row["steady_cpu_s"])
+        samples.append(Sample(**row))
+    return Record(
+        request=request,
+        suite_hash=str(header["suite_hash"]),
+        processes=tuple(Process(**row) for row in rows["process"]),
+        samples=tuple(samples),
+        outcomes=tuple(Outcome(**row) for row in rows["outcome"]),
+        complete=bool(rows["end"]),
+        seconds=float(rows["end"][0]["seconds"]) if rows["end"] else 0.0,
+    )
+
+
+def read(path: Path) -> Record:
+    """Read one record file; raises RecordError, or OSError where the file cannot be opened."""
+    with path.open(encoding="utf-8", errors="replace") as stream:
+        return parse(stream, path.name)

@@ -1,0 +1,89 @@
+"""The door: sessions install what they need and call ``python -m bench``. Logic lives in the package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.5.1"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.reuse_existing_virtualenvs = True
+nox.options.sessions = ["lint", "typecheck", "tests"]
+
+#: Seconds a run gets to remove its containers after Ctrl-C, before nox takes harder means.
+GRACE_S = 30.0
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+
+
+def bench(session: nox.Session, *arguments: str) -> None:
+    """Install the package and call its command line."""
+    session.install("-e", ".")
+    session.run(
+        *("python", "-m", "bench", *arguments, *session.posargs), interrupt_timeout=GRACE_S, terminate_timeout=GRACE_S
+    )
+
+
+def groups(session: nox.Session, *names: str) -> None:
+    """Install the package and dependency groups of pyproject.toml."""
+    session.install("-e", ".", *nox.project.dependency_groups(PYPROJECT, *names))
+
+
+@nox.session
+def matrix(session: nox.Session) -> None:
+    """Measure the matrix and write reports/index.html. Options go behind --, see README."""
+    bench(session, "matrix")
+
+
+@nox.session
+def plan(session: nox.Session) -> None:
+    """List the cells without running anything."""
+    bench(session, "plan")
+
+
+@nox.session
+def report(session: nox.Session) -> None:
+    """Write the pages again from the records of a run (the newest, or the folder named behind --)."""
+    bench(session, "report")
+
+
+@nox.session
+def lock(session: nox.Session) -> None:
+    """Make the hash locks of all pairs. -- --upgrade takes newer patch releases."""
+    bench(session, "lock")
+
+
+@nox.session(python=False)
+def base(session: nox.Session) -> None:
+    """Make the base image of the Docker engine without a registry (needs root and debootstrap)."""
+    session.run("bash", "docker/base/make.sh", *session.posargs, external=True)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """All tests; those that need Docker or Chromium skip with the reason where it is missing."""
+    groups(session, "test")
+    session.run("python", "-m", "pytest", *session.posargs, interrupt_timeout=GRACE_S)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Ruff: rules and format."""
+    groups(session, "lint")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def typecheck(session: nox.Session) -> None:
+    """Mypy, strict, over package, tests and this file."""
+    groups(session, "typecheck")
+    session.run("mypy")
+
+
+@nox.session
+def screenshot(session: nox.Session) -> None:
+    """Make the README's picture from reports/sample/index.html."""
+    groups(session, "test")
+    Path("docs").mkdir(exist_ok=True)
+    session.run("python", "-m", "tests.screenshot", "reports/sample/index.html", "docs/page.png")

@@ -1,0 +1,34 @@
+"""Fixtures of all tests: what is missing on this host is skipped with the reason, or a failure where demanded."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from bench.engines import docker
+
+HOUSE = Path(__file__).resolve().parents[1]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what cannot run here, unless the environment demands it (continuous integration does)."""
+    missing: dict[str, str] = {}
+    if any(item.get_closest_marker("docker") for item in items) and "TFREPRO_REQUIRE_DOCKER" not in os.environ:
+        probe = docker.probe()
+        if not probe.answers:
+            missing["docker"] = probe.why
+    if shutil.which("chromium") is None and "TFREPRO_REQUIRE_BROWSER" not in os.environ:
+        missing["browser"] = "no chromium on the PATH"
+    for item in items:
+        for marker, reason in missing.items():
+            if item.get_closest_marker(marker):
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="session")
+def house() -> Path:
+    """The checkout."""
+    return HOUSE

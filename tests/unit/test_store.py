@@ -1,0 +1,160 @@
+"""Run folders: atomic files, the lock, and what may be taken over."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.errors import BusyError, StorageError
+from bench.store import resume
+from bench.store.folder import RunFolder, reports_lock, write_atomic
+from bench.store.run import RunInfo, load
+from bench.suite.record import SCHEMA, Request, line
+from tests.unit import factory
+
+
+def info(**changes: object) -> RunInfo:
+    return dataclasses.replace(factory.run().info, **changes)  # type: ignore[arg-type]
+
+
+def record_text(key: str, *, whole: bool = True, run: str = "r1") -> str:
+    request = Request(
+        cell="c", mode="off", condition="default", round=1, kernels=("k",), repeats=1,
+        context={"resume_key": key, "run": run},
+    )  # fmt: skip
+    text = line("header", {"schema": SCHEMA, "request": json.loads(request.to_json()), "suite_hash": "s"})
+    return text + (line("end", {"seconds": 1.0, "processes": 1}) if whole else "")
+
+
+def put(folder: RunFolder, number: int, text: str) -> None:
+    path = folder.record_path("c", "default", "off", number)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def test_run_json_comes_back_as_it_was(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path)
+    wanted = info(id=folder.id)
+    folder.write_info(wanted)
+    assert load(folder.path).info == wanted
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"schema": 99}', '{"schema": 1}'])
+def test_a_broken_run_json_is_one_sentence(tmp_path: Path, text: str) -> None:
+    (tmp_path / "run.json").write_text(text, encoding="utf-8")
+    with pytest.raises(StorageError, match="run.json"):
+        load(tmp_path)
+
+
+def test_a_folder_without_run_json_is_no_run(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="is no run folder"):
+        load(tmp_path / "nothing")
+
+
+def test_an_unreadable_record_is_listed_and_the_rest_stands(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path)
+    folder.write_info(info(id=folder.id))
+    put(folder, 1, record_text("a"))
+    put(folder, 2, "not json at all\nreally\n")
+    put(folder, 3, record_text("c").replace(f'"schema": {SCHEMA}', '"schema": 99'))
+    run = load(folder.path)
+    assert [name[-10:] for name in run.records] == ["-001.jsonl"]
+    assert sorted(name[-10:] for name in run.unreadable) == ["-002.jsonl", "-003.jsonl"]
+    assert "schema 99" in next(text for name, text in run.unreadable.items() if "003" in name)
+
+
+def test_a_record_takes_its_name_only_when_it_is_whole(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path)
+    path = folder.record_path("c", "default", "off", 1)
+
+    def die() -> None:
+        with folder.recording(path) as stream:
+            stream.write(record_text("a"))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        die()
+    assert not path.exists()
+    with folder.recording(path) as stream:
+        stream.write(record_text("a"))
+    assert path.read_text(encoding="utf-8") == record_text("a")
+
+
+def test_an_atomic_write_leaves_the_old_file_where_it_fails(tmp_path: Path) -> None:
+    target = tmp_path / "page.html"
+    target.mkdir()
+    with pytest.raises(StorageError, match="cannot be written"):
+        write_atomic(target, "new")
+
+
+def test_reports_that_is_a_file_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "reports").write_text("", encoding="utf-8")
+    with pytest.raises(StorageError, match="cannot be written"), reports_lock(tmp_path / "reports", "x"):
+        pass
+
+
+def test_a_second_run_is_told_who_holds_the_folder(tmp_path: Path) -> None:
+    other = (
+        "from bench.store.folder import reports_lock\nfrom pathlib import Path\nimport sys\n"
+        "with reports_lock(Path(sys.argv[1]), 'the first run'):\n print('held', flush=True)\n sys.stdin.read()\n"
+    )
+    command = [sys.executable, "-c", other, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(BusyError) as caught, reports_lock(tmp_path, "the second run"):
+            pass
+        assert f"process {holder.pid}" in str(caught.value)
+        assert "the first run" in str(caught.value)
+        holder.kill()
+    with reports_lock(tmp_path, "the third run"):
+        pass
+
+
+class TestResume:
+    """Only whole records of runs after the last finished one, and only under the same key."""
+
+    def make(self, reports: Path, name: str, finished: str, *keys: str) -> RunFolder:
+        folder = RunFolder(reports / "runs" / name)
+        folder.path.mkdir(parents=True)
+        folder.write_info(info(id=name, finished=finished))
+        for number, key in enumerate(keys, 1):
+            put(folder, number, record_text(key, run=name))
+        return folder
+
+    def test_runs_before_the_last_finished_one_do_not_count(self, tmp_path: Path) -> None:
+        self.make(tmp_path, "1", "", "a")
+        self.make(tmp_path, "2", "2026-01-01T00:00:00+00:00", "b")
+        self.make(tmp_path, "3", "", "c")
+        self.make(tmp_path, "4", "", "d")
+        found = resume.interrupted(tmp_path)
+        assert [path.name for path in found] == ["4", "3"]
+        assert set(resume.finished_rounds(found)) == {"c", "d"}
+
+    def test_a_cut_off_or_foreign_record_is_not_taken(self, tmp_path: Path) -> None:
+        folder = self.make(tmp_path, "1", "", "a")
+        put(folder, 2, record_text("b", whole=False))
+        put(folder, 3, "junk\n")
+        put(folder, 4, record_text(""))
+        assert set(resume.finished_rounds((folder.path,))) == {"a"}
+
+    def test_the_first_measurer_is_named_through_a_chain(self, tmp_path: Path) -> None:
+        first = self.make(tmp_path, "1", "", "a")
+        second = self.make(tmp_path, "2", "")
+        source = first.record_path("c", "default", "off", 1)
+        second.take(source, source.relative_to(first.path).as_posix())
+        assert resume.finished_rounds((second.path,))["a"][1] == "1"
+
+    def test_a_folder_without_run_json_is_passed_over(self, tmp_path: Path) -> None:
+        self.make(tmp_path, "1", "", "a")
+        (tmp_path / "runs" / "2").mkdir()
+        assert [path.name for path in resume.interrupted(tmp_path)] == ["1"]
+
+    def test_any_fact_changes_the_key(self) -> None:
+        assert resume.resume_key({"a": 1, "b": 2}) == resume.resume_key({"b": 2, "a": 1})
+        assert resume.resume_key({"a": 1}) != resume.resume_key({"a": 2})
