@@ -10,7 +10,6 @@ import fcntl
 import hashlib
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING
 
 import uv
 
+from bench.engines import words
 from bench.engines.base import Environment, Execution
 from bench.engines.staging import stage, suite_hash
 from bench.errors import BuildError, EngineError
@@ -53,10 +53,11 @@ class VenvEngine:
     def __init__(self, house: Path, cache: Path | None = None) -> None:
         self._house = house
         self._cache = cache or cache_folder()
+        self._uv = uv.find_uv_bin()  # here, for its first call is not safe in two threads
 
     def describe(self) -> Mapping[str, str]:
         """Version of uv, and the folder of the environments."""
-        done = subprocess.run([uv.find_uv_bin(), "--version"], capture_output=True, text=True, check=True)
+        done = subprocess.run([self._uv, "--version"], capture_output=True, text=True, check=True)
         return {"uv": done.stdout.strip().removeprefix("uv ").split(" ")[0]}
 
     def disk_need(self, cells: tuple[Cell, ...]) -> tuple[Path, int]:
@@ -134,7 +135,6 @@ class VenvEngine:
         return target
 
     def _install(self, cell: Cell, folder: Path, log: Path, say: Callable[[str], None]) -> None:
-        binary = uv.find_uv_bin()
         python = str(folder / "bin" / "python")
         steps = (
             (f"venv with Python {cell.pair.python}", ["venv", "--clear", "--python", cell.pair.python, str(folder)]),
@@ -149,7 +149,7 @@ class VenvEngine:
                 stream.write("+ uv " + " ".join(arguments) + "\n")
                 stream.flush()
                 done = subprocess.run(
-                    [binary, "--no-progress", "--color", "never", *arguments],
+                    [self._uv, "--no-progress", "--color", "never", *arguments],
                     stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, env=_index_environment(),
                 )  # fmt: skip
                 stream.write(done.stdout + done.stderr)
@@ -168,19 +168,11 @@ _CACHE_HINT = "Name a folder you can write with TFREPRO_CACHE."
 
 def build_error(cell: Cell, output: str, log: Path) -> BuildError:
     """The failure of uv in one sentence; a wrong hash names package and lock."""
-    wrong = re.search(r"[Hh]ash mismatch for `?([A-Za-z0-9._-]+)==([^`\s]+)`?", output)
-    if wrong:
-        package, version = wrong.groups()
-        return BuildError(
-            f"{cell.id}: {package} {version} is not what docker/locks/{cell.lock.name} pins: its hash differs.",
-            "If you did not change the lock, distrust the download; else make it again with: nox -s lock",
-        )
-    lines = [text.strip() for text in output.splitlines() if text.strip()]
-    first = next((text for text in lines if text.lower().startswith("error")), lines[-1] if lines else "no output")
     if "No interpreter found" in output:
-        hint = f"Install Python {cell.pair.python}, or let uv bring one: uv python install {cell.pair.python}"
-        return BuildError(f"{cell.id}: this host has no Python {cell.pair.python}.", hint)
-    return BuildError(f"{cell.id}: the environment could not be made: {first}", f"The full output is in {log}.")
+        hint = f"install Python {cell.pair.python}, or let uv bring one: uv python install {cell.pair.python}"
+        return BuildError(f"{cell.id}: this host has no Python {cell.pair.python}", hint)
+    message, hint = words.explain(output.splitlines(), cell.lock.name, log)
+    return BuildError(f"{cell.id}: {message}", hint)
 
 
 @contextmanager

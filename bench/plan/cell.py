@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
 
@@ -23,7 +22,6 @@ class Pair:
     python: str
     keras: str
     base: str
-    env: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def id(self) -> str:

@@ -74,11 +74,12 @@ def planted(house: Path, tmp_path: Path) -> Bench:
     return Bench(VenvEngine(copy), cell_of(house), tmp_path)
 
 
-PLANTED = '''
+PLANTED = """
 import signal, sys, time
 
 def _plant(function):
-    return kernel(family="controls", exercises="x", shapes="x", dtypes="x", source="planted", call_again=False)(function)
+    facts = dict(family="controls", exercises="x", shapes="x", dtypes="x", source="planted")
+    return kernel(**facts, call_again=False)(function)
 
 @_plant
 def planted_abort(tf, seed):
@@ -119,4 +120,4 @@ def planted_resource(tf, seed):
     def work():
         raise tf.errors.ResourceExhaustedError(None, None, "out of memory")
     return work
-'''.replace("\\\\", "\\")
+""".replace("\\\\", "\\")

@@ -1,0 +1,562 @@
+"""The Docker engine against a real daemon: a tiny real lock, the real Dockerfile, a stand-in for the suite."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import docker.errors
+import pytest
+from docker.client import DockerClient
+
+from bench.engines import _dockerrun
+from bench.engines.docker import DockerEngine, probe
+from bench.errors import BuildError, EngineError, NoGpuError
+from bench.plan.cell import Cell, Pair
+from bench.suite.record import Request
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from bench.engines.base import Environment
+
+pytestmark = pytest.mark.docker
+
+BASE = "python:3.11-slim-bookworm"
+MIB = 1024**2
+#: Labels what this session makes, so that sessions at the same time do not clean up each other's images.
+SESSION = uuid.uuid4().hex[:8]
+SIX = """\
+six==1.17.0 \\
+    --hash=sha256:4721f391ed90541fddacab5acf947aa0d3dc7d27b2e1e8eda2be8970586c3274 \\
+    --hash=sha256:ff70335d468e7eb6ec65b95b99d3a2836546063f63acc5171de367e834932a81
+"""
+CUDA = """\
+nvidia-cuda-runtime-cu12==12.5.82 \\
+    --hash=sha256:0fd5fbca289bceb9f0690aa9858f06187b554fdeb7e2711dfd5bb3ce58900b46 \\
+    --hash=sha256:3e79a060e126df40fd3a068f3f787eb000fa51b251ec6cd97d09579632687115 \\
+    --hash=sha256:71f015dbf9df05dd71f7480132c6ebf47a6ceb2ab53d7db8e08e4b30ebb87e14
+"""
+DRIVER = """
+import json, os, sys, time
+
+request = json.loads(sys.argv[1])
+action = request["context"]["action"]
+
+
+def facts():
+    status = dict(line.split(":", 1) for line in open("/proc/self/status") if ":" in line)
+    root = "writable"
+    try:
+        open("/opt/tfrepro/x", "w")
+    except OSError as error:
+        root = error.strerror
+    open("/tmp/x", "w").close()
+    import six
+    return {
+        "uid": os.getuid(),
+        "gid": os.getgid(),
+        "capabilities": [status[name].strip() for name in ("CapEff", "CapPrm", "CapBnd")],
+        "no_new_privileges": status["NoNewPrivs"].strip(),
+        "seccomp": status["Seccomp"].strip(),
+        "interfaces": os.listdir("/sys/class/net"),
+        "root": root,
+        "tmp": [line.split()[3] for line in open("/proc/mounts") if line.split()[1] == "/tmp"],
+        "environment": dict(os.environ),
+        "executable": sys.executable,
+        "compiled": bool(__import__("bench.suite").suite.__cached__ and os.path.exists(__import__("bench").__cached__)),
+        "uv": [folder for folder, _, files in os.walk("/") if "uv" in files and not folder.startswith("/proc")],
+        "six": six.__version__,
+        "cudart": os.path.exists(os.environ.get("LD_LIBRARY_PATH", "") + "/libcudart.so.12"),
+    }
+
+
+if action == "facts":
+    print(json.dumps(facts()), flush=True)
+elif action == "lines":
+    for number in range(200):
+        os.write(1, b"%d " % number)
+        os.write(1, ("\\u00e4" * 7000 + "\\n").encode())
+        os.write(2, b"noise %d\\n" % number)
+    os.write(1, b"cut off")
+    sys.exit(3)
+elif action == "eat":
+    held = []
+    print("eating", flush=True)
+    while True:
+        held.append(bytearray(16 * 1024 * 1024))
+elif action == "sleep":
+    print("asleep", flush=True)
+    time.sleep(600)
+"""
+
+
+def make_house(folder: Path, lock: str = SIX) -> Path:
+    """A checkout in small: the real Dockerfile, a lock nobody built before, the stand-in driver."""
+    (folder / "bench/suite").mkdir(parents=True)
+    (folder / "docker/locks").mkdir(parents=True)
+    shutil.copy(Path(__file__).resolve().parents[2] / "docker/Dockerfile", folder / "docker/Dockerfile")
+    (folder / "bench/__init__.py").write_text("", encoding="utf-8")
+    (folder / "bench/suite/__init__.py").write_text("", encoding="utf-8")
+    (folder / "bench/suite/driver.py").write_text(DRIVER, encoding="utf-8")
+    (folder / "docker/locks/lock.txt").write_text(f"# {uuid.uuid4()}\n{lock}", encoding="utf-8")
+    return folder
+
+
+def make_cell(house: Path, name: str = "1", *, python: str = "3.11", base: str = BASE, device: str = "cpu") -> Cell:
+    pair = Pair(tensorflow=f"0.{SESSION}.{name}", cuda="cpu", python=python, keras="0", base=base)
+    return Cell(pair=pair, device=device, lock=house / "docker/locks/lock.txt")
+
+
+def request(cell: str, action: str) -> Request:
+    return Request(
+        cell=cell,
+        mode="on",
+        condition="default",
+        round=1,
+        kernels=("k",),
+        repeats=1,
+        context={"action": action, "run": f"run-{SESSION}"},
+    )
+
+
+def nothing(_: str) -> None:
+    """Say nothing."""
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[DockerClient]:
+    found = DockerClient.from_env()
+    yield found
+    for image in found.images.list(filters={"label": "org.tfrepro.project=tfrepro"}):
+        if SESSION in image.labels.get("org.tfrepro.pair", ""):
+            found.images.remove(str(image.id), force=True)
+    found.close()
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_house(tmp_path_factory.mktemp("house"))
+
+
+@pytest.fixture(scope="module")
+def engine(house: Path, client: DockerClient) -> Iterator[DockerEngine]:
+    made = DockerEngine(house, memory=256 * MIB)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def cell(house: Path) -> Cell:
+    return make_cell(house)
+
+
+@pytest.fixture(scope="module")
+def environment(engine: DockerEngine, cell: Cell, tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    return engine.prepare(cell, tmp_path_factory.mktemp("logs") / "deep" / "build.log", nothing)
+
+
+@pytest.fixture
+def run(engine: DockerEngine, environment: Environment, tmp_path: Path) -> Callable[[str], Any]:
+    def execute(action: str) -> Any:
+        lines: list[str] = []
+        done = engine.execute(environment, request(environment.cell, action), lines.append, tmp_path / "round.log")
+        return done, lines
+
+    return execute
+
+
+def containers(client: DockerClient) -> list[str]:
+    """The containers of this session that exist, ended ones too."""
+    found = client.api.containers(all=True, filters={"label": f"org.tfrepro.run=run-{SESSION}"})
+    return [str(one["Id"]) for one in found]
+
+
+def wait_for(what: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 30
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_the_probe_and_the_description_say_what_answers(engine: DockerEngine) -> None:
+    found = probe()
+    assert found.answers, found.why
+    assert found.version == engine.describe()["version"]
+    assert all(isinstance(value, str) for value in engine.describe().values())
+
+
+def test_the_probe_says_why_nobody_answers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
+    assert not probe().answers
+    assert "there is no Docker socket" in probe().why
+    monkeypatch.delenv("DOCKER_HOST")
+    monkeypatch.setenv("TFREPRO_DOCKER_CLI", "/bin/true")
+    assert not probe().answers
+    assert "/bin/true" in probe().why
+
+
+def test_an_image_is_built_once(
+    engine: DockerEngine, environment: Environment, cell: Cell, client: DockerClient, tmp_path: Path
+) -> None:
+    again = engine.prepare(cell, tmp_path / "again.log", nothing)
+    assert (environment.reused, again.reused) == (False, True)
+    assert again.identity == environment.identity == again.details["image"]
+    assert again.details["tag"] == f"tfrepro/{cell.pair.stem}:{again.identity.removeprefix('sha256:')[:12]}"
+    assert again.details["base_id"] == client.images.get(BASE).id
+    assert again.details["lock_hash"] == cell.lock_hash()
+    assert int(again.details["bytes"]) > 10 * MIB
+    assert engine.cached(cell)
+    assert engine.disk_need((cell,))[1] == 0
+    assert client.images.get(again.identity).tags == [again.details["tag"]]
+
+
+def test_another_suite_is_another_image_on_the_same_packages(client: DockerClient, tmp_path: Path) -> None:
+    house = make_house(tmp_path / "house")
+    engine = DockerEngine(house)
+    first = engine.prepare(make_cell(house, "2"), tmp_path / "1.log", nothing)
+    (house / "bench/suite/more.py").write_text("", encoding="utf-8")
+    assert not engine.cached(make_cell(house, "2"))
+    second = engine.prepare(make_cell(house, "2"), tmp_path / "2.log", nothing)
+    engine.close()
+    assert first.identity != second.identity
+    layers = [client.images.get(one.identity).attrs["RootFS"]["Layers"] for one in (first, second)]
+    assert [a == b for a, b in zip(*layers, strict=True)].count(False) <= 3, "suite, its bytecode, its folder"
+    assert layers[0][:3] == layers[1][:3]
+
+
+def test_pairs_of_one_cuda_share_its_layer_and_find_its_libraries(client: DockerClient, tmp_path: Path) -> None:
+    made = []
+    lines: list[str] = []
+    for number, lock in (("10", CUDA + SIX), ("11", CUDA)):
+        house = make_house(tmp_path / number, lock)
+        engine = DockerEngine(house, memory=256 * MIB)
+        made.append(engine.prepare(make_cell(house, number), tmp_path / f"{number}.log", nothing))
+        if number == "10":
+            engine.execute(made[0], request(made[0].cell, "facts"), lines.append, tmp_path / "round.log")
+        engine.close()
+    facts = json.loads("".join(lines))
+    folder = "/opt/venv/lib/python3.11/site-packages/nvidia/cuda_runtime/lib"
+    assert (facts["environment"]["LD_LIBRARY_PATH"], facts["cudart"]) == (folder, True)
+    one, two = (client.images.get(image.identity).attrs["RootFS"]["Layers"] for image in made)
+    assert one[:3] == two[:3], "base, venv, CUDA"
+    assert one[3] != two[3]
+
+
+def test_a_container_can_do_nothing_but_compute(run: Callable[[str], Any]) -> None:
+    done, lines = run("facts")
+    assert done.exit_code == 0
+    facts = json.loads("".join(lines))
+    assert (facts["uid"], facts["gid"]) == (65534, 65534)
+    assert {int(value, 16) for value in facts["capabilities"]} == {0}
+    assert (facts["no_new_privileges"], facts["seccomp"]) == ("1", "2")
+    assert facts["interfaces"] == ["lo"]
+    assert facts["root"] == "Read-only file system"
+    assert {"nosuid", "nodev"} <= set(facts["tmp"][0].split(","))
+    assert facts["executable"] == "/opt/venv/bin/python"
+    assert facts["compiled"]
+    assert facts["uv"] == []
+    assert facts["six"] == "1.17.0"
+
+
+def test_a_container_sees_the_allow_list_only(run: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TF_DETERMINISTIC_OPS", "1")
+    seen = json.loads("".join(run("facts")[1]))["environment"]
+    assert seen.pop("HOSTNAME") == "tfrepro"
+    assert seen.pop("PATH").startswith("/opt/venv/bin:")
+    assert seen == {
+        "HOME": "/tmp",  # noqa: S108
+        "TMPDIR": "/tmp",  # noqa: S108
+        "XDG_CACHE_HOME": "/tmp/cache",  # noqa: S108
+        "CUDA_CACHE_PATH": "/tmp/cuda",  # noqa: S108
+        "PYTHONHASHSEED": "0",
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONPATH": "/opt/tfrepro",
+        "LANG": "C.UTF-8",
+    }
+
+
+def test_lines_arrive_whole_and_in_order(run: Callable[[str], Any], tmp_path: Path) -> None:
+    done, lines = run("lines")
+    assert done.exit_code == 3
+    assert lines == [*(f"{number} {'ä' * 7000}\n" for number in range(200)), "cut off"]
+    assert (tmp_path / "round.log").read_text(encoding="utf-8").split("\n")[:2] == ["noise 0", "noise 1"]
+
+
+def test_memory_that_ran_out_is_told(run: Callable[[str], Any], client: DockerClient) -> None:
+    done, lines = run("eat")
+    assert (done.exit_code, done.oom_killed) == (137, True)
+    assert lines == ["eating\n"]
+    assert containers(client) == []
+
+
+def test_ctrl_c_leaves_nothing_behind(run: Callable[[str], Any], client: DockerClient) -> None:
+    timer = threading.Timer(2.0, lambda: os.kill(os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        run("sleep")
+    timer.join()
+    assert containers(client) == []
+
+
+def test_a_reader_that_fails_leaves_nothing_behind(
+    engine: DockerEngine, environment: Environment, client: DockerClient, tmp_path: Path
+) -> None:
+    def full(_: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        engine.execute(environment, request(environment.cell, "sleep"), full, tmp_path / "log")
+    assert containers(client) == []
+
+
+def test_a_gpu_that_is_not_there_is_said_and_leaves_nothing_behind(
+    house: Path, environment: Environment, client: DockerClient, tmp_path: Path
+) -> None:
+    engine = DockerEngine(house, memory=256 * MIB, gpu="GPU-00000000-0000-0000-0000-000000000000")
+    other = type(environment)(
+        cell=environment.cell.replace("@cpu", "@h100"), identity=environment.identity, reused=True, seconds=0
+    )
+    with pytest.raises(NoGpuError, match="cannot give a container the GPU"):
+        engine.execute(other, request(other.cell, "facts"), nothing, tmp_path / "log")
+    engine.close()
+    assert containers(client) == []
+
+
+def test_a_container_that_vanishes_is_an_error(run: Callable[[str], Any], client: DockerClient) -> None:
+    def prune() -> None:
+        wait_for(lambda: containers(client))
+        time.sleep(1)
+        client.api.remove_container(containers(client)[0], force=True)
+
+    with ThreadPoolExecutor(1) as pool:
+        pruned = pool.submit(prune)
+        with pytest.raises(EngineError, match="vanished"):
+            run("sleep")
+        pruned.result()
+
+
+class Door:
+    """A door before the daemon's socket that can be held: for a client, a daemon that hangs."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.open = threading.Event()
+        self.open.set()
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(path))
+        self._listener.listen()
+        self._sockets = [self._listener]
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        with suppress(OSError):
+            while True:
+                outside, _ = self._listener.accept()
+                inside = socket.socket(socket.AF_UNIX)
+                inside.connect("/var/run/docker.sock")
+                self._sockets += [outside, inside]
+                for source, target in ((outside, inside), (inside, outside)):
+                    threading.Thread(target=self._carry, args=(source, target), daemon=True).start()
+
+    def _carry(self, source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                self.open.wait()
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        self.path.unlink()
+        for one in self._sockets:
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+        self.open.set()
+
+
+@pytest.mark.skipif(not os.path.exists("/var/run/docker.sock"), reason="the daemon has another door")  # noqa: PTH110
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("end", ["hangs", "dies"])
+def test_a_daemon_that_leaves_is_an_error_not_a_hang(
+    end: str,
+    house: Path,
+    environment: Environment,
+    client: DockerClient,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    door = Door(tmp_path / "d.sock")
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{door.path}")
+    engine = DockerEngine(house, memory=256 * MIB)
+    engine._client.api.timeout = 1
+    lines: list[str] = []
+
+    def leave(line: str) -> None:
+        lines.append(line)
+        door.open.clear() if end == "hangs" else door.close()
+
+    began = time.monotonic()
+    with pytest.raises(EngineError, match="stopped answering"):
+        engine.execute(environment, request(environment.cell, "sleep"), leave, tmp_path / "log")
+    assert time.monotonic() - began < 30
+    assert lines == ["asleep\n"]
+    assert "could not be removed" in (tmp_path / "log").read_text(encoding="utf-8")
+    engine.close()
+    if end == "hangs":
+        door.close()
+    for one in containers(client):
+        client.api.remove_container(one, force=True)
+    gc.collect()  # docker-py forgets the sockets of its failed attempts: let them be found here, where it is known
+
+
+def test_an_image_that_is_gone_is_an_error(client: DockerClient, tmp_path: Path) -> None:
+    house = make_house(tmp_path / "house")
+    engine = DockerEngine(house)
+    made = engine.prepare(make_cell(house, "3"), tmp_path / "log", nothing)
+    client.images.remove(made.identity, force=True)
+    with pytest.raises(EngineError, match=r"image sha256:\w+ is gone since it was prepared"):
+        engine.execute(made, request(made.cell, "facts"), nothing, tmp_path / "log")
+    engine.close()
+
+
+def test_the_sweep_takes_dead_runs_and_leaves_living_ones(
+    engine: DockerEngine, environment: Environment, client: DockerClient, house: Path, tmp_path: Path
+) -> None:
+    script = (
+        "import sys; from pathlib import Path; from bench.engines.base import Environment\n"
+        "from bench.engines.docker import DockerEngine; from bench.suite.record import Request\n"
+        "house, identity, cell, text, log = sys.argv[1:]\n"
+        "made = Environment(cell=cell, identity=identity, reused=True, seconds=0)\n"
+        "engine = DockerEngine(Path(house), memory=2**28)\n"
+        "engine.execute(made, Request.from_json(text), lambda line: print(line, flush=True), Path(log))\n"
+    )
+    text = request(environment.cell, "sleep").to_json()
+    arguments = [str(house), environment.identity, environment.cell, text, str(tmp_path / "dead.log")]
+    with subprocess.Popen([sys.executable, "-c", script, *arguments], stdout=subprocess.PIPE) as dead:
+        assert dead.stdout
+        assert dead.stdout.readline() == b"asleep\n"
+        dead.send_signal(signal.SIGKILL)
+    left = containers(client)
+    assert len(left) == 1
+    foreign = client.containers.create(
+        environment.identity,
+        labels={_dockerrun.PROJECT: "tfrepro", _dockerrun.HOST: "elsewhere", _dockerrun.OWNER: "1:1"},
+    )
+    with ThreadPoolExecutor(1) as pool:
+        live = pool.submit(
+            engine.execute, environment, request(environment.cell, "sleep"), nothing, tmp_path / "live.log"
+        )
+        wait_for(lambda: len(containers(client)) == 2)
+        try:
+            assert engine.sweep() >= 1
+            alive = containers(client)
+            assert len(alive) == 1
+            assert alive != left
+            foreign.reload()
+        finally:
+            foreign.remove(force=True)
+            for one in containers(client):
+                client.api.remove_container(one, force=True)
+        with pytest.raises(EngineError):
+            live.result()
+
+
+def test_a_wrong_hash_names_package_and_lock(client: DockerClient, tmp_path: Path) -> None:
+    house = make_house(
+        tmp_path / "house", SIX.replace("sha256:4721", "sha256:0000").replace("sha256:ff70", "sha256:0000")
+    )
+    engine = DockerEngine(house)
+    with pytest.raises(BuildError, match=r"six==1\.17\.0 is not the file that lock\.txt promises"):
+        engine.prepare(make_cell(house, "4"), tmp_path / "log", nothing)
+    assert not engine.cached(make_cell(house, "4"))
+    engine.close()
+
+
+def test_trouble_with_base_python_and_lock_is_said(client: DockerClient, tmp_path: Path) -> None:
+    house = make_house(tmp_path / "house")
+    engine = DockerEngine(house)
+    with pytest.raises(BuildError, match="could not be pulled") as caught:
+        engine.prepare(make_cell(house, "5", base="127.0.0.1:9/tfrepro-none:1"), tmp_path / "log", nothing)
+    assert "nox -s base" in caught.value.hint
+    with pytest.raises(BuildError, match=r"the base image has no Python 3\.8"):
+        engine.prepare(make_cell(house, "5", python="3.8"), tmp_path / "log", nothing)
+    (house / "docker/locks/lock.txt").unlink()
+    with pytest.raises(BuildError, match=r"lock\.txt cannot be read") as caught:
+        engine.prepare(make_cell(house, "5"), tmp_path / "log", nothing)
+    assert "nox -s lock" in caught.value.hint
+    engine.close()
+
+
+def test_no_secret_stays_anywhere(client: DockerClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    secret = f"s3cret-{uuid.uuid4().hex}"
+    monkeypatch.setenv("UV_INDEX_TFREPRO_PASSWORD", f"{secret}'quoted")
+    house = make_house(tmp_path / "house")
+    engine = DockerEngine(house)
+    made = engine.prepare(make_cell(house, "6"), tmp_path / "log", nothing)
+    image = client.images.get(made.identity)
+    assert secret not in json.dumps([image.attrs, image.history()])
+    tail = b""
+    for chunk in image.save():
+        assert secret.encode() not in tail + chunk
+        tail = chunk[-100:]
+    assert secret not in (tmp_path / "log").read_text(encoding="utf-8")
+
+    # and where the index is named in an error
+    monkeypatch.setenv("UV_DEFAULT_INDEX", f"http://someone:{secret}@127.0.0.1:9/simple")
+    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
+    said: list[str] = []
+    broken = make_house(tmp_path / "broken", "tfrepro-no-such-package==1 --hash=sha256:" + "0" * 64)
+    other = DockerEngine(broken)
+    with pytest.raises(BuildError, match="reached no package index") as caught:
+        other.prepare(make_cell(broken, "7"), tmp_path / "log2", said.append)
+    engine.close()
+    other.close()
+    written = (tmp_path / "log2").read_text(encoding="utf-8")
+    assert secret not in written + str(caught.value) + caught.value.hint + "".join(said)
+    assert "127.0.0.1:9" not in str(caught.value)
+    assert "UV_DEFAULT_INDEX" in str(caught.value)
+
+
+def test_ctrl_c_ends_a_build(client: DockerClient, tmp_path: Path) -> None:
+    house = make_house(tmp_path / "house")
+    with (house / "docker/Dockerfile").open("a", encoding="utf-8") as stream:
+        stream.write("USER 0\nRUN sleep 120\n")
+    engine = DockerEngine(house)
+    timer = threading.Timer(4.0, lambda: os.kill(os.getpid(), signal.SIGINT))
+    began = time.monotonic()
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        engine.prepare(make_cell(house, "12"), tmp_path / "log", nothing)
+    timer.join()
+    assert time.monotonic() - began < 30
+    assert not engine.cached(make_cell(house, "12"))
+    engine.close()
+
+
+def test_cells_are_prepared_side_by_side(client: DockerClient, tmp_path: Path) -> None:
+    house = make_house(tmp_path / "house")
+    engine = DockerEngine(house)
+    cells = [make_cell(house, "8"), make_cell(house, "8"), make_cell(house, "9")]
+    with ThreadPoolExecutor(3) as pool:
+        logs = (tmp_path / f"{number}.log" for number in range(3))
+        made = list(pool.map(lambda cell, log: engine.prepare(cell, log, nothing), cells, logs))
+    engine.close()
+    assert made[0].identity == made[1].identity
+    assert sorted((made[0].reused, made[1].reused)) == [False, True]
+    assert made[2].identity != made[0].identity
+    with pytest.raises(docker.errors.ImageNotFound):
+        client.images.get(f"tfrepro/{cells[0].pair.stem}:build")

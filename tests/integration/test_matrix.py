@@ -1,0 +1,181 @@
+"""`python -m bench matrix` as a user runs it: a page at the end, selection, resume, and bad luck."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from bench.store.run import Run, load
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.tensorflow
+
+QUICK = ("--kernels", "reduce*", "--rounds", "1", "--repeats", "2", "--only", "tf2.18*")
+
+
+def bench(house: Path, *arguments: str, engine: str = "venv", **env: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line in the checkout."""
+    command = [sys.executable, "-m", "bench", *arguments]
+    if arguments[0] in {"matrix", "plan"}:
+        command += ["--engine", engine]
+    return subprocess.run(
+        command, cwd=house, env={**os.environ, **env}, capture_output=True, text=True, check=False, timeout=550
+    )
+
+
+def newest(reports: Path) -> Run:
+    return load(max((reports / "runs").iterdir()))
+
+
+def test_a_run_ends_with_a_page_a_table_and_records(house: Path, tmp_path: Path) -> None:
+    done = bench(house, "matrix", *QUICK, "--reports", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    run = newest(tmp_path)
+    assert run.info.finished
+    assert len(run.records) == 2
+    assert {record.request.mode for record in run.records.values()} == {"off", "on"}
+    assert run.info.engine == "venv"
+    assert run.info.engine_why == "asked for with --engine venv"
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert "reduce_sum_1d" in page
+    assert "2.18.1" in page
+    assert "reduce_sum_1d" in done.stdout
+    assert "engine venv: asked for" in done.stderr
+    assert "round 1" in done.stderr, "progress in plain lines where the output is no terminal"
+    logs = list((tmp_path / "runs" / run.info.id / "logs").rglob("*.log"))
+    assert {log.name for log in logs} >= {"default-off-001.log", "default-on-001.log"}
+    assert "\x1b[" not in done.stdout + done.stderr
+
+
+def test_mode_and_rounds_select_and_one_mode_alone_is_told_honestly(house: Path, tmp_path: Path) -> None:
+    done = bench(house, "matrix", *QUICK, "--mode", "on", "--rounds", "3", "--reports", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    run = newest(tmp_path)
+    assert sorted(record.request.round for record in run.records.values()) == [1, 2, 3]
+    assert {record.request.mode for record in run.records.values()} == {"on"}
+
+
+def test_a_wrong_hash_costs_its_own_cell_only(house: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "house"
+    for name in ("bench", "docker", "matrix.toml"):
+        source = house / name
+        if source.is_dir():
+            shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, copy / name)
+    lock = copy / "docker" / "locks" / "tf2.15.1-cpu-py311.txt"
+    lines = lock.read_text(encoding="utf-8").splitlines(keepends=True)
+    start = next(number for number, text in enumerate(lines) if text.startswith("absl-py=="))
+    for number in range(start + 1, len(lines)):
+        if not lines[number].startswith(" "):
+            break
+        lines[number] = f"    --hash=sha256:{'0' * 64}{' ' + chr(92) if chr(92) in lines[number] else ''}\n"
+    lock.write_text("".join(lines), encoding="utf-8")
+    only = ("--only", "tf2.15*,tf2.18*", *QUICK[:-2])
+    done = bench(copy, "matrix", *only, "--reports", str(tmp_path / "reports"), PYTHONPATH=str(copy))
+    assert done.returncode == 4, done.stderr
+    assert "absl-py" in done.stderr
+    assert "tf2.15.1-cpu-py311.txt" in done.stderr
+    assert "Traceback" not in done.stderr
+    run = newest(tmp_path / "reports")
+    assert [cell.status for cell in run.info.cells] == ["build-failed", "ready"]
+    assert {record.request.cell for record in run.records.values()} == {"tf2.18.1-cpu-py311@cpu"}
+    page = (tmp_path / "reports" / "index.html").read_text(encoding="utf-8")
+    assert "build-failed" in page
+    assert "absl-py" in page
+
+
+def start_run(house: Path, reports: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "bench", "matrix", "--engine", "venv", "--reports", str(reports), *QUICK]
+    command += ["--rounds", "3"]
+    return subprocess.Popen(command, cwd=house, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for_records(reports: Path, number: int) -> None:
+    for _ in range(600):
+        if len(list(reports.glob("runs/*/records/*/*/*.jsonl"))) >= number:
+            return
+        time.sleep(0.1)
+    pytest.fail("no record within a minute")
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_an_interrupted_run_goes_on_where_it_stopped(house: Path, tmp_path: Path, how: signal.Signals) -> None:
+    with start_run(house, tmp_path) as first:
+        wait_for_records(tmp_path, 2)
+        held = bench(house, "matrix", *QUICK, "--reports", str(tmp_path))
+        assert held.returncode == 4
+        assert f"process {first.pid}" in held.stderr
+        first.send_signal(how)
+        _, errors = first.communicate(timeout=60)
+    assert first.returncode == (130 if how != signal.SIGKILL else -signal.SIGKILL), errors
+    before = newest(tmp_path)
+    assert not before.info.finished
+    kept = len(before.records)
+    assert 2 <= kept < 6
+    done = bench(house, "matrix", *QUICK, "--rounds", "3", "--reports", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    after = newest(tmp_path)
+    assert len(after.records) == 6
+    assert len(after.info.taken_over) == kept
+    assert set(after.info.taken_over.values()) == {before.info.id}
+    assert f"taken over from interrupted runs: {kept} of 6" in done.stderr
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert "taken over" in page
+    if how == signal.SIGINT:  # a finished run gives nothing to the next: every night measures afresh
+        again = bench(house, "matrix", *QUICK, "--rounds", "1", "--reports", str(tmp_path))
+        assert again.returncode == 0
+        assert not newest(tmp_path).info.taken_over
+
+
+def test_fresh_takes_nothing_over(house: Path, tmp_path: Path) -> None:
+    with start_run(house, tmp_path) as first:
+        wait_for_records(tmp_path, 1)
+        first.kill()
+        first.communicate(timeout=60)
+    done = bench(house, "matrix", *QUICK, "--fresh", "--reports", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert not newest(tmp_path).info.taken_over
+
+
+def test_a_page_can_be_made_again_from_the_records(house: Path, tmp_path: Path) -> None:
+    assert bench(house, "matrix", *QUICK, "--reports", str(tmp_path)).returncode == 0
+    page = (tmp_path / "index.html").read_bytes()
+    (tmp_path / "index.html").unlink()
+    assert bench(house, "report", "--reports", str(tmp_path)).returncode == 0
+    assert (tmp_path / "index.html").read_bytes() == page
+
+
+def test_a_gate_gives_exit_code_1(house: Path, tmp_path: Path) -> None:
+    wanted = ("--only", "tf2.18*", "--kernels", "variable_scatter_add", "--rounds", "1", "--repeats", "4")
+    done = bench(house, "matrix", *wanted, "--reports", str(tmp_path), "--fail-on", "off-varies,blind")
+    verdicts = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert verdicts
+    varies = "varies" in done.stdout
+    assert done.returncode == (1 if varies else 0), done.stderr
+    assert ("off-varies: variable_scatter_add" in done.stderr) is varies
+
+
+def test_plan_lists_without_running(house: Path, tmp_path: Path) -> None:
+    done = bench(house, "plan", "--json", "--only", "tf2.18*")
+    listed: dict[str, Any] = json.loads(done.stdout)
+    cell = listed["cells"][0]
+    assert cell["id"] == "tf2.18.1-cpu-py311@cpu"
+    assert (cell["engine"], cell["device"], cell["status"]) == ("venv", "cpu", "ready")
+    assert cell["lock"] == "tf2.18.1-cpu-py311.txt"
+    assert "tf2.18.1-cpu-py311@cpu" in bench(house, "plan").stdout
+    dry = bench(house, "matrix", *QUICK, "--dry-run", "--reports", str(tmp_path))
+    assert dry.returncode == 0
+    assert "would run 2 rounds, about" in dry.stdout
+    assert "nothing was run" in dry.stdout
+    assert not list(tmp_path.iterdir())

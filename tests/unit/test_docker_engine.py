@@ -1,0 +1,279 @@
+"""The Docker engine's thinking, without Docker: which client, which words, which secrets."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+import requests
+from docker.errors import DockerException
+from docker.models.images import Image
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench.engines import _dockercli, _dockerd, _dockerrun, words
+from bench.engines._dockercli import Build, Cli, Redactor
+from bench.errors import BuildError, EngineError
+
+HASH_MISMATCH = """\
+#8 0.217 Using Python 3.11.2 environment at: /opt/venv
+#8 0.271 Resolved 1 package in 52ms
+#8 0.281 error: Failed to download `six==1.17.0`
+#8 0.281   cause: Hash mismatch for `six==1.17.0`
+#8 0.281
+#8 0.281          Expected:
+#8 0.281            sha256:beeff391ed90541fddacab5acf947aa0d3dc7d27b2e1e8eda2be8970586c3274
+#8 0.281          Computed:
+#8 0.282            sha256:4721f391ed90541fddacab5acf947aa0d3dc7d27b2e1e8eda2be8970586c3274
+#8 ERROR: executor failed running [/bin/sh -c set -eu]: exit code: 1
+------
+ > [packages 1/1] RUN --mount=type=bind:
+------
+executor failed running [/bin/sh -c set -eu]: exit code: 1
+"""
+OLD_UV_MISMATCH = """\
+#9 1.1   \u00d7 Failed to download `six==1.17.0`
+#9 1.1   \u2570\u2500\u25b6 Hash mismatch for `six==1.17.0`
+"""
+
+
+def tool(folder: Path, version: str, *, buildx: bool) -> Path:
+    """A stand-in for a docker client that can only say what it is."""
+    folder.mkdir(parents=True)
+    path = folder / "docker"
+    path.write_text(
+        "#!/bin/sh\n"
+        f'[ "$1" = --version ] && {{ echo "Docker version {version}, build 1"; exit 0; }}\n'
+        f'[ "$1 $2" = "buildx version" ] && exit {0 if buildx else 1}\n'
+        '[ "$1 $2" = "context show" ] && { echo rootless; exit 0; }\n'
+        "exit 1\n",
+        encoding="utf-8",
+    )
+    path.chmod(0o755)
+    return path
+
+
+def path_of(*tools: Path) -> dict[str, str]:
+    return {"PATH": os.pathsep.join([*(str(one.parent) for one in tools), "/bin"])}
+
+
+def test_the_first_client_that_can_build_is_taken(tmp_path: Path) -> None:
+    blind = tool(tmp_path / "a", "28.2.2", buildx=False)
+    able = tool(tmp_path / "b", "27.1.0", buildx=True)
+    cli = _dockercli.find_cli(path_of(blind, able))
+    assert (cli.path, cli.version, cli.buildx) == (str(able), "27.1.0", True)
+
+
+@pytest.mark.parametrize("version", ["18.09.1", "19.03.8", "20.10.24+dfsg1", "22.06.0"])
+def test_old_clients_build_by_themselves(tmp_path: Path, version: str) -> None:
+    cli = _dockercli.find_cli(path_of(tool(tmp_path / "a", version, buildx=False)))
+    assert (cli.version, cli.buildx) == (version, False)
+
+
+@pytest.mark.parametrize("version", ["17.05.0", "18.06.3", "23.0.1", "28.2.2"])
+def test_a_named_client_without_buildkit_is_refused_by_name(tmp_path: Path, version: str) -> None:
+    blind = tool(tmp_path / "a", version, buildx=False)
+    with pytest.raises(EngineError) as caught:
+        _dockercli.find_cli({**path_of(), "TFREPRO_DOCKER_CLI": str(blind)})
+    assert str(blind) in str(caught.value)
+    assert version in str(caught.value)
+    assert "buildx" in caught.value.hint
+
+
+def test_a_client_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match="nowhere/docker"):
+        _dockercli.find_cli({"TFREPRO_DOCKER_CLI": str(tmp_path / "nowhere/docker")})
+
+
+def test_links_to_one_client_count_once(tmp_path: Path) -> None:
+    real = tool(tmp_path / "a", "28.2.2", buildx=False)
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b/docker").symlink_to(real)
+    found = _dockercli.candidates(path_of(real, tmp_path / "b/docker"))
+    assert [one for one in found if one.startswith(str(tmp_path))] == [str(real)]
+
+
+def test_buildx_builds_inside_the_daemon_of_the_context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("BUILDX_BUILDER", raising=False)
+    cli = Cli(path=str(tool(tmp_path / "a", "28.0.0", buildx=True)), version="28.0.0", buildx=True)
+    assert cli.build_command()[1:] == ["buildx", "build", "--load", "--builder", "rootless"]
+    monkeypatch.setenv("BUILDX_BUILDER", "mine")
+    assert "--builder" not in cli.build_command()
+
+
+def test_the_command_names_the_secrets_files_only() -> None:
+    build = Build(
+        context=Path("/ctx"),
+        secrets={"settings": Path("/s/settings")},
+        arguments={"PAIR": "tf1"},
+        tag="tfrepro/tf1:x",
+        network="host",
+    )
+    command = build.command(Cli(path="docker", version="20.10.1", buildx=False))
+    assert command[:2] == ["docker", "build"]
+    assert command[-1] == "/ctx"
+    text = " ".join(command)
+    for word in ("--network host", "--secret id=settings,src=/s/settings", "--build-arg PAIR=tf1"):
+        assert word in text
+
+
+def test_settings_of_the_host_are_carried_in() -> None:
+    environ = {
+        "UV_INDEX": "https://one.test/simple file:///srv/wheels /srv/more",
+        "UV_EXTRA_INDEX_URL": "file:///srv/wheels",
+        "UV_INDEX_INHOUSE_PASSWORD": "secret",
+        "https_proxy": "http://proxy.test:3128",
+        "UV_HTTP_TIMEOUT": "60",
+        "NO_PROXY": "",
+        "HOME": "/root",
+        "UV_CACHE_DIR": "/cache",
+    }
+    assert _dockercli.settings(environ) == {
+        "UV_HTTP_TIMEOUT": "60",
+        "UV_INDEX": "https://one.test/simple",
+        "UV_INDEX_INHOUSE_PASSWORD": "secret",
+        "https_proxy": "http://proxy.test:3128",
+    }
+
+
+def test_the_index_of_pip_serves_where_uv_has_none() -> None:
+    pip = {"PIP_INDEX_URL": "https://pip.test/simple"}
+    assert _dockercli.settings(pip) == {"UV_DEFAULT_INDEX": "https://pip.test/simple"}
+    own = {"UV_INDEX_URL": "https://uv.test/simple"}
+    assert _dockercli.settings({**pip, **own}) == own
+
+
+@settings(max_examples=40, deadline=None)  # each example asks a real shell
+@given(st.lists(st.text(st.characters(codec="ascii", min_codepoint=1)), min_size=1, max_size=5))
+def test_a_shell_reads_back_what_was_written(values: list[str]) -> None:
+    names = [f"V{number}" for number in range(len(values))]
+    lines = _dockercli.secret_lines(dict(zip(names, values, strict=True)))
+    script = lines + "".join(f"printf '%s\\0' \"${name}\"\n" for name in names)
+    answer = subprocess.run(["sh", "-euc", script], capture_output=True, check=True)
+    assert answer.stdout.decode().split("\0")[:-1] == values
+
+
+def test_no_part_of_a_secret_stays_in_a_line() -> None:
+    redact = Redactor(
+        {
+            "UV_DEFAULT_INDEX": "https://sam:pa55@index.test/simple/",
+            "UV_INDEX": "inhouse=https://other.test/simple",
+            "NO_PROXY": "localhost",
+            "UV_HTTP_TIMEOUT": "30",
+        }
+    )
+    line = redact("30 s: https://index.test/simple/six/ (pa55, inhouse=https://other.test/simple) localhost")
+    assert line == "30 s: https://<UV_DEFAULT_INDEX>/simple/six/ (<UV_DEFAULT_INDEX>, <UV_INDEX>) localhost"
+    assert Redactor({})("as it is") == "as it is"
+
+
+def test_an_oversized_ca_bundle_is_refused(tmp_path: Path) -> None:
+    bundle = tmp_path / "ca.pem"
+    bundle.write_bytes(b"x" * 600_000)
+    with pytest.raises(BuildError, match="SSL_CERT_FILE names has 600,000 bytes"):
+        _dockercli.ca_bundle({"SSL_CERT_FILE": str(bundle)})
+    bundle.write_bytes(b"pem")
+    assert _dockercli.ca_bundle({"SSL_CERT_FILE": str(bundle)}) == b"pem"
+    assert _dockercli.ca_bundle({"SSL_CERT_FILE": str(tmp_path / "none")}) == b""
+
+
+@pytest.mark.parametrize("text", [HASH_MISMATCH, OLD_UV_MISMATCH])
+def test_a_wrong_hash_names_package_and_lock(text: str) -> None:
+    message, hint = words.explain(text.splitlines(), "tf1-cpu.txt", Path("/logs/build.log"))
+    assert message == "six==1.17.0 is not the file that tf1-cpu.txt promises (wrong hash)"
+    assert "/logs/build.log" in hint
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "hint"),
+    [
+        (
+            "#8 1.0 error: Failed to fetch: `six`\n#8 1.0   cause: in between\n#8 1.0   cause: dns error: no host\n",
+            "the build reached no package index: Failed to fetch: `six` (dns error: no host)",
+            "TFREPRO_BUILD_NETWORK=host",
+        ),
+        (
+            "#8 1.0 error: No interpreter found for Python 3.12 in virtual",
+            "the base image has no Python 3.12",
+            "matrix",
+        ),
+        ("#8 1.0 write /x: no space left on device", "the disk of the Docker engine is full", "prune"),
+        ("#8 1.0 error: x\n#8 1.0   cause: invalid peer certificate: UnknownIssuer", "not trusted", "SSL_CERT_FILE"),
+        ("#8 1.0 gcc: gone\n------\n > [a 1/2] RUN:\n------\n", "the build failed: gcc: gone", "/logs/build.log"),
+        ("", "the build failed: no output", "/logs/build.log"),
+    ],
+)
+def test_other_failures_say_their_reason(text: str, message: str, hint: str) -> None:
+    found, advice = words.explain(text.splitlines(), "tf1-cpu.txt", Path("/logs/build.log"))
+    assert message in found
+    assert hint in advice
+
+
+@given(st.lists(st.text()), st.integers(1, 7))
+def test_lines_are_whole_wherever_the_chunks_end(texts: list[str], size: int) -> None:
+    lines = [text.replace("\n", " ") + "\n" for text in texts]
+    stream = "".join(lines).encode()
+    splitter = _dockerrun.LineSplitter()
+    seen = [line for start in range(0, len(stream), size) for line in splitter.feed(stream[start : start + size])]
+    assert seen == lines
+    assert splitter.rest() == ""
+
+
+def test_a_cut_off_line_is_kept_as_it_is() -> None:
+    splitter = _dockerrun.LineSplitter()
+    assert splitter.feed(b"a\nb\r") == ["a\n"]
+    assert splitter.rest() == "b\r"
+    assert splitter.rest() == ""
+
+
+def test_only_the_allow_list_reaches_a_container() -> None:
+    image = Image(
+        attrs={"Config": {"Env": ["PATH=/opt/venv/bin", "LD_LIBRARY_PATH=", "GPG_KEY=1", "LANG=de", "A=b=c"]}}
+    )
+    given_names = _dockerrun.environment_of(image)
+    removed = {entry for entry in given_names if "=" not in entry}
+    assert removed == {"GPG_KEY", "A", "LD_LIBRARY_PATH"}
+    values = dict(entry.split("=", 1) for entry in given_names if "=" in entry)
+    assert values["PATH"] == "/opt/venv/bin"
+    assert values["LANG"] == "C.UTF-8"
+    assert set(values) == {
+        *("PATH", "HOME", "TMPDIR", "XDG_CACHE_HOME", "CUDA_CACHE_PATH", "PYTHONHASHSEED", "PYTHONUNBUFFERED", "LANG")
+    }
+
+
+def test_owners_live_and_die() -> None:
+    child = subprocess.Popen(["sleep", "60"])
+    try:
+        started = _dockerrun._started(child.pid)
+        assert _dockerrun.owner_lives(f"{child.pid}:{started}")
+        assert not _dockerrun.owner_lives(f"{child.pid}:{int(started) - 1}"), "the id was given out again"
+    finally:
+        child.kill()
+        child.wait()
+    assert not _dockerrun.owner_lives(f"{child.pid}:{started}")
+    assert _dockerrun.owner_lives(_dockerrun.this_process())
+    assert _dockerrun.owner_lives(""), "an owner that cannot be read is left alone"
+
+
+@pytest.mark.parametrize(
+    ("cause", "words", "hint"),
+    [
+        (FileNotFoundError(2, "No such file or directory"), "there is no Docker socket", "--engine venv"),
+        (PermissionError(13, "Permission denied"), "no permission on the Docker socket", "docker group"),
+        (ConnectionRefusedError(111, "Connection refused"), "no Docker daemon answers", "start it"),
+        (ValueError("odd"), "gave an error: wrapped", ""),
+    ],
+)
+def test_a_missing_daemon_is_said_in_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, cause: Exception, words: str, hint: str
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "unix:///some/docker.sock")
+    hidden = requests.ConnectionError("Connection aborted.", cause)
+    error = DockerException("wrapped")
+    error.__context__ = hidden
+    said = _dockerd.no_answer(error)
+    assert words in str(said)
+    assert "/some/docker.sock" in str(said)
+    assert hint in said.hint
