@@ -30,8 +30,6 @@ def matrix(**changes: Any) -> Matrix:
     return Matrix.model_validate({**body, **changes}, strict=False)
 
 
-
-
 @pytest.fixture
 def locks(tmp_path: Path) -> Path:
     for stem in ("tf2.15.1-cpu-py311", "tf2.18.1-cpu-py311"):

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import subprocess
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,6 +16,9 @@ from bench.store.folder import RunFolder, reports_lock, write_atomic
 from bench.store.run import RunInfo, load
 from bench.suite.record import SCHEMA, Request, line
 from tests.unit import factory
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def info(**changes: object) -> RunInfo:
@@ -47,7 +50,7 @@ def test_run_json_comes_back_as_it_was(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"schema": 99}', '{"schema": 1}'])
 def test_a_broken_run_json_is_one_sentence(tmp_path: Path, text: str) -> None:
     (tmp_path / "run.json").write_text(text, encoding="utf-8")
-    with pytest.raises(StorageError, match="run.json"):
+    with pytest.raises(StorageError, match=r"run\.json"):
         load(tmp_path)
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import sys
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -20,6 +19,9 @@ from bench.suite.digest import KEPT, digest
 from bench.suite.identity import HOUSE, suite_files
 from bench.suite.kernels import FAMILIES, all_kernels, kernel
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 numbers = hnp.arrays(
     st.sampled_from(["float32", "float64", "int32", "uint8", "bool", "complex64"]),
     hnp.array_shapes(min_dims=0, max_dims=3, min_side=1),
@@ -28,7 +30,9 @@ numbers = hnp.arrays(
 
 def test_every_kernel_declares_all_it_must() -> None:
     kernels = all_kernels()
-    assert {"seeded_mlp", "matmul_mean", "reduce_sum_1d", "unsorted_segment_sum", "variable_scatter_add"} <= set(kernels)
+    assert {"seeded_mlp", "matmul_mean", "reduce_sum_1d", "unsorted_segment_sum", "variable_scatter_add"} <= set(
+        kernels
+    )
     assert {"conv2d_bwd_filter", "sparse_xent", "data_pipeline", "control_flicker", "control_integer"} <= set(kernels)
     for one in kernels.values():
         facts = one.declaration()

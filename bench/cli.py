@@ -1,0 +1,341 @@
+"""``python -m bench``, also installed as ``tfrepro``: the roof over both wings.
+
+Exit codes: 0 ok, 1 a gate failed, 2 bad configuration, 3 nothing selected or measured, 4 engine, build or
+storage trouble, 5 a GPU was demanded and is missing, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import shutil
+import signal
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tabulate import tabulate
+
+import bench
+from bench import console, errors, report, runner, verdict
+from bench.engines import choose
+from bench.plan import estimate, load, locks, planner
+from bench.plan.planner import Plan, Selection
+from bench.store import run as store
+from bench.suite.identity import HOUSE
+from bench.suite.kernels import all_kernels
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bench.engines.base import Engine
+    from bench.plan.cell import Cell
+    from bench.plan.models import Mode
+
+#: Seconds a missing environment takes to build, downloads from a nearby cache: for --dry-run only.
+BUILD_S = {"docker": 60.0, "venv": 15.0}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code and never lets a traceback out without ``--debug``."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    options = _parser().parse_args(given)
+    options.command = shlex.join(["python", "-m", "bench", *given])
+    signal.signal(signal.SIGTERM, _as_interrupt)
+    try:
+        return int(options.run(options))
+    except errors.TfreproError as error:
+        if options.debug:
+            traceback.print_exc()
+        print(f"error: {error}", file=sys.stderr)
+        if error.hint:
+            print(f"\nhint: {error.hint}", file=sys.stderr)
+        return error.code
+    except KeyboardInterrupt:
+        print("\ninterrupted; finished rounds are kept, and the same command goes on from there", file=sys.stderr)
+        return errors.INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return errors.OK
+    except Exception as error:
+        if options.debug:
+            raise
+        print(f"error: this should not have happened: {type(error).__name__}: {error}", file=sys.stderr)
+        print("\nhint: run it again with --debug and report what it prints", file=sys.stderr)
+        return errors.ENGINE
+
+
+def _as_interrupt(_number: int, _frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _matrix(options: argparse.Namespace) -> int:
+    """``matrix``: measure, then write the pages."""
+    if options.device == "gpu":
+        raise errors.NoGpuError(
+            "A GPU was demanded, and this version of tfrepro measures cpu pairs only.",
+            "Leave --device out to measure the CPU, which says nothing about a GPU.",
+        )
+    plan = _plan(options)
+    engine, why = choose.choose(options.engine, HOUSE)
+    print(f"engine {engine.name}: {why}", file=sys.stderr)
+    if options.dry_run:
+        return _dry_run(plan, engine)
+    job = runner.Job(
+        plan=plan, engine=engine, engine_why=why, house=HOUSE, reports=options.reports.absolute(),
+        command=options.command, fresh=options.fresh,
+    )  # fmt: skip
+    with console.view() as view:
+        folder = runner.run(job, view)
+    return _show(folder, options)
+
+
+def _dry_run(plan: Plan, engine: Engine) -> int:
+    builds = [cell for cell in plan.ready if not engine.cached(cell)]
+    place, need = engine.disk_need(plan.ready)
+    measuring = sum(estimate.round_seconds(one) for one in plan.rounds)
+    building = len(builds) * BUILD_S[engine.name]
+    _print_cells(plan.cells, engine)
+    for condition, names in plan.conditions.items():
+        modes = "/".join(plan.condition_modes[condition])
+        print(f"condition {condition} ({modes}): {', '.join(names)}")
+    print(
+        f"would build {len(builds)} environments ({need / 1e9:.1f} GB at {place}), about {console.duration(building)}"
+    )
+    print(f"would run {len(plan.rounds)} rounds, about {console.duration(measuring)}; nothing was run")
+    return errors.OK
+
+
+def _list_plan(options: argparse.Namespace) -> int:
+    """``plan``: cells with ids, engine, device, lock and status."""
+    plan = _plan(options)
+    engine, why = choose.choose(options.engine, HOUSE)
+    if options.json:
+        rounds = {cell.id: sum(one.cell.id == cell.id for one in plan.rounds) for cell in plan.cells}
+        cells = [{**_cell_facts(cell, engine), "rounds": rounds[cell.id]} for cell in plan.cells]
+        kernels = [kernel.name for kernel in plan.kernels]
+        conditions = {name: list(names) for name, names in plan.conditions.items()}
+        _print_json(
+            {
+                "schema": 1, "profile": plan.profile_name, "engine": engine.name, "engine_why": why,
+                "cells": cells, "kernels": kernels, "conditions": conditions,
+            }
+        )  # fmt: skip
+        return errors.OK
+    print(f"profile {plan.profile_name}; engine {engine.name}: {why}")
+    _print_cells(plan.cells, engine)
+    return errors.OK
+
+
+def _cell_facts(cell: Cell, engine: Engine) -> dict[str, Any]:
+    ready = cell.status == "ready" and engine.cached(cell)
+    return {
+        "id": cell.id,
+        "tensorflow": cell.pair.tensorflow,
+        "cuda": cell.pair.cuda,
+        "keras": cell.pair.keras,
+        "python": cell.pair.python,
+        "engine": engine.name,
+        "device": cell.device,
+        "lock": cell.lock.name,
+        "status": cell.status,
+        "reason": cell.reason,
+        "built": ready,
+    }
+
+
+def _print_cells(cells: Sequence[Cell], engine: Engine) -> None:
+    rows = []
+    for cell in cells:
+        facts = _cell_facts(cell, engine)
+        status = f"{facts['status']}: {facts['reason']}" if facts["reason"] else facts["status"]
+        rows.append([facts["id"], engine.name, cell.device, cell.lock.name, "yes" if facts["built"] else "no", status])
+    print(tabulate(rows, headers=["cell", "engine", "device", "lock", "built", "status"]))
+
+
+def _list_kernels(options: argparse.Namespace) -> int:
+    """``kernels``: the fixed suite."""
+    kernels = [kernel.declaration() for kernel in all_kernels().values()]
+    if options.json:
+        _print_json({"schema": 1, "kernels": kernels})
+        return errors.OK
+    keys = ("name", "family", "shapes", "dtypes", "control", "source")
+    print(
+        tabulate(
+            [[kernel[key] for key in keys] for kernel in kernels],
+            headers=keys,
+            maxcolwidths=[None, None, 34, 14, 12, 44],
+        )
+    )
+    return errors.OK
+
+
+def _lock(options: argparse.Namespace) -> int:
+    """``lock``: resolve every selected pair into its lock."""
+    plan = _plan(options)
+    for cell in plan.cells:
+        if cell.pair.cuda != "cpu":
+            print(f"{cell.lock.name}: skipped, {cell.reason}")
+            continue
+        changed = locks.make(cell.pair, cell.lock, upgrade=options.upgrade)
+        print(f"{cell.lock.name}: {'written' if changed else 'unchanged'}, {len(locks.pins(cell.lock))} distributions")
+    return errors.OK
+
+
+def _report(options: argparse.Namespace) -> int:
+    """``report``: write the pages again from the records of a run."""
+    folder = options.run_folder or _newest(options.reports)
+    return _show(folder, options)
+
+
+def _show(folder: Path, options: argparse.Namespace) -> int:
+    """Write the pages of a run, print its table, and say what its gates say."""
+    run = store.load(folder)
+    pages = (report.Format.HTML, report.Format.MARKDOWN, report.Format.JSON, report.Format.JUNIT)
+    report.write(run, {form: options.reports / report.FORMATS[form] for form in pages})
+    width = shutil.get_terminal_size((120, 24)).columns
+    print(report.render(run, report.Format.TERMINAL, width=width), end="")
+    print(f"page: {(options.reports / report.FORMATS[report.Format.HTML]).absolute()}", file=sys.stderr)
+    broken = verdict.gate(verdict.judge(run), options.fail_on)
+    for sentence in broken:
+        print(f"gate {sentence}", file=sys.stderr)
+    if broken:
+        return errors.GATE
+    if not run.records:
+        raise errors.NothingError("The run has no records: nothing was measured.", "The page says why for each cell.")
+    lost = [cell.id for cell in run.info.cells if cell.status not in {"ready", "impossible"}]
+    if lost:
+        print(f"not measured, or not to the end: {', '.join(lost)}; the page says why", file=sys.stderr)
+        return errors.ENGINE
+    return errors.OK
+
+
+def _schema(_: argparse.Namespace) -> int:
+    """``schema``: the JSON Schema of matrix.toml."""
+    print(load.schema(), end="")
+    return errors.OK
+
+
+def _newest(reports: Path) -> Path:
+    folders = sorted((reports / "runs").glob("*/run.json"))
+    if not folders:
+        raise errors.NothingError(f"There is no run in {reports / 'runs'}.", "Measure first: nox -s matrix")
+    return folders[-1].parent
+
+
+def _plan(options: argparse.Namespace) -> Plan:
+    matrix = load.load(options.matrix)
+    modes: tuple[Mode, ...] = ("off", "on") if options.mode == "both" else (options.mode,)
+    selection = Selection(
+        only=options.only, kernels=options.kernels, modes=modes, rounds=options.rounds, repeats=options.repeats
+    )
+    return planner.make(matrix, options.profile, selection, HOUSE / "docker" / "locks")
+
+
+def _print_json(body: dict[str, Any]) -> None:
+    print(json.dumps(body, indent=1))
+
+
+def _globs(text: str) -> tuple[str, ...]:
+    found = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not found:
+        message = "name at least one pattern"
+        raise argparse.ArgumentTypeError(message)
+    return found
+
+
+def _gates(text: str) -> tuple[str, ...]:
+    names = () if text == "none" else _globs(text)
+    for name in names:
+        if name not in verdict.GATES:
+            message = f"there is no gate {name!r}; choose from {', '.join(verdict.GATES)}, or none"
+            raise argparse.ArgumentTypeError(message)
+    return names
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 1000:  # noqa: PLR2004 - the models' own bound
+        message = f"{text!r} is not a number from 1 to 1000"
+        raise argparse.ArgumentTypeError(message)
+    return int(text)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="tfrepro",
+        description="Which TensorFlow x CUDA pair gives the same bits again, and at what price.",
+        epilog="Exit codes: 0 ok, 1 a gate failed, 2 bad configuration, 3 nothing selected or measured, "
+        "4 engine, build or storage trouble, 5 a GPU was demanded and is missing, 130 interrupted.",
+    )
+    parser.add_argument("--version", action="version", version=f"tfrepro {bench.__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    shared = _shared()
+    selecting = _selecting()
+
+    def command(name: str, run: object, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
+        text = (getattr(run, "__doc__", "") or "").split(": ", 1)[-1]
+        added = commands.add_parser(name, help=text, description=text, parents=[shared, *parents])
+        added.set_defaults(run=run)
+        return added
+
+    matrix = command("matrix", _matrix, selecting, _reporting())
+    matrix.add_argument(
+        "--fresh", action="store_true", help="measure all again, take nothing over from an interrupted run"
+    )
+    matrix.add_argument(
+        "--dry-run", action="store_true", help="say what would be built and run, and how long it may take"
+    )
+    matrix.add_argument("--device", choices=["cpu", "gpu"], default="cpu", help="the device to measure (default: cpu)")
+    plan = command("plan", _list_plan, selecting)
+    plan.add_argument("--json", action="store_true", help="as JSON")
+    kernels = command("kernels", _list_kernels)
+    kernels.add_argument("--json", action="store_true", help="as JSON")
+    lock = command("lock", _lock, selecting)
+    lock.add_argument("--upgrade", action="store_true", help="take newer releases of what matrix.toml does not pin")
+    report = command("report", _report, _reporting())
+    report.add_argument("run_folder", nargs="?", type=Path, help="a folder under reports/runs (default: the newest)")
+    command("schema", _schema)
+    return parser
+
+
+def _shared() -> argparse.ArgumentParser:
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--debug", action="store_true", help="show tracebacks")
+    return shared
+
+
+def _selecting() -> argparse.ArgumentParser:
+    selecting = argparse.ArgumentParser(add_help=False)
+    add = selecting.add_argument
+    add("--matrix", type=Path, default=Path("matrix.toml"), metavar="FILE", help="another matrix.toml")
+    add("--profile", default="standard", help="a profile of matrix.toml (default: standard)")
+    add("--only", type=_globs, default=(), metavar="GLOBS", help="cells, by pair or id: 'tf2.18*,tf2.21*'")
+    add("--kernels", type=_globs, default=(), metavar="GLOBS", help="kernels: 'matmul*,reduce*'; controls always run")
+    add("--mode", choices=["off", "on", "both"], default="both", help="determinism off, on, or both (default)")
+    add("--rounds", type=_positive, metavar="N", help="fresh processes per mode, instead of the profile's")
+    add("--repeats", type=_positive, metavar="N", help="repeats per process, instead of the profile's")
+    add(
+        "--engine",
+        choices=choose.NAMES,
+        default="auto",
+        help="where cells run (default: Docker if it answers, else venv)",
+    )
+    return selecting
+
+
+def _reporting() -> argparse.ArgumentParser:
+    reporting = argparse.ArgumentParser(add_help=False)
+    reporting.add_argument(
+        "--reports", type=Path, default=Path("reports"), metavar="DIR", help="where runs and pages go"
+    )
+    reporting.add_argument(
+        "--fail-on",
+        type=_gates,
+        default=("on-varies", "blind"),
+        metavar="GATES",
+        help=f"what makes exit code 1: {', '.join(verdict.GATES)}, or none (default: on-varies,blind)",
+    )
+    return reporting

@@ -1,0 +1,7 @@
+"""One view model and five renderers: HTML, terminal, Markdown, JSON, JUnit. Same content, order and words."""
+
+from __future__ import annotations
+
+from bench.report.write import FORMATS, Format, render, write
+
+__all__ = ["FORMATS", "Format", "render", "write"]

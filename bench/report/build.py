@@ -1,0 +1,42 @@
+"""From a judgement to the view model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bench.report import head, words
+from bench.report.details import details, environments
+from bench.report.matrix import columns, families
+from bench.report.text import clean
+from bench.report.view import View
+from bench.verdict.sentences import count
+
+if TYPE_CHECKING:
+    from bench.verdict.judgement import Judgement
+
+
+def build(judgement: Judgement) -> View:
+    """The view of a run. Pure: the same judgement gives the same view."""
+    groups = families(judgement)
+    rows = [row for family in groups for row in family.rows]
+    names = columns(judgement)
+    controls = sum(bool(row.control) for row in rows)
+    legend = [*words.WORDS.values(), words.PASS, words.FAIL, words.UNDECIDED, words.NOT_PLANNED]
+    return View(
+        run=clean(judgement.info.id),
+        title=f"tfrepro {clean(judgement.info.id)}",
+        answer=head.sentences(judgement),
+        lines=head.lines(judgement),
+        facts=head.facts(judgement),
+        counts_off=head.counts(judgement, "off"),
+        counts_on=head.counts(judgement, "on"),
+        notices=head.notices(judgement),
+        caption=f"{count(len(rows) - controls, 'kernel')}, {count(controls, 'control')}, {count(len(names), 'pair')}.",
+        columns=names,
+        families=groups,
+        details=details(judgement, rows),
+        environments=environments(judgement),
+        legend=tuple((word.symbol, word.word, word.tone, word.meaning) for word in legend),
+        terms=words.TERMS,
+        judgement=judgement,
+    )

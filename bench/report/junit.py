@@ -1,0 +1,61 @@
+"""The view as JUnit XML: one suite a pair, one case a kernel and mode.
+
+Only ``exact`` (and a control that passed) is a plain success, for a green in a CI page is a claim. A
+variation with determinism on is a failure, a fault of the process an error. Everything else, from
+``weak`` to ``unsupported``, is skipped with its words as the message.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree as ET
+
+from bench.report import words
+from bench.report.text import cap, clean
+from bench.verdict.status import Status
+
+if TYPE_CHECKING:
+    from bench.report.view import Entry, Half, View
+
+_SUCCESS = frozenset({words.WORDS[Status.EXACT].word, words.PASS.word})
+_FAILURE = frozenset({words.WORDS[status].word for status in (Status.VARIES, Status.EXACT_IN_PROCESS)})
+_ERROR = frozenset({word.word for word in words.WORDS.values() if word.tone == "fault"} | {words.FAIL.word})
+
+
+def render(view: View) -> str:
+    """The page as JUnit XML."""
+    suites = ET.Element("testsuites", name=view.title)
+    for place, column in enumerate(view.columns):
+        suite = ET.SubElement(suites, "testsuite", name=column.cell)
+        for row in view.rows:
+            for half in row.entries[place].halves:
+                _case(suite, row.entries[place], half)
+        cases = list(suite)
+        suite.set("tests", str(len(cases)))
+        for tag, plural in (("failure", "failures"), ("error", "errors"), ("skipped", "skipped")):
+            suite.set(plural, str(sum(case.find(tag) is not None for case in cases)))
+    ET.indent(suites, " ")
+    return f'<?xml version="1.0" encoding="utf-8"?>\n{ET.tostring(suites, encoding="unicode")}\n'
+
+
+def _case(suite: ET.Element, entry: Entry, half: Half) -> None:
+    timing = half.verdict.timing if half.verdict else None
+    name = f"{entry.kernel} [{half.mode}]"
+    case = ET.SubElement(suite, "testcase", classname=entry.cell, name=name)
+    case.set("time", f"{timing.median_s:.6f}" if timing else "0")
+    tag = _tag(half)
+    message = half.status + (f", {half.strength}" if half.strength else "")
+    if tag is None:
+        ET.SubElement(case, "system-out").text = f"{message}. {half.why}"
+        return
+    result = ET.SubElement(case, tag, message=message)
+    error = half.verdict.error_message if half.verdict else ""
+    result.text = "\n".join(filter(None, [half.why, cap(clean(error, lines=True))]))
+
+
+def _tag(half: Half) -> str | None:
+    if half.word in _SUCCESS:
+        return None
+    if half.word in _FAILURE and half.mode == "on":
+        return "failure"
+    return "error" if half.word in _ERROR else "skipped"

@@ -1,0 +1,75 @@
+"""The view as Markdown (GitHub's tables): for job summaries and pull requests."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from bench.report.text import cap
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bench.report.view import Count, Entry, Half, View
+
+_SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|~@:])")
+_REASON_LIMIT = 160
+
+
+def render(view: View) -> str:
+    """The page as Markdown."""
+    lines = [f"# {_text(view.answer[0])}", ""]
+    lines += [_text(" ".join(view.answer[1:])), ""] if len(view.answer) > 1 else []
+    lines += _table(["Rank", "Pair", "Answer"], [[line.rank, line.label, line.sentence] for line in view.lines])
+    lines += [f"- Determinism off: {_counts(view.counts_off)}", f"- Determinism on: {_counts(view.counts_on)}", ""]
+    for one in view.notices:
+        lines += [f"> **{_text(one.title)}.** {_text(one.text)}", *(f"> - {_text(item)}" for item in one.items), ""]
+    lines += ["## Kernels and pairs", ""]
+    heads = [f"{_text(column.label)} {mode}" for column in view.columns for mode in ("off", "on")]
+    rows = []
+    for family in view.families:
+        rows.append([f"**{_text(family.name)}**", *[""] * len(heads)])
+        for row in family.rows:
+            rows.append([_text(row.kernel), *(text for entry in row.entries for text in _entry(entry, brief=False))])
+            for sub in row.conditions:
+                entries = (text for entry in sub.entries for text in _entry(entry, brief=True))
+                rows.append([f"- {_text(sub.condition)}", *entries])
+    lines += _raw_table(["Kernel", *heads], rows)
+    lines += ["## Facts", "", *_table(["Fact", "Value"], [[fact.label, fact.value] for fact in view.facts])]
+    lines += ["## How to read this page", ""]
+    lines += _table(["Word", "Meaning"], [[f"{symbol} {word}", meaning] for symbol, word, _, meaning in view.legend])
+    lines += _table(["Sign", "Meaning"], [list(term) for term in view.terms])
+    return "\n".join(lines)
+
+
+def _counts(counts: Sequence[Count]) -> str:
+    return ", ".join(f"{_text(one.symbol)} {_text(one.word)} {one.number}" for one in counts) or "not planned"
+
+
+def _entry(entry: Entry, *, brief: bool) -> list[str]:
+    if entry.blocked:
+        reason = "" if brief else _text(cap(entry.reason, _REASON_LIMIT))
+        return [_text(entry.off.status), "<br>".join(filter(None, [_text(entry.on.status), reason]))]
+    return [_half(half) for half in entry.halves]
+
+
+def _half(half: Half) -> str:
+    where = f"in {half.condition}" if half.condition not in ("", "default") else ""
+    new = "new value" if half.new_value else ""
+    parts = [half.status, where, half.strength, half.letters, half.time, new, half.price]
+    return "<br>".join(_text(part) for part in parts if part)
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    return _raw_table(list(map(_text, heads)), [list(map(_text, row)) for row in rows])
+
+
+def _raw_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    line = "|".join(["", *(" --- " for _ in heads), ""])
+    return [f"| {' | '.join(heads)} |", line, *(f"| {' | '.join(row)} |" for row in rows), ""]
+
+
+def _text(text: str) -> str:
+    """Text that stays text: no markup, no HTML, no mention, no link, on one line."""
+    safe = _SPECIAL.sub(r"\\\1", " ".join(text.split()))
+    return safe.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -1,0 +1,235 @@
+"""The view model: everything a page says, ready to show, and the same for every renderer.
+
+All text from records passes ``clean`` here, once. The renderers only lay out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bench.verdict.judgement import Judgement, Verdict
+    from bench.verdict.timing import Price
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fact:
+    """A label and its value."""
+
+    label: str
+    value: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Count:
+    """How many kernels have a status."""
+
+    symbol: str
+    word: str
+    tone: str
+    number: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """The answer for one column. ``rank`` is "1", "1 (tie)" or ""."""
+
+    cell: str
+    label: str
+    rank: str
+    safe: bool
+    sentence: str
+    counts: tuple[Count, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Notice:
+    """Something the reader must know before trusting a number."""
+
+    kind: str
+    title: str
+    text: str
+    items: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One cell of the matrix's head. ``blocked`` is the status word of a column that was not measured."""
+
+    cell: str
+    label: str
+    release: str
+    accelerator: str
+    versions: str
+    blocked: str
+    symbol: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Half:
+    """One mode of one kernel in one column. ``letters`` are digest classes; ``why`` is a sentence."""
+
+    mode: str
+    symbol: str
+    word: str
+    tone: str
+    why: str
+    condition: str = ""
+    strength: str = ""
+    letters: str = ""
+    time: str = ""
+    time_why: str = ""
+    price: str = ""
+    price_why: str = ""
+    new_value: bool = False
+    verdict: Verdict | None = None
+    price_data: Price | None = None
+
+    @property
+    def status(self) -> str:
+        """Symbol and word."""
+        return f"{self.symbol} {self.word}"
+
+    @property
+    def time_kind(self) -> str:
+        """Which times: "steady", "first", or "" where there are none."""
+        timing = self.verdict.timing if self.verdict else None
+        return timing.kind.value if timing else ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One kernel in one column, both modes."""
+
+    cell: str
+    kernel: str
+    anchor: str
+    blocked: bool
+    reason: str
+    off: Half
+    on: Half
+
+    @property
+    def halves(self) -> tuple[Half, Half]:
+        """Off, then on."""
+        return (self.off, self.on)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubRow:
+    """One condition of a kernel over all columns."""
+
+    condition: str
+    entries: tuple[Entry, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One kernel over all columns: the worst condition of each, and every condition below.
+
+    ``index`` is the kernel's place in run.json, for names may look the same once they are made harmless.
+    """
+
+    index: int
+    kernel: str
+    family: str
+    control: str
+    facts: tuple[Fact, ...]
+    entries: tuple[Entry, ...]
+    conditions: tuple[SubRow, ...]
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """All status words of the row, sorted: what a filter looks for."""
+        entries = (*self.entries, *(entry for sub in self.conditions for entry in sub.entries))
+        return tuple(sorted({half.word for entry in entries for half in entry.halves}))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """Rows that belong together."""
+
+    name: str
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProcessLine:
+    """What one process gave: ``bits`` numbers the digests of its repeats in order."""
+
+    name: str
+    bits: str
+    contrast: str
+    time: str
+    note: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One condition and mode of a detail."""
+
+    condition: str
+    half: Half
+    evidence: str
+    digests: tuple[Fact, ...]
+    processes: tuple[ProcessLine, ...]
+    times: tuple[float, ...]
+    error: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Detail:
+    """All evidence of one kernel in one column, off and on side by side for every condition."""
+
+    index: int
+    cell: str
+    label: str
+    kernel: str
+    anchor: str
+    environment: str
+    entry: Entry
+    pairs: tuple[tuple[Part | None, Part | None], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    """Provenance and effective settings of one column, and of each of its conditions and modes."""
+
+    cell: str
+    label: str
+    anchor: str
+    provenance: tuple[Fact, ...]
+    groups: tuple[str, ...]
+    settings: tuple[tuple[str, tuple[str, ...]], ...]
+    records: tuple[Fact, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """A whole page. ``judgement`` has the numbers behind it, for renderers that hand them on."""
+
+    run: str
+    title: str
+    answer: tuple[str, ...]
+    lines: tuple[Line, ...]
+    facts: tuple[Fact, ...]
+    counts_off: tuple[Count, ...]
+    counts_on: tuple[Count, ...]
+    notices: tuple[Notice, ...]
+    caption: str
+    columns: tuple[Column, ...]
+    families: tuple[Family, ...]
+    details: tuple[Detail, ...]
+    environments: tuple[Environment, ...]
+    legend: tuple[tuple[str, str, str, str], ...]
+    terms: tuple[tuple[str, str], ...]
+    judgement: Judgement
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """All rows in order."""
+        return tuple(row for family in self.families for row in family.rows)

@@ -1,0 +1,67 @@
+"""The door of the report: render a run, and write what was rendered. The only I/O of this room."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from bench.report import html, jsonout, junit, markdown, terminal
+from bench.report.build import build
+from bench.store.folder import write_atomic
+from bench.verdict import judge
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from bench.report.view import View
+    from bench.store.run import Run
+
+
+class Format(StrEnum):
+    """What a run can be rendered as."""
+
+    HTML = "html"
+    TERMINAL = "terminal"
+    MARKDOWN = "markdown"
+    JSON = "json"
+    JUNIT = "junit"
+
+
+#: The usual file name of each format.
+FORMATS = {
+    Format.HTML: "index.html",
+    Format.TERMINAL: "report.txt",
+    Format.MARKDOWN: "report.md",
+    Format.JSON: "report.json",
+    Format.JUNIT: "junit.xml",
+}
+
+
+def render(run: Run, form: Format, *, width: int = terminal.WIDTH) -> str:
+    """A run in one format. ``width`` is the terminal's, in characters."""
+    return _rendered(build(judge(run)), form, width)
+
+
+def write(run: Run, targets: Mapping[Format, Path]) -> tuple[Path, ...]:
+    """Write a run in several formats, each file whole or not at all; the files written.
+
+    Raises:
+        StorageError: a file could not be written.
+    """
+    view = build(judge(run))
+    for form, path in targets.items():
+        write_atomic(path, _rendered(view, form, terminal.WIDTH))
+    return tuple(targets.values())
+
+
+def _rendered(view: View, form: Format, width: int) -> str:
+    if form is Format.TERMINAL:
+        return terminal.render(view, width)
+    renderers = {
+        Format.HTML: html.render,
+        Format.MARKDOWN: markdown.render,
+        Format.JSON: jsonout.render,
+        Format.JUNIT: junit.render,
+    }
+    return renderers[form](view)

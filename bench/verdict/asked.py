@@ -1,0 +1,207 @@
+"""Was it measured what was asked? If not, there is nothing to judge.
+
+Every check here closes a way to a wrong green: determinism that was never on, a column that ran another
+TensorFlow, a GPU column that ran on the CPU, two processes compared that ran under different settings.
+A value a process did not report cannot contradict anything; where a claim needs it, ``unshown`` says so
+and the verdict stays weak.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bench.verdict.status import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from bench.store.run import CellInfo, RunInfo
+    from bench.suite.record import Process
+    from bench.verdict.evidence import Kept
+
+#: Provenance that must agree between all processes of a cell and condition. Host name, uname and load
+#: may differ: a container has a name of its own.
+SAME_PROVENANCE = (
+    "python",
+    "tensorflow",
+    "tensorflow_git",
+    "tensorflow_compiler",
+    "keras",
+    "numpy",
+    "protobuf",
+    "build_info",
+    "cpu_model",
+    "cpu_flags_hash",
+    "isa",
+    "cores",
+    "libc",
+    "gpu",
+    "driver",
+)
+
+#: Settings that must agree between all processes of a cell and condition, whatever the mode.
+SAME_SETTINGS = ("intra_op_threads", "inter_op_threads", "onednn", "isa_limit", "tf32", "xla_jit", "devices")
+
+#: Settings that must agree within a mode: the determinism switch itself lives here.
+SAME_IN_MODE = ("determinism_enabled", "switch", "env")
+
+
+@dataclass(frozen=True)
+class Objection:
+    """Why a group of processes is no measurement."""
+
+    status: Status
+    reason: str
+
+
+def objection(info: RunInfo, cell: CellInfo, by_mode: Mapping[str, Sequence[Kept]], mode: str) -> Objection | None:
+    """The first reason why this mode of a cell and condition is no measurement, or None.
+
+    ``by_mode`` has the records of every mode of the cell and condition: versions and settings must
+    agree over all of them, or the comparison of on with off would compare something else.
+    """
+    group = by_mode.get(mode, ())
+    if not group:
+        return None
+    everything = [kept for records in by_mode.values() for kept in records]
+    reasons = (
+        _no_gpu(cell, group),
+        _wrong_mode(group, mode),
+        _wrong_request(info, group, mode),
+        _wrong_lock(cell, group),
+        _wrong_versions(cell, group),
+        _disagree(_processes(everything), SAME_PROVENANCE, "provenance"),
+        _other_code(_processes(everything)),
+        _disagree(_processes(everything), SAME_SETTINGS, "settings"),
+        _disagree(_processes(group), SAME_IN_MODE, "settings"),
+        _wrong_seeds(everything),
+    )
+    return next((reason for reason in reasons if reason is not None), None)
+
+
+def unshown(cell: CellInfo, group: Sequence[Kept]) -> tuple[str, ...]:
+    """What a green would need to know and the processes did not say."""
+    missing = []
+    if cell.tensorflow and any(not process.provenance.get("tensorflow") for process in _processes(group)):
+        missing.append("a process did not say which TensorFlow it ran")
+    return tuple(missing)
+
+
+def _processes(group: Iterable[Kept]) -> list[Process]:
+    return [process for kept in group for process in kept.record.processes]
+
+
+def _not_asked(reason: str) -> Objection:
+    return Objection(Status.FAILED, f"not what was asked: {reason}")
+
+
+def _no_gpu(cell: CellInfo, group: Sequence[Kept]) -> Objection | None:
+    """A GPU column that saw no GPU measured its CPU: the worst bug this product can have."""
+    for process in _processes(group):
+        devices = process.settings.get("devices")
+        seen = "GPU" in json.dumps(devices, default=str).upper()
+        if cell.device == "cpu" and seen:
+            return _not_asked("this column is for the CPU, but the process had a GPU")
+        if cell.device != "cpu" and not seen:
+            return Objection(Status.NO_GPU, f"the column is for {cell.device}, but TensorFlow saw no GPU")
+    return None
+
+
+def _wrong_mode(group: Sequence[Kept], mode: str) -> Objection | None:
+    for kept in group:
+        known = {process.process: process for process in kept.record.processes}
+        speakers = {item.process for item in kept.record.samples} | set(known)
+        for number in sorted(speakers):
+            if number not in known:
+                return _not_asked("a process gave samples, but not its settings, so that its mode is unknown")
+            enabled = known[number].settings.get("determinism_enabled")
+            if enabled is not (mode == "on"):
+                told = {"True": "on", "False": "off"}.get(str(enabled), "not known")
+                return _not_asked(f"determinism was to be {mode}, and was {told} in round {kept.record.request.round}")
+    return None
+
+
+def _wrong_request(info: RunInfo, group: Sequence[Kept], mode: str) -> Objection | None:
+    for kept in group:
+        request = kept.record.request
+        if request.seed != info.seed:
+            return _not_asked(f"the run's seed is {info.seed}, but round {request.round} used {request.seed}")
+        for process in kept.record.processes:
+            threads = process.settings.get("intra_op_threads")
+            if request.threads is not None and threads is not None and threads != request.threads:
+                return _not_asked(f"{request.threads} threads were asked for, and {threads} were in force")
+            switch = process.settings.get("switch")
+            if mode == "on" and switch is not None and switch != request.switch:
+                return _not_asked(f"the switch was to be {request.switch}, and was {switch}")
+            env = process.settings.get("env")
+            for name in sorted(request.env):
+                if isinstance(env, dict) and name in env and str(env[name]) != request.env[name]:
+                    return _not_asked(f"{name} was to be {request.env[name]!r}, and was {env[name]!r}")
+    return None
+
+
+def _wrong_lock(cell: CellInfo, group: Sequence[Kept]) -> Objection | None:
+    for kept in group:
+        lock_hash = kept.record.request.context.get("lock_hash")
+        if lock_hash and cell.lock_hash and lock_hash != cell.lock_hash:
+            return _not_asked("the lock has changed since it was measured")
+    return None
+
+
+def _wrong_versions(cell: CellInfo, group: Sequence[Kept]) -> Objection | None:
+    for process in _processes(group):
+        for name, wanted in (("tensorflow", cell.tensorflow), ("keras", cell.keras), ("python", cell.python)):
+            found = str(process.provenance.get(name) or "")
+            exact = name != "python"  # a cell names Python's minor only
+            if wanted and found and not _fits(wanted, found, exact=exact):
+                return _not_asked(f"the column is {name} {wanted}, but {found} ran")
+    return None
+
+
+def _fits(wanted: str, found: str, *, exact: bool) -> bool:
+    """Compare versions as written, except for the dash some releases put before ``rc1``."""
+    left, right = wanted.replace("-", ""), found.replace("-", "").partition("+")[0]
+    return left == right or (not exact and right.startswith(f"{left}."))
+
+
+def _disagree(processes: Sequence[Process], keys: Sequence[str], where: str) -> Objection | None:
+    for key in keys:
+        values: dict[str, None] = {}
+        for process in processes:
+            facts: Mapping[str, Any] = process.provenance if where == "provenance" else process.settings
+            if facts.get(key) is not None:
+                values[json.dumps(facts[key], sort_keys=True, default=str)] = None
+        if len(values) > 1:
+            shown = " and ".join(_short(value) for value in list(values)[:2])
+            return _not_asked(f"the processes compared disagree on {key}: {shown}")
+    return None
+
+
+def _other_code(processes: Sequence[Process]) -> Objection | None:
+    """Rounds may run different kernels, so hashes are compared kernel by kernel."""
+    known: dict[str, str] = {}
+    for process in processes:
+        hashes = process.provenance.get("kernel_hashes")
+        for kernel, code in sorted(hashes.items()) if isinstance(hashes, dict) else ():
+            if known.setdefault(kernel, code) != code:
+                return _not_asked(f"the processes compared ran different code of {kernel}")
+    return None
+
+
+def _short(text: str) -> str:
+    limit = 60
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def _wrong_seeds(group: Sequence[Kept]) -> Objection | None:
+    """Repeats of one kernel with two seeds cannot be compared, and would look like a variation."""
+    seeds: dict[str, int] = {}
+    for kept in group:
+        for sample in kept.record.samples:
+            if sample.role == "repeat" and seeds.setdefault(sample.kernel, sample.seed) != sample.seed:
+                return _not_asked(
+                    f"{sample.kernel} was repeated with the seeds {seeds[sample.kernel]} and {sample.seed}"
+                )
+    return None

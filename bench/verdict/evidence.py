@@ -1,0 +1,205 @@
+"""From a run's records to witnesses: what one process says of one kernel.
+
+Also decides which records count at all. A record is left out, and listed, where it was measured with
+another suite, stands at a path that is not its own, belongs to nothing in run.json, or shows a process
+that another record shows already: a copied file must not pass for a second process.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from bench.store.run import Run, RunInfo
+    from bench.suite.record import Outcome, Record, Sample
+
+#: Outcome of a kernel whose record ends before it does. Not one of ``record.OUTCOMES``: nobody wrote it.
+CUT_OFF = "cut-off"
+
+_BAD_FIRST = ("crashed", "oom", "timeout", "failed", "raised", CUT_OFF, "ok")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """A record that counts, with its path relative to the run folder.
+
+    ``taken_from`` is the id of the run that measured it, "" where this run did.
+    """
+
+    path: str
+    record: Record
+    taken_from: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sorted:
+    """The records of a run by (cell, condition, mode), and those left out, each with the reason."""
+
+    groups: Mapping[tuple[str, str, str], tuple[Kept, ...]]
+    stale: Mapping[tuple[str, str, str], int]
+    left_out: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Witness:
+    """What one process says of one kernel. ``outcome`` is the worst it ended with, or ``cut-off``.
+
+    ``planned_rounds`` is what the runner planned for this cell, None where it did not say.
+    """
+
+    path: str
+    round: int
+    process: int
+    engine: str
+    container: str
+    taken_from: str
+    asked_repeats: int
+    planned_rounds: int | None
+    outcome: str
+    error_class: str
+    message: str
+    samples: tuple[Sample, ...]
+
+    @property
+    def repeats(self) -> tuple[Sample, ...]:
+        """The repeats, in order."""
+        return tuple(sample for sample in self.samples if sample.role == "repeat")
+
+    @property
+    def contrasts(self) -> tuple[Sample, ...]:
+        """The samples with another seed, in order."""
+        return tuple(sample for sample in self.samples if sample.role != "repeat")
+
+    @property
+    def seeds(self) -> frozenset[int]:
+        """The seeds of its repeats."""
+        return frozenset(sample.seed for sample in self.repeats)
+
+
+def sort(run: Run) -> Sorted:
+    """Group a run's records, and say which were left out and why. Paths decide the order."""
+    groups: dict[tuple[str, str, str], list[Kept]] = defaultdict(list)
+    stale: dict[tuple[str, str, str], int] = defaultdict(int)
+    left_out: list[tuple[str, str]] = []
+    seen: dict[tuple[str, int, str], str] = {}
+    for path, record in sorted(run.records.items(), key=lambda item: (item[1].request.round, item[0])):
+        request = record.request
+        key = (request.cell, request.condition, request.mode)
+        if record.suite_hash != run.info.suite_hash:
+            stale[key] += 1
+            left_out.append((path, "stale: measured with another version of the suite"))
+            continue
+        reason = _misplaced(run.info, path, record) or _copied(record, path, seen)
+        if reason:
+            left_out.append((path, reason))
+            continue
+        groups[key].append(Kept(path=path, record=record, taken_from=run.info.taken_over.get(path, "")))
+    return Sorted(
+        groups={key: tuple(kept) for key, kept in groups.items()},
+        stale=dict(stale),
+        left_out=tuple(sorted(left_out)),
+    )
+
+
+def _misplaced(info: RunInfo, path: str, record: Record) -> str:
+    request = record.request
+    folder = f"records/{request.cell}/{request.condition}/"
+    number = path.removeprefix(f"{folder}{request.mode}-").removesuffix(".jsonl").lstrip("0")
+    if number != str(request.round):
+        return f"its content says that it is {request.mode}, round {request.round}, of {folder}"
+    if request.cell not in {cell.id for cell in info.cells}:
+        return "run.json has no such cell"
+    if request.condition not in conditions(info):
+        return "run.json has no such condition"
+    if request.mode not in modes(info, request.condition):
+        return "run.json has no such mode for this condition"
+    return ""
+
+
+def _copied(record: Record, path: str, seen: dict[tuple[str, int, str], str]) -> str:
+    """The record that shows a process of this one already, or "". Remembers the processes otherwise.
+
+    A process is known by host, process id and start. Containers may all use the same process id, and
+    then their host names and start times tell them apart.
+    """
+    names = [
+        (process.started, process.pid, str(process.provenance.get("hostname", ""))) for process in record.processes
+    ]
+    for name in names:
+        if name[0] and name in seen:
+            return f"a copy: it shows the same process as {seen[name]}"
+    seen.update(dict.fromkeys(names, path))
+    return ""
+
+
+def conditions(info: RunInfo) -> tuple[str, ...]:
+    """The conditions of a run in the order of run.json, ``default`` first."""
+    names = tuple(info.conditions) or ("default",)
+    return tuple(sorted(names, key=lambda name: name != "default"))
+
+
+def modes(info: RunInfo, condition: str) -> tuple[str, ...]:
+    """The modes planned for a condition, off before on."""
+    return tuple(sorted(info.condition_modes.get(condition, info.modes)))
+
+
+def witnesses(group: Iterable[Kept], kernel: str) -> tuple[Witness, ...]:
+    """What every process of a group says of a kernel, by round; nothing of rounds that did not ask for it."""
+    found: list[Witness] = []
+    for kept in group:
+        record = kept.record
+        samples = [sample for sample in record.samples if sample.kernel == kernel]
+        outcomes = [outcome for outcome in record.outcomes if outcome.kernel == kernel]
+        if kernel not in record.request.kernels and not samples and not outcomes:
+            continue
+        numbers = sorted({sample.process for sample in samples} | {outcome.process for outcome in outcomes})
+        found += [_witness(kept, number, samples, outcomes) for number in numbers or [0]]
+    return tuple(found)
+
+
+def _witness(kept: Kept, number: int, samples: list[Sample], outcomes: list[Outcome]) -> Witness:
+    request = kept.record.request
+    own = [outcome for outcome in outcomes if outcome.process == number]
+    ending, error_class, message = _worst(own, complete=kept.record.complete)
+    unique = {
+        (sample.role, sample.repeat, sample.seed, sample.digest): sample
+        for sample in samples
+        if sample.process == number  # a line written twice is one sample
+    }
+    if ending == "ok" and not any(sample.role == "repeat" for sample in unique.values()):
+        ending, message = "failed", "the kernel ended well, but left no sample"
+    if ending == "ok" and not all(sample.digest for sample in unique.values()):
+        ending, message = "failed", "a sample has no digest"
+    return Witness(
+        path=kept.path,
+        round=request.round,
+        process=number,
+        engine=str(request.context.get("engine", "")),
+        container=str(request.context.get("container", "")),
+        taken_from=kept.taken_from,
+        asked_repeats=request.repeats,
+        planned_rounds=request.context.get("rounds"),
+        outcome=ending,
+        error_class=error_class.rpartition(".")[2],
+        message=message,
+        samples=tuple(unique.values()),
+    )
+
+
+def _worst(outcomes: list[Outcome], *, complete: bool) -> tuple[str, str, str]:
+    """Outcome, error class and message of the worst ending of a kernel in one process."""
+    if not outcomes:
+        if complete:
+            return "failed", "", "the round ended without saying how this kernel ended"
+        return CUT_OFF, "", "the record was cut off before this kernel ended"
+
+    def rank(outcome: Outcome) -> int:
+        # a word this version does not know is no success
+        return _BAD_FIRST.index(outcome.outcome) if outcome.outcome in _BAD_FIRST else _BAD_FIRST.index("failed")
+
+    bad = min(outcomes, key=rank)
+    return _BAD_FIRST[rank(bad)], bad.error_class, bad.message

@@ -1,0 +1,441 @@
+"""Five renderers of one view: same content, order and words; same bytes; no harm from hostile or bad input."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from html.parser import HTMLParser
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from bench.errors import StorageError
+from bench.report import FORMATS, Format, render, write
+from bench.report import text as report_text
+from bench.report.build import build
+from bench.report.words import WORDS
+from bench.verdict import Status, judge
+from tests.unit import factory
+from tests.unit.factory import EXACT, Behaviour, Spot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from bench.report.view import View
+    from bench.store.run import Run
+
+HOSTILE = "<script>alert(1)</script>\"'`|\x00\x1b[31m\u202e{{7*7}}\u2028&amp;\ud800"
+ABORT = Behaviour(outcome="crashed", message="SIGABRT")
+UNIMPLEMENTED = Behaviour(outcome="raised", error_class="UnimplementedError", message="no deterministic kernel")
+
+
+def mixed() -> Run:
+    """Three columns, one of them not built, two conditions, and every kind of answer."""
+    facts = factory.info(
+        cells=(
+            factory.cell("2.15.1"),
+            factory.cell("2.16.2", status="build-failed", reason="no wheel"),
+            factory.cell(),
+        ),
+        kernels=(factory.kernel("dense_fit", "training"), *factory.info().kernels),
+        conditions={"default": (), "isa=avx2": ("matmul",)},
+    )
+
+    def behave(spot: Spot) -> Behaviour:
+        if spot.kernel == "matmul" and spot.condition == "isa=avx2":
+            return ABORT
+        if spot.kernel == "conv2d":
+            return UNIMPLEMENTED if spot.mode == "on" else Behaviour(("a", "b"))
+        if spot.kernel == "dense_fit":
+            return Behaviour((spot.mode,), steady_s=(), steady_agrees=None, first_s=1.25)
+        return EXACT
+
+    return factory.run(facts, behave)
+
+
+def view_of(run: Run) -> View:
+    return build(judge(run))
+
+
+class Table(HTMLParser):
+    """The text of the matrix of a page, row by row."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: list[str] = []
+        self.inside = False
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "table":
+            self.inside = dict(attrs).get("class") == "matrix"
+        if tag == "tr" and self.inside:
+            self.rows.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "table":
+            self.inside = False
+
+    def handle_data(self, data: str) -> None:
+        if self.inside and self.rows:
+            self.rows[-1] += f" {data}"
+
+
+def html_rows(page: str) -> list[str]:
+    parser = Table()
+    parser.feed(page)
+    return [" ".join(row.split()) for row in parser.rows]
+
+
+def in_order(parts: list[str], text: str) -> bool:
+    """Whether all parts are in the text, one after another."""
+    at = 0
+    for part in parts:
+        at = text.find(part, at)
+        if at < 0:
+            return False
+        at += len(part)
+    return True
+
+
+# --- the renderers agree ------------------------------------------------------------------------------
+
+
+def statuses(view: View) -> list[tuple[str, list[str]]]:
+    """Kernel, and the words of its columns: one for a blocked column, else off and on."""
+    return [
+        (
+            row.kernel,
+            [h.status for e in row.entries for h in (e.halves[:1] if e.blocked else e.halves)],
+        )
+        for row in view.rows
+    ]
+
+
+def test_html_says_what_the_view_says() -> None:
+    view, page = view_of(mixed()), render(mixed(), Format.HTML)
+    rows = html_rows(page)
+    for kernel, words in statuses(view):
+        row = next(row for row in rows if row.replace("_ ", "_").startswith(kernel))
+        assert in_order(words, row)
+    plain = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", page)).replace("&#39;", "'")
+    assert in_order(list(view.answer), plain)
+    assert in_order([line.sentence for line in view.lines], plain)
+
+
+def test_terminal_says_what_the_view_says() -> None:
+    view, page = view_of(mixed()), render(mixed(), Format.TERMINAL)
+    for kernel, words in statuses(view):
+        line = next(line for line in page.splitlines() if line.startswith(kernel))
+        assert in_order(words, line)
+    assert in_order([" ".join(view.answer), *(line.sentence for line in view.lines)], page)
+    assert max(map(len, page[page.index("kernel (off") : page.index("\n\nMeasured")].splitlines())) <= 120
+
+
+def test_markdown_says_what_the_view_says() -> None:
+    view = view_of(mixed())
+    page = re.sub(r"\\(.)", r"\1", render(mixed(), Format.MARKDOWN)).replace("&lt;", "<").replace("&gt;", ">")
+    for kernel, words in statuses(view):
+        line = next(line for line in page.splitlines() if line.startswith(f"| {kernel} |"))
+        assert in_order(words, line)
+    assert in_order([view.answer[0], *(line.sentence for line in view.lines)], page)
+
+
+def test_json_says_what_the_view_says() -> None:
+    view, document = view_of(mixed()), json.loads(render(mixed(), Format.JSON))
+    assert document["schema"] == 1
+    assert document["answer"] == list(view.answer)
+    assert [pair["sentence"] for pair in document["pairs"]] == [line.sentence for line in view.lines]
+    for row, found in zip(view.rows, document["kernels"], strict=True):
+        assert found["kernel"] == row.kernel
+        for entry, cell in zip(row.entries, found["worst"], strict=True):
+            assert [cell[half.mode]["status"] for half in entry.halves] == [half.word for half in entry.halves]
+            assert [cell[half.mode]["strength"] for half in entry.halves] == [half.strength for half in entry.halves]
+
+
+def test_junit_says_what_the_view_says() -> None:
+    view, tree = view_of(mixed()), ET.fromstring(render(mixed(), Format.JUNIT))  # noqa: S314 - our own output
+    assert [suite.get("name") for suite in tree] == [column.cell for column in view.columns]
+    for place, suite in enumerate(tree):
+        halves = [half for row in view.rows for half in row.entries[place].halves]
+        names = [f"{row.kernel} [{half.mode}]" for row in view.rows for half in row.entries[place].halves]
+        assert [case.get("name") for case in suite] == names
+        for case, half in zip(suite, halves, strict=True):
+            result = next(iter(case))
+            assert (result.get("message") or result.text or "").startswith(half.status)
+
+
+def test_junit_passes_nothing_but_exact_and_controls() -> None:
+    tree = ET.fromstring(render(mixed(), Format.JUNIT))  # noqa: S314 - our own output
+    for case in tree.iter("testcase"):
+        if case.find("system-out") is not None:
+            assert re.match(r"= exact|✓ pass", case.findtext("system-out") or "")
+    kinds = {(case.get("name"), next(iter(case)).tag) for case in tree[0]}
+    assert {("matmul [on]", "error"), ("conv2d [on]", "skipped"), ("conv2d [off]", "skipped")} <= kinds
+    varies = ET.fromstring(render(factory.run(None, only_varies), Format.JUNIT))  # noqa: S314 - our own output
+    assert {("matmul [on]", "failure"), ("matmul [off]", "skipped")} <= {
+        (case.get("name"), next(iter(case)).tag) for case in varies[0]
+    }
+
+
+def only_varies(spot: Spot) -> Behaviour:
+    return Behaviour(("a", "b")) if spot.kernel == "matmul" else EXACT
+
+
+# --- what the first screen says -----------------------------------------------------------------------
+
+
+def test_the_answer_names_the_best_pair() -> None:
+    assert view_of(factory.run()).answer == (
+        "With determinism on, all 2 kernels are exact on TF 2.18.1 CPU.",
+        "The weakest evidence behind an exact: 0 of 4 processes differed from the first, so at most 53 % do (95 %).",
+    )
+    assert view_of(mixed()).answer[:2] == (
+        "With determinism on, 1 of 3 kernels is exact on TF 2.15.1 CPU and TF 2.18.1 CPU.",
+        "No pair is exact on every kernel.",
+    )
+
+
+def test_a_tie_is_shown_as_a_tie_and_unmeasured_pairs_come_last() -> None:
+    lines = view_of(mixed()).lines
+    assert [(line.label, line.rank) for line in lines] == [
+        ("TF 2.15.1 CPU", "1 (tie)"),
+        ("TF 2.18.1 CPU", "1 (tie)"),
+        ("TF 2.16.2 CPU", ""),
+    ]
+    assert lines[2].sentence == "build-failed: no wheel"
+
+
+@pytest.mark.parametrize(
+    ("run", "title"),
+    [
+        (factory.run, "CPU only"),
+        (lambda: factory.run(factory.info(rounds=2)), "Weak evidence"),
+        (lambda: factory.run(factory.info(finished="")), "The run is not finished"),
+        (lambda: factory.run(None, lambda s: Behaviour(steady_agrees=None) if "flick" in s.kernel else EXACT), "Blind"),
+        (lambda: dataclasses.replace(factory.run(), unreadable={"records/x": "no header"}), "Unreadable records"),
+        (mixed, "Columns not measured"),
+        (lambda: factory.changed(factory.run(), factory.settings(determinism_enabled=False)), "Not a measurement"),
+        (
+            lambda: factory.changed(factory.run(), lambda one: dataclasses.replace(one, suite_hash="old")),
+            "Records left out",
+        ),
+        (lambda: factory.run(factory.info(warnings=("Swap is in use",))), "From the run"),
+    ],
+)
+def test_what_must_be_known_is_said_everywhere(run: Callable[[], Run], title: str) -> None:
+    assert title in {notice.title for notice in view_of(run()).notices}
+    for form in (Format.HTML, Format.TERMINAL, Format.MARKDOWN, Format.JSON):
+        assert title in render(run(), form)
+
+
+def test_a_gpu_run_does_not_warn_of_cpu_only() -> None:
+    run = factory.run(factory.info(cells=(factory.cell(cuda="12.5"),)))
+    assert "CPU only" not in {notice.title for notice in view_of(run).notices}
+    assert view_of(run).columns[0].accelerator == "CUDA 12.5 on h100"
+
+
+def test_a_blocked_column_gives_its_reason_in_every_row() -> None:
+    page = render(mixed(), Format.HTML)
+    assert sum("no wheel" in row for row in html_rows(page)) == len(view_of(mixed()).rows)
+
+
+def test_a_crash_that_leads_wears_no_letter() -> None:
+    row = next(row for row in view_of(mixed()).rows if row.kernel == "matmul")
+    assert (row.entries[0].on.word, row.entries[0].on.letters, row.entries[0].on.condition) == (
+        "crashed",
+        "",
+        "isa=avx2",
+    )
+    assert [sub.condition for sub in row.conditions] == ["default", "isa=avx2"]
+    assert row.conditions[0].entries[0].on.letters == "A"
+
+
+def test_every_status_has_a_word_and_no_two_share_one() -> None:
+    assert set(WORDS) == set(Status)
+    assert len({word.word for word in WORDS.values()}) == len(WORDS)
+    assert {status for status, word in WORDS.items() if word.tone == "good"} == {Status.EXACT}
+
+
+def test_prices_are_withheld_where_they_are_not_resolved() -> None:
+    half = view_of(factory.run()).rows[0].entries[0].on
+    assert half.price.endswith("not resolved (1.00\N{EN DASH}1.00)")
+    assert "the interval contains 1" in half.price_why
+
+
+# --- bytes and files ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", Format)
+def test_same_records_same_bytes(form: Format) -> None:
+    run = mixed()
+    shuffled = dataclasses.replace(run, records=dict(reversed(list(run.records.items()))))
+    assert render(run, form) == render(shuffled, form)
+
+
+def test_a_page_stays_small() -> None:
+    facts = factory.info(
+        cells=tuple(factory.cell(name) for name in ("2.15.1", "2.18.1", "2.21.0")),
+        kernels=(*(factory.kernel(f"kernel_number_{n}", f"family{n % 4}") for n in range(12)), *factory.CONTROLS),
+        conditions={"default": (), "isa=avx2": (), "threads=4xcores": ()},
+    )
+    assert len(render(factory.run(facts), Format.HTML).encode()) <= 300_000
+
+
+def test_write_makes_all_files_or_says_why_not(tmp_path: Path) -> None:
+    targets = {form: tmp_path / name for form, name in FORMATS.items()}
+    assert write(mixed(), targets) == tuple(targets.values())
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(FORMATS.values())
+    assert targets[Format.JSON].read_text("utf-8") == render(mixed(), Format.JSON)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError):
+        write(mixed(), {Format.HTML: tmp_path / "file" / "index.html"})
+
+
+# --- bad input ----------------------------------------------------------------------------------------
+
+
+def nan_times(spot: Spot) -> Behaviour:
+    return Behaviour(steady_s=(float("nan"), float("inf"), -1.0), first_s=float("nan"))
+
+
+def kernels_missing_somewhere() -> Run:
+    run = factory.run(factory.info(cells=(factory.cell("2.15.1"), factory.cell())))
+    return factory.changed(
+        run,
+        lambda one: dataclasses.replace(
+            one,
+            request=dataclasses.replace(one.request, kernels=("conv2d", "control_flicker", "control_integer")),
+            samples=tuple(s for s in one.samples if s.kernel != "matmul"),
+            outcomes=tuple(o for o in one.outcomes if o.kernel != "matmul"),
+        ),
+        factory.Change(cell=run.info.cells[0].id),
+    )
+
+
+BAD: dict[str, Callable[[], Run]] = {
+    "no cells, no kernels": lambda: dataclasses.replace(factory.run(), info=factory.info(cells=(), kernels=())),
+    "no kernels": lambda: factory.run(factory.info(kernels=())),
+    "no records": lambda: dataclasses.replace(factory.run(), records={}),
+    "no conditions": lambda: factory.run(factory.info(conditions={})),
+    "no modes": lambda: factory.run(factory.info(modes=())),
+    "only off": lambda: factory.run(factory.info(modes=("off",))),
+    "one round": lambda: factory.run(factory.info(rounds=1, repeats=1)),
+    "everything failed": lambda: factory.run(None, lambda _: Behaviour(outcome="failed", message="x" * 10_000)),
+    "no time is a time": lambda: factory.run(None, nan_times),
+    "kernels missing": kernels_missing_somewhere,
+    "no provenance": lambda: factory.changed(
+        factory.run(),
+        lambda one: dataclasses.replace(
+            one, processes=tuple(dataclasses.replace(p, provenance={}, settings={}) for p in one.processes)
+        ),
+    ),
+    "nothing said of the host": lambda: factory.run(
+        factory.info(host={}, engine_facts={}, engine_why="", started="", rounds=2)
+    ),
+}
+
+
+@pytest.mark.parametrize("form", Format)
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_gives_a_page_and_no_green(name: str, form: Format) -> None:
+    run = BAD[name]()
+    page = render(run, form)
+    assert page
+    if name not in ("no time is a time", "only off", "kernels missing"):
+        assert not any(half.word == "exact" for row in view_of(run).rows for e in row.entries for half in e.halves)
+
+
+def test_long_errors_are_capped() -> None:
+    page = render(BAD["everything failed"](), Format.HTML)
+    assert "[8000 more characters]" in page
+    assert "x" * 2001 not in page
+
+
+def hostile() -> Run:
+    kernels = (factory.kernel(f"k{HOSTILE}", family=f"f{HOSTILE}", source=HOSTILE), *factory.CONTROLS)
+    column = factory.cell("2.18.1", keras="3.15.1", status="ready", lock=HOSTILE)
+    broken = factory.cell("2.19.1", status="build-failed", reason=HOSTILE)
+    facts = factory.info(
+        id=f"run{HOSTILE}",
+        cells=(column, broken),
+        kernels=kernels,
+        engine_why=HOSTILE,
+        host={"hostname": HOSTILE},
+        warnings=(HOSTILE,),
+        command=HOSTILE,
+    )
+    bad = Behaviour(outcome="raised", error_class=HOSTILE, message=HOSTILE * 3)
+    run = factory.run(facts, lambda spot: EXACT if spot.kernel.startswith("control") else bad)
+    run = factory.changed(run, factory.facts_of_process(hostname=HOSTILE, cpu_model=HOSTILE))
+    return dataclasses.replace(run, unreadable={HOSTILE: HOSTILE})
+
+
+@pytest.mark.parametrize("form", Format)
+def test_hostile_text_stays_text(form: Format) -> None:
+    page = render(hostile(), form)
+    for harm in ("\x00", "\x1b", "\u202e", "\u2028", "\ud800"):
+        assert harm not in page
+    page.encode("utf-8")
+    if form in (Format.HTML, Format.MARKDOWN, Format.JUNIT):
+        assert "<script>alert" not in page
+        assert "49" not in re.sub(r"\d{3,}|sha256-\S+", "", page) or "{{7*7}}" in page
+    if form is Format.JUNIT:
+        ET.fromstring(page)  # noqa: S314 - our own output
+    if form is Format.JSON:
+        json.loads(page)
+
+
+def test_markdown_keeps_its_columns() -> None:
+    page = render(hostile(), Format.MARKDOWN)
+    table = page[page.index("| Kernel |") :].split("\n\n")[0].splitlines()
+    assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table}) == 1
+
+
+# --- text ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (1.25e-7, "0.12 µs"),
+        (9.994e-6, "9.99 µs"),
+        (0.000_999_6, "1.00 ms"),
+        (0.001_049, "1.05 ms"),
+        (0.0123, "12.3 ms"),
+        (0.99, "990 ms"),
+        (1.0, "1.00 s"),
+        (123.4, "123 s"),
+        (86400, "86400 s"),
+    ],
+)
+def test_seconds_have_units(value: float, shown: str) -> None:
+    assert report_text.seconds(value) == shown
+
+
+def test_clean_makes_controls_visible() -> None:
+    assert report_text.clean("a\x1b[31mb\u202ec\u200bd\ud800") == r"a\x1b[31mb\u202ec\u200bd\ud800"
+    assert report_text.clean("a\n b\tc") == "a b c"
+    assert report_text.clean("a\n b\tc\r", lines=True) == "a\n b\tc\\r"
+    assert report_text.clean("Größe 面積 ≤") == "Größe 面積 ≤"
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        ([], ""),
+        (["a"], "a"),
+        (["a", "b"], "a and b"),
+        (["a", "b", "c"], "a, b and c"),
+        (list("abcd"), "a, b and 2 more"),
+    ],
+)
+def test_listed(names: list[str], told: str) -> None:
+    assert report_text.listed(names) == told
+
+
+def test_moments_are_for_people() -> None:
+    assert report_text.moment("2025-01-30T12:00:00+00:00") == "2025-01-30 12:00 UTC"
+    assert report_text.moment("yesterday") == "yesterday"

@@ -1,0 +1,138 @@
+"""Bounds and prices against numbers that can be looked up or worked out by hand."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.verdict.evidence import Witness
+from bench.verdict.strength import percent_up, upper_bound
+from bench.verdict.timing import Kind, price, process_median, timing
+from tests.unit.factory import SEED, Behaviour, digest, sample
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@pytest.mark.parametrize(
+    ("differed", "compared", "limit"),
+    # nothing seen: 1 - 0.05 ** (1 / n); 1 of 10: the tabulated upper 95 % limit of Clopper and Pearson
+    [(0, 1, 0.95), (0, 4, 0.5271), (0, 10, 0.2589), (0, 59, 0.0495), (1, 10, 0.3942), (4, 4, 1.0), (0, 0, 1.0)],
+)
+def test_upper_bound(differed: int, compared: int, limit: float) -> None:
+    assert upper_bound(differed, compared) == pytest.approx(limit, abs=1e-4)
+
+
+@given(st.integers(1, 300))
+def test_nothing_seen_is_the_rule_of_three(compared: int) -> None:
+    assert upper_bound(0, compared) == pytest.approx(1 - 0.05 ** (1 / compared))
+    assert upper_bound(0, compared) <= 3 / compared + 1e-9
+
+
+@given(st.integers(0, 60), st.integers(1, 60))
+def test_more_seen_bounds_less(differed: int, extra: int) -> None:
+    compared = differed + extra
+    assert upper_bound(differed, compared) > differed / compared
+    assert upper_bound(differed, compared) <= upper_bound(differed + 1, compared)
+
+
+@pytest.mark.parametrize(("differed", "compared"), [(-1, 3), (4, 3), (0, -1)])
+def test_impossible_counts_are_refused(differed: int, compared: int) -> None:
+    with pytest.raises(ValueError, match="cannot have differed"):
+        upper_bound(differed, compared)
+
+
+@pytest.mark.parametrize(
+    ("share", "percent"), [(0.5271, 53), (0.53, 53), (0.0001, 1), (0.0, 0), (1.0, 100), (2.0, 100)]
+)
+def test_percent_is_rounded_up(share: float, percent: int) -> None:
+    assert percent_up(share) == percent
+
+
+def said(*times: float, first: float = 0.5, number: int = 1) -> Witness:
+    one = sample("matmul", Behaviour(steady_s=times, first_s=first), 0, SEED, digest("x"))
+    return Witness(
+        path=f"on-{number}",
+        round=number,
+        process=1,
+        engine="venv",
+        container="",
+        taken_from="",
+        asked_repeats=1,
+        planned_rounds=None,
+        outcome="ok",
+        error_class="",
+        message="",
+        samples=(one,),
+    )
+
+
+def many(values: Sequence[float]) -> list[Witness]:
+    return [said(value, number=number) for number, value in enumerate(values, 1)]
+
+
+def test_the_process_is_the_sampling_unit() -> None:
+    found = timing([said(1.0, 2.0, 30.0), said(4.0), said(6.0)])
+    assert found is not None
+    assert (found.kind, found.per_process, found.median_s) == (Kind.STEADY, (2.0, 4.0, 6.0), 4.0)
+    assert (found.low_s, found.high_s) == (2.0, 6.0)
+
+
+def test_first_calls_where_a_process_has_no_steady_ones() -> None:
+    found = timing([said(1.0), said(first=0.25), said(1.0)])
+    assert found is not None
+    assert (found.kind, found.per_process) == (Kind.FIRST, (0.5, 0.25, 0.5))
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, 0.0, -1.0])
+def test_times_that_cannot_be_are_not_used(bad: float) -> None:
+    assert process_median(said(bad, 2.0), Kind.STEADY) == 2.0
+    assert process_median(said(bad), Kind.STEADY) is None
+    assert timing([said(bad, first=bad)]) is None
+
+
+def test_like_is_compared_with_like() -> None:
+    found = price(many([1.0, 1.0, 1.0]), [said(first=0.25, number=n) for n in (1, 2, 3)])
+    assert found is not None
+    assert (found.kind, found.ratio) == (Kind.FIRST, 2.0)
+    assert price([], many([1.0])) is None
+
+
+def test_a_clear_price_is_resolved() -> None:
+    found = price(many([2.0, 2.02, 2.04, 2.06]), many([1.0, 1.01, 1.02, 1.03]))
+    assert found is not None
+    assert found.resolved
+    assert found.low is not None
+    assert found.high is not None
+    assert 1.9 < found.low <= found.ratio <= found.high < 2.1
+
+
+def test_determinism_may_be_faster() -> None:
+    found = price(many([0.5, 0.51, 0.52, 0.53]), many([1.0, 1.01, 1.02, 1.03]))
+    assert found is not None
+    assert found.resolved
+    assert found.ratio < 1
+
+
+@pytest.mark.parametrize(
+    ("on", "off", "why"),
+    [
+        ([2.0, 2.0], [1.0, 1.0, 1.0], "2 processes a side, and 3 are needed"),
+        ([1.0, 1.1, 1.2], [1.0, 1.1, 1.2], "the interval contains 1"),
+        ([2.0, 4.0, 8.0], [1.0, 1.0, 1.0], "the interval is wider than a factor of 2"),
+        ([2.0, 2.1, 2.2], [1.0, 1.1, 1.2], "so few processes fall in this order by chance in 10 % of cases"),
+    ],
+)
+def test_what_is_not_resolved_says_why(on: list[float], off: list[float], why: str) -> None:
+    found = price(many(on), many(off))
+    assert found is not None
+    assert (found.resolved, found.why) == (False, why)
+
+
+def test_the_interval_is_the_same_every_time() -> None:
+    on, off = many([2.0, 2.1, 2.2]), many([1.0, 1.1, 1.2])
+    assert price(on, off) == price(on, off)

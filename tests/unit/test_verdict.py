@@ -1,0 +1,663 @@
+"""Verdicts: above all, every way to a wrong green that we could think of, and that it is closed."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench.errors import ConfigError
+from bench.suite.record import Outcome
+from bench.verdict import GATES, Rung, Status, Verdict, answer, gate, judge
+from bench.verdict.classes import letter, letters
+from bench.verdict.status import SEVERITY, worst
+from tests.unit import factory
+from tests.unit.factory import EXACT, Behaviour, Change, Spot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bench.store.run import Run
+    from bench.suite.record import Record
+
+UNIMPLEMENTED = Behaviour(outcome="raised", error_class="UnimplementedError")
+CELL = "tf2.18.1-cpu-py311@cpu"
+
+
+def verdict(run: Run, mode: str = "on", name: str = "matmul", condition: str = "default", cell: str = CELL) -> Verdict:
+    found = judge(run).of(cell, name, condition, mode)
+    assert found is not None
+    return found
+
+
+def only(name: str, acts: Callable[[Spot], Behaviour] | Behaviour, mode: str = "") -> Callable[[Spot], Behaviour]:
+    """One kernel behaves so (in one mode), all others are exact."""
+
+    def behave(spot: Spot) -> Behaviour:
+        if spot.kernel != name or mode not in ("", spot.mode):
+            return EXACT
+        return acts if isinstance(acts, Behaviour) else acts(spot)
+
+    return behave
+
+
+# --- what green is -----------------------------------------------------------------------------------
+
+
+def test_equal_bits_in_five_processes_are_exact_and_say_how_strong_that_is() -> None:
+    found = verdict(factory.run())
+    assert found.status is Status.EXACT
+    assert (found.comparison.processes, found.comparison.repeats, found.comparison.compared) == (5, 15, 4)
+    assert found.comparison.bound == pytest.approx(0.527, abs=0.001)
+    assert found.why == (
+        "Same bits in 15 repeats in 5 processes: 0 of 4 processes differed from the first, so at most 53 % do (95 %)."
+    )
+    assert found.digest_class == "A"
+
+
+def test_fresh_containers_are_a_rung_above_fresh_processes() -> None:
+    assert verdict(factory.run()).rung is Rung.SAME_ACROSS_CONTAINERS
+    venv = factory.run(factory.info(engine="venv"))
+    assert verdict(venv).rung is Rung.SAME_ACROSS_PROCESSES
+    shared = factory.run(factory.info(), container="one and the same")
+    assert verdict(shared).rung is Rung.SAME_ACROSS_PROCESSES
+    assert Rung.DIFFERS_WITHIN_PROCESS < Rung.SAME_WITHIN_PROCESS < Rung.SAME_ACROSS_PROCESSES
+
+
+def test_statuses_are_the_named_ones_and_all_have_a_severity() -> None:
+    assert set(SEVERITY) == set(Status)
+    assert len(SEVERITY) == len(set(SEVERITY))
+    assert SEVERITY[-1] is Status.EXACT
+    assert worst([]) is Status.NOT_RUN
+
+
+# --- planted false greens -----------------------------------------------------------------------------
+
+
+def drop_samples(role: str) -> Callable[[Record], Record]:
+    return lambda one: dataclasses.replace(
+        one, samples=tuple(s for s in one.samples if s.kernel != "matmul" or s.role != role)
+    )
+
+
+def drop_outcome(one: Record) -> Record:
+    return dataclasses.replace(one, outcomes=tuple(o for o in one.outcomes if o.kernel != "matmul"))
+
+
+def cut_off(one: Record) -> Record:
+    return dataclasses.replace(drop_outcome(one), complete=False)
+
+
+def second_outcome(one: Record) -> Record:
+    return dataclasses.replace(one, outcomes=(*one.outcomes, Outcome(1, "matmul", "crashed", 1.0, "", "SIGSEGV")))
+
+
+def unknown_outcome(one: Record) -> Record:
+    return dataclasses.replace(one, outcomes=tuple(dataclasses.replace(o, outcome="splendid") for o in one.outcomes))
+
+
+def other_seed(one: Record) -> Record:
+    return dataclasses.replace(one, request=dataclasses.replace(one.request, seed=7))
+
+
+def no_process(one: Record) -> Record:
+    return dataclasses.replace(one, processes=())
+
+
+ONE = Change(mode="on", rounds=(3,))
+ALL_ON = Change(mode="on")
+FALSE_GREENS: list[tuple[str, Callable[[Record], Record], Change, Status]] = [
+    ("determinism was never on", factory.settings(determinism_enabled=False), ALL_ON, Status.FAILED),
+    ("determinism was not on in one process", factory.settings(determinism_enabled=False), ONE, Status.FAILED),
+    ("nobody knows whether it was on", factory.settings(determinism_enabled=None), ONE, Status.FAILED),
+    ("'on' is not True", factory.settings(determinism_enabled="on"), ALL_ON, Status.FAILED),
+    ("1 is not True", factory.settings(determinism_enabled=1), ALL_ON, Status.FAILED),
+    ("the settings are unknown", no_process, ONE, Status.FAILED),
+    ("switched another way than asked", factory.settings(switch="env"), ALL_ON, Status.FAILED),
+    ("threads differ", factory.settings(intra_op_threads=7), ONE, Status.FAILED),
+    ("threads differ from those of mode off", factory.settings(intra_op_threads=7), ALL_ON, Status.FAILED),
+    ("oneDNN differs", factory.settings(onednn="0"), ONE, Status.FAILED),
+    ("the environment differs", factory.settings(env={"TF_X": "1"}), ONE, Status.FAILED),
+    ("a GPU took part", factory.settings(devices=["CPU:0", "GPU:0"]), ALL_ON, Status.FAILED),
+    ("another TensorFlow", factory.facts_of_process(tensorflow="2.17.0"), Change(), Status.FAILED),
+    ("another TensorFlow once", factory.facts_of_process(tensorflow="2.17.0"), ONE, Status.FAILED),
+    ("another TensorFlow build", factory.facts_of_process(tensorflow_git="v0"), ONE, Status.FAILED),
+    ("another Keras", factory.facts_of_process(keras="2.15.0"), Change(), Status.FAILED),
+    ("another NumPy once", factory.facts_of_process(numpy="1.26.0"), ONE, Status.FAILED),
+    ("another CPU once", factory.facts_of_process(cpu_model="Other CPU"), ONE, Status.FAILED),
+    ("TensorFlow unknown", factory.facts_of_process(tensorflow=None), Change(), Status.WEAK),
+    ("another seed in one round", other_seed, ONE, Status.FAILED),
+    (
+        "repeats of two seeds",
+        factory.in_samples(lambda s: dataclasses.replace(s, seed=s.seed + s.repeat)),
+        ONE,
+        Status.FAILED,
+    ),
+    ("no repeats", drop_samples("repeat"), ALL_ON, Status.FAILED),
+    ("no digest", factory.in_samples(lambda s: dataclasses.replace(s, digest="")), ALL_ON, Status.FAILED),
+    ("no outcome in a whole record", drop_outcome, ONE, Status.FAILED),
+    ("a record cut off", cut_off, ONE, Status.WEAK),
+    ("ok first and a crash after it", second_outcome, ONE, Status.CRASHED),
+    ("an outcome nobody knows", unknown_outcome, ONE, Status.FAILED),
+    (
+        "a later call gave other bits",
+        factory.in_samples(lambda s: dataclasses.replace(s, steady_agrees=s.steady_agrees and s.repeat != 1)),
+        ONE,
+        Status.VARIES,
+    ),
+    (
+        "the contrast varies",
+        factory.in_samples(lambda s: s if s.role == "repeat" else dataclasses.replace(s, digest="c" * 64)),
+        ONE,
+        Status.EXACT_IN_PROCESS,
+    ),
+    (
+        "the contrast has the repeats' seed",
+        factory.in_samples(lambda s: dataclasses.replace(s, seed=factory.SEED, digest="a" * 64)),
+        Change(),
+        Status.WEAK,
+    ),
+    (
+        "fewer repeats than asked",
+        factory.in_samples(lambda s: dataclasses.replace(s, repeat=0)),
+        ONE,
+        Status.WEAK,
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("change", "where", "status"), [row[1:] for row in FALSE_GREENS], ids=[r[0] for r in FALSE_GREENS]
+)
+def test_planted_false_green(change: Callable[[Record], Record], where: Change, status: Status) -> None:
+    assert verdict(factory.changed(factory.run(), change, where)).status is status
+
+
+def test_different_code_of_a_kernel_is_not_compared() -> None:
+    run = factory.changed(factory.run(), factory.facts_of_process(kernel_hashes={"matmul": "new"}), ONE)
+    run = factory.changed(run, factory.facts_of_process(kernel_hashes={"matmul": "old"}), Change(rounds=(1,)))
+    assert verdict(run).status is Status.FAILED
+
+
+def test_a_gpu_column_without_a_gpu_is_no_gpu() -> None:
+    column = factory.cell(cuda="12.5")
+    run = factory.run(factory.info(cells=(column,)))
+    assert verdict(run, cell=column.id).status is Status.EXACT
+    for devices in (["/device:CPU:0"], [], None):
+        blind = factory.changed(run, factory.settings(devices=devices))
+        assert verdict(blind, cell=column.id).status is Status.NO_GPU
+
+
+def test_one_process_or_two_are_never_green() -> None:
+    for rounds in (1, 2):
+        found = verdict(factory.run(factory.info(rounds=rounds)))
+        assert found.status is Status.WEAK
+        assert f"{rounds} of at least 3 processes" in found.why
+
+
+def test_rounds_that_are_missing_are_not_forgotten() -> None:
+    run = factory.without(factory.run(), Change(mode="on", rounds=(2,)))
+    assert verdict(run).status is Status.WEAK
+    assert "4 of 5 planned rounds are whole" in verdict(run).why
+    assert verdict(run, mode="off").status is Status.EXACT
+
+
+def test_the_runner_may_plan_fewer_rounds_for_a_cell() -> None:
+    run = factory.without(factory.run(factory.info(), rounds=3), Change(rounds=(4, 5)))
+    assert verdict(run).status is Status.EXACT
+
+
+def test_a_record_cut_off_is_not_forgotten_where_there_are_rounds_enough() -> None:
+    run = factory.changed(factory.run(factory.info(), rounds=4), cut_off, ONE)
+    assert verdict(run).status is Status.WEAK
+    assert "1 record cut off" in verdict(run).why
+
+
+def test_one_repeat_a_process_and_no_further_call_shows_nothing_within_a_process() -> None:
+    once = factory.run(factory.info(repeats=1), lambda _: Behaviour(steady_agrees=None, steady_s=()))
+    assert verdict(once).status is Status.BLIND  # the flicker control was set to be the same, too
+    behave = only("matmul", Behaviour(steady_agrees=None, steady_s=()))
+    assert verdict(factory.run(factory.info(repeats=1), behave)).status is Status.WEAK
+    apart = only("matmul", lambda spot: Behaviour((str(spot.round),), steady_agrees=None))
+    found = verdict(factory.run(factory.info(repeats=1), apart))
+    assert (found.status, found.rung) == (Status.VARIES, None)
+
+
+def test_a_copied_record_is_no_second_process() -> None:
+    run = factory.without(factory.run(), Change(rounds=(4, 5)))
+    first = run.records[f"records/{CELL}/default/on-001.jsonl"]
+    copies = {
+        f"records/{CELL}/default/on-00{number}.jsonl": dataclasses.replace(
+            first, request=dataclasses.replace(first.request, round=number)
+        )
+        for number in (4, 5)
+    }
+    judged = judge(dataclasses.replace(run, records={**run.records, **copies}))
+    found = judged.of(CELL, "matmul", "default", "on")
+    assert found is not None
+    assert found.comparison.processes == 3
+    assert [path for path, reason in judged.left_out if "a copy" in reason] == sorted(copies)
+
+
+def test_a_record_at_a_path_that_is_not_its_own_does_not_count() -> None:
+    run = factory.run()
+    moved = {path.replace("/on-", "/off-1"): one for path, one in run.records.items() if "/on-" in path}
+    judged = judge(dataclasses.replace(run, records={**run.records, **moved}))
+    assert len(judged.left_out) == 5
+    assert {v.comparison.processes for v in judged.verdicts} == {5}
+
+
+def test_records_of_another_suite_are_stale_and_never_mixed() -> None:
+    stale = lambda one: dataclasses.replace(one, suite_hash="old")  # noqa: E731
+    some = factory.changed(factory.run(), stale, Change(mode="on", rounds=(1, 2)))
+    assert verdict(some).status is Status.WEAK
+    assert len(judge(some).left_out) == 2
+    every = factory.changed(factory.run(), stale, ALL_ON)
+    assert verdict(every).status is Status.STALE
+    assert verdict(every, mode="off").status is Status.EXACT
+
+
+def test_unreadable_records_are_a_fault_and_listed() -> None:
+    run = factory.without(factory.run(), ALL_ON)
+    path = f"records/{CELL}/default/on-001.jsonl"
+    broken = dataclasses.replace(run, unreadable={path: "no header line"})
+    assert verdict(broken).status is Status.FAILED
+    assert judge(broken).unreadable == ((path, "no header line"),)
+    assert verdict(run).status is Status.NOT_RUN
+
+
+def test_taken_over_records_count_and_are_counted_apart() -> None:
+    run = factory.run()
+    taken = {path: "earlier" for path in run.records if "/on-00" in path and not path.endswith("1.jsonl")}
+    judged = judge(dataclasses.replace(run, info=factory.info(taken_over=taken)))
+    found = judged.of(CELL, "matmul", "default", "on")
+    assert found is not None
+    assert (found.measured, found.taken_over, judged.measured, judged.taken_over) == (1, 4, 6, 4)
+
+
+def test_a_lock_that_changed_is_not_what_was_asked() -> None:
+    run = factory.run(None, None, lock_hash="another")
+    assert verdict(run).status is Status.FAILED
+
+
+# --- controls -----------------------------------------------------------------------------------------
+
+BLINDING: list[tuple[str, str, Behaviour]] = [
+    ("the flicker does not flicker", "control_flicker", Behaviour(steady_agrees=None)),
+    ("the flicker crashed", "control_flicker", Behaviour(outcome="crashed")),
+    ("the integers differ", "control_integer", Behaviour(("a", "b"))),
+    ("the integers' later calls differ", "control_integer", Behaviour(steady_agrees=False)),
+    ("the integers raised", "control_integer", Behaviour(outcome="raised", error_class="ValueError")),
+    ("the integers do not feel their input", "control_integer", Behaviour(contrast="same")),
+]
+
+
+@pytest.mark.parametrize(("name", "acts"), [row[1:] for row in BLINDING], ids=[row[0] for row in BLINDING])
+def test_a_failed_control_blinds_its_mode_and_no_other(name: str, acts: Behaviour) -> None:
+    run = factory.run(None, only(name, acts, mode="on"))
+    found = verdict(run)
+    assert (found.status, found.digest_class, found.rung) == (Status.BLIND, "", None)
+    assert name in found.why
+    assert verdict(run, name="conv2d").status is Status.BLIND
+    assert verdict(run, mode="off").status is Status.EXACT
+    assert verdict(run, name=name).passed is False
+    assert not answer(judge(run)).safe
+
+
+def test_a_run_without_controls_is_blind() -> None:
+    for kernels in ((), (factory.FLICKER,), (factory.INTEGER,)):
+        run = factory.run(factory.info(kernels=(factory.kernel("matmul"), *kernels)))
+        assert verdict(run).status is Status.BLIND
+
+
+def test_controls_that_never_ran_blind() -> None:
+    def drop(one: Record) -> Record:
+        return dataclasses.replace(
+            one,
+            request=dataclasses.replace(one.request, kernels=("matmul", "conv2d")),
+            samples=tuple(s for s in one.samples if not s.kernel.startswith("control")),
+            outcomes=tuple(o for o in one.outcomes if not o.kernel.startswith("control")),
+        )
+
+    found = verdict(factory.changed(factory.run(), drop))
+    assert found.status is Status.BLIND
+    assert "never ran" in found.why
+
+
+def test_controls_pass_and_say_so() -> None:
+    run = factory.run()
+    for name in ("control_flicker", "control_integer"):
+        found = verdict(run, name=name)
+        assert found.passed is True
+        assert found.why.startswith("Control: it d")
+
+
+def test_a_control_with_too_few_samples_leaves_kernels_weak() -> None:
+    run = factory.run(factory.info(rounds=1, repeats=1))
+    assert verdict(run).status is Status.WEAK
+    assert verdict(run, name="control_flicker").passed is None
+
+
+def test_a_control_that_was_cut_off_leaves_kernels_weak() -> None:
+    def silence(one: Record) -> Record:
+        first = one.request.round == 1
+        return dataclasses.replace(
+            one,
+            complete=first,
+            samples=tuple(s for s in one.samples if s.kernel != "control_integer" or (first and s.repeat == 0)),
+            outcomes=tuple(o for o in one.outcomes if o.kernel != "control_integer" or first),
+        )
+
+    found = verdict(factory.changed(factory.run(), silence))
+    assert found.status is Status.WEAK
+    assert "the control control_integer is undecided" in found.why
+
+
+def test_a_kernel_that_does_not_feel_its_input_is_blind() -> None:
+    run = factory.run(None, only("matmul", Behaviour(contrast="same")))
+    assert verdict(run).status is Status.BLIND
+    assert verdict(run, name="conv2d").status is Status.EXACT
+
+
+def test_a_contrast_of_the_other_mode_shows_sensitivity_too() -> None:
+    run = factory.run(None, only("matmul", Behaviour(contrast=""), mode="on"))
+    assert verdict(run).status is Status.EXACT
+    assert verdict(factory.run(None, only("matmul", Behaviour(contrast="")))).status is Status.WEAK
+
+
+def test_a_crash_stays_a_crash_under_a_failed_control() -> None:
+    def behave(spot: Spot) -> Behaviour:
+        if spot.kernel == "matmul":
+            return Behaviour(outcome="crashed", message="SIGABRT")
+        return Behaviour(steady_agrees=None) if spot.kernel == "control_flicker" else EXACT
+
+    run = factory.run(None, behave)
+    assert verdict(run).status is Status.CRASHED
+    assert verdict(run, name="conv2d").status is Status.BLIND
+
+
+# --- differences and faults ---------------------------------------------------------------------------
+
+
+def test_repeats_that_differ_in_a_process_vary() -> None:
+    found = verdict(factory.run(None, only("matmul", Behaviour(("a", "a", "b")))))
+    assert (found.status, found.rung) == (Status.VARIES, Rung.DIFFERS_WITHIN_PROCESS)
+    assert [number for _, number in found.comparison.digests] == [10, 5]
+    assert found.why == "2 digests in 15 repeats: 5 of 5 processes differed within themselves."
+    assert found.digest_class == ""
+
+
+def test_processes_that_disagree_are_exact_in_process() -> None:
+    found = verdict(factory.run(None, only("matmul", lambda spot: Behaviour((str(spot.round // 4),)))))
+    assert (found.status, found.rung) == (Status.EXACT_IN_PROCESS, Rung.SAME_WITHIN_PROCESS)
+    assert (found.comparison.differed, found.comparison.compared) == (2, 4)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "error_class", "status"),
+    [
+        ("raised", "UnimplementedError", Status.UNSUPPORTED),
+        ("raised", "tensorflow.errors.UnimplementedError", Status.UNSUPPORTED),
+        ("raised", "FailedPreconditionError", Status.RAISED),
+        ("crashed", "", Status.CRASHED),
+        ("timeout", "", Status.TIMEOUT),
+        ("oom", "ResourceExhaustedError", Status.OOM),
+        ("failed", "NotAsked", Status.FAILED),
+    ],
+)
+def test_bad_outcomes_have_their_own_names(outcome: str, error_class: str, status: Status) -> None:
+    acts = Behaviour(outcome=outcome, error_class=error_class, message="No deterministic GPU implementation")
+    found = verdict(factory.run(None, only("matmul", acts)))
+    assert (found.status, found.error_message) == (status, acts.message)
+    assert found.digest_class == ""
+
+
+def test_unimplemented_is_unsupported_only_with_determinism_on_and_everywhere() -> None:
+    acts = Behaviour(outcome="raised", error_class="UnimplementedError")
+    assert verdict(factory.run(None, only("matmul", acts)), mode="off").status is Status.RAISED
+    once = factory.run(None, only("matmul", lambda spot: acts if spot.round == 2 else EXACT))
+    assert verdict(once).status is Status.RAISED
+
+
+def test_the_bad_outcome_leads_with_counts() -> None:
+    crash = Behaviour(outcome="crashed", message="SIGABRT")
+    oom = Behaviour(outcome="oom")
+    run = factory.run(None, only("matmul", lambda spot: {2: crash, 4: oom}.get(spot.round, EXACT)))
+    found = verdict(run)
+    assert found.status is Status.CRASHED
+    assert found.why == "Crashed in 1 of 5 processes; ok in 3; oom in 1."
+    assert dict(found.outcomes) == {"ok": 3, "crashed": 1, "oom": 1}
+
+
+def test_a_difference_before_a_crash_is_told_and_trips_the_gate() -> None:
+    acts = Behaviour(("a", "b"), outcome="crashed")
+    judged = judge(factory.run(None, only("matmul", acts)))
+    found = judged.of(CELL, "matmul", "default", "on")
+    assert found is not None
+    assert (found.status, "where it ran, bits differed" in found.why) == (Status.CRASHED, True)
+    assert gate(judged, ["on-varies"])
+
+
+def test_nan_is_not_exact() -> None:
+    found = verdict(factory.run(None, only("matmul", Behaviour(nan=True))))
+    assert found.status is Status.NAN
+    assert "NaN" in found.why
+    varies = verdict(factory.run(None, only("matmul", Behaviour(("a", "b"), nan=True))))
+    assert (varies.status, varies.comparison.nan) == (Status.VARIES, True)
+
+
+@pytest.mark.parametrize("status", ["impossible", "build-failed", "image-gone", "no-gpu", "exact", "nonsense"])
+def test_a_column_that_was_not_prepared_is_never_green(status: str) -> None:
+    column = factory.cell(status=status, reason="No wheel for this Python")
+    ready = factory.run()
+    run = dataclasses.replace(ready, info=factory.info(cells=(column,)))
+    expected = Status.FAILED if status in ("exact", "nonsense") else Status(status)
+    assert (verdict(run).status, verdict(run).why) == (expected, "No wheel for this Python")
+
+
+# --- classes, values, prices --------------------------------------------------------------------------
+
+
+def test_letters() -> None:
+    assert [letter(index) for index in (0, 1, 25, 26, 27, 701, 702)] == ["A", "B", "Z", "AA", "AB", "ZZ", "AAA"]
+    assert letters(["x", "y", "x"]) == {"x": "A", "y": "B"}
+    with pytest.raises(ValueError, match="counts from 0"):
+        letter(-1)
+
+
+def test_letters_go_by_first_appearance_over_columns_conditions_and_modes() -> None:
+    cells = (factory.cell("2.18.1"), factory.cell("2.21.0"))
+    facts = factory.info(cells=cells, conditions={"default": (), "isa=avx2": ()})
+
+    def bits(spot: Spot) -> Behaviour:
+        return Behaviour((("new" if "2.21" in spot.cell else "old") + spot.mode * (spot.condition != "default"),))
+
+    judged = judge(factory.run(facts, only("matmul", bits)))
+    found = {(v.cell, v.condition, v.mode): v.digest_class for v in judged.verdicts if v.kernel == "matmul"}
+    assert list(found.values()) == ["A", "A", "B", "C", "D", "D", "E", "F"]
+    changed = {(v.condition, v.mode): v.changed_value for v in judged.verdicts if v.kernel == "matmul"}
+    assert changed == {
+        ("default", "off"): None,
+        ("default", "on"): False,
+        ("isa=avx2", "off"): None,
+        ("isa=avx2", "on"): True,
+    }
+
+
+def test_the_worst_condition_leads() -> None:
+    facts = factory.info(conditions={"isa=avx2": ("matmul",), "default": ()}, condition_modes={"isa=avx2": ("on",)})
+    abort = Behaviour(outcome="crashed")
+    judged = judge(factory.run(facts, lambda s: abort if (s.condition, s.kernel) == ("isa=avx2", "matmul") else EXACT))
+    head = judged.headline(CELL, "matmul", "on")
+    assert head is not None
+    assert (head.status, head.condition) == (Status.CRASHED, "isa=avx2")
+    assert judged.headline(CELL, "matmul", "off") == judged.of(CELL, "matmul", "default", "off")
+    assert judged.of(CELL, "conv2d", "isa=avx2", "on") is None
+    assert answer(judged).cells[0].exact == 1
+
+
+def test_a_planned_condition_that_was_not_run_keeps_the_headline_from_green() -> None:
+    run = factory.run(factory.info(conditions={"default": (), "isa=avx2": ()}))
+    judged = judge(factory.without(run, Change(condition="isa=avx2")))
+    head = judged.headline(CELL, "matmul", "on")
+    assert head is not None
+    assert head.status is Status.NOT_RUN
+    assert not answer(judged).safe
+
+
+def test_price_is_a_ratio_with_an_interval() -> None:
+    def timed(spot: Spot) -> Behaviour:
+        base = 0.002 if spot.mode == "on" else 0.001
+        return Behaviour(steady_s=(base * (1 + spot.round / 100),))
+
+    price = judge(factory.run(None, only("matmul", timed))).price(CELL, "matmul")
+    assert price is not None
+    assert price.ratio == pytest.approx(2.0)
+    assert price.resolved
+    assert price.low is not None
+    assert price.low > 1.9
+
+
+def test_no_price_for_what_crashed() -> None:
+    run = factory.run(None, only("matmul", Behaviour(outcome="crashed"), mode="on"))
+    assert judge(run).price(CELL, "matmul") is None
+
+
+# --- answer and gates ---------------------------------------------------------------------------------
+
+
+def test_answer_ranks_and_shows_ties() -> None:
+    names = ("2.16.2", "2.17.1", "2.18.1", "2.19.1")
+    cells = (*(factory.cell(name) for name in names), factory.cell("2.15.1", status="build-failed", reason="no wheel"))
+
+    def behave(spot: Spot) -> Behaviour:
+        bad = "2.16" in spot.cell or ("2.17" in spot.cell and spot.kernel == "matmul")
+        return Behaviour(("a", "b")) if bad and not spot.kernel.startswith("control") and spot.mode == "on" else EXACT
+
+    found = answer(judge(factory.run(factory.info(cells=cells), behave)))
+    told = [(one.cell.split("-")[0], one.rank, one.tied, one.exact, one.safe) for one in found.cells]
+    assert told == [
+        ("tf2.18.1", 1, True, 2, True),
+        ("tf2.19.1", 1, True, 2, True),
+        ("tf2.17.1", 3, False, 1, False),
+        ("tf2.16.2", 4, False, 0, False),
+        ("tf2.15.1", None, False, 0, False),
+    ]
+    assert found.cells[0].counts == ((Status.EXACT, 2),)
+    assert found.cells[0].compared == 4
+
+
+@pytest.mark.parametrize("status", ["weak", "blind", "failed", "not-run", "varies", "off-only", "nothing"])
+def test_safe_needs_every_kernel_exact(status: str) -> None:
+    runs: dict[str, Callable[[], Run]] = {
+        "weak": lambda: factory.run(factory.info(rounds=2)),
+        "blind": lambda: factory.run(None, only("control_flicker", Behaviour())),
+        "failed": lambda: factory.run(None, only("matmul", Behaviour(outcome="failed"))),
+        "not-run": lambda: factory.without(factory.run(), ALL_ON),
+        "varies": lambda: factory.run(None, only("matmul", Behaviour(("a", "b")))),
+        "off-only": lambda: factory.run(factory.info(modes=("off",))),
+        "nothing": lambda: factory.run(factory.info(kernels=factory.CONTROLS)),
+    }
+    run = runs[status]() if status != "blind" else factory.run(None, _still_flicker)
+    assert answer(judge(run)).safe == ()
+
+
+def _still_flicker(spot: Spot) -> Behaviour:
+    return Behaviour(steady_agrees=None) if spot.kernel == "control_flicker" else EXACT
+
+
+def test_gates_name_what_broke_them() -> None:
+    judged = judge(factory.run(None, only("matmul", Behaviour(("a", "b")))))
+    assert gate(judged, []) == ()
+    (sentence,) = gate(judged, ["on-varies"])
+    assert sentence.startswith(f"on-varies: matmul is varies in {CELL}, default, determinism on.")
+    assert len(gate(judged, ["on-varies", "off-varies"])) == 2
+    assert gate(judge(factory.run()), GATES) == ()
+    with pytest.raises(ConfigError, match="no gate 'on-vary'"):
+        gate(judged, ["on-vary"])
+
+
+@pytest.mark.parametrize(
+    ("name", "run"),
+    [
+        ("on-varies", lambda: factory.run(None, only("matmul", lambda s: Behaviour((str(s.round),))))),
+        ("on-unsupported", lambda: factory.run(None, only("matmul", UNIMPLEMENTED))),
+        ("blind", lambda: factory.run(None, _still_flicker)),
+        ("weak", lambda: factory.run(factory.info(rounds=1))),
+        ("faults", lambda: factory.run(None, only("matmul", Behaviour(outcome="timeout")))),
+        ("unmeasured", lambda: factory.without(factory.run(), ALL_ON)),
+    ],
+)  # fmt: skip
+def test_every_gate_can_break(name: str, run: Callable[[], Run]) -> None:
+    assert gate(judge(run()), [name])
+
+
+# --- properties ---------------------------------------------------------------------------------------
+
+BITS = st.sampled_from(["a", "b"])
+ACTS = st.builds(
+    Behaviour,
+    digests=st.tuples(BITS) | st.tuples(BITS, BITS),
+    contrast=st.sampled_from(["other", "other", "other", "a", ""]),
+    steady_agrees=st.sampled_from([True, True, None, False]),
+    nan=st.sampled_from([False, False, False, True]),
+    outcome=st.sampled_from(["ok", "ok", "ok", "ok", "raised", "crashed", "timeout", "oom", "failed"]),
+)
+
+
+@st.composite
+def runs(draw: st.DrawFn) -> tuple[Run, dict[tuple[str, int], Behaviour], bool]:
+    rounds = draw(st.integers(1, 5))
+    acts = {(mode, number): draw(ACTS) for mode in ("off", "on") for number in range(1, rounds + 1)}
+    still = draw(st.sampled_from([False, False, True]))
+
+    def behave(spot: Spot) -> Behaviour:
+        if spot.kernel == "control_flicker":
+            return Behaviour(steady_agrees=None) if still else EXACT
+        return acts[spot.mode, spot.round] if spot.kernel == "matmul" else EXACT
+
+    facts = factory.info(rounds=rounds, repeats=draw(st.integers(1, 3)))
+    return factory.run(facts, behave), acts, still
+
+
+@settings(max_examples=200, deadline=None)
+@given(runs())
+def test_green_means_green(made: tuple[Run, dict[tuple[str, int], Behaviour], bool]) -> None:
+    """A green is never given unless every sample of its mode agreed, from enough processes, seen by open eyes."""
+    run, acts, still = made
+    for mode in ("off", "on"):
+        if verdict(run, mode=mode).status is not Status.EXACT:
+            continue
+        own = [value for (where, _), value in acts.items() if where == mode]
+        assert not still
+        assert len(own) >= 3
+        assert all(one.outcome == "ok" and not one.nan and one.steady_agrees is not False for one in own)
+        used = {one.digests[number % len(one.digests)] for one in own for number in range(run.info.repeats)}
+        assert len(used) == 1
+        assert all(one.contrast not in used for one in own)
+        assert any(one.contrast for one in acts.values())
+
+
+@settings(max_examples=100, deadline=None)
+@given(runs(), st.randoms(use_true_random=False))
+def test_judging_is_pure_and_does_not_see_the_order_of_records(
+    made: tuple[Run, dict[tuple[str, int], Behaviour], bool], random: Any
+) -> None:
+    run = made[0]
+    items = list(run.records.items())
+    random.shuffle(items)
+    assert judge(dataclasses.replace(run, records=dict(items))).verdicts == judge(run).verdicts
+
+
+@settings(max_examples=100, deadline=None)
+@given(runs())
+def test_taking_evidence_away_never_makes_a_verdict_green(
+    made: tuple[Run, dict[tuple[str, int], Behaviour], bool],
+) -> None:
+    run = made[0]
+    before = verdict(run).status
+    after = verdict(factory.without(run, Change(mode="on", rounds=(1,)))).status
+    assert before is Status.EXACT or after is not Status.EXACT
