@@ -195,11 +195,12 @@ def _show(folder: Path, options: argparse.Namespace) -> int:
     """Write the pages of a run, print its table, and say what its gates say."""
     run = store.load(folder)
     pages = (report.Format.HTML, report.Format.MARKDOWN, report.Format.JSON, report.Format.JUNIT)
-    report.write(run, {form: options.reports / report.FORMATS[form] for form in pages})
+    judgement = verdict.judge(run)
+    report.write(judgement, {form: options.reports / report.FORMATS[form] for form in pages})
     width = shutil.get_terminal_size((120, 24)).columns
-    print(report.render(run, report.Format.TERMINAL, width=width), end="")
+    print(report.render(judgement, report.Format.TERMINAL, width=width), end="")
     print(f"page: {(options.reports / report.FORMATS[report.Format.HTML]).absolute()}", file=sys.stderr)
-    broken = verdict.gate(verdict.judge(run), options.fail_on)
+    broken = verdict.gate(judgement, options.fail_on)
     for sentence in broken:
         print(f"gate {sentence}", file=sys.stderr)
     if broken:

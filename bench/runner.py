@@ -267,6 +267,7 @@ def _request(job: Job, state: _State, one: Round) -> Request:
         "environment": environment.identity,
         "lock_hash": one.cell.lock_hash(),
         "host": state.info.host["name"],
+        "rounds": one.planned,
         "resume_key": resume.resume_key(facts),
     }
     return dataclasses.replace(request, context=context)

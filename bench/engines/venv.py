@@ -53,10 +53,11 @@ class VenvEngine:
     def __init__(self, house: Path, cache: Path | None = None) -> None:
         self._house = house
         self._cache = cache or cache_folder()
+        self._folders: dict[str, Path] = {}
         self._uv = uv.find_uv_bin()  # here, for its first call is not safe in two threads
 
     def describe(self) -> Mapping[str, str]:
-        """Version of uv, and the folder of the environments."""
+        """Version of uv."""
         done = subprocess.run([self._uv, "--version"], capture_output=True, text=True, check=True)
         return {"uv": done.stdout.strip().removeprefix("uv ").split(" ")[0]}
 
@@ -81,19 +82,20 @@ class VenvEngine:
                 facts = json.loads((folder / _READY).read_text(encoding="utf-8"))
         except OSError as error:
             raise BuildError(f"{cell.id}: {folder} cannot be written ({error.strerror}).", _CACHE_HINT) from error
+        self._folders[cell.id] = folder
         return Environment(
             cell=cell.id,
             identity=f"{facts['lock_hash']}/{facts['python']}",
             reused=reused,
             seconds=time.perf_counter() - start,
-            details={"folder": str(folder), "interpreter": facts["python"], "lock_hash": facts["lock_hash"]},
+            details={"interpreter": facts["python"], "lock_hash": facts["lock_hash"]},
         )
 
     def execute(
         self, environment: Environment, request: Request, on_line: Callable[[str], None], log: Path
     ) -> Execution:
         """Run the driver in a session of its own; the whole session is ended whatever happens."""
-        folder = Path(environment.details["folder"])
+        folder = self._folders[environment.cell]
         suite = self._staged_suite()
         with tempfile.TemporaryDirectory(prefix="tfrepro-round-") as scratch, log.open("ab") as errors:
             command = [str(folder / "bin" / "python"), "-m", "bench.suite.driver", request.to_json()]

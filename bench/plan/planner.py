@@ -33,12 +33,13 @@ class Selection:
 
 @dataclass(frozen=True, kw_only=True)
 class Round:
-    """One fresh process to run: a cell, a mode, a condition, the number of the round (from 1)."""
+    """One fresh process to run: a cell, a mode, a condition, the number of the round (from 1 to ``planned``)."""
 
     cell: Cell
     mode: Mode
     condition: str
     number: int
+    planned: int
     kernels: tuple[str, ...]
     repeats: int
     time_limit_s: float
@@ -221,6 +222,7 @@ def _rounds(
                         mode=mode,
                         condition=condition,
                         number=number,
+                        planned=mine.rounds,
                         kernels=tuple(name for name in names if not _matches(name, skip)),
                         repeats=mine.repeats,
                         time_limit_s=mine.time_limit_s,

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 from bench.report import html, jsonout, junit, markdown, terminal
 from bench.report.build import build
 from bench.store.folder import write_atomic
-from bench.verdict import judge
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from bench.report.view import View
-    from bench.store.run import Run
+    from bench.verdict import Judgement
 
 
 class Format(StrEnum):
@@ -38,18 +37,18 @@ FORMATS = {
 }
 
 
-def render(run: Run, form: Format, *, width: int = terminal.WIDTH) -> str:
-    """A run in one format. ``width`` is the terminal's, in characters."""
-    return _rendered(build(judge(run)), form, width)
+def render(judgement: Judgement, form: Format, *, width: int = terminal.WIDTH) -> str:
+    """A judged run in one format. ``width`` is the terminal's, in characters."""
+    return _rendered(build(judgement), form, width)
 
 
-def write(run: Run, targets: Mapping[Format, Path]) -> tuple[Path, ...]:
-    """Write a run in several formats, each file whole or not at all; the files written.
+def write(judgement: Judgement, targets: Mapping[Format, Path]) -> tuple[Path, ...]:
+    """Write a judged run in several formats, each file whole or not at all; the files written.
 
     Raises:
         StorageError: a file could not be written.
     """
-    view = build(judge(run))
+    view = build(judgement)
     for form, path in targets.items():
         write_atomic(path, _rendered(view, form, terminal.WIDTH))
     return tuple(targets.values())

@@ -7,7 +7,6 @@ import importlib
 import os
 import platform
 import socket
-import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Dict, List
@@ -38,7 +37,6 @@ def provenance(tf: Any, kernel_hashes: Dict[str, str]) -> Dict[str, Any]:
         "hostname": socket.gethostname(),
         "kernel": platform.platform(),
         "libc": " ".join(platform.libc_ver()),
-        "executable": sys.executable,
         "load": round(os.getloadavg()[0], 2),
         "kernel_hashes": kernel_hashes,
     }

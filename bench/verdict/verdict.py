@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from bench.verdict.compare import Comparison
     from bench.verdict.evidence import Kept, Witness
 
-#: Fewer processes, or fewer repeats in all, are `weak`, never `exact`.
-MIN_PROCESSES = 3
+#: Fewer processes, or fewer repeats in all, are `weak`, never `exact`. A kernel that comes out otherwise in every
+#: second process is missed by 3 processes in 25 % of cases, by 5 in 6 %.
+MIN_PROCESSES = 5
 MIN_REPEATS = 2
 
 _FAULTS = {

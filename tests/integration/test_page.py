@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bench.report import Format, render
+from bench.report import Format
 from tests.unit import test_report
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def visit(browser: Browser, tmp_path: Path) -> Iterator[Callable[..., Page]]:
 
 @pytest.fixture(scope="module")
 def page_text() -> str:
-    return render(test_report.mixed(), Format.HTML)
+    return test_report.rendered(test_report.mixed(), Format.HTML)
 
 
 def test_opens_from_a_file_without_network_or_errors(visit: Callable[..., Page], page_text: str) -> None:
@@ -217,7 +217,7 @@ def test_forced_colours_keep_a_border(visit: Callable[..., Page], page_text: str
 
 
 def test_hostile_text_becomes_no_markup(visit: Callable[..., Page]) -> None:
-    page = visit(render(test_report.hostile(), Format.HTML))
+    page = visit(test_report.rendered(test_report.hostile(), Format.HTML))
     assert page.locator("script").count() == 1
     assert page.evaluate("document.querySelectorAll('[onerror],[onload],[onclick],iframe,object,img').length") == 0
     text = page.locator("body").text_content() or ""
@@ -229,4 +229,4 @@ def test_hostile_text_becomes_no_markup(visit: Callable[..., Page]) -> None:
 
 def test_pages_of_bad_runs_open(visit: Callable[..., Page]) -> None:
     for make in test_report.BAD.values():
-        assert visit(render(make(), Format.HTML)).locator("h1").inner_text()
+        assert visit(test_report.rendered(make(), Format.HTML)).locator("h1").inner_text()

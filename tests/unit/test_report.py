@@ -11,8 +11,9 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from bench import report
 from bench.errors import StorageError
-from bench.report import FORMATS, Format, render, write
+from bench.report import FORMATS, Format
 from bench.report import text as report_text
 from bench.report.build import build
 from bench.report.words import WORDS
@@ -54,6 +55,10 @@ def mixed() -> Run:
         return EXACT
 
     return factory.run(facts, behave)
+
+
+def rendered(run: Run, form: Format) -> str:
+    return report.render(judge(run), form)
 
 
 def view_of(run: Run) -> View:
@@ -115,7 +120,7 @@ def statuses(view: View) -> list[tuple[str, list[str]]]:
 
 
 def test_html_says_what_the_view_says() -> None:
-    view, page = view_of(mixed()), render(mixed(), Format.HTML)
+    view, page = view_of(mixed()), rendered(mixed(), Format.HTML)
     rows = html_rows(page)
     for kernel, words in statuses(view):
         row = next(row for row in rows if row.replace("_ ", "_").startswith(kernel))
@@ -126,7 +131,7 @@ def test_html_says_what_the_view_says() -> None:
 
 
 def test_terminal_says_what_the_view_says() -> None:
-    view, page = view_of(mixed()), render(mixed(), Format.TERMINAL)
+    view, page = view_of(mixed()), rendered(mixed(), Format.TERMINAL)
     for kernel, words in statuses(view):
         line = next(line for line in page.splitlines() if line.startswith(kernel))
         assert in_order(words, line)
@@ -136,7 +141,7 @@ def test_terminal_says_what_the_view_says() -> None:
 
 def test_markdown_says_what_the_view_says() -> None:
     view = view_of(mixed())
-    page = re.sub(r"\\(.)", r"\1", render(mixed(), Format.MARKDOWN)).replace("&lt;", "<").replace("&gt;", ">")
+    page = re.sub(r"\\(.)", r"\1", rendered(mixed(), Format.MARKDOWN)).replace("&lt;", "<").replace("&gt;", ">")
     for kernel, words in statuses(view):
         line = next(line for line in page.splitlines() if line.startswith(f"| {kernel} |"))
         assert in_order(words, line)
@@ -144,7 +149,7 @@ def test_markdown_says_what_the_view_says() -> None:
 
 
 def test_json_says_what_the_view_says() -> None:
-    view, document = view_of(mixed()), json.loads(render(mixed(), Format.JSON))
+    view, document = view_of(mixed()), json.loads(rendered(mixed(), Format.JSON))
     assert document["schema"] == 1
     assert document["answer"] == list(view.answer)
     assert [pair["sentence"] for pair in document["pairs"]] == [line.sentence for line in view.lines]
@@ -156,7 +161,7 @@ def test_json_says_what_the_view_says() -> None:
 
 
 def test_junit_says_what_the_view_says() -> None:
-    view, tree = view_of(mixed()), ET.fromstring(render(mixed(), Format.JUNIT))  # noqa: S314 - our own output
+    view, tree = view_of(mixed()), ET.fromstring(rendered(mixed(), Format.JUNIT))  # noqa: S314 - our own output
     assert [suite.get("name") for suite in tree] == [column.cell for column in view.columns]
     for place, suite in enumerate(tree):
         halves = [half for row in view.rows for half in row.entries[place].halves]
@@ -168,13 +173,13 @@ def test_junit_says_what_the_view_says() -> None:
 
 
 def test_junit_passes_nothing_but_exact_and_controls() -> None:
-    tree = ET.fromstring(render(mixed(), Format.JUNIT))  # noqa: S314 - our own output
+    tree = ET.fromstring(rendered(mixed(), Format.JUNIT))  # noqa: S314 - our own output
     for case in tree.iter("testcase"):
         if case.find("system-out") is not None:
             assert re.match(r"= exact|✓ pass", case.findtext("system-out") or "")
     kinds = {(case.get("name"), next(iter(case)).tag) for case in tree[0]}
     assert {("matmul [on]", "error"), ("conv2d [on]", "skipped"), ("conv2d [off]", "skipped")} <= kinds
-    varies = ET.fromstring(render(factory.run(None, only_varies), Format.JUNIT))  # noqa: S314 - our own output
+    varies = ET.fromstring(rendered(factory.run(None, only_varies), Format.JUNIT))  # noqa: S314 - our own output
     assert {("matmul [on]", "failure"), ("matmul [off]", "skipped")} <= {
         (case.get("name"), next(iter(case)).tag) for case in varies[0]
     }
@@ -228,7 +233,7 @@ def test_a_tie_is_shown_as_a_tie_and_unmeasured_pairs_come_last() -> None:
 def test_what_must_be_known_is_said_everywhere(run: Callable[[], Run], title: str) -> None:
     assert title in {notice.title for notice in view_of(run()).notices}
     for form in (Format.HTML, Format.TERMINAL, Format.MARKDOWN, Format.JSON):
-        assert title in render(run(), form)
+        assert title in rendered(run(), form)
 
 
 def test_a_gpu_run_does_not_warn_of_cpu_only() -> None:
@@ -238,7 +243,7 @@ def test_a_gpu_run_does_not_warn_of_cpu_only() -> None:
 
 
 def test_a_blocked_column_gives_its_reason_in_every_row() -> None:
-    page = render(mixed(), Format.HTML)
+    page = rendered(mixed(), Format.HTML)
     assert sum("no wheel" in row for row in html_rows(page)) == len(view_of(mixed()).rows)
 
 
@@ -272,7 +277,7 @@ def test_prices_are_withheld_where_they_are_not_resolved() -> None:
 def test_same_records_same_bytes(form: Format) -> None:
     run = mixed()
     shuffled = dataclasses.replace(run, records=dict(reversed(list(run.records.items()))))
-    assert render(run, form) == render(shuffled, form)
+    assert rendered(run, form) == rendered(shuffled, form)
 
 
 def test_a_page_stays_small() -> None:
@@ -281,17 +286,17 @@ def test_a_page_stays_small() -> None:
         kernels=(*(factory.kernel(f"kernel_number_{n}", f"family{n % 4}") for n in range(12)), *factory.CONTROLS),
         conditions={"default": (), "isa=avx2": (), "threads=4xcores": ()},
     )
-    assert len(render(factory.run(facts), Format.HTML).encode()) <= 300_000
+    assert len(rendered(factory.run(facts), Format.HTML).encode()) <= 300_000
 
 
 def test_write_makes_all_files_or_says_why_not(tmp_path: Path) -> None:
     targets = {form: tmp_path / name for form, name in FORMATS.items()}
-    assert write(mixed(), targets) == tuple(targets.values())
+    assert report.write(judge(mixed()), targets) == tuple(targets.values())
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(FORMATS.values())
-    assert targets[Format.JSON].read_text("utf-8") == render(mixed(), Format.JSON)
+    assert targets[Format.JSON].read_text("utf-8") == rendered(mixed(), Format.JSON)
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError):
-        write(mixed(), {Format.HTML: tmp_path / "file" / "index.html"})
+        report.write(judge(mixed()), {Format.HTML: tmp_path / "file" / "index.html"})
 
 
 # --- bad input ----------------------------------------------------------------------------------------
@@ -342,14 +347,14 @@ BAD: dict[str, Callable[[], Run]] = {
 @pytest.mark.parametrize("name", BAD)
 def test_bad_input_gives_a_page_and_no_green(name: str, form: Format) -> None:
     run = BAD[name]()
-    page = render(run, form)
+    page = rendered(run, form)
     assert page
     if name not in ("no time is a time", "only off", "kernels missing"):
         assert not any(half.word == "exact" for row in view_of(run).rows for e in row.entries for half in e.halves)
 
 
 def test_long_errors_are_capped() -> None:
-    page = render(BAD["everything failed"](), Format.HTML)
+    page = rendered(BAD["everything failed"](), Format.HTML)
     assert "[8000 more characters]" in page
     assert "x" * 2001 not in page
 
@@ -375,7 +380,7 @@ def hostile() -> Run:
 
 @pytest.mark.parametrize("form", Format)
 def test_hostile_text_stays_text(form: Format) -> None:
-    page = render(hostile(), form)
+    page = rendered(hostile(), form)
     for harm in ("\x00", "\x1b", "\u202e", "\u2028", "\ud800"):
         assert harm not in page
     page.encode("utf-8")
@@ -389,7 +394,7 @@ def test_hostile_text_stays_text(form: Format) -> None:
 
 
 def test_markdown_keeps_its_columns() -> None:
-    page = render(hostile(), Format.MARKDOWN)
+    page = rendered(hostile(), Format.MARKDOWN)
     table = page[page.index("| Kernel |") :].split("\n\n")[0].splitlines()
     assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table}) == 1
 

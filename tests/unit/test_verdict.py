@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bench.errors import ConfigError
 from bench.suite.record import Outcome
-from bench.verdict import GATES, Rung, Status, Verdict, answer, gate, judge
+from bench.verdict import GATES, MIN_PROCESSES, Rung, Status, Verdict, answer, gate, judge
 from bench.verdict.classes import letter, letters
 from bench.verdict.status import SEVERITY, worst
 from tests.unit import factory
@@ -191,11 +191,11 @@ def test_a_gpu_column_without_a_gpu_is_no_gpu() -> None:
         assert verdict(blind, cell=column.id).status is Status.NO_GPU
 
 
-def test_one_process_or_two_are_never_green() -> None:
-    for rounds in (1, 2):
+def test_too_few_processes_are_never_green() -> None:
+    for rounds in range(1, MIN_PROCESSES):
         found = verdict(factory.run(factory.info(rounds=rounds)))
         assert found.status is Status.WEAK
-        assert f"{rounds} of at least 3 processes" in found.why
+        assert f"{rounds} of at least {MIN_PROCESSES} processes" in found.why
 
 
 def test_rounds_that_are_missing_are_not_forgotten() -> None:
@@ -206,7 +206,7 @@ def test_rounds_that_are_missing_are_not_forgotten() -> None:
 
 
 def test_the_runner_may_plan_fewer_rounds_for_a_cell() -> None:
-    run = factory.without(factory.run(factory.info(), rounds=3), Change(rounds=(4, 5)))
+    run = factory.without(factory.run(factory.info(rounds=7), rounds=5), Change(rounds=(6, 7)))
     assert verdict(run).status is Status.EXACT
 
 
