@@ -48,6 +48,12 @@ def report(session: nox.Session) -> None:
 
 
 @nox.session
+def sample(session: nox.Session) -> None:
+    """Keep a run in reports/sample: records compressed, pages beside them (the newest, or the one behind --)."""
+    bench(session, "sample")
+
+
+@nox.session
 def lock(session: nox.Session) -> None:
     """Make the hash locks of all pairs. -- --upgrade takes newer patch releases."""
     bench(session, "lock")

@@ -220,6 +220,12 @@ def _schema(_: argparse.Namespace) -> int:
     return errors.OK
 
 
+def _sample(options: argparse.Namespace) -> int:
+    """``sample``: copy a run into a folder to keep, records compressed, and write its pages there."""
+    store.compact(options.run_folder or _newest(Path("reports")), options.reports)
+    return _show(options.reports, options)
+
+
 def _newest(reports: Path) -> Path:
     folders = sorted((reports / "runs").glob("*/run.json"))
     if not folders:
@@ -298,6 +304,8 @@ def _parser() -> argparse.ArgumentParser:
     lock.add_argument("--upgrade", action="store_true", help="take newer releases of what matrix.toml does not pin")
     report = command("report", _report, _reporting())
     report.add_argument("run_folder", nargs="?", type=Path, help="a folder under reports/runs (default: the newest)")
+    sample = command("sample", _sample, _reporting(Path("reports") / "sample"))
+    sample.add_argument("run_folder", nargs="?", type=Path, help="a folder under reports/runs (default: the newest)")
     command("schema", _schema)
     return parser
 
@@ -327,11 +335,9 @@ def _selecting() -> argparse.ArgumentParser:
     return selecting
 
 
-def _reporting() -> argparse.ArgumentParser:
+def _reporting(default: Path = Path("reports")) -> argparse.ArgumentParser:
     reporting = argparse.ArgumentParser(add_help=False)
-    reporting.add_argument(
-        "--reports", type=Path, default=Path("reports"), metavar="DIR", help="where runs and pages go"
-    )
+    reporting.add_argument("--reports", type=Path, default=default, metavar="DIR", help="where runs and pages go")
     reporting.add_argument(
         "--fail-on",
         type=_gates,

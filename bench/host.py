@@ -9,13 +9,26 @@ import socket
 import subprocess
 from pathlib import Path
 
+NO_GPU = "none seen"
+
+#: What a CPU must have beyond an instruction set of oneDNN, for a limit to that set to change anything.
+_BEYOND = {
+    "sse41": "avx",
+    "avx": "avx2",
+    "avx2": "avx512f",
+    "avx2_vnni": "avx512f",
+    "avx512_core": "avx512_vnni",
+    "avx512_core_vnni": "avx512_bf16",
+    "avx512_core_bf16": "amx_tile",
+}
+
 
 def facts() -> dict[str, str]:
-    """Name, system, CPU, cores and memory of this host; ``gpu`` is "none seen" or what gave it away."""
+    """Name, system, CPU, cores and memory of this host; ``gpu`` is ``NO_GPU`` or what gave it away."""
     return {
         "name": socket.gethostname(),
         "system": platform.platform(),
-        "cpu": _cpu_model(),
+        "cpu": _cpu_field("model name") or platform.processor() or platform.machine(),
         "cores": str(len(os.sched_getaffinity(0))),
         "memory_gb": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 1e9:.0f}",
         "gpu": gpu(),
@@ -25,7 +38,12 @@ def facts() -> dict[str, str]:
 def gpu() -> str:
     """Whether this host shows an NVIDIA GPU; no driver library is loaded to find out."""
     devices = sorted(path.name for path in Path("/dev").glob("nvidia[0-9]*"))
-    return f"NVIDIA ({', '.join(devices)})" if devices else "none seen"
+    return f"NVIDIA ({', '.join(devices)})" if devices else NO_GPU
+
+
+def limits(isa: str) -> bool:
+    """Whether limiting oneDNN to an instruction set takes anything away on this CPU."""
+    return _BEYOND.get(isa, "") in _cpu_field("flags").split()
 
 
 def revision(house: Path) -> str:
@@ -38,11 +56,11 @@ def revision(house: Path) -> str:
     return done.stdout.strip() if done.returncode == 0 else "unknown"
 
 
-def _cpu_model() -> str:
+def _cpu_field(name: str) -> str:
     try:
         for row in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
-            if row.startswith("model name"):
+            if row.startswith(name):
                 return row.split(":", 1)[1].strip()
     except OSError:
         pass
-    return platform.processor() or platform.machine()
+    return ""

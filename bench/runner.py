@@ -16,13 +16,13 @@ from bench.errors import BuildError, EngineError, NothingError, StorageError
 from bench.plan import estimate, locks
 from bench.plan.planner import condition_settings
 from bench.store import resume
-from bench.store.folder import RunFolder, now, reports_lock
+from bench.store.folder import RunFolder, measuring_lock, now, reports_lock
 from bench.store.run import SCHEMA, CellInfo, KernelInfo, RunInfo
 from bench.suite.identity import suite_hash
 from bench.suite.record import Request, line
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from bench.console import View
@@ -89,7 +89,8 @@ def run(job: Job, view: View) -> Path:
         state = _begin(job)
         view.say(f"run folder {state.folder.path}")
         _prepare(job, state, view)
-        _measure(job, state, earlier, view)
+        with measuring_lock(view.say):
+            _measure(job, state, earlier, view)
         state.save(finished=now())
     return state.folder.path
 
@@ -97,15 +98,24 @@ def run(job: Job, view: View) -> Path:
 def _check_disk(job: Job) -> None:
     place, need = job.engine.disk_need(job.plan.ready)
     for folder, wanted, what in ((place, need, "environments"), (job.reports, REPORT_BYTES, "records and logs")):
-        there = folder
-        while not there.exists():
-            there = there.parent
+        there = _nearest(folder)
         free = shutil.disk_usage(there).free
         if wanted > free:
             message = (
                 f"Not enough disk space for {what}: {wanted / 1e9:.1f} GB needed, {free / 1e9:.1f} GB free at {there}."
             )
             raise StorageError(message, "Free some space, select fewer pairs with --only, or use another folder.")
+
+
+def _nearest(folder: Path) -> Path:
+    """The nearest parent that exists and may be seen; its file system is the one that fills."""
+    for there in (folder, *folder.parents):
+        try:
+            if there.is_dir():
+                return there
+        except OSError:
+            continue
+    return folder
 
 
 def _begin(job: Job) -> _State:
@@ -132,11 +142,23 @@ def _begin(job: Job) -> _State:
         suite_hash=suite_hash(job.house),
         cells=tuple(_cell_info(cell) for cell in plan.cells),
         kernels=tuple(KernelInfo(**kernel.declaration()) for kernel in plan.kernels),
+        warnings=tuple(_warnings(plan)),
     )
     folder = RunFolder.create(job.reports)
     state = _State(info=info, folder=folder)
     state.save(id=folder.id)
     return state
+
+
+def _warnings(plan: Plan) -> Iterator[str]:
+    """What a reader must know that the records cannot say."""
+    gpu = host.gpu()
+    if gpu != host.NO_GPU:
+        yield f"This host has a GPU, {gpu}, and only CPU pairs were measured: this page says nothing about it."
+    for condition in plan.conditions:
+        name, _, value = condition.partition("=")
+        if name == "isa" and not host.limits(value):
+            yield f"Condition {condition} takes nothing away from this CPU, so it is the default measured once more."
 
 
 def _cell_info(cell: Cell) -> CellInfo:

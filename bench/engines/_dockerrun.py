@@ -39,7 +39,6 @@ _FIXED = {
     "TMPDIR": "/tmp",  # noqa: S108
     "XDG_CACHE_HOME": "/tmp/cache",  # noqa: S108
     "CUDA_CACHE_PATH": "/tmp/cuda",  # noqa: S108
-    "PYTHONHASHSEED": "0",
     "PYTHONUNBUFFERED": "1",
     "LANG": "C.UTF-8",
 }

@@ -28,5 +28,8 @@ def choose(name: str, house: Path) -> tuple[Engine, str]:
         why = "asked for with --engine docker" if name == "docker" else f"a Docker engine answers ({probe.why})"
         return docker.DockerEngine(house), why
     if name == "docker":
-        raise EngineError(f"Docker was asked for and cannot be used: {probe.why}", "Mend that, or use --engine venv.")
+        raise EngineError(
+            f"Docker was asked for and cannot be used: {probe.why}",
+            "Leave --engine out to run in virtual environments.",
+        )
     return VenvEngine(house), f"Docker cannot be used: {probe.why}"

@@ -259,7 +259,9 @@ class DockerEngine:
         """The image made by this recipe. Without the base here (a loaded bundle), its name has to do."""
         labels = recipe.labels() | ({_BASE_ID: str(base.id)} if base else {})
         found = self._client.images.list(filters={"label": [f"{name}={value}" for name, value in labels.items()]})
-        return found[0] if found else None
+        # a committed container keeps all labels; only what was built here carries its own id as its tag
+        ours = [one for one in found if any(tag.endswith(f":{_short(one)}") for tag in one.tags)]
+        return ours[0] if ours else None
 
     def _base(self, name: str, say: Callable[[str], None]) -> Image:
         """The base image, pulled if it is not here; one thread pulls, the others wait and find it."""
@@ -297,7 +299,7 @@ class DockerEngine:
             message, hint = words.explain(lines, cell.lock.name, log)
             raise BuildError(message, hint)
         image = self._client.images.get(tag)
-        image.tag(name, tag=str(image.id).rpartition(":")[2][:12])
+        image.tag(name, tag=_short(image))
         self._client.images.remove(tag)
         image.reload()
         return image
@@ -356,6 +358,10 @@ def _find_uv() -> Path:
         return Path(uv.find_uv_bin())
     except FileNotFoundError as error:
         raise EngineError("the program of uv is missing beside its Python package", "pip install --force uv") from error
+
+
+def _short(image: Image) -> str:
+    return str(image.id).rpartition(":")[2][:12]
 
 
 def _secrets(folder: Path, values: Mapping[str, str]) -> dict[str, Path]:

@@ -1,7 +1,8 @@
 """Engine ``venv``: one virtual environment per pair, made by uv from the same hash locks.
 
 Environments live in the user's cache beside uv's own, so files are hard-linked and a second checkout
-finds them ready. Rounds run in a session of their own with a bare environment.
+finds them ready. Before each run every file is held against its wheel's record. Rounds run in a session
+of their own with a bare environment.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from bench.engines import words
 from bench.engines.base import Environment, Execution
 from bench.engines.staging import stage, suite_hash
 from bench.errors import BuildError, EngineError
+from bench.plan import locks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -67,7 +69,10 @@ class VenvEngine:
 
     def cached(self, cell: Cell) -> bool:
         """Whether this lock is installed already."""
-        return (self._folder(cell) / _READY).is_file()
+        try:
+            return (self._folder(cell) / _READY).is_file()
+        except OSError:  # a cache folder that may not be read; prepare says so in its own words
+            return False
 
     def prepare(self, cell: Cell, log: Path, say: Callable[[str], None]) -> Environment:
         """Install the lock of a cell, hashes required; raises BuildError with the reason in one sentence."""
@@ -76,7 +81,7 @@ class VenvEngine:
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
             with _one_at_a_time(folder.with_name(folder.name + ".lock")):
-                reused = (folder / _READY).is_file()
+                reused = (folder / _READY).is_file() and not self._problem(cell, folder)
                 if not reused:
                     self._install(cell, folder, log, say)
                 facts = json.loads((folder / _READY).read_text(encoding="utf-8"))
@@ -157,12 +162,31 @@ class VenvEngine:
                 stream.write(done.stdout + done.stderr)
                 if done.returncode != 0:
                     raise build_error(cell, done.stderr, log)
+        problem = self._problem(cell, folder)
+        if problem:
+            hint = "uv's cache holds an edited file: remove it with 'uv cache clean', then run again"
+            raise BuildError(f"{cell.id}: the environment is not what {cell.lock.name} pins: {problem}", hint)
         version = subprocess.run(
             [python, "-c", "import platform; print(platform.python_implementation(), platform.python_version())"],
             capture_output=True, text=True, check=True,
         )  # fmt: skip
         facts = {"lock_hash": cell.lock_hash(), "python": version.stdout.strip()}
         (folder / _READY).write_text(json.dumps(facts), encoding="utf-8")
+
+    def _problem(self, cell: Cell, folder: Path) -> str:
+        """Why the environment is not what its lock pins, "" where every file is."""
+        command = [str(folder / "bin" / "python"), "-m", "bench.suite.installed"]
+        bare = _bare_environment(folder, self._staged_suite(), str(folder))
+        try:
+            done = subprocess.run(command, cwd=folder, env=bare, capture_output=True, text=True, check=False)
+            found = json.loads(done.stdout)
+        except (OSError, ValueError) as error:
+            return f"its Python does not answer ({error})"
+        pinned = locks.pins(cell.lock)
+        if found["distributions"] != pinned:
+            other = sorted(set(found["distributions"].items()) ^ set(pinned.items()))
+            return f"its distributions differ, {' '.join(other[0])} among them"
+        return "; ".join(found["problems"])
 
 
 _CACHE_HINT = "Name a folder you can write with TFREPRO_CACHE."
@@ -203,7 +227,6 @@ def _bare_environment(folder: Path, suite: Path, scratch: str) -> dict[str, str]
         "PYTHONPATH": str(suite),
         "PYTHONNOUSERSITE": "1",
         "PYTHONUNBUFFERED": "1",
-        "PYTHONHASHSEED": "0",
         "PYTHONDONTWRITEBYTECODE": "1",
     }
 

@@ -15,7 +15,10 @@ Minor = Annotated[str, StringConstraints(pattern=r"^\d+\.\d+$")]
 Glob = Annotated[str, StringConstraints(min_length=1)]
 
 #: What the name of a condition may say.
-CONDITION = re.compile(r"^(default|threads=\d+(xcores)?|onednn=[01]|isa=[a-z0-9_]+|switch=env)$")
+CONDITION = re.compile(
+    r"^(default|threads=[1-9]\d*(xcores)?|onednn=[01]|switch=env"
+    r"|isa=(sse41|avx|avx2|avx2_vnni|avx512_core|avx512_core_vnni|avx512_core_bf16))$"
+)
 
 
 class Model(BaseModel):
@@ -102,7 +105,7 @@ class Matrix(Model):
 
 def _condition(name: str) -> str:
     if not CONDITION.match(name):
-        known = "default, threads=N, threads=Nxcores, onednn=0, onednn=1, isa=NAME, switch=env"
+        known = "default, threads=N, threads=Nxcores, onednn=0, onednn=1, isa=avx2 (or another of oneDNN), switch=env"
         message = f"{name!r} is no condition; known are {known}"
         raise ValueError(message)
     return name

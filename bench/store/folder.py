@@ -8,15 +8,16 @@ import os
 import secrets
 import shutil
 import socket
+import tempfile
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from bench.errors import BusyError, StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
     from bench.store.run import RunInfo
 
@@ -135,6 +136,28 @@ def reports_lock(reports: Path, command: str) -> Iterator[None]:
         json.dump({"pid": os.getpid(), "host": socket.gethostname(), "since": now(), "command": command}, stream)
         stream.flush()
         yield
+
+
+@contextmanager
+def measuring_lock(say: Callable[[str], None], place: Path | None = None) -> Iterator[None]:
+    """Measure alone: runs of this host, whatever their reports folders, wait for each other.
+
+    Two measurements at a time make each other's times worthless. ``place`` is the lock's file.
+    """
+    path = place or Path(tempfile.gettempdir()) / "tfrepro-measuring-cpu.lock"
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except PermissionError:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # another user's: reading is enough to lock
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            say("another run measures on this host; waiting for it to end")
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _holder(stream: TextIO) -> str:

@@ -48,6 +48,7 @@ def finished_rounds(folders: tuple[Path, ...]) -> dict[str, tuple[Path, str]]:
             except (record.RecordError, OSError):
                 continue
             key = str(whole.request.context.get("resume_key", ""))
-            if key and whole.complete:
+            # what died may have been killed from outside: it gets another chance
+            if key and whole.complete and all(one.outcome in {"ok", "raised"} for one in whole.outcomes):
                 found.setdefault(key, (file, str(whole.request.context.get("run", folder.name))))
     return found

@@ -3,7 +3,7 @@
 Layout of ``reports/runs/<utc-time>-<id>/``::
 
     run.json                                           this module
-    records/<cell>/<condition>/<mode>-<round>.jsonl    bench.suite.record
+    records/<cell>/<condition>/<mode>-<round>.jsonl    bench.suite.record (.jsonl.xz in a compacted run)
     logs/<cell>/...                                    full logs of builds and rounds
 """
 
@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import lzma
+import shutil
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -144,10 +146,39 @@ def load(folder: Path) -> Run:
         raise StorageError(message, "Name a folder under reports/runs/.") from error
     records: dict[str, record.Record] = {}
     unreadable: dict[str, str] = {}
-    for file in sorted((folder / "records").glob("*/*/*.jsonl")):
-        name = file.relative_to(folder).as_posix()
+    for file in record_files(folder):
+        name = file.relative_to(folder).as_posix().removesuffix(".xz")
         try:
-            records[name] = record.read(file)
-        except (record.RecordError, OSError) as error:
+            records[name] = _read(file)
+        except (record.RecordError, OSError, lzma.LZMAError, EOFError) as error:
             unreadable[name] = str(error)
     return Run(info=info, records=records, unreadable=unreadable)
+
+
+def record_files(folder: Path) -> list[Path]:
+    """The record files of a run folder, compressed or not, sorted."""
+    return sorted([*(folder / "records").glob("*/*/*.jsonl"), *(folder / "records").glob("*/*/*.jsonl.xz")])
+
+
+def compact(source: Path, target: Path) -> None:
+    """Copy a run without its logs, records compressed; what lies in ``target`` from an earlier run goes.
+
+    Raises StorageError where ``source`` is no run, or ``target`` holds a run and is not compacted itself.
+    """
+    info = load(source).info
+    if any((target / "records").glob("*/*/*.jsonl")):
+        raise StorageError(f"{target} is a run with records of its own.", "Name another folder.")
+    shutil.rmtree(target / "records", ignore_errors=True)
+    for file in record_files(source):
+        text = lzma.decompress(file.read_bytes()) if file.suffix == ".xz" else file.read_bytes()
+        copy = target / file.relative_to(source).with_suffix(".jsonl.xz" if file.suffix == ".jsonl" else ".xz")
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(lzma.compress(text, preset=9))
+    (target / "run.json").write_text(info.to_json(), encoding="utf-8")
+
+
+def _read(file: Path) -> record.Record:
+    if file.suffix != ".xz":
+        return record.read(file)
+    with lzma.open(file, "rt", encoding="utf-8", errors="replace") as stream:
+        return record.parse(stream, file.name)

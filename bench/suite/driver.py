@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional
 
 from bench.suite.identity import suite_hash
-from bench.suite.record import SCHEMA, Request, line
+from bench.suite.record import RESTART, SCHEMA, Request, line
 
 #: Seconds a worker may need before its first kernel: import of TensorFlow from a cold disk.
 START_LIMIT_S = 300.0
@@ -66,16 +66,21 @@ class Worker:
                         raise SystemExit(1) from None  # whoever asked for this round is gone
                     if self._elapsed() > self._limit():
                         timed_out = True
-                        child.kill()
                         break
                     continue
                 if text is None:
+                    child.wait(timeout=START_LIMIT_S)  # its pipe closes before it has ended
                     break
                 self._take(text)
+                if self._elapsed() > self._limit():  # it talks, and is late all the same
+                    timed_out = True
+                    break
+        except subprocess.TimeoutExpired:
+            timed_out = True
         finally:
             child.kill()
             code = child.wait()
-        if self.left:
+        if self.left and code != RESTART:
             self._died(code, timed_out=timed_out, out_of_memory=oom_kills() > before)
         return self.left
 

@@ -33,7 +33,7 @@ def provenance(tf: Any, kernel_hashes: Dict[str, str]) -> Dict[str, Any]:
         "cpu_model": _cpu_field("model name") or platform.processor() or platform.machine(),
         "isa": isa(flags),
         "cpu_flags_hash": hashlib.sha256(" ".join(sorted(flags)).encode()).hexdigest()[:16],
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": cores(),
         "hostname": socket.gethostname(),
         "kernel": platform.platform(),
         "libc": " ".join(platform.libc_ver()),
@@ -47,9 +47,10 @@ def settings(tf: Any, switch: str) -> Dict[str, Any]:
     return {
         "determinism_enabled": determinism_enabled(),
         "switch": switch,
-        "intra_op_threads": tf.config.threading.get_intra_op_parallelism_threads(),
-        "inter_op_threads": tf.config.threading.get_inter_op_parallelism_threads(),
-        "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "default"),
+        # 0 is TensorFlow's word for all cores; bits depend on the number, so the number is recorded
+        "intra_op_threads": tf.config.threading.get_intra_op_parallelism_threads() or cores(),
+        "inter_op_threads": tf.config.threading.get_inter_op_parallelism_threads() or cores(),
+        "onednn": onednn(),
         "isa_limit": os.environ.get("ONEDNN_MAX_CPU_ISA", "none"),
         "tf32": bool(tf.config.experimental.tensor_float_32_execution_enabled()),
         "xla_jit": str(tf.config.optimizer.get_jit()),
@@ -62,6 +63,19 @@ def determinism_enabled() -> bool:
     """Ask TensorFlow itself; the public API has a way to switch it on and none to ask."""
     config = importlib.import_module("tensorflow.python.framework.config")
     return bool(config.is_op_determinism_enabled())
+
+
+def onednn() -> str:
+    """Whether oneDNN is in force, "on" or "off": its default depends on release and CPU; "unknown" if untold."""
+    try:
+        return "on" if importlib.import_module("tensorflow.python.util._pywrap_util_port").IsMklEnabled() else "off"
+    except (ImportError, AttributeError):
+        return "unknown"
+
+
+def cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0))
 
 
 def recorded_environment() -> Dict[str, str]:

@@ -21,6 +21,9 @@ from typing import Any, Iterable, Mapping, Optional
 
 SCHEMA = 1
 
+#: Exit code of a worker that ends well and wants a new process for the kernels that are left.
+RESTART = 75
+
 #: How a kernel of a round can end.
 OUTCOMES = ("ok", "raised", "crashed", "timeout", "oom", "failed")
 

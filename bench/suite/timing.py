@@ -27,19 +27,21 @@ def timed(call: Callable[[], T]) -> Tuple[T, Clock]:
     return value, Clock(time.perf_counter() - wall, time.process_time() - cpu)
 
 
-def steady(call: Callable[[], T], budget_s: float) -> Tuple[Optional[T], List[Clock]]:
+def steady(call: Callable[[], T], budget_s: float, same: Callable[[T], bool]) -> Tuple[Optional[bool], List[Clock]]:
     """Call again until the budget (seconds) is spent: at least 2, at most 20 times.
 
-    Returns the last value and the clocks of every call; a budget of 0 means no call at all.
+    Returns whether every call was the ``same`` (asked outside the clock; None without a call), and the
+    clocks of all calls. A budget of 0 means no call at all.
     """
     clocks: List[Clock] = []
-    value: Optional[T] = None
+    agrees: Optional[bool] = None
     while budget_s > 0 and len(clocks) < MOST:
         value, clock = timed(call)
         clocks.append(clock)
+        agrees = same(value) and agrees is not False
         if len(clocks) >= FEWEST and sum(clock.wall for clock in clocks) >= budget_s:
             break
-    return value, clocks
+    return agrees, clocks
 
 
 def walls(clocks: List[Clock]) -> Mapping[str, List[float]]:

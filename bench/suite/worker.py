@@ -19,9 +19,9 @@ from typing import Any, Dict, TextIO
 import numpy as np
 
 from bench.suite import provenance, timing
-from bench.suite.digest import arrays, digest
+from bench.suite.digest import arrays, digest, same_bits
 from bench.suite.kernels import Kernel, all_kernels
-from bench.suite.record import Request, line
+from bench.suite.record import RESTART, Request, line
 
 #: The contrast run uses this seed: the article's second seed.
 CONTRAST_SEED = 123
@@ -43,8 +43,7 @@ def main(arguments: list[str]) -> int:
         for name in request.kernels:
             worker.outcome(name, "failed", time.perf_counter(), error)
         return 0
-    worker.run(tf)
-    return 0
+    return worker.run(tf)
 
 
 def prepare(request: Request) -> Any:
@@ -76,8 +75,8 @@ class Worker:
         self.number = number
         self.record = record
 
-    def run(self, tf: Any) -> None:
-        """Say who measures, then run every kernel asked for."""
+    def run(self, tf: Any) -> int:
+        """Say who measures, then run every kernel asked for; ``RESTART`` asks for a new process for the rest."""
         kernels = all_kernels()
         hashes = {name: kernels[name].source_hash() for name in self.request.kernels if name in kernels}
         body = {
@@ -90,6 +89,9 @@ class Worker:
         for name in self.request.kernels:
             self._write("kernel", {"kernel": name})
             self._kernel(tf, kernels.get(name), name)
+            if provenance.determinism_enabled() != (self.request.mode == "on"):
+                return RESTART
+        return 0
 
     def outcome(self, name: str, outcome: str, start: float, error: Exception | None = None) -> None:
         """Write how a kernel ended; ``start`` is its ``perf_counter`` in seconds."""
@@ -126,8 +128,10 @@ class Worker:
         clocks: list[timing.Clock] = []
         agrees = None
         if kernel.call_again and role == "repeat":
-            last, clocks = timing.steady(lambda: arrays(work()), self.request.steady_s)
-            agrees = digest(last).hexadecimal == found.hexadecimal if last is not None else None
+            agrees, clocks = timing.steady(
+                lambda: arrays(work()), self.request.steady_s, lambda again: same_bits(outputs, again)
+            )
+        self._assert_mode()
         body: Dict[str, Any] = {
             "kernel": kernel.name,
             "role": role,
@@ -144,6 +148,13 @@ class Worker:
             **timing.walls(clocks),
         }
         self._write("sample", body)
+
+    def _assert_mode(self) -> None:
+        """A kernel may have switched determinism itself; what ran after that is not of this mode."""
+        if provenance.determinism_enabled() != (self.request.mode == "on"):
+            raise NotAskedError(
+                f"not what was asked: a kernel switched determinism while it should be {self.request.mode}"
+            )
 
     def _write(self, kind: str, body: Dict[str, Any]) -> None:
         self.record.write(line(kind, {"process": self.number, **body}))

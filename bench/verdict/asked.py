@@ -137,8 +137,8 @@ def _wrong_request(info: RunInfo, group: Sequence[Kept], mode: str) -> Objection
                 return _not_asked(f"the switch was to be {request.switch}, and was {switch}")
             env = process.settings.get("env")
             for name in sorted(request.env):
-                if isinstance(env, dict) and name in env and str(env[name]) != request.env[name]:
-                    return _not_asked(f"{name} was to be {request.env[name]!r}, and was {env[name]!r}")
+                if isinstance(env, dict) and str(env.get(name)) != request.env[name]:
+                    return _not_asked(f"{name} was to be {request.env[name]!r}, and was {env.get(name)!r}")
     return None
 
 

@@ -57,6 +57,7 @@ class Comparison:
 def compare(witnesses: Sequence[Witness]) -> Comparison:
     """Compare every sample with those of its seed; a contrast with other seeds' samples as well.
 
+    Every single output must feel the seed: a gradient of zeros beside a live loss proves nothing.
     Contrasts run once a process, but all with one seed: where they differ among themselves, the kernel
     varies, whatever the repeats say.
     """
@@ -69,7 +70,8 @@ def compare(witnesses: Sequence[Witness]) -> Comparison:
     seeds_of: dict[str, set[int]] = defaultdict(set)
     for sample in samples:
         first.setdefault(sample.seed, sample.digest)
-        seeds_of[sample.digest].add(sample.seed)
+        for bits in (sample.digest, *(f"{name} {facts.get('digest')}" for name, facts in sample.outputs.items())):
+            seeds_of[bits].add(sample.seed)
     own_seeds = frozenset().union(*(one.seeds for one in spoken))
     collide = any(len(seeds) > 1 for seeds in seeds_of.values())
     shown = any(sample.seed not in own_seeds for one in spoken for sample in one.contrasts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from bench.engines.base import Engine
+    from bench.engines.base import Engine, Environment
     from bench.plan.cell import Cell
 
 #: The release most tests use; one is enough where the release is not what is tested.
@@ -34,15 +35,19 @@ def cell_of(house: Path, release: str = RELEASE) -> Cell:
 
 @dataclass
 class Bench:
-    """Runs requests in one cell and reads their records."""
+    """Runs requests in one cell and reads their records; its environment is made and checked once."""
 
     engine: Engine
     cell: Cell
     folder: Path
 
+    @cached_property
+    def environment(self) -> Environment:
+        """The cell, ready."""
+        return self.engine.prepare(self.cell, self.folder / "build.log", lambda _: None)
+
     def run(self, kernels: Sequence[str], **changes: Any) -> Record:
         """One round; ``changes`` are fields of the request."""
-        environment = self.engine.prepare(self.cell, self.folder / "build.log", lambda _: None)
         facts: dict[str, Any] = {
             "cell": self.cell.id,
             "mode": "off",
@@ -54,24 +59,32 @@ class Bench:
             "expect": locks.expected(self.cell.lock),
         }
         got: list[str] = []
-        self.engine.execute(environment, Request(**{**facts, **changes}), got.append, self.folder / "round.log")
+        self.engine.execute(self.environment, Request(**{**facts, **changes}), got.append, self.folder / "round.log")
         return record.parse(got)
 
 
-@pytest.fixture
-def bench(house: Path, tmp_path: Path) -> Bench:
-    """The suite as shipped, in a virtual environment."""
-    return Bench(VenvEngine(house), cell_of(house), tmp_path)
+@pytest.fixture(scope="session")
+def benches(house: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bench]:
+    """The suite as shipped, in a virtual environment of each release."""
+    engine, folder = VenvEngine(house), tmp_path_factory.mktemp("benches")
+    return {release: Bench(engine, cell_of(house, release), folder) for release in ("2.15.1", RELEASE, "2.21.0")}
 
 
-@pytest.fixture
-def planted(house: Path, tmp_path: Path) -> Bench:
+@pytest.fixture(scope="session")
+def bench(benches: dict[str, Bench]) -> Bench:
+    """The one for tests to which the release does not matter."""
+    return benches[RELEASE]
+
+
+@pytest.fixture(scope="session")
+def planted(house: Path, tmp_path_factory: pytest.TempPathFactory) -> Bench:
     """The suite with kernels that misbehave."""
-    copy = tmp_path / "house"
+    folder = tmp_path_factory.mktemp("planted")
+    copy = folder / "house"
     shutil.copytree(house / "bench", copy / "bench", ignore=shutil.ignore_patterns("__pycache__"))
     with (copy / "bench" / "suite" / "kernels" / "controls.py").open("a", encoding="utf-8") as stream:
         stream.write(PLANTED)
-    return Bench(VenvEngine(copy), cell_of(house), tmp_path)
+    return Bench(VenvEngine(copy), cell_of(house), folder)
 
 
 PLANTED = """
@@ -112,6 +125,20 @@ def planted_noise_on_stdout(tf, seed):
     def work():
         print("{\\\\"line\\\\": \\\\"end\\\\"}", flush=True)
         os.write(1, b"raw words\\\\n")
+        return {"x": tf.constant([float(seed)])}
+    return work
+
+@_plant
+def planted_switch(tf, seed):
+    def work():
+        tf.config.experimental.enable_op_determinism()
+        return {"x": tf.constant([float(seed)])}
+    return work
+
+@_plant
+def planted_slow(tf, seed):
+    def work():
+        time.sleep(0.4)
         return {"x": tf.constant([float(seed)])}
     return work
 

@@ -282,7 +282,6 @@ def test_a_container_sees_the_allow_list_only(run: Callable[[str], Any], monkeyp
         "TMPDIR": "/tmp",  # noqa: S108
         "XDG_CACHE_HOME": "/tmp/cache",  # noqa: S108
         "CUDA_CACHE_PATH": "/tmp/cuda",  # noqa: S108
-        "PYTHONHASHSEED": "0",
         "PYTHONUNBUFFERED": "1",
         "PYTHONPATH": "/opt/tfrepro",
         "LANG": "C.UTF-8",

@@ -29,8 +29,8 @@ def digests(found: Record, kernel: str, role: str = "repeat") -> set[str]:
 
 @pytest.mark.parametrize("release", ["2.15.1", "2.18.1", "2.21.0"])
 @pytest.mark.parametrize("mode", ["off", "on"])
-def test_the_whole_suite_runs_and_proves_its_mode(house: Path, tmp_path: Path, release: str, mode: str) -> None:
-    found = Bench(VenvEngine(house), cell_of(house, release), tmp_path).run(tuple(all_kernels()), mode=mode)
+def test_the_whole_suite_runs_and_proves_its_mode(benches: dict[str, Bench], release: str, mode: str) -> None:
+    found = benches[release].run(tuple(all_kernels()), mode=mode)
     assert found.complete
     assert {one.outcome for one in found.outcomes} == {"ok"}, found.outcomes
     process = found.processes[0]
@@ -72,7 +72,7 @@ def test_nothing_of_the_hosts_environment_reaches_a_cell(bench: Bench, monkeypat
     monkeypatch.setenv("PYTHONPATH", "/nowhere")
     settings = bench.run(["control_integer"]).processes[0].settings
     assert settings["determinism_enabled"] is False
-    assert set(settings["env"]) <= {"PYTHONHASHSEED"}
+    assert settings["env"] == {}
 
 
 def test_a_cell_that_is_not_what_was_asked_gives_no_number(bench: Bench) -> None:
@@ -111,6 +111,36 @@ def test_crash_hang_and_error_cost_one_kernel_each(planted: Bench) -> None:
     assert {one.outputs["x"]["nan"] for one in found.samples if one.kernel == "planted_nan"} == {1}
 
 
+def test_a_kernel_that_switches_determinism_spoils_no_other(planted: Bench) -> None:
+    found = planted.run(["planted_switch", "control_integer"])
+    ended = {one.kernel: one for one in found.outcomes}
+    assert ended["planted_switch"].outcome == "failed"
+    assert "a kernel switched determinism" in ended["planted_switch"].message
+    assert ended["control_integer"].outcome == "ok"
+    assert [process.settings["determinism_enabled"] for process in found.processes] == [False, False]
+
+
+def test_the_limit_holds_for_a_kernel_that_keeps_talking(planted: Bench) -> None:
+    found = planted.run(["planted_slow"], repeats=20, time_limit_s=1.5)
+    assert found.outcomes[0].outcome == "timeout"
+    assert 1 <= len(found.samples) < 20
+
+
+def test_an_edited_environment_is_made_anew(house: Path, tmp_path: Path) -> None:
+    cell = cell_of(house)
+    copy = VenvEngine(house, cache=tmp_path / "cache")
+    copy.prepare(cell, tmp_path / "build.log", lambda _: None)
+    site = next((tmp_path / "cache" / "venvs").glob("*/lib/*/site-packages"))
+    victim = site / "tensorflow" / "python" / "framework" / "random_seed.py"
+    text = victim.read_text(encoding="utf-8")
+    victim.unlink()  # a new file, for the old one is linked to uv's cache
+    victim.write_text(text.replace("seed", "seed ", 1), encoding="utf-8")
+    again = copy.prepare(cell, tmp_path / "build.log", lambda _: None)
+    assert not again.reused
+    assert victim.read_text(encoding="utf-8") == text
+    assert copy.prepare(cell, tmp_path / "build.log", lambda _: None).reused
+
+
 def test_a_killed_runner_leaves_no_process_behind(house: Path, planted: Bench, tmp_path: Path) -> None:
     code = (
         "import sys\nfrom pathlib import Path\nfrom bench.engines.venv import VenvEngine\n"
@@ -120,7 +150,7 @@ def test_a_killed_runner_leaves_no_process_behind(house: Path, planted: Bench, t
         "request = Request(cell='c', mode='off', condition='default', round=1, kernels=('planted_hang',), repeats=1)\n"
         "engine.execute(place, request, lambda text: print(text, end='', flush=True), out / 'r.log')\n"
     )
-    command = [sys.executable, "-c", code, str(house), str(tmp_path / "house"), str(tmp_path)]
+    command = [sys.executable, "-c", code, str(house), str(planted.folder / "house"), str(tmp_path)]
     with subprocess.Popen(command, cwd=house, stdout=subprocess.PIPE, text=True) as runner:
         assert runner.stdout is not None
         text = next(text for text in runner.stdout if '"line": "process"' in text)

@@ -238,9 +238,7 @@ def test_only_the_allow_list_reaches_a_container() -> None:
     values = dict(entry.split("=", 1) for entry in given_names if "=" in entry)
     assert values["PATH"] == "/opt/venv/bin"
     assert values["LANG"] == "C.UTF-8"
-    assert set(values) == {
-        *("PATH", "HOME", "TMPDIR", "XDG_CACHE_HOME", "CUDA_CACHE_PATH", "PYTHONHASHSEED", "PYTHONUNBUFFERED", "LANG")
-    }
+    assert set(values) == {*("PATH", "HOME", "TMPDIR", "XDG_CACHE_HOME", "CUDA_CACHE_PATH", "PYTHONUNBUFFERED", "LANG")}
 
 
 def test_owners_live_and_die() -> None:

@@ -6,15 +6,19 @@ import dataclasses
 import json
 import subprocess
 import sys
+import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
+from bench import report
 from bench.errors import BusyError, StorageError
 from bench.store import resume
-from bench.store.folder import RunFolder, reports_lock, write_atomic
-from bench.store.run import RunInfo, load
+from bench.store.folder import RunFolder, measuring_lock, reports_lock, write_atomic
+from bench.store.run import RunInfo, compact, load
 from bench.suite.record import SCHEMA, Request, line
+from bench.verdict import judge
 from tests.unit import factory
 
 if TYPE_CHECKING:
@@ -119,6 +123,25 @@ def test_a_second_run_is_told_who_holds_the_folder(tmp_path: Path) -> None:
         pass
 
 
+def test_measurements_of_one_host_wait_for_each_other(tmp_path: Path) -> None:
+    said: list[str] = []
+    order: list[str] = []
+
+    def second() -> None:
+        with measuring_lock(said.append, tmp_path / "lock"):
+            order.append("second")
+
+    with measuring_lock(said.append, tmp_path / "lock"):
+        other = threading.Thread(target=second)
+        other.start()
+        while not said:
+            time.sleep(0.01)
+        order.append("first")
+    other.join(10)
+    assert order == ["first", "second"]
+    assert "another run measures" in said[0]
+
+
 class TestResume:
     """Only whole records of runs after the last finished one, and only under the same key."""
 
@@ -139,11 +162,13 @@ class TestResume:
         assert [path.name for path in found] == ["4", "3"]
         assert set(resume.finished_rounds(found)) == {"c", "d"}
 
-    def test_a_cut_off_or_foreign_record_is_not_taken(self, tmp_path: Path) -> None:
+    def test_a_cut_off_foreign_or_crashed_record_is_not_taken(self, tmp_path: Path) -> None:
         folder = self.make(tmp_path, "1", "", "a")
         put(folder, 2, record_text("b", whole=False))
         put(folder, 3, "junk\n")
         put(folder, 4, record_text(""))
+        died = line("outcome", {"process": 1, "kernel": "k", "outcome": "crashed", "seconds": 0.0})
+        put(folder, 5, record_text("e", whole=False) + died + line("end", {"seconds": 1.0, "processes": 1}))
         assert set(resume.finished_rounds((folder.path,))) == {"a"}
 
     def test_the_first_measurer_is_named_through_a_chain(self, tmp_path: Path) -> None:
@@ -161,3 +186,42 @@ class TestResume:
     def test_any_fact_changes_the_key(self) -> None:
         assert resume.resume_key({"a": 1, "b": 2}) == resume.resume_key({"b": 2, "a": 1})
         assert resume.resume_key({"a": 1}) != resume.resume_key({"a": 2})
+
+
+class TestCompact:
+    """A compacted run says the same as the run."""
+
+    def make(self, tmp_path: Path) -> RunFolder:
+        folder = RunFolder.create(tmp_path / "reports")
+        folder.write_info(info(id=folder.id))
+        put(folder, 1, record_text("a"))
+        put(folder, 2, record_text("b"))
+        return folder
+
+    def test_it_reads_the_same_and_can_be_made_again(self, tmp_path: Path) -> None:
+        folder = self.make(tmp_path)
+        for _ in range(2):
+            compact(folder.path, tmp_path / "kept")
+            assert load(tmp_path / "kept") == load(folder.path)
+        compact(tmp_path / "kept", tmp_path / "again")
+        assert load(tmp_path / "again") == load(folder.path)
+
+    def test_a_damaged_record_is_listed(self, tmp_path: Path) -> None:
+        compact(self.make(tmp_path).path, tmp_path / "kept")
+        file = next((tmp_path / "kept").rglob("*001.jsonl.xz"))
+        file.write_bytes(file.read_bytes()[:-20])
+        assert len(load(tmp_path / "kept").unreadable) == 1
+
+    def test_it_never_empties_a_run(self, tmp_path: Path) -> None:
+        folder = self.make(tmp_path)
+        with pytest.raises(StorageError, match="records of its own"):
+            compact(folder.path, folder.path)
+        assert len(load(folder.path).records) == 2
+
+
+def test_the_sample_page_is_what_its_records_say(house: Path, tmp_path: Path) -> None:
+    sample = house / "reports" / "sample"
+    report.write(judge(load(sample)), {report.Format.HTML: tmp_path / "index.html"})
+    assert (sample / "index.html").read_bytes() == (tmp_path / "index.html").read_bytes(), (
+        "run: python -m bench report reports/sample --reports reports/sample"
+    )

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ast
+import base64
+import hashlib
 import json
 import sys
 from typing import TYPE_CHECKING, Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import given
@@ -14,8 +17,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from bench.plan import locks
-from bench.suite import record, timing
-from bench.suite.digest import KEPT, digest
+from bench.suite import installed, record, timing
+from bench.suite.digest import KEPT, arrays, digest, same_bits
 from bench.suite.identity import HOUSE, suite_files
 from bench.suite.kernels import FAMILIES, all_kernels, kernel
 
@@ -104,6 +107,35 @@ def test_nan_and_infinity_are_counted_and_values_kept() -> None:
     assert len(found.kept["n"]) == KEPT
 
 
+def test_nan_is_seen_in_types_that_numpy_does_not_know() -> None:
+    found = digest({"x": np.array([np.nan, 1.0], dtype=ml_dtypes.bfloat16)})
+    assert found.outputs["x"]["nan"] == 1
+
+
+class TestInstalled:
+    """Every file of an environment is held against its wheel's record."""
+
+    def site(self, tmp_path: Path) -> Path:
+        (tmp_path / "six.py").write_bytes(b"x = 1\n")
+        info = tmp_path / "six-1.17.0.dist-info"
+        info.mkdir()
+        value = base64.urlsafe_b64encode(hashlib.sha256(b"x = 1\n").digest()).rstrip(b"=").decode()
+        (info / "RECORD").write_text(f"six.py,sha256={value},6\nsix-1.17.0.dist-info/RECORD,,\n", encoding="utf-8")
+        return tmp_path
+
+    def test_an_untouched_one_is_fine(self, tmp_path: Path) -> None:
+        assert installed.check(self.site(tmp_path)) == {"distributions": {"six": "1.17.0"}, "problems": []}
+
+    def test_an_edit_a_loss_and_a_foreign_file_are_named(self, tmp_path: Path) -> None:
+        site = self.site(tmp_path)
+        (site / "six.py").write_bytes(b"x = 2\n")
+        assert installed.check(site)["problems"] == ["six.py of six is not what its wheel held"]
+        (site / "six.py").unlink()
+        assert installed.check(site)["problems"] == ["six.py of six is not what its wheel held"]
+        (site / "sitecustomize.py").write_bytes(b"")
+        assert "sitecustomize.py belongs to no distribution" in installed.check(site)["problems"]
+
+
 @pytest.mark.parametrize("outputs", [{}, {"x": np.array([])}, {"x": np.array([object()])}])
 def test_nothing_to_compare_is_refused(outputs: dict[str, Any]) -> None:
     with pytest.raises((ValueError, TypeError)):
@@ -111,9 +143,29 @@ def test_nothing_to_compare_is_refused(outputs: dict[str, Any]) -> None:
 
 
 def test_steady_calls_are_bounded() -> None:
-    assert timing.steady(lambda: 1, 0.0) == (None, [])
-    assert len(timing.steady(lambda: 1, 1e-9)[1]) == timing.FEWEST
-    assert len(timing.steady(lambda: 1, 1e9)[1]) == timing.MOST
+    assert timing.steady(lambda: 1, 0.0, lambda _: True) == (None, [])
+    assert len(timing.steady(lambda: 1, 1e-9, lambda _: True)[1]) == timing.FEWEST
+    assert len(timing.steady(lambda: 1, 1e9, lambda _: True)[1]) == timing.MOST
+
+
+@given(st.integers(0, timing.MOST - 1))
+def test_a_single_other_call_is_seen(other: int) -> None:
+    calls = iter(range(timing.MOST))
+    assert timing.steady(lambda: next(calls), 1e9, lambda call: call != other)[0] is False
+
+
+@given(numbers)
+def test_same_bits_is_what_the_digest_says(array: np.ndarray[Any, Any]) -> None:
+    one = arrays({"x": array})
+    for other in (
+        {"x": array.copy()},
+        {"x": array.reshape(-1)},
+        {"y": array},
+        {"x": -array} if array.dtype != bool else {},
+    ):
+        if other:
+            same = digest({"x": array}).hexadecimal == digest(other).hexadecimal
+            assert same_bits(one, arrays(other)) is same
 
 
 def lines() -> list[str]:

@@ -368,6 +368,32 @@ def test_a_contrast_of_the_other_mode_shows_sensitivity_too() -> None:
     assert verdict(factory.run(None, only("matmul", Behaviour(contrast="")))).status is Status.WEAK
 
 
+def test_every_output_must_feel_the_seed() -> None:
+    dead = {"digest": "0" * 64, "nan": 0}
+    beside = factory.in_samples(lambda one: dataclasses.replace(one, outputs={**one.outputs, "gradient": dead}))
+    assert verdict(factory.changed(factory.run(), beside)).status is Status.BLIND
+
+
+def test_entropy_that_comes_twice_was_counted_twice() -> None:
+    def behave(spot: Spot) -> Behaviour:
+        if spot.kernel != "control_flicker":
+            return EXACT
+        shown = 1 if spot.round == 2 else spot.round  # round 2 tells what round 1 told
+        return Behaviour(digests=tuple(f"{spot.mode} {shown} {n}" for n in range(3)), steady_agrees=None)
+
+    found = verdict(factory.run(None, behave))
+    assert found.status is Status.BLIND
+    assert "its entropy came twice" in found.why
+
+
+def test_a_setting_that_was_asked_for_and_is_absent_is_not_what_was_asked() -> None:
+    def asking(one: Record) -> Record:
+        request = dataclasses.replace(one.request, env={"ONEDNN_MAX_CPU_ISA": "AVX2"})
+        return dataclasses.replace(one, request=request)
+
+    assert verdict(factory.changed(factory.run(), asking)).status is Status.FAILED
+
+
 def test_a_crash_stays_a_crash_under_a_failed_control() -> None:
     def behave(spot: Spot) -> Behaviour:
         if spot.kernel == "matmul":
