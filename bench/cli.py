@@ -106,6 +106,7 @@ def _dry_run(plan: Plan, engine: Engine) -> int:
         f"would build {len(builds)} environments ({need / 1e9:.1f} GB at {place}), about {console.duration(building)}"
     )
     print(f"would run {len(plan.rounds)} rounds, about {console.duration(measuring)}; nothing was run")
+    print("rounds that an interrupted run of the same plan has finished would be taken over")
     return errors.OK
 
 
@@ -194,9 +195,7 @@ def _report(options: argparse.Namespace) -> int:
 def _show(folder: Path, options: argparse.Namespace) -> int:
     """Write the pages of a run, print its table, and say what its gates say."""
     run = store.load(folder)
-    pages = (report.Format.HTML, report.Format.MARKDOWN, report.Format.JSON, report.Format.JUNIT)
-    judgement = verdict.judge(run)
-    report.write(judgement, {form: options.reports / report.FORMATS[form] for form in pages})
+    judgement = _write(run, options.reports)
     width = shutil.get_terminal_size((120, 24)).columns
     print(report.render(judgement, report.Format.TERMINAL, width=width), end="")
     print(f"page: {(options.reports / report.FORMATS[report.Format.HTML]).absolute()}", file=sys.stderr)
@@ -208,10 +207,21 @@ def _show(folder: Path, options: argparse.Namespace) -> int:
     if not run.records:
         raise errors.NothingError("The run has no records: nothing was measured.", "The page says why for each cell.")
     lost = [cell.id for cell in run.info.cells if cell.status not in {"ready", "impossible"}]
+    if not run.info.finished:
+        print("the run is not finished; the same command goes on from there", file=sys.stderr)
+        return errors.ENGINE
     if lost:
         print(f"not measured, or not to the end: {', '.join(lost)}; the page says why", file=sys.stderr)
         return errors.ENGINE
     return errors.OK
+
+
+def _write(run: store.Run, folder: Path) -> verdict.Judgement:
+    """Write the pages of a run into a folder."""
+    pages = (report.Format.HTML, report.Format.MARKDOWN, report.Format.JSON, report.Format.JUNIT)
+    judgement = verdict.judge(run)
+    report.write(judgement, {form: folder / report.FORMATS[form] for form in pages})
+    return judgement
 
 
 def _schema(_: argparse.Namespace) -> int:
@@ -221,9 +231,13 @@ def _schema(_: argparse.Namespace) -> int:
 
 
 def _sample(options: argparse.Namespace) -> int:
-    """``sample``: copy a run into a folder to keep, records compressed, and write its pages there."""
-    store.compact(options.run_folder or _newest(Path("reports")), options.reports)
-    return _show(options.reports, options)
+    """``sample``: copy a finished run into a folder to keep, records compressed, and write its pages there."""
+    folder = options.run_folder or _newest(options.reports)
+    if not store.load(folder).info.finished:
+        raise errors.NothingError(f"{folder} is not finished.", "Name another run, or go on with: nox -s matrix")
+    store.compact(folder, options.to)
+    _write(store.load(options.to), options.to)
+    return errors.OK
 
 
 def _newest(reports: Path) -> Path:
@@ -234,6 +248,11 @@ def _newest(reports: Path) -> Path:
 
 
 def _plan(options: argparse.Namespace) -> Plan:
+    if not (HOUSE / "docker" / "Dockerfile").is_file():
+        raise errors.ConfigError(
+            "tfrepro works in its checkout, where its Dockerfile and locks are, and this is not one.",
+            "Clone the repository and run nox there.",
+        )
     matrix = load.load(options.matrix)
     modes: tuple[Mode, ...] = ("off", "on") if options.mode == "both" else (options.mode,)
     selection = Selection(
@@ -304,7 +323,9 @@ def _parser() -> argparse.ArgumentParser:
     lock.add_argument("--upgrade", action="store_true", help="take newer releases of what matrix.toml does not pin")
     report = command("report", _report, _reporting())
     report.add_argument("run_folder", nargs="?", type=Path, help="a folder under reports/runs (default: the newest)")
-    sample = command("sample", _sample, _reporting(Path("reports") / "sample"))
+    sample = command("sample", _sample)
+    sample.add_argument("--reports", type=Path, default=Path("reports"), metavar="DIR", help="where the runs are")
+    sample.add_argument("--to", type=Path, default=Path("reports/sample"), metavar="DIR", help="where it is kept")
     sample.add_argument("run_folder", nargs="?", type=Path, help="a folder under reports/runs (default: the newest)")
     command("schema", _schema)
     return parser
@@ -335,9 +356,11 @@ def _selecting() -> argparse.ArgumentParser:
     return selecting
 
 
-def _reporting(default: Path = Path("reports")) -> argparse.ArgumentParser:
+def _reporting() -> argparse.ArgumentParser:
     reporting = argparse.ArgumentParser(add_help=False)
-    reporting.add_argument("--reports", type=Path, default=default, metavar="DIR", help="where runs and pages go")
+    reporting.add_argument(
+        "--reports", type=Path, default=Path("reports"), metavar="DIR", help="where runs and pages go"
+    )
     reporting.add_argument(
         "--fail-on",
         type=_gates,

@@ -25,12 +25,6 @@ class TfreproError(Exception):
         self.hint = hint
 
 
-class GateError(TfreproError):
-    """Something varies that must not."""
-
-    code = GATE
-
-
 class ConfigError(TfreproError):
     """matrix.toml, an option or a selection is wrong."""
 
@@ -44,9 +38,16 @@ class NothingError(TfreproError):
 
 
 class EngineError(TfreproError):
-    """The engine does not answer, or could not run a cell."""
+    """The engine does not answer, or could not run a cell; ``status`` is what that makes of the cell."""
 
     code = ENGINE
+    status = "failed"
+
+
+class ImageGoneError(EngineError):
+    """An image vanished between its build and a round."""
+
+    status = "image-gone"
 
 
 class BuildError(EngineError):

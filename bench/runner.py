@@ -7,6 +7,7 @@ import json
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +62,16 @@ class _State:
         self.info = dataclasses.replace(self.info, **changes)
         self.folder.write_info(self.info)
 
+    def lose(self, one: Round, error: EngineError) -> None:
+        """A cell whose round could not be run is given up; what it has measured stays and is judged."""
+        reason = f"{error} {error.hint}".strip()
+        if any((self.folder.path / "records" / one.cell.id).glob("*/*.jsonl")):
+            self.environments.pop(one.cell.id)
+            place = f"{one.cell.id} was given up in round {one.number} ({one.condition}, determinism {one.mode})"
+            self.save(warnings=(*self.info.warnings, f"{place}: {reason}"))
+        else:
+            self.give_up(one.cell.id, error.status, reason)
+
     def give_up(self, cell: str, status: str, reason: str) -> None:
         """Mark a cell that cannot go on; the others do."""
         self.environments.pop(cell, None)
@@ -85,13 +96,14 @@ def run(job: Job, view: View) -> Path:
         swept = job.engine.sweep()
         if swept:
             view.say(f"removed {swept} containers that a killed run had left behind")
-        earlier = () if job.fresh else resume.interrupted(job.reports)
         state = _begin(job)
+        earlier = () if job.fresh else resume.interrupted(job.reports, state.info)
         view.say(f"run folder {state.folder.path}")
         _prepare(job, state, view)
         with measuring_lock(view.say):
-            _measure(job, state, earlier, view)
-        state.save(finished=now())
+            whole = _measure(job, state, earlier, view)
+        if whole:  # else the same command goes on from here
+            state.save(finished=now())
     return state.folder.path
 
 
@@ -171,7 +183,7 @@ def _cell_info(cell: Cell) -> CellInfo:
         device=cell.device,
         lock=cell.lock.name,
         lock_hash=cell.lock_hash() if cell.lock.is_file() else "",
-        status="build-failed" if cell.status == "lock-missing" else cell.status,
+        status=cell.status,
         reason=cell.reason,
     )
 
@@ -179,7 +191,7 @@ def _cell_info(cell: Cell) -> CellInfo:
 def _prepare(job: Job, state: _State, view: View) -> None:
     """Make every environment; a build that fails costs its own cell only."""
     failures: list[str] = []
-    with ThreadPoolExecutor(max_workers=BUILDERS) as pool:
+    with _builders() as pool:
         builds = {cell.id: pool.submit(_build, job, state, cell, view) for cell in job.plan.ready}
         for cell, build in builds.items():
             try:
@@ -206,12 +218,24 @@ def _prepare(job: Job, state: _State, view: View) -> None:
         raise NothingError(f"There is nothing that could be measured.\n{reasons}", "Mend the reasons given.")
 
 
+@contextmanager
+def _builders() -> Iterator[ThreadPoolExecutor]:
+    """Threads for builds; after Ctrl-C those that have not begun never do."""
+    pool = ThreadPoolExecutor(max_workers=BUILDERS)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
 def _build(job: Job, state: _State, cell: Cell, view: View) -> Environment:
     log = state.folder.log_path(cell.id, "build")
     return job.engine.prepare(cell, log, lambda step: view.say(f"{cell.id}: {step}"))
 
 
-def _measure(job: Job, state: _State, earlier: tuple[Path, ...], view: View) -> None:
+def _measure(job: Job, state: _State, earlier: tuple[Path, ...], view: View) -> bool:
+    """Run what is left to run; False where a cell had to be given up."""
+    given_up = False
     requests = [(one, _request(job, state, one)) for one in job.plan.rounds if one.cell.id in state.environments]
     left = _take_over(state, requests, resume.finished_rounds(earlier), view)
     pace = _Pace([one for one, _ in left])
@@ -225,9 +249,11 @@ def _measure(job: Job, state: _State, earlier: tuple[Path, ...], view: View) -> 
         try:
             _round(job, state, one, request, view)
         except EngineError as error:
+            given_up = True
             view.say(f"{one.cell.id}: {error} {error.hint}")
-            state.give_up(one.cell.id, "failed", f"{error} {error.hint}".strip())
+            state.lose(one, error)
         view.done(time.monotonic() - start, pace.took(one, time.monotonic() - start))
+    return not given_up
 
 
 def _take_over(

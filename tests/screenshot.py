@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -14,7 +15,7 @@ ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"
 def main(page: str, picture: str, width: str = "1400", height: str = "1500") -> None:
     """Open a local page offline and save what its first screen shows."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=list(ARGUMENTS))
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=list(ARGUMENTS))
         size = {"width": int(width), "height": int(height)}
         tab = browser.new_page(viewport={"width": size["width"], "height": size["height"]}, color_scheme="light")
         tab.context.set_offline(True)

@@ -129,7 +129,7 @@ def create(client: DockerClient, job: Job) -> Container:
         name=job.name,
         labels={**job.labels},
         environment=environment_of(job.image),
-        hostname="tfrepro",
+        hostname=job.name,  # the record tells containers apart by it
         network_mode="none",
         read_only=True,
         tmpfs={"/tmp": f"rw,nosuid,nodev,mode=1777,size={job.memory // 4}"},  # noqa: S108
@@ -156,10 +156,8 @@ def _device_requests(gpu: str) -> list[DeviceRequest] | None:
     return [DeviceRequest(device_ids=[gpu], capabilities=[["gpu"]])]
 
 
-def run(
-    client: DockerClient, job: Job, on_line: Callable[[str], None], log: Path, limit_s: float
-) -> tuple[int, bool, str]:
-    """Create, start, follow, remove; returns exit code, whether memory ran out, and the container's id.
+def run(client: DockerClient, job: Job, on_line: Callable[[str], None], log: Path, limit_s: float) -> tuple[int, bool]:
+    """Create, start, follow, remove; returns the exit code and whether memory ran out.
 
     Removal is by name, so that even an interrupt inside ``create`` leaves nothing behind.
     """
@@ -171,7 +169,7 @@ def run(
             deadline = time.monotonic() + limit_s
             _follow(container, chunks, on_line, log, deadline)
             state = _ended(container, deadline)
-        return int(state["ExitCode"]), bool(state["OOMKilled"]), str(container.id)
+        return int(state["ExitCode"]), bool(state["OOMKilled"])
     finally:
         remove(client, job.name, log)
 

@@ -30,11 +30,10 @@ class Environment:
 
 @dataclass(frozen=True, kw_only=True)
 class Execution:
-    """How a round's container or process ended. ``container`` is empty outside Docker."""
+    """How a round's container or process ended."""
 
     exit_code: int
     oom_killed: bool = False
-    container: str = ""
 
 
 class Engine(Protocol):

@@ -25,7 +25,7 @@ def choose(name: str, house: Path) -> tuple[Engine, str]:
         return VenvEngine(house), "asked for with --engine venv"
     probe = docker.probe()
     if probe.answers:
-        why = "asked for with --engine docker" if name == "docker" else f"a Docker engine answers ({probe.why})"
+        why = "asked for with --engine docker" if name == "docker" else probe.why
         return docker.DockerEngine(house), why
     if name == "docker":
         raise EngineError(

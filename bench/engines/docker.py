@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 import uv
 from docker.errors import APIError, ImageNotFound, NotFound
 
-from bench.engines import _dockercli, _dockerrun, words
+from bench.engines import _dockercli, _dockerrun, network, words
 from bench.engines._dockerd import TROUBLE, connect, reason_of
 from bench.engines._dockerrun import CELL, HOST, OWNER, PROJECT, RUN
 from bench.engines.base import Environment, Execution
 from bench.engines.staging import nvidia_folders, nvidia_part, stage, suite_hash
-from bench.errors import BuildError, EngineError, NoGpuError, TfreproError
+from bench.errors import BuildError, EngineError, ImageGoneError, NoGpuError, TfreproError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -70,7 +70,7 @@ def probe() -> Probe:
     except TROUBLE as error:
         return Probe(answers=False, why=f"the Docker daemon gave an error: {reason_of(error)}")
     kind = "buildx" if cli.buildx else "BuildKit built in"
-    return Probe(answers=True, why=f"Docker {version} answers; builds by {cli.path} ({kind})", version=version)
+    return Probe(answers=True, why=f"Docker {version} answers, and {cli.path} builds ({kind})", version=version)
 
 
 @contextmanager
@@ -131,17 +131,12 @@ class DockerEngine:
     def describe(self) -> Mapping[str, str]:
         """Daemon, client and what of them can matter to a measurement."""
         version, info = self._client.version(), self._client.info()
+        parts = ", ".join(f"{one['Name']} {one['Version']}" for one in version.get("Components") or ())
+        group = f"cgroup v{info.get('CgroupVersion', '1')}"
         return {
-            "version": str(version["Version"]),
-            "api": str(version["ApiVersion"]),
-            "components": ", ".join(f"{one['Name']} {one['Version']}" for one in version.get("Components") or ()),
-            "client": f"{self._cli.path} {self._cli.version} ({'buildx' if self._cli.buildx else 'built-in BuildKit'})",
-            "storage": str(info.get("Driver", "")),
-            "cgroup": f"v{info.get('CgroupVersion', '1')} ({info.get('CgroupDriver', '')})",
-            "runtime": str(info.get("DefaultRuntime", "")),
-            "kernel": str(info.get("KernelVersion", "")),
-            "system": str(info.get("OperatingSystem", "")),
-            "memory limit": f"{self._memory / _MIB:.0f} MiB",
+            "parts": f"{parts or version['Version']}; {info.get('Driver', '')}, {group}",
+            "client": f"{self._cli.version} ({'buildx' if self._cli.buildx else 'built-in BuildKit'})",
+            "memory limit": f"{self._memory / _MIB:.0f} MiB a container",
         }
 
     def disk_need(self, cells: tuple[Cell, ...]) -> tuple[Path, int]:
@@ -214,12 +209,12 @@ class DockerEngine:
                 memory=self._memory,
                 gpu="" if cpu else self._gpu,
             )
-            code, oom, container = _dockerrun.run(self._client, job, on_line, log, limit_s)
+            code, oom = _dockerrun.run(self._client, job, on_line, log, limit_s)
         except EngineError as error:
-            raise EngineError(f"{environment.cell}: {error}", error.hint) from error
+            raise type(error)(f"{environment.cell}: {error}", error.hint) from error
         except TROUBLE as error:
             raise _not_run(environment, error) from error
-        return Execution(exit_code=code, oom_killed=oom, container=container)
+        return Execution(exit_code=code, oom_killed=oom)
 
     def sweep(self) -> int:
         """Remove containers of runs on this host whose process is gone; never those of others."""
@@ -280,8 +275,8 @@ class DockerEngine:
 
     def _build(self, cell: Cell, recipe: _Recipe, log: Path, say: Callable[[str], None]) -> Image:
         base = self._base(recipe.base, say)
-        values = _dockercli.settings(os.environ)
-        redact = _dockercli.Redactor(values)
+        values = network.settings(os.environ)
+        redact = network.Redactor(values)
         # A name of its own: two runs may build the same pair at the same time, and each takes its name off again.
         name = f"tfrepro/{cell.pair.stem.lower()}"
         tag = f"{name}:build-{uuid.uuid4().hex[:12]}"
@@ -296,7 +291,7 @@ class DockerEngine:
             say(f"building on {recipe.base}")
             code, lines = _dockercli.run_build(self._cli, build, log, say, redact)
         if code != 0:
-            message, hint = words.explain(lines, cell.lock.name, log)
+            message, hint = words.explain(lines, cell.lock.name, log, words.DOCKER)
             raise BuildError(message, hint)
         image = self._client.images.get(tag)
         image.tag(name, tag=_short(image))
@@ -367,8 +362,8 @@ def _short(image: Image) -> str:
 def _secrets(folder: Path, values: Mapping[str, str]) -> dict[str, Path]:
     """The secrets as files that only this user can read, beside the context and not in it."""
     contents = {
-        "ca": _dockercli.ca_bundle(os.environ),
-        "settings": _dockercli.secret_lines(values).encode(),
+        "ca": network.ca_bundle(os.environ),
+        "settings": network.secret_lines(values).encode(),
     }
     files = {}
     for name, content in contents.items():
@@ -382,7 +377,7 @@ def _not_run(environment: Environment, error: Exception) -> TfreproError:
     """Why a container could not be run, from the daemon's words."""
     reason = reason_of(error)
     if isinstance(error, NotFound) and "image" in reason.lower():
-        return EngineError(
+        return ImageGoneError(
             f"{environment.cell}: its image {environment.identity[:19]} is gone since it was prepared",
             "did somebody prune images? Run again: it is rebuilt",
         )

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 import uv
 
-from bench.engines import words
+from bench.engines import network, words
 from bench.engines.base import Environment, Execution
 from bench.engines.staging import stage, suite_hash
 from bench.errors import BuildError, EngineError
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 #: Bytes a new environment takes on disk where nothing can be linked (1.2 to 1.5 GB were seen), and its download.
 ENVIRONMENT_BYTES = 2_300_000_000
-_READY = "tfrepro.json"
+_READY = "tfrepro.whole"
 
 
 def cache_folder() -> Path:
@@ -70,7 +70,7 @@ class VenvEngine:
     def cached(self, cell: Cell) -> bool:
         """Whether this lock is installed already."""
         try:
-            return (self._folder(cell) / _READY).is_file()
+            return _whole(self._folder(cell))
         except OSError:  # a cache folder that may not be read; prepare says so in its own words
             return False
 
@@ -81,19 +81,19 @@ class VenvEngine:
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
             with _one_at_a_time(folder.with_name(folder.name + ".lock")):
-                reused = (folder / _READY).is_file() and not self._problem(cell, folder)
-                if not reused:
-                    self._install(cell, folder, log, say)
-                facts = json.loads((folder / _READY).read_text(encoding="utf-8"))
+                python, problem = self._inspect(cell, folder) if _whole(folder) else ("", "it is not there")
+                reused = not problem
+                if problem:
+                    python = self._install(cell, folder, log, say)
         except OSError as error:
             raise BuildError(f"{cell.id}: {folder} cannot be written ({error.strerror}).", _CACHE_HINT) from error
         self._folders[cell.id] = folder
         return Environment(
             cell=cell.id,
-            identity=f"{facts['lock_hash']}/{facts['python']}",
+            identity=f"{cell.lock_hash()}/{python}",
             reused=reused,
             seconds=time.perf_counter() - start,
-            details={"interpreter": facts["python"], "lock_hash": facts["lock_hash"]},
+            details={"interpreter": python, "lock_hash": cell.lock_hash()},
         )
 
     def execute(
@@ -141,7 +141,8 @@ class VenvEngine:
                 shutil.rmtree(fresh)  # another run was quicker
         return target
 
-    def _install(self, cell: Cell, folder: Path, log: Path, say: Callable[[str], None]) -> None:
+    def _install(self, cell: Cell, folder: Path, log: Path, say: Callable[[str], None]) -> str:
+        """Make the environment from nothing; returns its Python's version."""
         python = str(folder / "bin" / "python")
         steps = (
             (f"venv with Python {cell.pair.python}", ["venv", "--clear", "--python", cell.pair.python, str(folder)]),
@@ -150,6 +151,7 @@ class VenvEngine:
                 ["pip", "sync", "--require-hashes", "--compile-bytecode", "--python", python, str(cell.lock)],
             ),
         )
+        redact = network.Redactor(network.settings(os.environ))
         with log.open("a", encoding="utf-8") as stream:
             for title, arguments in steps:
                 say(title)
@@ -159,45 +161,44 @@ class VenvEngine:
                     [self._uv, "--no-progress", "--color", "never", *arguments],
                     stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, env=_index_environment(),
                 )  # fmt: skip
-                stream.write(done.stdout + done.stderr)
+                told = redact(done.stdout + done.stderr)
+                stream.write(told)
                 if done.returncode != 0:
-                    raise build_error(cell, done.stderr, log)
-        problem = self._problem(cell, folder)
+                    raise build_error(cell, told, log)
+        version, problem = self._inspect(cell, folder)
         if problem:
             hint = "uv's cache holds an edited file: remove it with 'uv cache clean', then run again"
             raise BuildError(f"{cell.id}: the environment is not what {cell.lock.name} pins: {problem}", hint)
-        version = subprocess.run(
-            [python, "-c", "import platform; print(platform.python_implementation(), platform.python_version())"],
-            capture_output=True, text=True, check=True,
-        )  # fmt: skip
-        facts = {"lock_hash": cell.lock_hash(), "python": version.stdout.strip()}
-        (folder / _READY).write_text(json.dumps(facts), encoding="utf-8")
+        (folder / _READY).touch()
+        return version
 
-    def _problem(self, cell: Cell, folder: Path) -> str:
-        """Why the environment is not what its lock pins, "" where every file is."""
+    def _inspect(self, cell: Cell, folder: Path) -> tuple[str, str]:
+        """Python's version in the environment, and why it is not what its lock pins ("" where every file is)."""
         command = [str(folder / "bin" / "python"), "-m", "bench.suite.installed"]
         bare = _bare_environment(folder, self._staged_suite(), str(folder))
         try:
             done = subprocess.run(command, cwd=folder, env=bare, capture_output=True, text=True, check=False)
             found = json.loads(done.stdout)
         except (OSError, ValueError) as error:
-            return f"its Python does not answer ({error})"
+            return "", f"its Python does not answer ({error})"
         pinned = locks.pins(cell.lock)
         if found["distributions"] != pinned:
             other = sorted(set(found["distributions"].items()) ^ set(pinned.items()))
-            return f"its distributions differ, {' '.join(other[0])} among them"
-        return "; ".join(found["problems"])
+            return found["python"], f"its distributions differ, {' '.join(other[0])} among them"
+        return found["python"], "; ".join(found["problems"])
 
 
 _CACHE_HINT = "Name a folder you can write with TFREPRO_CACHE."
 
 
+def _whole(folder: Path) -> bool:
+    """Whether an environment was once installed to its end."""
+    return (folder / _READY).is_file()
+
+
 def build_error(cell: Cell, output: str, log: Path) -> BuildError:
     """The failure of uv in one sentence; a wrong hash names package and lock."""
-    if "No interpreter found" in output:
-        hint = f"install Python {cell.pair.python}, or let uv bring one: uv python install {cell.pair.python}"
-        return BuildError(f"{cell.id}: this host has no Python {cell.pair.python}", hint)
-    message, hint = words.explain(output.splitlines(), cell.lock.name, log)
+    message, hint = words.explain(output.splitlines(), cell.lock.name, log, words.VENV)
     return BuildError(f"{cell.id}: {message}", hint)
 
 

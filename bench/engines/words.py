@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,8 +16,35 @@ _NOISE = re.compile(
 )
 
 
-def explain(lines: Iterable[str], lock: str, log: Path) -> tuple[str, str]:
-    """What a failed build says, as (message, hint); ``lock`` is the lock file's name."""
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where an installation ran, and the way out of what can go wrong there."""
+
+    disk: str
+    disk_hint: str
+    python: str
+    python_hint: str
+    network_hint: str
+
+
+DOCKER = Place(
+    disk="the disk of the Docker engine is full",
+    disk_hint="free some with 'docker system df' and 'docker builder prune'",
+    python="the base image has no Python {}",
+    python_hint="name a base with that Python in matrix.toml",
+    network_hint="set TFREPRO_BUILD_NETWORK=host where only the host's own network works",
+)
+VENV = Place(
+    disk="the disk is full",
+    disk_hint="free some, or name another folder with TFREPRO_CACHE",
+    python="this host has no Python {}",
+    python_hint="install it, or let uv bring one: uv python install {}",
+    network_hint="check the network, and UV_DEFAULT_INDEX and HTTPS_PROXY if yours needs them",
+)
+
+
+def explain(lines: Iterable[str], lock: str, log: Path, place: Place) -> tuple[str, str]:
+    """What a failed installation says, as (message, hint); ``lock`` is the lock file's name."""
     # BuildKit repeats the commands of the Dockerfile: their words are no messages.
     texts = [text for text in map(message, lines) if "RUN --mount" not in text and "/bin/sh -c" not in text]
     whole = "\n".join(texts)
@@ -27,21 +55,21 @@ def explain(lines: Iterable[str], lock: str, log: Path) -> tuple[str, str]:
             f"if you trust the index, make {lock} anew; the hashes stand in {log}",
         )
     if re.search(r"no space left on device", whole, re.IGNORECASE):
-        return ("the disk of the Docker engine is full", "free some with 'docker system df' and 'docker builder prune'")
+        return (place.disk, place.disk_hint)
     missing = re.search(r"No interpreter found for (?:Python )?([\w.]+)", whole)
     if missing:
-        return (f"the base image has no Python {missing[1]}", "name a base with that Python in matrix.toml")
+        return (place.python.format(missing[1]), place.python_hint.format(missing[1]))
     reason = _last_word(texts)
     if re.search(
         r"dns error|failed to lookup|connection refused|network is unreachable|timed out", whole, re.IGNORECASE
     ):
         return (
-            f"the build reached no package index: {reason}",
-            f"set TFREPRO_BUILD_NETWORK=host where only the host's own network works; the full output is in {log}",
+            f"the installation reached no package index: {reason}",
+            f"{place.network_hint}; the full output is in {log}",
         )
     if re.search(r"invalid peer certificate|UnknownIssuer|certificate verify failed", whole, re.IGNORECASE):
         return (f"the index's certificate is not trusted: {reason}", "set SSL_CERT_FILE to the bundle of your network")
-    return (f"the build failed: {reason}", f"the full output is in {log}")
+    return (f"the installation failed: {reason}", f"the full output is in {log}")
 
 
 def _last_word(texts: Sequence[str]) -> str:

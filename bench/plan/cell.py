@@ -38,7 +38,7 @@ class Pair:
 class Cell:
     """A pair on one device.
 
-    ``status`` is ``ready``, ``impossible`` or ``lock-missing``; ``reason`` says why it is not ready.
+    ``status`` is ``ready``, ``impossible`` or ``build-failed`` (there is no lock); ``reason`` says why it is not ready.
     """
 
     pair: Pair

@@ -24,7 +24,7 @@ CONDITION = re.compile(
 class Model(BaseModel):
     """Base of all tables: frozen, unknown keys refused, no silent conversions."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class Defaults(Model):

@@ -81,6 +81,7 @@ def make(matrix: Matrix, profile_name: str, selection: Selection, locks: Path) -
         NothingError: the selection leaves no cell or no kernel.
     """
     profile = _profile(matrix, profile_name, selection)
+    _refuse_idle_globs(matrix)
     cells = tuple(_cell(pair, locks) for pair in _select_pairs(_pairs(matrix), matrix, selection))
     kernels = _select_kernels(all_kernels(), profile.kernels, selection.kernels)
     conditions = {name: matrix.conditions.get(name, Condition()) for name in profile.conditions}
@@ -93,7 +94,7 @@ def make(matrix: Matrix, profile_name: str, selection: Selection, locks: Path) -
         if set(selection.modes) & set(conditions[name].modes)
     }
     chosen = {name: names for name, names in chosen.items() if name in modes}
-    rounds = tuple(_rounds(matrix, profile, cells, chosen, modes))
+    rounds = tuple(_rounds(matrix, profile, selection, cells, chosen, modes))
     if not rounds and any(cell.status == "ready" for cell in cells):
         raise NothingError("The selection leaves no round to run.", "Loosen --mode, --kernels or the conditions.")
     return Plan(
@@ -111,8 +112,7 @@ def make(matrix: Matrix, profile_name: str, selection: Selection, locks: Path) -
 def _profile(matrix: Matrix, name: str, selection: Selection) -> Profile:
     if name not in matrix.profiles:
         raise ConfigError(f"There is no profile {name!r}.", f"matrix.toml has: {', '.join(sorted(matrix.profiles))}.")
-    changes = {"rounds": selection.rounds, "repeats": selection.repeats}
-    return matrix.profiles[name].model_copy(update={key: value for key, value in changes.items() if value is not None})
+    return _narrowed(matrix.profiles[name], selection)
 
 
 def _pairs(matrix: Matrix) -> tuple[Pair, ...]:
@@ -136,6 +136,20 @@ def _pairs(matrix: Matrix) -> tuple[Pair, ...]:
     return pairs
 
 
+def _refuse_idle_globs(matrix: Matrix) -> None:
+    """A pattern that matches nothing is a slip of the pen, not a wish."""
+    pairs = [pair.id for pair in _pairs(matrix)]
+    places: list[tuple[str, tuple[str, ...], list[str]]]
+    places = [(f"overrides -> select {one.select!r}", (one.select,), pairs) for one in matrix.overrides]
+    kernels = list(all_kernels())
+    places += [(f"overrides -> skip of {one.select!r}", one.skip, kernels) for one in matrix.overrides]
+    places += [(f"conditions -> {name!r} -> kernels", one.kernels, kernels) for name, one in matrix.conditions.items()]
+    for place, globs, names in places:
+        for glob in globs:
+            if not any(fnmatchcase(name, glob) for name in names):
+                raise ConfigError(f"matrix.toml: {place}: {glob!r} matches nothing.", f"There are: {', '.join(names)}.")
+
+
 def _refuse_unknown(pair: Pair, facts: Mapping[str, Any]) -> None:
     minor = ".".join(pair.tensorflow.split(".")[:2])
     if minor not in facts:
@@ -154,10 +168,13 @@ def _select_pairs(pairs: tuple[Pair, ...], matrix: Matrix, selection: Selection)
         for pair in pairs
         if _matches(pair.id, matrix.select.include) and not _matches(pair.id, matrix.select.exclude)
     ]
+    for glob in selection.only:
+        if not any(_matches(name, (glob,)) for pair in taken for name in _names_of(pair)):
+            raise NothingError(f"No pair matches {glob}.", f"There are: {', '.join(pair.id for pair in taken)}.")
     if selection.only:
         taken = [pair for pair in taken if any(_matches(name, selection.only) for name in _names_of(pair))]
     if not taken:
-        asked = ", ".join(selection.only) or "include and exclude of matrix.toml"
+        asked = "include and exclude of matrix.toml"
         raise NothingError(f"No pair matches {asked}.", f"There are: {', '.join(pair.id for pair in pairs)}.")
     return tuple(taken)
 
@@ -178,7 +195,7 @@ def _cell(pair: Pair, locks: Path) -> Cell:
     elif platform.machine() != "x86_64" or platform.system() != "Linux":
         status, reason = "impossible", f"TensorFlow's locks are for Linux on x86_64, this is {platform.platform()}"
     elif not lock.is_file():
-        status, reason = "lock-missing", f"there is no {lock.name} in docker/locks; make it with: nox -s lock"
+        status, reason = "build-failed", f"there is no {lock.name} in docker/locks; make it with: nox -s lock"
     return Cell(pair=pair, device=_device(pair), lock=lock, status=status, reason=reason)
 
 
@@ -186,11 +203,11 @@ def _select_kernels(
     kernels: Mapping[str, Kernel], profile: tuple[str, ...], asked: tuple[str, ...]
 ) -> tuple[Kernel, ...]:
     found = {name: kernel for name, kernel in kernels.items() if _matches(name, profile)}
+    for glob in asked or profile:
+        if not any(_matches(name, (glob,)) for name in (found if asked else kernels)):
+            raise NothingError(f"No kernel matches {glob}.", f"There are: {', '.join(kernels)}.")
     if asked:
         found = {name: kernel for name, kernel in found.items() if _matches(name, asked)}
-    if not found:
-        names = ", ".join(kernels)
-        raise NothingError(f"No kernel matches {', '.join(asked or profile)}.", f"There are: {names}.")
     # without its controls a cell proves nothing, so they run whatever was asked
     return tuple(kernel for name, kernel in kernels.items() if name in found or kernel.control)
 
@@ -202,12 +219,14 @@ def _names(kernels: Iterable[Kernel], globs: tuple[str, ...]) -> tuple[str, ...]
 def _rounds(
     matrix: Matrix,
     profile: Profile,
+    selection: Selection,
     cells: tuple[Cell, ...],
     conditions: Mapping[str, tuple[str, ...]],
     modes: Mapping[str, tuple[Mode, ...]],
 ) -> Iterable[Round]:
     """Round by round over all cells, modes alternating (off on, on off ...), so drift hits all alike."""
-    settled = {cell.id: _settle(matrix, profile, cell) for cell in cells if cell.status == "ready"}
+    controls = {name for name, kernel in all_kernels().items() if kernel.control}
+    settled = {cell.id: _settle(matrix, profile, selection, cell) for cell in cells if cell.status == "ready"}
     most = max((mine.rounds for mine, _ in settled.values()), default=0)
     for number in range(1, most + 1):
         for cell in cells:
@@ -215,6 +234,9 @@ def _rounds(
                 continue
             mine, skip = settled[cell.id]
             for condition, names in conditions.items():
+                kernels = tuple(name for name in names if name in controls or not _matches(name, skip))
+                if controls.issuperset(kernels) and not controls.issuperset(names):
+                    continue  # all is skipped: controls alone tell nothing
                 order = modes[condition] if number % 2 else tuple(reversed(modes[condition]))
                 for mode in order:
                     yield Round(
@@ -223,7 +245,7 @@ def _rounds(
                         condition=condition,
                         number=number,
                         planned=mine.rounds,
-                        kernels=tuple(name for name in names if not _matches(name, skip)),
+                        kernels=kernels,
                         repeats=mine.repeats,
                         time_limit_s=mine.time_limit_s,
                         steady_s=mine.steady_s,
@@ -231,15 +253,20 @@ def _rounds(
                     )
 
 
-def _settle(matrix: Matrix, profile: Profile, cell: Cell) -> tuple[Profile, tuple[str, ...]]:
-    """The profile as it holds for one cell, and the kernels it skips."""
+def _settle(matrix: Matrix, profile: Profile, selection: Selection, cell: Cell) -> tuple[Profile, tuple[str, ...]]:
+    """The profile as it holds for one cell, and the kernels it skips; the command line has the last word."""
     skip: tuple[str, ...] = ()
     for override in matrix.overrides:
         if fnmatchcase(cell.pair.id, override.select):
             changes = override.model_dump(include={"rounds", "repeats", "time_limit_s"}, exclude_none=True)
             profile = profile.model_copy(update=changes)
             skip += override.skip
-    return profile, skip
+    return _narrowed(profile, selection), skip
+
+
+def _narrowed(profile: Profile, selection: Selection) -> Profile:
+    changes = {"rounds": selection.rounds, "repeats": selection.repeats}
+    return profile.model_copy(update={key: value for key, value in changes.items() if value is not None})
 
 
 def _matches(name: str, globs: tuple[str, ...]) -> bool:

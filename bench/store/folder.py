@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def write_atomic(path: Path, text: str) -> None:
     """Write a file whole or not at all; raises StorageError where the folder cannot be written."""
-    part = path.with_name(f".{path.name}.part")
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with part.open("w", encoding="utf-8") as stream:

@@ -1,7 +1,7 @@
 """Going on where a run stopped: which finished rounds of interrupted runs may be taken over.
 
 A round is taken over only if its resume key is the same: suite, lock or image, device, driver, engine
-and every setting. Only the runs after the last finished one count: a nightly run measures afresh.
+and every setting. Only runs after the last finished one of the same plan count: a nightly run measures afresh.
 """
 
 from __future__ import annotations
@@ -24,18 +24,26 @@ def resume_key(facts: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def interrupted(reports: Path) -> tuple[Path, ...]:
-    """Folders of the runs that came after the last finished one, newest first."""
+def interrupted(reports: Path, like: RunInfo) -> tuple[Path, ...]:
+    """Folders of unfinished runs that came after the last finished one of the same plan, newest first."""
     found: list[Path] = []
     for folder in sorted((reports / "runs").glob("*/"), reverse=True):
         try:
             info = RunInfo.from_json((folder / "run.json").read_text(encoding="utf-8"))
         except (OSError, StorageError):
             continue  # a folder that never came to its run.json has nothing to give
-        if info.finished:
+        if not info.finished:
+            found.append(folder)
+        elif _plan(info) == _plan(like):
             break
-        found.append(folder)
     return tuple(found)
+
+
+def _plan(info: RunInfo) -> tuple[object, ...]:
+    """What a run set out to do."""
+    cells, kernels = tuple(cell.id for cell in info.cells), tuple(kernel.name for kernel in info.kernels)
+    conditions = tuple(sorted(info.condition_modes.items()))
+    return (info.profile, info.rounds, info.repeats, info.seed, info.engine, cells, kernels, conditions)
 
 
 def finished_rounds(folders: tuple[Path, ...]) -> dict[str, tuple[Path, str]]:

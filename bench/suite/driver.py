@@ -144,7 +144,12 @@ class Worker:
 
 def ending(code: int) -> str:
     """``SIGABRT`` for -6, ``exit code 3`` for 3."""
-    return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return signal.Signals(-code).name
+    except ValueError:  # a real-time signal has no name
+        return f"signal {-code}"
 
 
 def oom_kills() -> int:

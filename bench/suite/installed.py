@@ -11,6 +11,7 @@ import base64
 import csv
 import hashlib
 import json
+import platform
 import sys
 import sysconfig
 from pathlib import Path
@@ -23,7 +24,7 @@ _MOST = 5
 
 
 def check(site: Path) -> Dict[str, Any]:
-    """Distributions by version, and up to five problems, each in a few words. ``site`` is site-packages."""
+    """Python, distributions by version, and up to five problems, each in a few words. ``site`` is site-packages."""
     problems: List[str] = []
     known: Set[Path] = {site / name for name in _OF_THE_VENV}
     distributions: Dict[str, str] = {}
@@ -40,7 +41,8 @@ def check(site: Path) -> Dict[str, Any]:
     there = (file for file in sorted(site.rglob("*")) if "__pycache__" not in file.parts and file.is_file())
     foreign = (file.relative_to(site).as_posix() for file in there if file not in known)
     problems.extend(f"{name} belongs to no distribution" for name in foreign)
-    return {"distributions": distributions, "problems": problems[:_MOST]}
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    return {"python": python, "distributions": distributions, "problems": problems[:_MOST]}
 
 
 def _as_recorded(file: Path, digest: str) -> bool:

@@ -24,9 +24,6 @@ SCHEMA = 1
 #: Exit code of a worker that ends well and wants a new process for the kernels that are left.
 RESTART = 75
 
-#: How a kernel of a round can end.
-OUTCOMES = ("ok", "raised", "crashed", "timeout", "oom", "failed")
-
 
 class RecordError(ValueError):
     """A record that cannot be read: not JSON, no header, or a schema this version does not know."""

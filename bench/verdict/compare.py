@@ -120,7 +120,7 @@ def _within(witness: Witness) -> int:
 
 
 def _containers(witnesses: Sequence[Witness]) -> int:
-    """Distinct containers, 0 unless every process ran in Docker. Each round has one of its own."""
+    """Distinct containers by their names, 0 unless every process ran in Docker."""
     if not all(one.engine == "docker" for one in witnesses):
         return 0
-    return len({one.container or f"round {one.round}" for one in witnesses})
+    return len({one.container for one in witnesses if one.container})

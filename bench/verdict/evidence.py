@@ -123,8 +123,8 @@ def _misplaced(info: RunInfo, path: str, record: Record) -> str:
 def _copied(record: Record, path: str, seen: dict[tuple[str, int, str], str]) -> str:
     """The record that shows a process of this one already, or "". Remembers the processes otherwise.
 
-    A process is known by host, process id and start. Containers may all use the same process id, and
-    then their host names and start times tell them apart.
+    A process is known by host, process id and start. Containers may all use the same process id; their
+    host names, which are their own names, and start times tell them apart.
     """
     names = [
         (process.started, process.pid, str(process.provenance.get("hostname", ""))) for process in record.processes
@@ -161,6 +161,12 @@ def witnesses(group: Iterable[Kept], kernel: str) -> tuple[Witness, ...]:
     return tuple(found)
 
 
+def _host_name(record: Record, number: int) -> str:
+    """The host name a process saw; in a container it is the container's own."""
+    seen = (process for process in record.processes if process.process == number)
+    return str(next((process.provenance.get("hostname", "") for process in seen), ""))
+
+
 def _witness(kept: Kept, number: int, samples: list[Sample], outcomes: list[Outcome]) -> Witness:
     request = kept.record.request
     own = [outcome for outcome in outcomes if outcome.process == number]
@@ -179,7 +185,7 @@ def _witness(kept: Kept, number: int, samples: list[Sample], outcomes: list[Outc
         round=request.round,
         process=number,
         engine=str(request.context.get("engine", "")),
-        container=str(request.context.get("container", "")),
+        container=_host_name(kept.record, number),
         taken_from=kept.taken_from,
         asked_repeats=request.repeats,
         planned_rounds=request.context.get("rounds"),

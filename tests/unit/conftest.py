@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from typing import NoReturn
 
-import docker
+import docker.api.client
 import pytest
 
 
@@ -16,6 +16,5 @@ def _no_outside(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError(message)
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
-    monkeypatch.setattr(docker, "from_env", refuse)
-    monkeypatch.setattr(docker, "DockerClient", refuse)
+    monkeypatch.setattr(docker.api.client.APIClient, "__init__", refuse)
     monkeypatch.delenv("NO_COLOR", raising=False)

@@ -13,8 +13,9 @@ from docker.models.images import Image
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.engines import _dockercli, _dockerd, _dockerrun, words
-from bench.engines._dockercli import Build, Cli, Redactor
+from bench.engines import _dockercli, _dockerd, _dockerrun, network, words
+from bench.engines._dockercli import Build, Cli
+from bench.engines.network import Redactor
 from bench.errors import BuildError, EngineError
 
 HASH_MISMATCH = """\
@@ -130,7 +131,7 @@ def test_settings_of_the_host_are_carried_in() -> None:
         "HOME": "/root",
         "UV_CACHE_DIR": "/cache",
     }
-    assert _dockercli.settings(environ) == {
+    assert network.settings(environ) == {
         "UV_HTTP_TIMEOUT": "60",
         "UV_INDEX": "https://one.test/simple",
         "UV_INDEX_INHOUSE_PASSWORD": "secret",
@@ -140,16 +141,16 @@ def test_settings_of_the_host_are_carried_in() -> None:
 
 def test_the_index_of_pip_serves_where_uv_has_none() -> None:
     pip = {"PIP_INDEX_URL": "https://pip.test/simple"}
-    assert _dockercli.settings(pip) == {"UV_DEFAULT_INDEX": "https://pip.test/simple"}
+    assert network.settings(pip) == {"UV_DEFAULT_INDEX": "https://pip.test/simple"}
     own = {"UV_INDEX_URL": "https://uv.test/simple"}
-    assert _dockercli.settings({**pip, **own}) == own
+    assert network.settings({**pip, **own}) == own
 
 
 @settings(max_examples=40, deadline=None)  # each example asks a real shell
 @given(st.lists(st.text(st.characters(codec="ascii", min_codepoint=1)), min_size=1, max_size=5))
 def test_a_shell_reads_back_what_was_written(values: list[str]) -> None:
     names = [f"V{number}" for number in range(len(values))]
-    lines = _dockercli.secret_lines(dict(zip(names, values, strict=True)))
+    lines = network.secret_lines(dict(zip(names, values, strict=True)))
     script = lines + "".join(f"printf '%s\\0' \"${name}\"\n" for name in names)
     answer = subprocess.run(["sh", "-euc", script], capture_output=True, check=True)
     assert answer.stdout.decode().split("\0")[:-1] == values
@@ -173,15 +174,15 @@ def test_an_oversized_ca_bundle_is_refused(tmp_path: Path) -> None:
     bundle = tmp_path / "ca.pem"
     bundle.write_bytes(b"x" * 600_000)
     with pytest.raises(BuildError, match="SSL_CERT_FILE names has 600,000 bytes"):
-        _dockercli.ca_bundle({"SSL_CERT_FILE": str(bundle)})
+        network.ca_bundle({"SSL_CERT_FILE": str(bundle)})
     bundle.write_bytes(b"pem")
-    assert _dockercli.ca_bundle({"SSL_CERT_FILE": str(bundle)}) == b"pem"
-    assert _dockercli.ca_bundle({"SSL_CERT_FILE": str(tmp_path / "none")}) == b""
+    assert network.ca_bundle({"SSL_CERT_FILE": str(bundle)}) == b"pem"
+    assert network.ca_bundle({"SSL_CERT_FILE": str(tmp_path / "none")}) == b""
 
 
 @pytest.mark.parametrize("text", [HASH_MISMATCH, OLD_UV_MISMATCH])
 def test_a_wrong_hash_names_package_and_lock(text: str) -> None:
-    message, hint = words.explain(text.splitlines(), "tf1-cpu.txt", Path("/logs/build.log"))
+    message, hint = words.explain(text.splitlines(), "tf1-cpu.txt", Path("/logs/build.log"), words.DOCKER)
     assert message == "six==1.17.0 is not the file that tf1-cpu.txt promises (wrong hash)"
     assert "/logs/build.log" in hint
 
@@ -191,7 +192,7 @@ def test_a_wrong_hash_names_package_and_lock(text: str) -> None:
     [
         (
             "#8 1.0 error: Failed to fetch: `six`\n#8 1.0   cause: in between\n#8 1.0   cause: dns error: no host\n",
-            "the build reached no package index: Failed to fetch: `six` (dns error: no host)",
+            "the installation reached no package index: Failed to fetch: `six` (dns error: no host)",
             "TFREPRO_BUILD_NETWORK=host",
         ),
         (
@@ -201,12 +202,16 @@ def test_a_wrong_hash_names_package_and_lock(text: str) -> None:
         ),
         ("#8 1.0 write /x: no space left on device", "the disk of the Docker engine is full", "prune"),
         ("#8 1.0 error: x\n#8 1.0   cause: invalid peer certificate: UnknownIssuer", "not trusted", "SSL_CERT_FILE"),
-        ("#8 1.0 gcc: gone\n------\n > [a 1/2] RUN:\n------\n", "the build failed: gcc: gone", "/logs/build.log"),
-        ("", "the build failed: no output", "/logs/build.log"),
+        (
+            "#8 1.0 gcc: gone\n------\n > [a 1/2] RUN:\n------\n",
+            "the installation failed: gcc: gone",
+            "/logs/build.log",
+        ),
+        ("", "the installation failed: no output", "/logs/build.log"),
     ],
 )
 def test_other_failures_say_their_reason(text: str, message: str, hint: str) -> None:
-    found, advice = words.explain(text.splitlines(), "tf1-cpu.txt", Path("/logs/build.log"))
+    found, advice = words.explain(text.splitlines(), "tf1-cpu.txt", Path("/logs/build.log"), words.DOCKER)
     assert message in found
     assert hint in advice
 

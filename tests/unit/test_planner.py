@@ -55,7 +55,7 @@ def test_a_cuda_pair_is_impossible_and_says_why(locks: Path) -> None:
 
 def test_a_missing_lock_is_a_status_not_an_end(tmp_path: Path) -> None:
     plan = planner.make(matrix(), "p", Selection(), tmp_path)
-    assert plan.cells[0].status == "lock-missing"
+    assert plan.cells[0].status == "build-failed"
     assert "nox -s lock" in plan.cells[0].reason
 
 
@@ -109,6 +109,40 @@ def test_overrides_change_only_what_they_select(locks: Path) -> None:
     assert (len(old), len(new)) == (2, 6)
     assert "data_pipeline" not in old[0].kernels
     assert "data_pipeline" in new[0].kernels
+
+
+def test_the_command_line_has_the_last_word(locks: Path) -> None:
+    made = matrix(overrides=[{"select": "tf2.15*", "rounds": 8, "repeats": 9}])
+    plan = planner.make(made, "p", Selection(rounds=2, repeats=4), locks)
+    assert {(one.number, one.planned, one.repeats) for one in plan.rounds} == {(1, 2, 4), (2, 2, 4)}
+
+
+def test_controls_cannot_be_skipped_and_run_for_nobody(locks: Path) -> None:
+    plan = planner.make(matrix(overrides=[{"select": "tf2.15*", "skip": ["control_*"]}]), "p", Selection(), locks)
+    assert all({"control_flicker", "control_integer"} <= set(one.kernels) for one in plan.rounds)
+    plan = planner.make(matrix(overrides=[{"select": "tf2.15*", "skip": ["*"]}]), "p", Selection(), locks)
+    assert {one.cell.pair.tensorflow for one in plan.rounds} == {"2.18.1"}
+
+
+@pytest.mark.parametrize(
+    "slip",
+    [
+        {"overrides": [{"select": "tf9*"}]},
+        {"overrides": [{"select": "tf2*", "skip": ["nope*"]}]},
+        {"conditions": {"isa=avx2": {"kernels": ["matmull*"]}}},
+    ],
+)
+def test_a_pattern_that_matches_nothing_is_refused(locks: Path, slip: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="matches nothing") as caught:
+        planner.make(matrix(**slip), "p", Selection(), locks)
+    assert "There are:" in caught.value.hint
+
+
+def test_each_pattern_of_the_command_line_must_match(locks: Path) -> None:
+    with pytest.raises(NothingError, match="No kernel matches nope"):
+        planner.make(matrix(), "p", Selection(kernels=("matmul*", "nope")), locks)
+    with pytest.raises(NothingError, match=r"No pair matches tf9\*"):
+        planner.make(matrix(), "p", Selection(only=("tf2*", "tf9*")), locks)
 
 
 @pytest.mark.parametrize(

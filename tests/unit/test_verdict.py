@@ -62,7 +62,7 @@ def test_fresh_containers_are_a_rung_above_fresh_processes() -> None:
     assert verdict(factory.run()).rung is Rung.SAME_ACROSS_CONTAINERS
     venv = factory.run(factory.info(engine="venv"))
     assert verdict(venv).rung is Rung.SAME_ACROSS_PROCESSES
-    shared = factory.run(factory.info(), container="one and the same")
+    shared = factory.changed(factory.run(), factory.facts_of_process(hostname="one and the same"))
     assert verdict(shared).rung is Rung.SAME_ACROSS_PROCESSES
     assert Rung.DIFFERS_WITHIN_PROCESS < Rung.SAME_WITHIN_PROCESS < Rung.SAME_ACROSS_PROCESSES
 
