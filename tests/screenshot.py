@@ -12,7 +12,7 @@ from playwright.sync_api import sync_playwright
 ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking")
 
 
-def main(page: str, picture: str, width: str = "1400", height: str = "1500") -> None:
+def main(page: str, picture: str, width: str = "1400", height: str = "1900") -> None:
     """Open a local page offline and save what its first screen shows."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=list(ARGUMENTS))

@@ -134,7 +134,7 @@ class DockerEngine:
         parts = ", ".join(f"{one['Name']} {one['Version']}" for one in version.get("Components") or ())
         group = f"cgroup v{info.get('CgroupVersion', '1')}"
         return {
-            "parts": f"{parts or version['Version']}; {info.get('Driver', '')}, {group}",
+            "versions": f"{parts or version['Version']}; {info.get('Driver', '')}, {group}",
             "client": f"{self._cli.version} ({'buildx' if self._cli.buildx else 'built-in BuildKit'})",
             "memory limit": f"{self._memory / _MIB:.0f} MiB a container",
         }
