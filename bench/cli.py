@@ -55,7 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"\nhint: {error.hint}", file=sys.stderr)
         return error.code
     except KeyboardInterrupt:
-        print("\ninterrupted; finished rounds are kept, and the same command goes on from there", file=sys.stderr)
+        print("\ninterrupted: finished rounds are kept, and the same command goes on from there;", file=sys.stderr)
+        print("nox -s report shows what there is so far", file=sys.stderr)
         return errors.INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -204,9 +205,11 @@ def _show(folder: Path, options: argparse.Namespace) -> int:
         print(f"gate {sentence}", file=sys.stderr)
     if broken:
         return errors.GATE
-    if not run.records:
-        raise errors.NothingError("The run has no records: nothing was measured.", "The page says why for each cell.")
     lost = [cell.id for cell in run.info.cells if cell.status not in {"ready", "impossible"}]
+    if not run.records:
+        reasons = "\n".join(f"{cell.id}: {cell.status}: {cell.reason}" for cell in run.info.cells if cell.reason)
+        kind = errors.EngineError if lost else errors.NothingError
+        raise kind(f"Nothing was measured.\n{reasons}", f"Mend the reasons given; full logs are in {folder / 'logs'}.")
     if not run.info.finished:
         print("the run is not finished; the same command goes on from there", file=sys.stderr)
         return errors.ENGINE

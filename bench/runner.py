@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import bench
 from bench import host
-from bench.errors import BuildError, EngineError, NothingError, StorageError
+from bench.errors import BuildError, EngineError, StorageError
 from bench.plan import estimate, locks
 from bench.plan.planner import condition_settings
 from bench.store import resume
@@ -88,8 +88,6 @@ def run(job: Job, view: View) -> Path:
     Raises:
         BusyError: another run holds the reports folder.
         StorageError: no space, or a folder that cannot be written.
-        NothingError: not one cell could be prepared because none is possible.
-        EngineError: not one cell could be prepared because every build failed.
     """
     with reports_lock(job.reports, job.command):
         _check_disk(job)
@@ -100,6 +98,8 @@ def run(job: Job, view: View) -> Path:
         earlier = () if job.fresh else resume.interrupted(job.reports, state.info)
         view.say(f"run folder {state.folder.path}")
         _prepare(job, state, view)
+        if not state.environments:
+            return state.folder.path
         with measuring_lock(view.say):
             whole = _measure(job, state, earlier, view)
         if whole:  # else the same command goes on from here
@@ -190,16 +190,15 @@ def _cell_info(cell: Cell) -> CellInfo:
 
 def _prepare(job: Job, state: _State, view: View) -> None:
     """Make every environment; a build that fails costs its own cell only."""
-    failures: list[str] = []
     with _builders() as pool:
         builds = {cell.id: pool.submit(_build, job, state, cell, view) for cell in job.plan.ready}
         for cell, build in builds.items():
             try:
                 environment = build.result()
             except BuildError as error:
-                failures.append(f"{error} {error.hint}".strip())
-                view.say(f"build failed: {failures[-1]}")
-                state.give_up(cell, "build-failed", failures[-1])
+                reason = f"{error} {error.hint}".strip()
+                view.say(f"build failed: {reason}")
+                state.give_up(cell, "build-failed", reason)
             else:
                 state.environments[cell] = environment
                 word = "found" if environment.reused else "built"
@@ -211,11 +210,6 @@ def _prepare(job: Job, state: _State, view: View) -> None:
         for known in state.info.cells
     )
     state.save(cells=cells)
-    if not state.environments:
-        reasons = "\n".join(f"{cell.id}: {cell.status}: {cell.reason}" for cell in state.info.cells)
-        if failures:
-            raise EngineError(f"No environment could be made.\n{reasons}", f"Logs: {state.folder.path / 'logs'}")
-        raise NothingError(f"There is nothing that could be measured.\n{reasons}", "Mend the reasons given.")
 
 
 @contextmanager
