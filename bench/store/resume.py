@@ -25,7 +25,7 @@ def resume_key(facts: Mapping[str, Any]) -> str:
 
 
 def interrupted(reports: Path, like: RunInfo) -> tuple[Path, ...]:
-    """Folders of unfinished runs that came after the last finished one of the same plan, newest first."""
+    """Folders of unfinished runs, newest first, back to a finished one of this plan or one that went on from them."""
     found: list[Path] = []
     for folder in sorted((reports / "runs").glob("*/"), reverse=True):
         try:
@@ -34,8 +34,8 @@ def interrupted(reports: Path, like: RunInfo) -> tuple[Path, ...]:
             continue  # a folder that never came to its run.json has nothing to give
         if not info.finished:
             found.append(folder)
-        elif _plan(info) == _plan(like):
-            break
+        elif info.taken_over or _plan(info) == _plan(like):
+            break  # what it took over has served: no round is ever used for two finished runs
     return tuple(found)
 
 

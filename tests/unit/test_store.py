@@ -168,6 +168,13 @@ class TestResume:
         other.write_info(info(id="2", finished="2026-01-01T00:00:00+00:00", profile="quick"))
         assert [path.name for path in resume.interrupted(tmp_path, info())] == ["1"]
 
+    def test_what_a_finished_run_took_over_has_served(self, tmp_path: Path) -> None:
+        self.make(tmp_path, "1", "", "a")
+        other = self.make(tmp_path, "2", "", "b")
+        served = {"records/c/default/off-001.jsonl": "1"}
+        other.write_info(info(id="2", finished="2026-01-01T00:00:00+00:00", profile="quick", taken_over=served))
+        assert resume.interrupted(tmp_path, info()) == ()
+
     def test_a_cut_off_foreign_or_crashed_record_is_not_taken(self, tmp_path: Path) -> None:
         folder = self.make(tmp_path, "1", "", "a")
         put(folder, 2, record_text("b", whole=False))
