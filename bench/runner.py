@@ -232,7 +232,7 @@ def _measure(job: Job, state: _State, earlier: tuple[Path, ...], view: View) -> 
     given_up = False
     requests = [(one, _request(job, state, one)) for one in job.plan.rounds if one.cell.id in state.environments]
     left = _take_over(state, requests, resume.finished_rounds(earlier), view)
-    pace = _Pace([one for one, _ in left])
+    pace = estimate.Pace([one for one, _ in left])
     view.begin(len(left), pace.left_s())
     for one, request in left:
         if one.cell.id not in state.environments:
@@ -384,26 +384,3 @@ class _Watch:
         elif kind == "end":
             self.ended = True
         return True
-
-
-class _Pace:
-    """Time left: the estimate of what is to come, scaled by how the estimates held so far."""
-
-    def __init__(self, rounds: list[Round]) -> None:
-        self._left = sum(estimate.round_seconds(one) for one in rounds)
-        self._guessed = self._took = 0.0
-
-    def skip(self, one: Round) -> None:
-        """A round that will not be run."""
-        self._left -= estimate.round_seconds(one)
-
-    def took(self, one: Round, seconds: float) -> float:
-        """A round has taken so long; returns the seconds left."""
-        self._guessed += estimate.round_seconds(one)
-        self._took += seconds
-        self.skip(one)
-        return self.left_s()
-
-    def left_s(self) -> float:
-        """Seconds left, as far as one can know."""
-        return self._left * (self._took / self._guessed if self._guessed else 1.0)

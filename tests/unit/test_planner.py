@@ -201,3 +201,13 @@ def test_oversubscription_counts_cores() -> None:
     _, four, _ = planner.condition_settings("threads=4xcores")
     assert one is not None
     assert four == 4 * one
+
+
+def test_the_time_left_follows_what_was_seen_and_ends_at_nothing(locks: Path) -> None:
+    rounds = list(planner.make(matrix(), "p", Selection(), locks).rounds)
+    pace = estimate.Pace(rounds)
+    guess = pace.left_s()
+    assert guess == pytest.approx(sum(estimate.round_seconds(one) for one in rounds))
+    twice = [pace.took(one, 2 * estimate.round_seconds(one)) for one in rounds]
+    assert twice[0] == pytest.approx(2 * (guess - estimate.round_seconds(rounds[0])))
+    assert twice[-1] == pytest.approx(0, abs=1e-9)
