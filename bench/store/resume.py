@@ -34,6 +34,8 @@ def interrupted(reports: Path, like: RunInfo) -> tuple[Path, ...]:
             continue  # a folder that never came to its run.json has nothing to give
         if not info.finished:
             found.append(folder)
+            if "--fresh" in info.command.split():
+                break  # whoever started over meant it
         elif info.taken_over or _plan(info) == _plan(like):
             break  # what it took over has served: no round is ever used for two finished runs
     return tuple(found)

@@ -144,8 +144,7 @@ def test_an_edited_environment_is_made_anew(house: Path, tmp_path: Path) -> None
 
 def test_a_killed_runner_leaves_no_process_behind(house: Path, planted: Bench, tmp_path: Path) -> None:
     code = (
-        "import sys\nfrom pathlib import Path\nfrom bench import host
-from bench.engines.venv import VenvEngine\n"
+        "import sys\nfrom pathlib import Path\nfrom bench.engines.venv import VenvEngine\n"
         "from bench.suite.record import Request\nfrom tests.integration.conftest import cell_of\n"
         "house, copy, out = map(Path, sys.argv[1:])\nengine, cell = VenvEngine(copy), cell_of(house)\n"
         "place = engine.prepare(cell, out / 'b.log', lambda _: None)\n"

@@ -175,6 +175,12 @@ class TestResume:
         other.write_info(info(id="2", finished="2026-01-01T00:00:00+00:00", profile="quick", taken_over=served))
         assert resume.interrupted(tmp_path, info()) == ()
 
+    def test_nothing_from_before_a_fresh_start_comes_back(self, tmp_path: Path) -> None:
+        self.make(tmp_path, "1", "", "a")
+        fresh = self.make(tmp_path, "2", "", "b")
+        fresh.write_info(info(id="2", finished="", command="python -m bench matrix --fresh"))
+        assert [path.name for path in resume.interrupted(tmp_path, info())] == ["2"]
+
     def test_a_cut_off_foreign_or_crashed_record_is_not_taken(self, tmp_path: Path) -> None:
         folder = self.make(tmp_path, "1", "", "a")
         put(folder, 2, record_text("b", whole=False))
