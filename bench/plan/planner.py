@@ -84,16 +84,7 @@ def make(matrix: Matrix, profile_name: str, selection: Selection, locks: Path) -
     _refuse_idle_globs(matrix)
     cells = tuple(_cell(pair, locks) for pair in _select_pairs(_pairs(matrix), matrix, selection))
     kernels = _select_kernels(all_kernels(), profile.kernels, selection.kernels)
-    conditions = {name: matrix.conditions.get(name, Condition()) for name in profile.conditions}
-    chosen = {name: _names(kernels, table.kernels) for name, table in conditions.items()}
-    controls = {kernel.name for kernel in kernels if kernel.control}
-    chosen = {name: names for name, names in chosen.items() if set(names) - controls or not set(kernels) - controls}
-    modes = {
-        name: tuple(mode for mode in selection.modes if mode in conditions[name].modes)
-        for name in chosen
-        if set(selection.modes) & set(conditions[name].modes)
-    }
-    chosen = {name: names for name, names in chosen.items() if name in modes}
+    chosen, modes = _conditions(matrix, profile, selection, kernels)
     rounds = tuple(_rounds(matrix, profile, selection, cells, chosen, modes))
     if not rounds and any(cell.status == "ready" for cell in cells):
         raise NothingError("The selection leaves no round to run.", "Loosen --mode, --kernels or the conditions.")
@@ -210,6 +201,23 @@ def _select_kernels(
         found = {name: kernel for name, kernel in found.items() if _matches(name, asked)}
     # without its controls a cell proves nothing, so they run whatever was asked
     return tuple(kernel for name, kernel in kernels.items() if name in found or kernel.control)
+
+
+def _conditions(
+    matrix: Matrix, profile: Profile, selection: Selection, kernels: tuple[Kernel, ...]
+) -> tuple[dict[str, tuple[str, ...]], dict[str, tuple[Mode, ...]]]:
+    """Kernels and modes of each condition; one that is left with its controls alone, or no mode, is left out."""
+    controls = {kernel.name for kernel in kernels if kernel.control}
+    only_controls = controls.issuperset(kernel.name for kernel in kernels)
+    chosen: dict[str, tuple[str, ...]] = {}
+    modes: dict[str, tuple[Mode, ...]] = {}
+    for condition in profile.conditions:
+        table = matrix.conditions.get(condition, Condition())
+        names = _names(kernels, table.kernels)
+        left = tuple(mode for mode in selection.modes if mode in table.modes)
+        if left and (only_controls or not controls.issuperset(names)):
+            chosen[condition], modes[condition] = names, left
+    return chosen, modes
 
 
 def _names(kernels: Iterable[Kernel], globs: tuple[str, ...]) -> tuple[str, ...]:
