@@ -133,7 +133,6 @@ def _list_plan(options: argparse.Namespace) -> int:
 
 
 def _cell_facts(cell: Cell, engine: Engine) -> dict[str, Any]:
-    ready = cell.status == "ready" and engine.cached(cell)
     return {
         "id": cell.id,
         "tensorflow": cell.pair.tensorflow,
@@ -145,7 +144,7 @@ def _cell_facts(cell: Cell, engine: Engine) -> dict[str, Any]:
         "lock": cell.lock.name,
         "status": cell.status,
         "reason": cell.reason,
-        "built": ready,
+        "built": cell.status == "ready" and engine.cached(cell),
     }
 
 

@@ -52,7 +52,7 @@ class Select(Model):
 
 
 class Condition(Model):
-    """What runs under a condition. Empty ``kernels`` means all of the profile's."""
+    """What runs under a condition; all of the profile's kernels, in both modes, unless it says less."""
 
     kernels: tuple[Glob, ...] = ("*",)
     modes: tuple[Mode, ...] = MODES

@@ -30,7 +30,8 @@ SCHEMA = 1
 class CellInfo:
     """One column as planned and as it was prepared.
 
-    ``status`` is ``ready``, ``impossible`` or ``build-failed``; ``reason`` says why it is not ready.
+    ``status`` is ``ready``, ``impossible``, ``build-failed``, or ``failed`` or ``image-gone`` where not one
+    round could be run; ``reason`` says why it is not ready.
     """
 
     id: str

@@ -131,13 +131,6 @@ class Record:
     complete: bool
     seconds: float
 
-    def outcome_of(self, kernel: str) -> Optional[Outcome]:
-        """The outcome of one kernel, or None where the round never reached it."""
-        for outcome in self.outcomes:
-            if outcome.kernel == kernel:
-                return outcome
-        return None
-
 
 def line(kind: str, body: Mapping[str, Any]) -> str:
     """One line of a record, newline included. NaN and infinity are refused (ValueError)."""

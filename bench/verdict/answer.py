@@ -84,8 +84,7 @@ def _cell(judgement: Judgement, cell: str, reason: str) -> tuple[bool, CellAnswe
         if head and head.status is Status.EXACT
         for verdict in judgement.over_conditions(cell, name, "on")
     ]
-    unmeasured = OF_COLUMN | {Status.NOT_RUN, Status.STALE}
-    return any(status not in unmeasured for status in statuses), CellAnswer(
+    return any(status not in _UNMEASURED for status in statuses), CellAnswer(
         cell=cell,
         kernels=len(names),
         counts=tuple((status, statuses[status]) for status in reversed(SEVERITY) if statuses[status]),
