@@ -7,14 +7,22 @@ import importlib
 import os
 import platform
 import socket
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Optional
 
 #: Prefixes of environment variables that can change results or time; all that are set are recorded.
 PREFIXES = (
     "TF_", "XLA_", "CUDA_", "CUBLAS_", "CUDNN_", "NVIDIA_", "NCCL_", "OMP_", "KMP_", "ONEDNN_", "DNNL_", "MKL_",
     "KERAS_", "PYTHONHASHSEED",
+)  # fmt: skip
+
+#: Libraries whose version can move bits or times, by the beginning of their names.
+LIBRARIES = (
+    "libtensorflow", "libcuda", "libcud", "libcublas", "libcudnn", "libcufft", "libcurand", "libcusolver",
+    "libcusparse", "libnccl", "libnvrtc", "libnvJitLink", "libnvidia-ptxjitcompiler", "libcupti", "libdnnl",
+    "libiomp", "libgomp", "libopenblas", "libscipy_openblas", "libm", "libc", "libstdc++",
 )  # fmt: skip
 
 
@@ -57,6 +65,38 @@ def settings(tf: Any, switch: str) -> Dict[str, Any]:
         "devices": [device.name for device in tf.config.list_logical_devices()],
         "env": recorded_environment(),
     }
+
+
+def libraries() -> Dict[str, str]:
+    """Shared libraries that compute, as mapped into this process: name -> version, "" where its file tells none.
+
+    Read from the process's own maps, for what was asked for and what the loader found may be two things.
+    """
+    found: Dict[str, str] = {}
+    try:
+        rows = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return found
+    for path in sorted({row.split(None, 5)[-1] for row in rows if "/" in row and ".so" in row}):
+        name, _, version = Path(path).resolve().name.partition(".so")
+        if name.startswith(LIBRARIES):
+            found[name] = version.lstrip(".")
+    return found
+
+
+def reset_peak_memory() -> None:
+    """Begin a new high-water mark of this process's resident memory, where the system lets us."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def peak_memory_mb() -> Optional[float]:
+    """High-water mark of resident memory in MB, None where it cannot be read."""
+    try:
+        rows = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
+        return round(next(int(row.split()[1]) for row in rows if row.startswith("VmHWM:")) / 1024, 1)
+    except (OSError, StopIteration):
+        return None
 
 
 def determinism_enabled() -> bool:

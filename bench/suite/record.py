@@ -6,8 +6,12 @@ as things happen, so a dead worker loses one sample at most:
 ``header``   the request as given, the hash of the suite, once, by the driver;
 ``process``  provenance and the settings really in force, once per worker process;
 ``kernel``   a kernel begins;
-``sample``   one repeat of a kernel (or one *contrast*: another seed, which must differ);
+``values``   what a digest stands for: facts of every output, once per process, kernel and digest;
+``kept``     values of a digest's tensors, to compare later: the house keeps them in a file beside the
+             record (``values.py``), so that the record itself stays small;
+``sample``   one repeat of a kernel, one *contrast* (another seed, which must differ), or its timing pass;
 ``outcome``  a kernel has ended: ``ok``, ``raised``, ``crashed``, ``timeout``, ``oom``, ``failed``;
+``loaded``   the libraries that were mapped when the process ended;
 ``end``      the round is whole. A record without it was cut off.
 """
 
@@ -15,11 +19,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import lzma
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Iterable, Mapping, Optional
+from typing import Any, Iterable, Mapping, Optional, TextIO
 
-SCHEMA = 1
+SCHEMA = 2
 
 #: Exit code of a worker that ends well and wants a new process for the kernels that are left.
 RESTART = 75
@@ -33,11 +38,13 @@ class RecordError(ValueError):
 class Request:
     """One round, as the runner asks for it.
 
-    ``kernels`` is the order to run them in. ``env`` is what the condition adds to the worker's
-    environment. ``expect`` names distributions and the versions the lock promises; a worker that
-    finds another version refuses to measure. ``context`` is carried into the header untouched
-    (run, engine, lock hash, image id, host): what the record must know of the house.
-    Times are in seconds.
+    ``kernels`` is the order to run them in, shuffled with ``order_seed``; ``repeats`` says how often each.
+    ``contrast`` asks for one more execution of each with another seed. ``steady_s`` is the budget of the
+    timing pass of each kernel, 0 for none. ``env`` is what the condition adds to the worker's environment.
+    ``extra`` maps the names of the user's kernel files to their text. ``expect`` names distributions and
+    the versions the lock promises; a worker that finds another version refuses to measure. ``context`` is
+    carried into the header untouched (run, engine, lock hash, image id, host): what the record must know
+    of the house. Times are in seconds.
     """
 
     cell: str
@@ -45,13 +52,17 @@ class Request:
     condition: str  # "default", "isa=avx2", ...
     round: int  # from 1
     kernels: tuple[str, ...]
-    repeats: int
+    repeats: Mapping[str, int]
     seed: int = 42
+    order_seed: int = 0
     switch: str = "api"  # how mode "on" is switched: "api" | "env"
+    contrast: bool = True
     time_limit_s: float = 120.0  # for one kernel, all repeats
-    steady_s: float = 0.2  # budget of the timed calls after the first, per repeat
+    steady_s: float = 0.2
     env: Mapping[str, str] = field(default_factory=dict)
     threads: Optional[int] = None  # intra-op threads; None: TensorFlow's default
+    tf32: Optional[bool] = None  # TF32 execution; None: TensorFlow's default
+    extra: Mapping[str, str] = field(default_factory=dict)
     expect: Mapping[str, str] = field(default_factory=dict)
     context: Mapping[str, Any] = field(default_factory=dict)
 
@@ -71,12 +82,17 @@ class Request:
 class Sample:
     """What one repeat gave.
 
-    ``digest`` covers name, dtype, shape and bytes of every output. ``outputs`` maps each output to
-    ``{"dtype", "shape", "digest", "nan", "inf"}``; ``kept`` holds up to 16 leading values of each as
-    decimal strings that round-trip. ``first_s`` is the wall time of the first call (trace and
-    compile included), ``steady_s`` the wall times of the calls after it (empty for a kernel that
-    may not be called again). ``steady_agrees`` says whether the last of those calls gave the bits
-    of the first one (None: there was none). ``role`` is "repeat" or "contrast".
+    ``digest`` covers name, dtype, shape and bytes of every output, and every step of a training. ``outputs``
+    maps each output to ``{"dtype", "shape", "digest", "nan", "inf", "device"}``, and ``errors`` those that have
+    a float64 reference to ``{"max", "rms"}`` (see ``distance.error``); both are read from the ``values``
+    line of the digest, and are empty where it is missing. ``role`` is "repeat", "contrast" or "timing".
+
+    ``first_s`` is the wall time of the first call (trace and compile included), ``steady_s`` the wall times of
+    the calls after ``warmups`` more (only a timing sample has any). ``steady_agrees`` says whether all of them
+    gave the bits of the first call (None: there were none). ``switches`` counts involuntary context switches
+    during the first call. ``parted`` says where this sample left the first repeat of its process, None where
+    it did not or where enough of them were described already: ``{"step", "tensor", "index", "first",
+    "other", "outputs"}``, the last one a distance for each output that differs (``distance.Distance``).
     """
 
     process: int
@@ -85,20 +101,28 @@ class Sample:
     repeat: int
     seed: int
     digest: str
-    outputs: Mapping[str, Mapping[str, Any]]
-    kept: Mapping[str, tuple[str, ...]]
     setup_s: float
     first_s: float
     first_cpu_s: float
     steady_s: tuple[float, ...]
     steady_cpu_s: tuple[float, ...]
     steady_agrees: Optional[bool]
+    warmups: int
     load: float
+    switches: int
+    parted: Optional[Mapping[str, Any]] = None
+    outputs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    errors: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a kernel ended in this round. ``message`` is the first 4,000 characters."""
+    """How a kernel ended in this round.
+
+    ``message`` is the first 4,000 characters, ``where`` the file and line of the kernel it came from.
+    ``peak_mb`` is the highest resident memory of the process while it ran, in MB, None where unknown.
+    ``digest_s`` is the part of its seconds that went into comparing and hashing bytes.
+    """
 
     process: int
     kernel: str
@@ -106,17 +130,24 @@ class Outcome:
     seconds: float
     error_class: str = ""
     message: str = ""
+    where: str = ""
+    peak_mb: Optional[float] = None
+    digest_s: float = 0.0
 
 
 @dataclass(frozen=True)
 class Process:
-    """One worker process: provenance and effective settings (see ``provenance.py`` for the keys)."""
+    """One worker process: provenance and effective settings (see ``provenance.py`` for the keys).
+
+    ``libraries`` maps the shared libraries mapped at its end to their versions; empty where it did not get there.
+    """
 
     process: int
     pid: int
     started: str
     provenance: Mapping[str, Any]
     settings: Mapping[str, Any]
+    libraries: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -132,6 +163,9 @@ class Record:
     seconds: float
 
 
+_KINDS = ("process", "kernel", "values", "kept", "sample", "outcome", "loaded", "end")
+
+
 def line(kind: str, body: Mapping[str, Any]) -> str:
     """One line of a record, newline included. NaN and infinity are refused (ValueError)."""
     return json.dumps({"line": kind, **body}, sort_keys=True, allow_nan=False) + "\n"
@@ -145,7 +179,7 @@ def parse(lines: Iterable[str], name: str = "record") -> Record:
             schema. A cut-off last line is forgiven: it is what a killed writer leaves.
     """
     header: Optional[dict[str, Any]] = None
-    rows: dict[str, list[dict[str, Any]]] = {"process": [], "kernel": [], "sample": [], "outcome": [], "end": []}
+    rows: dict[str, list[dict[str, Any]]] = {kind: [] for kind in _KINDS}
     texts = [text for text in lines if text.strip()]
     for number, text in enumerate(texts, 1):
         try:
@@ -176,16 +210,18 @@ def parse(lines: Iterable[str], name: str = "record") -> Record:
 
 def _build(header: dict[str, Any], rows: dict[str, list[dict[str, Any]]]) -> Record:
     request = Request.from_json(json.dumps(header["request"]))
+    values = {(row["process"], row["kernel"], row["digest"]): row for row in rows["values"]}
     samples = []
     for row in rows["sample"]:
-        row["kept"] = {key: tuple(values) for key, values in row["kept"].items()}
         row["steady_s"] = tuple(row["steady_s"])
         row["steady_cpu_s"] = tuple(row["steady_cpu_s"])
-        samples.append(Sample(**row))
+        known = values.get((row["process"], row["kernel"], row["digest"]), {})
+        samples.append(Sample(**row, outputs=known.get("outputs", {}), errors=known.get("errors", {})))
+    loaded = {row["process"]: row["libraries"] for row in rows["loaded"]}
     return Record(
         request=request,
         suite_hash=str(header["suite_hash"]),
-        processes=tuple(Process(**row) for row in rows["process"]),
+        processes=tuple(Process(**row, libraries=loaded.get(row["process"], {})) for row in rows["process"]),
         samples=tuple(samples),
         outcomes=tuple(Outcome(**row) for row in rows["outcome"]),
         complete=bool(rows["end"]),
@@ -194,6 +230,12 @@ def _build(header: dict[str, Any], rows: dict[str, list[dict[str, Any]]]) -> Rec
 
 
 def read(path: Path) -> Record:
-    """Read one record file; raises RecordError, or OSError where the file cannot be opened."""
-    with path.open(encoding="utf-8", errors="replace") as stream:
+    """Read one record file, compressed (``.xz``) or not; raises RecordError, OSError, LZMAError or EOFError."""
+    with _open(path) as stream:
         return parse(stream, path.name)
+
+
+def _open(path: Path) -> TextIO:
+    if path.suffix == ".xz":
+        return lzma.open(path, "rt", encoding="utf-8", errors="replace")
+    return path.open(encoding="utf-8", errors="replace")

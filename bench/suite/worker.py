@@ -7,6 +7,7 @@ standard error, so no message of a library can end up inside a record.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import random
@@ -14,18 +15,27 @@ import sys
 import time
 import traceback
 from datetime import datetime, timezone
-from typing import Any, Dict, TextIO
+from typing import Any, Dict, Mapping, TextIO, Tuple
 
 import numpy as np
 
 from bench.suite import provenance, timing
-from bench.suite.digest import arrays, digest, same_bits
-from bench.suite.kernels import Kernel, all_kernels
+from bench.suite.digest import SHORT, Digest, Result, collect, digest, raw, same_bits
+from bench.suite.distance import error
+from bench.suite.kernels import Kernel, all_kernels, extra, forget_inputs
+from bench.suite.parting import parting
 from bench.suite.record import RESTART, Request, line
+from bench.suite.values import tensors
 
 #: The contrast run uses this seed: the article's second seed.
 CONTRAST_SEED = 123
 MESSAGE_LIMIT = 4000
+#: Distinct digests of one kernel and process that are described in full: where they part, and kept values.
+MOST_DESCRIBED = 3
+
+
+#: Seed -> the global generator of that seed, and the state it begins with.
+_GENERATORS: Dict[int, Tuple[Any, Any]] = {}
 
 
 class NotAskedError(Exception):
@@ -60,6 +70,8 @@ def prepare(request: Request) -> Any:
     tf = importlib.import_module("tensorflow")
     if request.threads is not None:
         tf.config.threading.set_intra_op_parallelism_threads(request.threads)
+    if request.tf32 is not None:
+        tf.config.experimental.enable_tensor_float_32_execution(request.tf32)
     if request.mode == "on" and request.switch == "api":
         tf.config.experimental.enable_op_determinism()
     if provenance.determinism_enabled() != (request.mode == "on"):
@@ -77,77 +89,156 @@ class Worker:
 
     def run(self, tf: Any) -> int:
         """Say who measures, then run every kernel asked for; ``RESTART`` asks for a new process for the rest."""
-        kernels = all_kernels()
-        hashes = {name: kernels[name].source_hash() for name in self.request.kernels if name in kernels}
+        gc.freeze()  # a library's thousands of functions never die: collecting them costs 0.2 s a Keras model
+        own, errors = extra.load(self.request.extra)
+        kernels = {**all_kernels(), **own}
+        hashes = {name: kernels[name].source_hash()[:SHORT] for name in self.request.kernels if name in kernels}
         body = {
             "pid": os.getpid(),
             "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "provenance": provenance.provenance(tf, hashes),
             "settings": provenance.settings(tf, self.request.switch if self.request.mode == "on" else "none"),
         }
-        self._write("process", body)
+        self.write("process", body)
         for name in self.request.kernels:
-            self._write("kernel", {"kernel": name})
-            self._kernel(tf, kernels.get(name), name)
+            self.write("kernel", {"kernel": name})
+            self._kernel(tf, kernels.get(name), name, errors)
             if provenance.determinism_enabled() != (self.request.mode == "on"):
                 return RESTART
+        self.write("loaded", {"libraries": provenance.libraries()})
         return 0
 
-    def outcome(self, name: str, outcome: str, start: float, error: Exception | None = None) -> None:
+    def outcome(
+        self, name: str, outcome: str, start: float, error: Exception | None = None, *, digest_s: float = 0.0
+    ) -> None:
         """Write how a kernel ended; ``start`` is its ``perf_counter`` in seconds."""
-        body: Dict[str, Any] = {"kernel": name, "outcome": outcome, "seconds": round(time.perf_counter() - start, 3)}
+        body: Dict[str, Any] = {
+            "kernel": name,
+            "outcome": outcome,
+            "seconds": round(time.perf_counter() - start, 3),
+            "peak_mb": provenance.peak_memory_mb(),
+            "digest_s": timing.seconds(digest_s),
+        }
         if error is not None:
-            body.update(error_class=type(error).__name__, message=str(error)[:MESSAGE_LIMIT])
-        self._write("outcome", body)
+            where = extra.place(error, self.request.extra)
+            body.update(error_class=type(error).__name__, message=str(error)[:MESSAGE_LIMIT], where=where)
+        self.write("outcome", body)
 
-    def _kernel(self, tf: Any, kernel: Kernel | None, name: str) -> None:
-        """All repeats of one kernel, then the contrast; an exception ends this kernel only."""
+    def write(self, kind: str, body: Dict[str, Any]) -> None:
+        """Write one line of the record now."""
+        self.record.write(line(kind, {"process": self.number, **body}))
+        self.record.flush()
+
+    def _kernel(self, tf: Any, kernel: Kernel | None, name: str, errors: Mapping[str, str]) -> None:
+        """All samples of one kernel; an exception ends this kernel only."""
         start = time.perf_counter()
-        request = self.request
+        provenance.reset_peak_memory()
+        forget_inputs()
         try:
             if kernel is None:
-                raise NotAskedError(f"this suite has no kernel named {name!r}")
-            for repeat in range(request.repeats):
-                self._sample(tf, kernel, "repeat", repeat, request.seed)
-            other = CONTRAST_SEED if request.seed != CONTRAST_SEED else CONTRAST_SEED + 1
-            self._sample(tf, kernel, "contrast", 0, other)
+                why = "; ".join(errors.values()) or f"this suite has no kernel named {name!r}"
+                raise NotAskedError(why)
+            samples = _Samples(self, tf, kernel)
+            samples.take()
         except Exception as error:  # noqa: BLE001 - any class of error is a result here
             traceback.print_exc()
             self.outcome(name, _kind(error), start, error)
         else:
-            self.outcome(name, "ok", start)
+            self.outcome(name, "ok", start, digest_s=samples.digest_s)
 
-    def _sample(self, tf: Any, kernel: Kernel, role: str, repeat: int, seed: int) -> None:
-        """One repeat: reseed and rebuild everything, call, digest, then call again for the clock."""
-        if not kernel.portable:
-            tf.keras.backend.clear_session()
-        reseed(tf, seed)
-        work, setup = timing.timed(lambda: kernel.function(tf, seed))
-        outputs, first = timing.timed(lambda: arrays(work()))
-        found = digest(outputs)
-        clocks: list[timing.Clock] = []
-        agrees = None
-        if kernel.call_again and role == "repeat":
-            agrees, clocks = timing.steady(
-                lambda: arrays(work()), self.request.steady_s, lambda again: same_bits(outputs, again)
+
+class _Samples:
+    """The samples of one kernel in one process, each compared with its first repeat."""
+
+    def __init__(self, worker: Worker, tf: Any, kernel: Kernel) -> None:
+        self.worker = worker
+        self.request = worker.request
+        self.tf = tf
+        self.kernel = kernel
+        self.first: Result | None = None
+        self.first_digest: Digest | None = None
+        self.described: Dict[str, int] = {}
+        self.digest_s = 0.0
+
+    def take(self) -> None:
+        """The digest pass with its repeats, the contrast, then the timing pass."""
+        request, kernel = self.request, self.kernel
+        for repeat in range(request.repeats[kernel.name]):
+            self._sample("repeat", repeat, request.seed)
+        if request.contrast:
+            other = CONTRAST_SEED if request.seed != CONTRAST_SEED else CONTRAST_SEED + 1
+            self._sample("contrast", 0, other)
+        if request.steady_s > 0 and kernel.call_again and not kernel.control:
+            self._sample("timing", 0, request.seed)
+
+    def _sample(self, role: str, repeat: int, seed: int) -> None:
+        """Reseed and rebuild everything, call, digest; for timing, call again and compare every call."""
+        if not self.kernel.portable:
+            self.tf.keras.backend.clear_session()
+        reseed(self.tf, seed)
+        work, setup = timing.timed(lambda: self.kernel.function(self.tf, seed))
+        result, clock = timing.timed(lambda: collect(work()))
+        series = timing.Series(None, 0, ())
+        if role == "timing":
+            series = timing.steady(
+                lambda: collect(work()), self.request.steady_s, lambda again: same_bits(result, again)
             )
+        found, hashing = timing.timed(lambda: self._digest(result))
+        self.digest_s += hashing.wall
         self._assert_mode()
+        parted = None if role == "contrast" else self._parted(result, found)
+        self._describe(result, found, role)
         body: Dict[str, Any] = {
-            "kernel": kernel.name,
+            "kernel": self.kernel.name,
             "role": role,
             "repeat": repeat,
             "seed": seed,
             "digest": found.hexadecimal,
-            "outputs": found.outputs,
-            "kept": found.kept,
-            "setup_s": round(setup.wall, 6),
-            "first_s": round(first.wall, 6),
-            "first_cpu_s": round(first.cpu, 6),
-            "steady_agrees": agrees,
+            "setup_s": timing.seconds(setup.wall),
+            "first_s": timing.seconds(clock.wall),
+            "first_cpu_s": timing.seconds(clock.cpu),
+            "switches": clock.switches,
+            "steady_agrees": series.agrees,
+            "warmups": series.warmups,
             "load": round(os.getloadavg()[0], 2),
-            **timing.walls(clocks),
+            **timing.walls(series.clocks),
         }
-        self._write("sample", body)
+        if parted is not None:
+            body["parted"] = parted
+        self.worker.write("sample", body)
+        if self.first is None:
+            self.first, self.first_digest = result, found
+
+    def _digest(self, result: Result) -> Digest:
+        """The digest; of bytes that are those of the first repeat it is known already."""
+        if self.first is not None and self.first_digest is not None and same_bits(self.first, result):
+            return self.first_digest
+        return digest(result)
+
+    def _parted(self, result: Result, found: Digest) -> Dict[str, Any] | None:
+        """Where this call left the first repeat, with all elements at hand; None where it did not, or was told."""
+        if self.first is None or self.first_digest is None or found.hexadecimal == self.first_digest.hexadecimal:
+            return None
+        if len(self.described) >= MOST_DESCRIBED or found.hexadecimal in self.described:
+            return None
+        return parting(self.first, result)
+
+    def _describe(self, result: Result, found: Digest, role: str) -> None:
+        """Say what a digest stands for, once; values are kept of the first few digests of the run's own seed."""
+        if found.hexadecimal in self.described:
+            return
+        self.described[found.hexadecimal] = len(self.described)
+        errors: Dict[str, Any] = {}
+        few = self.described[found.hexadecimal] < MOST_DESCRIBED and role != "contrast"
+        if self.kernel.reference is not None and self.request.round == 1 and few:
+            wanted = self.kernel.reference(self.request.seed)
+            errors = {
+                name: error(result.outputs[name].dtype.name, raw(result.outputs[name]), wanted[name]) for name in wanted
+            }
+        name: Dict[str, Any] = {"kernel": self.kernel.name, "digest": found.hexadecimal}
+        self.worker.write("values", {**name, "outputs": found.outputs, "errors": errors})
+        if few and not self.kernel.control:
+            self.worker.write("kept", {**name, "tensors": tensors(result, found)})
 
     def _assert_mode(self) -> None:
         """A kernel may have switched determinism itself; what ran after that is not of this mode."""
@@ -156,15 +247,16 @@ class Worker:
                 f"not what was asked: a kernel switched determinism while it should be {self.request.mode}"
             )
 
-    def _write(self, kind: str, body: Dict[str, Any]) -> None:
-        self.record.write(line(kind, {"process": self.number, **body}))
-        self.record.flush()
-
 
 def reseed(tf: Any, seed: int) -> None:
     """Put every generator back: Python's, NumPy's, TensorFlow's, Keras's and the global Generator."""
     tf.keras.utils.set_random_seed(seed)
-    tf.random.set_global_generator(tf.random.Generator.from_seed(seed))
+    if seed not in _GENERATORS:
+        made = tf.random.Generator.from_seed(seed)
+        _GENERATORS[seed] = made, tf.identity(made.state)
+    generator, state = _GENERATORS[seed]
+    generator.state.assign(state)  # a new one costs a dozen ops, each a new kernel after reseeding
+    tf.random.set_global_generator(generator)
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 - the global stream is what kernels of other people use
 

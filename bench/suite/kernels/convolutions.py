@@ -1,26 +1,289 @@
-"""Convolutions and their gradients."""
+"""Convolutions and their gradients; upstream gradients are random, for all-ones hides reductions."""
 
 from __future__ import annotations
 
-from typing import Any
+import importlib
+from typing import Any, Dict, Iterator, Tuple
 
-from bench.suite.kernels import Work, kernel, stream
+import numpy as np
+
+from bench.suite.kernels import Outputs, Work, has_gpu, kernel, normal
+
+Array = np.ndarray[Any, Any]
+Shape = Tuple[int, ...]
+
+_SOURCE = "tensorflow/python/kernel_tests/nn_ops/cudnn_deterministic_base.py"
+_ONES = [1, 1, 1, 1]
+_IMAGE: Shape = (8, 64, 64, 8)
+_FILTER: Shape = (3, 3, 8, 8)
+_SMALL_FILTER: Shape = (7, 7, 1, 3)
+
+
+def _taps(image: Array, side: int, dilation: int = 1) -> Iterator[Tuple[int, int, Array]]:
+    """Every position in a square filter with what it sees of an image padded as SAME does, one row per pixel."""
+    height, width, channels = image.shape[1:]
+    margin = dilation * (side // 2)
+    padded = np.pad(image.astype("float64"), ((0, 0), (margin, margin), (margin, margin), (0, 0)))
+    for i in range(side):
+        for j in range(side):
+            y, x = i * dilation, j * dilation
+            yield i, j, padded[:, y : y + height, x : x + width].reshape(-1, channels)
+
+
+def _filter_gradient(image: Array, upstream: Array, shape: Shape, dilation: int = 1) -> Array:
+    """The gradient of a SAME convolution with respect to its filter, in float64."""
+    gradient = np.empty(shape)
+    rows = upstream.reshape(-1, shape[3]).astype("float64")
+    for i, j, seen in _taps(image, shape[0], dilation):
+        gradient[i, j] = seen.T @ rows
+    return gradient
+
+
+def _convolved(image: Array, weights: Array) -> Array:
+    """A SAME convolution in float64."""
+    total = sum(seen @ weights[i, j].astype("float64") for i, j, seen in _taps(image, weights.shape[0]))
+    return np.asarray(total).reshape(*image.shape[:3], -1)
+
+
+def _turned(weights: Array) -> Array:
+    """The filter that carries a gradient back through a SAME convolution: turned by 180 degrees, channels swapped."""
+    return weights[::-1, ::-1].swapaxes(2, 3)
+
+
+def _filter_reference(seed: int) -> Dict[str, Array]:
+    return {"gradient": _filter_gradient(normal(seed, _IMAGE), normal(seed, _IMAGE, salt=1), _FILTER)}
 
 
 @kernel(
     family="convolutions",
-    exercises="the gradient of a convolution with respect to its filter, random upstream gradient",
+    exercises="the gradient of a convolution with respect to its filter",
     shapes="in[8,64,64,8], filter[3,3,8,8], SAME",
     dtypes="float32",
-    source="tensorflow/python/kernel_tests/nn_ops/cudnn_deterministic_base.py",
+    source=_SOURCE,
+    gpu_control=True,
+    reference=_filter_reference,
 )
 def conv2d_bwd_filter(tf: Any, seed: int) -> Work:
-    """``Conv2DBackpropFilter``; the upstream gradient is random, for all-ones hides reductions."""
-    numbers = stream(seed)
-    x = tf.constant(numbers.standard_normal((8, 64, 64, 8)).astype("float32"))
-    upstream = tf.constant(numbers.standard_normal((8, 64, 64, 8)).astype("float32"))
+    """``Conv2DBackpropFilter``."""
+    return _filter_work(tf, seed, dilation=1)
+
+
+def _dilated_reference(seed: int) -> Dict[str, Array]:
+    return {"gradient": _filter_gradient(normal(seed, _IMAGE), normal(seed, _IMAGE, salt=1), _FILTER, dilation=2)}
+
+
+@kernel(
+    family="convolutions",
+    exercises="the gradient of a dilated convolution with respect to its filter",
+    shapes="in[8,64,64,8], filter[3,3,8,8], SAME, dilation 2",
+    dtypes="float32",
+    source=_SOURCE,
+    reference=_dilated_reference,
+)
+def conv2d_bwd_filter_dilated(tf: Any, seed: int) -> Work:
+    """``Conv2DBackpropFilter`` with dilations; on a CPU only oneDNN has it."""
+    return _filter_work(tf, seed, dilation=2)
+
+
+def _filter_work(tf: Any, seed: int, dilation: int) -> Work:
+    x, upstream = tf.constant(normal(seed, _IMAGE)), tf.constant(normal(seed, _IMAGE, salt=1))
     return lambda: {
         "gradient": tf.raw_ops.Conv2DBackpropFilter(
-            input=x, filter_sizes=[3, 3, 8, 8], out_backprop=upstream, strides=[1, 1, 1, 1], padding="SAME"
+            input=x,
+            filter_sizes=_FILTER,
+            out_backprop=upstream,
+            strides=_ONES,
+            padding="SAME",
+            dilations=[1, dilation, dilation, 1],
         )
+    }
+
+
+#: Image, filter and upstream gradient of the convolutions that run small and large.
+_SIZES: Dict[str, Tuple[Shape, Shape, Shape]] = {
+    "small": ((1, 16, 16, 1), _SMALL_FILTER, (1, 16, 16, 3)),
+    "large": (_IMAGE, _FILTER, _IMAGE),
+}
+
+
+def _input_reference(seed: int) -> Dict[str, Array]:
+    return {
+        name: _convolved(normal(seed, upstream, salt=1), _turned(normal(seed, weights)))
+        for name, (_, weights, upstream) in _SIZES.items()
+    }
+
+
+@kernel(
+    family="convolutions",
+    exercises="the gradient of a convolution with respect to its input",
+    shapes="in[1,16,16,1], filter[7,7,1,3]; in[8,64,64,8], filter[3,3,8,8]; SAME",
+    dtypes="float32",
+    source=_SOURCE + "; the large shape is that of its filter test",
+    reference=_input_reference,
+)
+def conv2d_bwd_input(tf: Any, seed: int) -> Work:
+    """``Conv2DBackpropInput``, small and large."""
+    arguments = {
+        name: (image, tf.constant(normal(seed, weights)), tf.constant(normal(seed, upstream, salt=1)))
+        for name, (image, weights, upstream) in _SIZES.items()
+    }
+    return lambda: {
+        name: tf.raw_ops.Conv2DBackpropInput(
+            input_sizes=sizes, filter=weights, out_backprop=upstream, strides=_ONES, padding="SAME"
+        )
+        for name, (sizes, weights, upstream) in arguments.items()
+    }
+
+
+def _transpose_reference(seed: int) -> Dict[str, Array]:
+    found = {}
+    for name, (image, weights, upstream) in _SIZES.items():
+        x, back = normal(seed, upstream), normal(seed, image, salt=2)
+        found[name] = _convolved(x, _turned(normal(seed, weights, salt=1)))
+        # a transposed convolution swaps the parts of input and upstream gradient
+        found[f"{name} filter gradient"] = _filter_gradient(back, x, weights)
+    return found
+
+
+@kernel(
+    family="convolutions",
+    exercises="a transposed convolution, and its gradient with respect to its filter",
+    shapes="in[1,16,16,3], filter[7,7,1,3]; in[8,64,64,8], filter[3,3,8,8]; SAME",
+    dtypes="float32",
+    source=_SOURCE,
+    reference=_transpose_reference,
+)
+def conv2d_transpose(tf: Any, seed: int) -> Work:
+    """``Conv2DBackpropInput`` forward, ``Conv2DBackpropFilter`` backward, small and large."""
+    arguments = {
+        name: (
+            image,
+            tf.constant(normal(seed, upstream)),
+            tf.constant(normal(seed, weights, salt=1)),
+            tf.constant(normal(seed, image, salt=2)),
+        )
+        for name, (image, weights, upstream) in _SIZES.items()
+    }
+
+    def work() -> Outputs:
+        outputs = {}
+        for name, (shape, x, weights, upstream) in arguments.items():
+            with tf.GradientTape() as tape:
+                tape.watch(weights)
+                outputs[name] = tf.nn.conv2d_transpose(x, weights, shape, strides=1)
+            gradient = tape.gradient(outputs[name], weights, output_gradients=upstream)
+            outputs[f"{name} filter gradient"] = gradient
+        return outputs
+
+    return work
+
+
+def _forward_reference(seed: int) -> Dict[str, Array]:
+    return {"convolution": _convolved(normal(seed, _IMAGE), normal(seed, _FILTER, salt=1))}
+
+
+@kernel(
+    family="convolutions",
+    exercises="a convolution forward",
+    shapes="in[8,64,64,8], filter[3,3,8,8], SAME",
+    dtypes="float32",
+    source="own",
+    reference=_forward_reference,
+)
+def conv2d_fwd(tf: Any, seed: int) -> Work:
+    """``Conv2D``."""
+    x, weights = tf.constant(normal(seed, _IMAGE)), tf.constant(normal(seed, _FILTER, salt=1))
+    return lambda: {"convolution": tf.nn.conv2d(x, weights, strides=1, padding="SAME")}
+
+
+@kernel(
+    family="convolutions",
+    exercises="the gradients of a depthwise convolution with respect to its input and its filter",
+    shapes="in[2,500,1000,2] on a GPU, in[2,32,32,2] on a CPU, filter[7,7,2,10], SAME",
+    dtypes="float32",
+    source="tensorflow/python/kernel_tests/nn_ops/depthwise_conv_op_d9m_test.py",
+)
+def depthwise_bwd(tf: Any, seed: int) -> Work:
+    """``DepthwiseConv2dNativeBackpropInput`` and ``DepthwiseConv2dNativeBackpropFilter``."""
+    size = (2, 500, 1000) if has_gpu(tf) else (2, 32, 32)
+    image, shape = (*size, 2), (7, 7, 2, 10)
+    x, weights = tf.constant(normal(seed, image)), tf.constant(normal(seed, shape, salt=1))
+    common = {"out_backprop": tf.constant(normal(seed, (*size, 20), salt=2)), "strides": _ONES, "padding": "SAME"}
+    return lambda: {
+        "input gradient": tf.raw_ops.DepthwiseConv2dNativeBackpropInput(input_sizes=image, filter=weights, **common),
+        "filter gradient": tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(input=x, filter_sizes=shape, **common),
+    }
+
+
+#: Input, filter and output of the volumes, channels last.
+_VOLUME: Tuple[Shape, Shape, Shape] = ((2, 5, 12, 15, 8), (3, 3, 3, 8, 1), (2, 1, 8, 11, 1))
+_VOLUME_SHAPES = "in[2,8,5,12,15], filter[3,3,3,8,1], VALID, dilation 2, NCDHW on a GPU, NDHWC on a CPU"
+
+
+def _laid_out(tf: Any, volume: Array) -> Array:
+    """A volume as the device wants it: a CPU has no kernel for channels first."""
+    return np.moveaxis(volume, 4, 1).copy() if has_gpu(tf) else volume
+
+
+def _volume(tf: Any, seed: int) -> Tuple[Any, Any, Dict[str, Any]]:
+    """Input, filter, and the attributes of the convolution."""
+    layout = ("NCDHW", [1, 1, 2, 2, 2]) if has_gpu(tf) else ("NDHWC", [1, 2, 2, 2, 1])
+    x, weights = _laid_out(tf, normal(seed, _VOLUME[0])), normal(seed, _VOLUME[1], salt=1)
+    attributes = {"strides": [1] * 5, "padding": "VALID", **dict(zip(("data_format", "dilations"), layout))}
+    return tf.constant(x), tf.constant(weights), attributes
+
+
+def _volume_reference(seed: int) -> Dict[str, Array]:
+    x, weights = (normal(seed, shape, salt).astype("float64") for salt, shape in enumerate(_VOLUME[:2]))
+    depth, height, width = _VOLUME[2][1:4]
+    total = np.zeros(_VOLUME[2])
+    for i, j, k in np.ndindex(weights.shape[:3]):
+        total += x[:, 2 * i : 2 * i + depth, 2 * j : 2 * j + height, 2 * k : 2 * k + width] @ weights[i, j, k]
+    return {"convolution": _laid_out(importlib.import_module("tensorflow"), total)}
+
+
+@kernel(
+    family="convolutions",
+    exercises="a dilated convolution of volumes forward",
+    shapes=_VOLUME_SHAPES,
+    dtypes="float32",
+    source=_SOURCE,
+    reference=_volume_reference,
+)
+def conv3d_fwd(tf: Any, seed: int) -> Work:
+    """``Conv3D``; dilated on a CPU, only oneDNN has it."""
+    x, weights, attributes = _volume(tf, seed)
+    return lambda: {"convolution": tf.nn.conv3d(x, weights, **attributes)}
+
+
+@kernel(
+    family="convolutions",
+    exercises="a dilated convolution of volumes forward, compiled by XLA",
+    shapes=_VOLUME_SHAPES,
+    dtypes="float32",
+    source=_SOURCE + ", testConvForwardXLA",
+    heavy=True,
+    reference=_volume_reference,
+)
+def conv3d_fwd_xla(tf: Any, seed: int) -> Work:
+    """The convolution of ``conv3d_fwd`` in a ``tf.function(jit_compile=True)``."""
+    x, weights, attributes = _volume(tf, seed)
+    convolve = tf.function(lambda x, weights: tf.nn.conv3d(x, weights, **attributes), jit_compile=True)
+    return lambda: {"convolution": convolve(x, weights)}
+
+
+@kernel(
+    family="convolutions",
+    exercises="the gradients of a dilated convolution of volumes with respect to its input and its filter",
+    shapes=_VOLUME_SHAPES,
+    dtypes="float32",
+    source=_SOURCE,
+)
+def conv3d_bwd(tf: Any, seed: int) -> Work:
+    """``Conv3DBackpropInputV2`` and ``Conv3DBackpropFilterV2``; dilated on a CPU, only oneDNN has them."""
+    x, weights, common = _volume(tf, seed)
+    common["out_backprop"] = tf.constant(_laid_out(tf, normal(seed, _VOLUME[2], salt=2)))
+    return lambda: {
+        "input gradient": tf.raw_ops.Conv3DBackpropInputV2(input_sizes=x.shape, filter=weights, **common),
+        "filter gradient": tf.raw_ops.Conv3DBackpropFilterV2(input=x, filter_sizes=weights.shape, **common),
     }

@@ -1,12 +1,14 @@
-"""Input pipelines."""
+"""Input pipelines: the elements in the order in which they came."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
+from bench.suite.kernels import Outputs, Work, kernel, normal
 
-from bench.suite.kernels import Outputs, Work, kernel
+DOCUMENTED = "own; TensorFlow's tf.data pass make_deterministic"
+#: More elements than any of these pipelines has.
+MOST = 10_000
 
 
 @kernel(
@@ -14,8 +16,9 @@ from bench.suite.kernels import Outputs, Work, kernel
     exercises="shuffle, interleave with deterministic=False, parallel map with a stateful random op",
     shapes="2000 elements, 8 parallel calls",
     dtypes="int64, float32",
-    source="own; TensorFlow's tf.data pass make_deterministic",
+    source=DOCUMENTED,
     call_again=False,
+    on_host=True,
 )
 def data_pipeline(tf: Any, seed: int) -> Work:
     """One pass over a racing pipeline: the elements in the order they came."""
@@ -36,7 +39,84 @@ def data_pipeline(tf: Any, seed: int) -> Work:
     )
 
     def work() -> Outputs:
-        elements, numbers = zip(*dataset.as_numpy_iterator())
-        return {"elements": np.array(elements), "random": np.array(numbers)}
+        elements, numbers = _drain(dataset)
+        return {"elements": elements, "random": numbers}
 
     return work
+
+
+@kernel(
+    family="data",
+    exercises="parallel map with a stateful random op, elements in their order",
+    shapes="100 elements, 8 parallel calls",
+    dtypes="float32",
+    source=DOCUMENTED,
+    call_again=False,
+    on_host=True,
+)
+def map_stateful_random(tf: Any, seed: int) -> Work:
+    """``Dataset.map``: the order of elements is kept, who draws first is not."""
+    dataset = tf.data.Dataset.from_tensor_slices(normal(seed, (100,))).map(
+        lambda element: element + tf.random.uniform([]), num_parallel_calls=8, deterministic=True
+    )
+    return lambda: {"elements": _drain(dataset)}
+
+
+@kernel(
+    family="data",
+    exercises="interleave with deterministic=False: whoever is ready comes first",
+    shapes="16 parts of 16 elements, 8 parallel calls",
+    dtypes="float32",
+    source=DOCUMENTED,
+    call_again=False,
+    on_host=True,
+)
+def interleave_sloppy(tf: Any, seed: int) -> Work:
+    """``Dataset.interleave`` of parts that nothing makes wait for each other."""
+    values = normal(seed, (16, 16))
+    dataset = tf.data.Dataset.range(16).interleave(
+        lambda part: tf.data.Dataset.from_tensor_slices(tf.gather(values, part)),
+        cycle_length=8,
+        num_parallel_calls=8,
+        deterministic=False,
+    )
+    return lambda: {"elements": _drain(dataset)}
+
+
+@kernel(
+    family="data",
+    exercises="a seeded shuffle that shuffles again in the second epoch",
+    shapes="2 epochs of 500 elements, buffer 100",
+    dtypes="int64",
+    source="own; tensorflow/tensorflow#31706, #58925",
+    call_again=False,
+    on_host=True,
+)
+def shuffle_reshuffle(tf: Any, seed: int) -> Work:
+    """``Dataset.shuffle`` with ``reshuffle_each_iteration=True``, two passes over one data set."""
+    dataset = tf.data.Dataset.range(500).shuffle(100, seed=seed, reshuffle_each_iteration=True)
+    return lambda: {epoch: _drain(dataset) for epoch in ("first", "second")}
+
+
+@kernel(
+    family="data",
+    exercises="elements drawn at random from three data sets",
+    shapes="3 data sets of 100 elements",
+    dtypes="float32",
+    source="own; tensorflow/tensorflow#53846",
+    call_again=False,
+    on_host=True,
+)
+def sample_from_datasets(tf: Any, seed: int) -> Work:
+    """``Dataset.sample_from_datasets`` with weights and a seed."""
+    parts = [tf.data.Dataset.from_tensor_slices(normal(seed, (100,), salt)) for salt in range(3)]
+    dataset = tf.data.Dataset.sample_from_datasets(parts, weights=[0.5, 0.3, 0.2], seed=seed)
+    return lambda: {"elements": _drain(dataset)}
+
+
+def _drain(dataset: Any) -> Any:
+    """All elements in one batch, for a slow reader finds every parallel call done and nothing left to race.
+
+    The ``take`` takes all there are; it keeps the batch from being fused with the map before it.
+    """
+    return next(iter(dataset.take(MOST).batch(MOST)))

@@ -1,10 +1,21 @@
-"""Linear algebra."""
+"""Linear algebra: matrix products in several dtypes and shapes, Fourier transforms, factorisations."""
 
 from __future__ import annotations
 
-from typing import Any
+import importlib
+from typing import Any, Dict, Tuple
 
-from bench.suite.kernels import Outputs, Work, kernel
+import numpy as np
+
+from bench.suite.kernels import Outputs, Work, has_gpu, kernel, normal
+
+Array = np.ndarray[Any, Any]
+
+_HALF = ((512, 2048), (2048, 512))
+_TALL = ((8, 100_000), (100_000, 8))
+_BATCH = (32, 64, 64)
+_CONTRACTION = "abcd,cdef->abef"
+_CONTRACTED = ((16, 16, 16, 16), (16, 16, 8, 8))
 
 
 @kernel(
@@ -24,3 +35,233 @@ def matmul_mean(tf: Any, seed: int) -> Work:  # noqa: ARG001 - seeded through th
         return {"mean": product.numpy().mean(), "product": product}
 
     return work
+
+
+def _square(tf: Any) -> Tuple[int, int]:
+    side = 4096 if has_gpu(tf) else 768
+    return side, side
+
+
+def _square_reference(seed: int) -> Dict[str, Array]:
+    shape = _square(importlib.import_module("tensorflow"))
+    return {"product": np.matmul(*_pair(seed, shape, shape), dtype="float64")}
+
+
+@kernel(
+    family="linalg",
+    exercises="a large matrix product",
+    shapes="[4096,4096] x [4096,4096] on a GPU, [768,768] x [768,768] on a CPU",
+    dtypes="float32",
+    source="openxla/xla#6796",
+    reference=_square_reference,
+)
+def matmul_f32(tf: Any, seed: int) -> Work:
+    """``MatMul``, eager."""
+    a, b = map(tf.constant, _pair(seed, _square(tf), _square(tf)))
+    return lambda: {"product": tf.matmul(a, b)}
+
+
+@kernel(
+    family="linalg",
+    exercises="a large matrix product compiled by XLA, which may choose another algorithm in every process",
+    shapes="[4096,4096] x [4096,4096] on a GPU, [768,768] x [768,768] on a CPU",
+    dtypes="float32",
+    source="openxla/xla#6796",
+    heavy=True,
+    reference=_square_reference,
+)
+def matmul_f32_xla(tf: Any, seed: int) -> Work:
+    """The product of ``matmul_f32`` in a ``tf.function(jit_compile=True)``."""
+    a, b = map(tf.constant, _pair(seed, _square(tf), _square(tf)))
+    product = tf.function(tf.matmul, jit_compile=True)
+    return lambda: {"product": product(a, b)}
+
+
+def _bfloat16_reference(seed: int) -> Dict[str, Array]:
+    return {"product": np.matmul(*map(_to_bfloat16, _pair(seed, *_HALF)), dtype="float64")}
+
+
+@kernel(
+    family="linalg",
+    exercises="a matrix product in bfloat16; under condition isa=avx2 it can kill the process",
+    shapes="[512,2048] x [2048,512]",
+    dtypes="bfloat16",
+    source="own",
+    reference=_bfloat16_reference,
+)
+def matmul_bf16(tf: Any, seed: int) -> Work:
+    """``MatMul``; the inputs are cut to bfloat16 in NumPy, so no rounding of TensorFlow's enters them."""
+    a, b = (tf.cast(tf.constant(_to_bfloat16(one)), tf.bfloat16) for one in _pair(seed, *_HALF))
+    return lambda: {"product": tf.matmul(a, b)}
+
+
+def _float16(tf: Any, seed: int) -> Tuple[Array, Array]:
+    return _pair(seed, *(_HALF if has_gpu(tf) else ((64, 512), (512, 64))), dtype="float16")
+
+
+def _float16_reference(seed: int) -> Dict[str, Array]:
+    return {"product": np.matmul(*_float16(importlib.import_module("tensorflow"), seed), dtype="float64")}
+
+
+@kernel(
+    family="linalg",
+    exercises="a matrix product in float16",
+    shapes="[512,2048] x [2048,512] on a GPU, [64,512] x [512,64] on a CPU, where it can take a second",
+    dtypes="float16",
+    source="own",
+    reference=_float16_reference,
+)
+def matmul_f16(tf: Any, seed: int) -> Work:
+    """``MatMul``."""
+    a, b = map(tf.constant, _float16(tf, seed))
+    return lambda: {"product": tf.matmul(a, b)}
+
+
+def _tall_reference(seed: int) -> Dict[str, Array]:
+    return {"product": np.matmul(*_pair(seed, *_TALL), dtype="float64")}
+
+
+@kernel(
+    family="linalg",
+    exercises="a product of a wide and a tall matrix: the long inner sum invites split-K",
+    shapes="[8,100000] x [100000,8]",
+    dtypes="float32",
+    source="own",
+    reference=_tall_reference,
+)
+def matmul_splitk(tf: Any, seed: int) -> Work:
+    """``MatMul`` with 64 outputs and 100000 addends each."""
+    a, b = map(tf.constant, _pair(seed, *_TALL))
+    return lambda: {"product": tf.matmul(a, b)}
+
+
+def _batch_reference(seed: int) -> Dict[str, Array]:
+    return {"product": np.matmul(*_pair(seed, _BATCH, _BATCH), dtype="float64")}
+
+
+@kernel(
+    family="linalg",
+    exercises="a batch of small matrix products",
+    shapes="[32,64,64] x [32,64,64]",
+    dtypes="float32",
+    source="own",
+    reference=_batch_reference,
+)
+def matmul_batched(tf: Any, seed: int) -> Work:
+    """``BatchMatMulV2``."""
+    a, b = map(tf.constant, _pair(seed, _BATCH, _BATCH))
+    return lambda: {"product": tf.matmul(a, b)}
+
+
+def _contraction_reference(seed: int) -> Dict[str, Array]:
+    a, b = _pair(seed, *_CONTRACTED)
+    return {"contraction": np.einsum(_CONTRACTION, a.astype("float64"), b.astype("float64"), optimize=True)}
+
+
+@kernel(
+    family="linalg",
+    exercises="a contraction over two axes at once",
+    shapes="abcd[16,16,16,16], cdef[16,16,8,8] -> abef",
+    dtypes="float32",
+    source="own",
+    reference=_contraction_reference,
+)
+def einsum_contract(tf: Any, seed: int) -> Work:
+    """``Einsum``: reshapes and a ``MatMul`` inside one op."""
+    a, b = map(tf.constant, _pair(seed, *_CONTRACTED))
+    return lambda: {"contraction": tf.einsum(_CONTRACTION, a, b)}
+
+
+@kernel(
+    family="linalg",
+    exercises="a batch of two-dimensional Fourier transforms",
+    shapes="[16,256,256] on a GPU, [4,128,128] on a CPU",
+    dtypes="complex64",
+    source="own",
+)
+def fft2d(tf: Any, seed: int) -> Work:
+    """``FFT2D``."""
+    shape = (16, 256, 256) if has_gpu(tf) else (4, 128, 128)
+    x = tf.complex(*map(tf.constant, _pair(seed, shape, shape)))
+    return lambda: {"transform": tf.signal.fft2d(x)}
+
+
+def _matrices(tf: Any, seed: int) -> Array:
+    """Square matrices for the factorisations, which are dear on a CPU."""
+    return normal(seed, (4, 128, 128) if has_gpu(tf) else (4, 64, 64))
+
+
+@kernel(
+    family="linalg",
+    exercises="singular value decompositions",
+    shapes="[4,128,128] on a GPU, [4,64,64] on a CPU",
+    dtypes="float32",
+    source="TensorFlow's error 'Determinism is not yet supported for Svd.' (up to 2.10)",
+)
+def svd(tf: Any, seed: int) -> Work:
+    """``Svd`` with both bases."""
+    x = tf.constant(_matrices(tf, seed))
+    return lambda: dict(zip(("values", "left", "right"), tf.linalg.svd(x)))
+
+
+@kernel(
+    family="linalg",
+    exercises="singular value decompositions of single columns",
+    shapes="[4,128,1]",
+    dtypes="float32",
+    source="TensorFlow's error 'Determinism is not yet supported for SVD of matrices with 1 column.' (from 2.12)",
+)
+def svd_one_column(tf: Any, seed: int) -> Work:
+    """``Svd``; the right basis is a bare sign, so it is no output."""
+    x = tf.constant(normal(seed, (4, 128, 1)))
+    return lambda: dict(zip(("values", "left"), tf.linalg.svd(x)))
+
+
+@kernel(
+    family="linalg",
+    exercises="Cholesky factorisations",
+    shapes="[4,128,128] on a GPU, [4,64,64] on a CPU",
+    dtypes="float32",
+    source="own",
+)
+def cholesky(tf: Any, seed: int) -> Work:
+    """``Cholesky`` of symmetric matrices with a heavy diagonal."""
+    x = _matrices(tf, seed)
+    # made by sums alone, each with one rounding: the bits of a product x @ x.T would depend on the machine
+    x = tf.constant((x + x.swapaxes(1, 2)) / 2 + 24 * np.eye(x.shape[-1], dtype="float32"))
+    return lambda: {"factor": tf.linalg.cholesky(x)}
+
+
+@kernel(
+    family="linalg",
+    exercises="QR factorisations",
+    shapes="[4,128,128] on a GPU, [4,64,64] on a CPU",
+    dtypes="float32",
+    source="own",
+)
+def qr(tf: Any, seed: int) -> Work:
+    """``Qr``."""
+    x = tf.constant(_matrices(tf, seed))
+    return lambda: dict(zip(("q", "r"), tf.linalg.qr(x)))
+
+
+@kernel(
+    family="linalg",
+    exercises="matrix inverses",
+    shapes="[4,128,128] on a GPU, [4,64,64] on a CPU",
+    dtypes="float32",
+    source="own",
+)
+def inverse(tf: Any, seed: int) -> Work:
+    """``MatrixInverse``."""
+    x = tf.constant(_matrices(tf, seed))
+    return lambda: {"inverse": tf.linalg.inv(x)}
+
+
+def _pair(seed: int, a: Tuple[int, ...], b: Tuple[int, ...], dtype: str = "float32") -> Tuple[Array, Array]:
+    return normal(seed, a, dtype=dtype), normal(seed, b, salt=1, dtype=dtype)
+
+
+def _to_bfloat16(array: Array) -> Array:
+    """Cut float32 to what bfloat16 can hold: the upper half of its bits."""
+    return (array.view("uint32") & np.uint32(0xFFFF0000)).view("float32")

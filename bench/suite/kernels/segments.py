@@ -1,25 +1,208 @@
-"""Segment sums and scatters: many updates of one address."""
+"""Segment sums, gathers' gradients and scatters: many updates of one address."""
 
 from __future__ import annotations
 
-from typing import Any
+import importlib
+from typing import Any, Callable, Dict, Tuple
 
-from bench.suite.kernels import Outputs, Work, kernel, stream
+import numpy as np
+
+from bench.suite.kernels import Outputs, Work, has_gpu, integers, kernel, normal
+
+Array = np.ndarray[Any, Any]
+
+_SEGMENTS = 4
+_COLLISIONS = 100_000
+_BINS = (16, 8)
+_VARIABLE = (1000, 64)
+
+
+def _unsorted(tf: Any, seed: int) -> Tuple[Array, Array]:
+    shape = (30, 256, 256) if has_gpu(tf) else (30, 64, 64)
+    return normal(seed, shape), integers(seed, _SEGMENTS, shape, salt=1)
+
+
+def _unsorted_reference(seed: int) -> Dict[str, Array]:
+    data, ids = _unsorted(importlib.import_module("tensorflow"), seed)
+    return {"sums": np.bincount(ids.ravel(), weights=data.ravel(), minlength=_SEGMENTS)}
 
 
 @kernel(
     family="segments",
-    exercises="two million float additions into four sums",
-    shapes="data[30,256,256], ids[30,256,256] in [0,4)",
+    exercises="up to two million float additions into four sums",
+    shapes="data and ids in [0,4): [30,256,256] on a GPU, [30,64,64] on a CPU",
     dtypes="float32, int32",
     source="tensorflow/tensorflow#39751",
+    gpu_control=True,
+    reference=_unsorted_reference,
 )
 def unsorted_segment_sum(tf: Any, seed: int) -> Work:
-    """Float sums by unsorted segment ids."""
-    numbers = stream(seed)
-    data = tf.constant(numbers.standard_normal((30, 256, 256)).astype("float32"))
-    ids = tf.constant(numbers.randint(0, 4, (30, 256, 256)).astype("int32"))
-    return lambda: {"sums": tf.math.unsorted_segment_sum(data, ids, num_segments=4)}
+    """``UnsortedSegmentSum``."""
+    data, ids = map(tf.constant, _unsorted(tf, seed))
+    return lambda: {"sums": tf.math.unsorted_segment_sum(data, ids, _SEGMENTS)}
+
+
+@kernel(
+    family="segments",
+    exercises="up to two million float additions into four sums, compiled by XLA",
+    shapes="data and ids in [0,4): [30,256,256] on a GPU, [30,64,64] on a CPU",
+    dtypes="float32, int32",
+    source="tensorflow/tensorflow#39751",
+    heavy=True,
+    reference=_unsorted_reference,
+)
+def unsorted_segment_sum_xla(tf: Any, seed: int) -> Work:
+    """The sums of ``unsorted_segment_sum`` in a ``tf.function(jit_compile=True)``: an XLA scatter."""
+    data, ids = map(tf.constant, _unsorted(tf, seed))
+    sums = tf.function(lambda data, ids: tf.math.unsorted_segment_sum(data, ids, _SEGMENTS), jit_compile=True)
+    return lambda: {"sums": sums(data, ids)}
+
+
+def _scatter(seed: int) -> Dict[str, Tuple[Array, Array, Tuple[int, ...]]]:
+    """Indices, updates and shape: all into one address, and rows into a few."""
+    return {
+        "one": (np.zeros((_COLLISIONS, 1), dtype="int32"), normal(seed, (_COLLISIONS,)), (1,)),
+        "few": (
+            integers(seed, _BINS[0], (_COLLISIONS, 1), salt=1),
+            normal(seed, (_COLLISIONS, _BINS[1]), salt=2),
+            _BINS,
+        ),
+    }
+
+
+def _scatter_reference(seed: int) -> Dict[str, Array]:
+    sums = {}
+    for name, (indices, updates, shape) in _scatter(seed).items():
+        sums[name] = np.zeros(shape)
+        np.add.at(sums[name], indices[:, 0], updates)
+    return sums
+
+
+def _scatter_work(tf: Any, seed: int, scatter: Callable[[Any, Any, Any], Any]) -> Work:
+    arguments = {
+        name: (tf.constant(indices), tf.constant(updates), shape)
+        for name, (indices, updates, shape) in _scatter(seed).items()
+    }
+    return lambda: {name: scatter(*one) for name, one in arguments.items()}
+
+
+@kernel(
+    family="segments",
+    exercises="a scatter in which 100000 updates meet in one address, or in 16",
+    shapes="indices zeros[100000,1] -> [1]; updates[100000,8] -> [16,8]",
+    dtypes="float32, int32",
+    source="tensorflow/python/kernel_tests/array_ops/scatter_nd_ops_test.py, ScatterNdDeterminismTest",
+    gpu_control=True,
+    reference=_scatter_reference,
+)
+def scatter_nd(tf: Any, seed: int) -> Work:
+    """``ScatterNd``."""
+    return _scatter_work(tf, seed, tf.scatter_nd)
+
+
+@kernel(
+    family="segments",
+    exercises="the scatters of scatter_nd compiled by XLA",
+    shapes="indices zeros[100000,1] -> [1]; updates[100000,8] -> [16,8]",
+    dtypes="float32, int32",
+    source="tensorflow/python/kernel_tests/array_ops/scatter_nd_ops_test.py, ScatterNdDeterminismTest",
+    heavy=True,
+    reference=_scatter_reference,
+)
+def scatter_nd_xla(tf: Any, seed: int) -> Work:
+    """``ScatterNd`` in a ``tf.function(jit_compile=True)``: XLA's own scatter."""
+    return _scatter_work(tf, seed, tf.function(tf.scatter_nd, jit_compile=True))
+
+
+@kernel(
+    family="segments",
+    exercises="a scatter added to a tensor, 100000 updates in one address, or in 16",
+    shapes="indices zeros[100000,1] -> [1]; updates[100000,8] -> [16,8]",
+    dtypes="float32, int32",
+    source="tensorflow/python/kernel_tests/array_ops/scatter_nd_ops_test.py, ScatterNdDeterminismTest",
+    gpu_control=True,
+    reference=_scatter_reference,
+)
+def tensor_scatter_nd_add(tf: Any, seed: int) -> Work:
+    """``TensorScatterAdd`` to zeros."""
+    return _scatter_work(
+        tf, seed, lambda indices, updates, shape: tf.tensor_scatter_nd_add(tf.zeros(shape), indices, updates)
+    )
+
+
+@kernel(
+    family="segments",
+    exercises="the gradient of a gather that takes 50 rows 32768 times, made dense",
+    shapes="table[1000,64], ids[64,512] in [0,50)",
+    dtypes="float32, int32",
+    source="NVIDIA/framework-reproducibility, doc/d9m/tensorflow_status.md: 'slice index more than twice'",
+)
+def gather_grad(tf: Any, seed: int) -> Work:
+    """``IndexedSlices`` to dense: ``UnsortedSegmentSum``."""
+    table = tf.constant(normal(seed, _VARIABLE))
+    ids = tf.constant(integers(seed, 50, (64, 512), salt=1))
+    upstream = tf.constant(normal(seed, (64, 512, 64), salt=2))
+
+    def work() -> Outputs:
+        with tf.GradientTape() as tape:
+            tape.watch(table)
+            rows = tf.gather(table, ids)
+        return {"gradient": tf.convert_to_tensor(tape.gradient(rows, table, output_gradients=upstream))}
+
+    return work
+
+
+def _sorted(seed: int) -> Dict[str, Tuple[Array, Array]]:
+    """Data and sorted ids of 32 segments: the shapes of NVIDIA's test, and many rows."""
+    return {
+        "small": (normal(seed, (256, 8)), np.arange(256, dtype="int32") // 8),
+        "large": (normal(seed, (200_000, 8), salt=1), np.arange(200_000, dtype="int32") // 6250),
+    }
+
+
+def _sorted_reference(seed: int) -> Dict[str, Array]:
+    return {name: data.reshape(32, -1, 8).sum(axis=1, dtype="float64") for name, (data, _) in _sorted(seed).items()}
+
+
+@kernel(
+    family="segments",
+    exercises="sums of rows by sorted segment ids",
+    shapes="data[256,8] and [200000,8], 32 ids",
+    dtypes="float32, int32",
+    source="NVIDIA/framework-reproducibility, test_segment_sum_d9m.py; the large shape is our own",
+    reference=_sorted_reference,
+)
+def segment_sum(tf: Any, seed: int) -> Work:
+    """``SegmentSum``, a small and a large one."""
+    arguments = {name: tuple(map(tf.constant, both)) for name, both in _sorted(seed).items()}
+    return lambda: {name: tf.math.segment_sum(*both) for name, both in arguments.items()}
+
+
+@kernel(
+    family="segments",
+    exercises="means of rows by sorted segment ids, and their gradient",
+    shapes="data[200000,8], 32 ids",
+    dtypes="float32, int32",
+    source="own",
+)
+def segment_mean_grad(tf: Any, seed: int) -> Work:
+    """``SegmentMean``; the gradient counts the rows by ``SegmentSum`` and gathers."""
+    data, ids = map(tf.constant, _sorted(seed)["large"])
+    upstream = tf.constant(normal(seed, (32, 8), salt=2))
+
+    def work() -> Outputs:
+        with tf.GradientTape() as tape:
+            tape.watch(data)
+            means = tf.math.segment_mean(data, ids)
+        return {"means": means, "gradient": tape.gradient(means, data, output_gradients=upstream)}
+
+    return work
+
+
+def _slices(tf: Any, seed: int, count: int) -> Any:
+    """``count`` updates for 50 rows of a variable."""
+    updates, indices = normal(seed, (count, _VARIABLE[1])), integers(seed, 50, (count,), salt=1)
+    return tf.IndexedSlices(tf.constant(updates), tf.constant(indices))
 
 
 @kernel(
@@ -30,14 +213,59 @@ def unsorted_segment_sum(tf: Any, seed: int) -> Work:
     source="TensorFlow's resource-variable scatter; determinism since 2.8 (#52270)",
 )
 def variable_scatter_add(tf: Any, seed: int) -> Work:
-    """``Variable.scatter_add`` with duplicate indices."""
-    numbers = stream(seed)
-    indices = tf.constant(numbers.randint(0, 50, 100_000).astype("int32"))
-    updates = tf.constant(numbers.standard_normal((100_000, 64)).astype("float32"))
+    """``ResourceScatterAdd``."""
+    slices = _slices(tf, seed, 100_000)
+    return lambda: {"variable": tf.Variable(tf.zeros(_VARIABLE)).scatter_add(slices)}
+
+
+@kernel(
+    family="segments",
+    exercises="scatter-multiply into a resource variable, each index many times, multipliers near 1",
+    shapes="variable[1000,64], indices[10000] in [0,50), updates[10000,64]",
+    dtypes="float32, int32",
+    source="TensorFlow's resource-variable scatter; determinism since 2.8 (#52270)",
+)
+def variable_scatter_mul(tf: Any, seed: int) -> Work:
+    """``ResourceScatterMul``."""
+    updates = _slices(tf, seed, 10_000)
+    slices = tf.IndexedSlices(1 + 0.01 * updates.values, updates.indices)
+    return lambda: {"variable": tf.Variable(tf.ones(_VARIABLE)).scatter_mul(slices)}
+
+
+@kernel(
+    family="segments",
+    exercises="scatter-maximum into a resource variable: nothing is rounded, so no order can change the bits",
+    shapes="variable[1000,64], indices[10000] in [0,50), updates[10000,64]",
+    dtypes="float32, int32",
+    source="own",
+)
+def variable_scatter_max(tf: Any, seed: int) -> Work:
+    """``ResourceScatterMax``."""
+    slices = _slices(tf, seed, 10_000)
+    return lambda: {"variable": tf.Variable(tf.zeros(_VARIABLE)).scatter_max(slices)}
+
+
+@kernel(
+    family="segments",
+    exercises="a sparse optimizer step in which each row comes many times: a race unless the caller merges them first",
+    shapes="variable and accumulator [1000,64], indices[10000] in [0,50), gradients[10000,64]",
+    dtypes="float32, int32",
+    source="own, after SparseApplyAdagrad in tensorflow/core/kernels/training_ops.cc",
+)
+def resource_sparse_apply_adagrad(tf: Any, seed: int) -> Work:
+    """``ResourceSparseApplyAdagradV2``: it shares the rows out to threads and trusts that none comes twice."""
+    slices = _slices(tf, seed, 10_000)
 
     def work() -> Outputs:
-        variable = tf.Variable(tf.zeros((1000, 64)))
-        variable.scatter_add(tf.IndexedSlices(updates, indices))
-        return {"variable": variable}
+        variable, accumulator = tf.Variable(tf.zeros(_VARIABLE)), tf.Variable(tf.ones(_VARIABLE))
+        tf.raw_ops.ResourceSparseApplyAdagradV2(
+            var=variable.handle,
+            accum=accumulator.handle,
+            lr=0.1,
+            epsilon=1e-7,
+            grad=slices.values,
+            indices=slices.indices,
+        )
+        return {"variable": variable, "accumulator": accumulator}
 
     return work

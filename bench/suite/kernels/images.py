@@ -1,0 +1,100 @@
+"""Image resizing, cropping and adjusting: gradients in which many outputs meet in one pixel."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from bench.suite.kernels import Outputs, Work, has_gpu, integers, kernel, normal
+
+_SMALL = (1, 25, 12, 3)
+_RESIZED = (1, 200, 250, 3)
+
+
+@kernel(
+    family="images",
+    exercises="the gradient of cropping and resizing, with respect to the images and to the boxes",
+    shapes="images[16,64,64,1], 64 boxes, crops of 128x128 on a GPU, of 32x32 on a CPU",
+    dtypes="float32, int32",
+    source="tensorflow/python/ops/image_grad_d9m_test.py",
+)
+def crop_and_resize_grad(tf: Any, seed: int) -> Work:
+    """``CropAndResizeGradImage`` and ``CropAndResizeGradBoxes``; the boxes overlap."""
+    side = 128 if has_gpu(tf) else 32
+    images = tf.constant(normal(seed, (16, 64, 64, 1)))
+    upstream = tf.constant(normal(seed, (64, side, side, 1), salt=1))
+    # corners in [0,0.4) and [0.6,1): boxes around the middle of their image
+    corners = integers(seed, 400, (64, 4), salt=2) / 1000 + np.array([0, 0, 0.6, 0.6])
+    common = {
+        "grads": upstream,
+        "boxes": tf.constant(corners, dtype=tf.float32),
+        "box_ind": tf.constant(integers(seed, 16, (64,), salt=3)),
+    }
+    return lambda: {
+        "image gradient": tf.raw_ops.CropAndResizeGradImage(image_size=images.shape, T=tf.float32, **common),
+        "box gradient": tf.raw_ops.CropAndResizeGradBoxes(image=images, **common),
+    }
+
+
+@kernel(
+    family="images",
+    exercises="the gradient of bilinear resizing",
+    shapes="[1,25,12,3] -> [1,200,250,3]",
+    dtypes="float32",
+    source="tensorflow/python/ops/image_grad_d9m_test.py",
+)
+def resize_bilinear_grad(tf: Any, seed: int) -> Work:
+    """``ResizeBilinearGrad``."""
+    image, upstream = tf.constant(normal(seed, _SMALL)), tf.constant(normal(seed, _RESIZED, salt=1))
+    return lambda: {
+        "gradient": tf.raw_ops.ResizeBilinearGrad(grads=upstream, original_image=image, half_pixel_centers=True)
+    }
+
+
+@kernel(
+    family="images",
+    exercises="the gradient of resizing to the nearest pixel",
+    shapes="[1,25,12,3] -> [1,200,250,3]",
+    dtypes="float32",
+    source="tensorflow/python/ops/image_grad_d9m_test.py, with the shape of its bilinear test",
+)
+def resize_nearest_grad(tf: Any, seed: int) -> Work:
+    """``ResizeNearestNeighborGrad``."""
+    upstream = tf.constant(normal(seed, _RESIZED))
+    return lambda: {
+        "gradient": tf.raw_ops.ResizeNearestNeighborGrad(grads=upstream, size=_SMALL[1:3], half_pixel_centers=True)
+    }
+
+
+@kernel(
+    family="images",
+    exercises="more contrast: every pixel moves away from the mean of its channel",
+    shapes="[1,500,500,3]",
+    dtypes="float32",
+    source="own, after TensorFlow's error 'A deterministic GPU implementation of AdjustContrastv2 is not ...'",
+)
+def adjust_contrast(tf: Any, seed: int) -> Work:
+    """``AdjustContrastv2``."""
+    images = tf.constant(normal(seed, (1, 500, 500, 3)))
+    return lambda: {"images": tf.raw_ops.AdjustContrastv2(images=images, contrast_factor=1.5)}
+
+
+@kernel(
+    family="images",
+    exercises="the gradient of cutting an image into overlapping patches",
+    shapes="[2,12,12,4], patches of 3x3, stride 1",
+    dtypes="float32",
+    source="own",
+)
+def extract_patches_grad(tf: Any, seed: int) -> Work:
+    """The gradient of ``ExtractImagePatches``: a ``SparseTensorDenseMatMul`` built in Python."""
+    image, upstream = tf.constant(normal(seed, (2, 12, 12, 4))), tf.constant(normal(seed, (2, 12, 12, 36), salt=1))
+
+    def work() -> Outputs:
+        with tf.GradientTape() as tape:
+            tape.watch(image)
+            patches = tf.image.extract_patches(image, [1, 3, 3, 1], [1] * 4, [1] * 4, "SAME")
+        return {"gradient": tape.gradient(patches, image, output_gradients=upstream)}
+
+    return work

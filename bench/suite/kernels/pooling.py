@@ -1,0 +1,115 @@
+"""Gradients of pooling over windows that overlap: an input pixel gathers from several outputs."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, Tuple
+
+from bench.suite.kernels import Work, has_gpu, kernel, normal
+
+_WINDOW = {"ksize": [1, 3, 3, 1], "strides": [1, 1, 1, 1], "padding": "SAME"}
+_SHAPES = "in[8,64,64,16] on a GPU, in[2,64,64,16] on a CPU, window 3, stride 1, SAME"
+
+
+def _image(tf: Any) -> Tuple[int, int, int, int]:
+    return (8 if has_gpu(tf) else 2, 64, 64, 16)
+
+
+@kernel(
+    family="pooling",
+    exercises="the gradient of maximum pooling",
+    shapes=_SHAPES,
+    dtypes="float32",
+    source="own: TensorFlow has no test, only a TODO in cudnn_deterministic_base.py",
+)
+def max_pool_grad(tf: Any, seed: int) -> Work:
+    """``MaxPoolGrad``."""
+    inputs = _maxima(tf, seed)
+    return lambda: {"gradient": tf.raw_ops.MaxPoolGrad(**inputs, **_WINDOW)}
+
+
+@kernel(
+    family="pooling",
+    exercises="the gradient of maximum pooling, compiled by XLA",
+    shapes=_SHAPES,
+    dtypes="float32",
+    source="TensorFlow's error 'GPU MaxPool gradient ops do not yet have a deterministic XLA implementation.'",
+    heavy=True,
+)
+def max_pool_grad_xla(tf: Any, seed: int) -> Work:
+    """The gradient of ``max_pool_grad`` in a ``tf.function(jit_compile=True)``: XLA's select-and-scatter."""
+    inputs = _maxima(tf, seed)
+    gradient = tf.function(lambda **inputs: tf.raw_ops.MaxPoolGrad(**inputs, **_WINDOW), jit_compile=True)
+    return lambda: {"gradient": gradient(**inputs)}
+
+
+def _maxima(tf: Any, seed: int) -> Dict[str, Any]:
+    x = tf.constant(normal(seed, _image(tf)))
+    pooled = tf.raw_ops.MaxPool(input=x, **_WINDOW)
+    return {"orig_input": x, "orig_output": pooled, "grad": tf.constant(normal(seed, _image(tf), salt=1))}
+
+
+@kernel(
+    family="pooling",
+    exercises="the gradient of maximum pooling over volumes",
+    shapes="in[2,8,32,32,8] on a GPU, in[2,4,16,16,8] on a CPU, window 3, stride 1, SAME",
+    dtypes="float32",
+    source="own",
+)
+def max_pool3d_grad(tf: Any, seed: int) -> Work:
+    """``MaxPool3DGrad``."""
+    shape = (2, 8, 32, 32, 8) if has_gpu(tf) else (2, 4, 16, 16, 8)
+    window = {"ksize": [1, 3, 3, 3, 1], "strides": [1] * 5, "padding": "SAME"}
+    x, upstream = tf.constant(normal(seed, shape)), tf.constant(normal(seed, shape, salt=1))
+    pooled = tf.raw_ops.MaxPool3D(input=x, **window)
+    return lambda: {"gradient": tf.raw_ops.MaxPool3DGrad(orig_input=x, orig_output=pooled, grad=upstream, **window)}
+
+
+@kernel(
+    family="pooling",
+    exercises="the gradient of maximum pooling by the positions of the maxima",
+    shapes=_SHAPES,
+    dtypes="float32, int64",
+    source="own, after TensorFlow's error 'Determinism is not yet supported for MaxPoolGradWithArgmax.'",
+)
+def max_pool_argmax_grad(tf: Any, seed: int) -> Work:
+    """``MaxPoolGradWithArgmax``."""
+    x, upstream = tf.constant(normal(seed, _image(tf))), tf.constant(normal(seed, _image(tf), salt=1))
+    positions = tf.raw_ops.MaxPoolWithArgmax(input=x, **_WINDOW).argmax
+    return lambda: {"gradient": tf.raw_ops.MaxPoolGradWithArgmax(input=x, grad=upstream, argmax=positions, **_WINDOW)}
+
+
+@kernel(
+    family="pooling",
+    exercises="the gradient of average pooling",
+    shapes=_SHAPES,
+    dtypes="float32",
+    source="own",
+)
+def avg_pool_grad(tf: Any, seed: int) -> Work:
+    """``AvgPoolGrad``."""
+    upstream = tf.constant(normal(seed, _image(tf)))
+    return lambda: {"gradient": tf.raw_ops.AvgPoolGrad(orig_input_shape=_image(tf), grad=upstream, **_WINDOW)}
+
+
+@kernel(
+    family="pooling",
+    exercises="the gradients of a grey-scale dilation with respect to its input and its filter",
+    shapes="in[2,64,64,8], filter[3,3,8], SAME",
+    dtypes="float32",
+    source="own, after TensorFlow's error 'Determinism is not yet supported for Dilation2DBackpropFilter.'",
+)
+def dilation2d_grad(tf: Any, seed: int) -> Work:
+    """``Dilation2DBackpropInput`` and ``Dilation2DBackpropFilter``."""
+    shape = (2, 64, 64, 8)
+    arguments = {
+        "input": tf.constant(normal(seed, shape)),
+        "filter": tf.constant(normal(seed, (3, 3, 8), salt=1)),
+        "out_backprop": tf.constant(normal(seed, shape, salt=2)),
+        "strides": [1, 1, 1, 1],
+        "rates": [1, 1, 1, 1],
+        "padding": "SAME",
+    }
+    return lambda: {
+        "input gradient": tf.raw_ops.Dilation2DBackpropInput(**arguments),
+        "filter gradient": tf.raw_ops.Dilation2DBackpropFilter(**arguments),
+    }

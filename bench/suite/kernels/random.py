@@ -1,0 +1,147 @@
+"""Random numbers: every way to seed them."""
+
+from __future__ import annotations
+
+from typing import Any, Tuple
+
+from bench.suite.kernels import Outputs, Work, has_gpu, kernel, normal
+
+SOURCE = "own; tensorflow/tensorflow#47603, #47685"
+SHAPES = "[1024,1024] on GPU, [128,128] on CPU"
+
+
+@kernel("random", "random numbers of the global seed", SHAPES, "float32", SOURCE, call_again=False)
+def random_init(tf: Any, seed: int) -> Work:  # noqa: ARG001 - seeded through the global seed
+    """``tf.random.normal``, ``uniform`` and ``truncated_normal`` without a seed of their own."""
+    shape = _shape(tf)
+    return lambda: {
+        "normal": tf.random.normal(shape),
+        "uniform": tf.random.uniform(shape),
+        "truncated": tf.random.truncated_normal(shape),
+    }
+
+
+@kernel("random", "dropout with a seed of its own", SHAPES, "float32", SOURCE, call_again=False)
+def dropout_seeded(tf: Any, seed: int) -> Work:
+    """``tf.nn.dropout`` of normal numbers; global seed and op seed together choose the mask."""
+    x = tf.constant(normal(seed, _shape(tf)))
+    return lambda: {"dropped": tf.nn.dropout(x, rate=0.5, seed=seed)}
+
+
+@kernel("random", "stateless random numbers of Philox", SHAPES, "float32, int32", SOURCE)
+def stateless_random(tf: Any, seed: int) -> Work:
+    """``tf.random.stateless_uniform``, ``stateless_normal`` and ``stateless_truncated_normal`` by Philox."""
+    shape, key = _shape(tf), tf.constant([seed, 7])
+    return lambda: {
+        "uniform": tf.random.stateless_uniform(shape, key, alg="philox"),
+        "normal": tf.random.stateless_normal(shape, key, alg="philox"),
+        "integers": tf.random.stateless_uniform(shape, key, 0, 1000, tf.int32, alg="philox"),
+    }
+
+
+@kernel("random", "stateless random numbers of ThreeFry, compiled by XLA", SHAPES, "float32", SOURCE, heavy=True)
+def stateless_threefry_xla(tf: Any, seed: int) -> Work:
+    """``tf.random.stateless_uniform`` and ``stateless_normal`` by ThreeFry, which only XLA implements."""
+    shape, key = _shape(tf), tf.constant([seed, 7])
+
+    def draw(key: Any) -> Outputs:
+        return {
+            "uniform": tf.random.stateless_uniform(shape, key, alg="threefry"),
+            "normal": tf.random.stateless_normal(shape, key, alg="threefry"),
+        }
+
+    compiled = tf.function(draw, jit_compile=True, autograph=False)
+    return lambda: compiled(key)
+
+
+@kernel(
+    family="random",
+    exercises="seeded random ops compiled by XLA, which takes no seed",
+    shapes=SHAPES,
+    dtypes="float32",
+    source="tensorflow.org/xla/known_issues",
+    call_again=False,
+    heavy=True,
+)
+def random_init_xla(tf: Any, seed: int) -> Work:
+    """``tf.random.uniform`` and ``tf.nn.dropout``, seeded globally and by themselves, under ``jit_compile``."""
+    x = tf.constant(normal(seed, _shape(tf)))
+
+    def draw(x: Any) -> Outputs:
+        return {
+            "uniform": tf.random.uniform(_shape(tf), seed=seed),
+            "dropped": tf.nn.dropout(x, rate=0.5, seed=seed),
+        }
+
+    compiled = tf.function(draw, jit_compile=True, autograph=False)
+    return lambda: compiled(x)
+
+
+@kernel("random", "a generator made from a seed", SHAPES, "float32", SOURCE)
+def generator_from_seed(tf: Any, seed: int) -> Work:
+    """``tf.random.Generator.from_seed``: made anew in every call."""
+    shape = _shape(tf)
+
+    def work() -> Outputs:
+        generator = tf.random.Generator.from_seed(seed)
+        return {"normal": generator.normal(shape), "uniform": generator.uniform(shape)}
+
+    return work
+
+
+@kernel("random", "the global generator", SHAPES, "float32", SOURCE, call_again=False)
+def generator_global(tf: Any, seed: int) -> Work:  # noqa: ARG001 - the frame puts the generator back
+    """``tf.random.get_global_generator``; ``set_random_seed`` does not reset it, the frame does."""
+    shape = _shape(tf)
+
+    def work() -> Outputs:
+        generator = tf.random.get_global_generator()
+        return {"normal": generator.normal(shape), "uniform": generator.uniform(shape)}
+
+    return work
+
+
+@kernel("random", "a seeded shuffle of rows", "[10000,8]", "float32", SOURCE, call_again=False)
+def shuffle_seeded(tf: Any, seed: int) -> Work:
+    """``tf.random.shuffle`` with a seed of its own."""
+    x = tf.constant(normal(seed, (10_000, 8)))
+    return lambda: {"shuffled": tf.random.shuffle(x, seed=seed)}
+
+
+@kernel(
+    family="random",
+    exercises="unordered ops of one v1 session: two random ops, two additions to a variable, a read of it",
+    shapes="[4096]",
+    dtypes="float32",
+    source="own; enable_op_determinism's documentation leaves tf.compat.v1.Session out",
+    call_again=False,
+)
+def session_v1_random(tf: Any, seed: int) -> Work:
+    """``tf.compat.v1.Session.run`` without control dependencies: which addition comes first is left open.
+
+    The random ops are seeded; whether the read sees none, one or both additions is part of the result.
+    """
+    graph = tf.Graph()
+    with graph.as_default():
+        tf.compat.v1.set_random_seed(seed)
+        variable = tf.Variable(normal(seed, (4096,)))
+        first, second = tf.random.normal([4096]), tf.random.uniform([4096], seed=seed)
+        fetches = {
+            "first": first,
+            "second": second,
+            "plus_first": variable.assign_add(first),
+            "plus_second": variable.assign_add(second),
+            "read": variable.read_value(),
+        }
+
+    def work() -> Outputs:
+        with tf.compat.v1.Session(graph=graph) as session:
+            session.run(variable.initializer)
+            found: Outputs = {**session.run(fetches), "variable": session.run(variable)}
+        return found
+
+    return work
+
+
+def _shape(tf: Any) -> Tuple[int, int]:
+    return (1024, 1024) if has_gpu(tf) else (128, 128)

@@ -1,0 +1,187 @@
+"""Sparse matrices, sparse segments and histograms."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any, Dict, Tuple
+
+import numpy as np
+
+from bench.suite.kernels import Outputs, Work, has_gpu, integers, kernel, normal
+
+Array = np.ndarray[Any, Any]
+
+_BINS = 10
+
+
+def _sparse(seed: int, rows: int, columns: int, entries: int) -> Tuple[Array, Array]:
+    """Sorted indices and values of a sparse matrix: one entry somewhere in every stretch of equal length."""
+    stretch = rows * columns // entries
+    flat = np.arange(entries, dtype="int64") * stretch + integers(seed, stretch, (entries,), salt=1, dtype="int64")
+    return np.stack([flat // columns, flat % columns], axis=1), normal(seed, (entries,), salt=2)
+
+
+def _product_shape(tf: Any) -> Tuple[int, int, int, int]:
+    """Rows, columns, columns of the dense matrix, and entries of the sparse matrix."""
+    return (2430, 615, 857, 65_779) if has_gpu(tf) else (512, 256, 64, 8192)
+
+
+def _product_inputs(tf: Any, seed: int) -> Tuple[Array, Array, Array, Array]:
+    """Indices and values of the sparse matrix, the dense matrix, and the upstream gradient."""
+    rows, columns, width, entries = _product_shape(tf)
+    return (
+        *_sparse(seed, rows, columns, entries),
+        normal(seed, (columns, width)),
+        normal(seed, (rows, width), salt=3),
+    )
+
+
+def _product_reference(seed: int) -> Dict[str, Array]:
+    tf = importlib.import_module("tensorflow")
+    indices, values, dense, upstream = _product_inputs(tf, seed)
+    sparse = np.zeros(_product_shape(tf)[:2])
+    sparse[indices[:, 0], indices[:, 1]] = values
+    return {"product": sparse @ dense, "gradient": sparse.T @ upstream}
+
+
+@kernel(
+    family="sparse",
+    exercises="a sparse matrix times a dense one, and the gradient with respect to the dense one",
+    shapes="[2430,615] with 65779 entries x [615,857] on a GPU, [512,256] with 8192 entries x [256,64] on a CPU",
+    dtypes="float32, int64",
+    source="tensorflow/python/kernel_tests/sparse_ops/sparse_tensor_dense_matmul_op_d9m_test.py",
+    reference=_product_reference,
+)
+def sparse_dense_matmul(tf: Any, seed: int) -> Work:
+    """``SparseTensorDenseMatMul``, as it is and with its sparse side transposed."""
+    indices, values, dense, upstream = map(tf.constant, _product_inputs(tf, seed))
+    sparse = tf.SparseTensor(indices, values, _product_shape(tf)[:2])
+
+    def work() -> Outputs:
+        with tf.GradientTape() as tape:
+            tape.watch(dense)
+            product = tf.sparse.sparse_dense_matmul(sparse, dense)
+        return {"product": product, "gradient": tape.gradient(product, dense, output_gradients=upstream)}
+
+    return work
+
+
+#: Rows, columns, columns of the dense matrix, entries; few rows would seldom be shared out over two threads.
+_TALL = (4096, 256, 64, 65_536)
+
+
+def _tall_reference(seed: int) -> Dict[str, Array]:
+    rows, columns, width, entries = _TALL
+    indices, values = _sparse(seed, rows, columns, entries)
+    sparse = np.zeros((rows, columns))
+    sparse[indices[:, 0], indices[:, 1]] = values
+    return {"product": sparse.T @ normal(seed, (rows, width), salt=3)}
+
+
+@kernel(
+    family="sparse",
+    exercises="a transposed sparse matrix in CSR form times a dense one: rows that threads share out meet in one sum",
+    shapes="transposed [4096,256] with 65536 entries x [4096,64]",
+    dtypes="float32, int64",
+    source="own, after tensorflow/core/kernels/sparse/mat_mul_op.cc",
+    reference=_tall_reference,
+)
+def csr_matmul_transpose_a(tf: Any, seed: int) -> Work:
+    """``SparseMatrixMatMul`` with ``transpose_a``."""
+    rows, columns, width, entries = _TALL
+    indices, values = map(tf.constant, _sparse(seed, rows, columns, entries))
+    dense = tf.constant(normal(seed, (rows, width), salt=3))
+    shape = tf.constant([rows, columns], dtype=tf.int64)
+    sparse = tf.raw_ops.SparseTensorToCSRSparseMatrix(indices=indices, values=values, dense_shape=shape)
+    return lambda: {"product": tf.raw_ops.SparseMatrixMatMul(a=sparse, b=dense, transpose_a=True)}
+
+
+@kernel(
+    family="sparse",
+    exercises="sums of the rows of a sparse matrix",
+    shapes="[512,256] with 8192 entries",
+    dtypes="float32, int64",
+    source="own",
+    on_host=True,
+)
+def sparse_reduce_sum(tf: Any, seed: int) -> Work:
+    """``SparseReduceSum``, which TensorFlow has for CPUs only."""
+    indices, values = map(tf.constant, _sparse(seed, 512, 256, 8192))
+    sparse = tf.SparseTensor(indices, values, (512, 256))
+    return lambda: {"sums": tf.sparse.reduce_sum(sparse, axis=1)}
+
+
+@kernel(
+    family="sparse",
+    exercises="the gradient of sums of gathered rows, each row gathered many times",
+    shapes="data[1000,64], indices[20000] in [0,1000), 500 sorted segments",
+    dtypes="float32, int32",
+    source="own",
+)
+def sparse_segment_sum_grad(tf: Any, seed: int) -> Work:
+    """``SparseSegmentSum`` and ``SparseSegmentSumGrad``."""
+    data = tf.constant(normal(seed, (1000, 64)))
+    indices = tf.constant(integers(seed, 1000, (20_000,), salt=1))
+    segments = tf.constant(np.arange(20_000, dtype="int32") // 40)
+    upstream = tf.constant(normal(seed, (500, 64), salt=2))
+
+    def work() -> Outputs:
+        with tf.GradientTape() as tape:
+            tape.watch(data)
+            sums = tf.sparse.segment_sum(data, indices, segments)
+        return {"sums": sums, "gradient": tape.gradient(sums, data, output_gradients=upstream)}
+
+    return work
+
+
+def _ids(tf: Any, seed: int) -> Array:
+    return integers(seed, _BINS, _count(tf))
+
+
+def _count(tf: Any) -> Tuple[int]:
+    return (1_000_000,) if has_gpu(tf) else (100_000,)
+
+
+@kernel(
+    family="sparse",
+    exercises="counts of integers: nothing is rounded, so no order can change the bits",
+    shapes="ids in 10 bins: [1000000] on a GPU, [100000] on a CPU",
+    dtypes="int32",
+    source="own, after TensorFlow's error 'Determinism is not yet supported in GPU implementation of Bincount.'",
+)
+def bincount_int(tf: Any, seed: int) -> Work:
+    """``tf.math.bincount`` without weights."""
+    ids = tf.constant(_ids(tf, seed))
+    return lambda: {"counts": tf.math.bincount(ids, minlength=_BINS, maxlength=_BINS)}
+
+
+def _weighted_reference(seed: int) -> Dict[str, Array]:
+    tf = importlib.import_module("tensorflow")
+    return {"sums": np.bincount(_ids(tf, seed), weights=normal(seed, _count(tf), salt=1), minlength=_BINS)}
+
+
+@kernel(
+    family="sparse",
+    exercises="sums of float weights by integer bin",
+    shapes="ids in 10 bins: [1000000] on a GPU, [100000] on a CPU",
+    dtypes="float32, int32",
+    source="own, after TensorFlow's error 'Determinism is not yet supported in GPU implementation of Bincount.'",
+    reference=_weighted_reference,
+)
+def bincount_weighted(tf: Any, seed: int) -> Work:
+    """``tf.math.bincount`` with float weights."""
+    ids, weights = tf.constant(_ids(tf, seed)), tf.constant(normal(seed, _count(tf), salt=1))
+    return lambda: {"sums": tf.math.bincount(ids, weights=weights, minlength=_BINS, maxlength=_BINS)}
+
+
+@kernel(
+    family="sparse",
+    exercises="counts of floats by bin",
+    shapes="values in 100 bins: [1000000] on a GPU, [100000] on a CPU",
+    dtypes="float32, int32",
+    source="own",
+)
+def histogram_fixed_width(tf: Any, seed: int) -> Work:
+    """``HistogramFixedWidth``."""
+    values = tf.constant(normal(seed, _count(tf)))
+    return lambda: {"counts": tf.histogram_fixed_width(values, [-3.0, 3.0], nbins=100)}
