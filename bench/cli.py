@@ -6,7 +6,6 @@ storage trouble, 5 a GPU was demanded and is missing, 130 interrupted.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shlex
@@ -14,22 +13,23 @@ import shutil
 import signal
 import sys
 import traceback
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tabulate import tabulate
 
-import bench
 from bench import console, errors, report, runner, verdict
 from bench.engines import choose
-from bench.plan import estimate, load, locks, planner
+from bench.options import parser
+from bench.plan import estimate, load, locks, own, planner
 from bench.plan.planner import Plan, Selection
+from bench.report import catalogue, diverge
 from bench.store import run as store
 from bench.suite.identity import HOUSE
-from bench.suite.kernels import all_kernels
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    import argparse
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from bench.engines.base import Engine
     from bench.plan.cell import Cell
@@ -42,7 +42,7 @@ BUILD_S = {"docker": 60.0, "venv": 15.0}
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code and never lets a traceback out without ``--debug``."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    options = _parser().parse_args(given)
+    options = parser(_COMMANDS).parse_args(given)
     options.command = shlex.join(["python", "-m", "bench", *given])
     signal.signal(signal.SIGTERM, _as_interrupt)
     try:
@@ -159,7 +159,13 @@ def _print_cells(cells: Sequence[Cell], engine: Engine) -> None:
 
 def _list_kernels(options: argparse.Namespace) -> int:
     """``kernels``: the fixed suite."""
-    kernels = [kernel.declaration() for kernel in all_kernels().values()]
+    found = own.suite(options.extra)
+    for sentence in found.errors.values():
+        print(f"warning: {sentence}", file=sys.stderr)
+    if options.markdown:
+        print(catalogue.page(found.kernels.values()), end="")
+        return errors.OK
+    kernels = [kernel.declaration() for kernel in found.kernels.values()]
     if options.json:
         _print_json({"schema": 1, "kernels": kernels})
         return errors.OK
@@ -226,6 +232,17 @@ def _write(run: store.Run, folder: Path) -> verdict.Judgement:
     return judgement
 
 
+def _diverge(options: argparse.Namespace) -> int:
+    """``diverge``: where the samples of one kernel part, tensor by tensor."""
+    run = store.load(options.run_folder or _newest(options.reports))
+    width = shutil.get_terminal_size((120, 24)).columns
+    text = diverge.text(
+        run, verdict.judge(run), options.cell, options.kernel, one=options.one, other=options.other, width=width
+    )
+    print(text, end="")
+    return errors.OK
+
+
 def _schema(_: argparse.Namespace) -> int:
     """``schema``: the JSON Schema of matrix.toml."""
     print(load.schema(), end="")
@@ -260,114 +277,24 @@ def _plan(options: argparse.Namespace) -> Plan:
     selection = Selection(
         only=options.only, kernels=options.kernels, modes=modes, rounds=options.rounds, repeats=options.repeats
     )
-    return planner.make(matrix, options.profile, selection, HOUSE / "docker" / "locks")
+    files = [options.matrix.parent / name for name in matrix.suite.extra] + options.extra
+    found = own.suite(files)
+    for sentence in found.errors.values():
+        print(f"warning: {sentence}", file=sys.stderr)
+    return planner.make(matrix, options.profile, selection, HOUSE / "docker" / "locks", found)
 
 
 def _print_json(body: dict[str, Any]) -> None:
     print(json.dumps(body, indent=1))
 
 
-def _globs(text: str) -> tuple[str, ...]:
-    found = tuple(part.strip() for part in text.split(",") if part.strip())
-    if not found:
-        message = "name at least one pattern"
-        raise argparse.ArgumentTypeError(message)
-    return found
-
-
-def _gates(text: str) -> tuple[str, ...]:
-    names = () if text == "none" else _globs(text)
-    for name in names:
-        if name not in verdict.GATES:
-            message = f"there is no gate {name!r}; choose from {', '.join(verdict.GATES)}, or none"
-            raise argparse.ArgumentTypeError(message)
-    return names
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 1000:  # noqa: PLR2004 - the models' own bound
-        message = f"{text!r} is not a number from 1 to 1000"
-        raise argparse.ArgumentTypeError(message)
-    return int(text)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="tfrepro",
-        description="Which TensorFlow x CUDA pair gives the same bits again, and at what price.",
-        epilog="Exit codes: 0 ok, 1 a gate failed, 2 bad configuration, 3 nothing selected or measured, "
-        "4 engine, build or storage trouble, 5 a GPU was demanded and is missing, 130 interrupted.",
-    )
-    parser.add_argument("--version", action="version", version=f"tfrepro {bench.__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    shared = _shared()
-    selecting = _selecting()
-
-    def command(name: str, run: object, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
-        text = (getattr(run, "__doc__", "") or "").split(": ", 1)[-1]
-        added = commands.add_parser(name, help=text, description=text, parents=[shared, *parents])
-        added.set_defaults(run=run)
-        return added
-
-    matrix = command("matrix", _matrix, selecting, _reporting())
-    matrix.add_argument(
-        "--fresh", action="store_true", help="measure all again, take nothing over from an interrupted run"
-    )
-    matrix.add_argument(
-        "--dry-run", action="store_true", help="say what would be built and run, and how long it may take"
-    )
-    matrix.add_argument("--device", choices=["cpu", "gpu"], default="cpu", help="the device to measure (default: cpu)")
-    plan = command("plan", _list_plan, selecting)
-    plan.add_argument("--json", action="store_true", help="as JSON")
-    kernels = command("kernels", _list_kernels)
-    kernels.add_argument("--json", action="store_true", help="as JSON")
-    lock = command("lock", _lock, selecting)
-    lock.add_argument("--upgrade", action="store_true", help="take newer releases of what matrix.toml does not pin")
-    report = command("report", _report, _reporting())
-    report.add_argument("run_folder", nargs="?", type=Path, help="a folder under reports/runs (default: the newest)")
-    sample = command("sample", _sample)
-    sample.add_argument("--reports", type=Path, default=Path("reports"), metavar="DIR", help="where the runs are")
-    sample.add_argument("--to", type=Path, default=Path("reports/sample"), metavar="DIR", help="where it is kept")
-    sample.add_argument("run_folder", nargs="?", type=Path, help="a folder under reports/runs (default: the newest)")
-    command("schema", _schema)
-    return parser
-
-
-def _shared() -> argparse.ArgumentParser:
-    shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("--debug", action="store_true", help="show tracebacks")
-    return shared
-
-
-def _selecting() -> argparse.ArgumentParser:
-    selecting = argparse.ArgumentParser(add_help=False)
-    add = selecting.add_argument
-    add("--matrix", type=Path, default=Path("matrix.toml"), metavar="FILE", help="another matrix.toml")
-    add("--profile", default="standard", help="a profile of matrix.toml (default: standard)")
-    add("--only", type=_globs, default=(), metavar="GLOBS", help="cells, by pair or id: 'tf2.18*,tf2.21*'")
-    add("--kernels", type=_globs, default=(), metavar="GLOBS", help="kernels: 'matmul*,reduce*'; controls always run")
-    add("--mode", choices=["off", "on", "both"], default="both", help="determinism off, on, or both (default)")
-    add("--rounds", type=_positive, metavar="N", help="fresh processes per mode, instead of the profile's")
-    add("--repeats", type=_positive, metavar="N", help="repeats per process, instead of the profile's")
-    add(
-        "--engine",
-        choices=choose.NAMES,
-        default="auto",
-        help="where cells run (default: Docker if it answers, else venv)",
-    )
-    return selecting
-
-
-def _reporting() -> argparse.ArgumentParser:
-    reporting = argparse.ArgumentParser(add_help=False)
-    reporting.add_argument(
-        "--reports", type=Path, default=Path("reports"), metavar="DIR", help="where runs and pages go"
-    )
-    reporting.add_argument(
-        "--fail-on",
-        type=_gates,
-        default=("on-varies", "blind"),
-        metavar="GATES",
-        help=f"what makes exit code 1: {', '.join(verdict.GATES)}, or none (default: on-varies,blind)",
-    )
-    return reporting
+_COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "matrix": _matrix,
+    "plan": _list_plan,
+    "kernels": _list_kernels,
+    "lock": _lock,
+    "report": _report,
+    "sample": _sample,
+    "diverge": _diverge,
+    "schema": _schema,
+}

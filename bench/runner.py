@@ -15,10 +15,11 @@ import bench
 from bench import host
 from bench.errors import BuildError, EngineError, StorageError
 from bench.plan import estimate, locks
-from bench.plan.planner import condition_settings
+from bench.plan.conditions import settings
 from bench.store import resume
 from bench.store.folder import RunFolder, measuring_lock, now, reports_lock
-from bench.store.run import SCHEMA, CellInfo, KernelInfo, RunInfo
+from bench.store.kept import Keeper
+from bench.store.run import SCHEMA, CellInfo, KernelInfo, RunInfo, record_files
 from bench.suite.identity import suite_hash
 from bench.suite.record import Request, line
 
@@ -57,6 +58,7 @@ class _State:
     info: RunInfo
     folder: RunFolder
     environments: dict[str, Environment] = field(default_factory=dict)
+    keeper: Keeper = field(default_factory=Keeper)
 
     def save(self, **changes: Any) -> None:
         self.info = dataclasses.replace(self.info, **changes)
@@ -65,7 +67,7 @@ class _State:
     def lose(self, one: Round, error: EngineError) -> None:
         """A cell whose round could not be run is given up; what it has measured stays and is judged."""
         reason = f"{error} {error.hint}".strip()
-        if any((self.folder.path / "records" / one.cell.id).glob("*/*.jsonl")):
+        if any(file.parts[-3] == one.cell.id for file in record_files(self.folder.path)):
             self.environments.pop(one.cell.id)
             place = f"{one.cell.id} was given up in round {one.number} ({one.condition}, determinism {one.mode})"
             self.save(warnings=(*self.info.warnings, f"{place}: {reason}"))
@@ -164,6 +166,8 @@ def _begin(job: Job) -> _State:
 
 def _warnings(plan: Plan) -> Iterator[str]:
     """What a reader must know that the records cannot say."""
+    for sentence in plan.suite.errors.values():
+        yield f"Kernels of your own: {sentence}"
     gpu = host.gpu()
     if gpu != host.NO_GPU:
         yield f"This host has a GPU, {gpu}, and only CPU pairs were measured: this page says nothing about it."
@@ -267,19 +271,20 @@ def _take_over(
         target = state.folder.record_path(one.cell.id, one.condition, one.mode, one.number)
         relative = target.relative_to(state.folder.path).as_posix()
         state.folder.take(found[0], relative)
-        taken[relative] = found[1]
+        taken[relative.removesuffix(".xz")] = found[1]
     if taken:
         view.say(
             f"taken over from interrupted runs: {len(taken)} of {len(requests)} rounds (--fresh measures all again)"
         )
         state.save(taken_over=taken)
+        state.keeper.recall(state.folder.path)
     return left
 
 
 def _request(job: Job, state: _State, one: Round) -> Request:
     """The request of a round; its context holds the resume key over all that could change its bits or times."""
     environment = state.environments[one.cell.id]
-    variables, threads, switch = condition_settings(one.condition)
+    asked = settings(one.condition)
     request = Request(
         cell=one.cell.id,
         mode=one.mode,
@@ -288,11 +293,15 @@ def _request(job: Job, state: _State, one: Round) -> Request:
         kernels=one.kernels,
         repeats=one.repeats,
         seed=one.seed,
-        switch=switch,
+        order_seed=one.order_seed,
+        switch=asked.switch,
+        contrast=one.number == 1,
         time_limit_s=one.time_limit_s,
         steady_s=one.steady_s,
-        env=variables,
-        threads=threads,
+        env=asked.env,
+        threads=asked.threads,
+        tf32=asked.tf32,
+        extra=job.plan.suite.sources,
         expect=locks.expected(one.cell.lock),
     )
     facts = {
@@ -320,19 +329,24 @@ def _round(job: Job, state: _State, one: Round, request: Request, view: View) ->
     path = state.folder.record_path(one.cell.id, one.condition, one.mode, one.number)
     log = state.folder.log_path(one.cell.id, f"{one.condition}-{one.mode}-{one.number:03d}")
     watch = _Watch(view, state.info.suite_hash)
-    with state.folder.recording(path) as stream:
+    group = (one.cell.id, one.condition, one.mode)
+    with state.folder.recording(path) as streams:
 
         def on_line(text: str) -> None:
-            if watch.see(text):
-                stream.write(text)
-                stream.flush()
+            kind, row = watch.see(text)
+            if kind == "kept":
+                if state.keeper.wants(group, row["kernel"], row["digest"], len(text)):
+                    streams.kept.write(text)
+            elif kind:
+                streams.lines.write(text)
+                streams.lines.flush()
 
         execution = job.engine.execute(state.environments[one.cell.id], request, on_line, log)
         if not watch.header:
             message = f"The round gave no record (exit code {execution.exit_code})."
             raise EngineError(message, f"Its last words are in {log}.")
         if not watch.ended:
-            stream.write(_closing(request, watch, execution))
+            streams.lines.write(_closing(request, watch, execution))
 
 
 def _closing(request: Request, watch: _Watch, execution: Execution) -> str:
@@ -360,16 +374,16 @@ class _Watch:
         self.process = 0
         self.outcomes: set[str] = set()
 
-    def see(self, text: str) -> bool:
-        """Take one line; False for the torn last line of a killed driver, which must not be kept.
+    def see(self, text: str) -> tuple[str, dict[str, Any]]:
+        """Take one line: its kind and content; no kind for the torn last line of a killed driver.
 
         Raises EngineError where the cell runs another suite than this checkout's.
         """
         try:
-            row = json.loads(text)
-            kind = row["line"]
+            row: dict[str, Any] = json.loads(text)
+            kind = str(row["line"])
         except (ValueError, KeyError, TypeError):
-            return False
+            return "", {}
         if kind == "header":
             self.header = True
             if row["suite_hash"] != self._suite:
@@ -383,4 +397,4 @@ class _Watch:
             self.outcomes.add(str(row["kernel"]))
         elif kind == "end":
             self.ended = True
-        return True
+        return kind, row

@@ -70,14 +70,14 @@ class VenvEngine:
     def cached(self, cell: Cell) -> bool:
         """Whether this lock is installed already."""
         try:
-            return _whole(self._folder(cell))
+            return _whole(self.place(cell))
         except OSError:  # a cache folder that may not be read; prepare says so in its own words
             return False
 
     def prepare(self, cell: Cell, log: Path, say: Callable[[str], None]) -> Environment:
         """Install the lock of a cell, hashes required; raises BuildError with the reason in one sentence."""
         start = time.perf_counter()
-        folder = self._folder(cell)
+        folder = self.place(cell)
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
             with _one_at_a_time(folder.with_name(folder.name + ".lock")):
@@ -124,7 +124,8 @@ class VenvEngine:
         """Nothing outlives a round here: sessions are ended with it."""
         return 0
 
-    def _folder(self, cell: Cell) -> Path:
+    def place(self, cell: Cell) -> Path:
+        """The folder of a cell's environment, there or not."""
         digest = hashlib.sha256(cell.lock.read_bytes()).hexdigest()
         return self._cache / "venvs" / f"{cell.pair.stem}-{digest[:16]}"
 

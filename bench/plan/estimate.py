@@ -7,14 +7,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from bench.plan.planner import Round
 
-#: Two cores, seen with 2.15.1 to 2.21.0: start of a process with its import, and one execution of a mean kernel.
-START_S = 3.5
-EXECUTION_S = 0.18
+#: Two cores, seen with 2.15.1 to 2.21.0: start of a process with its import, the first execution of a kernel there,
+#: and each one after it, of a mean kernel and of a heavy one.
+START_S = 4.0
+FIRST_S = 0.05
+EXECUTION_S = 0.008
+HEAVY_S = 0.3
 
 
 def round_seconds(one: Round) -> float:
-    """Seconds one round will take: its start, and repeats plus one contrast of each kernel."""
-    return START_S + EXECUTION_S * len(one.kernels) * (one.repeats + 1)
+    """Seconds one round will take: its start, the repeats of each kernel and its timing pass."""
+    each = [FIRST_S + (HEAVY_S if name in one.heavy else EXECUTION_S) * count for name, count in one.repeats.items()]
+    return START_S + sum(each) + one.steady_s * len(one.kernels)
 
 
 class Pace:

@@ -16,7 +16,7 @@ Glob = Annotated[str, StringConstraints(min_length=1)]
 
 #: What the name of a condition may say.
 CONDITION = re.compile(
-    r"^(default|threads=[1-9]\d*(xcores)?|onednn=[01]|switch=env"
+    r"^(default|threads=[1-9]\d*(xcores)?|onednn=[01]|tf32=(on|off)|switch=env"
     r"|isa=(sse41|avx|avx2|avx2_vnni|avx512_core|avx512_core_vnni|avx512_core_bf16))$"
 )
 
@@ -51,11 +51,23 @@ class Select(Model):
     exclude: tuple[Glob, ...] = ()
 
 
+class Suite(Model):
+    """What runs besides the fixed suite."""
+
+    extra: tuple[Annotated[str, StringConstraints(pattern=r"\.py$")], ...] = Field(
+        default=(), description="files with kernels of your own, relative to this file"
+    )
+
+
 class Condition(Model):
-    """What runs under a condition; all of the profile's kernels, in both modes, unless it says less."""
+    """What runs under a condition; all of the profile's kernels and repeats, in both modes, unless it says less."""
 
     kernels: tuple[Glob, ...] = ("*",)
+    skip: tuple[Glob, ...] = ()
     modes: tuple[Mode, ...] = MODES
+    repeats: int | None = Field(default=None, ge=1, le=1000, description="at most so many")
+    heavy_repeats: int | None = Field(default=None, ge=1, le=1000, description="at most so many")
+    timed: bool = Field(default=False, description="also take times and prices; `default` always does")
 
 
 class Profile(Model):
@@ -63,11 +75,13 @@ class Profile(Model):
 
     rounds: int = Field(ge=1, le=1000, description="fresh processes per mode")
     repeats: int = Field(ge=1, le=1000, description="re-seeded executions per kernel and process")
+    heavy_repeats: int | None = Field(default=None, ge=1, le=1000, description="the same for training kernels")
     kernels: tuple[Glob, ...] = ("*",)
     conditions: tuple[str, ...] = ("default",)
     time_limit_s: float = Field(default=120, gt=0, description="for one kernel with all its repeats")
-    steady_s: float = Field(default=0.2, ge=0, description="further timed calls, per repeat")
+    steady_s: float = Field(default=0.2, ge=0, description="timing pass of a kernel and process; 0 for none")
     seed: int = Field(default=42, ge=0, le=2**32 - 1)
+    order_seed: int = Field(default=0, ge=0, le=2**32 - 1, description="shuffles the kernels, anew in every round")
 
     @field_validator("conditions")
     @classmethod
@@ -81,6 +95,7 @@ class Override(Model):
     select: Glob
     rounds: int | None = Field(default=None, ge=1, le=1000)
     repeats: int | None = Field(default=None, ge=1, le=1000)
+    heavy_repeats: int | None = Field(default=None, ge=1, le=1000)
     time_limit_s: float | None = Field(default=None, gt=0)
     skip: tuple[Glob, ...] = ()
 
@@ -91,6 +106,7 @@ class Matrix(Model):
     defaults: Defaults = Defaults()
     pairs: tuple[PairTable, ...] = Field(min_length=1)
     select: Select = Select()
+    suite: Suite = Suite()
     conditions: dict[str, Condition] = {}
     profiles: dict[str, Profile] = Field(min_length=1)
     overrides: tuple[Override, ...] = ()
@@ -105,7 +121,10 @@ class Matrix(Model):
 
 def _condition(name: str) -> str:
     if not CONDITION.match(name):
-        known = "default, threads=N, threads=Nxcores, onednn=0, onednn=1, isa=avx2 (or another of oneDNN), switch=env"
+        known = (
+            "default, threads=N, threads=Nxcores, onednn=0, onednn=1, isa=avx2 (or another of oneDNN), "
+            "tf32=off, tf32=on, switch=env"
+        )
         message = f"{name!r} is no condition; known are {known}"
         raise ValueError(message)
     return name

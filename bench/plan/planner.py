@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import platform
+import random
 import tomllib
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from bench.errors import ConfigError, NothingError
 from bench.plan.cell import Cell, Pair
+from bench.plan.conditions import applies
 from bench.plan.models import MODES, Condition, Matrix, Mode, Profile
-from bench.suite.kernels import Kernel, all_kernels
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
+
+    from bench.plan.own import Suite
+    from bench.suite.kernels import Kernel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +36,11 @@ class Selection:
 
 @dataclass(frozen=True, kw_only=True)
 class Round:
-    """One fresh process to run: a cell, a mode, a condition, the number of the round (from 1 to ``planned``)."""
+    """One fresh process to run: a cell, a mode, a condition, the number of the round (from 1 to ``planned``).
+
+    ``kernels`` are in the order to run them, shuffled with ``order_seed``; ``repeats`` is by kernel, and ``heavy``
+    names those that take long.
+    """
 
     cell: Cell
     mode: Mode
@@ -41,10 +48,12 @@ class Round:
     number: int
     planned: int
     kernels: tuple[str, ...]
-    repeats: int
+    repeats: Mapping[str, int]
+    heavy: frozenset[str]
     time_limit_s: float
     steady_s: float
     seed: int
+    order_seed: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +68,7 @@ class Plan:
     conditions: Mapping[str, tuple[str, ...]]
     condition_modes: Mapping[str, tuple[Mode, ...]]
     rounds: tuple[Round, ...]
+    suite: Suite
 
     @property
     def ready(self) -> tuple[Cell, ...]:
@@ -72,7 +82,7 @@ def releases() -> dict[str, Any]:
     return tomllib.loads(text)
 
 
-def make(matrix: Matrix, profile_name: str, selection: Selection, locks: Path) -> Plan:
+def make(matrix: Matrix, profile_name: str, selection: Selection, locks: Path, suite: Suite) -> Plan:
     """The plan of one invocation.
 
     Raises:
@@ -81,11 +91,12 @@ def make(matrix: Matrix, profile_name: str, selection: Selection, locks: Path) -
         NothingError: the selection leaves no cell or no kernel.
     """
     profile = _profile(matrix, profile_name, selection)
-    _refuse_idle_globs(matrix)
+    _refuse_idle_globs(matrix, suite)
     cells = tuple(_cell(pair, locks) for pair in _select_pairs(_pairs(matrix), matrix, selection))
-    kernels = _select_kernels(all_kernels(), profile.kernels, selection.kernels)
+    kernels = _select_kernels(suite, profile.kernels, selection.kernels)
     chosen, modes = _conditions(matrix, profile, selection, kernels)
-    rounds = tuple(_rounds(matrix, profile, selection, cells, chosen, modes))
+    chosen = {name: names for name, names in chosen.items() if any(applies(name, cell.device) for cell in cells)}
+    rounds = tuple(_rounds(matrix, profile, selection, cells, chosen, modes, suite))
     if not rounds and any(cell.status == "ready" for cell in cells):
         raise NothingError("The selection leaves no round to run.", "Loosen --mode, --kernels or the conditions.")
     return Plan(
@@ -95,8 +106,9 @@ def make(matrix: Matrix, profile_name: str, selection: Selection, locks: Path) -
         cells=cells,
         kernels=tuple(kernels),
         conditions=chosen,
-        condition_modes=modes,
+        condition_modes={name: modes[name] for name in chosen},
         rounds=rounds,
+        suite=suite,
     )
 
 
@@ -127,17 +139,19 @@ def _pairs(matrix: Matrix) -> tuple[Pair, ...]:
     return pairs
 
 
-def _refuse_idle_globs(matrix: Matrix) -> None:
+def _refuse_idle_globs(matrix: Matrix, suite: Suite) -> None:
     """A pattern that matches nothing is a slip of the pen, not a wish."""
     pairs = [pair.id for pair in _pairs(matrix)]
     places: list[tuple[str, tuple[str, ...], list[str]]]
     places = [(f"overrides -> select {one.select!r}", (one.select,), pairs) for one in matrix.overrides]
-    kernels = list(all_kernels())
+    kernels = list(suite.kernels)
     places += [(f"overrides -> skip of {one.select!r}", one.skip, kernels) for one in matrix.overrides]
-    places += [(f"conditions -> {name!r} -> kernels", one.kernels, kernels) for name, one in matrix.conditions.items()]
+    for name, one in matrix.conditions.items():
+        places += [(f"conditions -> {name!r} -> {key}", getattr(one, key), kernels) for key in ("kernels", "skip")]
     for place, globs, names in places:
         for glob in globs:
-            if not any(fnmatchcase(name, glob) for name in names):
+            # a kernel of a file in error cannot be matched, and its error is told elsewhere
+            if not suite.errors and not any(fnmatchcase(name, glob) for name in names):
                 raise ConfigError(f"matrix.toml: {place}: {glob!r} matches nothing.", f"There are: {', '.join(names)}.")
 
 
@@ -190,12 +204,12 @@ def _cell(pair: Pair, locks: Path) -> Cell:
     return Cell(pair=pair, device=_device(pair), lock=lock, status=status, reason=reason)
 
 
-def _select_kernels(
-    kernels: Mapping[str, Kernel], profile: tuple[str, ...], asked: tuple[str, ...]
-) -> tuple[Kernel, ...]:
-    found = {name: kernel for name, kernel in kernels.items() if _matches(name, profile)}
+def _select_kernels(suite: Suite, profile: tuple[str, ...], asked: tuple[str, ...]) -> tuple[Kernel, ...]:
+    kernels = suite.kernels
+    # whoever names a file of kernels wants them, whatever the profile lists
+    found = {name: kernel for name, kernel in kernels.items() if kernel.file or _matches(name, profile)}
     for glob in asked or profile:
-        if not any(_matches(name, (glob,)) for name in (found if asked else kernels)):
+        if not suite.errors and not any(_matches(name, (glob,)) for name in (found if asked else kernels)):
             raise NothingError(f"No kernel matches {glob}.", f"There are: {', '.join(kernels)}.")
     if asked:
         found = {name: kernel for name, kernel in found.items() if _matches(name, asked)}
@@ -213,15 +227,19 @@ def _conditions(
     modes: dict[str, tuple[Mode, ...]] = {}
     for condition in profile.conditions:
         table = matrix.conditions.get(condition, Condition())
-        names = _names(kernels, table.kernels)
+        names = _names(kernels, table)
         left = tuple(mode for mode in selection.modes if mode in table.modes)
         if left and (only_controls or not controls.issuperset(names)):
             chosen[condition], modes[condition] = names, left
     return chosen, modes
 
 
-def _names(kernels: Iterable[Kernel], globs: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(kernel.name for kernel in kernels if kernel.control or _matches(kernel.name, globs))
+def _names(kernels: Iterable[Kernel], table: Condition) -> tuple[str, ...]:
+    return tuple(
+        one.name
+        for one in kernels
+        if one.control or (_matches(one.name, table.kernels) and not _matches(one.name, table.skip))
+    )
 
 
 def _rounds(
@@ -231,9 +249,9 @@ def _rounds(
     cells: tuple[Cell, ...],
     conditions: Mapping[str, tuple[str, ...]],
     modes: Mapping[str, tuple[Mode, ...]],
+    suite: Suite,
 ) -> Iterable[Round]:
     """Round by round over all cells, modes alternating (off on, on off ...), so drift hits all alike."""
-    controls = {name for name, kernel in all_kernels().items() if kernel.control}
     settled = {cell.id: _settle(matrix, profile, selection, cell) for cell in cells if cell.status == "ready"}
     most = max((mine.rounds for mine, _ in settled.values()), default=0)
     for number in range(1, most + 1):
@@ -242,23 +260,52 @@ def _rounds(
                 continue
             mine, skip = settled[cell.id]
             for condition, names in conditions.items():
-                kernels = tuple(name for name in names if name in controls or not _matches(name, skip))
-                if controls.issuperset(kernels) and not controls.issuperset(names):
-                    continue  # all is skipped: controls alone tell nothing
-                order = modes[condition] if number % 2 else tuple(reversed(modes[condition]))
-                for mode in order:
-                    yield Round(
-                        cell=cell,
-                        mode=mode,
-                        condition=condition,
-                        number=number,
-                        planned=mine.rounds,
-                        kernels=kernels,
-                        repeats=mine.repeats,
-                        time_limit_s=mine.time_limit_s,
-                        steady_s=mine.steady_s,
-                        seed=mine.seed,
-                    )
+                kernels = _unskipped(names, skip, suite)
+                if not kernels or not applies(condition, cell.device):
+                    continue
+                table = matrix.conditions.get(condition, Condition())
+                for mode in modes[condition] if number % 2 else tuple(reversed(modes[condition])):
+                    yield _round(cell, mode, condition, number, kernels, mine, table, suite)
+
+
+def _unskipped(names: tuple[str, ...], skip: tuple[str, ...], suite: Suite) -> tuple[str, ...]:
+    """What is left of a condition's kernels; nothing where only controls are, which alone tell nothing."""
+    controls = {name for name in names if suite.kernels[name].control}
+    left = tuple(name for name in names if name in controls or not _matches(name, skip))
+    return () if controls.issuperset(left) and not controls.issuperset(names) else left
+
+
+def _round(
+    cell: Cell,
+    mode: Mode,
+    condition: str,
+    number: int,
+    kernels: tuple[str, ...],
+    profile: Profile,
+    table: Condition,
+    suite: Suite,
+) -> Round:
+    order_seed = profile.order_seed + number
+    light = _least(profile.repeats, table.repeats)
+    heavy = _least(profile.heavy_repeats or profile.repeats, table.heavy_repeats, light)
+    return Round(
+        cell=cell,
+        mode=mode,
+        condition=condition,
+        number=number,
+        planned=profile.rounds,
+        kernels=tuple(random.Random(order_seed).sample(kernels, len(kernels))),  # noqa: S311 - an order, no secret
+        repeats={name: heavy if suite.kernels[name].heavy else light for name in kernels},
+        heavy=frozenset(name for name in kernels if suite.kernels[name].heavy),
+        time_limit_s=profile.time_limit_s,
+        steady_s=profile.steady_s if table.timed or condition == "default" else 0.0,
+        seed=profile.seed,
+        order_seed=order_seed,
+    )
+
+
+def _least(*numbers: int | None) -> int:
+    return min(number for number in numbers if number is not None)
 
 
 def _settle(matrix: Matrix, profile: Profile, selection: Selection, cell: Cell) -> tuple[Profile, tuple[str, ...]]:
@@ -266,29 +313,18 @@ def _settle(matrix: Matrix, profile: Profile, selection: Selection, cell: Cell) 
     skip: tuple[str, ...] = ()
     for override in matrix.overrides:
         if fnmatchcase(cell.pair.id, override.select):
-            changes = override.model_dump(include={"rounds", "repeats", "time_limit_s"}, exclude_none=True)
+            changes = override.model_dump(
+                include={"rounds", "repeats", "heavy_repeats", "time_limit_s"}, exclude_none=True
+            )
             profile = profile.model_copy(update=changes)
             skip += override.skip
     return _narrowed(profile, selection), skip
 
 
 def _narrowed(profile: Profile, selection: Selection) -> Profile:
-    changes = {"rounds": selection.rounds, "repeats": selection.repeats}
+    changes = {"rounds": selection.rounds, "repeats": selection.repeats, "heavy_repeats": selection.repeats}
     return profile.model_copy(update={key: value for key, value in changes.items() if value is not None})
 
 
 def _matches(name: str, globs: tuple[str, ...]) -> bool:
     return any(fnmatchcase(name, glob) for glob in globs)
-
-
-def condition_settings(condition: str) -> tuple[dict[str, str], int | None, str]:
-    """What a condition means for a worker: environment, intra-op threads, switch of mode ``on``."""
-    key, _, value = condition.partition("=")
-    if key == "threads":
-        factor, times, _ = value.partition("xcores")
-        return {}, int(factor) * (len(os.sched_getaffinity(0)) if times else 1), "api"
-    environment = {
-        "onednn": {"TF_ENABLE_ONEDNN_OPTS": value},
-        "isa": {"ONEDNN_MAX_CPU_ISA": value.upper()},
-    }.get(key, {})
-    return environment, None, "env" if condition == "switch=env" else "api"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import json
+import lzma
 import os
 import secrets
 import shutil
 import socket
-import tempfile
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from bench.store.run import RunInfo
+
+#: Of xz: level 6 packs a record to a few per cent in a tenth of a second.
+_PRESET = 6
 
 
 def write_atomic(path: Path, text: str) -> None:
@@ -74,8 +78,8 @@ class RunFolder:
         write_atomic(self.path / "run.json", info.to_json())
 
     def record_path(self, cell: str, condition: str, mode: str, number: int) -> Path:
-        """Where the record of one round belongs."""
-        return self.path / "records" / cell / condition / f"{mode}-{number:03d}.jsonl"
+        """Where the record of one round belongs, compressed."""
+        return self.path / "records" / cell / condition / f"{mode}-{number:03d}.jsonl.xz"
 
     def log_path(self, cell: str, name: str) -> Path:
         """Where a log belongs; its folder is made."""
@@ -87,27 +91,68 @@ class RunFolder:
         return path
 
     @contextmanager
-    def recording(self, path: Path) -> Iterator[TextIO]:
-        """A stream for a record that takes its name only when the round has ended well."""
-        part = path.with_name(path.name + ".part")
+    def recording(self, path: Path) -> Iterator[Recording]:
+        """Streams for a record and its kept values; their files are compressed and named when the round ended well."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with part.open("w", encoding="utf-8") as stream:
-                yield stream
-                stream.flush()
-                os.fsync(stream.fileno())
-            part.replace(path)
+            with (
+                _stream(path) as lines,
+                _stream(kept_path(path)) as kept,
+            ):
+                yield Recording(lines=lines, kept=kept)
+            _close(kept_path(path))  # the record last: where it stands, its kept values do
+            _close(path)
         except OSError as error:
             raise unwritable(path, error) from error
 
     def take(self, source: Path, relative: str) -> None:
-        """Take a finished record of another run over: hard-linked where that works, else copied."""
+        """Take a finished record of another run over, with its kept values: hard-linked where that works."""
         target = self.path / relative
         target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            os.link(source, target)
-        except OSError:
-            shutil.copyfile(source, target)
+        for old, new in ((kept_path(source), kept_path(target)), (source, target)):
+            if old.is_file():
+                try:
+                    os.link(old, new)
+                except OSError:
+                    shutil.copyfile(old, new)
+
+
+@dataclass(frozen=True)
+class Recording:
+    """The two streams of a round that is being measured."""
+
+    lines: TextIO
+    kept: TextIO
+
+
+def kept_path(record: Path) -> Path:
+    """The file of kept values beside a record."""
+    return record.with_name(record.name.partition(".")[0] + ".kept.xz")
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(path.name + ".part")
+
+
+@contextmanager
+def _stream(path: Path) -> Iterator[TextIO]:
+    """A plain stream: lines must be on the disk as they come, which a compressor would delay."""
+    with _part(path).open("w", encoding="utf-8") as stream:
+        yield stream
+
+
+def _close(path: Path) -> None:
+    """Compress what was written and give it its name; an empty file gets none."""
+    part = _part(path)
+    packed = lzma.compress(part.read_bytes(), preset=_PRESET)
+    if part.stat().st_size:
+        fresh = path.with_name(f".{path.name}.{os.getpid()}.part")
+        with fresh.open("wb") as stream:
+            stream.write(packed)
+            stream.flush()
+            os.fsync(stream.fileno())
+        fresh.replace(path)
+    part.unlink()
 
 
 @contextmanager
@@ -142,9 +187,10 @@ def reports_lock(reports: Path, command: str) -> Iterator[None]:
 def measuring_lock(say: Callable[[str], None], place: Path | None = None) -> Iterator[None]:
     """Measure alone: runs of this host, whatever their reports folders, wait for each other.
 
-    Two measurements at a time make each other's times worthless. ``place`` is the lock's file.
+    Two measurements at a time make each other's times worthless. ``place`` is the lock's file; the usual one does
+    not follow TMPDIR, or two users of one host would each hold their own.
     """
-    path = place or Path(tempfile.gettempdir()) / "tfrepro-measuring-cpu.lock"
+    path = place or Path("/tmp/tfrepro-measuring-cpu.lock")  # noqa: S108 - one place for all, and never written to
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except PermissionError:

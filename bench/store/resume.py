@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import lzma
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import StorageError
-from bench.store.run import RunInfo
+from bench.store.run import RunInfo, record_files
 from bench.suite import record
 
 if TYPE_CHECKING:
@@ -52,10 +53,10 @@ def finished_rounds(folders: tuple[Path, ...]) -> dict[str, tuple[Path, str]]:
     """Resume key -> (record file, id of the run that measured it) of every whole record."""
     found: dict[str, tuple[Path, str]] = {}
     for folder in folders:
-        for file in sorted((folder / "records").glob("*/*/*.jsonl")):
+        for file in record_files(folder):
             try:
                 whole = record.read(file)
-            except (record.RecordError, OSError):
+            except (record.RecordError, OSError, lzma.LZMAError, EOFError):
                 continue
             key = str(whole.request.context.get("resume_key", ""))
             # what died may have been killed from outside: it gets another chance

@@ -3,7 +3,8 @@
 Layout of ``reports/runs/<utc-time>-<id>/``::
 
     run.json                                           this module
-    records/<cell>/<condition>/<mode>-<round>.jsonl    bench.suite.record (.jsonl.xz in a compacted run)
+    records/<cell>/<condition>/<mode>-<round>.jsonl.xz bench.suite.record
+    records/<cell>/<condition>/<mode>-<round>.kept.xz  kept values, each digest of a cell once (bench.store.kept)
     logs/<cell>/...                                    full logs of builds and rounds
 """
 
@@ -17,13 +18,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import StorageError
+from bench.store.kept import Kept, kept_files, load_kept
 from bench.suite import record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +53,8 @@ class CellInfo:
 class KernelInfo:
     """One row: the declaration of a kernel (see ``bench.suite.kernels``).
 
-    ``control`` is ``""``, ``"must-differ"`` or ``"must-not-differ"``.
+    ``control`` is ``""``, ``"must-differ"`` or ``"must-not-differ"``, and ``rate`` the share of samples in which
+    it differs. ``accuracy`` says whether it has a float64 reference. ``file`` is the user's file, "" for the suite.
     """
 
     name: str
@@ -62,6 +65,12 @@ class KernelInfo:
     source: str
     control: str
     portable: bool
+    rate: float = 0.0
+    heavy: bool = False
+    gpu_control: bool = False
+    on_host: bool = False
+    accuracy: bool = False
+    file: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,11 +136,12 @@ def _build(data: dict[str, Any]) -> RunInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A run read back: its facts, its records by path relative to the run folder, what was unreadable."""
+    """A run read back: its facts, its records by path relative to the run folder, what was unreadable, kept values."""
 
     info: RunInfo
     records: Mapping[str, record.Record]
     unreadable: Mapping[str, str] = field(default_factory=dict)
+    kept: Kept = field(default_factory=Kept)
 
 
 def load(folder: Path) -> Run:
@@ -150,10 +160,10 @@ def load(folder: Path) -> Run:
     for file in record_files(folder):
         name = file.relative_to(folder).as_posix().removesuffix(".xz")
         try:
-            records[name] = _read(file)
+            records[name] = record.read(file)
         except (record.RecordError, OSError, lzma.LZMAError, EOFError) as error:
             unreadable[name] = str(error)
-    return Run(info=info, records=records, unreadable=unreadable)
+    return Run(info=info, records=records, unreadable=unreadable, kept=load_kept(folder))
 
 
 def record_files(folder: Path) -> list[Path]:
@@ -162,24 +172,16 @@ def record_files(folder: Path) -> list[Path]:
 
 
 def compact(source: Path, target: Path) -> None:
-    """Copy a run without its logs, records compressed; what lies in ``target`` from an earlier run goes.
+    """Copy a run without its logs; what lies in ``target`` from an earlier copy goes.
 
-    Raises StorageError where ``source`` is no run, or ``target`` holds a run and is not compacted itself.
+    Raises StorageError where ``source`` is no run, or ``target`` is a run folder with logs.
     """
     info = load(source).info
-    if any((target / "records").glob("*/*/*.jsonl")):
-        raise StorageError(f"{target} is a run with records of its own.", "Name another folder.")
+    if (target / "logs").exists() or target.resolve() == source.resolve():
+        raise StorageError(f"{target} is a run of its own, and would be lost.", "Name another folder.")
     shutil.rmtree(target / "records", ignore_errors=True)
-    for file in record_files(source):
-        text = lzma.decompress(file.read_bytes()) if file.suffix == ".xz" else file.read_bytes()
-        copy = target / file.relative_to(source).with_suffix(".jsonl.xz" if file.suffix == ".jsonl" else ".xz")
+    for file in [*record_files(source), *kept_files(source)]:
+        copy = target / file.relative_to(source)
         copy.parent.mkdir(parents=True, exist_ok=True)
-        copy.write_bytes(lzma.compress(text, preset=9))
+        shutil.copyfile(file, copy)
     (target / "run.json").write_text(info.to_json(), encoding="utf-8")
-
-
-def _read(file: Path) -> record.Record:
-    if file.suffix != ".xz":
-        return record.read(file)
-    with lzma.open(file, "rt", encoding="utf-8", errors="replace") as stream:
-        return record.parse(stream, file.name)

@@ -1,0 +1,40 @@
+"""What a condition means for a worker, by its name."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Environment, intra-op threads (None: TensorFlow's default), TF32 (same), and how mode ``on`` is switched."""
+
+    env: Mapping[str, str] = field(default_factory=dict)
+    threads: int | None = None
+    tf32: bool | None = None
+    switch: str = "api"
+
+
+def settings(condition: str) -> Settings:
+    """The settings of a condition; ``default`` and names of later versions change nothing."""
+    key, _, value = condition.partition("=")
+    if key == "threads":
+        factor, times, _ = value.partition("xcores")
+        return Settings(threads=int(factor) * (len(os.sched_getaffinity(0)) if times else 1))
+    if key == "tf32":
+        return Settings(tf32=value == "on")
+    if key == "onednn":
+        return Settings(env={"TF_ENABLE_ONEDNN_OPTS": value})
+    if key == "isa":
+        return Settings(env={"ONEDNN_MAX_CPU_ISA": value.upper()})
+    return Settings(switch="env" if condition == "switch=env" else "api")
+
+
+def applies(condition: str, device: str) -> bool:
+    """Whether a condition can change anything on a device: TF32 is a GPU's."""
+    return device != "cpu" or not condition.startswith("tf32=")
