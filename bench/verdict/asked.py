@@ -17,9 +17,9 @@ from bench.verdict.status import Status
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from bench.store.run import CellInfo, RunInfo
+    from bench.store.run import CellInfo, KernelInfo, RunInfo
     from bench.suite.record import Process
-    from bench.verdict.evidence import Kept
+    from bench.verdict.evidence import Kept, Witness
 
 #: Provenance that must agree between all processes of a cell and condition. Host name, uname and load
 #: may differ: a container has a name of its own.
@@ -46,6 +46,9 @@ SAME_SETTINGS = ("intra_op_threads", "inter_op_threads", "onednn", "isa_limit", 
 
 #: Settings that must agree within a mode: the determinism switch itself lives here.
 SAME_IN_MODE = ("determinism_enabled", "switch", "env")
+
+#: Libraries whose versions must agree between processes that loaded them, by the beginning of their names.
+SAME_LIBRARIES = ("libtensorflow", "libcud", "libcublas")
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,7 @@ def objection(info: RunInfo, cell: CellInfo, by_mode: Mapping[str, Sequence[Kept
         _wrong_versions(cell, group),
         _disagree(_processes(everything), SAME_PROVENANCE, "provenance"),
         _other_code(_processes(everything)),
+        _other_libraries(_processes(everything)),
         _disagree(_processes(everything), SAME_SETTINGS, "settings"),
         _disagree(_processes(group), SAME_IN_MODE, "settings"),
         _wrong_seeds(everything),
@@ -83,10 +87,30 @@ def objection(info: RunInfo, cell: CellInfo, by_mode: Mapping[str, Sequence[Kept
 
 def unshown(cell: CellInfo, group: Sequence[Kept]) -> tuple[str, ...]:
     """What a green would need to know and the processes did not say."""
-    missing = []
-    if cell.tensorflow and any(not process.provenance.get("tensorflow") for process in _processes(group)):
-        missing.append("a process did not say which TensorFlow it ran")
+    missing: dict[str, None] = {}
+    for kept in group:
+        request = kept.record.request
+        for process in kept.record.processes:
+            if cell.tensorflow and not process.provenance.get("tensorflow"):
+                missing["a process did not say which TensorFlow it ran"] = None
+            if request.tf32 is not None and process.settings.get("tf32") is None:
+                missing["a process did not say whether TF32 was on"] = None
+            if request.threads is not None and process.settings.get("intra_op_threads") is None:
+                missing["a process did not say how many threads it had"] = None
     return tuple(missing)
+
+
+def misplaced(cell: CellInfo, kernel: KernelInfo, witnesses: Sequence[Witness]) -> tuple[str, ...]:
+    """On a GPU column: a kernel meant for the GPU whose outputs all lived on the CPU measured the CPU."""
+    if cell.device == "cpu" or kernel.on_host:
+        return ()
+    for witness in witnesses:
+        facts = {id(sample.outputs): sample.outputs for sample in (*witness.repeats, *witness.timings)}
+        for outputs in facts.values():
+            places = {str(output.get("device") or "") for output in outputs.values()} - {""}
+            if places and all(place.startswith("CPU") for place in places):
+                return ("its outputs lived on the CPU",)
+    return ()
 
 
 def _processes(group: Iterable[Kept]) -> list[Process]:
@@ -132,6 +156,10 @@ def _wrong_request(info: RunInfo, group: Sequence[Kept], mode: str) -> Objection
             threads = process.settings.get("intra_op_threads")
             if request.threads is not None and threads is not None and threads != request.threads:
                 return _not_asked(f"{request.threads} threads were asked for, and {threads} were in force")
+            tf32 = process.settings.get("tf32")
+            if request.tf32 is not None and tf32 is not None and tf32 is not request.tf32:
+                words = {True: "on", False: "off"}
+                return _not_asked(f"TF32 was to be {words[request.tf32]}, and was {words.get(tf32, 'not known')}")
             switch = process.settings.get("switch")
             if mode == "on" and switch is not None and switch != request.switch:
                 return _not_asked(f"the switch was to be {request.switch}, and was {switch}")
@@ -190,6 +218,16 @@ def _other_code(processes: Sequence[Process]) -> Objection | None:
     return None
 
 
+def _other_libraries(processes: Sequence[Process]) -> Objection | None:
+    """What one process loaded and another did not is no contradiction: libraries are loaded when they are needed."""
+    known: dict[str, str] = {}
+    for process in processes:
+        for name, version in process.libraries.items():
+            if version and name.startswith(SAME_LIBRARIES) and known.setdefault(name, version) != version:
+                return _not_asked(f"the processes compared loaded {name} {known[name]} and {version}")
+    return None
+
+
 def _short(text: str) -> str:
     limit = 60
     return text if len(text) <= limit else text[: limit - 3] + "..."
@@ -200,7 +238,7 @@ def _wrong_seeds(group: Sequence[Kept]) -> Objection | None:
     seeds: dict[str, int] = {}
     for kept in group:
         for sample in kept.record.samples:
-            if sample.role == "repeat" and seeds.setdefault(sample.kernel, sample.seed) != sample.seed:
+            if sample.role != "contrast" and seeds.setdefault(sample.kernel, sample.seed) != sample.seed:
                 return _not_asked(
                     f"{sample.kernel} was repeated with the seeds {seeds[sample.kernel]} and {sample.seed}"
                 )

@@ -22,11 +22,13 @@ class Comparison:
     ``compared`` counts independent comparisons, each process against the first one, and ``differed``
     those that gave other bits. ``within_compared`` counts comparisons inside processes, which are not
     independent; ``unsteady`` counts processes that disagree with themselves. ``varies`` says whether
-    any two samples of one seed differ. ``digests`` are those of the repeats, the most frequent first.
+    any two samples of one seed differ. ``digests`` are those of the repeats and the timing passes
+    (``timings`` counts these), the most frequent first.
     """
 
     processes: int = 0
     repeats: int = 0
+    timings: int = 0
     digests: tuple[tuple[str, int], ...] = ()
     contrasts: tuple[tuple[str, int], ...] = ()
     compared: int = 0
@@ -58,39 +60,61 @@ def compare(witnesses: Sequence[Witness]) -> Comparison:
     """Compare every sample with those of its seed; a contrast with other seeds' samples as well.
 
     Every single output must feel the seed: a gradient of zeros beside a live loss proves nothing.
-    Contrasts run once a process, but all with one seed: where they differ among themselves, the kernel
-    varies, whatever the repeats say.
+    All contrasts run with one seed: where they differ among themselves, the kernel varies, whatever the
+    repeats say.
     """
     spoken = [witness for witness in witnesses if witness.samples]
     voiced = [witness for witness in spoken if witness.repeats]
-    samples = [sample for one in spoken for sample in one.samples]
-    repeats = Counter(sample.digest for one in spoken for sample in one.repeats)
+    repeats = sum(len(one.repeats) for one in spoken)
+    own = Counter(sample.digest for one in spoken for sample in (*one.repeats, *one.timings))
     contrasts = Counter(sample.digest for one in spoken for sample in one.contrasts)
     first: dict[int, str] = {}
-    seeds_of: dict[str, set[int]] = defaultdict(set)
-    for sample in samples:
-        first.setdefault(sample.seed, sample.digest)
-        for bits in (sample.digest, *(f"{name} {facts.get('digest')}" for name, facts in sample.outputs.items())):
-            seeds_of[bits].add(sample.seed)
+    differs = False
+    for one in spoken:
+        for sample in one.samples:
+            differs |= first.setdefault(sample.seed, sample.digest) != sample.digest
     own_seeds = frozenset().union(*(one.seeds for one in spoken))
-    collide = any(len(seeds) > 1 for seeds in seeds_of.values())
+    collide = _collide(spoken)
     shown = any(sample.seed not in own_seeds for one in spoken for sample in one.contrasts)
     unsteady = sum(not _steady(one) for one in spoken)
     return Comparison(
         processes=len(voiced),
-        repeats=repeats.total(),
-        digests=_ranked(repeats),
+        repeats=repeats,
+        timings=own.total() - repeats,
+        digests=_ranked(own),
         contrasts=_ranked(contrasts),
         compared=max(0, len(voiced) - 1),
         differed=_differing(voiced, first),
         within_compared=sum(_within(one) for one in spoken),
         unsteady=unsteady,
-        varies=bool(unsteady) or any(sample.digest != first[sample.seed] for sample in samples),
+        varies=bool(unsteady) or differs,
         seeds_collide=collide,
         sensitive=shown and not collide,
-        nan=any(output.get("nan") for one in spoken for sample in one.repeats for output in sample.outputs.values()),
+        nan=any(_has_nan(one) for one in spoken),
         containers=_containers(voiced),
     )
+
+
+def _collide(witnesses: Sequence[Witness]) -> bool:
+    """Whether two seeds gave the same bits, in all or in one output. Samples share what they say of a digest."""
+    seeds_of: dict[str, set[int]] = defaultdict(set)
+    known: set[tuple[str, int, int]] = set()
+    for one in witnesses:
+        for sample in one.samples:
+            name = (sample.digest, sample.seed, id(sample.outputs))
+            if name in known:
+                continue
+            known.add(name)
+            seeds_of[sample.digest].add(sample.seed)
+            for output, facts in sample.outputs.items():
+                seeds_of[f"{output} {facts.get('digest')}"].add(sample.seed)
+    return any(len(seeds) > 1 for seeds in seeds_of.values())
+
+
+def _has_nan(witness: Witness) -> bool:
+    """A NaN in any sample of the run's own seed."""
+    facts = {id(sample.outputs): sample.outputs for sample in (*witness.repeats, *witness.timings)}
+    return any(output.get("nan") for outputs in facts.values() for output in outputs.values())
 
 
 def _ranked(counts: Counter[str]) -> tuple[tuple[str, int], ...]:
@@ -106,17 +130,19 @@ def _differing(witnesses: Sequence[Witness], first: dict[int, str]) -> int:
 
 
 def _steady(witness: Witness) -> bool:
-    by_seed: dict[int, set[str]] = defaultdict(set)
-    for sample in witness.samples:
-        by_seed[sample.seed].add(sample.digest)
-    agreed = all(sample.steady_agrees is not False for sample in witness.samples)
-    return agreed and all(len(digests) == 1 for digests in by_seed.values())
+    first: dict[int, str] = {}
+    return all(
+        sample.steady_agrees is not False and first.setdefault(sample.seed, sample.digest) == sample.digest
+        for sample in witness.samples
+    )
 
 
 def _within(witness: Witness) -> int:
-    """Comparisons inside one process: repeats with the first repeat, later calls with the first call."""
-    later = sum(sample.steady_agrees is not None for sample in witness.repeats)
-    return max(0, len(witness.repeats) - 1) + later
+    """Comparisons inside one process: all samples of the seed with the first, later calls with the first call."""
+    if not witness.repeats:
+        return 0
+    later = sum(sample.steady_agrees is not None for sample in witness.samples)
+    return len(witness.repeats) - 1 + len(witness.timings) + later
 
 
 def _containers(witnesses: Sequence[Witness]) -> int:

@@ -1,21 +1,28 @@
 """Controls: kernels that must differ, and kernels that must not. They show that the eyes are open.
 
-A harness that never sees a difference calls everything exact. So in every cell, condition and mode one
-kernel must be seen to differ and one must not; where that fails, equal bits prove nothing there.
+A harness that never sees a difference calls everything exact. So in every cell, condition and mode kernels
+that must differ are run beside those in question: one in every sample, others in a known share of samples.
+What a run of this size must have seen of them, and has not, blinds the group: equal bits prove nothing there.
+
+What is out of reach is no fault: with 15 samples nobody can count on seeing what differs in one of 50. The
+page says how far the eye reached (``Sight.sensitivity``).
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from bench.verdict.compare import Comparison, compare
+from bench.verdict.compare import compare
 from bench.verdict.evidence import CUT_OFF
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from bench.store.run import KernelInfo
+    from bench.verdict.compare import Comparison
     from bench.verdict.evidence import Witness
 
 MUST_DIFFER = "must-differ"
@@ -23,57 +30,30 @@ MUST_NOT_DIFFER = "must-not-differ"
 
 #: With fewer samples of one seed nothing can be seen to differ.
 MIN_SAMPLES = 2
+#: A control is within reach if a healthy instrument misses it in no more than this share of groups.
+REACH = 0.001
+#: A count that chance alone gives more seldom than this comes from duplicated or frozen samples.
+BELIEVABLE = 1e-6
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Check:
-    """What a control showed: ``passed`` is None where it had too few samples to show anything."""
+    """What a control showed.
+
+    ``passed`` is None where it could not show anything: too few samples, or out of reach and not seen.
+    ``rate`` is the share of samples in which it must differ, 0 for one that must not; ``seen`` of its
+    ``samples`` differed from the most frequent bits. ``reach`` says whether so many samples had to show it.
+    """
 
     passed: bool | None
     why: str
+    rate: float = 0.0
+    reach: bool = False
+    seen: int = 0
+    samples: int = 0
 
 
-def check(control: str, witnesses: Sequence[Witness]) -> Check:
-    """Check one control in one cell, condition and mode."""
-    if not witnesses:
-        return Check(passed=False, why="it never ran")
-    bad = [one for one in witnesses if one.outcome not in ("ok", CUT_OFF)]
-    if bad:
-        return Check(passed=False, why=f"it {bad[0].outcome} in {len(bad)} of {len(witnesses)} processes")
-    found = compare(witnesses)
-    if control == MUST_DIFFER:
-        return _must_differ(found)
-    if control == MUST_NOT_DIFFER:
-        return _must_not_differ(found)
-    return Check(passed=False, why=f"this version does not know the demand {control!r}")
-
-
-def _must_differ(found: Comparison) -> Check:
-    if len(found.digests) > 1 and len(found.digests) < found.repeats:
-        # entropy does not repeat: the same sample was counted twice, so nothing here was compared
-        return Check(
-            passed=False, why=f"its entropy came twice: {len(found.digests)} digests in {found.repeats} repeats"
-        )
-    if found.varies:
-        return Check(
-            passed=True, why=f"it differs, as it must: {len(found.digests)} digests in {found.repeats} repeats"
-        )
-    if found.repeats < MIN_SAMPLES:
-        return Check(passed=None, why=f"{found.repeats} repeats cannot show a difference")
-    return Check(passed=False, why=f"it was not seen to differ in {found.repeats} repeats, but must")
-
-
-def _must_not_differ(found: Comparison) -> Check:
-    if found.varies:
-        return Check(passed=False, why="it differs, but must not")
-    if found.seeds_collide:
-        return Check(passed=False, why="it gave the same digest for another seed")
-    if found.repeats < MIN_SAMPLES:
-        return Check(passed=None, why=f"{found.repeats} repeats cannot show a difference")
-    return Check(passed=True, why=f"it does not differ, as it must not: {found.repeats} repeats")
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Sight:
     """Whether a group of processes can see: ``blind`` says why not, ``doubts`` what keeps it from proof."""
 
@@ -81,14 +61,115 @@ class Sight:
     blind: str
     doubts: tuple[str, ...]
 
+    @property
+    def sensitivity(self) -> float | None:
+        """The smallest share of differing samples that was within reach and seen; None where none was."""
+        rates = (one.rate for one in self.checks.values() if one.rate and one.reach and one.passed)
+        return min(rates, default=None)
 
-def sight(kernels: Sequence[KernelInfo], witnesses: Mapping[str, Sequence[Witness]]) -> Sight:
+    @property
+    def out_of_reach(self) -> tuple[str, ...]:
+        """The controls that must differ, and that so few samples need not show."""
+        return tuple(name for name, one in self.checks.items() if one.rate and not one.reach)
+
+
+def check(kernel: KernelInfo, witnesses: Sequence[Witness], found: Comparison | None = None) -> Check:
+    """Check one control in one cell, condition and mode."""
+    rate = (kernel.rate or 1.0) if kernel.control == MUST_DIFFER else 0.0
+    if not witnesses:
+        return Check(passed=False, why="it never ran", rate=rate)
+    bad = [one for one in witnesses if one.outcome not in ("ok", CUT_OFF)]
+    if bad:
+        return Check(passed=False, why=f"it {bad[0].outcome} in {len(bad)} of {len(witnesses)} processes", rate=rate)
+    if kernel.control == MUST_DIFFER:
+        return _must_differ(rate, witnesses)
+    if kernel.control == MUST_NOT_DIFFER:
+        return _must_not_differ(found or compare(witnesses))
+    return Check(passed=False, why=f"this version does not know the demand {kernel.control!r}")
+
+
+def within_reach(rate: float, samples: int) -> bool:
+    """Whether so many samples must show what differs in this share of them.
+
+    One sample never can, for there is nothing to compare it with.
+    """
+    return samples >= MIN_SAMPLES and float(1 - rate) ** samples <= REACH
+
+
+def _must_differ(rate: float, witnesses: Sequence[Witness]) -> Check:
+    counts = Counter(sample.digest for one in witnesses for sample in one.repeats)
+    samples = counts.total()
+    base = max(counts.values(), default=0)
+    seen = samples - base
+    reach = 0 < rate <= 1 and within_reach(rate, samples)
+    passed, why = _judged(rate, counts, reach=reach)
+    return Check(passed=passed, why=why, rate=rate, reach=reach, seen=seen, samples=samples)
+
+
+def _judged(rate: float, counts: Counter[str], *, reach: bool) -> tuple[bool | None, str]:
+    """Whether these digests of a control are what its rate promises."""
+    if not 0 < rate <= 1:
+        return False, f"it declares that it differs in {rate:g} of samples, which cannot be"
+    samples, base = counts.total(), max(counts.values(), default=0)
+    if samples < MIN_SAMPLES:
+        return None, f"{samples} repeats cannot show a difference"
+    seen = samples - base
+    if not seen and reach:
+        return False, f"it was not seen to differ in {samples} repeats, but must"
+    if not seen:
+        return None, f"out of reach: it differs in {rate:.0%} of samples, and was not seen in {samples}"
+    strange = _strange(rate, counts, seen)
+    return not strange, strange or f"it differs, as it must: {len(counts)} digests in {samples} repeats"
+
+
+def _strange(rate: float, counts: Counter[str], seen: int) -> str:
+    """Why these digests cannot come from samples that were each made anew, or ""."""
+    samples = counts.total()
+    repeated = [number for number in counts.values() if number > 1]
+    # entropy does not repeat, only the bits without it do: else one sample was counted twice
+    if len(repeated) > (0 if rate == 1 else 1):
+        return f"its entropy came twice: {len(counts)} digests in {samples} repeats"
+    if rate < 1 and chance(seen, samples, rate) < BELIEVABLE:
+        often = "often" if seen > rate * samples else "seldom"
+        told = f"{seen} of {samples} repeats left the most frequent bits, and {rate:.0%} do"
+        return f"it differs more {often} than it may: {told}; samples were duplicated or frozen"
+    return ""
+
+
+@lru_cache(maxsize=4096)
+def chance(seen: int, samples: int, rate: float) -> float:
+    """Two-sided p of the exact binomial test: how often chance alone gives a count as far off."""
+    from scipy.stats import binomtest  # noqa: PLC0415 - a second of import that --help need not pay
+
+    return float(binomtest(seen, samples, rate).pvalue)
+
+
+def _must_not_differ(found: Comparison) -> Check:
+    if found.varies:
+        return Check(passed=False, why="it differs, but must not", samples=found.repeats)
+    if found.seeds_collide:
+        return Check(passed=False, why="it gave the same digest for another seed", samples=found.repeats)
+    if found.repeats < MIN_SAMPLES:
+        return Check(passed=None, why=f"{found.repeats} repeats cannot show a difference", samples=found.repeats)
+    why = f"it does not differ, as it must not: {found.repeats} repeats"
+    return Check(passed=True, why=why, reach=True, samples=found.repeats)
+
+
+def sight(
+    kernels: Sequence[KernelInfo],
+    witnesses: Mapping[str, Sequence[Witness]],
+    comparisons: Mapping[str, Comparison] | None = None,
+) -> Sight:
     """Check all controls of one cell, condition and mode. A run without both kinds is blind."""
     declared = [kernel for kernel in kernels if kernel.control]
-    checks = {kernel.name: check(kernel.control, witnesses.get(kernel.name, ())) for kernel in declared}
+    known = comparisons or {}
+    checks = {one.name: check(one, witnesses.get(one.name, ()), known.get(one.name)) for one in declared}
     kinds = {kernel.control for kernel in declared}
     lacking = [kind for kind in (MUST_DIFFER, MUST_NOT_DIFFER) if kind not in kinds]
     failed = [f"the control {name} failed: {one.why}" for name, one in checks.items() if one.passed is False]
     failed += [f"the run has no control that {kind.replace('-', ' ')}" for kind in lacking]
-    doubts = [f"the control {name} is undecided: {one.why}" for name, one in checks.items() if one.passed is None]
+    undecided = {name: one for name, one in checks.items() if one.passed is None}
+    doubts = [f"the control {name} is undecided: {one.why}" for name, one in undecided.items() if not one.rate]
+    if not any(one.rate and one.reach for one in checks.values()):
+        doubts.append("no control that must differ was within reach of so few repeats")
     return Sight(checks=checks, blind="; ".join(failed), doubts=tuple(doubts))

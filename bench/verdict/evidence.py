@@ -1,18 +1,20 @@
 """From a run's records to witnesses: what one process says of one kernel.
 
 Also decides which records count at all. A record is left out, and listed, where it was measured with
-another suite, stands at a path that is not its own, belongs to nothing in run.json, or shows a process
-that another record shows already: a copied file must not pass for a second process.
+another suite, stands at a path that is not its own, belongs to nothing in run.json, holds what no worker writes,
+or shows a process that another record shows already: a copied file must not pass for a second process.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Sequence
 
     from bench.store.run import Run, RunInfo
     from bench.suite.record import Outcome, Record, Sample
@@ -48,7 +50,9 @@ class Sorted:
 class Witness:
     """What one process says of one kernel. ``outcome`` is the worst it ended with, or ``cut-off``.
 
-    ``planned_rounds`` is what the runner planned for this cell, None where it did not say.
+    ``planned_rounds`` is what the runner planned for this cell, None where it did not say. ``timed`` says
+    whether the round had a timing pass. ``where`` is the file and line of the kernel an error came from,
+    ``peak_mb`` the highest resident memory, None where unknown.
     """
 
     path: str
@@ -63,16 +67,24 @@ class Witness:
     error_class: str
     message: str
     samples: tuple[Sample, ...]
+    timed: bool = True
+    where: str = ""
+    peak_mb: float | None = None
 
-    @property
+    @cached_property
     def repeats(self) -> tuple[Sample, ...]:
         """The repeats, in order."""
         return tuple(sample for sample in self.samples if sample.role == "repeat")
 
-    @property
+    @cached_property
     def contrasts(self) -> tuple[Sample, ...]:
         """The samples with another seed, in order."""
-        return tuple(sample for sample in self.samples if sample.role != "repeat")
+        return tuple(sample for sample in self.samples if sample.role == "contrast")
+
+    @cached_property
+    def timings(self) -> tuple[Sample, ...]:
+        """The timing passes: at most one."""
+        return tuple(sample for sample in self.samples if sample.role == "timing")
 
     @property
     def seeds(self) -> frozenset[int]:
@@ -93,7 +105,7 @@ def sort(run: Run) -> Sorted:
             stale[key] += 1
             left_out.append((path, "stale: measured with another version of the suite"))
             continue
-        reason = _misplaced(run.info, path, record) or _copied(record, path, seen)
+        reason = _misplaced(run.info, path, record) or _foreign(record) or _copied(record, path, seen)
         if reason:
             left_out.append((path, reason))
             continue
@@ -117,6 +129,27 @@ def _misplaced(info: RunInfo, path: str, record: Record) -> str:
         return "run.json has no such condition"
     if request.mode not in modes(info, request.condition):
         return "run.json has no such mode for this condition"
+    return ""
+
+
+def _foreign(record: Any) -> str:
+    """What in it no worker writes, or "": it parses, but judging it could only guess. So it is Any here."""
+    repeats = record.request.repeats
+    if not isinstance(repeats, Mapping) or not all(type(repeats.get(name)) is int for name in record.request.kernels):
+        return "foreign: it does not say how often each kernel was to be repeated"
+    for process in record.processes:
+        if not all(isinstance(one, Mapping) for one in (process.provenance, process.settings, process.libraries)):
+            return "foreign: a process does not say what it ran with"
+    sound: set[int] = set()  # samples share what is said of their digest
+    for sample in record.samples:
+        if type(sample.digest) is not str or type(sample.seed) is not int:
+            return f"foreign: a sample of {sample.kernel} has no digest or seed"
+        facts = sample.outputs
+        if id(facts) in sound:
+            continue
+        if not isinstance(facts, Mapping) or not all(isinstance(one, Mapping) for one in facts.values()):
+            return f"foreign: the outputs of a sample of {sample.kernel} are not described as this version knows it"
+        sound.add(id(facts))
     return ""
 
 
@@ -147,65 +180,81 @@ def modes(info: RunInfo, condition: str) -> tuple[str, ...]:
     return tuple(sorted(info.condition_modes.get(condition, info.modes)))
 
 
-def witnesses(group: Iterable[Kept], kernel: str) -> tuple[Witness, ...]:
-    """What every process of a group says of a kernel, by round; nothing of rounds that did not ask for it."""
-    found: list[Witness] = []
+def hear(group: Iterable[Kept], kernels: Sequence[str]) -> dict[str, tuple[Witness, ...]]:
+    """What every process of a group says of each kernel, by round; nothing of rounds that did not ask for it."""
+    found: dict[str, list[Witness]] = {kernel: [] for kernel in kernels}
     for kept in group:
         record = kept.record
-        samples = [sample for sample in record.samples if sample.kernel == kernel]
-        outcomes = [outcome for outcome in record.outcomes if outcome.kernel == kernel]
-        if kernel not in record.request.kernels and not samples and not outcomes:
-            continue
-        numbers = sorted({sample.process for sample in samples} | {outcome.process for outcome in outcomes})
-        found += [_witness(kept, number, samples, outcomes) for number in numbers or [0]]
-    return tuple(found)
+        hosts = {one.process: str(one.provenance.get("hostname", "")) for one in record.processes}
+        samples: dict[str, dict[int, list[Sample]]] = defaultdict(lambda: defaultdict(list))
+        for sample in record.samples:
+            samples[sample.kernel][sample.process].append(sample)
+        outcomes: dict[str, dict[int, list[Outcome]]] = defaultdict(lambda: defaultdict(list))
+        for outcome in record.outcomes:
+            outcomes[outcome.kernel][outcome.process].append(outcome)
+        asked = set(record.request.kernels)
+        for kernel in kernels:
+            if kernel not in asked and kernel not in samples and kernel not in outcomes:
+                continue
+            numbers = sorted({*samples[kernel], *outcomes[kernel]})
+            found[kernel] += [
+                _witness(kept, kernel, number, hosts.get(number, ""), samples[kernel][number], outcomes[kernel][number])
+                for number in numbers or [0]
+            ]
+    return {kernel: tuple(said) for kernel, said in found.items()}
 
 
-def _host_name(record: Record, number: int) -> str:
-    """The host name a process saw; in a container it is the container's own."""
-    seen = (process for process in record.processes if process.process == number)
-    return str(next((process.provenance.get("hostname", "") for process in seen), ""))
-
-
-def _witness(kept: Kept, number: int, samples: list[Sample], outcomes: list[Outcome]) -> Witness:
+def _witness(
+    kept: Kept, kernel: str, number: int, host: str, samples: Sequence[Sample], outcomes: Sequence[Outcome]
+) -> Witness:
     request = kept.record.request
-    own = [outcome for outcome in outcomes if outcome.process == number]
-    ending, error_class, message = _worst(own, complete=kept.record.complete)
-    unique = {
-        (sample.role, sample.repeat, sample.seed, sample.digest): sample
-        for sample in samples
-        if sample.process == number  # a line written twice is one sample
-    }
-    if ending == "ok" and not any(sample.role == "repeat" for sample in unique.values()):
-        ending, message = "failed", "the kernel ended well, but left no sample"
-    if ending == "ok" and not all(sample.digest for sample in unique.values()):
-        ending, message = "failed", "a sample has no digest"
+    ending, error_class, message, where = _worst(outcomes, complete=kept.record.complete)
+    # a line written twice is one sample
+    unique = {(sample.role, sample.repeat, sample.seed, sample.digest): sample for sample in samples}
+    damage = _damage(tuple(unique.values())) if ending == "ok" else ""
+    if damage:
+        ending, message = "failed", damage
+    peaks = [one.peak_mb for one in outcomes if one.peak_mb is not None]
     return Witness(
         path=kept.path,
         round=request.round,
         process=number,
         engine=str(request.context.get("engine", "")),
-        container=_host_name(kept.record, number),
+        container=host,  # in a container the host name is the container's own
         taken_from=kept.taken_from,
-        asked_repeats=request.repeats,
+        asked_repeats=request.repeats.get(kernel, 0),
         planned_rounds=request.context.get("rounds"),
         outcome=ending,
         error_class=error_class.rpartition(".")[2],
         message=message,
         samples=tuple(unique.values()),
+        timed=request.steady_s > 0,
+        where=where,
+        peak_mb=max(peaks, default=None),
     )
 
 
-def _worst(outcomes: list[Outcome], *, complete: bool) -> tuple[str, str, str]:
-    """Outcome, error class and message of the worst ending of a kernel in one process."""
+def _damage(samples: Sequence[Sample]) -> str:
+    """Why the samples of a kernel that ended well are no evidence, or ""."""
+    if not any(sample.role == "repeat" for sample in samples):
+        return "the kernel ended well, but left no sample"
+    if not all(sample.digest for sample in samples):
+        return "a sample has no digest"
+    if not all(sample.outputs for sample in samples):
+        return "a sample says nothing of its outputs"
+    return ""
+
+
+def _worst(outcomes: Sequence[Outcome], *, complete: bool) -> tuple[str, str, str, str]:
+    """Outcome, error class, message and place of the worst ending of a kernel in one process."""
     if not outcomes:
         if complete:
-            return "failed", "", "the round ended without saying how this kernel ended"
-        return CUT_OFF, "", "the record was cut off before this kernel ended"
+            return "failed", "", "the round ended without saying how this kernel ended", ""
+        return CUT_OFF, "", "the record was cut off before this kernel ended", ""
 
     def rank(outcome: Outcome) -> int:
         # a word this version does not know is no success
         return _BAD_FIRST.index(outcome.outcome) if outcome.outcome in _BAD_FIRST else _BAD_FIRST.index("failed")
 
     bad = min(outcomes, key=rank)
-    return _BAD_FIRST[rank(bad)], bad.error_class, bad.message
+    return _BAD_FIRST[rank(bad)], bad.error_class, bad.message, bad.where

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from bench.store.kept import Kept as KeptValues
 from bench.verdict.compare import Comparison
-from bench.verdict.status import Rung, Status, severity
+from bench.verdict.status import FROM_DIGESTS, Rung, Status, severity
+from bench.verdict.timing import price
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from bench.store.run import RunInfo
+    from bench.store.run import CellInfo, RunInfo
+    from bench.verdict.controls import Sight
+    from bench.verdict.difference import Difference
     from bench.verdict.evidence import Kept, Witness
+    from bench.verdict.limitations import Limitation
     from bench.verdict.timing import Price, Timing
 
 Group = tuple[str, str, str]
+
+#: Errors within this factor of each other are the same: they come from one draw of inputs.
+SAME_WITHIN = 1.05
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +36,11 @@ class Verdict:
     whether a control did what it must (None: not decided, or no control). ``changed_value`` says whether
     the bits with determinism on differ from those with it off, None where either has no single digest.
     ``outcomes`` counts how the processes ended. ``measured`` and ``taken_over`` count records.
+
+    ``difference`` says how far the samples of a verdict that varies are apart, and ``difference_why`` why
+    that is not known. ``errors`` has ``{"max", "rms"}`` of each output against a float64 reference, of the
+    most frequent digest that has any. ``limitation`` is the known limitation behind an error or a
+    variation. ``peak_mb`` is the highest resident memory of any process, None where unknown.
     """
 
     cell: str
@@ -45,6 +59,11 @@ class Verdict:
     error_class: str = ""
     error_message: str = ""
     timing: Timing | None = None
+    difference: Difference | None = None
+    difference_why: str = ""
+    errors: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    limitation: Limitation | None = None
+    peak_mb: float | None = None
     witnesses: tuple[Witness, ...] = ()
 
     @property
@@ -64,12 +83,44 @@ class Verdict:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Accuracy:
+    """Determinism on against off, by the error against a float64 reference.
+
+    ``on`` and ``off`` are the root mean square errors of the worst output, relative to that of the values.
+    ``word`` is "more" where on is the more accurate, "less", or "same" within ``SAME_WITHIN``.
+    """
+
+    word: str
+    on: float
+    off: float
+
+    @property
+    def sentence(self) -> str:
+        """One sentence with both numbers."""
+        told = "as accurate as" if self.word == "same" else f"{self.word} accurate than"
+        return f"On is {told} off: relative error {self.on:.2g} against {self.off:.2g} (root mean square)."
+
+
+@dataclass(frozen=True, kw_only=True)
+class GpuControls:
+    """Kernels known to vary on GPUs with determinism off, on one column.
+
+    ``seen`` says whether each varied, None where it was not measured. ``notice`` is "" unless all that
+    were measured came out exact.
+    """
+
+    seen: Mapping[str, bool | None]
+    notice: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Judgement:
     """All verdicts of a run, by cell, condition, mode and kernel in the order of run.json.
 
     ``prices`` is by (cell, kernel, condition). ``groups`` has the records that count by (cell,
-    condition, mode). ``left_out`` lists the records that do not count and ``unreadable`` those that
-    could not be read, each with the reason.
+    condition, mode), and ``sights`` what their controls showed. ``left_out`` lists the records that do
+    not count and ``unreadable`` those that could not be read, each with the reason. ``kept`` has the kept
+    values of the run.
     """
 
     info: RunInfo
@@ -79,6 +130,8 @@ class Judgement:
     groups: Mapping[Group, tuple[Kept, ...]]
     left_out: tuple[tuple[str, str], ...]
     unreadable: tuple[tuple[str, str], ...]
+    sights: Mapping[Group, Sight] = field(default_factory=dict)
+    kept: KeptValues = field(default_factory=KeptValues)
 
     @cached_property
     def _by_key(self) -> dict[tuple[str, str, str, str], Verdict]:
@@ -107,6 +160,62 @@ class Judgement:
         found = (self.prices.get((cell, kernel, condition)) for condition in self.conditions)
         return next((price for price in found if price is not None), None)
 
+    @cached_property
+    def upgrades(self) -> Mapping[tuple[str, str, str, str], Price]:
+        """What a column costs against the one before it, by (kernel, mode, from cell, to cell).
+
+        Neighbours are ready columns of one device, in the order of run.json, under the first condition. The
+        ratio is time of ``to`` over time of ``from``: ``processes_on`` counts those of ``to``.
+        """
+        found: dict[tuple[str, str, str, str], Price] = {}
+        for start, end in self._neighbours():
+            for verdict in self.verdicts:
+                if verdict.cell != end.id or verdict.condition != self.conditions[0] or verdict.control:
+                    continue
+                before = self.of(start.id, verdict.kernel, verdict.condition, verdict.mode)
+                paid = price_of(verdict, before) if before else None
+                if paid is not None:
+                    found[verdict.kernel, verdict.mode, start.id, end.id] = paid
+        return found
+
+    def _neighbours(self) -> list[tuple[CellInfo, CellInfo]]:
+        by_device: dict[str, list[CellInfo]] = {}
+        for cell in self.info.cells:
+            if cell.status == "ready":
+                by_device.setdefault(cell.device, []).append(cell)
+        return [pair for cells in by_device.values() for pair in pairwise(cells)]
+
+    def accuracy(self, cell: str, kernel: str, condition: str) -> Accuracy | None:
+        """Whether determinism costs accuracy or gives some; None where not both errors are known."""
+        worst = []
+        for mode in ("on", "off"):
+            verdict = self.of(cell, kernel, condition, mode)
+            if verdict is None or verdict.status not in FROM_DIGESTS or not verdict.errors:
+                return None
+            worst.append(max(one["rms"] for one in verdict.errors.values()))
+        on, off = worst
+        if max(on, off) <= min(on, off) * SAME_WITHIN:
+            return Accuracy(word="same", on=on, off=off)
+        return Accuracy(word="more" if on < off else "less", on=on, off=off)
+
+    def gpu_controls(self, cell: str) -> GpuControls:
+        """What is known to vary on GPUs with determinism off, and whether it was seen to; empty for a CPU."""
+        device = next((one.device for one in self.info.cells if one.id == cell), "cpu")
+        names = [one.name for one in self.info.kernels if one.gpu_control and device != "cpu"]
+        seen = {name: self._seen_to_vary(cell, name) for name in names}
+        measured = [name for name, varied in seen.items() if varied is not None]
+        if not measured or any(seen[name] for name in measured):
+            return GpuControls(seen=seen, notice="")
+        notice = (
+            f"None of {', '.join(measured)} varied with determinism off, though all are known to on GPUs: "
+            f"the suite is not sensitive enough on {device}, or the device has become exact."
+        )
+        return GpuControls(seen=seen, notice=notice)
+
+    def _seen_to_vary(self, cell: str, kernel: str) -> bool | None:
+        told = [one for one in self.over_conditions(cell, kernel, "off") if one.status in FROM_DIGESTS]
+        return any(one.comparison.varies for one in told) if told else None
+
     @property
     def measured(self) -> int:
         """Records that count and were measured by this run."""
@@ -116,3 +225,9 @@ class Judgement:
     def taken_over(self) -> int:
         """Records that count and were measured by an earlier run."""
         return sum(bool(kept.taken_from) for group in self.groups.values() for kept in group)
+
+
+def price_of(dear: Verdict, cheap: Verdict) -> Price | None:
+    """The price of one verdict against another; None unless both ran to their ends and were timed."""
+    whole = all(one.status in FROM_DIGESTS | {Status.BLIND} for one in (dear, cheap))
+    return price(dear.witnesses, cheap.witnesses, (dear.timing, cheap.timing)) if whole else None

@@ -41,6 +41,7 @@ def equality(found: Comparison, doubts: Sequence[str]) -> str:
 def difference(found: Comparison) -> str:
     """Samples differ: where, and how often."""
     told = f"{count(len(found.digests), 'digest')} in {count(found.repeats, 'repeat')}"
+    told += f" and {count(found.timings, 'timing pass')}" if found.timings else ""
     if found.unsteady:
         own = "itself" if found.unsteady == 1 else "themselves"
         return f"{told}: {found.unsteady} of {count(found.processes, 'process')} differed within {own}."

@@ -9,22 +9,23 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bench.verdict import asked, classes, controls, evidence
-from bench.verdict.compare import compare
+from bench.verdict import asked, controls, evidence
+from bench.verdict.attach import measures, prices, with_changed_value, with_classes
 from bench.verdict.judgement import Judgement, Verdict
+from bench.verdict.scene import scenes
 from bench.verdict.sentences import count, difference, equality, fault
-from bench.verdict.status import COMPARABLE, FROM_DIGESTS, Status
-from bench.verdict.timing import Price, price, timing
+from bench.verdict.status import FROM_DIGESTS, Status
+from bench.verdict.timing import timing
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    from bench.store.run import CellInfo, KernelInfo, Run, RunInfo
+    from bench.store.run import CellInfo, KernelInfo, Run
     from bench.verdict.compare import Comparison
-    from bench.verdict.evidence import Kept, Witness
+    from bench.verdict.evidence import Witness
+    from bench.verdict.scene import Scene
 
 #: Fewer processes, or fewer repeats in all, are `weak`, never `exact`. A kernel that comes out otherwise in every
 #: second process is missed by 3 processes in 25 % of cases, by 5 in 6 %.
@@ -40,88 +41,38 @@ _FAULTS = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Scene:
-    """One cell, condition and mode, with all that its verdicts share."""
-
-    info: RunInfo
-    cell: CellInfo
-    condition: str
-    mode: str
-    group: tuple[Kept, ...]
-    stale: int
-    unreadable: int
-    objection: asked.Objection | None
-    witnesses: Mapping[str, tuple[Witness, ...]]
-    sight: controls.Sight
-    sensitive: frozenset[str]
-
-
 def judge(run: Run) -> Judgement:
     """Judge a run. Pure: same run, same judgement, in the order of run.json."""
     found = evidence.sort(run)
-    scenes = [scene for cell in run.info.cells for scene in _scenes(run, cell, found)]
+    staged = [scene for cell in run.info.cells for scene in scenes(run, cell, found)]
     verdicts = [
-        _verdict(scene, kernel)
-        for scene in scenes
+        measures(run, scene.cell, _verdict(scene, kernel))
+        for scene in staged
         for kernel in run.info.kernels
         if kernel.control or _planned(scene, kernel)
     ]
-    verdicts = _with_changed_value(_with_classes(verdicts))
+    verdicts = with_changed_value(with_classes(verdicts))
     return Judgement(
         info=run.info,
         verdicts=tuple(verdicts),
-        prices=_prices(verdicts),
+        prices=prices(verdicts),
         conditions=evidence.conditions(run.info),
         groups=found.groups,
         left_out=found.left_out,
         unreadable=tuple(sorted(run.unreadable.items())),
+        sights={(scene.cell.id, scene.condition, scene.mode): scene.sight for scene in staged if scene.group},
+        kept=run.kept,
     )
 
 
-def _planned(scene: _Scene, kernel: KernelInfo) -> bool:
+def _planned(scene: Scene, kernel: KernelInfo) -> bool:
     only = scene.info.conditions.get(scene.condition, ())
     return not only or kernel.name in only or bool(scene.witnesses[kernel.name])
 
 
-def _scenes(run: Run, cell: CellInfo, found: evidence.Sorted) -> list[_Scene]:
-    info = run.info
-    keys = [(cell.id, condition, mode) for condition in evidence.conditions(info) for mode in ("off", "on")]
-    spoken = {
-        key: {kernel.name: evidence.witnesses(found.groups.get(key, ()), kernel.name) for kernel in info.kernels}
-        for key in keys
-    }
-    sensitive = frozenset(
-        kernel for by_kernel in spoken.values() for kernel, said in by_kernel.items() if compare(said).sensitive
-    )
-    scenes = []
-    for key in keys:
-        _, condition, mode = key
-        if mode not in evidence.modes(info, condition):
-            continue
-        by_mode = {other: found.groups.get((cell.id, condition, other), ()) for other in ("off", "on")}
-        prefix = f"records/{cell.id}/{condition}/{mode}-"
-        scenes.append(
-            _Scene(
-                info=info,
-                cell=cell,
-                condition=condition,
-                mode=mode,
-                group=by_mode[mode],
-                stale=found.stale.get(key, 0),
-                unreadable=sum(path.startswith(prefix) for path in run.unreadable),
-                objection=asked.objection(info, cell, by_mode, mode),
-                witnesses=spoken[key],
-                sight=controls.sight(info.kernels, spoken[key]),
-                sensitive=sensitive,
-            )
-        )
-    return scenes
-
-
-def _verdict(scene: _Scene, kernel: KernelInfo) -> Verdict:
+def _verdict(scene: Scene, kernel: KernelInfo) -> Verdict:
     said = scene.witnesses[kernel.name]
-    found = compare(said)
+    found = scene.comparisons[kernel.name]
     blank = Verdict(
         cell=scene.cell.id,
         kernel=kernel.name,
@@ -159,11 +110,12 @@ def _of_column(cell: CellInfo) -> tuple[Status, str]:
     return known.get(cell.status, Status.FAILED), cell.reason or f"The column is {cell.status}."
 
 
-def _absent(scene: _Scene) -> tuple[Status, str]:
+def _absent(scene: Scene) -> tuple[Status, str]:
     if scene.stale:
-        return Status.STALE, f"All there is are {scene.stale} records of another version of the suite."
+        return Status.STALE, f"All there is: {count(scene.stale, 'record')} of another version of the suite."
     if scene.unreadable:
-        return Status.FAILED, f"The {scene.unreadable} records there are could not be read."
+        first = scene.unreadable[0].rstrip(".")
+        return Status.FAILED, f"{count(len(scene.unreadable), 'record')} could not be read (the first: {first})."
     if scene.group:
         return Status.NOT_RUN, "No round was asked to run this kernel."
     return Status.NOT_RUN, "There is no record of it."
@@ -186,7 +138,7 @@ def _faulty(verdict: Verdict) -> Verdict:
     )
 
 
-def _from_digests(scene: _Scene, kernel: KernelInfo, found: Comparison, said: Sequence[Witness]) -> tuple[Status, str]:
+def _from_digests(scene: Scene, kernel: KernelInfo, found: Comparison, said: Sequence[Witness]) -> tuple[Status, str]:
     if found.seeds_collide and kernel.control != controls.MUST_DIFFER:
         return (
             Status.BLIND,
@@ -201,7 +153,7 @@ def _from_digests(scene: _Scene, kernel: KernelInfo, found: Comparison, said: Se
     return (Status.WEAK if doubts else Status.EXACT), equality(found, doubts)
 
 
-def _doubts(scene: _Scene, kernel: KernelInfo, found: Comparison, said: Sequence[Witness]) -> tuple[str, ...]:
+def _doubts(scene: Scene, kernel: KernelInfo, found: Comparison, said: Sequence[Witness]) -> tuple[str, ...]:
     """What keeps equal bits from being called exact."""
     whole = {one.round for one in said if one.outcome == "ok"}
     short = sum(len(one.repeats) < one.asked_repeats for one in said if one.outcome == "ok")
@@ -222,10 +174,11 @@ def _doubts(scene: _Scene, kernel: KernelInfo, found: Comparison, said: Sequence
         doubts.append(f"{short} processes gave fewer repeats than asked")
     if kernel.name not in scene.sensitive and not kernel.control:
         doubts.append("no sample with another seed shows that it feels its input")
-    return (*doubts, *asked.unshown(scene.cell, scene.group), *scene.sight.doubts)
+    doubts += asked.misplaced(scene.cell, kernel, said)
+    return (*doubts, *scene.unshown, *scene.sight.doubts)
 
 
-def _checked(verdict: Verdict, scene: _Scene) -> Verdict:
+def _checked(verdict: Verdict, scene: Scene) -> Verdict:
     """What the controls say: of a control its own result, of a kernel whether it can be believed."""
     if verdict.control:
         own = scene.sight.checks[verdict.kernel]
@@ -234,46 +187,3 @@ def _checked(verdict: Verdict, scene: _Scene) -> Verdict:
         why = f"Nothing can be told here: {scene.sight.blind}."
         return dataclasses.replace(verdict, status=Status.BLIND, rung=None, why=why)
     return verdict
-
-
-def _with_classes(verdicts: Sequence[Verdict]) -> list[Verdict]:
-    """Give each single digest the letter of its class: per kernel, over all columns, conditions and modes."""
-    single: dict[str, list[str]] = {}
-    for verdict in verdicts:
-        if _one_digest(verdict):
-            single.setdefault(verdict.kernel, []).append(verdict.comparison.digests[0][0])
-    letters = {kernel: classes.letters(digests) for kernel, digests in single.items()}
-    return [
-        dataclasses.replace(verdict, digest_class=letters[verdict.kernel][verdict.comparison.digests[0][0]])
-        if _one_digest(verdict)
-        else verdict
-        for verdict in verdicts
-    ]
-
-
-def _one_digest(verdict: Verdict) -> bool:
-    return verdict.status in COMPARABLE and len(verdict.comparison.digests) == 1
-
-
-def _with_changed_value(verdicts: Sequence[Verdict]) -> list[Verdict]:
-    letters = {verdict.key: verdict.digest_class for verdict in verdicts}
-
-    def changed(verdict: Verdict) -> bool | None:
-        off = letters.get((verdict.cell, verdict.kernel, verdict.condition, "off"), "")
-        return verdict.digest_class != off if verdict.mode == "on" and off and verdict.digest_class else None
-
-    return [dataclasses.replace(verdict, changed_value=changed(verdict)) for verdict in verdicts]
-
-
-def _prices(verdicts: Sequence[Verdict]) -> dict[tuple[str, str, str], Price]:
-    """Prices of what ran to its end in both modes; a time that ends in a crash is no price."""
-    sides = {verdict.key: verdict for verdict in verdicts if verdict.status in FROM_DIGESTS | {Status.BLIND}}
-    prices: dict[tuple[str, str, str], Price] = {}
-    for (cell, kernel, condition, mode), on in sides.items():
-        off = sides.get((cell, kernel, condition, "off"))
-        if mode != "on" or off is None or on.control:
-            continue
-        found = price(on.witnesses, off.witnesses)
-        if found is not None:
-            prices[cell, kernel, condition] = found
-    return prices

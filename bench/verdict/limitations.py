@@ -1,0 +1,132 @@
+"""Known limitations of TensorFlow's determinism: what it says, since when, and what to do about it.
+
+The data is ``limitations.toml`` beside this module. An error is known by an exact part of its message; a kernel
+that varies by its name.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.version import InvalidVersion, Version
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limitation:
+    """What is known, as a page shows it.
+
+    ``advice`` is one sentence of what to do, ``source`` a path in TensorFlow's source or an issue.
+    ``reproducer`` is a minimal Python snippet and ``why`` the cause, both "" where an error message
+    says enough.
+    """
+
+    id: str
+    title: str
+    advice: str
+    source: str
+    reproducer: str = ""
+    why: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A limitation and where it applies; the fields are explained in limitations.toml."""
+
+    limitation: Limitation
+    ops: tuple[str, ...] = ()
+    tensorflow: str = ""
+    gpu: bool = False
+    modes: str = "on"
+    error: str = "UnimplementedError"
+    message: str = ""
+    kernel: str = ""
+    condition: str = ""
+
+    def holds_in(self, tensorflow: str, device: str) -> bool:
+        """Whether it is known of this release and kind of device; what is not known excludes nothing."""
+        if self.gpu and device == "cpu":
+            return False
+        try:
+            return SpecifierSet(self.tensorflow).contains(Version(tensorflow), prereleases=True)
+        except InvalidVersion:
+            return True
+
+
+class LimitationsError(ValueError):
+    """limitations.toml is wrong. It ships with the program, so this is a bug of ours."""
+
+
+def match(error_class: str, message: str, tensorflow: str, device: str = "", mode: str = "on") -> Limitation | None:
+    """The first known limitation behind an error; ``device`` "cpu" leaves out what only a GPU says."""
+    return next(
+        (
+            entry.limitation
+            for entry in known()
+            if entry.message
+            and entry.message in message
+            and entry.error == error_class.rpartition(".")[2]
+            and entry.modes in ("", mode)
+            and entry.holds_in(tensorflow, device)
+        ),
+        None,
+    )
+
+
+def of_kernel(kernel: str, condition: str, mode: str, tensorflow: str, device: str = "") -> Limitation | None:
+    """The first known reason why a kernel varies."""
+    return next(
+        (
+            entry.limitation
+            for entry in known()
+            if entry.kernel == kernel
+            and entry.condition in ("", condition)
+            and entry.modes in ("", mode)
+            and entry.holds_in(tensorflow, device)
+        ),
+        None,
+    )
+
+
+@cache
+def known() -> tuple[Entry, ...]:
+    """All entries, in the order of the file."""
+    text = resources.files("bench.verdict").joinpath("limitations.toml").read_text(encoding="utf-8")
+    return load(text)
+
+
+def load(text: str) -> tuple[Entry, ...]:
+    """Read limitations.
+
+    Raises:
+        LimitationsError: an entry lacks what it needs, has a field nobody knows, or is there twice.
+    """
+    entries = tuple(_entry(row) for row in tomllib.loads(text).get("limitation", []))
+    names = [entry.limitation.id for entry in entries]
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
+        raise LimitationsError(f"two limitations are named {min(twice)!r}")
+    return entries
+
+
+def _entry(row: dict[str, object]) -> Entry:
+    shown = {key: row.pop(key) for key in list(row) if key in Limitation.__dataclass_fields__}
+    name = shown.get("id", "?")
+    ops = row.pop("ops", [])
+    try:
+        entry = Entry(
+            limitation=Limitation(**shown),  # type: ignore[arg-type]
+            ops=tuple(str(op) for op in ops) if isinstance(ops, list) else (),
+            **row,  # type: ignore[arg-type]
+        )
+        SpecifierSet(entry.tensorflow)
+    except (TypeError, InvalidSpecifier) as error:
+        raise LimitationsError(f"limitation {name!r}: {error}") from error
+    if bool(entry.message) == bool(entry.kernel):
+        raise LimitationsError(f"limitation {name!r} needs either a message or a kernel")
+    if entry.kernel and not (entry.limitation.why and entry.limitation.reproducer):
+        raise LimitationsError(f"limitation {name!r}: a kernel that varies needs its why and its reproducer")
+    return entry

@@ -1,0 +1,75 @@
+"""Scenes: one cell, condition and mode each, with all that its verdicts share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bench.verdict import asked, controls, evidence
+from bench.verdict.compare import compare
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from bench.store.run import CellInfo, Run, RunInfo
+    from bench.verdict.compare import Comparison
+    from bench.verdict.evidence import Kept, Witness
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """One cell, condition and mode.
+
+    ``stale`` counts records of another suite, and ``unreadable`` says why others could not be read.
+    ``sensitive`` has the kernels that were seen to feel their seed anywhere in the cell: contrasts are asked
+    for in one round of each condition and mode only.
+    """
+
+    info: RunInfo
+    cell: CellInfo
+    condition: str
+    mode: str
+    group: tuple[Kept, ...]
+    stale: int
+    unreadable: tuple[str, ...]
+    objection: asked.Objection | None
+    unshown: tuple[str, ...]
+    witnesses: Mapping[str, tuple[Witness, ...]]
+    comparisons: Mapping[str, Comparison]
+    sight: controls.Sight
+    sensitive: frozenset[str]
+
+
+def scenes(run: Run, cell: CellInfo, found: evidence.Sorted) -> list[Scene]:
+    """The scenes of a cell, in the order of its conditions and modes."""
+    info = run.info
+    names = [kernel.name for kernel in info.kernels]
+    keys = [(cell.id, condition, mode) for condition in evidence.conditions(info) for mode in ("off", "on")]
+    spoken = {key: evidence.hear(found.groups.get(key, ()), names) for key in keys}
+    compared = {key: {name: compare(said) for name, said in heard.items()} for key, heard in spoken.items()}
+    sensitive = frozenset(name for seen in compared.values() for name, one in seen.items() if one.sensitive)
+    staged = []
+    for key in keys:
+        _, condition, mode = key
+        if mode not in evidence.modes(info, condition):
+            continue
+        by_mode = {other: found.groups.get((cell.id, condition, other), ()) for other in ("off", "on")}
+        prefix = f"records/{cell.id}/{condition}/{mode}-"
+        staged.append(
+            Scene(
+                info=info,
+                cell=cell,
+                condition=condition,
+                mode=mode,
+                group=by_mode[mode],
+                stale=found.stale.get(key, 0),
+                unreadable=tuple(why for path, why in sorted(run.unreadable.items()) if path.startswith(prefix)),
+                objection=asked.objection(info, cell, by_mode, mode),
+                unshown=asked.unshown(cell, by_mode[mode]),
+                witnesses=spoken[key],
+                comparisons=compared[key],
+                sight=controls.sight(info.kernels, spoken[key], compared[key]),
+                sensitive=sensitive,
+            )
+        )
+    return staged
