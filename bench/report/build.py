@@ -5,8 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bench.report import head, words
-from bench.report.details import details, environments
+from bench.report.costs import upgrades
+from bench.report.details import details
+from bench.report.environment import environments
+from bench.report.instrument import instrument
 from bench.report.matrix import columns, families
+from bench.report.notices import notices
 from bench.report.text import clean
 from bench.report.view import View
 from bench.verdict.sentences import count
@@ -20,21 +24,24 @@ def build(judgement: Judgement) -> View:
     groups = families(judgement)
     rows = [row for family in groups for row in family.rows]
     names = columns(judgement)
+    seen = instrument(judgement)
     controls = sum(bool(row.control) for row in rows)
     legend = [*words.WORDS.values(), words.PASS, words.FAIL, words.UNDECIDED, words.NOT_PLANNED]
     return View(
         run=clean(judgement.info.id),
         title=f"tfrepro {clean(judgement.info.id)}",
-        answer=head.sentences(judgement),
+        answer=head.sentences(judgement, seen),
         lines=head.lines(judgement),
         facts=head.facts(judgement),
         counts_off=head.counts(judgement, "off"),
         counts_on=head.counts(judgement, "on"),
-        notices=head.notices(judgement),
+        notices=notices(judgement),
         caption=f"{count(len(rows) - controls, 'kernel')}, {count(controls, 'control')}, {count(len(names), 'pair')}.",
         columns=names,
         families=groups,
         details=details(judgement, rows),
+        instrument=seen,
+        upgrades=upgrades(judgement),
         environments=environments(judgement),
         legend=tuple((word.symbol, word.word, word.tone, word.meaning) for word in legend),
         terms=words.TERMS,

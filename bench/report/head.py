@@ -8,24 +8,22 @@ from typing import TYPE_CHECKING
 from bench.report import words
 from bench.report.matrix import labels
 from bench.report.text import clean, listed, moment
-from bench.report.view import Count, Fact, Line, Notice
+from bench.report.view import Count, Fact, Line
 from bench.verdict.answer import answer
 from bench.verdict.sentences import count
 from bench.verdict.status import SEVERITY, Status
 from bench.verdict.strength import percent_up
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
+    from bench.report.view import Instrument
     from bench.verdict.answer import CellAnswer
-    from bench.verdict.judgement import Judgement, Verdict
+    from bench.verdict.judgement import Judgement
 
-_MOST_ITEMS = 12
 _HOST = {"cpu": "CPU", "cpu_model": "CPU", "gpu": "GPU", "memory_gb": "Memory in GB"}
 
 
-def sentences(judgement: Judgement) -> tuple[str, ...]:
-    """The answer in one or two sentences."""
+def sentences(judgement: Judgement, instrument: Instrument) -> tuple[str, ...]:
+    """The answer in a few sentences: what is safe, how strong the evidence is, and what could have been seen."""
     names = dict(zip((cell.id for cell in judgement.info.cells), labels(judgement), strict=True))
     found = [one for one in answer(judgement).cells if one.rank is not None and one.kernels]
     if not found:
@@ -53,7 +51,8 @@ def sentences(judgement: Judgement) -> tuple[str, ...]:
             f"The weakest evidence behind an exact: 0 of {count(weakest.compared, 'process')} differed from the first, "
             f"so at most {share} % do (95 %)."
         )
-    return tuple(told)
+    seen = instrument.sentence
+    return (*told, *([seen] if seen else []))
 
 
 def lines(judgement: Judgement) -> tuple[Line, ...]:
@@ -122,88 +121,3 @@ def facts(judgement: Judgement) -> tuple[Fact, ...]:
         ("Command", clean(info.command)),
     ]
     return tuple(Fact(label=label, value=clean(value)) for label, value in rows if value)
-
-
-def notices(judgement: Judgement) -> tuple[Notice, ...]:
-    """What must be known before a number is trusted, the gravest first."""
-    groups = (_blind(judgement), _not_asked(judgement), _columns(judgement), _records(judgement), _scope(judgement))
-    return tuple(notice for group in groups for notice in group)
-
-
-def _kernels(judgement: Judgement, *statuses: Status) -> list[Verdict]:
-    return [one for one in judgement.verdicts if one.status in statuses and not one.control]
-
-
-def _blind(judgement: Judgement) -> list[Notice]:
-    found = _kernels(judgement, Status.BLIND)
-    if not found:
-        return []
-    items = [f"{clean(one.cell)}, {clean(one.condition)}, {one.mode}: {clean(one.why)}" for one in found]
-    text = f"{count(len(found), 'verdict')} cannot be believed, because the instrument could not see there."
-    return [Notice(kind="grave", title="Blind", text=text, items=_few(items))]
-
-
-def _not_asked(judgement: Judgement) -> list[Notice]:
-    found = [one for one in _kernels(judgement, Status.FAILED, Status.NO_GPU) if not one.comparison.repeats]
-    items = [
-        f"{clean(one.cell)}, {clean(one.condition)}, {one.mode}: {clean(one.why)}" for one in found if one.witnesses
-    ]
-    if not items:
-        return []
-    text = "Something ran, but nothing can be concluded from it."
-    return [Notice(kind="grave", title="Not a measurement", text=text, items=_few(items))]
-
-
-def _columns(judgement: Judgement) -> list[Notice]:
-    names = labels(judgement)
-    items = [
-        f"{name}: {cell.status}: {clean(cell.reason) or 'no reason was recorded'}"
-        for name, cell in zip(names, judgement.info.cells, strict=True)
-        if cell.status != "ready"
-    ]
-    if not items:
-        return []
-    return [Notice(kind="warn", title="Columns not measured", text=f"{len(items)} of {len(names)}.", items=_few(items))]
-
-
-def _records(judgement: Judgement) -> list[Notice]:
-    found = []
-    unreadable = [f"{clean(path)}: {clean(reason)}" for path, reason in judgement.unreadable]
-    if unreadable:
-        text = f"{count(len(unreadable), 'record')} could not be read; nothing was concluded from them."
-        found.append(Notice(kind="warn", title="Unreadable records", text=text, items=_few(unreadable)))
-    left_out = [f"{clean(path)}: {clean(reason)}" for path, reason in judgement.left_out]
-    if left_out:
-        text = f"{count(len(left_out), 'record')}, for the reasons given."
-        found.append(Notice(kind="warn", title="Records left out", text=text, items=_few(left_out)))
-    return found
-
-
-def _scope(judgement: Judgement) -> list[Notice]:
-    info = judgement.info
-    found = []
-    if not info.finished:
-        text = "What is here is what was measured so far."
-        found.append(Notice(kind="warn", title="The run is not finished", text=text))
-    weak = _kernels(judgement, Status.WEAK)
-    if weak:
-        text = f"{count(len(weak), 'verdict')}: equal bits so far, on too little evidence to call exact."
-        found.append(Notice(kind="warn", title="Weak evidence", text=text, items=_few(_reasons(weak))))
-    if info.cells and all(cell.device == "cpu" for cell in info.cells):
-        text = "GPU effects were not exercised: atomics, cuDNN's picks and ops without a deterministic GPU kernel."
-        found.append(Notice(kind="note", title="CPU only", text=text))
-    found += [Notice(kind="note", title="From the run", text=clean(text)) for text in info.warnings]
-    return found
-
-
-def _reasons(weak: Sequence[Verdict]) -> list[str]:
-    """Why verdicts are weak, the most frequent reason first."""
-    tally = Counter(one.why.partition(", but: ")[2].rstrip(".") for one in weak)
-    return [f"{clean(why)} ({number})" for why, number in sorted(tally.items(), key=lambda item: (-item[1], item[0]))]
-
-
-def _few(items: Iterable[str]) -> tuple[str, ...]:
-    """Items without repetition, and how many more there are."""
-    all_items = list(dict.fromkeys(items))
-    more = len(all_items) - _MOST_ITEMS
-    return (*all_items[:_MOST_ITEMS], *([f"and {more} more"] if more > 0 else []))

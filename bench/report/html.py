@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from jinja2 import Environment
 
-    from bench.report.view import Detail, Part, View
+    from bench.report.view import Detail, Half, Part, Row, View
 
 _REASON_LIMIT = 160
 #: Left and right end of the strip of times, in the units of its view box.
@@ -26,12 +26,11 @@ _LEFT, _RIGHT = 32, 280
 class Strip:
     """Times per process as positions on one common line, and the ends of that line."""
 
+    condition: str
     off: tuple[int, ...]
     on: tuple[int, ...]
     low: str
     high: str
-    price: str
-    price_why: str
 
 
 def render(view: View) -> str:
@@ -59,14 +58,18 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     made.filters["brief"] = lambda text: cap(text, _REASON_LIMIT)
-    made.filters["strip"] = strip
+    made.filters["priced"] = priced
+    made.filters["telling"] = telling
+    made.filters["distinct"] = distinct
     return made
 
 
 def strip(pair: Sequence[Part | None]) -> Strip | None:
-    """Both modes' times on one line from the fastest to the slowest process; None where a mode has none."""
+    """Both modes' times on one line from the fastest to the slowest process; None where no price is stated."""
     off, on = pair
     if off is None or on is None or not off.times or not on.times or off.half.time_kind != on.half.time_kind:
+        return None
+    if on.half.price_data is None or not on.half.price_data.resolved:
         return None
     low, high = min(*off.times, *on.times), max(*off.times, *on.times)
     span = (high - low) or 1.0
@@ -75,10 +78,25 @@ def strip(pair: Sequence[Part | None]) -> Strip | None:
         return round(_LEFT + (_RIGHT - _LEFT) * (time - low) / span)
 
     return Strip(
+        condition=on.condition,
         off=tuple(sorted(map(place, off.times))),
         on=tuple(sorted(map(place, on.times))),
         low=seconds(low),
         high=seconds(high),
-        price=on.half.price,
-        price_why=on.half.price_why,
     )
+
+
+def priced(detail: Detail) -> Strip | None:
+    """The strip of the first condition whose price is stated: one of each kind is enough to see what it rests on."""
+    return next((plot for pair in detail.pairs if (plot := strip(pair))), None)
+
+
+def telling(detail: Detail) -> bool:
+    """Whether there is more to show of a detail than its table."""
+    return bool(detail.notes or detail.processes) or priced(detail) is not None
+
+
+def distinct(row: Row, mode: str) -> tuple[Half, ...]:
+    """One half for each status a kernel has over all columns in one mode, in their order."""
+    halves = (entry.off if mode == "off" else entry.on for entry in row.entries)
+    return tuple({half.word: half for half in halves}.values())

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from bench.report import numbers
 from bench.report.view import SCHEMA
 
 if TYPE_CHECKING:
-    from bench.report.view import Entry, Half, View
-    from bench.verdict.judgement import Verdict
-    from bench.verdict.timing import Price
+    from collections.abc import Iterable
+
+    from bench.report.view import Count, Entry, Environment, Fact, Half, Instrument, Row, Upgrade, View
+    from bench.verdict.judgement import Judgement
 
 
 def render(view: View) -> str:
-    """The page as JSON. Unknown is null; times are in seconds, bounds are shares from 0 to 1."""
+    """The page as JSON. Unknown is null; times are in seconds, bounds and rates are shares from 0 to 1."""
     document = {
         "schema": SCHEMA,
         "run": view.run,
@@ -26,14 +28,11 @@ def render(view: View) -> str:
                 "rank": line.rank,
                 "safe": line.safe,
                 "sentence": line.sentence,
-                "counts": {one.word: one.number for one in line.counts},
+                "counts": _counts(line.counts),
             }
             for line in view.lines
         ],
-        "counts": {
-            "off": {one.word: one.number for one in view.counts_off},
-            "on": {one.word: one.number for one in view.counts_on},
-        },
+        "counts": {"off": _counts(view.counts_off), "on": _counts(view.counts_on)},
         "notices": [
             {"kind": one.kind, "title": one.title, "text": one.text, "items": list(one.items)} for one in view.notices
         ],
@@ -42,21 +41,40 @@ def render(view: View) -> str:
             {"cell": column.cell, "label": column.label, "status": column.blocked or "ready", "reason": column.reason}
             for column in view.columns
         ],
-        "kernels": [
+        "kernels": [_row(row) for row in view.rows],
+        "changes": [
             {
-                "kernel": row.kernel,
-                "family": row.family,
-                "control": row.control,
-                "worst": [_entry(entry) for entry in row.entries],
-                "conditions": [
-                    {"condition": sub.condition, "cells": [_entry(entry) for entry in sub.entries]}
-                    for sub in row.conditions
-                ],
+                "cell": one.cell,
+                "kernel": one.kernel,
+                "condition": change.condition,
+                "difference": numbers.difference(change.difference),
             }
-            for row in view.rows
+            for one in view.details
+            for change in one.changes
         ],
+        "accuracy": numbers.accuracies(view.judgement),
+        "instrument": _instrument(view.judgement, view.instrument),
+        "upgrades": [_upgrade(one) for one in view.upgrades],
+        "environments": [_environment(one) for one in view.environments],
     }
     return json.dumps(document, indent=1, ensure_ascii=True, allow_nan=False) + "\n"
+
+
+def _counts(counts: Iterable[Count]) -> dict[str, int]:
+    return {one.word: one.number for one in counts}
+
+
+def _row(row: Row) -> dict[str, Any]:
+    return {
+        "kernel": row.kernel,
+        "family": row.family,
+        "control": row.control,
+        "own": row.own,
+        "worst": [_entry(entry) for entry in row.entries],
+        "conditions": [
+            {"condition": sub.condition, "cells": [_entry(entry) for entry in sub.entries]} for sub in row.conditions
+        ],
+    }
 
 
 def _entry(entry: Entry) -> dict[str, Any]:
@@ -69,52 +87,39 @@ def _half(half: Half) -> dict[str, Any]:
         "symbol": half.symbol,
         "why": half.why,
         "strength": half.strength,
+        "apart": half.apart,
         "classes": half.letters.split(),
-        "verdict": _verdict(half.verdict) if half.verdict else None,
-        "price": _price(half.price_data) if half.price_data else None,
+        "verdict": numbers.verdict(half.verdict) if half.verdict else None,
+        "price": numbers.price(half.price_data) if half.price_data else None,
     }
 
 
-def _verdict(verdict: Verdict) -> dict[str, Any]:
-    found, timing = verdict.comparison, verdict.timing
+def _instrument(judgement: Judgement, shown: Instrument) -> dict[str, Any]:
     return {
-        "condition": verdict.condition,
-        "status": verdict.status.value,
-        "rung": verdict.rung.label if verdict.rung is not None else None,
-        "passed": verdict.passed,
-        "processes": found.processes,
-        "repeats": found.repeats,
-        "compared": found.compared,
-        "differed": found.differed,
-        "bound": round(found.bound, 6),
-        "differ_within": found.unsteady,
-        "digests": [{"digest": digest, "count": number} for digest, number in found.digests],
-        "changed_value": verdict.changed_value,
-        "nan": found.nan,
-        "outcomes": dict(verdict.outcomes),
-        "error_class": verdict.error_class,
-        "measured": verdict.measured,
-        "taken_over": verdict.taken_over,
-        "time": {
-            "kind": timing.kind.value,
-            "median_s": timing.median_s,
-            "low_s": timing.low_s,
-            "high_s": timing.high_s,
-            "per_process_s": list(timing.per_process),
-        }
-        if timing
-        else None,
+        "sentence": shown.sentence,
+        "places": numbers.sights(judgement),
+        "gpu": list(shown.gpu),
+        "gpu_controls": numbers.gpu_controls(judgement),
     }
 
 
-def _price(price: Price) -> dict[str, Any]:
+def _upgrade(one: Upgrade) -> dict[str, Any]:
     return {
-        "ratio": price.ratio,
-        "low": price.low,
-        "high": price.high,
-        "resolved": price.resolved,
-        "why": price.why,
-        "kind": price.kind.value,
-        "processes_on": price.processes_on,
-        "processes_off": price.processes_off,
+        "from": one.before,
+        "to": one.after,
+        "sentences": list(one.sentences),
+        "prices": [{"kernel": kernel, "mode": mode, **numbers.price(price)} for kernel, mode, price in one.prices],
     }
+
+
+def _environment(one: Environment) -> dict[str, Any]:
+    return {
+        "cell": one.cell,
+        "provenance": _facts(one.provenance),
+        "libraries": _facts(one.libraries),
+        "settings": {name: dict(zip(one.groups, values, strict=True)) for name, values in one.settings},
+    }
+
+
+def _facts(facts: Iterable[Fact]) -> dict[str, str]:
+    return {fact.label: fact.value for fact in facts}

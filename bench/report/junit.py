@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 from bench.report import words
+from bench.report.apart import parted, sentences
+from bench.report.notes import limitation
 from bench.report.text import cap, clean
 from bench.verdict.status import Status
 
 if TYPE_CHECKING:
     from bench.report.view import Entry, Half, View
+    from bench.verdict.judgement import Verdict
 
 _SUCCESS = frozenset({words.WORDS[Status.EXACT].word, words.PASS.word})
 _FAILURE = frozenset({words.WORDS[status].word for status in (Status.VARIES, Status.EXACT_IN_PROCESS)})
@@ -49,8 +52,18 @@ def _case(suite: ET.Element, entry: Entry, half: Half) -> None:
         ET.SubElement(case, "system-out").text = f"{message}. {half.why}"
         return
     result = ET.SubElement(case, tag, message=message)
-    error = half.verdict.error_message if half.verdict else ""
-    result.text = "\n".join(filter(None, [half.why, cap(clean(error, lines=True))]))
+    result.text = "\n".join(filter(None, [half.why, *(_told(half.verdict) if half.verdict else ())]))
+
+
+def _told(verdict: Verdict) -> list[str]:
+    """The difference, the error and the known limitation behind a verdict."""
+    found, parting = verdict.difference, verdict.difference.parting if verdict.difference else None
+    return [
+        *(sentences(found) if found and not verdict.control else ()),
+        parted(parting) if parting and not verdict.control else "",
+        cap(clean(verdict.error_message, lines=True)),
+        *(limitation(verdict.limitation) if verdict.limitation else ()),
+    ]
 
 
 def _tag(half: Half) -> str | None:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|~@:])")
 _REASON_LIMIT = 160
+#: Notes of the evidence that belong in a summary.
+_TOLD = ("Difference", "First divergence")
 
 
 def render(view: View) -> str:
@@ -30,16 +32,50 @@ def render(view: View) -> str:
     for family in view.families:
         rows.append([f"**{_text(family.name)}**", *[""] * len(heads)])
         for row in family.rows:
-            rows.append([_text(row.kernel), *(text for entry in row.entries for text in _entry(entry, brief=False))])
+            name = "<br>".join(_text(text) for text in (row.kernel, row.own) if text)
+            rows.append([name, *(text for entry in row.entries for text in _entry(entry, brief=False))])
             for sub in row.conditions:
                 entries = (text for entry in sub.entries for text in _entry(entry, brief=True))
                 rows.append([f"- {_text(sub.condition)}", *entries])
     lines += _raw_table(["Kernel", *heads], rows)
+    lines += _apart(view)
+    lines += _instrument(view)
+    lines += _upgrades(view)
     lines += ["## Facts", "", *_table(["Fact", "Value"], [[fact.label, fact.value] for fact in view.facts])]
     lines += ["## How to read this page", ""]
     lines += _table(["Word", "Meaning"], [[f"{symbol} {word}", meaning] for symbol, word, _, meaning in view.legend])
     lines += _table(["Sign", "Meaning"], [list(term) for term in view.terms])
     return "\n".join(lines)
+
+
+def _apart(view: View) -> list[str]:
+    """Where samples part, and every limitation that was met: what a reader of a job summary asks first."""
+    rows = [
+        [detail.kernel, detail.label, note.label, f"{note.where}: {text}" if note.where else text]
+        for detail in view.details
+        for note in detail.notes
+        if note.label in _TOLD
+        for text in [" ".join(note.sentences)]
+    ]
+    return ["## Where bits part", "", *_table(["Kernel", "Pair", "What", "Where and how far"], rows)] if rows else []
+
+
+def _instrument(view: View) -> list[str]:
+    shown = view.instrument
+    if not shown.lines:
+        return []
+    heads = ["Pair", "Where", "Seen to differ", "Out of reach", "Failed", "Sensitivity"]
+    rows = [
+        [one.label, one.places, one.seen or "none", one.out_of_reach or "none", one.failed or "none", one.sentence]
+        for one in shown.lines
+    ]
+    told = [_text(shown.sentence), "", *(_text(text) + "\n" for text in shown.gpu)]
+    return ["## What the instrument could see", "", *told, *_table(heads, rows)]
+
+
+def _upgrades(view: View) -> list[str]:
+    rows = [[one.label, " ".join(one.sentences)] for one in view.upgrades]
+    return ["## Upgrade cost", "", *_table(["Pairs", "Kernels"], rows)] if rows else []
 
 
 def _counts(counts: Sequence[Count]) -> str:
@@ -56,7 +92,7 @@ def _entry(entry: Entry, *, brief: bool) -> list[str]:
 def _half(half: Half) -> str:
     where = f"in {half.condition}" if half.condition not in ("", "default") else ""
     new = "new value" if half.new_value else ""
-    parts = [half.status, where, half.strength, half.letters, half.time, new, half.price]
+    parts = [half.status, where, half.strength, half.apart, half.letters, half.time, new, half.price]
     return "<br>".join(_text(part) for part in parts if part)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from bench.report import words
-from bench.report.text import DASH, TIMES, clean, seconds, significant
+from bench.report import apart, words
+from bench.report.text import DASH, TIMES, clean, seconds, share, significant
 from bench.report.view import Column, Entry, Fact, Family, Half, Row, SubRow
 from bench.verdict.sentences import count
 from bench.verdict.status import OF_COLUMN, Rung, Status
@@ -79,7 +80,7 @@ def _family(kernel: KernelInfo) -> str:
 
 def _row(judgement: Judgement, kernel: KernelInfo, index: int) -> Row:
     facts = [("exercises", kernel.exercises), ("shapes", kernel.shapes), ("dtypes", kernel.dtypes)]
-    facts += [("source", kernel.source), ("control", kernel.control.replace("-", " "))]
+    facts += [("source", kernel.source), ("control", _control(kernel)), ("own file", kernel.file)]
     planned = [
         condition
         for condition in judgement.conditions
@@ -95,6 +96,7 @@ def _row(judgement: Judgement, kernel: KernelInfo, index: int) -> Row:
         kernel=clean(kernel.name),
         family=_family(kernel),
         control=kernel.control,
+        own=f"own, {clean(PurePath(kernel.file).name)}" if kernel.file else "",
         facts=tuple(Fact(label=label, value=clean(value)) for label, value in facts if value),
         entries=tuple(_entry(judgement, kernel, index, place, None) for place in range(len(judgement.info.cells))),
         conditions=tuple(
@@ -107,6 +109,12 @@ def _row(judgement: Judgement, kernel: KernelInfo, index: int) -> Row:
             for condition in subs
         ),
     )
+
+
+def _control(kernel: KernelInfo) -> str:
+    """What a control must do."""
+    demand = kernel.control.replace("-", " ")
+    return f"{demand} in {share(kernel.rate)}" if demand and kernel.rate else demand
 
 
 def _entry(judgement: Judgement, kernel: KernelInfo, index: int, place: int, condition: str | None) -> Entry:
@@ -148,6 +156,7 @@ def of_verdict(judgement: Judgement, verdict: Verdict | None, mode: str, *, seve
         why=clean(verdict.why),
         condition=clean(verdict.condition) if several else "",
         strength=strength(verdict),
+        apart="" if verdict.control else apart.short(verdict.difference),
         letters=" ".join(dict.fromkeys(filter(None, letters))),
         time=_time(verdict.timing),
         time_why=_time_why(verdict.timing),

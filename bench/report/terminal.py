@@ -26,6 +26,7 @@ def render(view: View, width: int = WIDTH) -> str:
         *(_notices(view)),
         *_matrix(view, width),
         "* time of the first call, trace and compile included" if _has_first(view) else "",
+        *_upgrades(view),
         _facts(view),
         _legend(view),
     ]
@@ -49,6 +50,11 @@ def _notices(view: View) -> list[str]:
     return ["\n".join([f"{one.title}: {one.text}", *(f"  - {item}" for item in one.items)]) for one in view.notices]
 
 
+def _upgrades(view: View) -> list[str]:
+    rows = [f"- {one.label}. {text}" for one in view.upgrades for text in one.sentences]
+    return ["\n".join(["Upgrade cost", *rows])] if rows else []
+
+
 def _facts(view: View) -> str:
     return _table([[fact.label, fact.value] for fact in view.facts])
 
@@ -67,7 +73,7 @@ def _matrix(view: View, width: int) -> list[str]:
         for column in cells:
             column.append("")
         for row in family.rows:
-            names.append(f"{row.kernel}\n ")
+            names.append(f"{row.kernel}\n{f'  ({row.own})' if row.own else ' '}")
             for column, entry in zip(cells, row.entries, strict=True):
                 column.append(_entry(entry))
             for sub in _telling(row):
@@ -112,7 +118,8 @@ def _width(text: str) -> int:
 def _entry(entry: Entry) -> str:
     if entry.blocked:
         return entry.on.status
-    return f"{entry.off.status} | {entry.on.status}\n{_small(entry.off)} | {_small(entry.on)}"
+    lines = [f"{entry.off.status} | {entry.on.status}", f"{_small(entry.off)} | {_small(entry.on)}"]
+    return "\n".join([*lines, *(f"{half.mode} {half.apart}" for half in entry.halves if half.apart)])
 
 
 def _small(half: Half) -> str:

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import unicodedata
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 #: Signs that look like letters in source code, by name.
 TIMES = "\N{MULTIPLICATION SIGN}"
@@ -12,6 +18,11 @@ DASH = "\N{EN DASH}"
 MESSAGE_LIMIT = 2000
 #: Hexadecimal characters of a digest that a page shows.
 DIGEST_LENGTH = 12
+
+#: Numbers from here on are shown without their fraction, and from there on with an exponent.
+_WHOLE, _LARGE = 100, 100_000
+#: Numbers that follow each other, and are one more, from which on only the ends are shown.
+_LONG_RUN = 2
 
 _HARMFUL = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
@@ -25,7 +36,8 @@ def clean(text: str, *, lines: bool = False) -> str:
     """
     if lines:
         return "".join(char if char in "\n\t" else _visible(char) for char in text)
-    return "".join(map(_visible, " ".join(text.split())))
+    line = " ".join(text.split())
+    return line if line.isprintable() else "".join(map(_visible, line))
 
 
 def _visible(char: str) -> str:
@@ -54,6 +66,40 @@ def significant(value: float) -> str:
         if value < limit:
             return f"{value:.{digits}f}"
     return f"{value:.0f}"
+
+
+def figure(value: float | None) -> str:
+    """A measure with two significant digits, small ones with an exponent: ``0.43``, ``1.2e-07``, ``3``."""
+    if value is None or not math.isfinite(value):
+        return "not finite"
+    whole = abs(value) < _LARGE and (float(value).is_integer() or abs(value) >= _WHOLE)
+    return f"{value:.0f}" if whole else f"{value:.2g}"
+
+
+def share(rate: float) -> str:
+    """A share of samples as people count: ``every sample``, ``1 of 10 samples``."""
+    return "every sample" if rate >= 1 else f"1 of {round(1 / rate)} samples"
+
+
+def bits(numbers: Sequence[int]) -> str:
+    """The numbers of digests in order, with runs made short: ``1 x20``; ``1 x3, 2, 1``; ``1 to 20``."""
+    parts = []
+    for number, run in groupby(numbers):
+        parts.append((number, len(list(run))))
+    shown: list[str] = []
+    place = 0
+    while place < len(parts):
+        end = place
+        while end + 1 < len(parts) and parts[end + 1] == (parts[end][0] + 1, 1) and parts[end][1] == 1:
+            end += 1
+        number, times = parts[place]
+        if end - place >= _LONG_RUN:
+            shown.append(f"{number} to {parts[end][0]}")
+            place = end
+        else:
+            shown.append(f"{number} {TIMES}{times}" if times > 1 else str(number))
+        place += 1
+    return ", ".join(shown)
 
 
 def hexadecimal(digest: str) -> str:

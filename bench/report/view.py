@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from bench.verdict.difference import Difference
     from bench.verdict.judgement import Judgement, Verdict
     from bench.verdict.timing import Price
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +72,10 @@ class Column:
 
 @dataclass(frozen=True, kw_only=True)
 class Half:
-    """One mode of one kernel in one column. ``letters`` are digest classes; ``why`` is a sentence."""
+    """One mode of one kernel in one column.
+
+    ``letters`` are digest classes, ``why`` is a sentence, ``apart`` says in few words how far samples differ.
+    """
 
     mode: str
     symbol: str
@@ -80,6 +84,7 @@ class Half:
     why: str
     condition: str = ""
     strength: str = ""
+    apart: str = ""
     letters: str = ""
     time: str = ""
     time_why: str = ""
@@ -132,11 +137,13 @@ class Row:
     """One kernel over all columns: the worst condition of each, and every condition below.
 
     ``index`` is the kernel's place in run.json, for names may look the same once they are made harmless.
+    ``own`` marks a kernel of the user's own: "own, my_kernels.py".
     """
 
     index: int
     kernel: str
     family: str
+    own: str
     control: str
     facts: tuple[Fact, ...]
     entries: tuple[Entry, ...]
@@ -159,13 +166,48 @@ class Family:
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessLine:
-    """What one process gave: ``bits`` numbers the digests of its repeats in order."""
+    """What processes gave that say the same: ``bits`` numbers the digests of their repeats in order."""
 
     name: str
     bits: str
     contrast: str
-    time: str
     note: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Processes:
+    """What the processes gave, one by one, in the conditions and modes named, which all say the same."""
+
+    where: str
+    lines: tuple[ProcessLine, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Note:
+    """Something to say of one or more parts of a detail; ``where`` names them, "" where it holds for all.
+
+    ``sentences`` are shown one below the other, ``block`` is text of more lines shown as it is.
+    """
+
+    label: str
+    where: str
+    sentences: tuple[str, ...]
+    block: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What a kernel takes in one condition and mode, ready to show, "" where unknown.
+
+    ``wall`` and ``span`` are the median and the range of a call over processes, ``cpu`` its CPU time,
+    ``first`` the median of first calls, ``peak`` the highest resident memory.
+    """
+
+    wall: str = ""
+    span: str = ""
+    cpu: str = ""
+    first: str = ""
+    peak: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,14 +218,24 @@ class Part:
     half: Half
     evidence: str
     digests: tuple[Fact, ...]
-    processes: tuple[ProcessLine, ...]
     times: tuple[float, ...]
-    error: str
+    cost: Cost
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """How far the bits with determinism on are from those with it off, in one condition."""
+
+    condition: str
+    difference: Difference
 
 
 @dataclass(frozen=True, kw_only=True)
 class Detail:
-    """All evidence of one kernel in one column, off and on side by side for every condition."""
+    """All evidence of one kernel in one column, off and on side by side for every condition.
+
+    ``processes`` are told one by one only where they do not all say the same.
+    """
 
     index: int
     cell: str
@@ -193,16 +245,53 @@ class Detail:
     environment: str
     entry: Entry
     pairs: tuple[tuple[Part | None, Part | None], ...]
+    notes: tuple[Note, ...]
+    processes: tuple[Processes, ...]
+    changes: tuple[Change, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Upgrade:
+    """What a column costs against the one before it, all kernels: rows are kernel, off, on."""
+
+    label: str
+    before: str
+    after: str
+    sentences: tuple[str, ...]
+    rows: tuple[tuple[str, str, str], ...]
+    prices: tuple[tuple[str, str, Price], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SightLine:
+    """What the controls of one column showed in the places named (conditions and modes that say the same)."""
+
+    label: str
+    places: str
+    seen: str
+    out_of_reach: str
+    failed: str
+    sentence: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Instrument:
+    """What the instrument could see: one sentence over all, and one line for each column and what it showed."""
+
+    sentence: str
+    lines: tuple[SightLine, ...]
+    gpu: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """Provenance and effective settings of one column, and of each of its conditions and modes."""
+    """Provenance, loaded libraries and effective settings of one column, by its conditions and modes."""
 
     cell: str
     label: str
     anchor: str
     provenance: tuple[Fact, ...]
+    libraries: tuple[Fact, ...]
     groups: tuple[str, ...]
     settings: tuple[tuple[str, tuple[str, ...]], ...]
     records: tuple[Fact, ...]
@@ -224,6 +313,8 @@ class View:
     columns: tuple[Column, ...]
     families: tuple[Family, ...]
     details: tuple[Detail, ...]
+    instrument: Instrument
+    upgrades: tuple[Upgrade, ...]
     environments: tuple[Environment, ...]
     legend: tuple[tuple[str, str, str, str], ...]
     terms: tuple[tuple[str, str], ...]

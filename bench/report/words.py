@@ -96,6 +96,65 @@ TERMS = (
         "With determinism on the bits differ from those with it off. Information, not a failure.",
     ),
     (
+        "max diff 1.2e-07, V_c 0.43",
+        (
+            "How far two samples of a kernel that varies are apart: the greatest difference over the greatest value, "
+            "and V_c, the share of elements that differ (Shanmugavelu et al. 2024). V_ermv is the mean of the relative "
+            "differences, element by element (same source)."
+        ),
+    ),
+    (
+        "ULP",
+        (
+            "Unit in the last place: the step from one number of the format to the next. Median and p99 (99 % are "
+            "smaller) over the elements that differ; near 0 even harmless differences are many ULP."
+        ),
+    ),
+    (
+        "256 kept of 1000000 elements",
+        (
+            "Within one process every element is compared. Across processes only what was kept of an output: all of a "
+            "small one, the same sample of places of a large one."
+        ),
+    ),
+    (
+        "first divergence",
+        "The first tensor in which two samples part, step by step for a training, and its first element that differs.",
+    ),
+    (
+        "sensitivity",
+        (
+            "What the instrument could have seen. Control kernels differ in a known share of samples; the smallest "
+            "share that had to be seen here, and was. “Out of reach”: so few samples need not show it."
+        ),
+    ),
+    (
+        "error against float64",
+        (
+            "Root mean square of the difference to a reference in double precision, over that of the reference; of the "
+            "worst output. On is called more or less accurate from a difference of 5 % on."
+        ),
+    ),
+    (
+        "known limitation",
+        "TensorFlow's own limit behind an error or a variation: what it is, where it is written, and what to do.",
+    ),
+    (
+        "upgrade cost",
+        (
+            "Time in a pair over time in the pair before it, same device and mode, with the interval and the rules of "
+            "a price. Above 1 the upgrade made it slower."
+        ),
+    ),
+    (
+        "CPU, first call, peak",
+        (
+            "CPU time of one call over all threads; wall time of the first call, trace and compile included; highest "
+            "resident memory of the process while the kernel ran. Medians over processes, the peak is the greatest."
+        ),
+    ),
+    ("own", "A kernel of the user's own, with the file it comes from."),
+    (
         "worst condition leads",
         "A kernel measured under several conditions shows the worst of them; unfold the row for each.",
     ),

@@ -1,0 +1,162 @@
+"""What a reader must know before trusting a number, the gravest first."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from bench.report.matrix import labels
+from bench.report.notes import limitation
+from bench.report.text import clean, listed
+from bench.report.view import Notice
+from bench.verdict.asked import misplaced
+from bench.verdict.sentences import count
+from bench.verdict.status import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from bench.verdict.judgement import Judgement, Verdict
+    from bench.verdict.limitations import Limitation
+
+_MOST_ITEMS = 12
+_MOST_NAMES = 4
+
+
+def notices(judgement: Judgement) -> tuple[Notice, ...]:
+    """What must be known before a number is trusted, the gravest first."""
+    groups = (
+        _blind(judgement),
+        _not_asked(judgement),
+        _on_host(judgement),
+        _columns(judgement),
+        _records(judgement),
+        _limitations(judgement),
+        _gpu(judgement),
+        _scope(judgement),
+    )
+    return tuple(notice for group in groups for notice in group)
+
+
+def _kernels(judgement: Judgement, *statuses: Status) -> list[Verdict]:
+    return [one for one in judgement.verdicts if one.status in statuses and not one.control]
+
+
+def _blind(judgement: Judgement) -> list[Notice]:
+    found = _kernels(judgement, Status.BLIND)
+    if not found:
+        return []
+    items = [f"{clean(one.cell)}, {clean(one.condition)}, {one.mode}: {clean(one.why)}" for one in found]
+    text = f"{count(len(found), 'verdict')} cannot be believed, because the instrument could not see there."
+    return [Notice(kind="grave", title="Blind", text=text, items=_few(items))]
+
+
+def _not_asked(judgement: Judgement) -> list[Notice]:
+    found = [one for one in _kernels(judgement, Status.FAILED, Status.NO_GPU) if not one.comparison.repeats]
+    items = [
+        f"{clean(one.cell)}, {clean(one.condition)}, {one.mode}: {clean(one.why)}" for one in found if one.witnesses
+    ]
+    if not items:
+        return []
+    text = "Something ran, but nothing can be concluded from it."
+    return [Notice(kind="grave", title="Not a measurement", text=text, items=_few(items))]
+
+
+def _columns(judgement: Judgement) -> list[Notice]:
+    names = labels(judgement)
+    items = [
+        f"{name}: {cell.status}: {clean(cell.reason) or 'no reason was recorded'}"
+        for name, cell in zip(names, judgement.info.cells, strict=True)
+        if cell.status != "ready"
+    ]
+    if not items:
+        return []
+    return [Notice(kind="warn", title="Columns not measured", text=f"{len(items)} of {len(names)}.", items=_few(items))]
+
+
+def _records(judgement: Judgement) -> list[Notice]:
+    found = []
+    unreadable = [f"{clean(path)}: {clean(reason)}" for path, reason in judgement.unreadable]
+    if unreadable:
+        text = f"{count(len(unreadable), 'record')} could not be read; nothing was concluded from them."
+        found.append(Notice(kind="warn", title="Unreadable records", text=text, items=_few(unreadable)))
+    left_out = [f"{clean(path)}: {clean(reason)}" for path, reason in judgement.left_out]
+    if left_out:
+        text = f"{count(len(left_out), 'record')}, for the reasons given."
+        found.append(Notice(kind="warn", title="Records left out", text=text, items=_few(left_out)))
+    kept = [f"{clean(path)}: {clean(reason)}" for path, reason in sorted(judgement.kept.problems.items())]
+    if kept:
+        text = f"{count(len(kept), 'file')} of kept values could not be read; verdicts do not rest on them."
+        found.append(Notice(kind="warn", title="Unreadable values", text=text, items=_few(kept)))
+    return found
+
+
+def _on_host(judgement: Judgement) -> list[Notice]:
+    """Kernels of GPU columns whose outputs lived on the CPU: nothing is known of the GPU there."""
+    items = [
+        f"{clean(cell.id)}: {clean(kernel.name)}"
+        for cell in judgement.info.cells
+        if cell.device != "cpu"
+        for kernel in judgement.info.kernels
+        for mode in ("off", "on")
+        if any(misplaced(cell, kernel, one.witnesses) for one in judgement.over_conditions(cell.id, kernel.name, mode))
+    ]
+    if not items:
+        return []
+    number = count(len(set(items)), "kernel")
+    text = f"{number} of a GPU column left all outputs on the CPU, so nothing is known of the GPU."
+    return [Notice(kind="grave", title="Outputs lived on the CPU", text=text, items=_few(items))]
+
+
+def _limitations(judgement: Judgement) -> list[Notice]:
+    """The known limitations that were met, each with the kernels it explains and what to do."""
+    met: dict[str, tuple[Limitation, list[str]]] = {}
+    for verdict in judgement.verdicts:
+        if verdict.limitation is not None:
+            met.setdefault(verdict.limitation.id, (verdict.limitation, []))[1].append(clean(verdict.kernel))
+    if not met:
+        return []
+    items = []
+    for found, kernels in met.values():
+        names = list(dict.fromkeys(kernels))
+        items.append(f"{' '.join(limitation(found))} Met by {listed(names, _MOST_NAMES)}.")
+    text = f"{count(len(met), 'limit')} of TensorFlow that {'explains' if len(met) == 1 else 'explain'} what is shown."
+    return [Notice(kind="note", title="Known limitations", text=text, items=_few(items))]
+
+
+def _gpu(judgement: Judgement) -> list[Notice]:
+    """GPU columns in which nothing varied that is known to."""
+    told = [clean(judgement.gpu_controls(cell.id).notice) for cell in judgement.info.cells]
+    return [
+        Notice(kind="warn", title="Nothing varied on the GPU", text=text) for text in dict.fromkeys(filter(None, told))
+    ]
+
+
+def _scope(judgement: Judgement) -> list[Notice]:
+    info = judgement.info
+    found = []
+    if not info.finished:
+        text = "What is here is what was measured so far."
+        found.append(Notice(kind="warn", title="The run is not finished", text=text))
+    weak = _kernels(judgement, Status.WEAK)
+    if weak:
+        text = f"{count(len(weak), 'verdict')}: equal bits so far, on too little evidence to call exact."
+        found.append(Notice(kind="warn", title="Weak evidence", text=text, items=_few(_reasons(weak))))
+    if info.cells and all(cell.device == "cpu" for cell in info.cells):
+        text = "GPU effects were not exercised: atomics, cuDNN's picks and ops without a deterministic GPU kernel."
+        found.append(Notice(kind="note", title="CPU only", text=text))
+    found += [Notice(kind="note", title="From the run", text=clean(text)) for text in info.warnings]
+    return found
+
+
+def _reasons(weak: Sequence[Verdict]) -> list[str]:
+    """Why verdicts are weak, the most frequent reason first."""
+    tally = Counter(one.why.partition(", but: ")[2].rstrip(".") for one in weak)
+    return [f"{clean(why)} ({number})" for why, number in sorted(tally.items(), key=lambda item: (-item[1], item[0]))]
+
+
+def _few(items: Iterable[str]) -> tuple[str, ...]:
+    """Items without repetition, and how many more there are."""
+    all_items = list(dict.fromkeys(items))
+    more = len(all_items) - _MOST_ITEMS
+    return (*all_items[:_MOST_ITEMS], *([f"and {more} more"] if more > 0 else []))
