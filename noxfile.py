@@ -87,6 +87,26 @@ def typecheck(session: nox.Session) -> None:
     session.run("mypy")
 
 
+@nox.session(name="bench-self")
+def bench_self(session: nox.Session) -> None:
+    """What the product costs on this machine: hashing, one round of each kind, what a profile takes."""
+    groups(session, "test")
+    session.run("python", "-m", "tests.benchmark", *session.posargs)
+
+
+@nox.session
+def simulation(session: nox.Session) -> None:
+    """Power and false alarm of the verdicts, from simulated runs."""
+    groups(session, "test")
+    session.run("python", "-m", "tests.simulation", *session.posargs)
+
+
+@nox.session
+def diverge(session: nox.Session) -> None:
+    """Where the samples of one kernel part: -- CELL KERNEL."""
+    bench(session, "diverge")
+
+
 @nox.session
 def screenshot(session: nox.Session) -> None:
     """Make the README's picture from reports/sample/index.html."""

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from bench.engines.venv import VenvEngine
-from bench.plan import load, locks, planner
+from bench.plan import load, locks, own, planner
 from bench.plan.planner import Selection
 from bench.suite import record
+from bench.suite.kernels import all_kernels
 from bench.suite.record import Record, Request
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from bench.engines.base import Engine, Environment
@@ -24,50 +24,60 @@ if TYPE_CHECKING:
 
 #: The release most tests use; one is enough where the release is not what is tested.
 RELEASE = "2.18.1"
+RELEASES = ("2.15.1", RELEASE, "2.21.0")
 
 
 def cell_of(house: Path, release: str = RELEASE) -> Cell:
     """The shipped cell of a release."""
     matrix = load.load(house / "matrix.toml")
-    plan = planner.make(matrix, "quick", Selection(only=(f"tf{release}-cpu",)), house / "docker" / "locks")
-    return plan.cells[0]
+    only = Selection(only=(f"tf{release}-cpu",))
+    return planner.make(matrix, "quick", only, house / "docker" / "locks", own.suite([])).cells[0]
 
 
 @dataclass
 class Bench:
-    """Runs requests in one cell and reads their records; its environment is made and checked once."""
+    """Runs requests in one cell and reads their records; its environment is made and checked once.
+
+    ``extra`` has the texts of files that join the suite; ``lines`` are those of the last record.
+    """
 
     engine: Engine
     cell: Cell
     folder: Path
+    extra: Mapping[str, str] = field(default_factory=dict)
+    lines: list[str] = field(default_factory=list)
 
     @cached_property
     def environment(self) -> Environment:
         """The cell, ready."""
         return self.engine.prepare(self.cell, self.folder / "build.log", lambda _: None)
 
-    def run(self, kernels: Sequence[str], **changes: Any) -> Record:
+    def run(self, kernels: Sequence[str], *, repeats: int = 2, heavy_repeats: int = 1, **changes: Any) -> Record:
         """One round; ``changes`` are fields of the request."""
+        suite = all_kernels()
+        heavy = {name for name in kernels if name in suite and suite[name].heavy}
         facts: dict[str, Any] = {
             "cell": self.cell.id,
             "mode": "off",
             "condition": "default",
             "round": 1,
             "kernels": tuple(kernels),
-            "repeats": 2,
-            "steady_s": 0.01,
+            "repeats": {name: heavy_repeats if name in heavy else repeats for name in kernels},
+            "steady_s": 0.0,
+            "extra": self.extra,
             "expect": locks.expected(self.cell.lock),
         }
-        got: list[str] = []
-        self.engine.execute(self.environment, Request(**{**facts, **changes}), got.append, self.folder / "round.log")
-        return record.parse(got)
+        self.lines = []
+        request = Request(**{**facts, **changes})
+        self.engine.execute(self.environment, request, self.lines.append, self.folder / "round.log")
+        return record.parse(self.lines)
 
 
 @pytest.fixture(scope="session")
 def benches(house: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bench]:
     """The suite as shipped, in a virtual environment of each release."""
     engine, folder = VenvEngine(house), tmp_path_factory.mktemp("benches")
-    return {release: Bench(engine, cell_of(house, release), folder) for release in ("2.15.1", RELEASE, "2.21.0")}
+    return {release: Bench(engine, cell_of(house, release), folder) for release in RELEASES}
 
 
 @pytest.fixture(scope="session")
@@ -77,74 +87,112 @@ def bench(benches: dict[str, Bench]) -> Bench:
 
 
 @pytest.fixture(scope="session")
-def planted(house: Path, tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    """The suite with kernels that misbehave."""
-    folder = tmp_path_factory.mktemp("planted")
-    copy = folder / "house"
-    shutil.copytree(house / "bench", copy / "bench", ignore=shutil.ignore_patterns("__pycache__"))
-    with (copy / "bench" / "suite" / "kernels" / "controls.py").open("a", encoding="utf-8") as stream:
-        stream.write(PLANTED)
-    return Bench(VenvEngine(copy), cell_of(house), folder)
+def planted(bench: Bench, house: Path) -> Bench:
+    """The same, with kernels that misbehave: they join as a user's would."""
+    return Bench(VenvEngine(house), bench.cell, bench.folder, extra={"planted.py": PLANTED})
 
 
-PLANTED = """
-import signal, sys, time
+PLANTED = '''
+import os, sys, time
+import numpy as np
+from bench.suite.kernels import Traced, kernel, stream
 
-def _plant(function):
-    facts = dict(family="controls", exercises="x", shapes="x", dtypes="x", source="planted")
-    return kernel(**facts, call_again=False)(function)
+calls = {"steps": 0, "late": 0}
 
-@_plant
+def plant(again=False, **facts):
+    given = dict(family="planted", exercises="x", shapes="x", dtypes="x", source="planted", call_again=again)
+    return kernel(**{**given, **facts})
+
+@plant()
 def planted_abort(tf, seed):
     return lambda: os.abort()
 
-@_plant
+@plant()
 def planted_exit(tf, seed):
     return lambda: os._exit(7)
 
-@_plant
+@plant()
 def planted_hang(tf, seed):
     return lambda: time.sleep(3600)
 
-@_plant
+@plant()
 def planted_unimplemented(tf, seed):
     def work():
         raise tf.errors.UnimplementedError(None, None, "A deterministic GPU implementation of X is not available.")
     return work
 
-@_plant
+@plant()
 def planted_nothing(tf, seed):
     return lambda: {}
 
-@_plant
+@plant(reference=lambda seed: {"x": np.ones(2)})
 def planted_nan(tf, seed):
     return lambda: {"x": tf.constant([float("nan"), 1.0 + seed])}
 
-@_plant
+@plant()
 def planted_noise_on_stdout(tf, seed):
     def work():
-        print("{\\\\"line\\\\": \\\\"end\\\\"}", flush=True)
-        os.write(1, b"raw words\\\\n")
+        print('{"line": "end"}', flush=True)
+        os.write(1, b"raw words\\n")
         return {"x": tf.constant([float(seed)])}
     return work
 
-@_plant
+@plant()
 def planted_switch(tf, seed):
     def work():
         tf.config.experimental.enable_op_determinism()
         return {"x": tf.constant([float(seed)])}
     return work
 
-@_plant
+@plant()
 def planted_slow(tf, seed):
     def work():
         time.sleep(0.4)
         return {"x": tf.constant([float(seed)])}
     return work
 
-@_plant
+@plant()
 def planted_resource(tf, seed):
     def work():
         raise tf.errors.ResourceExhaustedError(None, None, "out of memory")
     return work
-""".replace("\\\\", "\\")
+
+@plant()
+def planted_steps(tf, seed):
+    """From its second call on, one element of the second step's gradient is one unit greater."""
+    def work():
+        gradient = stream(seed).standard_normal((2, 3)).astype("float32")
+        steps = [{"loss": tf.constant(float(seed)), "gradient": tf.constant(gradient)}]
+        if calls["steps"]:
+            gradient[1, 2] = np.nextafter(gradient[1, 2], np.float32(99))
+        calls["steps"] += 1
+        steps.append({"loss": tf.constant(float(seed)), "gradient": tf.constant(gradient)})
+        return Traced({"weight": tf.constant(float(seed))}, steps)
+    return work
+
+@plant()
+def planted_constant(tf, seed):
+    return lambda: {"x": tf.constant([1.0]), "y": tf.constant([float(seed)])}
+
+@plant(again=True)
+def planted_late(tf, seed):
+    """One call of them all differs: the third of the timing pass."""
+    def work():
+        calls["late"] += 1
+        return {"x": tf.constant([float(seed) + (calls["late"] == 6)])}
+    return work
+
+@plant(again=True)
+def planted_again(tf, seed):
+    return lambda: {"x": tf.constant([float(seed)])}
+
+@plant()
+def planted_traced(tf, seed):
+    """AutoGraph reads the source of the function, which lies in no file of the cell."""
+    @tf.function
+    def halve(x):
+        while tf.reduce_sum(x) > 1.0:
+            x = x / 2.0
+        return x
+    return lambda: {"x": halve(tf.constant([float(seed), 3.0]))}
+'''

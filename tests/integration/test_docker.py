@@ -28,6 +28,7 @@ from bench.errors import BuildError, EngineError, NoGpuError
 from bench.plan.cell import Cell, Pair
 from bench.suite import installed
 from bench.suite.record import Request
+from tests.integration.own_kernels import joins
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -131,7 +132,7 @@ def request(cell: str, action: str) -> Request:
         condition="default",
         round=1,
         kernels=("k",),
-        repeats=1,
+        repeats={"k": 1},
         context={"action": action, "run": f"run-{SESSION}"},
     )
 
@@ -547,6 +548,11 @@ def test_ctrl_c_ends_a_build(client: DockerClient, tmp_path: Path) -> None:
     assert time.monotonic() - began < 30
     assert not engine.cached(make_cell(house, "12"))
     engine.close()
+
+
+@pytest.mark.tensorflow
+def test_kernels_of_ones_own_join_a_real_run_in_containers(tmp_path: Path) -> None:
+    joins(tmp_path, "docker")
 
 
 def test_cells_are_prepared_side_by_side(client: DockerClient, tmp_path: Path) -> None:

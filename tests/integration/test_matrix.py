@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bench.store.run import Run, load
+from tests.integration.own_kernels import joins
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = pytest.mark.tensorflow
 
-QUICK = ("--kernels", "reduce*", "--rounds", "1", "--repeats", "2", "--only", "tf2.18*")
+QUICK = ("--kernels", "reduce_sum_1d", "--profile", "quick", "--rounds", "1", "--repeats", "2", "--only", "tf2.18*")
 
 
 def bench(house: Path, *arguments: str, engine: str = "venv", **env: str) -> subprocess.CompletedProcess[str]:
@@ -55,6 +56,11 @@ def test_a_run_ends_with_a_page_a_table_and_records(house: Path, tmp_path: Path)
     logs = list((tmp_path / "runs" / run.info.id / "logs").rglob("*.log"))
     assert {log.name for log in logs} >= {"default-off-001.log", "default-on-001.log"}
     assert "\x1b[" not in done.stdout + done.stderr
+    folder = tmp_path / "runs" / run.info.id
+    assert {path.suffix for path in (folder / "records").rglob("*") if path.is_file()} == {".xz"}
+    digest = next(one.digest for record in run.records.values() for one in record.samples if one.role == "repeat")
+    assert run.kept.problems == {}
+    assert any(run.kept.tensors("reduce_sum_1d", one.digest) for r in run.records.values() for one in r.samples), digest
 
 
 def test_mode_and_rounds_select_and_one_mode_alone_is_told_honestly(house: Path, tmp_path: Path) -> None:
@@ -63,6 +69,42 @@ def test_mode_and_rounds_select_and_one_mode_alone_is_told_honestly(house: Path,
     run = newest(tmp_path)
     assert sorted(record.request.round for record in run.records.values()) == [1, 2, 3]
     assert {record.request.mode for record in run.records.values()} == {"on"}
+    asked = {record.request.round: record.request for record in run.records.values()}
+    assert {number: one.contrast for number, one in asked.items()} == {1: True, 2: False, 3: False}
+    assert {number: one.order_seed for number, one in asked.items()} == {1: 1, 2: 2, 3: 3}
+    assert len({one.kernels for one in asked.values()}) > 1, "every round has an order of its own"
+    for record in run.records.values():
+        assert list(dict.fromkeys(one.kernel for one in record.outcomes)) == list(record.request.kernels)
+        roles = {one.role for one in record.samples}
+        assert ("contrast" in roles) is record.request.contrast
+        assert {one.kernel for one in record.samples if one.role == "timing"} == {"reduce_sum_1d"}
+
+
+def test_kernels_of_ones_own_join_a_real_run(tmp_path: Path) -> None:
+    joins(tmp_path, "venv")
+
+
+def test_conditions_run_with_their_settings_and_without_times(house: Path, tmp_path: Path) -> None:
+    text = (house / "matrix.toml").read_text(encoding="utf-8")
+    text += (
+        "\n[profiles.conditions]\nrounds = 1\nrepeats = 3\nsteady_s = 0.01\n"
+        'conditions = ["default", "threads=1", "onednn=0", "tf32=off"]\n'
+    )
+    (tmp_path / "matrix.toml").write_text(text.replace("repeats = 5\n", "repeats = 2\n"), encoding="utf-8")
+    arguments = ["--profile", "conditions", "--kernels", "reduce_sum_1d", "--only", "tf2.18*", "--fail-on", "none"]
+    reports = tmp_path / "reports"
+    done = bench(house, "matrix", "--matrix", str(tmp_path / "matrix.toml"), *arguments, "--reports", str(reports))
+    assert done.returncode == 0, done.stderr
+    run = newest(reports)
+    found = {(one.request.condition, one.request.mode): one for one in run.records.values()}
+    assert set(found) == {(name, mode) for name in ("default", "threads=1", "onednn=0") for mode in ("off", "on")}
+    for (condition, _), one in found.items():
+        settings = one.processes[0].settings
+        assert (settings["intra_op_threads"] == 1) is (condition == "threads=1")
+        assert (settings["onednn"] == "off") is (condition == "onednn=0")
+        samples = [sample for sample in one.samples if sample.kernel == "reduce_sum_1d"]
+        assert [sample.role for sample in samples].count("repeat") == (3 if condition == "default" else 2)
+        assert any(sample.role == "timing" for sample in samples) is (condition == "default")
 
 
 def test_a_wrong_hash_costs_its_own_cell_only(house: Path, tmp_path: Path) -> None:
@@ -103,7 +145,7 @@ def start_run(house: Path, reports: Path) -> subprocess.Popen[str]:
 
 def wait_for_records(reports: Path, number: int) -> None:
     for _ in range(600):
-        if len(list(reports.glob("runs/*/records/*/*/*.jsonl"))) >= number:
+        if len(list(reports.glob("runs/*/records/*/*/*.jsonl.xz"))) >= number:
             return
         time.sleep(0.1)
     pytest.fail("no record within a minute")
@@ -130,8 +172,8 @@ def test_an_interrupted_run_goes_on_where_it_stopped(house: Path, tmp_path: Path
     assert len(after.info.taken_over) == kept
     assert set(after.info.taken_over.values()) == {before.info.id}
     assert f"taken over from interrupted runs: {kept} of 6" in done.stderr
-    page = (tmp_path / "index.html").read_text(encoding="utf-8")
-    assert "taken over" in page
+    assert set(after.info.taken_over) <= set(after.records), "under the names they are read by"
+    assert f"{kept} taken over" in (tmp_path / "index.html").read_text(encoding="utf-8")
     if how == signal.SIGINT:  # a finished run gives nothing to the next: every night measures afresh
         again = bench(house, "matrix", *QUICK, "--rounds", "1", "--reports", str(tmp_path))
         assert again.returncode == 0

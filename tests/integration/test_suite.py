@@ -1,79 +1,283 @@
-"""The suite on real TensorFlow: the article's three examples, both modes, and what the worker survives."""
+"""The suite on real TensorFlow: every kernel in every release and both modes, and what the worker survives."""
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from bench import host
 from bench.engines.venv import VenvEngine
+from bench.plan.conditions import settings
+from bench.suite.distance import numbers
 from bench.suite.kernels import all_kernels
-from tests.integration.conftest import Bench, cell_of
+from bench.suite.values import kept, positions
+from bench.verdict import limitations
+from tests.integration.conftest import PLANTED, RELEASE, RELEASES, Bench, cell_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from bench.suite.record import Record
+    from bench.suite.record import Outcome, Record, Sample
+    from bench.suite.values import KeptTensor
 
 pytestmark = pytest.mark.tensorflow
+
+SUITE = all_kernels()
+#: The one round of the whole suite that also takes times.
+TIMED = (RELEASE, "off")
+#: What TensorFlow refuses with determinism on, on a CPU too, and what it says: any other error is a bug of the suite.
+REFUSED = {"max_pool_grad_xla": "GPU MaxPool gradient ops do not yet have a deterministic XLA implementation"}
+
+
+@dataclass(frozen=True)
+class Whole:
+    """One round of the whole suite."""
+
+    record: Record
+    lines: list[str]
+    kernels: tuple[str, ...]
+
+    @property
+    def outcomes(self) -> dict[str, Outcome]:
+        return {one.kernel: one for one in self.record.outcomes}
+
+    def samples(self, kernel: str, role: str = "repeat") -> list[Sample]:
+        return [one for one in self.record.samples if (one.kernel, one.role) == (kernel, role)]
+
+    def kept(self) -> dict[str, list[KeptTensor]]:
+        """What was kept, by kernel and digest."""
+        found: dict[str, list[KeptTensor]] = {}
+        for row in (json.loads(text) for text in self.lines if '"line": "kept"' in text):
+            found[f"{row['kernel']} {row['digest']}"] = [kept(one) for one in row["tensors"]]
+        return found
+
+
+@pytest.fixture(scope="module")
+def wholes() -> dict[tuple[str, str], Whole]:
+    return {}
+
+
+@pytest.fixture(params=[(release, mode) for release in RELEASES for mode in ("off", "on")], ids="-".join)
+def place(request: pytest.FixtureRequest) -> tuple[str, str]:
+    found: tuple[str, str] = request.param
+    return found
+
+
+@pytest.fixture
+def whole(place: tuple[str, str], benches: dict[str, Bench], wholes: dict[tuple[str, str], Whole]) -> Whole:
+    """The whole suite in one release and mode, measured once."""
+    if place not in wholes:
+        release, mode = place
+        steady = 0.01 if place == TIMED else 0.0
+        found = benches[release].run(tuple(SUITE), mode=mode, steady_s=steady)
+        measured = tuple(name for name in SUITE if mode == "off" or name not in REFUSED)
+        wholes[place] = Whole(found, list(benches[release].lines), measured)
+    return wholes[place]
 
 
 def digests(found: Record, kernel: str, role: str = "repeat") -> set[str]:
     return {sample.digest for sample in found.samples if sample.kernel == kernel and sample.role == role}
 
 
-@pytest.mark.parametrize("release", ["2.15.1", "2.18.1", "2.21.0"])
-@pytest.mark.parametrize("mode", ["off", "on"])
-def test_the_whole_suite_runs_and_proves_its_mode(benches: dict[str, Bench], release: str, mode: str) -> None:
-    found = benches[release].run(tuple(all_kernels()), mode=mode)
-    assert found.complete
-    assert {one.outcome for one in found.outcomes} == {"ok"}, found.outcomes
-    process = found.processes[0]
+def test_every_kernel_runs_and_the_process_proves_what_it_is(whole: Whole, place: tuple[str, str]) -> None:
+    release, mode = place
+    assert whole.record.complete
+    failed = {one.kernel: (one.outcome, one.error_class, one.message) for one in whole.record.outcomes}
+    for name, said in REFUSED.items() if mode == "on" else ():
+        outcome, error, message = failed.pop(name)
+        assert (outcome, error) == ("raised", "UnimplementedError")
+        assert said in message
+        assert name not in whole.kernels
+    assert {name: one for name, one in failed.items() if one[0] != "ok"} == {}
+    assert set(whole.outcomes) == set(SUITE)
+    assert len(failed) == len(whole.kernels)
+    (process,) = whole.record.processes
     assert process.settings["determinism_enabled"] is (mode == "on")
     assert process.provenance["tensorflow"] == release
-    for name in all_kernels():
-        assert not digests(found, name) & digests(found, name, "contrast"), f"{name} does not depend on its seed"
-    assert len(digests(found, "control_flicker")) == 2
-    assert len(digests(found, "control_integer")) == 1
-    # S1: the same seed gives the same weights, another seed gives others (the loop above)
-    assert len(digests(found, "seeded_mlp")) == 1
-    if mode == "on":
-        assert len(digests(found, "data_pipeline")) == 1
+    assert set(process.provenance["kernel_hashes"]) == set(SUITE)
+    assert any(name.startswith("libtensorflow") for name in process.libraries), process.libraries
+    assert any(name.startswith("libc") for name in process.libraries)
+    peaks = [one.peak_mb for one in whole.record.outcomes]
+    assert all(peak is not None and 100 < peak < 100_000 for peak in peaks)
 
 
-def test_s2_another_instruction_set_is_another_device(bench: Bench) -> None:
-    here = bench.run(["matmul_mean"])
-    there = bench.run(["matmul_mean"], condition="isa=avx2", env={"ONEDNN_MAX_CPU_ISA": "AVX2"})
-    assert there.processes[0].settings["isa_limit"] == "AVX2"
-    assert len(digests(here, "matmul_mean")) == len(digests(there, "matmul_mean")) == 1
-    if host.limits("avx2"):
-        assert digests(here, "matmul_mean") != digests(there, "matmul_mean")
+def test_another_seed_gives_other_bits_in_every_single_output(whole: Whole) -> None:
+    same = [
+        f"{name} {output}"
+        for name in whole.kernels
+        for repeat, contrast in [(whole.samples(name)[0], whole.samples(name, "contrast")[0])]
+        for output, facts in repeat.outputs.items()
+        if contrast.outputs[output]["digest"] == facts["digest"]
+    ]
+    assert same == []
 
 
-def test_s3_api_and_environment_variable_are_one_switch(bench: Bench) -> None:
-    api = bench.run(["seeded_mlp"], mode="on")
-    variable = bench.run(["seeded_mlp"], mode="on", condition="switch=env", switch="env")
-    for found, switch in ((api, "api"), (variable, "env")):
-        settings = found.processes[0].settings
-        assert settings["determinism_enabled"] is True
-        assert settings["switch"] == switch
-        assert ("TF_DETERMINISTIC_OPS" in settings["env"]) is (switch == "env")
-    assert digests(api, "seeded_mlp") == digests(variable, "seeded_mlp")
+def test_outputs_live_where_they_should_and_are_numbers(whole: Whole) -> None:
+    for sample in whole.record.samples:
+        assert sample.outputs, sample.kernel
+        for output, facts in sample.outputs.items():
+            assert facts["device"] in {"CPU:0", ""}, f"{sample.kernel} {output}"
+            assert (facts["nan"], facts["inf"]) == (0, 0), f"{sample.kernel} {output}"
+
+
+def test_controls_behave(whole: Whole) -> None:
+    assert len({one.digest for one in whole.samples("control_flicker")}) == 2
+    for name in ("control_integer", "control_fixed_float"):
+        assert len({one.digest for one in whole.samples(name)}) == 1
+
+
+def test_the_same_seed_gives_the_same_training(whole: Whole, place: tuple[str, str]) -> None:
+    assert len({one.digest for one in whole.samples("seeded_mlp")}) == 1
+    if place[1] == "on":
+        assert len({one.digest for one in whole.samples("data_pipeline")}) == 1
+
+
+def test_trainings_leave_a_trail_of_every_step(whole: Whole) -> None:
+    steps: dict[str, dict[int, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for key, rows in whole.kept().items():
+        for one in rows:
+            if one.step is not None:
+                steps[key.split()[0]][one.step].append(one.name)
+    trained = {name for name in SUITE if name.endswith(("_fit", "_loop", "_fit_xla"))}
+    assert set(steps) == trained
+    for name in trained:
+        sample = whole.samples(name)[0]
+        assert sample.outputs["trail"]["shape"] == [len(steps[name])]
+        assert len(steps[name]) > 1
+        kinds = [{one.split()[0] for one in names} for names in steps[name].values()]
+        assert all(kind == kinds[0] for kind in kinds)
+        assert kinds[0] >= ({"loss", "gradient", "weight"} if SUITE[name].portable else {"loss", "weight"}), name
+        assert all(names[0] == "loss" for names in steps[name].values()), "the loss comes first"
+
+
+def test_kept_values_decode_and_belong_to_their_outputs(whole: Whole) -> None:
+    found = whole.kept()
+    for name in whole.kernels:
+        one = SUITE[name]
+        sample = whole.samples(name)[0]
+        rows = found.get(f"{name} {sample.digest}", [])
+        if one.control:
+            assert not rows
+            continue
+        outputs = {row.name: row for row in rows if row.step is None}
+        assert set(outputs) == set(sample.outputs) - {"trail"}
+        for output, row in outputs.items():
+            facts = sample.outputs[output]
+            assert (row.dtype, list(row.shape), row.digest) == (facts["dtype"], facts["shape"], facts["digest"])
+            values, _ = numbers(row.dtype, row.raw)
+            parts = 2 if row.dtype.startswith("complex") else 1
+            assert values.size == positions(row.size, row.most).size * parts
+            assert np.isfinite(values).all() or row.dtype not in {"float32", "float64"}
+    contrast = {f"{name} {one.digest}" for name in SUITE for one in whole.samples(name, "contrast")}
+    assert not contrast & set(found), "of the contrast nothing is kept"
+
+
+def test_errors_are_measured_where_there_is_a_reference(whole: Whole) -> None:
+    for name in whole.kernels:
+        errors = whole.samples(name)[0].errors
+        assert bool(errors) is (SUITE[name].reference is not None), name
+        for output, error in errors.items():
+            limit = 0.05 if whole.samples(name)[0].outputs[output]["dtype"] in {"float16", "bfloat16"} else 1e-3
+            assert 0 <= error["rms"] < limit, f"{name} {output}: {error}"
+
+
+def test_times_are_taken_only_where_asked_and_a_kernel_may_be_called_again(
+    whole: Whole, place: tuple[str, str]
+) -> None:
+    timed = {one.kernel for one in whole.record.samples if one.role == "timing"}
+    wanted = {name for name, one in SUITE.items() if one.call_again and not one.control}
+    assert timed == (wanted if place == TIMED else set())
+    for one in whole.record.samples:
+        if one.role == "timing":
+            assert len(one.steady_s) == len(one.steady_cpu_s) >= 3
+            assert one.warmups >= 1
+            assert one.steady_agrees is not None
+        else:
+            assert (one.steady_s, one.steady_cpu_s, one.steady_agrees, one.warmups) == ((), (), None, 0)
+
+
+def test_repeats_and_contrast_are_what_was_asked(bench: Bench) -> None:
+    found = bench.run(["mlp_loop", "reduce_max"], repeats=3, heavy_repeats=2, contrast=False)
+    roles = [(one.kernel, one.role, one.repeat, one.seed) for one in found.samples]
+    assert roles == [("mlp_loop", "repeat", number, 42) for number in range(2)] + [
+        ("reduce_max", "repeat", number, 42) for number in range(3)
+    ]
+    found = bench.run(["reduce_max"], repeats=1, seed=123)
+    assert [(one.role, one.seed) for one in found.samples] == [("repeat", 123), ("contrast", 124)]
+
+
+def test_errors_are_measured_in_the_first_round_only(bench: Bench) -> None:
+    assert bench.run(["reduce_sum_1d"]).samples[0].errors
+    assert not bench.run(["reduce_sum_1d"], round=2).samples[0].errors
+
+
+class TestConditions:
+    """What a condition names is in force in the process, and says so."""
+
+    @pytest.mark.parametrize(
+        ("condition", "key", "wanted"),
+        [
+            ("threads=1", "intra_op_threads", 1),
+            ("threads=4xcores", "intra_op_threads", 4 * len(os.sched_getaffinity(0))),
+            ("onednn=0", "onednn", "off"),
+            ("onednn=1", "onednn", "on"),
+            ("isa=avx2", "isa_limit", "AVX2"),
+            ("tf32=off", "tf32", False),
+            ("tf32=on", "tf32", True),
+        ],
+    )
+    def test_the_process_says_so(self, bench: Bench, condition: str, key: str, wanted: Any) -> None:
+        asked = settings(condition)
+        found = bench.run(
+            ["matmul_mean"], condition=condition, env=asked.env, threads=asked.threads, tf32=asked.tf32, repeats=1
+        )
+        assert found.outcomes[0].outcome == "ok"
+        (process,) = found.processes
+        assert process.settings[key] == wanted
+        assert process.settings["env"] == dict(asked.env)
+
+    def test_without_one_all_is_as_tensorflow_wants_it(self, bench: Bench) -> None:
+        found = bench.run(["control_integer"], repeats=1).processes[0].settings
+        assert (found["intra_op_threads"], found["tf32"]) == (len(os.sched_getaffinity(0)), True)
+        assert (found["isa_limit"], found["switch"], found["env"]) == ("none", "none", {})
+        assert found["devices"] == ["/device:CPU:0"]
+
+    def test_another_instruction_set_is_another_device(self, bench: Bench) -> None:
+        here = bench.run(["matmul_mean"])
+        there = bench.run(["matmul_mean"], condition="isa=avx2", env={"ONEDNN_MAX_CPU_ISA": "AVX2"})
+        assert len(digests(here, "matmul_mean")) == len(digests(there, "matmul_mean")) == 1
+        if host.limits("avx2"):
+            assert digests(here, "matmul_mean") != digests(there, "matmul_mean")
+
+    def test_api_and_environment_variable_are_one_switch(self, bench: Bench) -> None:
+        api = bench.run(["seeded_mlp"], mode="on")
+        variable = bench.run(["seeded_mlp"], mode="on", condition="switch=env", switch="env")
+        for found, switch in ((api, "api"), (variable, "env")):
+            said = found.processes[0].settings
+            assert said["determinism_enabled"] is True
+            assert said["switch"] == switch
+            assert ("TF_DETERMINISTIC_OPS" in said["env"]) is (switch == "env")
+        assert digests(api, "seeded_mlp") == digests(variable, "seeded_mlp")
 
 
 def test_nothing_of_the_hosts_environment_reaches_a_cell(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TF_DETERMINISTIC_OPS", "1")
     monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
     monkeypatch.setenv("PYTHONPATH", "/nowhere")
-    settings = bench.run(["control_integer"]).processes[0].settings
-    assert settings["determinism_enabled"] is False
-    assert settings["env"] == {}
+    said = bench.run(["control_integer"]).processes[0].settings
+    assert said["determinism_enabled"] is False
+    assert said["env"] == {}
 
 
 def test_a_cell_that_is_not_what_was_asked_gives_no_number(bench: Bench) -> None:
@@ -108,7 +312,10 @@ def test_crash_hang_and_error_cost_one_kernel_each(planted: Bench) -> None:
     assert "exit code 7" in ended["planted_exit"].message
     assert ended["planted_unimplemented"].error_class == "UnimplementedError"
     assert "deterministic GPU implementation" in ended["planted_unimplemented"].message
+    line = 1 + next(number for number, text in enumerate(PLANTED.splitlines()) if "raise tf.errors.Unimpl" in text)
+    assert ended["planted_unimplemented"].where == f"planted.py, line {line}"
     assert len(found.processes) == 4  # the first, and one after each death
+    assert [bool(process.libraries) for process in found.processes] == [False, False, False, True]
     assert {one.outputs["x"]["nan"] for one in found.samples if one.kernel == "planted_nan"} == {1}
 
 
@@ -125,6 +332,55 @@ def test_the_limit_holds_for_a_kernel_that_keeps_talking(planted: Bench) -> None
     found = planted.run(["planted_slow"], repeats=20, time_limit_s=1.5)
     assert found.outcomes[0].outcome == "timeout"
     assert 1 <= len(found.samples) < 20
+
+
+def test_a_training_that_parts_is_told_to_the_element(planted: Bench) -> None:
+    found = planted.run(["planted_steps"], repeats=3)
+    first, second, third, _ = found.samples
+    assert first.digest != second.digest == third.digest
+    assert first.outputs["weight"] == second.outputs["weight"], "only a step differs"
+    assert first.parted is None
+    assert third.parted is None, "told once"
+    parted = second.parted
+    assert parted is not None
+    assert (parted["step"], parted["tensor"], parted["index"]) == (2, "gradient", [1, 2])
+    gradient = np.random.RandomState(42).standard_normal((2, 3)).astype("float32")
+    assert parted["first"] == repr(float(gradient[1, 2]))
+    assert parted["other"] == repr(float(np.nextafter(gradient[1, 2], np.float32(99))))
+    assert (parted["distance"]["differing"], parted["distance"]["ulp_median"]) == (1, 1)
+    assert parted["outputs"] == {}
+    rows = [json.loads(text) for text in planted.lines if '"line": "kept"' in text]
+    assert [row["digest"] for row in rows] == [first.digest, second.digest]
+
+
+def test_an_output_that_never_changes_is_seen_by_its_contrast(planted: Bench) -> None:
+    repeat, _, contrast = planted.run(["planted_constant"]).samples
+    assert contrast.role == "contrast"
+    same = {name: repeat.outputs[name] == contrast.outputs[name] for name in ("x", "y")}
+    assert same == {"x": True, "y": False}
+
+
+def test_a_single_call_of_the_timing_pass_that_differs_is_seen(planted: Bench) -> None:
+    found = planted.run(["planted_late", "planted_again"], steady_s=0.01)
+    agrees = {one.kernel: one.steady_agrees for one in found.samples if one.role == "timing"}
+    assert agrees == {"planted_late": False, "planted_again": True}
+    assert len(digests(found, "planted_late")) == 1
+
+
+def test_autograph_reads_a_users_kernel(planted: Bench) -> None:
+    found = planted.run(["planted_traced"])
+    assert found.outcomes[0].outcome == "ok", found.outcomes
+    assert len(digests(found, "planted_traced")) == 1
+
+
+def test_what_only_the_cell_lacks_is_told_with_its_line(bench: Bench) -> None:
+    source = PLANTED + "\nimport pydantic\n\n@plant()\ndef planted_after(tf, seed):\n    return lambda: {}\n"
+    line = 1 + source.splitlines().index("import pydantic")
+    found = bench.run(["planted_again", "planted_after"], extra={"planted.py": source})
+    ended = {one.kernel: one for one in found.outcomes}
+    assert ended["planted_again"].outcome == "ok", "what stands before the error is measured"
+    assert ended["planted_after"].outcome == "failed"
+    assert f"planted.py, line {line}: ModuleNotFoundError" in ended["planted_after"].message
 
 
 def test_an_edited_environment_is_made_anew(house: Path, tmp_path: Path) -> None:
@@ -145,13 +401,14 @@ def test_an_edited_environment_is_made_anew(house: Path, tmp_path: Path) -> None
 def test_a_killed_runner_leaves_no_process_behind(house: Path, planted: Bench, tmp_path: Path) -> None:
     code = (
         "import sys\nfrom pathlib import Path\nfrom bench.engines.venv import VenvEngine\n"
-        "from bench.suite.record import Request\nfrom tests.integration.conftest import cell_of\n"
-        "house, copy, out = map(Path, sys.argv[1:])\nengine, cell = VenvEngine(copy), cell_of(house)\n"
+        "from bench.suite.record import Request\nfrom tests.integration.conftest import PLANTED, cell_of\n"
+        "house, out = map(Path, sys.argv[1:])\nengine, cell = VenvEngine(house), cell_of(house)\n"
         "place = engine.prepare(cell, out / 'b.log', lambda _: None)\n"
-        "request = Request(cell='c', mode='off', condition='default', round=1, kernels=('planted_hang',), repeats=1)\n"
+        "request = Request(cell='c', mode='off', condition='default', round=1, kernels=('planted_hang',),\n"
+        "                  repeats={'planted_hang': 1}, extra={'planted.py': PLANTED})\n"
         "engine.execute(place, request, lambda text: print(text, end='', flush=True), out / 'r.log')\n"
     )
-    command = [sys.executable, "-c", code, str(house), str(planted.folder / "house"), str(tmp_path)]
+    command = [sys.executable, "-c", code, str(house), str(tmp_path)]
     with subprocess.Popen(command, cwd=house, stdout=subprocess.PIPE, text=True) as runner:
         assert runner.stdout is not None
         text = next(text for text in runner.stdout if '"line": "process"' in text)
@@ -164,3 +421,13 @@ def test_a_killed_runner_leaves_no_process_behind(house: Path, planted: Bench, t
             return
         time.sleep(0.1)
     pytest.fail("the worker outlived its runner by ten seconds")
+
+
+@pytest.mark.parametrize("entry", [one for one in limitations.known() if one.kernel], ids=lambda one: one.limitation.id)
+def test_the_reproducer_of_a_known_limitation_runs(bench: Bench, entry: limitations.Entry) -> None:
+    assert isinstance(bench.engine, VenvEngine)
+    bench.engine.prepare(bench.cell, bench.folder / "build.log", lambda _: None)
+    python = str(bench.engine.place(bench.cell) / "bin" / "python")
+    found = subprocess.run([python, "-c", entry.limitation.reproducer], capture_output=True, text=True, check=True)
+    # a race need not show on every machine: what it prints is a count, not a promise
+    assert re.fullmatch(r"\d+ distinct results of 50 calls\n", found.stdout)

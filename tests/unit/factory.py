@@ -1,7 +1,8 @@
 """Runs for tests, made of real Record and RunInfo objects: say only what is special.
 
 ``run()`` is a run in which everything is exact and both controls hold. A test says how one kernel
-behaves (``behave``), changes single records (``changed``), or drops some (``without``).
+behaves (``behave``), changes single records (``changed``), or drops some (``without``). As in real runs, the
+first round of each cell, condition and mode has the contrasts, and every digest has kept values.
 """
 
 from __future__ import annotations
@@ -9,13 +10,19 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from bench.store.kept import Kept
 from bench.store.run import CellInfo, KernelInfo, Run, RunInfo
+from bench.suite import values
+from bench.suite.distance import as_dict, distance
 from bench.suite.record import Outcome, Process, Record, Request, Sample
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
 SUITE = "5" * 64
 SEED = 42
@@ -38,7 +45,9 @@ class Behaviour:
     """What a kernel does there.
 
     ``digests`` names the bits of each repeat (any text; repeated over the repeats if there are fewer),
-    ``contrast`` those of the other seed ("" for none). Times are in seconds.
+    ``contrast`` those of the other seed ("" for none). Times are in seconds. ``steady_s`` are those of the timing
+    pass, which gives the first digest; there is none without times, or where ``steady_agrees`` is None.
+    ``device`` is where outputs lived ("" for what the column says), ``errors`` those of the first digest.
     """
 
     digests: tuple[str, ...] = ("same",)
@@ -50,6 +59,9 @@ class Behaviour:
     outcome: str = "ok"
     error_class: str = ""
     message: str = ""
+    device: str = ""
+    errors: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    peak_mb: float = 120.5
 
 
 EXACT = Behaviour()
@@ -93,15 +105,20 @@ def kernel(name: str, family: str = "linalg", control: str = "", **changes: Any)
     return KernelInfo(**{**facts, **changes})
 
 
-FLICKER = kernel("control_flicker", control="must-differ")
+FLICKER = kernel("control_flicker", control="must-differ", rate=1.0)
+FLICKER_P50 = kernel("control_flicker_p50", control="must-differ", rate=0.5)
+FLICKER_P10 = kernel("control_flicker_p10", control="must-differ", rate=0.1)
+FLICKER_P02 = kernel("control_flicker_p02", control="must-differ", rate=0.02)
 INTEGER = kernel("control_integer", control="must-not-differ")
 CONTROLS = (FLICKER, INTEGER)
+#: The controls of the real suite: those that differ in a known share of samples, too.
+GRADED = (FLICKER, FLICKER_P50, FLICKER_P10, FLICKER_P02, INTEGER)
 
 
 def info(**changes: Any) -> RunInfo:
     """One CPU column, two kernels and both controls, 5 rounds of 3 repeats in both modes."""
     facts: dict[str, Any] = {
-        "schema": 1,
+        "schema": 2,
         "id": "20250130T120000Z-abcd",
         "started": "2025-01-30T12:00:00+00:00",
         "finished": "2025-01-30T12:10:00+00:00",
@@ -131,10 +148,20 @@ def path_of(where: Spot) -> str:
     return f"records/{where.cell}/{where.condition}/{where.mode}-{where.round:03d}.jsonl"
 
 
-def run(facts: RunInfo | None = None, behave: Callable[[Spot], Behaviour] | None = None, **context: Any) -> Run:
+def run(
+    facts: RunInfo | None = None,
+    behave: Callable[[Spot], Behaviour] | None = None,
+    *,
+    contrasts: str = "first",
+    timed: Collection[str] | None = None,
+    keep: bool = True,
+    **context: Any,
+) -> Run:
     """A whole run. ``behave`` is asked for every kernel that is no control, unless it wants to speak for them too.
 
-    It may return ``EXACT``. ``context`` goes into every request.
+    It may return ``EXACT``. ``contrasts`` are taken in the "first" round or in "all"; ``timed`` names the conditions
+    with a timing pass (None: all). ``keep`` makes kept values, and tells where samples part. ``context`` goes into
+    every request.
     """
     facts = facts or info()
     records: dict[str, Record] = {}
@@ -145,17 +172,26 @@ def run(facts: RunInfo | None = None, behave: Callable[[Spot], Behaviour] | None
             for mode in facts.condition_modes.get(condition, facts.modes):
                 for number in range(1, facts.rounds + 1):
                     spot = Spot(column.id, condition, mode, number, "")
-                    records[path_of(spot)] = record(facts, column, spot, behave or (lambda _: EXACT), context)
-    return Run(info=facts, records=records)
+                    found = record(facts, column, spot, behave or (lambda _: EXACT), context, keep=keep)
+                    found = found if timed is None or condition in timed else untimed(found)
+                    records[path_of(spot)] = found if contrasts == "all" or number == 1 else uncontrasted(found)
+    return Run(info=facts, records=records, kept=kept(records.values()) if keep else Kept())
 
 
 def record(
-    facts: RunInfo, column: CellInfo, spot: Spot, behave: Callable[[Spot], Behaviour], context: Mapping[str, Any]
+    facts: RunInfo,
+    column: CellInfo,
+    spot: Spot,
+    behave: Callable[[Spot], Behaviour],
+    context: Mapping[str, Any],
+    *,
+    keep: bool = True,
 ) -> Record:
-    """One round of a run, in one process."""
+    """One round of a run, in one process, with contrasts and timing passes."""
     only = facts.conditions.get(spot.condition, ())
     kernels = [one for one in facts.kernels if not only or one.name in only or one.control]
-    found = [(one.name, behaviour(one, dataclasses.replace(spot, kernel=one.name), behave)) for one in kernels]
+    found = [(one, behaviour(one, dataclasses.replace(spot, kernel=one.name), behave, facts)) for one in kernels]
+    place = "CPU:0" if column.device == "cpu" else "GPU:0"
     return Record(
         request=Request(
             cell=spot.cell,
@@ -163,63 +199,143 @@ def record(
             condition=spot.condition,
             round=spot.round,
             kernels=tuple(one.name for one in kernels),
-            repeats=facts.repeats,
+            repeats={one.name: facts.repeats for one in kernels},
             seed=facts.seed,
+            order_seed=spot.round,
             context={"engine": facts.engine, "run": facts.id, **context},
         ),
         suite_hash=facts.suite_hash,
         processes=(process(column, spot),),
-        samples=tuple(one for name, acts in found for one in samples(name, acts, facts)),
-        outcomes=tuple(Outcome(1, name, acts.outcome, 0.5, acts.error_class, acts.message) for name, acts in found),
+        samples=tuple(
+            sample
+            for one, acts in found
+            for sample in samples(one.name, acts, facts, place, control=bool(one.control), keep=keep)
+        ),
+        outcomes=tuple(
+            Outcome(1, one.name, acts.outcome, 0.5, acts.error_class, acts.message, peak_mb=acts.peak_mb)
+            for one, acts in found
+        ),
         complete=True,
         seconds=4.0,
     )
 
 
-def behaviour(one: KernelInfo, spot: Spot, behave: Callable[[Spot], Behaviour]) -> Behaviour:
+def untimed(one: Record) -> Record:
+    """A round without a timing pass."""
+    request = dataclasses.replace(one.request, steady_s=0.0)
+    return dataclasses.replace(one, request=request, samples=tuple(s for s in one.samples if s.role != "timing"))
+
+
+def uncontrasted(one: Record) -> Record:
+    """A round without contrasts: one that is not the first."""
+    request = dataclasses.replace(one.request, contrast=False)
+    return dataclasses.replace(one, request=request, samples=tuple(s for s in one.samples if s.role != "contrast"))
+
+
+def behaviour(one: KernelInfo, spot: Spot, behave: Callable[[Spot], Behaviour], facts: RunInfo) -> Behaviour:
     """A control does what it must, unless ``behave`` says something else than EXACT."""
     found = behave(spot)
     if one.control == "must-differ" and found == EXACT:
-        names = tuple(f"{spot}{repeat}" for repeat in range(16))
+        first = (spot.round - 1) * facts.repeats
+        names = tuple(
+            f"{spot}{repeat}" if int((place + 1) * one.rate) > int(place * one.rate) else "base"
+            for repeat, place in enumerate(range(first, first + facts.repeats))
+        )
         return Behaviour(digests=names, contrast=f"{spot}contrast", steady_agrees=None, steady_s=())
     return found
 
 
-def samples(name: str, acts: Behaviour, facts: RunInfo) -> tuple[Sample, ...]:
-    """The repeats and the contrast of one kernel in one process."""
-    repeats = [
-        sample(name, acts, number, SEED, digest(acts.digests[number % len(acts.digests)] and f"{name} {text}"))
-        for number in range(facts.repeats)
-        for text in [acts.digests[number % len(acts.digests)]]
+def samples(
+    name: str, acts: Behaviour, facts: RunInfo, device: str = "CPU:0", *, control: bool = False, keep: bool = True
+) -> tuple[Sample, ...]:
+    """The repeats, the contrast and the timing pass of one kernel in one process; a control has no timing pass.
+
+    Unless its later calls are to differ.
+    """
+    names = [acts.digests[number % len(acts.digests)] for number in range(facts.repeats)]
+    bits = [digest(text and f"{name} {text}") for text in names]
+    acts = acts if acts.device else dataclasses.replace(acts, device=device)
+    found = [
+        dataclasses.replace(sample(name, acts, number, SEED, own), parted=parted(bits[0], own) if keep else None)
+        for number, own in enumerate(bits)
     ]
     if acts.outcome != "ok":
-        repeats = repeats[:-1] if len(acts.digests) > 1 else []
-    if acts.contrast and acts.outcome == "ok":
-        other = sample(name, acts, 0, CONTRAST_SEED, digest(f"{name} {acts.contrast}"))
-        repeats.append(dataclasses.replace(other, role="contrast", steady_s=(), steady_cpu_s=(), steady_agrees=None))
-    return tuple(repeats)
+        return tuple(found[:-1] if len(acts.digests) > 1 else [])
+    if acts.contrast:
+        found.append(sample(name, acts, 0, CONTRAST_SEED, digest(f"{name} {acts.contrast}"), role="contrast"))
+    if acts.steady_s and acts.steady_agrees is not None and not (control and acts.steady_agrees):
+        found.append(sample(name, acts, 0, SEED, bits[0], role="timing"))
+    return tuple(found)
 
 
-def sample(name: str, acts: Behaviour, repeat: int, seed: int, bits: str) -> Sample:
-    """One repeat."""
-    output = {"dtype": "float32", "shape": [64, 64], "digest": bits, "nan": int(acts.nan), "inf": 0}
+def sample(name: str, acts: Behaviour, repeat: int, seed: int, bits: str, role: str = "repeat") -> Sample:
+    """One sample; only a timing pass has steady calls."""
+    place = acts.device or "CPU:0"
+    output = {
+        "dtype": "float32", "shape": [64, 64], "digest": bits, "nan": int(acts.nan), "inf": 0, "device": place,
+    }  # fmt: skip
+    steady = acts.steady_s if role == "timing" else ()
     return Sample(
         process=1,
         kernel=name,
-        role="repeat",
+        role=role,
         repeat=repeat,
         seed=seed,
         digest=bits,
-        outputs={"out": output},
-        kept={"out": ("0.5", "0.25")},
         setup_s=0.001,
         first_s=acts.first_s,
         first_cpu_s=acts.first_s,
-        steady_s=acts.steady_s,
-        steady_cpu_s=acts.steady_s,
-        steady_agrees=acts.steady_agrees,
+        steady_s=steady,
+        steady_cpu_s=tuple(2 * seconds for seconds in steady),
+        steady_agrees=acts.steady_agrees if role == "timing" else None,
+        warmups=2 if role == "timing" else 0,
         load=0.5,
+        switches=0,
+        outputs={"out": output},
+        errors=acts.errors if role != "contrast" else {},
     )
+
+
+def parted(first: str, other: str) -> dict[str, Any] | None:
+    """What a worker says of a sample that left the first one of its process."""
+    return None if first == other or not (first and other) else _parted(first, other)
+
+
+@lru_cache(maxsize=4096)
+def _parted(first: str, other: str) -> dict[str, Any]:
+    one, two = array(first), array(other)
+    place = np.unravel_index(int(np.argmax(one != two)), one.shape)
+    found = as_dict(distance("float32", one.reshape(-1).view(np.uint8), two.reshape(-1).view(np.uint8)))
+    return {
+        "step": None,
+        "tensor": "out",
+        "index": [int(number) for number in place],
+        "first": repr(float(one[place])),
+        "other": repr(float(two[place])),
+        "distance": found,
+        "outputs": {"out": found},
+    }
+
+
+@lru_cache(maxsize=256)
+def array(bits: str) -> np.ndarray[Any, Any]:
+    """Values behind a digest: the same numbers for all, but for a tenth of the elements."""
+    whole = np.random.RandomState(1).standard_normal((64, 64)).astype("float32")
+    own = np.random.RandomState(int(bits[:8], 16))
+    moved = own.randint(0, whole.size, whole.size // 10)
+    whole.reshape(-1)[moved] *= np.float32(1 + 2**-20)
+    return whole
+
+
+def kept(records: Iterable[Record]) -> Kept:
+    """Kept values of every digest of the run's own seed, controls apart."""
+    names = {
+        (one.kernel, one.digest)
+        for found in records
+        for one in found.samples
+        if one.role != "contrast" and one.digest and not one.kernel.startswith("control")
+    }
+    return Kept(rows={(name, bits): (values.keep("out", None, array(bits), bits, 256),) for name, bits in names})
 
 
 def process(column: CellInfo, spot: Spot) -> Process:
@@ -228,18 +344,21 @@ def process(column: CellInfo, spot: Spot) -> Process:
     return Process(
         process=1,
         pid=1000 + place,
-        started=f"2025-01-30T12:00:{spot.round:02d}+00:00",
+        started=f"2025-01-30T12:00:{spot.round % 60:02d}+00:00",
         provenance=provenance(column, f"host-{place}"),
         settings={
             "determinism_enabled": spot.mode == "on",
             "switch": "api" if spot.mode == "on" else "none",
-            "intra_op_threads": 0,
-            "inter_op_threads": 0,
-            "onednn": "default",
+            "intra_op_threads": 2,
+            "inter_op_threads": 2,
+            "onednn": "on",
             "isa_limit": "none",
+            "tf32": True,
+            "xla_jit": "",
             "devices": ["/device:CPU:0"] + ["/device:GPU:0"] * (column.device != "cpu"),
             "env": {"TF_CPP_MIN_LOG_LEVEL": "2"},
         },
+        libraries={"libtensorflow_cc": "2", "libtensorflow_framework": "2", "libc": "6", "libgomp": "1.0.0"},
     )
 
 
@@ -325,3 +444,13 @@ def in_samples(change: Callable[[Sample], Sample], name: str = "matmul") -> Call
     return lambda one: dataclasses.replace(
         one, samples=tuple(change(old) if old.kernel == name else old for old in one.samples)
     )
+
+
+def libraries(**values: str | None) -> Callable[[Record], Record]:
+    """A change of every process's loaded libraries; None drops one."""
+
+    def change(old: Process) -> Process:
+        merged = {**old.libraries, **values}
+        return dataclasses.replace(old, libraries={name: told for name, told in merged.items() if told is not None})
+
+    return lambda one: dataclasses.replace(one, processes=tuple(change(old) for old in one.processes))

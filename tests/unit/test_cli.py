@@ -25,8 +25,9 @@ def _in_the_house(monkeypatch: pytest.MonkeyPatch, house: Path) -> None:
 def test_kernels_as_json_have_what_the_page_needs(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["kernels", "--json"]) == 0
     kernels = json.loads(capsys.readouterr().out)["kernels"]
-    assert len(kernels) >= 10
-    assert all({"name", "family", "shapes", "dtypes", "source"} <= set(kernel) for kernel in kernels)
+    assert len([one for one in kernels if not one["control"]]) >= 45
+    wanted = {"name", "family", "exercises", "shapes", "dtypes", "source", "portable", "heavy", "accuracy", "file"}
+    assert all(wanted <= set(kernel) for kernel in kernels)
 
 
 def test_kernels_and_plan_as_tables(capsys: pytest.CaptureFixture[str]) -> None:
@@ -34,6 +35,108 @@ def test_kernels_and_plan_as_tables(capsys: pytest.CaptureFixture[str]) -> None:
     assert "seeded_mlp" in capsys.readouterr().out
     assert cli.main(["plan", "--engine", "venv"]) == 0
     assert "tf2.21.0-cpu-py311@cpu" in capsys.readouterr().out
+
+
+LISTS = """\
+from bench.suite.kernels import kernel
+
+@kernel(family=["own"], exercises=None, shapes=[8], dtypes=3, source="x")
+def mine(tf, seed):
+    pass
+"""
+
+
+def write_kernels(folder: Path, text: str = "", name: str = "my_kernels.py") -> Path:
+    head = "from bench.suite.kernels import kernel\n\n"
+    facts = "family='own', exercises='mine alone', shapes='[8]', dtypes='float32', source='own'"
+    body = f"@kernel({facts})\ndef my_kernel(tf, seed):\n    return lambda: {{}}\n"
+    path = folder / name
+    path.write_text(text or head + body, encoding="utf-8")
+    return path
+
+
+class TestExtra:
+    """Kernels of the user's own are listed and planned; an error among them is a warning with file and line."""
+
+    def test_they_are_listed(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+        path = str(write_kernels(tmp_path))
+        assert cli.main(["kernels", "--json", "--extra", path]) == 0
+        last = json.loads(capsys.readouterr().out)["kernels"][-1]
+        assert (last["name"], last["file"], last["family"]) == ("my_kernel", "my_kernels.py", "own")
+        for options in ([], ["--markdown"]):
+            assert cli.main(["kernels", "--extra", path, *options]) == 0
+            assert "my_kernel" in capsys.readouterr().out
+        assert cli.main(["kernels"]) == 0
+        assert "my_kernel" not in capsys.readouterr().out
+
+    @pytest.mark.parametrize(
+        ("text", "words"),
+        [
+            ("x = 1\nfrom tensorflow import constant\n", "my_kernels.py, line 2: ModuleNotFoundError"),
+            ("def f(:\n", "my_kernels.py, line 1: SyntaxError"),
+            ("import sys\nsys.exit(3)\n", "my_kernels.py, line 2: SystemExit: 3"),
+            (LISTS, "my_kernels.py, line 3: TypeError"),
+        ],
+    )
+    def test_an_error_is_a_warning_and_the_rest_goes_on(
+        self, capsys: pytest.CaptureFixture[str], tmp_path: Path, text: str, words: str
+    ) -> None:
+        path = str(write_kernels(tmp_path, text))
+        for arguments in (["kernels"], ["kernels", "--markdown"], ["plan", "--engine", "venv"]):
+            assert cli.main([*arguments, "--extra", path]) == 0
+            said = capsys.readouterr()
+            assert f"warning: {words}" in said.err
+            assert "Traceback" not in said.err
+            assert said.out
+
+    def test_they_are_planned_and_named_in_the_matrix_beside_it(
+        self, capsys: pytest.CaptureFixture[str], tmp_path: Path, house: Path
+    ) -> None:
+        write_kernels(tmp_path)
+        other = write_kernels(tmp_path, "", "other.py")
+        other.write_text(other.read_text(encoding="utf-8").replace("my_kernel", "my_other"), encoding="utf-8")
+        text = (house / "matrix.toml").read_text(encoding="utf-8")
+        (tmp_path / "matrix.toml").write_text(text.replace("extra = []", 'extra = ["my_kernels.py"]'), encoding="utf-8")
+        arguments = ["plan", "--json", "--engine", "venv", "--matrix", str(tmp_path / "matrix.toml")]
+        assert cli.main([*arguments, "--extra", str(other), "--kernels", "my_*"]) == 0
+        plan = json.loads(capsys.readouterr().out)
+        assert {"my_kernel", "my_other", "control_flicker"} <= set(plan["kernels"])
+        assert "matmul_f32" not in plan["kernels"]
+        assert plan["conditions"]["default"] == plan["kernels"]
+
+    @pytest.mark.parametrize(
+        ("names", "words"),
+        [
+            (["nowhere.py"], ["nowhere.py, a file of kernels, cannot be read", "--extra"]),
+            (["a/my.py", "b/my.py"], ["Two files of kernels are named my.py"]),
+            (["long.py"], ["can travel into a cell"]),
+        ],
+    )
+    def test_files_that_cannot_travel_are_bad_configuration(
+        self, capsys: pytest.CaptureFixture[str], tmp_path: Path, names: list[str], words: list[str]
+    ) -> None:
+        for name in ("a/my.py", "b/my.py", "long.py"):
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            write_kernels(tmp_path, "#" * (200_000 if name == "long.py" else 1), name)
+        arguments = [text for name in names for text in ("--extra", str(tmp_path / name))]
+        for command in (["kernels"], ["plan", "--engine", "venv"]):
+            assert cli.main([*command, *arguments]) == errors.CONFIG
+            said = capsys.readouterr()
+            for word in [*words, "error:", "hint:"]:
+                assert word in said.err
+            assert not said.out
+
+
+def test_a_dry_run_tells_conditions_and_their_kernels(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["matrix", "--dry-run", "--engine", "venv", "--profile", "nightly", "--kernels", "matmul_mean"]
+    assert cli.main(arguments) == 0
+    said = capsys.readouterr().out
+    for condition in ("default", "threads=1", "threads=4xcores", "onednn=0", "isa=avx2"):
+        assert f"condition {condition} (off/on): matmul_mean, control_flicker" in said
+    assert "tf32" not in said, "no CPU has it"
+    assert "switch=env" not in said, "nothing but controls is left of it"
+    # 3 cells, 5 rounds, 2 modes, 5 conditions
+    assert "would run 150 rounds" in said
 
 
 def test_the_schema_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -51,6 +154,8 @@ def test_the_schema_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
         (["matrix", "--engine", "venv", "--device", "gpu"], errors.NO_GPU, ["GPU was demanded"]),
         (["report", "--reports", "nowhere"], errors.NOTHING, ["There is no run", "nox -s matrix"]),
         (["report", "tests"], errors.ENGINE, ["is no run folder"]),
+        (["diverge", "tf2.18.1-cpu", "matmul_f32", "--run", "tests"], errors.ENGINE, ["is no run folder"]),
+        (["diverge", "tf2.18.1-cpu", "matmul_f32", "--reports", "nowhere"], errors.NOTHING, ["There is no run"]),
     ],
 )
 def test_every_mistake_has_its_sentence_and_its_code(

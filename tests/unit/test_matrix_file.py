@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from bench.errors import ConfigError
-from bench.plan import load
+from bench.plan import load, own, planner
 from bench.plan.models import Matrix
+from bench.plan.planner import Selection
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,6 +42,44 @@ def test_the_shipped_file_is_valid_and_has_the_three_profiles(house: Path) -> No
     matrix = load.load(house / "matrix.toml")
     assert set(matrix.profiles) == {"quick", "standard", "nightly"}
     assert {pair.tensorflow for pair in matrix.pairs} >= {"2.15.1", "2.18.1", "2.21.0"}
+    wanted = {"default", "threads=1", "threads=4xcores", "onednn=0", "isa=avx2", "tf32=off", "switch=env"}
+    assert set(matrix.profiles["nightly"].conditions) == wanted
+    assert matrix.profiles["nightly"].rounds >= 5
+    assert (matrix.profiles["nightly"].repeats, matrix.profiles["nightly"].heavy_repeats) == (20, 5)
+    assert matrix.suite.extra == ()
+
+
+@pytest.mark.parametrize("profile", ["quick", "standard", "nightly"])
+def test_every_shipped_pattern_matches_something(house: Path, profile: str) -> None:
+    plan = planner.make(
+        load.load(house / "matrix.toml"), profile, Selection(), house / "docker" / "locks", own.suite([])
+    )
+    assert len(plan.ready) == 3
+    assert {one.condition for one in plan.rounds} == set(plan.conditions)
+    families = {one.family for one in plan.kernels}
+    assert families >= {"training", "linalg", "reductions", "segments", "convolutions", "controls"}
+
+
+def test_what_a_matrix_may_say(tmp_path: Path) -> None:
+    text = """
+[suite]
+extra = ["my_kernels.py", "more/of_them.py"]
+
+[conditions."tf32=off"]
+skip = ["control_*"]
+repeats = 2
+heavy_repeats = 1
+timed = true
+
+[conditions."threads=4xcores"]
+modes = ["off"]
+"""
+    matrix = load.load(write(tmp_path, GOOD + text))
+    assert matrix.suite.extra == ("my_kernels.py", "more/of_them.py")
+    one = matrix.conditions["tf32=off"]
+    assert (one.kernels, one.skip, one.repeats, one.heavy_repeats, one.timed) == (("*",), ("control_*",), 2, 1, True)
+    other = matrix.conditions["threads=4xcores"]
+    assert (other.modes, other.repeats, other.timed) == (("off",), None, False)
 
 
 def test_the_shipped_schema_is_the_generated_one_and_accepts_the_shipped_file(house: Path) -> None:
@@ -75,6 +114,15 @@ def test_models_are_frozen(tmp_path: Path) -> None:
         (GOOD.replace('"2.18.1"', '"2.18"'), ["pairs[1] -> tensorflow"]),
         (GOOD.replace('"2.18.1"', "2.18"), ["pairs[1] -> tensorflow", "string"]),
         (GOOD + '\n[conditions."treads=1"]', ["treads=1", "is no condition", "threads=N"]),
+        (GOOD + '\n[conditions."tf32=maybe"]', ["tf32=maybe", "tf32=off, tf32=on"]),
+        (GOOD + '\n[conditions."onednn=0"]\nrepeat = 1', ['"onednn=0" -> repeat', "did you mean 'repeats'"]),
+        (GOOD + '\n[conditions."onednn=0"]\nrepeats = 0', ['"onednn=0" -> repeats', "greater than or equal to 1"]),
+        (GOOD + '\n[conditions."onednn=0"]\ntimed = "yes"', ['"onednn=0" -> timed', 'given: "yes"']),
+        (GOOD + "heavy_repeats = 0", ["profiles -> quick -> heavy_repeats"]),
+        (GOOD + "order_seed = -1", ["profiles -> quick -> order_seed"]),
+        (GOOD + '\n[suite]\nextra = ["my_kernels.txt"]', ["suite -> extra"]),
+        (GOOD + '\n[suite]\nextra = "my_kernels.py"', ["suite -> extra"]),
+        (GOOD + "\n[suite]\nextras = []", ["suite -> extras", "did you mean 'extra'"]),
         ("[profiles.quick]\nrounds=1\nrepeats=1", ["pairs: this key is missing"]),
         (GOOD + "\nnonsense", ["no valid TOML"]),
     ],

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import lzma
 import subprocess
 import sys
 import threading
 import time
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
-from bench import report
-from bench.errors import BusyError, StorageError
+from bench import console, report, runner
+from bench.errors import BusyError, EngineError, StorageError
 from bench.store import resume
-from bench.store.folder import RunFolder, measuring_lock, reports_lock, write_atomic
+from bench.store.folder import RunFolder, kept_path, measuring_lock, reports_lock, write_atomic
+from bench.store.kept import kept_files
 from bench.store.run import RunInfo, compact, load
 from bench.suite.record import SCHEMA, Request, line
+from bench.suite.values import keep
 from bench.verdict import judge
 from tests.unit import factory
 
@@ -31,17 +36,25 @@ def info(**changes: object) -> RunInfo:
 
 def record_text(key: str, *, whole: bool = True, run: str = "r1") -> str:
     request = Request(
-        cell="c", mode="off", condition="default", round=1, kernels=("k",), repeats=1,
+        cell="c", mode="off", condition="default", round=1, kernels=("k",), repeats={"k": 1},
         context={"resume_key": key, "run": run},
     )  # fmt: skip
     text = line("header", {"schema": SCHEMA, "request": json.loads(request.to_json()), "suite_hash": "s"})
     return text + (line("end", {"seconds": 1.0, "processes": 1}) if whole else "")
 
 
-def put(folder: RunFolder, number: int, text: str) -> None:
+def kept_text(digest: str) -> str:
+    row = keep("x", None, np.arange(3.0), digest, 4)
+    return line("kept", {"process": 1, "kernel": "k", "digest": digest, "tensors": [row]})
+
+
+def put(folder: RunFolder, number: int, text: str, kept: str = "") -> Path:
+    """A finished record, and its kept values if there are any."""
     path = folder.record_path("c", "default", "off", number)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
+    with folder.recording(path) as streams:
+        streams.lines.write(text)
+        streams.kept.write(kept)
+    return path
 
 
 def test_run_json_comes_back_as_it_was(tmp_path: Path) -> None:
@@ -70,26 +83,115 @@ def test_an_unreadable_record_is_listed_and_the_rest_stands(tmp_path: Path) -> N
     put(folder, 2, "not json at all\nreally\n")
     put(folder, 3, record_text("c").replace(f'"schema": {SCHEMA}', '"schema": 99'))
     run = load(folder.path)
-    assert [name[-10:] for name in run.records] == ["-001.jsonl"]
+    assert list(run.records) == ["records/c/default/off-001.jsonl"]
     assert sorted(name[-10:] for name in run.unreadable) == ["-002.jsonl", "-003.jsonl"]
     assert "schema 99" in next(text for name, text in run.unreadable.items() if "003" in name)
 
 
-def test_a_record_takes_its_name_only_when_it_is_whole(tmp_path: Path) -> None:
+@pytest.mark.parametrize("harm", [b"", b"no xz at all", None])
+def test_a_damaged_compressed_record_is_listed(tmp_path: Path, harm: bytes | None) -> None:
     folder = RunFolder.create(tmp_path)
-    path = folder.record_path("c", "default", "off", 1)
+    folder.write_info(info(id=folder.id))
+    put(folder, 1, record_text("a"))
+    path = put(folder, 2, record_text("b"))
+    path.write_bytes(path.read_bytes()[:-20] if harm is None else harm)
+    run = load(folder.path)
+    assert list(run.records) == ["records/c/default/off-001.jsonl"]
+    assert list(run.unreadable) == ["records/c/default/off-002.jsonl"]
+    assert run.unreadable["records/c/default/off-002.jsonl"]
 
-    def die() -> None:
-        with folder.recording(path) as stream:
-            stream.write(record_text("a"))
-            raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        die()
-    assert not path.exists()
-    with folder.recording(path) as stream:
-        stream.write(record_text("a"))
-    assert path.read_text(encoding="utf-8") == record_text("a")
+def test_damaged_kept_values_are_listed_and_the_records_stand(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path)
+    folder.write_info(info(id=folder.id))
+    path = put(folder, 1, record_text("a"), kept_text("d"))
+    put(folder, 2, record_text("b"), kept_text("e"))
+    kept_path(path).write_bytes(kept_path(path).read_bytes()[:-9])
+    run = load(folder.path)
+    assert (len(run.records), len(run.unreadable)) == (2, 0)
+    assert list(run.kept.problems) == ["records/c/default/off-001.kept.xz"]
+    assert [one.digest for one in run.kept.tensors("k", "e")] == ["e"]
+    kept_path(path).unlink()
+    assert load(folder.path).kept.problems == {}
+
+
+class TestRecording:
+    """A round's files have their names when it ended well, and never before."""
+
+    def path(self, tmp_path: Path) -> tuple[RunFolder, Path]:
+        folder = RunFolder.create(tmp_path)
+        return folder, folder.record_path("c", "default", "off", 1)
+
+    def names(self, path: Path) -> list[str]:
+        return sorted(one.name for one in path.parent.iterdir())
+
+    def test_both_are_compressed_and_nothing_else_is_left(self, tmp_path: Path) -> None:
+        folder, path = self.path(tmp_path)
+        with folder.recording(path) as streams:
+            streams.lines.write(record_text("a"))
+            streams.kept.write(kept_text("d"))
+        assert self.names(path) == ["off-001.jsonl.xz", "off-001.kept.xz"]
+        assert lzma.decompress(path.read_bytes()).decode() == record_text("a")
+        assert lzma.decompress(kept_path(path).read_bytes()).decode() == kept_text("d")
+
+    def test_where_nothing_was_kept_there_is_no_file(self, tmp_path: Path) -> None:
+        folder, path = self.path(tmp_path)
+        with folder.recording(path) as streams:
+            streams.lines.write(record_text("a"))
+        assert self.names(path) == ["off-001.jsonl.xz"]
+
+    @pytest.mark.parametrize(
+        "error", [KeyboardInterrupt, EngineError("x", "y"), OSError(28, "No space left on device")]
+    )
+    def test_a_round_that_fails_leaves_parts_that_nobody_reads(self, tmp_path: Path, error: BaseException) -> None:
+        folder, path = self.path(tmp_path)
+        folder.write_info(info(id=folder.id))
+
+        def fail() -> None:
+            with folder.recording(path) as streams:
+                streams.lines.write(record_text("a"))
+                streams.kept.write(kept_text("d"))
+                raise error
+
+        with pytest.raises(StorageError if isinstance(error, OSError) else (KeyboardInterrupt, EngineError)):
+            fail()
+        assert self.names(path) == ["off-001.jsonl.xz.part", "off-001.kept.xz.part"]
+        run = load(folder.path)
+        assert (run.records, run.unreadable, run.kept.rows) == ({}, {}, {})
+        put(folder, 1, record_text("b"))
+        assert len(load(folder.path).records) == 1
+
+    def test_lines_are_on_the_disk_as_they_come(self, tmp_path: Path) -> None:
+        folder, path = self.path(tmp_path)
+        with folder.recording(path) as streams:
+            streams.lines.write(record_text("a"))
+            streams.lines.flush()
+            assert path.with_name(path.name + ".part").read_text(encoding="utf-8") == record_text("a")
+            assert not path.exists()
+
+    def test_the_record_comes_last_for_where_it_stands_its_values_do(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        folder, path = self.path(tmp_path)
+        named: list[str] = []
+        replace = type(path).replace
+
+        def watched(one: Path, other: Path) -> Path:
+            named.append(other.name)
+            return replace(one, other)
+
+        monkeypatch.setattr(type(path), "replace", watched)
+        with folder.recording(path) as streams:
+            streams.lines.write(record_text("a"))
+            streams.kept.write(kept_text("d"))
+        assert named == ["off-001.kept.xz", "off-001.jsonl.xz"]
+
+    def test_a_folder_that_cannot_be_written_is_one_sentence(self, tmp_path: Path) -> None:
+        folder, path = self.path(tmp_path)
+        path.parent.parent.mkdir(parents=True)
+        path.parent.write_text("a file where the folder should be", encoding="utf-8")
+        with pytest.raises(StorageError, match="cannot be written"), folder.recording(path):
+            pass
 
 
 def test_an_atomic_write_leaves_the_old_file_where_it_fails(tmp_path: Path) -> None:
@@ -197,6 +299,42 @@ class TestResume:
         second.take(source, source.relative_to(first.path).as_posix())
         assert resume.finished_rounds((second.path,))["a"][1] == "1"
 
+    @pytest.mark.parametrize("linked", [True, False])
+    def test_a_record_brings_its_kept_values(
+        self,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        linked: bool,  # noqa: FBT001
+    ) -> None:
+        def refuse(*_: object) -> None:
+            raise OSError(18, "Invalid cross-device link")
+
+        if not linked:
+            monkeypatch.setattr("os.link", refuse)
+        first, second = self.make(tmp_path, "1", ""), self.make(tmp_path, "2", "")
+        with_values = put(first, 1, record_text("a"), kept_text("d"))
+        without = put(first, 2, record_text("b"))
+        for source in (with_values, without):
+            second.take(source, source.relative_to(first.path).as_posix())
+        run = load(second.path)
+        assert len(run.records) == 2
+        assert run.kept.tensors("k", "d")
+        assert len(kept_files(second.path)) == 1
+
+    def test_a_taken_record_is_known_under_the_name_it_is_read_by(self, tmp_path: Path) -> None:
+        """Else no page could say what was taken over."""
+        first = self.make(tmp_path, "1", "", "a")
+        found = resume.finished_rounds((first.path,))
+        cell = SimpleNamespace(id="c")
+        one = SimpleNamespace(cell=cell, condition="default", mode="off", number=1)
+        request = SimpleNamespace(context={"resume_key": "a"})
+        second = self.make(tmp_path, "2", "")
+        state = runner._State(info=info(id="2", finished=""), folder=second)
+        assert runner._take_over(state, [(one, request)], found, console.view()) == []  # type: ignore[list-item]
+        run = load(second.path)
+        assert run.info.taken_over == {"records/c/default/off-001.jsonl": "1"}
+        assert set(run.info.taken_over) == set(run.records)
+
     def test_a_folder_without_run_json_is_passed_over(self, tmp_path: Path) -> None:
         self.make(tmp_path, "1", "", "a")
         (tmp_path / "runs" / "2").mkdir()
@@ -213,7 +351,8 @@ class TestCompact:
     def make(self, tmp_path: Path) -> RunFolder:
         folder = RunFolder.create(tmp_path / "reports")
         folder.write_info(info(id=folder.id))
-        put(folder, 1, record_text("a"))
+        folder.log_path("c", "build").write_text("a log", encoding="utf-8")
+        put(folder, 1, record_text("a"), kept_text("d"))
         put(folder, 2, record_text("b"))
         return folder
 
@@ -224,18 +363,41 @@ class TestCompact:
             assert load(tmp_path / "kept") == load(folder.path)
         compact(tmp_path / "kept", tmp_path / "again")
         assert load(tmp_path / "again") == load(folder.path)
+        names = sorted(path.name for path in (tmp_path / "again").rglob("*") if path.is_file())
+        assert names == ["off-001.jsonl.xz", "off-001.kept.xz", "off-002.jsonl.xz", "run.json"]
+        assert load(tmp_path / "again").kept.tensors("k", "d")
 
-    def test_a_damaged_record_is_listed(self, tmp_path: Path) -> None:
-        compact(self.make(tmp_path).path, tmp_path / "kept")
-        file = next((tmp_path / "kept").rglob("*001.jsonl.xz"))
+    def test_what_lay_there_before_goes(self, tmp_path: Path) -> None:
+        folder, other = self.make(tmp_path / "1"), RunFolder.create(tmp_path / "2")
+        other.write_info(info(id=other.id))
+        put(other, 7, record_text("z"), kept_text("y"))
+        for source in (other, folder):
+            compact(source.path, tmp_path / "kept")
+        assert len(load(tmp_path / "kept").records) == 2
+        assert not load(tmp_path / "kept").kept.tensors("k", "y")
+
+    def test_a_damaged_record_is_copied_and_listed(self, tmp_path: Path) -> None:
+        folder = self.make(tmp_path)
+        file = next(folder.path.rglob("*001.jsonl.xz"))
         file.write_bytes(file.read_bytes()[:-20])
+        compact(folder.path, tmp_path / "kept")
         assert len(load(tmp_path / "kept").unreadable) == 1
 
     def test_it_never_empties_a_run(self, tmp_path: Path) -> None:
-        folder = self.make(tmp_path)
-        with pytest.raises(StorageError, match="records of its own"):
-            compact(folder.path, folder.path)
+        folder, other = self.make(tmp_path / "1"), self.make(tmp_path / "2")
+        for source in (folder, other):
+            with pytest.raises(StorageError, match="of its own"):
+                compact(source.path, folder.path)
         assert len(load(folder.path).records) == 2
+
+    def test_nor_one_that_was_kept_without_its_logs(self, tmp_path: Path) -> None:
+        folder = self.make(tmp_path)
+        compact(folder.path, tmp_path / "kept")
+        (tmp_path / "link").symlink_to(tmp_path / "kept")
+        for target in (tmp_path / "kept", tmp_path / "link", tmp_path / "x" / ".." / "kept"):
+            with pytest.raises(StorageError):
+                compact(tmp_path / "kept", target)
+        assert len(load(tmp_path / "kept").records) == 2
 
 
 def test_the_sample_says_what_its_records_say(house: Path) -> None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import bootstrap
 
+from bench.verdict import Status
 from bench.verdict.evidence import Witness
 from bench.verdict.strength import percent_up, upper_bound
 from bench.verdict.timing import Kind, price, process_median, timing
+from tests import simulation
 from tests.unit.factory import SEED, Behaviour, digest, sample
 
 if TYPE_CHECKING:
@@ -54,7 +59,9 @@ def test_percent_is_rounded_up(share: float, percent: int) -> None:
 
 
 def said(*times: float, first: float = 0.5, number: int = 1) -> Witness:
-    one = sample("matmul", Behaviour(steady_s=times, first_s=first), 0, SEED, digest("x"))
+    acts = Behaviour(steady_s=times, first_s=first)
+    one = sample("matmul", acts, 0, SEED, digest("x"))
+    again = (sample("matmul", acts, 0, SEED, digest("x"), role="timing"),) if times else ()
     return Witness(
         path=f"on-{number}",
         round=number,
@@ -67,7 +74,7 @@ def said(*times: float, first: float = 0.5, number: int = 1) -> Witness:
         outcome="ok",
         error_class="",
         message="",
-        samples=(one,),
+        samples=(one, *again),
     )
 
 
@@ -136,3 +143,79 @@ def test_what_is_not_resolved_says_why(on: list[float], off: list[float], why: s
 def test_the_interval_is_the_same_every_time() -> None:
     on, off = many([2.0, 2.1, 2.2]), many([1.0, 1.1, 1.2])
     assert price(on, off) == price(on, off)
+
+
+@pytest.mark.parametrize("sizes", [(3, 3), (4, 5), (5, 5), (6, 3), (10, 9)])
+def test_the_interval_is_that_of_scipy(sizes: tuple[int, int]) -> None:
+    stream = np.random.RandomState(sum(sizes))
+    on, off = (stream.lognormal(0, 0.1, size) for size in sizes)
+    wanted = bootstrap(
+        (on, off),
+        lambda left, right, axis=-1: np.median(left, axis=axis) / np.median(right, axis=axis),
+        n_resamples=20_000,
+        method="percentile",
+        vectorized=True,
+        random_state=np.random.default_rng(1),
+    ).confidence_interval
+    found = price(many(on.tolist()), many(off.tolist()))
+    assert found is not None
+    assert found.low == pytest.approx(wanted.low, rel=0.01)
+    assert found.high == pytest.approx(wanted.high, rel=0.01)
+
+
+def test_cut_off_rounds_do_not_turn_steady_times_into_first_calls() -> None:
+    cut = dataclasses.replace(said(number=2), outcome="cut-off")
+    found = timing([said(1.0), cut, said(3.0)])
+    assert found is not None
+    assert (found.kind, found.per_process) == (Kind.STEADY, (1.0, 3.0))
+    partly = timing([said(1.0), dataclasses.replace(said(first=0.25), timed=False)])
+    assert partly is not None
+    assert (partly.kind, partly.per_process, partly.first_median_s) == (Kind.STEADY, (1.0,), 0.375)
+
+
+def test_without_a_timing_pass_there_is_no_price() -> None:
+    untimed = [dataclasses.replace(one, timed=False) for one in many([1.0, 1.0, 1.0])]
+    assert price(untimed, many([1.0])) is None
+    assert price(many([1.0]), untimed) is None
+
+
+# --- the simulation -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def tallies() -> dict[tuple[str, simulation.Plant], simulation.Tally]:
+    plants = (
+        simulation.Plant("never"),
+        simulation.Plant("sample", 0.5),
+        simulation.Plant("process", 0.2),
+        simulation.Plant("never", frozen=True),
+    )
+    return {(row.profile, row.plant): row for row in simulation.simulate(15, plants)}
+
+
+def test_a_difference_in_the_data_is_never_green(tallies: dict[Any, simulation.Tally]) -> None:
+    assert sum(row.hidden for row in tallies.values()) == 0
+    assert any(row.statuses[Status.EXACT] for row in tallies.values())
+
+
+def test_power_and_false_alarm_are_sane(tallies: dict[Any, simulation.Tally]) -> None:
+    for (profile, plant), row in tallies.items():
+        assert sum(row.statuses.values()) == 15
+        if plant.frozen:
+            assert row.statuses == {Status.BLIND: 15}
+        elif plant.where == "never":
+            assert row.statuses == {Status.WEAK if profile == "quick" else Status.EXACT: 15}
+        elif plant.where == "sample":
+            assert row.statuses[Status.VARIES] >= 13
+        else:
+            assert row.statuses[Status.VARIES] == 0
+            assert row.statuses[Status.EXACT_IN_PROCESS] > 0
+
+
+def test_the_table_is_the_same_every_time(tallies: dict[Any, simulation.Tally]) -> None:
+    again = simulation.simulate(15, (simulation.Plant("process", 0.2),))
+    assert again == [row for row in tallies.values() if row.plant.where == "process"]
+    told: list[str] = []
+    simulation.table(again, told.append)
+    assert len(told) == 1 + 3 + 3 + 1
+    assert told[-1] == "differences in the data that came out exact or weak: 0"

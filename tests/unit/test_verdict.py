@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 
 from bench.errors import ConfigError
 from bench.suite.record import Outcome
-from bench.verdict import GATES, MIN_PROCESSES, Rung, Status, Verdict, answer, gate, judge
+from bench.verdict import GATES, MIN_PROCESSES, Rung, Status, Verdict, answer, controls, gate, judge
 from bench.verdict.classes import letter, letters
+from bench.verdict.judgement import Accuracy, GpuControls
 from bench.verdict.status import SEVERITY, worst
+from bench.verdict.timing import Kind
 from tests.unit import factory
 from tests.unit.factory import EXACT, Behaviour, Change, Spot
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
     from bench.store.run import Run
     from bench.suite.record import Record
+    from bench.verdict.controls import Sight
 
 UNIMPLEMENTED = Behaviour(outcome="raised", error_class="UnimplementedError")
 CELL = "tf2.18.1-cpu-py311@cpu"
@@ -107,6 +110,10 @@ def no_process(one: Record) -> Record:
     return dataclasses.replace(one, processes=())
 
 
+def asking(**changes: Any) -> Callable[[Record], Record]:
+    return lambda one: dataclasses.replace(one, request=dataclasses.replace(one.request, **changes))
+
+
 ONE = Change(mode="on", rounds=(3,))
 ALL_ON = Change(mode="on")
 FALSE_GREENS: list[tuple[str, Callable[[Record], Record], Change, Status]] = [
@@ -144,15 +151,42 @@ FALSE_GREENS: list[tuple[str, Callable[[Record], Record], Change, Status]] = [
     ("an outcome nobody knows", unknown_outcome, ONE, Status.FAILED),
     (
         "a later call gave other bits",
-        factory.in_samples(lambda s: dataclasses.replace(s, steady_agrees=s.steady_agrees and s.repeat != 1)),
+        factory.in_samples(lambda s: dataclasses.replace(s, steady_agrees=False) if s.role == "timing" else s),
         ONE,
         Status.VARIES,
     ),
     (
-        "the contrast varies",
-        factory.in_samples(lambda s: s if s.role == "repeat" else dataclasses.replace(s, digest="c" * 64)),
+        "the timing pass gave other bits",
+        factory.in_samples(lambda s: dataclasses.replace(s, digest="c" * 64) if s.role == "timing" else s),
         ONE,
-        Status.EXACT_IN_PROCESS,
+        Status.VARIES,
+    ),
+    (
+        "the timing pass has another seed",
+        factory.in_samples(lambda s: dataclasses.replace(s, seed=7) if s.role == "timing" else s),
+        ONE,
+        Status.FAILED,
+    ),
+    (
+        "a sample says nothing of its outputs",
+        factory.in_samples(lambda s: dataclasses.replace(s, outputs={}) if s.repeat == 1 else s),
+        ONE,
+        Status.FAILED,
+    ),
+    ("another library", factory.libraries(libtensorflow_cc="3"), ONE, Status.FAILED),
+    ("another library than in mode off", factory.libraries(libtensorflow_cc="3"), ALL_ON, Status.FAILED),
+    ("TF32 is not as asked", asking(tf32=False), ALL_ON, Status.FAILED),
+    (
+        "nobody knows whether TF32 was on",
+        lambda one: asking(tf32=False)(factory.settings(tf32=None)(one)),
+        ALL_ON,
+        Status.WEAK,
+    ),
+    (
+        "nobody knows how many threads there were",
+        lambda one: asking(threads=1)(factory.settings(intra_op_threads=None)(one)),
+        ALL_ON,
+        Status.WEAK,
     ),
     (
         "the contrast has the repeats' seed",
@@ -174,6 +208,18 @@ FALSE_GREENS: list[tuple[str, Callable[[Record], Record], Change, Status]] = [
 )
 def test_planted_false_green(change: Callable[[Record], Record], where: Change, status: Status) -> None:
     assert verdict(factory.changed(factory.run(), change, where)).status is status
+
+
+def test_contrasts_that_differ_among_themselves_show_a_variation() -> None:
+    other = factory.in_samples(lambda s: s if s.role != "contrast" else dataclasses.replace(s, digest="c" * 64))
+    run = factory.changed(factory.run(None, None, contrasts="all"), other, ONE)
+    assert verdict(run).status is Status.EXACT_IN_PROCESS
+
+
+def test_libraries_are_loaded_when_they_are_needed() -> None:
+    run = factory.changed(factory.run(), factory.libraries(libcudnn="9.3.0", libm="6"), ONE)
+    run = factory.changed(run, factory.libraries(libtensorflow_cc=None, libm="7"), Change(rounds=(4,)))
+    assert verdict(run).status is Status.EXACT
 
 
 def test_different_code_of_a_kernel_is_not_compared() -> None:
@@ -264,7 +310,11 @@ def test_unreadable_records_are_a_fault_and_listed() -> None:
     run = factory.without(factory.run(), ALL_ON)
     path = f"records/{CELL}/default/on-001.jsonl"
     broken = dataclasses.replace(run, unreadable={path: "no header line"})
-    assert verdict(broken).status is Status.FAILED
+    assert (verdict(broken).status, verdict(broken).why) == (
+        Status.FAILED,
+        "1 record could not be read (the first: no header line).",
+    )
+    assert verdict(broken, mode="off").status is Status.EXACT
     assert judge(broken).unreadable == ((path, "no header line"),)
     assert verdict(run).status is Status.NOT_RUN
 
@@ -387,11 +437,8 @@ def test_entropy_that_comes_twice_was_counted_twice() -> None:
 
 
 def test_a_setting_that_was_asked_for_and_is_absent_is_not_what_was_asked() -> None:
-    def asking(one: Record) -> Record:
-        request = dataclasses.replace(one.request, env={"ONEDNN_MAX_CPU_ISA": "AVX2"})
-        return dataclasses.replace(one, request=request)
-
-    assert verdict(factory.changed(factory.run(), asking)).status is Status.FAILED
+    run = factory.changed(factory.run(), asking(env={"ONEDNN_MAX_CPU_ISA": "AVX2"}))
+    assert verdict(run).status is Status.FAILED
 
 
 def test_a_crash_stays_a_crash_under_a_failed_control() -> None:
@@ -405,14 +452,138 @@ def test_a_crash_stays_a_crash_under_a_failed_control() -> None:
     assert verdict(run, name="conv2d").status is Status.BLIND
 
 
+GRADED = factory.info(kernels=(factory.kernel("matmul"), *factory.GRADED))
+
+
+def flickers(name: str, *digests: str) -> Callable[[Spot], Behaviour]:
+    """In mode on this control gives these bits in each process ("new" is made new everywhere)."""
+
+    def behave(spot: Spot) -> Behaviour:
+        if spot.kernel != name or spot.mode != "on":
+            return EXACT
+        bits = tuple(f"{spot.round} {n}" if text == "new" else text for n, text in enumerate(digests))
+        return Behaviour(digests=bits, steady_agrees=None, steady_s=())
+
+    return behave
+
+
+def sight(run: Run, mode: str = "on") -> Sight:
+    return judge(run).sights[CELL, "default", mode]
+
+
+def test_graded_controls_say_how_far_the_eye_reaches() -> None:
+    found = sight(factory.run(GRADED))
+    assert {name: (one.passed, one.reach, one.samples) for name, one in found.checks.items()} == {
+        "control_flicker": (True, True, 15),
+        "control_flicker_p50": (True, True, 15),
+        "control_flicker_p10": (True, False, 15),  # seen, though so few samples need not show it
+        "control_flicker_p02": (None, False, 15),
+        "control_integer": (True, True, 15),
+    }
+    assert (found.sensitivity, found.blind, found.doubts) == (0.5, "", ())
+    assert found.out_of_reach == ("control_flicker_p10", "control_flicker_p02")
+    assert verdict(factory.run(GRADED)).status is Status.EXACT  # out of reach is no doubt
+    assert "out of reach" in found.checks["control_flicker_p02"].why
+    nightly = sight(factory.run(dataclasses.replace(GRADED, repeats=20)))
+    assert (nightly.sensitivity, nightly.checks["control_flicker_p10"].seen) == (0.1, 10)
+
+
+@pytest.mark.parametrize(
+    ("repeats", "name", "digests", "why"),
+    [
+        (3, "control_flicker_p50", ("plain",), "it was not seen to differ in 15 repeats, but must"),
+        (20, "control_flicker_p10", ("plain",), "it was not seen to differ in 100 repeats, but must"),
+        (3, "control_flicker_p50", ("plain", "plain", "once more"), "its entropy came twice"),
+        (20, "control_flicker_p10", ("new", "plain") * 10, "differs more often than it may"),
+        (20, "control_flicker_p02", ("new", "plain", "plain", "plain") * 5, "differs more often than it may"),
+        (20, "control_flicker_p50", ("new", *(["plain"] * 19)), "differs more seldom than it may"),
+        (3, "control_flicker", ("new", "plain", "plain"), "its entropy came twice"),
+    ],
+)
+def test_a_graded_control_that_cannot_be_blinds(repeats: int, name: str, digests: tuple[str, ...], why: str) -> None:
+    run = factory.run(dataclasses.replace(GRADED, repeats=repeats), flickers(name, *digests))
+    assert verdict(run).status is Status.BLIND
+    assert why in sight(run).checks[name].why
+    assert verdict(run, mode="off").status is Status.EXACT
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1.5, float("nan")])
+def test_a_rate_that_cannot_be_blinds(rate: float) -> None:
+    odd = factory.kernel("control_odd", control="must-differ", rate=rate)
+    kernels = (factory.kernel("matmul"), *factory.CONTROLS, odd)
+    run = factory.run(factory.info(kernels=kernels), only("control_odd", Behaviour(("a", "b"), steady_s=())))
+    assert verdict(run).status is Status.BLIND
+
+
+def test_without_a_control_within_reach_nothing_is_green() -> None:
+    kernels = (factory.kernel("matmul"), factory.FLICKER_P10, factory.INTEGER)
+    run = factory.run(factory.info(kernels=kernels))
+    assert verdict(run).status is Status.WEAK
+    assert "no control that must differ was within reach" in verdict(run).why
+    assert sight(run).sensitivity is None
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.sampled_from([1.0, 0.5, 0.1, 0.02]), st.lists(st.booleans(), min_size=1, max_size=120))
+def test_a_control_never_passes_unseen_and_never_blinds_for_bad_luck(rate: float, departs: list[bool]) -> None:
+    one = factory.kernel("control", control="must-differ", rate=rate)
+    acts = Behaviour(digests=tuple(f"new {n}" if gone else "plain" for n, gone in enumerate(departs)), contrast="")
+    facts = factory.info(repeats=len(departs), rounds=1, kernels=(one,))
+    run = factory.run(facts, lambda _: dataclasses.replace(acts, steady_s=()), keep=False)
+    found = judge(run).sights[CELL, "default", "on"].checks["control"]
+    plain = departs.count(False)
+    seen = len(departs) - max(plain, 1)
+    assert (found.seen, found.samples) == (seen, len(departs))
+    assert found.passed is not True or seen
+    assert found.reach == (len(departs) > 1 and (1 - rate) ** len(departs) <= 0.001)
+    if seen == 0:
+        assert found.passed is (False if found.reach else None)
+    elif rate < 1:
+        assert (found.passed is False) == (controls.chance(seen, len(departs), rate) < 1e-6)
+    else:
+        assert found.passed is (plain <= 1)
+
+
+def test_gpu_controls_are_told_and_do_not_blind() -> None:
+    known = factory.kernel("scatter", gpu_control=True)
+    column = factory.cell(cuda="12.5")
+    facts = factory.info(cells=(column, factory.cell()), kernels=(known, *factory.CONTROLS))
+    judged = judge(factory.run(facts))
+    found = judged.gpu_controls(column.id)
+    assert found.seen == {"scatter": False}
+    assert "not sensitive enough on h100, or the device has become exact" in found.notice
+    head = judged.headline(column.id, "scatter", "off")
+    assert head is not None
+    assert head.status is Status.EXACT
+    assert judged.gpu_controls(CELL).seen == {}
+    varies = judge(factory.run(facts, only("scatter", Behaviour(("a", "b")), "off")))
+    assert varies.gpu_controls(column.id) == GpuControls(seen={"scatter": True}, notice="")
+    gone = judge(factory.without(factory.run(facts), Change(mode="off")))
+    assert gone.gpu_controls(column.id) == GpuControls(seen={"scatter": None}, notice="")
+
+
+def test_a_kernel_whose_outputs_lived_on_the_cpu_of_a_gpu_column_is_not_green() -> None:
+    column = factory.cell(cuda="12.5")
+    on_host = factory.kernel("pipeline", on_host=True)
+    facts = factory.info(cells=(column,), kernels=(factory.kernel("matmul"), on_host, *factory.CONTROLS))
+    run = factory.run(facts, lambda s: EXACT if s.kernel.startswith("control") else Behaviour(device="CPU:0"))
+    found = verdict(run, cell=column.id)
+    assert (found.status, "its outputs lived on the CPU" in found.why) == (Status.WEAK, True)
+    assert verdict(run, cell=column.id, name="pipeline").status is Status.EXACT
+    once = factory.run(facts, only("matmul", lambda s: Behaviour(device="CPU:0") if s.round == 4 else EXACT))
+    assert verdict(once, cell=column.id).status is Status.WEAK
+    assert verdict(factory.run(facts), cell=column.id).status is Status.EXACT
+
+
 # --- differences and faults ---------------------------------------------------------------------------
 
 
 def test_repeats_that_differ_in_a_process_vary() -> None:
     found = verdict(factory.run(None, only("matmul", Behaviour(("a", "a", "b")))))
     assert (found.status, found.rung) == (Status.VARIES, Rung.DIFFERS_WITHIN_PROCESS)
-    assert [number for _, number in found.comparison.digests] == [10, 5]
-    assert found.why == "2 digests in 15 repeats: 5 of 5 processes differed within themselves."
+    assert [number for _, number in found.comparison.digests] == [15, 5]
+    told = "2 digests in 15 repeats and 5 timing passes: 5 of 5 processes differed within themselves."
+    assert found.why == told
     assert found.digest_class == ""
 
 
@@ -550,6 +721,150 @@ def test_price_is_a_ratio_with_an_interval() -> None:
 def test_no_price_for_what_crashed() -> None:
     run = factory.run(None, only("matmul", Behaviour(outcome="crashed"), mode="on"))
     assert judge(run).price(CELL, "matmul") is None
+
+
+def test_no_price_where_the_condition_was_not_timed() -> None:
+    facts = factory.info(conditions={"default": (), "threads=1": ()})
+    judged = judge(factory.run(facts, timed=("default",)))
+    assert set(judged.prices) == {(CELL, "matmul", "default"), (CELL, "conv2d", "default")}
+    untimed = judged.of(CELL, "matmul", "threads=1", "on")
+    assert untimed is not None
+    assert untimed.timing is not None
+    assert (untimed.timing.kind, untimed.timing.median_s) == (Kind.FIRST, 0.05)
+
+
+def test_what_may_not_be_called_again_has_a_price_of_first_calls() -> None:
+    run = factory.run(None, only("matmul", lambda s: Behaviour(steady_s=(), first_s=0.2 if s.mode == "on" else 0.1)))
+    price = judge(run).price(CELL, "matmul")
+    assert price is not None
+    assert (price.kind, price.ratio) == (Kind.FIRST, 2.0)
+
+
+def test_wall_cpu_first_call_and_memory_are_told_apart() -> None:
+    found = verdict(
+        factory.run(None, only("matmul", lambda s: Behaviour(steady_s=(0.002,), first_s=0.3, peak_mb=100.0 + s.round)))
+    )
+    assert found.timing is not None
+    assert (found.timing.median_s, found.timing.cpu_median_s, found.timing.first_median_s) == (0.002, 0.004, 0.3)
+    assert found.peak_mb == 105.0
+
+
+def test_upgrades_are_priced_between_neighbours_of_one_device() -> None:
+    names = ("2.16.2", "2.17.1", "2.18.1")
+    cells = [factory.cell(name) for name in names]
+    cells.insert(1, factory.cell("2.17.0", cuda="12.5"))
+    cells.insert(2, factory.cell("2.17.0", status="build-failed", reason="no wheel"))
+    slow = {cells[-1].id: 0.004}
+
+    def behave(spot: Spot) -> Behaviour:
+        if spot.kernel != "matmul":
+            return EXACT
+        return Behaviour(steady_s=(slow.get(spot.cell, 0.002) * (1 + spot.round / 100),))
+
+    found = judge(factory.run(factory.info(cells=tuple(cells)), behave)).upgrades
+    ids = [one.id for one in cells if one.cuda == "cpu" and one.status == "ready"]
+    assert {key[2:] for key in found} == {(ids[0], ids[1]), (ids[1], ids[2])}
+    assert {key[:2] for key in found} == {(name, mode) for name in ("matmul", "conv2d") for mode in ("off", "on")}
+    assert found["matmul", "on", ids[1], ids[2]].ratio == pytest.approx(2.0)
+    assert found["matmul", "on", ids[1], ids[2]].resolved
+    assert not found["matmul", "on", ids[0], ids[1]].resolved
+
+
+# --- accuracy -----------------------------------------------------------------------------------------
+
+
+def erring(rms: float) -> Behaviour:
+    return Behaviour(errors={"out": {"max": rms * 3, "rms": rms}, "other": {"max": 0.0, "rms": 0.0}})
+
+
+@pytest.mark.parametrize(("on", "word"), [(1e-7, "more"), (4e-7, "less"), (2.05e-7, "same")])
+def test_accuracy_of_on_against_off(on: float, word: str) -> None:
+    judged = judge(factory.run(None, only("matmul", lambda s: erring(on if s.mode == "on" else 2e-7))))
+    found = judged.accuracy(CELL, "matmul", "default")
+    assert found == Accuracy(word=word, on=on, off=2e-7)
+    assert f"{on:.2g} against 2e-07" in found.sentence
+    assert judged.accuracy(CELL, "conv2d", "default") is None
+    assert judged.accuracy(CELL, "matmul", "nowhere") is None
+
+
+def test_errors_are_those_of_the_most_frequent_digest_that_has_any() -> None:
+    def behave(spot: Spot) -> Behaviour:
+        if spot.round == 1:
+            return dataclasses.replace(erring(1e-7), digests=("a",))
+        return Behaviour(digests=("b",))  # the errors are computed in the first round only
+
+    found = verdict(factory.run(None, only("matmul", behave)))
+    assert found.errors["out"]["rms"] == 1e-7
+    nonsense = only("matmul", Behaviour(errors={"out": {"rms": float("nan")}}))
+    assert verdict(factory.run(None, nonsense)).errors == {}
+
+
+# --- bad input ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("damage", "why"),
+    [
+        (asking(repeats=3), "how often each kernel was to be repeated"),
+        (asking(repeats={"matmul": "3"}), "how often each kernel was to be repeated"),
+        (
+            lambda one: dataclasses.replace(one, processes=(dataclasses.replace(one.processes[0], settings=None),)),
+            "ran",
+        ),
+        (factory.in_samples(lambda s: dataclasses.replace(s, digest=None)), "no digest or seed"),  # type: ignore[arg-type]
+        (factory.in_samples(lambda s: dataclasses.replace(s, seed=None)), "no digest or seed"),  # type: ignore[arg-type]
+        (factory.in_samples(lambda s: dataclasses.replace(s, outputs={"out": 3})), "not described"),  # type: ignore[dict-item]
+        (factory.in_samples(lambda s: dataclasses.replace(s, outputs=[])), "not described"),  # type: ignore[arg-type]
+    ],
+)
+def test_a_foreign_record_is_left_out_and_the_rest_stands(damage: Callable[[Record], Record], why: str) -> None:
+    judged = judge(factory.changed(factory.run(), damage, ONE))
+    ((path, reason),) = judged.left_out
+    assert path.endswith("on-003.jsonl")
+    assert why in reason
+    found = judged.of(CELL, "matmul", "default", "on")
+    assert found is not None
+    assert (found.status, found.comparison.processes) == (Status.WEAK, 4)
+
+
+def test_kernels_renamed_since_are_not_run() -> None:
+    run = factory.run()
+    kernels = (factory.kernel("matmul_f32"), factory.kernel("conv2d", "convolutions"), *factory.CONTROLS)
+    renamed = dataclasses.replace(run, info=factory.info(kernels=kernels))
+    found = verdict(renamed, name="matmul_f32")
+    assert (found.status, found.why) == (Status.NOT_RUN, "No round was asked to run this kernel.")
+    assert verdict(renamed, name="conv2d").status is Status.EXACT
+    other = dataclasses.replace(renamed, info=dataclasses.replace(renamed.info, suite_hash="new"))
+    found = verdict(other, name="matmul_f32")
+    assert (found.status, found.why) == (Status.STALE, "All there is: 5 records of another version of the suite.")
+
+
+# --- conditions ---------------------------------------------------------------------------------------
+
+
+def test_a_contrast_of_another_condition_shows_that_a_kernel_feels_its_input() -> None:
+    facts = factory.info(conditions={"default": (), "threads=1": ()})
+    run = factory.run(facts, only("matmul", lambda s: EXACT if s.condition == "default" else Behaviour(contrast="")))
+    assert verdict(run, condition="threads=1").status is Status.EXACT
+
+
+def test_letters_go_over_conditions_and_a_setting_may_differ_between_them() -> None:
+    facts = factory.info(conditions={"default": (), "tf32=off": ("matmul",)})
+    run = factory.run(facts, only("matmul", lambda s: Behaviour((s.condition,))))
+    off = Change(condition="tf32=off")
+    run = factory.changed(factory.changed(run, factory.settings(tf32=False), off), asking(tf32=False), off)
+    judged = judge(run)
+    told = {(v.condition, v.mode): (v.digest_class, v.status) for v in judged.verdicts if v.kernel == "matmul"}
+    assert told == {
+        ("default", "off"): ("A", Status.EXACT),
+        ("default", "on"): ("A", Status.EXACT),
+        ("tf32=off", "off"): ("B", Status.EXACT),
+        ("tf32=off", "on"): ("B", Status.EXACT),
+    }
+    assert judged.of(CELL, "conv2d", "tf32=off", "on") is None
+    head = judged.headline(CELL, "conv2d", "on")
+    assert head is not None
+    assert head.status is Status.EXACT
 
 
 # --- answer and gates ---------------------------------------------------------------------------------

@@ -1,0 +1,186 @@
+"""What the product costs, measured on this machine: ``nox -s bench-self``, or ``python -m tests.benchmark``.
+
+Timing belongs here and in no test. One round of each kind is run in the venv engine, and what a profile costs is
+projected from it by the plan's own numbers. Nothing else should run meanwhile.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import hashlib
+import json
+import lzma
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+from tabulate import tabulate
+
+from bench import report, verdict
+from bench.engines.venv import VenvEngine
+from bench.plan import load, locks, own, planner
+from bench.plan.conditions import settings
+from bench.plan.planner import Selection
+from bench.store import run as store
+from bench.store.kept import Keeper
+from bench.suite import record
+from bench.suite.digest import collect, digest, same_bits
+from bench.suite.identity import HOUSE
+from bench.suite.record import Request
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bench.engines.base import Environment
+    from bench.plan.planner import Plan, Round
+
+T = TypeVar("T")
+
+#: Budgets in seconds per cell on two cores, and of one round of `standard`.
+BUDGETS = {"quick": 90, "standard": 360, "nightly": 1800}
+ROUND_BUDGET_S = 60
+
+
+def main() -> None:
+    """Print all tables."""
+    parser = argparse.ArgumentParser(description="What tfrepro costs on this machine.")
+    parser.add_argument("--release", default="2.18.1", help="TensorFlow release to measure with (default: 2.18.1)")
+    parser.add_argument("--profiles", default="quick,standard,nightly", help="profiles to project")
+    parser.add_argument("--run", type=Path, help="a run folder: its size, and the time to judge and render it")
+    options = parser.parse_args()
+    print(_hashing())
+    if options.run:
+        print(_reading(options.run))
+    with tempfile.TemporaryDirectory(prefix="tfrepro-bench-self-") as folder:
+        rounds = _Rounds(options.release, Path(folder))
+        for profile in filter(None, options.profiles.split(",")):
+            print(rounds.project(profile))
+
+
+def _best(call: Callable[[], object], times: int = 5) -> float:
+    """Least seconds of some calls: what the machine can do."""
+    taken = []
+    for _ in range(times):
+        start = time.perf_counter()
+        call()
+        taken.append(time.perf_counter() - start)
+    return min(taken)
+
+
+def _hashing() -> str:
+    """40 MB as the suite meets them: hashed once, then compared with the first repeat's."""
+    array = np.random.RandomState(0).standard_normal(10_000_000).astype("float32")
+    one, two = collect({"x": array}), collect({"x": array.copy()})
+    rows = [
+        ("copy of 40 MB (memory speed)", _best(array.copy)),
+        ("SHA-256 alone", _best(lambda: hashlib.sha256(array.data))),
+        ("digest of a new value", _best(lambda: digest(one))),
+        ("comparison with the first repeat", _best(lambda: same_bits(one, two))),
+    ]
+    shown = [(name, f"{seconds * 1000:.1f}", f"{0.04 / seconds:.1f}") for name, seconds in rows]
+    return tabulate(shown, headers=["40 MB of float32", "ms", "GB/s"]) + "\n"
+
+
+def _reading(folder: Path) -> str:
+    run, seconds = _timed(lambda: store.load(folder))
+    judgement, judging = _timed(lambda: verdict.judge(run))
+    page, rendering = _timed(lambda: report.render(judgement, report.Format.HTML))
+    sizes = {
+        cell.id: sum(file.stat().st_size for file in (folder / "records" / cell.id).rglob("*.xz"))
+        for cell in run.info.cells
+    }
+    rows = [(f"records of {cell}", f"{size / 1e6:.2f} MB") for cell, size in sizes.items()]
+    rows += [("load", f"{seconds:.1f} s"), ("judge", f"{judging:.1f} s")]
+    rows += [("render HTML", f"{rendering:.1f} s"), ("page", f"{len(page.encode()) / 1e6:.2f} MB")]
+    return tabulate(rows, headers=[folder.name, ""]) + "\n"
+
+
+def _timed(call: Callable[[], T]) -> tuple[T, float]:
+    start = time.perf_counter()
+    return call(), time.perf_counter() - start
+
+
+@dataclasses.dataclass(frozen=True)
+class _Cost:
+    """One round: seconds of wall time, of its kernels, of hashing, and bytes of its record."""
+
+    wall: float
+    kernels: float
+    hashing: float
+    record: int
+    kept: int
+
+
+class _Rounds:
+    """Runs one round of each kind of a plan."""
+
+    def __init__(self, release: str, folder: Path) -> None:
+        self._release = release
+        self._folder = folder
+        self._engine = VenvEngine(HOUSE)
+        self._environment: Environment | None = None
+
+    def project(self, profile: str) -> str:
+        """What a profile costs in one cell."""
+        plan = self._plan(profile)
+        keeper = Keeper()
+        kinds: dict[tuple[str, str, bool], list[Round]] = {}
+        for one in plan.rounds:
+            kinds.setdefault((one.condition, one.mode, one.number == 1), []).append(one)
+        rows, total, size = [], 0.0, 0
+        for (condition, mode, first), members in kinds.items():
+            cost = self._cost(members[0], plan, keeper)
+            total += cost.wall * len(members)
+            size += (cost.record + cost.kept // (1 if first else len(members))) * len(members)
+            share = f"{cost.kernels / cost.wall:.0%}", f"{cost.hashing / cost.wall:.1%}"
+            kind = f"{condition}, {mode}{', first' if first else ''}"
+            rows.append([kind, len(members), f"{cost.wall:.1f}", *share, cost.record // 1000, cost.kept // 1000])
+        headers = [profile, "rounds", "s a round", "kernels", "hashing", "record kB", "kept kB"]
+        told = f"{profile}: {total:.0f} s a cell (budget {BUDGETS.get(profile, 0)} s), {size / 1e6:.2f} MB of records"
+        if profile == "standard":
+            worst = max(float(str(row[2])) for row in rows)
+            told += f"; its longest round {worst:.1f} s (budget {ROUND_BUDGET_S} s)"
+        return f"{tabulate(rows, headers=headers)}\n{told}\n"
+
+    def _plan(self, profile: str) -> Plan:
+        matrix = load.load(HOUSE / "matrix.toml")
+        selection = Selection(only=(f"tf{self._release}-cpu",))
+        return planner.make(matrix, profile, selection, HOUSE / "docker" / "locks", own.suite(()))
+
+    def _cost(self, one: Round, plan: Plan, keeper: Keeper) -> _Cost:
+        if self._environment is None:
+            self._environment = self._engine.prepare(one.cell, self._folder / "build.log", print)
+        asked = settings(one.condition)
+        request = Request(
+            cell=one.cell.id, mode=one.mode, condition=one.condition, round=one.number, kernels=one.kernels,
+            repeats=one.repeats, seed=one.seed, switch=asked.switch, contrast=one.number == 1,
+            time_limit_s=one.time_limit_s, steady_s=one.steady_s, env=asked.env, threads=asked.threads,
+            tf32=asked.tf32, extra=plan.suite.sources, expect=locks.expected(one.cell.lock),
+        )  # fmt: skip
+        lines: list[str] = []
+        start = time.perf_counter()
+        self._engine.execute(self._environment, request, lines.append, self._folder / "round.log")
+        wall = time.perf_counter() - start
+        found = record.parse(lines)
+        group = (one.cell.id, one.condition, one.mode)
+        kept = [text for text in lines if '"line": "kept"' in text and _wanted(keeper, group, text)]
+        rest = [text for text in lines if '"line": "kept"' not in text]
+        return _Cost(
+            wall=wall,
+            kernels=sum(outcome.seconds for outcome in found.outcomes),
+            hashing=sum(outcome.digest_s for outcome in found.outcomes),
+            record=len(lzma.compress("".join(rest).encode(), preset=6)),
+            kept=len(lzma.compress("".join(kept).encode(), preset=6)) if kept else 0,
+        )
+
+
+def _wanted(keeper: Keeper, group: tuple[str, str, str], text: str) -> bool:
+    row = json.loads(text)
+    return keeper.wants(group, row["kernel"], row["digest"], len(text))
+
+
+if __name__ == "__main__":
+    main()

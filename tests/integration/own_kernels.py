@@ -1,0 +1,92 @@
+"""A user's kernel files in a real run, the same in both engines."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.store.run import load
+
+if TYPE_CHECKING:
+    from bench.suite.record import Record
+
+HOUSE = Path(__file__).resolve().parents[2]
+
+MINE = """\
+from bench.suite.kernels import kernel, normal
+
+
+@kernel(family="own", exercises="a sum of squares", shapes="[1000]", dtypes="float32", source="own")
+def my_squares(tf, seed):
+    x = tf.constant(normal(seed, (1000,)))
+    return lambda: {"sum": tf.reduce_sum(x * x)}
+
+
+@kernel(family="own", exercises="a slip of the pen", shapes="[1]", dtypes="float32", source="own")
+def my_broken(tf, seed):
+    def work():
+        return {"sum": tf.nonsense(seed)}
+
+    return work
+"""
+BROKEN = "import tensorflow as tf\n"
+UNREADABLE = "def f(:\n"
+
+
+def joins(folder: Path, engine: str) -> None:
+    """Run the matrix with three files of a user's own: one good, two in error."""
+    files = {"my_kernels.py": MINE, "imports.py": BROKEN, "syntax.py": UNREADABLE}
+    arguments = []
+    for name, text in files.items():
+        (folder / name).write_text(text, encoding="utf-8")
+        arguments += ["--extra", str(folder / name)]
+    command = [sys.executable, "-m", "bench", "matrix", "--engine", engine, "--profile", "quick", "--rounds", "1"]
+    command += ["--repeats", "2", "--only", "tf2.18*", "--reports", str(folder / "reports"), "--fail-on", "none"]
+    kernels = ["--kernels", "my_*,reduce_sum_1d"]
+    # the profile's own list of kernels would leave the user's out
+    matrix = (HOUSE / "matrix.toml").read_text(encoding="utf-8") + "\n[profiles.own]\nrounds = 1\nrepeats = 2\n"
+    (folder / "matrix.toml").write_text(matrix, encoding="utf-8")
+    command[command.index("quick")] = "own"
+    command += ["--matrix", str(folder / "matrix.toml")]
+    done = subprocess.run(
+        [*command, *kernels, *arguments], cwd=HOUSE, env=os.environ, capture_output=True, text=True, check=False,
+        timeout=550,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    for sentence in ("imports.py, line 1: ModuleNotFoundError", "syntax.py, line 1: SyntaxError"):
+        assert f"warning: {sentence}" in done.stderr
+    run = load(max((folder / "reports" / "runs").iterdir()))
+    assert run.info.finished
+    assert run.info.engine == engine
+    assert {one.name: one.file for one in run.info.kernels if one.file} == dict.fromkeys(
+        ("my_squares", "my_broken"), "my_kernels.py"
+    )
+    assert [warning for warning in run.info.warnings if "imports.py" in warning]
+    assert [warning for warning in run.info.warnings if "syntax.py" in warning]
+    assert {one.request.mode for one in run.records.values()} == {"off", "on"}
+    for one in run.records.values():
+        check(one)
+    page = (folder / "reports" / "index.html").read_text(encoding="utf-8")
+    for word in ("my_squares", "my_broken", "syntax.py, line 1", "my_kernels.py, line 13"):
+        assert word in page
+    digest = next(
+        sample.digest for one in run.records.values() for sample in one.samples if sample.kernel == "my_squares"
+    )
+    assert run.kept.tensors("my_squares", digest)
+
+
+def check(one: Record) -> None:
+    """One round: the good kernel is measured, the broken one says where, and the rest goes on."""
+    assert one.complete
+    assert set(one.request.extra) == {"my_kernels.py", "imports.py", "syntax.py"}
+    ended = {outcome.kernel: outcome for outcome in one.outcomes}
+    assert ended["my_squares"].outcome == ended["reduce_sum_1d"].outcome == ended["control_integer"].outcome == "ok"
+    broken = ended["my_broken"]
+    assert (broken.outcome, broken.error_class) == ("raised", "AttributeError")
+    assert broken.where == "my_kernels.py, line 13"
+    digests = {(sample.role, sample.digest) for sample in one.samples if sample.kernel == "my_squares"}
+    assert len({digest for role, digest in digests if role == "repeat"}) == 1
+    assert len({digest for _, digest in digests}) == 2, "repeats, and their contrast"

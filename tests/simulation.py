@@ -1,0 +1,179 @@
+"""Power and false alarm of the whole verdict, by simulation: ``python -m tests.simulation``.
+
+Synthetic runs, made of the records a worker would write, are judged as real ones are. In each a planted kernel
+differs from sample to sample with some probability, or from process to process, or never; the controls flicker
+at their true rates. The table says how often each verdict was given, with Clopper-Pearson 95 % intervals.
+Same seed, same table.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from scipy.stats import binomtest
+
+from bench.plan import load
+from bench.suite.identity import HOUSE
+from bench.verdict import Status, judge
+from tests.unit import factory
+from tests.unit.factory import EXACT, Behaviour, Spot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bench.suite.record import Record
+
+SEED = 20130501
+RUNS = 400
+PLANTED = "planted"
+#: Rounds (processes) and repeats of the shipped profiles.
+PROFILES = {
+    name: (profile.rounds, profile.repeats) for name, profile in load.load(HOUSE / "matrix.toml").profiles.items()
+}
+SHOWN = (Status.VARIES, Status.EXACT_IN_PROCESS, Status.EXACT, Status.WEAK, Status.BLIND)
+
+
+@dataclass(frozen=True)
+class Plant:
+    """How the planted kernel differs: in each ``sample``, in each ``process``, or ``never``, with probability ``rate``.
+
+    With ``frozen`` the instrument is sick: each process shows its first repeat over and over.
+    """
+
+    where: str
+    rate: float = 0.0
+    frozen: bool = False
+
+    @property
+    def label(self) -> str:
+        """As the table shows it."""
+        name = "never" if self.where == "never" else f"per {self.where}, p = {self.rate:g}"
+        return f"{name}, frozen repeats" if self.frozen else name
+
+
+PLANTS = (
+    Plant("never"),
+    *(Plant("sample", rate) for rate in (0.5, 0.1, 0.02, 0.005)),
+    *(Plant("process", rate) for rate in (0.5, 0.2, 0.05)),
+    Plant("never", frozen=True),
+)
+
+
+@dataclass(frozen=True)
+class Tally:
+    """One row: how often each status came out, and how often green or weak hid a difference that was in the data."""
+
+    profile: str
+    plant: Plant
+    runs: int
+    statuses: Counter[Status]
+    hidden: int
+
+    def share(self, status: Status) -> str:
+        """Percent with its interval, "-" for none."""
+        found = self.statuses[status]
+        low, high = interval(found, self.runs)
+        return f"{found / self.runs:6.1%} [{low:.3f}, {high:.3f}]" if found else f"{'-':>6} [0, {high:.3f}]"
+
+
+def interval(found: int, runs: int) -> tuple[float, float]:
+    """Clopper-Pearson, two-sided, 95 %."""
+    limits = binomtest(found, runs).proportion_ci(0.95, method="exact")
+    return float(limits.low), float(limits.high)
+
+
+def trial(profile: str, plant: Plant, stream: random.Random) -> tuple[Status, bool]:
+    """One run, judged: the planted kernel's status, and whether its data had a difference in it."""
+    rounds, repeats = PROFILES[profile]
+    kernels = (factory.kernel(PLANTED), *factory.GRADED)
+    facts = factory.info(rounds=rounds, repeats=repeats, modes=("on",), kernels=kernels)
+    rates = {one.name: one.rate for one in kernels if one.rate}
+    shown: set[str] = set()
+
+    def behave(spot: Spot) -> Behaviour:
+        if spot.kernel in rates:
+            return still(drawn(rates[spot.kernel], repeats, stream))
+        if spot.kernel != PLANTED:
+            return EXACT
+        found = planted(plant, repeats, stream)
+        shown.update(found)
+        return still(found)
+
+    run = factory.run(facts, behave, keep=False)
+    if plant.frozen:
+        run = factory.changed(run, freeze)
+    found = judge(run).of(facts.cells[0].id, PLANTED, "default", "on")
+    assert found is not None
+    return found.status, len(shown) > 1
+
+
+def planted(plant: Plant, repeats: int, stream: random.Random) -> tuple[str, ...]:
+    """The bits of one process of the planted kernel."""
+    if plant.where == "sample":
+        return drawn(plant.rate, repeats, stream)
+    return drawn(plant.rate if plant.where == "process" else 0.0, 1, stream) * repeats
+
+
+def drawn(rate: float, number: int, stream: random.Random) -> tuple[str, ...]:
+    """The plain bits, or with this probability bits that never come again."""
+    return tuple(f"{stream.getrandbits(64)}" if stream.random() < rate else "plain" for _ in range(number))
+
+
+def still(digests: tuple[str, ...]) -> Behaviour:
+    """Digests without a timing pass."""
+    return Behaviour(digests=digests, steady_s=(), steady_agrees=None)
+
+
+def freeze(one: Record) -> Record:
+    """An instrument that does not repeat, but writes its first sample again."""
+    first = {s.kernel: s.digest for s in reversed(one.samples) if s.role == "repeat"}
+    samples = tuple(dataclasses.replace(s, digest=first[s.kernel]) if s.role == "repeat" else s for s in one.samples)
+    return dataclasses.replace(one, samples=samples)
+
+
+def simulate(runs: int, plants: tuple[Plant, ...] = PLANTS, seed: int = SEED) -> list[Tally]:
+    """Every profile with every plant."""
+    rows = []
+    for profile in PROFILES:
+        for plant in plants:
+            stream = random.Random(f"{seed} {profile} {plant.label}")  # noqa: S311 - a simulation, not a secret
+            found = [trial(profile, plant, stream) for _ in range(runs)]
+            statuses = Counter(status for status, _ in found)
+            hidden = sum(differs and status in {Status.EXACT, Status.WEAK} for status, differs in found)
+            rows.append(Tally(profile, plant, runs, statuses, hidden))
+    return rows
+
+
+def table(rows: list[Tally], say: Callable[[str], object] = print) -> None:
+    """Print the tallies, and the false alarms of healthy instruments."""
+    width = max(len(row.plant.label) for row in rows)
+    say(f"{'profile':9} {'planted kernel differs':{width}} " + " ".join(f"{status:>23}" for status in SHOWN))
+    for row in rows:
+        cells = " ".join(f"{row.share(status):>23}" for status in SHOWN)
+        say(f"{row.profile:9} {row.plant.label:{width}} {cells}")
+    for profile in PROFILES:
+        healthy = [row for row in rows if row.profile == profile and not row.plant.frozen]
+        blind, runs = (sum(row.statuses[Status.BLIND] for row in healthy), sum(row.runs for row in healthy))
+        low, high = interval(blind, runs)
+        say(f"{profile}: a healthy instrument was called blind in {blind} of {runs} runs [{low:.4f}, {high:.4f}]")
+    say(f"differences in the data that came out exact or weak: {sum(row.hidden for row in rows)}")
+
+
+def main() -> None:
+    """Run the simulation; an argument is the number of runs of each row."""
+    runs = int(sys.argv[1]) if len(sys.argv) > 1 else RUNS
+    start = time.perf_counter()
+    rows = simulate(runs)
+    sys.stdout.write(f"{runs} runs a row, seed {SEED}; share of runs [Clopper-Pearson 95 %]\n")
+    table(rows)
+    sys.stdout.write(f"{time.perf_counter() - start:.0f} s\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,399 @@
+"""What the pages say beside a status: how far apart, how accurate, how dear, how well the instrument could see."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from bench.report import Format, apart, html
+from bench.report import text as report_text
+from bench.report.build import build
+from bench.report.notes import together
+from bench.verdict import judge
+from tests.unit import factory
+from tests.unit.factory import EXACT, Behaviour, Spot
+from tests.unit.test_report import HOSTILE, rendered, view_of
+
+if TYPE_CHECKING:
+    from bench.report.view import Detail, Note
+    from bench.store.run import Run
+    from bench.suite.record import Record, Sample
+
+#: A message that limitations.toml knows.
+KNOWN = "Random ops require a seed to be set when determinism is enabled."
+
+
+def detail(run: Run, kernel: str = "matmul") -> Detail:
+    return next(one for one in view_of(run).details if one.kernel == kernel)
+
+
+def told(run: Run, label: str, kernel: str = "matmul") -> Note:
+    """The one note of this label."""
+    found = [note for note in detail(run, kernel).notes if note.label == label]
+    assert len(found) == 1
+    return found[0]
+
+
+def plain(page: str) -> str:
+    """Text of a page, markup and line breaks gone."""
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page)).replace("&#39;", "'").replace("&gt;", ">")
+
+
+def only(**modes: Behaviour) -> Any:
+    """Behaviour of matmul by mode; the rest is exact."""
+    return lambda spot: modes.get(spot.mode, EXACT) if spot.kernel == "matmul" else EXACT
+
+
+def with_parting(run: Run, **facts: Any) -> Run:
+    """The run, whose samples that left the first one did so as given."""
+
+    def change(one: Sample) -> Sample:
+        return dataclasses.replace(one, parted={**one.parted, **facts}) if one.parted else one
+
+    return factory.changed(run, factory.in_samples(change))
+
+
+# --- how far apart ------------------------------------------------------------------------------------
+
+
+def test_a_difference_within_a_process_is_told_in_full() -> None:
+    run = factory.run(None, only(on=Behaviour(("a", "a", "b"))))
+    half = detail(run).entry.on
+    assert re.fullmatch(r"max diff \d\.\de-07, V_c 0\.\d\d", half.apart)
+    note = told(run, "Difference")
+    assert note.where == "on"
+    assert note.sentences[0] == "Round 1 repeat 0 against round 1 repeat 2, over all elements."
+    assert re.match(
+        r"Output out: V_c 0\.\d+ \(\d+ of 4096 elements\); V_ermv .*; ULP median \d+, p99 \d+", note.sentences[1]
+    )
+    divergence = told(run, "First divergence").sentences[0]
+    assert re.match(r"Parted in output out, element \[\d+, \d+\]: -?[\d.]+ and -?[\d.]+\.", divergence)
+    for form in Format:
+        page = rendered(run, form).replace("\\", "")
+        assert (note.sentences[1] if form is Format.JUNIT else half.apart) in page
+        if form in (Format.HTML, Format.MARKDOWN, Format.JUNIT):
+            assert divergence in plain(page)
+
+
+def test_a_training_names_the_step_and_the_tensor() -> None:
+    run = with_parting(
+        factory.run(None, only(on=Behaviour(("a", "b")))),
+        step=7, tensor="gradient dense/kernel", index=[3, 1], first="0.0123", other="0.0124",
+    )  # fmt: skip
+    expected = "Parted at step 7 in gradient dense/kernel, element [3, 1]: 0.0123 and 0.0124."
+    assert told(run, "First divergence").sentences == (expected,)
+    assert expected in plain(rendered(run, Format.HTML))
+    document = json.loads(rendered(run, Format.JSON))
+    found = next(row for row in document["kernels"] if row["kernel"] == "matmul")["worst"][0]["on"]["verdict"]
+    parting = found["difference"]["parting"]
+    assert (parting["step"], parting["tensor"], parting["index"]) == (7, "gradient dense/kernel", [3, 1])
+    assert found["difference"]["outputs"]["out"]["ulp_p99"] > 0
+    assert found["difference"]["whole"] is True
+
+
+def test_across_processes_only_kept_elements_are_compared() -> None:
+    def processes(spot: Spot) -> Behaviour:
+        return Behaviour((f"of {spot.round % 2}",)) if spot.kernel == "matmul" else EXACT
+
+    run = factory.run(None, processes)
+    note = next(note for note in detail(run).notes if note.label == "Difference")
+    assert re.search(r"over 2\d\d kept of 4096 elements\.$", note.sentences[0])
+    bare = factory.run(None, processes, keep=False)
+    assert told(bare, "Difference").sentences == ("No values were kept of its digests.",)
+    assert detail(bare).entry.on.apart == ""
+    assert "No values were kept of its digests." in plain(rendered(bare, Format.HTML))
+
+
+def test_a_changed_value_says_how_far_it_is() -> None:
+    run = factory.run(None, only(on=Behaviour(("b",)), off=Behaviour(("a",))))
+    note = told(run, "New value")
+    pattern = r"Bits on are other than off: output out: max diff .*, V_c .*, over 2\d\d kept of 4096 elements\."
+    assert re.fullmatch(pattern, note.sentences[0])
+    assert note.where == ""
+    assert note.sentences[0] in plain(rendered(run, Format.HTML))
+    (change,) = json.loads(rendered(run, Format.JSON))["changes"]
+    assert change["kernel"] == "matmul"
+    assert change["difference"]["outputs"]["out"]["rel_max"] > 0
+    bare = dataclasses.replace(run, kept=type(run.kept)())
+    assert not [note for note in detail(bare).notes if note.label == "New value"]
+    assert detail(bare).entry.on.new_value
+
+
+def test_the_same_words_are_said_once_with_their_places() -> None:
+    facts = factory.info(conditions={"default": (), "isa=avx2": (), "threads=1": ()})
+    run = factory.run(
+        facts, lambda spot: Behaviour(("a", "b")) if spot.kernel == "matmul" and spot.mode == "on" else EXACT
+    )
+    whys = [note for note in detail(run).notes if note.label == "Why"]
+    assert [note.where for note in whys] == ["on"]
+    assert rendered(run, Format.HTML).count(whys[0].sentences[0]) == 1
+    assert len(detail(run).processes) == 1
+
+
+@pytest.mark.parametrize(
+    ("where", "words"),
+    [
+        (["a, off", "a, on", "b, off"], ""),
+        (["a, on"], "on"),
+        (["a, off", "b, off"], "off"),
+        (["b, off"], "b, off"),
+        (["a, off", "a, on"], "a"),
+        (["a, off"], "a, off"),
+    ],
+)
+def test_places_in_few_words(where: list[str], words: str) -> None:
+    assert together(where, ["a, off", "a, on", "b, off"]) == words
+
+
+@pytest.mark.parametrize(
+    ("numbers", "shown"),
+    [
+        ([], ""),
+        ([1] * 20, "1 ×20"),  # noqa: RUF001
+        ([1, 1, 2, 1], "1 ×2, 2, 1"),  # noqa: RUF001
+        ([1, 2], "1, 2"),
+        ([1, 2, 3, 4], "1 to 4"),
+        ([1, 2, 3, 3], "1, 2, 3 ×2"),  # noqa: RUF001
+        ([4, 5, 6, 1, 1], "4 to 6, 1 ×2"),  # noqa: RUF001
+    ],
+)
+def test_bits_are_short(numbers: list[int], shown: str) -> None:
+    assert report_text.bits(numbers) == shown
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (0.0, "0"),
+        (3.0, "3"),
+        (441.5, "442"),
+        (0.434, "0.43"),
+        (1.23e-7, "1.2e-07"),
+        (1e30, "1e+30"),
+        (float("inf"), "not finite"),
+        (None, "not finite"),
+    ],
+)
+def test_measures_are_short(value: float | None, shown: str) -> None:
+    assert report_text.figure(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("pair", "shown"),
+    [
+        (("-0.7344688177108765", "-0.7281215190887451"), ("-0.734468818", "-0.728121519")),
+        (("0.1", "0.10000000000000002"), ("0.1", "0.10000000000000002")),
+        (("0.0", "-0.0"), ("0", "-0")),
+        (("nan", "1.0"), ("nan", "1")),
+        (("a" * 50, "b\x1b"), ("a" * 40 + "...", r"b\x1b")),
+    ],
+)
+def test_values_have_the_digits_that_tell(pair: tuple[str, str], shown: tuple[str, str]) -> None:
+    assert apart.values(*pair) == shown
+
+
+def test_nan_and_sign_changes_are_told() -> None:
+    run = factory.run(None, only(on=Behaviour(("a", "b"))))
+    found = detail(run).entry.on.verdict
+    assert found is not None
+    assert found.difference is not None
+    worst = dataclasses.replace(found.difference.outputs["out"], nan_changes=2, sign_changes=1, rel_max=float("inf"))
+    assert apart.brief(worst).startswith("max diff not finite, V_c ")
+    assert apart.brief(worst).endswith("2 NaN changes, 1 sign change")
+
+
+# --- errors and limitations ---------------------------------------------------------------------------
+
+
+def test_an_error_says_class_message_place_and_the_known_limitation() -> None:
+    bad = Behaviour(outcome="raised", error_class="RuntimeError", message=f"{KNOWN}\nmore")
+    run = factory.run(None, only(on=bad))
+
+    def at(one: Record) -> Record:
+        outcomes = tuple(
+            dataclasses.replace(o, where="my_kernels.py:12") if o.outcome != "ok" else o for o in one.outcomes
+        )
+        return dataclasses.replace(one, outcomes=outcomes)
+
+    run = factory.changed(run, at)
+    note = told(run, "Error")
+    assert note.sentences == ("RuntimeError, at my_kernels.py:12",)
+    assert KNOWN in note.block
+    assert not detail(run).processes
+    known = told(run, "Known limitation")
+    assert any(text.startswith("Source: ") for text in known.sentences)
+    (notice,) = (one for one in view_of(run).notices if one.title == "Known limitations")
+    assert "Met by matmul." in notice.items[0]
+    page = plain(rendered(run, Format.HTML))
+    assert "my_kernels.py:12" in page
+    assert known.sentences[0] in page
+    document = json.loads(rendered(run, Format.JSON))
+    verdict = next(row for row in document["kernels"] if row["kernel"] == "matmul")["worst"][0]["on"]["verdict"]
+    assert verdict["error_where"] == "my_kernels.py:12"
+    assert verdict["limitation"]["id"]
+
+
+# --- accuracy, cost, upgrades -------------------------------------------------------------------------
+
+
+def test_accuracy_is_one_line() -> None:
+    facts = factory.info(kernels=(factory.kernel("matmul", accuracy=True), *factory.CONTROLS))
+    run = factory.run(
+        facts,
+        only(
+            off=Behaviour(errors={"out": {"max": 1e-6, "rms": 3.1e-7}}),
+            on=Behaviour(errors={"out": {"max": 1e-6, "rms": 1.2e-7}}),
+        ),
+    )
+    expected = "Error against float64: off 3.1e-07, on 1.2e-07 (rms): on is more accurate."
+    assert told(run, "Accuracy").sentences == (expected,)
+    assert expected in plain(rendered(run, Format.HTML))
+    (found,) = json.loads(rendered(run, Format.JSON))["accuracy"]
+    assert (found["off"], found["on"], found["on_is"]) == (3.1e-7, 1.2e-7, "more")
+
+
+def test_cost_of_a_kernel() -> None:
+    run = factory.run(None, only(off=Behaviour(steady_s=(0.001,), first_s=0.05, peak_mb=2048.0)))
+    (pair,) = detail(run).pairs
+    assert pair[0] is not None
+    cost = pair[0].cost
+    assert (cost.wall, cost.span, cost.cpu, cost.first, cost.peak) == ("1.00 ms", "", "2.00 ms", "50.0 ms", "2.05 GB")
+    untimed = factory.run(None, None, timed=())
+    (pair,) = detail(untimed).pairs
+    assert pair[0] is not None
+    assert (pair[0].cost.wall, pair[0].cost.first) == ("", "50.0 ms")
+
+
+def upgraded() -> Run:
+    def slower(spot: Spot) -> Behaviour:
+        if spot.kernel == "matmul" and "2.18" in spot.cell:
+            return Behaviour(steady_s=(0.002 + spot.round * 1e-5,))
+        return Behaviour(steady_s=(0.001 + spot.round * 1e-5,)) if not spot.kernel.startswith("control") else EXACT
+
+    return factory.run(factory.info(cells=(factory.cell("2.15.1"), factory.cell("2.18.1"))), slower)
+
+
+def test_upgrades_name_what_is_resolved_and_count_the_rest() -> None:
+    run = upgraded()
+    (one,) = view_of(run).upgrades
+    assert one.label == "TF 2.15.1 CPU to TF 2.18.1 CPU"
+    assert one.sentences == (
+        "Determinism off: 1 kernel slower, 0 faster, 1 not resolved.",
+        "Determinism on: 1 kernel slower, 0 faster, 1 not resolved.",
+    )
+    ((kernel, off, on),) = one.rows
+    assert kernel == "matmul"
+    assert re.fullmatch(r"×1\.9\d \(1\.\d\d–\d\.\d\d\) slower", off)  # noqa: RUF001
+    assert on.endswith("slower")
+    for form in (Format.HTML, Format.TERMINAL, Format.MARKDOWN, Format.JSON):
+        assert one.sentences[0] in rendered(run, form).replace("\\", "")
+    assert off in plain(rendered(run, Format.HTML))
+    assert not view_of(factory.run()).upgrades
+    assert "Upgrade cost</h2>" not in rendered(factory.run(), Format.HTML)
+
+
+# --- the instrument -----------------------------------------------------------------------------------
+
+
+def test_the_instrument_says_what_it_could_have_seen() -> None:
+    facts = factory.info(kernels=(factory.kernel("matmul"), *factory.GRADED), repeats=4)
+    run = factory.run(facts)
+    shown = view_of(run).instrument
+    (line,) = shown.lines
+    assert (line.label, line.places) == ("TF 2.18.1 CPU", "all conditions and modes")
+    assert line.seen == "every sample, 1 of 2, 1 of 10 (by chance)"
+    assert (line.out_of_reach, line.failed) == ("1 of 50", "")
+    assert line.sentence == "A kernel that differs in 1 of 2 samples would have been seen."
+    assert shown.sentence == "By its controls, the instrument would have seen a kernel that differs in 1 of 2 samples."
+    for form in (Format.HTML, Format.TERMINAL, Format.MARKDOWN, Format.JSON):
+        assert shown.sentence in rendered(run, form).replace("\\", "")
+    for form in (Format.HTML, Format.MARKDOWN):
+        assert line.sentence in plain(rendered(run, form))
+    places = json.loads(rendered(run, Format.JSON))["instrument"]["places"]
+    assert [(one["mode"], one["sensitivity"]) for one in places] == [("off", 0.5), ("on", 0.5)]
+
+
+def test_a_blind_place_is_named_on_the_first_screen() -> None:
+    def frozen(spot: Spot) -> Behaviour:
+        return Behaviour(("frozen",)) if spot.kernel == "control_flicker" and spot.mode == "on" else EXACT
+
+    shown = view_of(factory.run(None, frozen)).instrument
+    assert shown.sentence.endswith("It was blind in TF 2.18.1 CPU, default, on.")
+    assert {line.places for line in shown.lines} == {"default off", "default on"}
+    blind = next(line for line in shown.lines if line.places == "default on")
+    assert blind.failed.startswith("control_flicker: it was not seen to differ")
+    assert blind.sentence == "Blind: nothing can be told here."
+
+
+def test_gpu_controls_and_outputs_on_the_cpu() -> None:
+    facts = factory.info(
+        cells=(factory.cell(cuda="12.5"),),
+        kernels=(factory.kernel("matmul"), factory.kernel("scatter", gpu_control=True), *factory.CONTROLS),
+    )
+    run = factory.run(facts, lambda spot: Behaviour(device="CPU:0") if spot.kernel == "matmul" else EXACT)
+    titles = {notice.title: notice for notice in view_of(run).notices}
+    assert titles["Outputs lived on the CPU"].items == (f"{facts.cells[0].id}: matmul",)
+    assert "scatter" in titles["Nothing varied on the GPU"].text
+    (sentence,) = view_of(run).instrument.gpu
+    assert sentence.endswith("kernels known to vary on GPUs with determinism off: scatter came out exact.")
+    assert sentence in plain(rendered(run, Format.HTML))
+    varied = factory.run(
+        facts, lambda spot: Behaviour(("a", "b")) if (spot.kernel, spot.mode) == ("scatter", "off") else EXACT
+    )
+    assert "Nothing varied on the GPU" not in {notice.title for notice in view_of(varied).notices}
+    assert view_of(varied).instrument.gpu[0].endswith("off: scatter varied as expected.")
+
+
+# --- own kernels, libraries, harm ---------------------------------------------------------------------
+
+
+def test_own_kernels_are_marked_with_their_file() -> None:
+    facts = factory.info(kernels=(factory.kernel("mine", file="work/my_kernels.py"), *factory.CONTROLS))
+    run = factory.run(facts)
+    row = view_of(run).rows[0]
+    assert row.own == "own, my_kernels.py"
+    for form in (Format.HTML, Format.TERMINAL, Format.MARKDOWN, Format.JSON):
+        assert row.own in rendered(run, form).replace("\\", "")
+    assert ("own file", "work/my_kernels.py") in {(fact.label, fact.value) for fact in row.facts}
+
+
+def test_loaded_libraries_stand_with_the_versions() -> None:
+    run = factory.changed(factory.run(), factory.libraries(libcudnn="9.3.0", libm=""))
+    (environment,) = view_of(run).environments
+    found = {fact.label: fact.value for fact in environment.libraries}
+    assert (found["libcudnn"], found["libm"]) == ("9.3.0", "loaded")
+    assert "Libraries loaded" in rendered(run, Format.HTML)
+    assert json.loads(rendered(run, Format.JSON))["environments"][0]["libraries"]["libcudnn"] == "9.3.0"
+
+
+@pytest.mark.parametrize("form", Format)
+def test_hostile_tensors_and_libraries_stay_text(form: Format) -> None:
+    facts = factory.info(kernels=(factory.kernel("matmul", file=HOSTILE), *factory.CONTROLS))
+    run = with_parting(
+        factory.run(facts, only(on=Behaviour(("a", "b")))), step=1, tensor=HOSTILE, first=HOSTILE, other=HOSTILE
+    )
+    page = rendered(factory.changed(run, factory.libraries(**{HOSTILE: HOSTILE})), form)
+    for harm in ("\x00", "\x1b", "\u202e", "\u2028", "\ud800"):
+        assert harm not in page
+    if form in (Format.HTML, Format.MARKDOWN, Format.JUNIT):
+        assert "<script>alert" not in page
+
+
+def test_a_long_suite_under_many_conditions_stays_small() -> None:
+    """A third of the whole suite; all of it is three times as much and must stay below 1.5 MB."""
+    facts = factory.info(
+        cells=tuple(factory.cell(name) for name in ("2.15.1", "2.18.1", "2.21.0")),
+        kernels=(*(factory.kernel(f"kernel_number_{n}", f"family{n % 4}") for n in range(26)), *factory.GRADED),
+        conditions=dict.fromkeys(("default", "threads=1", "threads=4xcores", "onednn=0", "isa=avx2"), ()),
+    )
+
+    def some_vary(spot: Spot) -> Behaviour:
+        number = spot.kernel.rpartition("_")[2]
+        return Behaviour(("a", "b")) if number in ("3", "13", "23") and spot.mode == "off" else EXACT
+
+    view = build(judge(factory.run(facts, some_vary)))
+    assert len(html.render(view).encode()) <= 500_000

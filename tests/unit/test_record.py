@@ -1,0 +1,202 @@
+"""The record: what comes back, what a cut leaves, and what is refused in a sentence."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import lzma
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.suite import record
+from bench.suite.record import SCHEMA, Request
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+OUTPUTS = {"x": {"dtype": "float32", "shape": [2], "digest": "f" * 16, "nan": 0, "inf": 0, "device": "CPU:0"}}
+PARTED: dict[str, Any] = {"step": None, "tensor": "x", "index": [1], "first": "1.0", "other": "2.0", "outputs": {}}
+
+
+def sample(**changes: Any) -> dict[str, Any]:
+    body = {
+        "process": 1, "kernel": "k", "role": "repeat", "repeat": 0, "seed": 42, "digest": "d", "setup_s": 0.1,
+        "first_s": 0.1, "first_cpu_s": 0.1, "steady_s": [], "steady_cpu_s": [], "steady_agrees": None, "warmups": 0,
+        "load": 0.5, "switches": 3,
+    }  # fmt: skip
+    return {**body, **changes}
+
+
+def lines() -> list[str]:
+    request = Request(
+        cell="c", mode="on", condition="default", round=1, kernels=("k", "l"), repeats={"k": 2, "l": 1},
+        extra={"own.py": "x = 1\n"}, tf32=False, threads=3, env={"A": "b"}, context={"run": "r"},
+    )  # fmt: skip
+    known = {"process": 1, "kernel": "k", "digest": "d", "outputs": OUTPUTS, "errors": {"x": {"max": 0.1, "rms": 0.2}}}
+    timing = sample(role="timing", steady_s=[0.1, 0.2], steady_cpu_s=[0.3, 0.4], steady_agrees=True, warmups=2)
+    return [
+        record.line("header", {"schema": SCHEMA, "request": json.loads(request.to_json()), "suite_hash": "s"}),
+        record.line("process", {"process": 1, "pid": 1, "started": "", "provenance": {}, "settings": {"tf32": False}}),
+        record.line("kernel", {"process": 1, "kernel": "k"}),
+        record.line("values", known),
+        record.line("kept", {"process": 1, "kernel": "k", "digest": "d", "tensors": []}),
+        record.line("sample", sample()),
+        record.line("sample", sample(repeat=1, digest="e", parted=PARTED)),
+        record.line("sample", timing),
+        record.line("outcome", {"process": 1, "kernel": "k", "outcome": "ok", "seconds": 1.0, "peak_mb": 612.5}),
+        record.line("kernel", {"process": 1, "kernel": "l"}),
+        record.line("outcome", {
+            "process": 1, "kernel": "l", "outcome": "raised", "seconds": 1.0, "error_class": "ValueError",
+            "message": "no", "where": "own.py, line 7", "peak_mb": None,
+        }),
+        record.line("loaded", {"process": 1, "libraries": {"libtensorflow_cc": "2"}}),
+        record.line("end", {"seconds": 2.0, "processes": 1}),
+    ]  # fmt: skip
+
+
+def test_a_record_comes_back() -> None:
+    found = record.parse(lines())
+    assert (found.complete, found.seconds, found.suite_hash) == (True, 2.0, "s")
+    assert found.request.kernels == ("k", "l")
+    assert found.request.repeats == {"k": 2, "l": 1}
+    assert (found.request.extra, found.request.tf32, found.request.threads) == ({"own.py": "x = 1\n"}, False, 3)
+    assert [(one.kernel, one.outcome, one.where, one.peak_mb) for one in found.outcomes] == [
+        ("k", "ok", "", 612.5),
+        ("l", "raised", "own.py, line 7", None),
+    ]
+    assert found.processes[0].settings == {"tf32": False}
+    assert found.processes[0].libraries == {"libtensorflow_cc": "2"}
+
+
+def test_values_are_attached_to_the_samples_of_their_digest() -> None:
+    first, second, timing = record.parse(lines()).samples
+    assert first.outputs == timing.outputs == OUTPUTS
+    assert first.errors == {"x": {"max": 0.1, "rms": 0.2}}
+    assert (second.outputs, second.errors) == ({}, {}), "of this digest no line told"
+    assert (first.parted, second.parted) == (None, PARTED)
+    assert (timing.steady_s, timing.steady_cpu_s, timing.warmups) == ((0.1, 0.2), (0.3, 0.4), 2)
+
+
+@pytest.mark.parametrize("other", [{"process": 2}, {"kernel": "l"}, {"digest": "e"}])
+def test_values_of_another_process_kernel_or_digest_are_not_attached(other: dict[str, Any]) -> None:
+    texts = [record.line("sample", sample(**other)), *lines()]
+    texts[0], texts[1] = texts[1], texts[0]
+    assert record.parse(texts).samples[0].outputs == {}
+
+
+@given(st.integers(1, 4000))
+def test_a_record_cut_anywhere_is_read_as_far_as_it_goes_or_refused(cut: int) -> None:
+    text = "".join(lines())
+    whole = record.parse(lines())
+    place = min(cut, len(text) - 2)
+    try:
+        found = record.parse(text[:place].splitlines(keepends=True))
+    except record.RecordError:
+        assert place < len(lines()[0]), "only without its header a cut record is nothing"
+        return
+    assert not found.complete
+    assert list(found.samples) == list(whole.samples)[: len(found.samples)]
+    assert list(found.outcomes) == list(whole.outcomes)[: len(found.outcomes)]
+    assert len(found.samples) == text[:place].count("\n", text.index('"line": "sample"')) or len(found.samples) <= 3
+
+
+def test_a_cut_between_two_lines_loses_nothing_before_it() -> None:
+    for number in range(1, len(lines())):
+        found = record.parse(lines()[:number])
+        kinds = [json.loads(text)["line"] for text in lines()[:number]]
+        assert (len(found.samples), len(found.outcomes)) == (kinds.count("sample"), kinds.count("outcome"))
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_file_is_read_compressed_or_not(tmp_path: Path, compressed: bool) -> None:  # noqa: FBT001
+    path = tmp_path / ("off-001.jsonl.xz" if compressed else "off-001.jsonl")
+    data = "".join(lines()).encode()
+    path.write_bytes(lzma.compress(data) if compressed else data)
+    assert record.read(path) == record.parse(lines())
+
+
+def test_a_cut_compressed_file_is_no_surprise(tmp_path: Path) -> None:
+    path = tmp_path / "off-001.jsonl.xz"
+    path.write_bytes(lzma.compress("".join(lines()).encode())[:-30])
+    with pytest.raises(EOFError):
+        record.read(path)
+    path.write_bytes(b"no xz")
+    with pytest.raises(lzma.LZMAError):
+        record.read(path)
+
+
+@pytest.mark.parametrize(("schema", "told"), [(SCHEMA + 1, "3"), (1, "1"), ("two", "'two'"), (None, "None")])
+def test_another_schema_is_refused_in_a_sentence_that_helps(schema: object, told: str) -> None:
+    header = {**json.loads(lines()[0]), "schema": schema}
+    with pytest.raises(record.RecordError) as caught:
+        record.parse([json.dumps(header), '{"line": "of a kind that nobody knows yet"}', lines()[-1]], "rec.jsonl")
+    assert f"rec.jsonl: schema {told}, but this version reads schema {SCHEMA}" in str(caught.value)
+    assert "measure again" in str(caught.value)
+
+
+def changed(place: int, **values: Any) -> list[str]:
+    row = json.loads(lines()[place])
+    for key, value in values.items():
+        if value is ...:
+            del row[key]
+        else:
+            row[key] = value
+    return [*lines()[:place], json.dumps(row) + "\n", *lines()[place + 1 :]]
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        ["nonsense\n", *lines()],
+        lines()[1:],
+        [*lines()[:2], '{"line": "whatever"}\n', lines()[-1]],
+        [lines()[0], "[1]\n", lines()[-1]],
+        [lines()[0], '{"no": "line"}\n', lines()[-1]],
+        ["\0\0\0\n", lines()[-1]],
+        [],
+        changed(0, request=...),
+        changed(0, request={"cell": "c"}),
+        changed(0, request=[]),
+        changed(0, suite_hash=...),
+        changed(1, pid=...),
+        changed(3, digest=...),
+        changed(3, process=[1]),
+        changed(5, digest=...),
+        changed(5, steady_s=None),
+        changed(5, dagest="x"),
+        changed(8, outcome=...),
+        changed(11, libraries=...),
+        changed(12, seconds="soon"),
+    ],
+)
+def test_foreign_lines_are_refused_in_a_sentence(broken: list[str]) -> None:
+    with pytest.raises(record.RecordError, match="rec"):
+        record.parse(broken, "rec.jsonl")
+
+
+@given(st.integers(0, len(lines()) - 1), st.recursive(st.none() | st.integers() | st.text(max_size=3), st.lists))
+def test_whatever_stands_in_a_line_a_record_is_read_or_refused(place: int, junk: Any) -> None:
+    row = json.loads(lines()[place])
+    for key in [key for key in row if key != "line"]:
+        texts = [*lines()[:place], json.dumps({**row, key: junk}), *lines()[place + 1 :]]
+        try:
+            record.parse(texts, "rec")
+        except record.RecordError as error:
+            assert str(error).startswith("rec")  # noqa: PT017 - whether it is refused depends on the junk
+
+
+def test_no_nan_gets_into_a_record() -> None:
+    for value in (float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="Out of range"):
+            record.line("sample", {"first_s": value})
+
+
+def test_a_request_travels_as_one_line() -> None:
+    request = record.parse(lines()).request
+    assert "\n" not in request.to_json()
+    assert Request.from_json(request.to_json()) == request
+    with pytest.raises(TypeError):
+        Request.from_json(json.dumps({**dataclasses.asdict(request), "later": 1}))
