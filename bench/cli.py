@@ -201,7 +201,8 @@ def _report(options: argparse.Namespace) -> int:
 def _show(folder: Path, options: argparse.Namespace) -> int:
     """Write the pages of a run, print its table, and say what its gates say."""
     run = store.load(folder)
-    judgement = _write(run, options.reports)
+    pages = (report.Format.HTML, report.Format.MARKDOWN, report.Format.JSON, report.Format.JUNIT)
+    judgement = _write(run, options.reports, pages)
     width = shutil.get_terminal_size((120, 24)).columns
     print(report.render(judgement, report.Format.TERMINAL, width=width), end="")
     print(f"page: {(options.reports / report.FORMATS[report.Format.HTML]).absolute()}", file=sys.stderr)
@@ -224,9 +225,8 @@ def _show(folder: Path, options: argparse.Namespace) -> int:
     return errors.OK
 
 
-def _write(run: store.Run, folder: Path) -> verdict.Judgement:
-    """Write the pages of a run into a folder."""
-    pages = (report.Format.HTML, report.Format.MARKDOWN, report.Format.JSON, report.Format.JUNIT)
+def _write(run: store.Run, folder: Path, pages: Sequence[report.Format]) -> verdict.Judgement:
+    """Write pages of a run into a folder."""
     judgement = verdict.judge(run)
     report.write(judgement, {form: folder / report.FORMATS[form] for form in pages})
     return judgement
@@ -250,12 +250,12 @@ def _schema(_: argparse.Namespace) -> int:
 
 
 def _sample(options: argparse.Namespace) -> int:
-    """``sample``: copy a finished run into a folder to keep, records compressed, and write its pages there."""
+    """``sample``: copy a finished run into a folder to keep, without logs, and write its pages for people there."""
     folder = options.run_folder or _newest(options.reports)
     if not store.load(folder).info.finished:
         raise errors.NothingError(f"{folder} is not finished.", "Name another run, or go on with: nox -s matrix")
     store.compact(folder, options.to)
-    _write(store.load(options.to), options.to)
+    _write(store.load(options.to), options.to, (report.Format.HTML, report.Format.MARKDOWN))
     return errors.OK
 
 

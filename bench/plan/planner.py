@@ -238,7 +238,7 @@ def _names(kernels: Iterable[Kernel], table: Condition) -> tuple[str, ...]:
     return tuple(
         one.name
         for one in kernels
-        if one.control or (_matches(one.name, table.kernels) and not _matches(one.name, table.skip))
+        if one.control or ((one.file or _matches(one.name, table.kernels)) and not _matches(one.name, table.skip))
     )
 
 

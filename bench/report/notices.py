@@ -6,7 +6,6 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from bench.report.matrix import labels
-from bench.report.notes import limitation
 from bench.report.text import clean, listed
 from bench.report.view import Notice
 from bench.verdict.asked import misplaced
@@ -109,7 +108,7 @@ def _on_host(judgement: Judgement) -> list[Notice]:
 
 
 def _limitations(judgement: Judgement) -> list[Notice]:
-    """The known limitations that were met, each with the kernels it explains and what to do."""
+    """The known limitations that were met, each with the kernels it explains; what to do stands beside these."""
     met: dict[str, tuple[Limitation, list[str]]] = {}
     for verdict in judgement.verdicts:
         if verdict.limitation is not None:
@@ -119,7 +118,7 @@ def _limitations(judgement: Judgement) -> list[Notice]:
     items = []
     for found, kernels in met.values():
         names = list(dict.fromkeys(kernels))
-        items.append(f"{' '.join(limitation(found))} Met by {listed(names, _MOST_NAMES)}.")
+        items.append(f"{clean(found.title).rstrip('.')}. Met by {listed(names, _MOST_NAMES)}.")
     text = f"{count(len(met), 'limit')} of TensorFlow that {'explains' if len(met) == 1 else 'explain'} what is shown."
     return [Notice(kind="note", title="Known limitations", text=text, items=_few(items))]
 

@@ -67,6 +67,7 @@ class KernelInfo:
     portable: bool
     rate: float = 0.0
     heavy: bool = False
+    call_again: bool = True
     gpu_control: bool = False
     on_host: bool = False
     accuracy: bool = False

@@ -126,8 +126,8 @@ def _words(array: Array) -> Array:
 def _arrays(outputs: Mapping[str, Any]) -> Dict[str, Array]:
     found = {name: np.ascontiguousarray(_numpy(value)).reshape(np.shape(value)) for name, value in outputs.items()}
     for name, array in found.items():
-        if array.dtype.hasobject:
-            raise TypeError(f"output {name!r} holds Python objects, not numbers")
+        if array.dtype.hasobject or array.dtype.names:
+            raise TypeError(f"output {name!r} holds Python objects or records, not numbers")
         if array.size == 0:
             raise ValueError(f"output {name!r} is empty: there is nothing to compare")
     return found
@@ -158,4 +158,5 @@ def _device(value: Any) -> str:
 
 
 def _numpy(value: Any) -> Any:
-    return value.numpy() if hasattr(value, "numpy") else np.asarray(value)
+    # TensorFlow's ``numpy()`` copies; an array of the kernel's own may be a buffer that its next call overwrites
+    return value.numpy() if hasattr(value, "numpy") else np.array(value)

@@ -7,6 +7,7 @@ import importlib
 import os
 import platform
 import socket
+import sysconfig
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
@@ -22,8 +23,9 @@ PREFIXES = (
 LIBRARIES = (
     "libtensorflow", "libcuda", "libcud", "libcublas", "libcudnn", "libcufft", "libcurand", "libcusolver",
     "libcusparse", "libnccl", "libnvrtc", "libnvJitLink", "libnvidia-ptxjitcompiler", "libcupti", "libdnnl",
-    "libiomp", "libgomp", "libopenblas", "libscipy_openblas", "libm", "libc", "libstdc++",
+    "libiomp", "libgomp", "libopenblas", "libscipy_openblas", "libstdc++",
 )  # fmt: skip
+SYSTEM_LIBRARIES = ("libc", "libm")
 
 
 def provenance(tf: Any, kernel_hashes: Dict[str, str]) -> Dict[str, Any]:
@@ -67,20 +69,43 @@ def settings(tf: Any, switch: str) -> Dict[str, Any]:
     }
 
 
-def libraries() -> Dict[str, str]:
-    """Shared libraries that compute, as mapped into this process: name -> version, "" where its file tells none.
+def state(tf: Any) -> Dict[str, Any]:
+    """Switches of the process that a kernel can leave turned for those after it."""
+    return {
+        "eager": tf.executing_eagerly(),
+        "functions_eager": tf.config.functions_run_eagerly(),
+        "jit": str(tf.config.optimizer.get_jit()),
+        "options": str(tf.config.optimizer.get_experimental_options()),
+        "tf32": bool(tf.config.experimental.tensor_float_32_execution_enabled()),
+        "floatx": tf.keras.backend.floatx(),
+        "policy": tf.keras.mixed_precision.global_policy().name,
+        "placement": tf.config.get_soft_device_placement(),
+        "threads": str(tf.config.threading.get_intra_op_parallelism_threads()),
+        "env": recorded_environment(),
+    }
 
-    Read from the process's own maps, for what was asked for and what the loader found may be two things.
+
+def libraries() -> Dict[str, str]:
+    """Shared libraries that compute, as mapped into this process: name -> version.
+
+    Read from the process's own maps, for what was asked for and what the loader found may be two things. The version
+    is what the file's name says, and the distribution it came with: many file names say a major version only.
     """
     found: Dict[str, str] = {}
+    site = Path(sysconfig.get_paths()["purelib"]).resolve()
+    owners = {path.parent.name: path.read_text(encoding="utf-8") for path in site.glob("*.dist-info/RECORD")}
     try:
         rows = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return found
     for path in sorted({row.split(None, 5)[-1] for row in rows if "/" in row and ".so" in row}):
-        name, _, version = Path(path).resolve().name.partition(".so")
-        if name.startswith(LIBRARIES):
-            found[name] = version.lstrip(".")
+        file = Path(path).resolve()
+        name, _, version = file.name.partition(".so")
+        if name.startswith(LIBRARIES) or name in SYSTEM_LIBRARIES:
+            inside = f"{file.relative_to(site).as_posix()}," if site in file.parents else ""
+            owner = next((key for key, text in owners.items() if inside and inside in text), "")
+            distribution = owner.partition(".dist-info")[0].replace("-", " ")
+            found[name] = " ".join(filter(None, (version.lstrip("."), distribution and f"({distribution})")))
     return found
 
 

@@ -2,7 +2,7 @@
 
 An output of up to 128 elements is kept whole; of a larger one the same positions, up to 128, are kept everywhere,
 drawn by NumPy's frozen generator seeded with its size. A training's step keeps 4 per tensor. They travel
-as ``kept`` lines of the record's stream; the house writes them to ``<mode>-<round>.kept.jsonl.xz``.
+as ``kept`` lines of the record's stream; the house writes them to ``<mode>-<round>.kept.xz``.
 """
 
 from __future__ import annotations

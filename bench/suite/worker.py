@@ -100,11 +100,12 @@ class Worker:
             "settings": provenance.settings(tf, self.request.switch if self.request.mode == "on" else "none"),
         }
         self.write("process", body)
+        before = provenance.state(tf)
         for name in self.request.kernels:
             self.write("kernel", {"kernel": name})
             self._kernel(tf, kernels.get(name), name, errors)
-            if provenance.determinism_enabled() != (self.request.mode == "on"):
-                return RESTART
+            if provenance.determinism_enabled() != (self.request.mode == "on") or provenance.state(tf) != before:
+                return RESTART  # what this kernel left behind is not for the next one
         self.write("loaded", {"libraries": provenance.libraries()})
         return 0
 
@@ -147,6 +148,21 @@ class Worker:
             self.outcome(name, "ok", start, digest_s=samples.digest_s)
 
 
+class _Later:
+    """Compares calls with the first one of their series, and keeps where one left it."""
+
+    def __init__(self, first: Result) -> None:
+        self.first = first
+        self.parted: Dict[str, Any] | None = None
+
+    def same(self, again: Result) -> bool:
+        """Whether a later call gave the bits of the first."""
+        if same_bits(self.first, again):
+            return True
+        self.parted = self.parted or parting(self.first, again)
+        return False
+
+
 class _Samples:
     """The samples of one kernel in one process, each compared with its first repeat."""
 
@@ -178,11 +194,9 @@ class _Samples:
         reseed(self.tf, seed)
         work, setup = timing.timed(lambda: self.kernel.function(self.tf, seed))
         result, clock = timing.timed(lambda: collect(work()))
-        series = timing.Series(None, 0, ())
+        series, later = timing.Series(None, 0, ()), _Later(result)
         if role == "timing":
-            series = timing.steady(
-                lambda: collect(work()), self.request.steady_s, lambda again: same_bits(result, again)
-            )
+            series = timing.steady(lambda: collect(work()), self.request.steady_s, later.same)
         found, hashing = timing.timed(lambda: self._digest(result))
         self.digest_s += hashing.wall
         self._assert_mode()
@@ -203,8 +217,8 @@ class _Samples:
             "load": round(os.getloadavg()[0], 2),
             **timing.walls(series.clocks),
         }
-        if parted is not None:
-            body["parted"] = parted
+        if parted or later.parted:
+            body["parted"] = parted or later.parted
         self.worker.write("sample", body)
         if self.first is None:
             self.first, self.first_digest = result, found

@@ -109,7 +109,7 @@ def _varies(verdict: Verdict, mode: str) -> bool:
 
 _RULES: dict[str, Callable[[Verdict], bool]] = {
     "on-varies": lambda verdict: _varies(verdict, "on"),
-    "on-varies-unexplained": lambda verdict: _varies(verdict, "on") and verdict.limitation is None,
+    "on-varies-unexplained": lambda verdict: _varies(verdict, "on") and not verdict.explained,
     "off-varies": lambda verdict: _varies(verdict, "off"),
     "on-unsupported": lambda verdict: verdict.mode == "on" and verdict.status is Status.UNSUPPORTED,
     "blind": lambda verdict: verdict.status is Status.BLIND,

@@ -73,6 +73,9 @@ def objection(info: RunInfo, cell: CellInfo, by_mode: Mapping[str, Sequence[Kept
         _no_gpu(cell, group),
         _wrong_mode(group, mode),
         _wrong_request(info, group, mode),
+        _wrong_condition(group, mode),
+        _other_place(everything),
+        _other_environment(_processes(everything)),
         _wrong_lock(cell, group),
         _wrong_versions(cell, group),
         _disagree(_processes(everything), SAME_PROVENANCE, "provenance"),
@@ -168,6 +171,48 @@ def _wrong_request(info: RunInfo, group: Sequence[Kept], mode: str) -> Objection
                 if isinstance(env, dict) and str(env.get(name)) != request.env[name]:
                     return _not_asked(f"{name} was to be {request.env[name]!r}, and was {env.get(name)!r}")
     return None
+
+
+def _wrong_condition(group: Sequence[Kept], mode: str) -> Objection | None:
+    """What the condition's name promises, against the request and against what was in force."""
+    for kept in group:
+        request = kept.record.request
+        key, _, value = request.condition.partition("=")
+        for process in kept.record.processes:
+            factor, times, _ = value.partition("xcores")
+            cores = process.provenance.get("cores")
+            wanted: dict[str, Any] = {
+                "threads": {"intra_op_threads": int(factor) * (cores if times else 1)} if key == "threads" and cores else {},
+                "tf32": {"tf32": value == "on"},
+                "onednn": {"onednn": "on" if value == "1" else "off"},
+                "isa": {"isa_limit": value.upper()},
+                "switch": {"switch": value} if mode == "on" else {},
+            }.get(key, {})
+            for name, promised in wanted.items():
+                found = process.settings.get(name)
+                if found != promised:
+                    told = "not said" if found is None else found
+                    return _not_asked(f"{request.condition} means {name} {promised}, and in force was: {told}")
+    return None
+
+
+def _other_place(group: Sequence[Kept]) -> Objection | None:
+    """Rounds of two engines or two environments are no rounds of one cell."""
+    for key in ("engine", "environment"):
+        values = {str(kept.record.request.context.get(key, "")) for kept in group}
+        if len(values) > 1:
+            return _not_asked(f"the rounds ran in more than one {key}")
+    return None
+
+
+def _other_environment(processes: Sequence[Process]) -> Objection | None:
+    """The switch apart, both modes must have had one environment, or on against off compares something else."""
+    known: dict[str, None] = {}
+    for process in processes:
+        env = process.settings.get("env")
+        if isinstance(env, dict):
+            known[json.dumps({k: v for k, v in env.items() if k != "TF_DETERMINISTIC_OPS"}, sort_keys=True)] = None
+    return _not_asked("the processes compared disagree on their environment") if len(known) > 1 else None
 
 
 def _wrong_lock(cell: CellInfo, group: Sequence[Kept]) -> Objection | None:

@@ -36,6 +36,7 @@ def measures(run: Run, cell: CellInfo, verdict: Verdict) -> Verdict:
         difference_why=why,
         errors=_errors(verdict),
         limitation=_limitation(cell, verdict),
+        explained=_explained(cell, verdict),
         peak_mb=max(peaks, default=None),
     )
 
@@ -65,6 +66,15 @@ def _limitation(cell: CellInfo, verdict: Verdict) -> limitations.Limitation | No
     if verdict.status in {Status.VARIES, Status.EXACT_IN_PROCESS}:
         return limitations.of_kernel(verdict.kernel, verdict.condition, verdict.mode, cell.tensorflow, cell.device)
     return None
+
+
+def _explained(cell: CellInfo, verdict: Verdict) -> bool:
+    """Whether what varies is what is known of it; an error or NaN on top of it is something else."""
+    found = verdict.comparison
+    if not found.varies or verdict.error_class or found.nan or found.inf:
+        return False
+    place = (verdict.kernel, verdict.condition, verdict.mode, cell.tensorflow, cell.device)
+    return limitations.of_kernel(*place) is not None
 
 
 def with_classes(verdicts: Sequence[Verdict]) -> list[Verdict]:

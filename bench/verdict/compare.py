@@ -39,6 +39,7 @@ class Comparison:
     seeds_collide: bool = False
     sensitive: bool = False
     nan: bool = False
+    inf: bool = False
     containers: int = 0
 
     @property
@@ -90,7 +91,8 @@ def compare(witnesses: Sequence[Witness]) -> Comparison:
         varies=bool(unsteady) or differs,
         seeds_collide=collide,
         sensitive=shown and not collide,
-        nan=any(_has_nan(one) for one in spoken),
+        nan=any(_has(one, "nan") for one in spoken),
+        inf=any(_has(one, "inf") for one in spoken),
         containers=_containers(voiced),
     )
 
@@ -111,10 +113,10 @@ def _collide(witnesses: Sequence[Witness]) -> bool:
     return any(len(seeds) > 1 for seeds in seeds_of.values())
 
 
-def _has_nan(witness: Witness) -> bool:
-    """A NaN in any sample of the run's own seed."""
+def _has(witness: Witness, what: str) -> bool:
+    """A NaN or Inf in any sample of the run's own seed."""
     facts = {id(sample.outputs): sample.outputs for sample in (*witness.repeats, *witness.timings)}
-    return any(output.get("nan") for outputs in facts.values() for output in outputs.values())
+    return any(output.get(what) for outputs in facts.values() for output in outputs.values())
 
 
 def _ranked(counts: Counter[str]) -> tuple[tuple[str, int], ...]:

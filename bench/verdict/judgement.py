@@ -63,6 +63,7 @@ class Verdict:
     difference_why: str = ""
     errors: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     limitation: Limitation | None = None
+    explained: bool = False
     peak_mb: float | None = None
     witnesses: tuple[Witness, ...] = ()
 

@@ -45,6 +45,7 @@ class Entry:
     message: str = ""
     kernel: str = ""
     condition: str = ""
+    exact_under: tuple[str, ...] = ()
 
     def holds_in(self, tensorflow: str, device: str) -> bool:
         """Whether it is known of this release and kind of device; what is not known excludes nothing."""
@@ -84,6 +85,7 @@ def of_kernel(kernel: str, condition: str, mode: str, tensorflow: str, device: s
             for entry in known()
             if entry.kernel == kernel
             and entry.condition in ("", condition)
+            and condition not in entry.exact_under
             and entry.modes in ("", mode)
             and entry.holds_in(tensorflow, device)
         ),

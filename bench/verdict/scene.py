@@ -38,6 +38,7 @@ class Scene:
     comparisons: Mapping[str, Comparison]
     sight: controls.Sight
     sensitive: frozenset[str]
+    blind_elsewhere: str = ""
 
 
 def scenes(run: Run, cell: CellInfo, found: evidence.Sorted) -> list[Scene]:
@@ -72,4 +73,17 @@ def scenes(run: Run, cell: CellInfo, found: evidence.Sorted) -> list[Scene]:
                 sensitive=sensitive,
             )
         )
-    return staged
+    return [dataclasses.replace(scene, blind_elsewhere=_elsewhere(scene, staged)) for scene in staged]
+
+
+def _elsewhere(scene: Scene, staged: Sequence[Scene]) -> str:
+    """The first control that failed with samples in another scene of the cell: the instrument is one."""
+    return next(
+        (
+            f"under {other.condition}, determinism {other.mode}, the control {name} failed: {check.why}"
+            for other in staged
+            for name, check in other.sight.checks.items()
+            if other is not scene and check.passed is False and check.samples
+        ),
+        "",
+    )

@@ -38,7 +38,7 @@ MIN_PROCESSES = 3
 MAX_WIDTH = 2.0
 CONFIDENCE = 0.95
 #: How often chance alone may order the processes as clearly as they are.
-MAX_CHANCE = 0.05
+MAX_CHANCE = 0.01
 RESAMPLES = 10_000
 _SEED = 1979
 

@@ -175,7 +175,20 @@ def _doubts(scene: Scene, kernel: KernelInfo, found: Comparison, said: Sequence[
     if kernel.name not in scene.sensitive and not kernel.control:
         doubts.append("no sample with another seed shows that it feels its input")
     doubts += asked.misplaced(scene.cell, kernel, said)
+    doubts += _unwatched(scene, kernel, said)
+    if found.inf:
+        doubts.append("the outputs have Inf, which hide differences")
     return (*doubts, *scene.unshown, *scene.sight.doubts)
+
+
+def _unwatched(scene: Scene, kernel: KernelInfo, said: Sequence[Witness]) -> tuple[str, ...]:
+    """Rounds without a whole control: nobody saw there that the eyes were open."""
+    if kernel.control:
+        return ()
+    rounds = {one.path for one in said if one.outcome == "ok"}
+    watched = [{one.path for one in scene.witnesses[name] if one.outcome == "ok"} for name in scene.sight.checks]
+    lacking = rounds - set.intersection(*watched) if watched else rounds
+    return (f"{len(lacking)} of its {len(rounds)} rounds ran without all controls",) if lacking else ()
 
 
 def _checked(verdict: Verdict, scene: Scene) -> Verdict:

@@ -230,3 +230,12 @@ class TestFiles:
         assert not own.suite(
             [self.write(tmp_path, GOOD + "# a line of some forty characters, as in code\n" * 700)]
         ).errors
+
+
+def test_the_readme_shows_a_file_that_loads(house: Path) -> None:
+    text = (house / "README.md").read_text(encoding="utf-8")
+    source = text.split("```python\n")[1].split("```")[0]
+    found, errors = extra.load({"my_kernels.py": source})
+    assert (list(found), errors) == (["my_scores"], {})
+    assert len(source.splitlines()) <= 17
+    assert f"all {len(all_kernels())} kernels" in text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import lzma
+import re
 import subprocess
 import sys
 import threading
@@ -401,14 +402,10 @@ class TestCompact:
 
 
 def test_the_sample_says_what_its_records_say(house: Path) -> None:
-    """Statuses, not bytes: another SciPy may round an interval's last digit otherwise."""
+    """Words, not numbers: another SciPy may round an interval's last digit otherwise."""
     sample = house / "reports" / "sample"
-    kept = json.loads((sample / "report.json").read_text(encoding="utf-8"))
-    made = json.loads(report.render(judge(load(sample)), report.Format.JSON))
-    hint = "run: python -m bench report reports/sample --reports reports/sample"
-    for key in ("run", "answer", "pairs", "counts", "columns"):
-        assert kept[key] == made[key], hint
-    for one, other in zip(kept["kernels"], made["kernels"], strict=True):
-        for cell, again in zip(one["worst"], other["worst"], strict=True):
-            assert [cell[mode]["why"] for mode in ("off", "on")] == [again[mode]["why"] for mode in ("off", "on")], hint
-    assert kept["run"] in (sample / "index.html").read_text(encoding="utf-8")
+    kept = (sample / "report.md").read_text(encoding="utf-8")
+    made = report.render(judge(load(sample)), report.Format.MARKDOWN)
+    words = [re.sub(r"[0-9]+", "0", text) for text in (kept, made)]
+    assert words[0] == words[1], "run: python -m bench report reports/sample --reports elsewhere, and compare"
+    assert load(sample).info.id in (sample / "index.html").read_text(encoding="utf-8")

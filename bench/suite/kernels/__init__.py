@@ -95,7 +95,7 @@ class Kernel:
         """What the page and ``python -m bench kernels`` show: plain values only."""
         keys = (
             "name", "family", "exercises", "shapes", "dtypes", "source", "control", "rate", "portable", "heavy",
-            "gpu_control", "on_host", "file",
+            "call_again", "gpu_control", "on_host", "file",
         )  # fmt: skip
         return {**{key: getattr(self, key) for key in keys}, "accuracy": self.reference is not None}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any, Dict, Iterator, Tuple
+from typing import Any, Callable, Dict, Iterator, Tuple
 
 import numpy as np
 
@@ -199,16 +199,29 @@ def conv2d_fwd(tf: Any, seed: int) -> Work:
 @kernel(
     family="convolutions",
     exercises="the gradients of a depthwise convolution with respect to its input and its filter",
-    shapes="in[2,500,1000,2] on a GPU, in[2,32,32,2] on a CPU, filter[7,7,2,10], SAME",
-    dtypes="float32",
+    shapes="in[2,500,1000,2] on a GPU, in[2,64,64,2] (float32) or [2,24,24,2] on a CPU, filter[7,7,2,10], SAME; "
+    "one channel of float32, too",
+    dtypes="float16, float32, float64",
     source="tensorflow/python/kernel_tests/nn_ops/depthwise_conv_op_d9m_test.py",
 )
 def depthwise_bwd(tf: Any, seed: int) -> Work:
-    """``DepthwiseConv2dNativeBackpropInput`` and ``DepthwiseConv2dNativeBackpropFilter``."""
-    size = (2, 500, 1000) if has_gpu(tf) else (2, 32, 32)
-    image, shape = (*size, 2), (7, 7, 2, 10)
-    x, weights = tf.constant(normal(seed, image)), tf.constant(normal(seed, shape, salt=1))
-    common = {"out_backprop": tf.constant(normal(seed, (*size, 20), salt=2)), "strides": _ONES, "padding": "SAME"}
+    """``DepthwiseConv2dNativeBackpropInput`` and ``...BackpropFilter``; cuDNN takes those of a single channel."""
+    small = (2, 24, 24)  # of what a CPU is slow at
+    sizes = {"float32": (2, 64, 64), "float16": small, "float64": small, "one channel": small}
+    works = {
+        kind: _depthwise(tf, seed, (2, 500, 1000) if has_gpu(tf) else size, 1 if kind == "one channel" else 2, kind)
+        for kind, size in sizes.items()
+    }
+    return lambda: {f"{name} {kind}": value for kind, work in works.items() for name, value in work().items()}
+
+
+def _depthwise(tf: Any, seed: int, size: Shape, channels: int, kind: str) -> Callable[[], Dict[str, Any]]:
+    """Both gradients for one dtype and number of channels."""
+    dtype = kind if kind.startswith("float") else "float32"
+    image, shape = (*size, channels), (7, 7, channels, 10)
+    x, weights = tf.constant(normal(seed, image, dtype=dtype)), tf.constant(normal(seed, shape, salt=1, dtype=dtype))
+    upstream = tf.constant(normal(seed, (*size, 10 * channels), salt=2, dtype=dtype))
+    common = {"out_backprop": upstream, "strides": _ONES, "padding": "SAME"}
     return lambda: {
         "input gradient": tf.raw_ops.DepthwiseConv2dNativeBackpropInput(input_sizes=image, filter=weights, **common),
         "filter gradient": tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(input=x, filter_sizes=shape, **common),

@@ -41,14 +41,18 @@ def crop_and_resize_grad(tf: Any, seed: int) -> Work:
     family="images",
     exercises="the gradient of bilinear resizing",
     shapes="[1,25,12,3] -> [1,200,250,3]",
-    dtypes="float32",
+    dtypes="float32, float64",
     source="tensorflow/python/ops/image_grad_d9m_test.py",
 )
 def resize_bilinear_grad(tf: Any, seed: int) -> Work:
-    """``ResizeBilinearGrad``."""
-    image, upstream = tf.constant(normal(seed, _SMALL)), tf.constant(normal(seed, _RESIZED, salt=1))
+    """``ResizeBilinearGrad``; the dtype is that of the image, the upstream gradient is always float32."""
+    images = {dtype: tf.constant(normal(seed, _SMALL, dtype=dtype)) for dtype in ("float32", "float64")}
+    upstream = tf.constant(normal(seed, _RESIZED, salt=1))
     return lambda: {
-        "gradient": tf.raw_ops.ResizeBilinearGrad(grads=upstream, original_image=image, half_pixel_centers=True)
+        f"gradient {dtype}": tf.raw_ops.ResizeBilinearGrad(
+            grads=upstream, original_image=image, half_pixel_centers=True
+        )
+        for dtype, image in images.items()
     }
 
 

@@ -86,6 +86,7 @@ def softmax_xent_f16_wide(tf: Any, seed: int) -> Work:
     dtypes="float32",
     source=SOFTMAX,
     heavy=True,
+    reference=softmax_reference,
 )
 def softmax_xent_xla(tf: Any, seed: int) -> Work:
     """``softmax_cross_entropy_with_logits`` and its gradient as one XLA cluster."""

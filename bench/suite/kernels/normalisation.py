@@ -15,7 +15,7 @@ FROZEN_SHAPES = {"wide": (10, 5, 5000, 3), "deep": (5000, 4, 4, 3)}
 BIAS_SHAPES = {"1d": (10, 8, 14), "2d": (10, 8, 14, 14), "3d": (10, 8, 14, 14, 14)}
 BIAS_TEXT = "[10,8,14], [10,8,14,14], [10,8,14,14,14]"
 DTYPES = ("float16", "float32", "float64")
-ROWS, WIDTH = 256, 256
+ROWS, WIDTH = 1024, 256
 
 
 @kernel(

@@ -7,7 +7,7 @@ from typing import Any, Tuple
 from bench.suite.kernels import Outputs, Work, has_gpu, kernel, normal
 
 SOURCE = "own; tensorflow/tensorflow#47603, #47685"
-SHAPES = "[1024,1024] on GPU, [128,128] on CPU"
+SHAPES = "[1024,1024] on GPU, [256,256] on CPU"
 
 
 @kernel("random", "random numbers of the global seed", SHAPES, "float32", SOURCE, call_again=False)
@@ -144,4 +144,4 @@ def session_v1_random(tf: Any, seed: int) -> Work:
 
 
 def _shape(tf: Any) -> Tuple[int, int]:
-    return (1024, 1024) if has_gpu(tf) else (128, 128)
+    return (1024, 1024) if has_gpu(tf) else (256, 256)

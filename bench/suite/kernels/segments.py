@@ -30,16 +30,20 @@ def _unsorted_reference(seed: int) -> Dict[str, Array]:
 @kernel(
     family="segments",
     exercises="up to two million float additions into four sums",
-    shapes="data and ids in [0,4): [30,256,256] on a GPU, [30,64,64] on a CPU",
+    shapes="data and ids in [0,4): [30,256,256] on a GPU, [30,64,64] on a CPU; data[64,2], ids[64] in [0,64)",
     dtypes="float32, int32",
-    source="tensorflow/tensorflow#39751",
+    source="tensorflow/tensorflow#39751; NVIDIA framework-reproducibility, test of unsorted_segment_sum",
     gpu_control=True,
     reference=_unsorted_reference,
 )
 def unsorted_segment_sum(tf: Any, seed: int) -> Work:
-    """``UnsortedSegmentSum``."""
+    """``UnsortedSegmentSum``, large into few sums and small into many."""
     data, ids = map(tf.constant, _unsorted(tf, seed))
-    return lambda: {"sums": tf.math.unsorted_segment_sum(data, ids, _SEGMENTS)}
+    few, scattered = tf.constant(normal(seed, (64, 2), salt=2)), tf.constant(integers(seed, 64, (64,), salt=3))
+    return lambda: {
+        "sums": tf.math.unsorted_segment_sum(data, ids, _SEGMENTS),
+        "small": tf.math.unsorted_segment_sum(few, scattered, 64),
+    }
 
 
 @kernel(

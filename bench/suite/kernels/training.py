@@ -278,18 +278,21 @@ def _fit(
     def work() -> Traced:
         recorder = tf.keras.callbacks.LambdaCallback(on_train_batch_end=record)
         model.fit(dataset, epochs=epochs, verbose=0, callbacks=[recorder])
-        return Traced(_loops.final(steps), steps)
+        # as tensors, which say where they live; the callback's copies do not
+        weights = {f"weight {_name(one)}": tf.convert_to_tensor(one) for one in model.weights if len(one.shape)}
+        return Traced({**_loops.final(steps), **weights}, steps)
 
     return work
 
 
+def _name(variable: Any) -> str:
+    """Keras 3 keeps it in ``path``, Keras 2 in ``name``."""
+    return str(getattr(variable, "path", variable.name)).split(":")[0]
+
+
 def _named(kind: str, variables: Sequence[Any]) -> Dict[str, Any]:
-    """Copies by name: Keras 3 keeps it in ``path``, Keras 2 in ``name``. Scalars only count the steps."""
-    return {
-        f"{kind} {getattr(variable, 'path', variable.name).split(':')[0]}": variable.numpy()
-        for variable in variables
-        if len(variable.shape)
-    }
+    """Copies by name. Scalars only count the steps."""
+    return {f"{kind} {_name(variable)}": variable.numpy() for variable in variables if len(variable.shape)}
 
 
 def _adam(tf: Any) -> Any:
