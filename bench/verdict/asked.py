@@ -174,26 +174,32 @@ def _wrong_request(info: RunInfo, group: Sequence[Kept], mode: str) -> Objection
 
 
 def _wrong_condition(group: Sequence[Kept], mode: str) -> Objection | None:
-    """What the condition's name promises, against the request and against what was in force."""
+    """What the condition's name promises, against what was in force."""
     for kept in group:
-        request = kept.record.request
-        key, _, value = request.condition.partition("=")
+        condition = kept.record.request.condition
         for process in kept.record.processes:
-            factor, times, _ = value.partition("xcores")
-            cores = process.provenance.get("cores")
-            wanted: dict[str, Any] = {
-                "threads": {"intra_op_threads": int(factor) * (cores if times else 1)} if key == "threads" and cores else {},
-                "tf32": {"tf32": value == "on"},
-                "onednn": {"onednn": "on" if value == "1" else "off"},
-                "isa": {"isa_limit": value.upper()},
-                "switch": {"switch": value} if mode == "on" else {},
-            }.get(key, {})
-            for name, promised in wanted.items():
+            for name, promised in _promised(condition, process, mode).items():
                 found = process.settings.get(name)
                 if found != promised:
                     told = "not said" if found is None else found
-                    return _not_asked(f"{request.condition} means {name} {promised}, and in force was: {told}")
+                    return _not_asked(f"{condition} means {name} {promised}, and in force was: {told}")
     return None
+
+
+def _promised(condition: str, process: Process, mode: str) -> dict[str, Any]:
+    """Settings that a condition's name promises; nothing of names that later versions may know."""
+    key, _, value = condition.partition("=")
+    if key == "threads":
+        factor, times, _ = value.partition("xcores")
+        cores = process.provenance.get("cores") if times else 1
+        return {"intra_op_threads": int(factor) * cores} if cores else {}
+    known: dict[str, dict[str, Any]] = {
+        "tf32": {"tf32": value == "on"},
+        "onednn": {"onednn": "on" if value == "1" else "off"},
+        "isa": {"isa_limit": value.upper()},
+        "switch": {"switch": value} if mode == "on" else {},
+    }
+    return known.get(key, {})
 
 
 def _other_place(group: Sequence[Kept]) -> Objection | None:

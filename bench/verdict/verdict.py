@@ -16,7 +16,7 @@ from bench.verdict.attach import measures, prices, with_changed_value, with_clas
 from bench.verdict.judgement import Judgement, Verdict
 from bench.verdict.scene import scenes
 from bench.verdict.sentences import count, difference, equality, fault
-from bench.verdict.status import FROM_DIGESTS, Status
+from bench.verdict.status import COMPARABLE, FROM_DIGESTS, Status
 from bench.verdict.timing import timing
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ def _unwatched(scene: Scene, kernel: KernelInfo, said: Sequence[Witness]) -> tup
         return ()
     rounds = {one.path for one in said if one.outcome == "ok"}
     watched = [{one.path for one in scene.witnesses[name] if one.outcome == "ok"} for name in scene.sight.checks]
-    lacking = rounds - set.intersection(*watched) if watched else rounds
+    lacking = {path for path in rounds if not all(path in paths for paths in watched)}
     return (f"{len(lacking)} of its {len(rounds)} rounds ran without all controls",) if lacking else ()
 
 
@@ -198,5 +198,8 @@ def _checked(verdict: Verdict, scene: Scene) -> Verdict:
         return dataclasses.replace(verdict, passed=own.passed, why=f"Control: {own.why}.")
     if scene.sight.blind and verdict.status in FROM_DIGESTS:
         why = f"Nothing can be told here: {scene.sight.blind}."
+        return dataclasses.replace(verdict, status=Status.BLIND, rung=None, why=why)
+    if scene.blind_elsewhere and verdict.status in COMPARABLE:
+        why = f"Equal bits prove nothing in this cell: {scene.blind_elsewhere}."
         return dataclasses.replace(verdict, status=Status.BLIND, rung=None, why=why)
     return verdict
