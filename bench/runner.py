@@ -236,6 +236,7 @@ def _measure(job: Job, state: _State, earlier: tuple[Path, ...], view: View) -> 
     given_up = False
     requests = [(one, _request(job, state, one)) for one in job.plan.rounds if one.cell.id in state.environments]
     left = _take_over(state, requests, resume.finished_rounds(earlier), view)
+    _remember_deaths(state, left, resume.measured_again(earlier))
     pace = estimate.Pace([one for one, _ in left])
     view.begin(len(left), pace.left_s())
     for one, request in left:
@@ -279,6 +280,18 @@ def _take_over(
         state.save(taken_over=taken)
         state.keeper.recall(state.folder.path)
     return left
+
+
+def _remember_deaths(state: _State, left: list[tuple[Round, Request]], died: Mapping[str, str]) -> None:
+    """A kernel that died in an interrupted run is measured again, and stays on the page."""
+    told = [
+        f"{one.cell.id}, {one.condition}, {one.mode}, round {one.number} is measured again; it died "
+        f"{died[str(request.context['resume_key'])]}"
+        for one, request in left
+        if str(request.context["resume_key"]) in died
+    ]
+    if told:
+        state.save(warnings=(*state.info.warnings, *told))
 
 
 def _request(job: Job, state: _State, one: Round) -> Request:

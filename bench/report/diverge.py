@@ -39,7 +39,7 @@ def text(
     Args:
         run: the run, for its kept values.
         judgement: its verdicts.
-        cell: the id of a column.
+        cell: the id of a column, or its pair where that is unique.
         kernel: the name of a row.
         one: the beginning of a digest to compare; the most telling pair where empty.
         other: the same of the other side.
@@ -48,7 +48,7 @@ def text(
     Raises:
         ConfigError: no such cell, kernel or digest.
     """
-    _known(cell, [one.id for one in judgement.info.cells], "cell")
+    cell = _cell(cell, [one.id for one in judgement.info.cells])
     _known(kernel, [one.name for one in judgement.info.kernels], "kernel")
     verdicts = [one for one in judgement.verdicts if (one.cell, one.kernel) == (cell, kernel)]
     seen = difference.digests_of(judgement, cell, kernel)
@@ -61,6 +61,15 @@ def text(
         parts += _compared(run, judgement, kernel, pair, width)
         parts += _told(verdicts, pair)
     return "\n\n".join(parts) + "\n"
+
+
+def _cell(name: str, ids: Sequence[str]) -> str:
+    """The id of a cell named by it, or by what of it is unique: its pair, with or without the Python minor."""
+    found = [one for one in ids if name in (one, one.partition("@")[0], one.partition("-py")[0])]
+    if len(found) == 1:
+        return found[0]
+    _known(name, ids, "cell")
+    return name
 
 
 def _known(name: str, names: Sequence[str], kind: str) -> None:

@@ -104,7 +104,8 @@ def facts(judgement: Judgement) -> tuple[Fact, ...]:
     host = {key: clean(str(value)) for key, value in sorted(info.host.items()) if str(value)}
     name = host.pop("name", "") or host.pop("hostname", "")
     engine = f"{clean(info.engine)}, because {clean(info.engine_why)}" if info.engine_why else clean(info.engine)
-    plan = f"{count(info.rounds, 'round')} of {count(info.repeats, 'repeat')} a mode, seed {info.seed}"
+    fewer = " (fewer of heavy kernels and under other conditions)" if any(one.heavy for one in info.kernels) else ""
+    plan = f"{count(info.rounds, 'round')} of {count(info.repeats, 'repeat')} a mode{fewer}, seed {info.seed}"
     records = f"{count(judgement.measured, 'record')} measured now, {judgement.taken_over} taken over"
     rows = [
         ("Measured", moment(info.started) + (f" to {moment(info.finished)}" if info.finished else ", not finished")),

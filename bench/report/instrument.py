@@ -91,7 +91,10 @@ def _sentence(sight: Sight) -> str:
         return "Blind: nothing can be told here."
     if sight.sensitivity is None:
         return "Too few samples to show that a difference would have been seen."
-    return f"A kernel that differs in {share(sight.sensitivity)} would have been seen."
+    told = f"A kernel that differs in {share(sight.sensitivity)} would have been seen"
+    if sight.best is not None and sight.best < sight.sensitivity:
+        told += f"; of those with the most repeats, one in {share(sight.best)}"
+    return f"{told}."
 
 
 def _places(where: Sequence[tuple[str, str]], total: int) -> str:

@@ -88,7 +88,7 @@ TERMS = (
         (
             "Price of determinism: median time on over median time off, with its 95 % bootstrap interval over "
             "processes. “not resolved”: fewer than 3 processes a side, or the interval contains 1 or is wider "
-            "than a factor of 2, or chance alone would order so few processes as clearly in more than 5 % of cases."
+            "than a factor of 2, or chance alone would order so few processes as clearly in more than 1 % of cases."
         ),
     ),
     (
@@ -111,7 +111,7 @@ TERMS = (
         ),
     ),
     (
-        "256 kept of 1000000 elements",
+        "128 kept of 1000000 elements",
         (
             "Within one process every element is compared. Across processes only what was kept of an output: all of a "
             "small one, the same sample of places of a large one."
@@ -125,7 +125,8 @@ TERMS = (
         "sensitivity",
         (
             "What the instrument could have seen. Control kernels differ in a known share of samples; the smallest "
-            "share that had to be seen here, and was. “Out of reach”: so few samples need not show it."
+            "share that had to be seen in every kernel called exact, and was. “Out of reach”: so few samples need not "
+            "show it."
         ),
     ),
     (
@@ -134,6 +135,24 @@ TERMS = (
             "Root mean square of the difference to a reference in double precision, over that of the reference; of the "
             "worst output. On is called more or less accurate from a difference of 5 % on."
         ),
+    ),
+    (
+        "same across processes",
+        (
+            "The rung: the strongest claim the evidence carries. Differs within a process, same within a process, same "
+            "across processes, same across containers."
+        ),
+    ),
+    (
+        "threads=4xcores, onednn=0, isa=avx2, switch=env",
+        (
+            "Conditions. They change a process without touching determinism: threads within an op (4xcores: four for "
+            "each core), oneDNN off, another instruction set for oneDNN, determinism by TF_DETERMINISTIC_OPS."
+        ),
+    ),
+    (
+        "Keras",
+        "Keras's own code is part of the kernel: compare its letters and times within one Keras release only.",
     ),
     (
         "known limitation",

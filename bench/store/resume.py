@@ -16,8 +16,11 @@ from bench.store.run import RunInfo, record_files
 from bench.suite import record
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
+
+#: Outcomes that are results, whoever asks again.
+_TAKEN = frozenset({"ok", "raised"})
 
 
 def resume_key(facts: Mapping[str, Any]) -> str:
@@ -49,17 +52,37 @@ def _plan(info: RunInfo) -> tuple[object, ...]:
     return (info.profile, info.rounds, info.repeats, info.seed, info.engine, cells, kernels, conditions)
 
 
-def finished_rounds(folders: tuple[Path, ...]) -> dict[str, tuple[Path, str]]:
-    """Resume key -> (record file, id of the run that measured it) of every whole record."""
-    found: dict[str, tuple[Path, str]] = {}
+def measured_again(folders: tuple[Path, ...]) -> dict[str, str]:
+    """Resume key -> what died in a round of an interrupted run that is therefore not taken over.
+
+    It may have been killed from outside, so it gets another chance; but the page must not forget it.
+    """
+    found: dict[str, str] = {}
+    for file, whole in _whole_records(folders):
+        died = [one for one in whole.outcomes if one.outcome not in _TAKEN]
+        if died:
+            run = str(whole.request.context.get("run", file.parts[-5]))
+            kernels = ", ".join(f"{one.kernel} ({one.outcome})" for one in died)
+            found.setdefault(str(whole.request.context.get("resume_key", "")), f"in run {run}: {kernels}")
+    return found
+
+
+def _whole_records(folders: tuple[Path, ...]) -> Iterator[tuple[Path, record.Record]]:
     for folder in folders:
         for file in record_files(folder):
             try:
                 whole = record.read(file)
             except (record.RecordError, OSError, lzma.LZMAError, EOFError):
                 continue
-            key = str(whole.request.context.get("resume_key", ""))
-            # what died may have been killed from outside: it gets another chance
-            if key and whole.complete and all(one.outcome in {"ok", "raised"} for one in whole.outcomes):
-                found.setdefault(key, (file, str(whole.request.context.get("run", folder.name))))
+            if whole.complete:
+                yield file, whole
+
+
+def finished_rounds(folders: tuple[Path, ...]) -> dict[str, tuple[Path, str]]:
+    """Resume key -> (record file, id of the run that measured it) of every whole record in which nothing died."""
+    found: dict[str, tuple[Path, str]] = {}
+    for file, whole in _whole_records(folders):
+        key = str(whole.request.context.get("resume_key", ""))
+        if key and all(one.outcome in _TAKEN for one in whole.outcomes):
+            found.setdefault(key, (file, str(whole.request.context.get("run", file.parts[-5]))))
     return found

@@ -55,17 +55,31 @@ class Check:
 
 @dataclass(frozen=True, kw_only=True)
 class Sight:
-    """Whether a group of processes can see: ``blind`` says why not, ``doubts`` what keeps it from proof."""
+    """Whether a group of processes can see: ``blind`` says why not, ``doubts`` what keeps it from proof.
+
+    ``fewest`` is the smallest number of repeats behind an exact, 0 where nothing is exact.
+    """
 
     checks: Mapping[str, Check]
     blind: str
     doubts: tuple[str, ...]
+    fewest: int = 0
 
     @property
     def sensitivity(self) -> float | None:
+        """The share of differing samples that would have been seen in every kernel called exact."""
+        return self.sensitivity_for(self.fewest) if self.fewest else self.best
+
+    @property
+    def best(self) -> float | None:
         """The smallest share of differing samples that was within reach and seen; None where none was."""
         rates = (one.rate for one in self.checks.values() if one.rate and one.reach and one.passed)
         return min(rates, default=None)
+
+    def sensitivity_for(self, samples: int) -> float | None:
+        """The same for a kernel with so many repeats: a control's repeats are not those of a heavy kernel."""
+        seen = (one.rate for one in self.checks.values() if one.rate and one.reach and one.passed)
+        return min((rate for rate in seen if within_reach(rate, samples)), default=None)
 
     @property
     def out_of_reach(self) -> tuple[str, ...]:

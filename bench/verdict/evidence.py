@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from bench.store.run import Run, RunInfo
     from bench.suite.record import Outcome, Record, Sample
 
-#: Outcome of a kernel whose record ends before it does. Not one of ``record.OUTCOMES``: nobody wrote it.
+#: Outcome of a kernel whose record ends before it does. No worker writes it.
 CUT_OFF = "cut-off"
 
 _BAD_FIRST = ("crashed", "oom", "timeout", "failed", "raised", CUT_OFF, "ok")

@@ -9,7 +9,8 @@ both sides are drawn anew, independently. The percentile form is the same on a l
 ratio, and stays defined where all processes took the same time. With a handful of processes it spans
 about min/max to max/min, and with 3 against 3 it would still miss 1 by chance alone in 1 case of 10 (all
 of one side above all of the other: 2 of 20 orders). So a price is stated only if an exact rank test
-(Mann, H. B. and Whitney, D. R., Ann. Math. Statist. 18 (1947), 50-60) agrees; it needs 4 processes a side.
+(Mann, H. B. and Whitney, D. R., Ann. Math. Statist. 18 (1947), 50-60) agrees at 1 %,
+for a page asks hundreds of times; it needs 5 processes a side, each on its own side of all others.
 
 The median of a draw is one of the sorted values (or the middle of two), and which one depends on the number
 of processes only. So the draws are made once for each number, from NumPy's frozen generator: the interval is

@@ -60,9 +60,20 @@ def judge(run: Run) -> Judgement:
         groups=found.groups,
         left_out=found.left_out,
         unreadable=tuple(sorted(run.unreadable.items())),
-        sights={(scene.cell.id, scene.condition, scene.mode): scene.sight for scene in staged if scene.group},
+        sights=_sights(staged, verdicts),
         kept=run.kept,
     )
+
+
+def _sights(staged: Sequence[Scene], verdicts: Sequence[Verdict]) -> dict[tuple[str, str, str], controls.Sight]:
+    """What the controls showed, and the fewest repeats that it has to speak for."""
+    exact: dict[tuple[str, str, str], int] = {}
+    for one in verdicts:
+        if one.status is Status.EXACT and not one.control:
+            place = (one.cell, one.condition, one.mode)
+            exact[place] = min(exact.get(place, one.comparison.repeats), one.comparison.repeats)
+    places = {(scene.cell.id, scene.condition, scene.mode): scene for scene in staged if scene.group}
+    return {place: dataclasses.replace(scene.sight, fewest=exact.get(place, 0)) for place, scene in places.items()}
 
 
 def _planned(scene: Scene, kernel: KernelInfo) -> bool:
@@ -115,7 +126,8 @@ def _absent(scene: Scene) -> tuple[Status, str]:
         return Status.STALE, f"All there is: {count(scene.stale, 'record')} of another version of the suite."
     if scene.unreadable:
         first = scene.unreadable[0].rstrip(".")
-        return Status.FAILED, f"{count(len(scene.unreadable), 'record')} could not be read (the first: {first})."
+        status = Status.STALE if "schema" in first else Status.NOT_RUN
+        return status, f"{count(len(scene.unreadable), 'record')} could not be read (the first: {first})."
     if scene.group:
         return Status.NOT_RUN, "No round was asked to run this kernel."
     return Status.NOT_RUN, "There is no record of it."
@@ -155,14 +167,32 @@ def _from_digests(scene: Scene, kernel: KernelInfo, found: Comparison, said: Seq
 
 def _doubts(scene: Scene, kernel: KernelInfo, found: Comparison, said: Sequence[Witness]) -> tuple[str, ...]:
     """What keeps equal bits from being called exact."""
+    doubts = _gaps(scene, found, said)
+    if kernel.control:
+        return (*doubts, *scene.unshown, *scene.sight.doubts)
+    if kernel.name not in scene.sensitive:
+        doubts.append("no sample with another seed shows that it feels its input")
+    if found.inf:
+        doubts.append("the outputs have Inf, which hide differences")
+    if scene.sight.best is not None and scene.sight.sensitivity_for(found.repeats) is None:
+        doubts.append(f"no control must show itself in as few as {count(found.repeats, 'repeat')}")
+    untimed = sum(one.outcome == "ok" and one.timed and not one.timings for one in said)
+    if untimed and kernel.call_again:
+        doubts.append(f"{count(untimed, 'process')} left out the timing pass, so later calls were not compared")
+    doubts += asked.misplaced(scene.cell, kernel, said)
+    return (*doubts, *_unwatched(scene, said), *scene.unshown, *scene.sight.doubts)
+
+
+def _gaps(scene: Scene, found: Comparison, said: Sequence[Witness]) -> list[str]:
+    """Too few processes or repeats, and rounds that are not whole."""
     whole = {one.round for one in said if one.outcome == "ok"}
     short = sum(len(one.repeats) < one.asked_repeats for one in said if one.outcome == "ok")
     cut = sum(one.outcome == evidence.CUT_OFF for one in said)
     doubts = []
     if found.processes < MIN_PROCESSES:
-        doubts.append(f"{found.processes} of at least {MIN_PROCESSES} processes")
+        doubts.append(f"only {count(found.processes, 'process')}, and {MIN_PROCESSES} are needed")
     if found.repeats < MIN_REPEATS:
-        doubts.append(f"{found.repeats} of at least {MIN_REPEATS} repeats")
+        doubts.append(f"only {count(found.repeats, 'repeat')}, and {MIN_REPEATS} are needed")
     if not found.within_compared:
         doubts.append("no process repeated it")
     planned = max((one.planned_rounds for one in said if one.planned_rounds), default=scene.info.rounds)
@@ -172,19 +202,11 @@ def _doubts(scene: Scene, kernel: KernelInfo, found: Comparison, said: Sequence[
         doubts.append(f"{count(cut, 'record')} cut off")
     if short:
         doubts.append(f"{short} processes gave fewer repeats than asked")
-    if kernel.name not in scene.sensitive and not kernel.control:
-        doubts.append("no sample with another seed shows that it feels its input")
-    doubts += asked.misplaced(scene.cell, kernel, said)
-    doubts += _unwatched(scene, kernel, said)
-    if found.inf:
-        doubts.append("the outputs have Inf, which hide differences")
-    return (*doubts, *scene.unshown, *scene.sight.doubts)
+    return doubts
 
 
-def _unwatched(scene: Scene, kernel: KernelInfo, said: Sequence[Witness]) -> tuple[str, ...]:
+def _unwatched(scene: Scene, said: Sequence[Witness]) -> tuple[str, ...]:
     """Rounds without a whole control: nobody saw there that the eyes were open."""
-    if kernel.control:
-        return ()
     rounds = {one.path for one in said if one.outcome == "ok"}
     watched = [{one.path for one in scene.witnesses[name] if one.outcome == "ok"} for name in scene.sight.checks]
     lacking = {path for path in rounds if not all(path in paths for paths in watched)}

@@ -428,6 +428,14 @@ def test_the_reproducer_of_a_known_limitation_runs(bench: Bench, entry: limitati
     assert isinstance(bench.engine, VenvEngine)
     bench.engine.prepare(bench.cell, bench.folder / "build.log", lambda _: None)
     python = str(bench.engine.place(bench.cell) / "bin" / "python")
-    found = subprocess.run([python, "-c", entry.limitation.reproducer], capture_output=True, text=True, check=True)
-    # a race need not show on every machine: what it prints is a count, not a promise
-    assert re.fullmatch(r"\d+ distinct results of 50 calls\n", found.stdout)
+    counts = []
+    for _ in range(5):  # a race need not show in every process
+        found = subprocess.run([python, "-c", entry.limitation.reproducer], capture_output=True, text=True, check=True)
+        told = re.fullmatch(r"(\d+) distinct results of 50 calls\n", found.stdout)
+        assert told
+        counts.append(int(told[1]))
+        if counts[-1] > 1:
+            return
+    if host.facts()["cores"] == "1":
+        pytest.skip("one core has no race to show")
+    pytest.fail(f"it shows nothing: {counts} distinct results")

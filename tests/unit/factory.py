@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 SUITE = "5" * 64
 SEED = 42
 CONTRAST_SEED = 123
+CORES = 2
 
 
 @dataclass(frozen=True)
@@ -199,6 +200,7 @@ def record(
             condition=spot.condition,
             round=spot.round,
             kernels=tuple(one.name for one in kernels),
+            switch="env" if spot.condition == "switch=env" else "api",
             repeats={one.name: facts.repeats for one in kernels},
             seed=facts.seed,
             order_seed=spot.round,
@@ -357,9 +359,24 @@ def process(column: CellInfo, spot: Spot) -> Process:
             "xla_jit": "",
             "devices": ["/device:CPU:0"] + ["/device:GPU:0"] * (column.device != "cpu"),
             "env": {"TF_CPP_MIN_LOG_LEVEL": "2"},
+            **in_force(spot),
         },
         libraries={"libtensorflow_cc": "2", "libtensorflow_framework": "2", "libc": "6", "libgomp": "1.0.0"},
     )
+
+
+def in_force(spot: Spot) -> dict[str, Any]:
+    """What a condition puts in force, on a host of ``CORES`` cores."""
+    key, _, value = spot.condition.partition("=")
+    factor, times, _ = value.partition("xcores")
+    known: dict[str, Callable[[], dict[str, Any]]] = {
+        "threads": lambda: {"intra_op_threads": int(factor) * (CORES if times else 1)},
+        "onednn": lambda: {"onednn": "on" if value == "1" else "off"},
+        "isa": lambda: {"isa_limit": value.upper()},
+        "tf32": lambda: {"tf32": value == "on"},
+        "switch": lambda: {"switch": "env" if spot.mode == "on" else "none"},
+    }
+    return known.get(key, dict)()
 
 
 def provenance(column: CellInfo, hostname: str) -> dict[str, Any]:
@@ -375,7 +392,7 @@ def provenance(column: CellInfo, hostname: str) -> dict[str, Any]:
         "cpu_model": "Example CPU",
         "cpu_flags_hash": "f" * 16,
         "isa": "avx512f",
-        "cores": 2,
+        "cores": CORES,
         "hostname": hostname,
         "kernel": "Linux-6.1",
         "load": 0.5,

@@ -191,3 +191,9 @@ def test_hostile_names_stay_text() -> None:
         printed(run, cell=HOSTILE)
     for harm in ("\x00", "\x1b", "\u202e", "\ud800"):
         assert harm not in page + str(caught.value) + caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["tf2.18.1-cpu", "tf2.18.1-cpu-py311", "tf2.18.1-cpu-py311@cpu"])
+def test_a_cell_may_be_named_by_its_pair(name: str) -> None:
+    run = factory.run()
+    assert text(run, judge(run), name, "matmul").startswith("matmul in tf2.18.1-cpu-py311@cpu: ")

@@ -292,6 +292,8 @@ class TestResume:
         died = line("outcome", {"process": 1, "kernel": "k", "outcome": "crashed", "seconds": 0.0})
         put(folder, 5, record_text("e", whole=False) + died + line("end", {"seconds": 1.0, "processes": 1}))
         assert set(resume.finished_rounds((folder.path,))) == {"a"}
+        # it gets another chance, and is not forgotten
+        assert resume.measured_again((folder.path,)) == {"e": "in run r1: k (crashed)"}
 
     def test_the_first_measurer_is_named_through_a_chain(self, tmp_path: Path) -> None:
         first = self.make(tmp_path, "1", "", "a")

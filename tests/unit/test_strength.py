@@ -110,7 +110,7 @@ def test_like_is_compared_with_like() -> None:
 
 
 def test_a_clear_price_is_resolved() -> None:
-    found = price(many([2.0, 2.02, 2.04, 2.06]), many([1.0, 1.01, 1.02, 1.03]))
+    found = price(many([2.0, 2.02, 2.04, 2.06, 2.07]), many([1.0, 1.01, 1.02, 1.03, 1.035]))
     assert found is not None
     assert found.resolved
     assert found.low is not None
@@ -119,7 +119,7 @@ def test_a_clear_price_is_resolved() -> None:
 
 
 def test_determinism_may_be_faster() -> None:
-    found = price(many([0.5, 0.51, 0.52, 0.53]), many([1.0, 1.01, 1.02, 1.03]))
+    found = price(many([0.5, 0.51, 0.52, 0.53, 0.54]), many([1.0, 1.01, 1.02, 1.03, 1.04]))
     assert found is not None
     assert found.resolved
     assert found.ratio < 1
