@@ -145,6 +145,27 @@ def planted_switch(tf, seed):
     return work
 
 @plant()
+def planted_leak(tf, seed):
+    def work():
+        tf.config.run_functions_eagerly(True)
+        return {"x": tf.constant([float(seed)])}
+    return work
+
+BUFFER = None
+
+@plant()
+def planted_buffer(tf, seed):
+    """An array of its own, refilled in every call."""
+    global BUFFER
+    if BUFFER is None:
+        import numpy
+        BUFFER = numpy.zeros(8)
+    def work():
+        BUFFER[:] = BUFFER + seed
+        return {"x": BUFFER}
+    return work
+
+@plant()
 def planted_slow(tf, seed):
     def work():
         time.sleep(0.4)

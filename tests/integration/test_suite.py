@@ -328,6 +328,21 @@ def test_a_kernel_that_switches_determinism_spoils_no_other(planted: Bench) -> N
     assert [process.settings["determinism_enabled"] for process in found.processes] == [False, False]
 
 
+def test_what_a_kernel_leaves_turned_is_not_for_the_next(planted: Bench) -> None:
+    alone = planted.run(["matmul_f32_xla"])
+    found = planted.run(["planted_leak", "matmul_f32_xla"])
+    assert {one.outcome for one in found.outcomes} == {"ok"}
+    assert len(found.processes) == 2
+    assert {one.digest for one in found.samples if one.kernel == "matmul_f32_xla"} == {
+        one.digest for one in alone.samples
+    }
+
+
+def test_an_array_that_a_kernel_refills_is_seen_to_vary(planted: Bench) -> None:
+    found = planted.run(["planted_buffer"], repeats=3)
+    assert len({one.digest for one in found.samples if one.role == "repeat"}) == 3
+
+
 def test_the_limit_holds_for_a_kernel_that_keeps_talking(planted: Bench) -> None:
     found = planted.run(["planted_slow"], repeats=20, time_limit_s=1.5)
     assert found.outcomes[0].outcome == "timeout"

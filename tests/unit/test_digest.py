@@ -103,6 +103,15 @@ def test_the_order_within_a_step_is_one_thing_to_digest_and_same_bits(names: tup
     assert same_bits(one, other) is (digest(one).hexadecimal == digest(other).hexadecimal)
 
 
+def test_a_buffer_that_the_kernel_refills_is_copied() -> None:
+    buffer = np.zeros(4, dtype=np.float32)
+    first = collect(Traced({"x": buffer}, [{"loss": buffer}]))
+    buffer += 1
+    again = collect(Traced({"x": buffer}, [{"loss": buffer}]))
+    assert not same_bits(first, again)
+    assert digest(first).hexadecimal != digest(again).hexadecimal
+
+
 def test_a_step_that_differs_changes_the_digest_where_outputs_agree() -> None:
     outputs = {"weight": np.ones(2, "float32")}
     found = [digest(collect(Traced(outputs, [{"loss": np.float32(value)}] * 2))) for value in (1.0, 2.0)]
