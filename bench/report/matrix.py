@@ -81,6 +81,8 @@ def _family(kernel: KernelInfo) -> str:
 def _row(judgement: Judgement, kernel: KernelInfo, index: int) -> Row:
     facts = [("exercises", kernel.exercises), ("shapes", kernel.shapes), ("dtypes", kernel.dtypes)]
     facts += [("source", kernel.source), ("control", _control(kernel)), ("own file", kernel.file)]
+    keras = "" if kernel.portable else "its code is part of the kernel: compare letters within one Keras release only"
+    facts.append(("Keras", keras))
     planned = [
         condition
         for condition in judgement.conditions

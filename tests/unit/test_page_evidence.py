@@ -361,6 +361,13 @@ def test_own_kernels_are_marked_with_their_file() -> None:
     assert ("own file", "work/my_kernels.py") in {(fact.label, fact.value) for fact in row.facts}
 
 
+def test_a_kernel_with_keras_inside_says_so() -> None:
+    facts = factory.info(kernels=(factory.kernel("mlp_fit", portable=False), *factory.info().kernels))
+    fit, matmul, *_ = view_of(factory.run(facts)).rows
+    assert "within one Keras release" in {fact.label: fact.value for fact in fit.facts}["Keras"]
+    assert "Keras" not in {fact.label for fact in matmul.facts}
+
+
 def test_loaded_libraries_stand_with_the_versions() -> None:
     run = factory.changed(factory.run(), factory.libraries(libcudnn="9.3.0", libm=""))
     (environment,) = view_of(run).environments
