@@ -91,7 +91,11 @@ def _matrix(options: argparse.Namespace) -> int:
     )  # fmt: skip
     with console.view() as view:
         folder = runner.run(job, view)
-    return _show(folder, options)
+    code = _show(folder, options)
+    if code == errors.OK and plan.suite.errors:
+        print("kernels of your own were not all measured: mend what the warnings say", file=sys.stderr)
+        return errors.CONFIG
+    return code
 
 
 def _dry_run(plan: Plan, engine: Engine) -> int:

@@ -120,7 +120,7 @@ class Matrix(Model):
 
 
 def _condition(name: str) -> str:
-    if not CONDITION.match(name):
+    if not CONDITION.fullmatch(name):
         known = (
             "default, threads=N, threads=Nxcores, onednn=0, onednn=1, isa=avx2 (or another of oneDNN), "
             "tf32=off, tf32=on, switch=env"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -49,5 +51,6 @@ def suite(files: Iterable[Path]) -> Suite:
     if total > LIMIT:
         message = f"The files of your own kernels take {total} bytes, and {LIMIT} can travel into a cell."
         raise ConfigError(message, "Leave fewer kernels in them, or shorten them.")
-    own, errors = extra.load(sources)
+    with contextlib.redirect_stdout(sys.stderr):  # what a file prints is no part of our output
+        own, errors = extra.load(sources)
     return Suite(kernels={**all_kernels(), **own}, sources=sources, errors=errors)

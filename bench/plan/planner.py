@@ -151,7 +151,8 @@ def _refuse_idle_globs(matrix: Matrix, suite: Suite) -> None:
     for place, globs, names in places:
         for glob in globs:
             # a kernel of a file in error cannot be matched, and its error is told elsewhere
-            if not suite.errors and not any(fnmatchcase(name, glob) for name in names):
+            unknowable = names is kernels and suite.errors
+            if not unknowable and not any(fnmatchcase(name, glob) for name in names):
                 raise ConfigError(f"matrix.toml: {place}: {glob!r} matches nothing.", f"There are: {', '.join(names)}.")
 
 

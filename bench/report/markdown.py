@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from bench.report.view import Count, Entry, Half, View
 
+_BARE_LINK = re.compile(r"(?i)\b(www)\.")
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|~@:])")
 _REASON_LIMIT = 160
 #: Notes of the evidence that belong in a summary.
@@ -108,4 +109,5 @@ def _raw_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]
 def _text(text: str) -> str:
     """Text that stays text: no markup, no HTML, no mention, no link, on one line."""
     safe = _SPECIAL.sub(r"\\\1", " ".join(text.split()))
-    return safe.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    safe = safe.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return _BARE_LINK.sub(r"\1&#46;", safe)

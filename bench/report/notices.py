@@ -45,8 +45,12 @@ def _blind(judgement: Judgement) -> list[Notice]:
     found = _kernels(judgement, Status.BLIND)
     if not found:
         return []
-    items = [f"{clean(one.cell)}, {clean(one.condition)}, {one.mode}: {clean(one.why)}" for one in found]
-    text = f"{count(len(found), 'verdict')} cannot be believed, because the instrument could not see there."
+    items = [
+        f"{clean(one.cell)}, {clean(one.condition)}, {one.mode}"
+        f"{f', {clean(one.kernel)}' if one.comparison.seeds_collide else ''}: {clean(one.why)}"
+        for one in found
+    ]
+    text = f"{count(len(found), 'verdict')} cannot be believed: a control failed, or the kernel does not feel its seed."
     return [Notice(kind="grave", title="Blind", text=text, items=_few(items))]
 
 

@@ -24,7 +24,9 @@ WORDS: dict[Status, Word] = {
         "≈", "exact-in-process", "part", "Each process agrees with itself, but processes disagree."
     ),
     Status.VARIES: Word("≠", "varies", "bad", "The same seed gave different bits."),
-    Status.WEAK: Word("~", "weak", "weak", "Equal so far, but too few processes or repeats to call it exact."),
+    Status.WEAK: Word(
+        "~", "weak", "weak", "Equal so far, but too little evidence to call it exact; the reason is given."
+    ),
     Status.UNSUPPORTED: Word(
         "∅",
         "unsupported",

@@ -36,9 +36,11 @@ class Kept:
     def tensors(self, kernel: str, digest: str) -> tuple[KeptTensor, ...]:
         """The tensors of a digest, steps first; empty where nothing (or nothing whole) was kept of it."""
         try:
-            return tuple(read_tensor(row) for row in self.rows.get((kernel, digest), ()))
-        except (KeyError, TypeError, ValueError):
+            found = tuple(read_tensor(row) for row in self.rows.get((kernel, digest), ()))
+        except (KeyError, TypeError, ValueError, OverflowError):
             return ()
+        sound = all(one.digest and (one.step is None or type(one.step) is int) for one in found)
+        return found if sound else ()
 
 
 class Keeper:

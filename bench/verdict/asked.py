@@ -191,6 +191,8 @@ def _promised(condition: str, process: Process, mode: str) -> dict[str, Any]:
     key, _, value = condition.partition("=")
     if key == "threads":
         factor, times, _ = value.partition("xcores")
+        if not factor.isdecimal():
+            return {}
         cores = process.provenance.get("cores") if times else 1
         return {"intra_op_threads": int(factor) * cores} if cores else {}
     known: dict[str, dict[str, Any]] = {

@@ -55,7 +55,8 @@ def _sound(errors: Any) -> bool:
     """Whether a record's errors are numbers: what a damaged one has in their place is not shown."""
     return isinstance(errors, Mapping) and all(
         isinstance(one, Mapping)
-        and all(isinstance(one.get(key), int | float) and math.isfinite(one[key]) for key in ("max", "rms"))
+        and {"max", "rms"} <= one.keys()
+        and all(isinstance(value, int | float) and math.isfinite(value) for value in one.values())
         for one in errors.values()
     )
 
@@ -69,9 +70,9 @@ def _limitation(cell: CellInfo, verdict: Verdict) -> limitations.Limitation | No
 
 
 def _explained(cell: CellInfo, verdict: Verdict) -> bool:
-    """Whether what varies is what is known of it; an error or NaN on top of it is something else."""
+    """Whether what varies is what is known of it; an error, a crash or NaN on top of it is something else."""
     found = verdict.comparison
-    if not found.varies or verdict.error_class or found.nan or found.inf:
+    if verdict.status not in {Status.VARIES, Status.EXACT_IN_PROCESS} or found.nan or found.inf:
         return False
     place = (verdict.kernel, verdict.condition, verdict.mode, cell.tensorflow, cell.device)
     return limitations.of_kernel(*place) is not None

@@ -242,7 +242,7 @@ def _across(kept: Kept, kernel: str, first: tuple[str, str], other: tuple[str, s
     start = unequal[0]
     found = Difference(
         outputs={line.tensor: line.distance for line in outputs if line.distance is not None},
-        whole=0 < kept_elements == elements,
+        whole=0 < kept_elements == elements and len(outputs) == sum(line.step is None for line in unequal),
         kept_elements=kept_elements,
         elements=elements,
         first=first[1],

@@ -98,7 +98,10 @@ def sort(run: Run) -> Sorted:
     stale: dict[tuple[str, str, str], int] = defaultdict(int)
     left_out: list[tuple[str, str]] = []
     seen: dict[tuple[str, int, str], str] = {}
-    for path, record in sorted(run.records.items(), key=lambda item: (item[1].request.round, item[0])):
+    mistyped = {path: why for path, record in run.records.items() if (why := _mistyped(record))}
+    left_out += mistyped.items()
+    whole = [item for item in run.records.items() if item[0] not in mistyped]
+    for path, record in sorted(whole, key=lambda item: (item[1].request.round, item[0])):
         request = record.request
         key = (request.cell, request.condition, request.mode)
         if record.suite_hash != run.info.suite_hash:
@@ -130,6 +133,22 @@ def _misplaced(info: RunInfo, path: str, record: Record) -> str:
     if request.mode not in modes(info, request.condition):
         return "run.json has no such mode for this condition"
     return ""
+
+
+def _mistyped(record: Any) -> str:
+    """A field of a type that no worker writes, or "": sorting and comparing would raise. So it is Any here."""
+    request, number = record.request, (int, float)
+    fields: list[tuple[Any, Any]] = [(text, str) for text in (request.cell, request.condition, request.mode)]
+    fields += [(request.round, int), (request.steady_s, number), (request.env, Mapping), (request.context, Mapping)]
+    fields += [(one.process, int) for one in (*record.processes, *record.samples, *record.outcomes)]
+    for one in record.samples:
+        fields += [(one.kernel, str), (one.role, str), (one.repeat, int)]
+        fields += [(time, number) for time in (one.first_s, one.first_cpu_s, *one.steady_s, *one.steady_cpu_s)]
+    for one in record.outcomes:
+        fields += [(text, str) for text in (one.kernel, one.outcome, one.error_class, one.message, one.where)]
+        fields.append((one.peak_mb, (int, float, type(None))))
+    sound = all(isinstance(value, kind) for value, kind in fields)
+    return "" if sound else "foreign: a field has a type that no worker writes"
 
 
 def _foreign(record: Any) -> str:
@@ -210,10 +229,11 @@ def _witness(
     request = kept.record.request
     ending, error_class, message, where = _worst(outcomes, complete=kept.record.complete)
     # a line written twice is one sample
-    unique = {(sample.role, sample.repeat, sample.seed, sample.digest): sample for sample in samples}
+    unique = {(one.role, one.repeat, one.seed, one.digest, one.steady_agrees): one for one in samples}
     damage = _damage(tuple(unique.values())) if ending == "ok" else ""
     if damage:
         ending, message = "failed", damage
+    rounds = request.context.get("rounds")
     peaks = [one.peak_mb for one in outcomes if one.peak_mb is not None]
     return Witness(
         path=kept.path,
@@ -223,7 +243,7 @@ def _witness(
         container=host,  # in a container the host name is the container's own
         taken_from=kept.taken_from,
         asked_repeats=request.repeats.get(kernel, 0),
-        planned_rounds=request.context.get("rounds"),
+        planned_rounds=rounds if type(rounds) is int else None,
         outcome=ending,
         error_class=error_class.rpartition(".")[2],
         message=message,

@@ -35,6 +35,7 @@ class Verdict:
     ``why`` is one sentence. ``control`` is "" for a kernel and the demand for a control; ``passed`` says
     whether a control did what it must (None: not decided, or no control). ``changed_value`` says whether
     the bits with determinism on differ from those with it off, None where either has no single digest.
+    ``explained`` says whether all that varies is what a known limitation is about.
     ``outcomes`` counts how the processes ended. ``measured`` and ``taken_over`` count records.
 
     ``difference`` says how far the samples of a verdict that varies are apart, and ``difference_why`` why

@@ -87,6 +87,7 @@ def of_kernel(kernel: str, condition: str, mode: str, tensorflow: str, device: s
             and entry.condition in ("", condition)
             and condition not in entry.exact_under
             and entry.modes in ("", mode)
+            and tensorflow[:1].isdigit()  # of a release nobody knows nothing is known
             and entry.holds_in(tensorflow, device)
         ),
         None,

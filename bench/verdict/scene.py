@@ -49,13 +49,17 @@ def scenes(run: Run, cell: CellInfo, found: evidence.Sorted) -> list[Scene]:
     keys = [(cell.id, condition, mode) for condition in evidence.conditions(info) for mode in ("off", "on")]
     spoken = {key: evidence.hear(found.groups.get(key, ()), names) for key in keys}
     compared = {key: {name: compare(said) for name, said in heard.items()} for key, heard in spoken.items()}
-    sensitive = frozenset(name for seen in compared.values() for name, one in seen.items() if one.sensitive)
+    sides = {key: {mode: found.groups.get((*key[:2], mode), ()) for mode in ("off", "on")} for key in keys}
+    objections = {key: asked.objection(info, cell, sides[key], key[2]) for key in keys}
+    # what ran something else proves nothing of this kernel either
+    sensitive = frozenset(
+        name for key, seen in compared.items() if not objections[key] for name, one in seen.items() if one.sensitive
+    )
     staged = []
     for key in keys:
         _, condition, mode = key
         if mode not in evidence.modes(info, condition):
             continue
-        by_mode = {other: found.groups.get((cell.id, condition, other), ()) for other in ("off", "on")}
         prefix = f"records/{cell.id}/{condition}/{mode}-"
         staged.append(
             Scene(
@@ -63,11 +67,11 @@ def scenes(run: Run, cell: CellInfo, found: evidence.Sorted) -> list[Scene]:
                 cell=cell,
                 condition=condition,
                 mode=mode,
-                group=by_mode[mode],
+                group=sides[key][mode],
                 stale=found.stale.get(key, 0),
                 unreadable=tuple(why for path, why in sorted(run.unreadable.items()) if path.startswith(prefix)),
-                objection=asked.objection(info, cell, by_mode, mode),
-                unshown=asked.unshown(cell, by_mode[mode]),
+                objection=objections[key],
+                unshown=asked.unshown(cell, sides[key][mode]),
                 witnesses=spoken[key],
                 comparisons=compared[key],
                 sight=controls.sight(info.kernels, spoken[key], compared[key]),

@@ -149,6 +149,9 @@ def distance_of(row: Any) -> Distance | None:
         return None
     if any(isinstance(one, bool) or not isinstance(one, int | float | None) for one in values.values()):
         return None
+    counts = ("elements", "differing", "nan_changes", "inf_changes", "sign_changes")
+    if any(type(values[name]) is not int for name in counts) or values["v_c"] is None:
+        return None
     return Distance(**values)
 
 

@@ -176,11 +176,15 @@ def _doubts(scene: Scene, kernel: KernelInfo, found: Comparison, said: Sequence[
         doubts.append("the outputs have Inf, which hide differences")
     if scene.sight.best is not None and scene.sight.sensitivity_for(found.repeats) is None:
         doubts.append(f"no control must show itself in as few as {count(found.repeats, 'repeat')}")
-    untimed = sum(one.outcome == "ok" and one.timed and not one.timings for one in said)
+    untimed = sum(one.outcome == "ok" and one.timed and not _called_again(one) for one in said)
     if untimed and kernel.call_again:
         doubts.append(f"{count(untimed, 'process')} left out the timing pass, so later calls were not compared")
     doubts += asked.misplaced(scene.cell, kernel, said)
     return (*doubts, *_unwatched(scene, said), *scene.unshown, *scene.sight.doubts)
+
+
+def _called_again(witness: Witness) -> bool:
+    return any(sample.steady_agrees is not None for sample in witness.timings)
 
 
 def _gaps(scene: Scene, found: Comparison, said: Sequence[Witness]) -> list[str]:
@@ -201,7 +205,7 @@ def _gaps(scene: Scene, found: Comparison, said: Sequence[Witness]) -> list[str]
     elif cut:
         doubts.append(f"{count(cut, 'record')} cut off")
     if short:
-        doubts.append(f"{short} processes gave fewer repeats than asked")
+        doubts.append(f"{count(short, 'process')} gave fewer repeats than asked")
     return doubts
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
+from bench.store.kept import Kept
+from bench.suite import values
 from bench.verdict import Status, gate, judge
 from tests.unit import factory
 from tests.unit.factory import EXACT, Behaviour, Change
@@ -100,3 +103,41 @@ def test_a_limitation_explains_only_what_is_known_of_it(condition: str, acts: Be
     run = factory.run(facts, lambda spot: acts if spot.kernel == "bincount_weighted" else EXACT)
     assert bool(gate(judge(run), ["on-varies-unexplained"])) is not explained
     assert gate(judge(run), ["on-varies"])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"round": "1"},
+        {"steady_s": None},
+        {"env": None},
+        {"context": []},
+    ],
+)
+def test_a_mistyped_record_is_left_out_and_the_rest_stands(changes: dict[str, Any]) -> None:
+    def mistype(one: Record) -> Record:
+        return dataclasses.replace(one, request=dataclasses.replace(one.request, **changes))
+
+    judged = judge(factory.changed(factory.run(), mistype, Change(mode="on", rounds=(2,))))
+    assert (
+        "a type that no worker writes" in dict(judged.left_out)["records/tf2.18.1-cpu-py311@cpu/default/on-002.jsonl"]
+    )
+    assert verdict(factory.changed(factory.run(), mistype, Change(mode="on", rounds=(2,)))).status is Status.WEAK
+
+
+@pytest.mark.parametrize("field", ["first_s", "kernel"])
+def test_a_mistyped_sample_is_left_out(field: str) -> None:
+    nothing: dict[str, Any] = {field: None}
+
+    def mistype(one: Record) -> Record:
+        return dataclasses.replace(one, samples=tuple(dataclasses.replace(s, **nothing) for s in one.samples))
+
+    judged = judge(factory.changed(factory.run(), mistype, Change(mode="on", rounds=(2,))))
+    assert len(judged.left_out) == 1
+
+
+@pytest.mark.parametrize("change", [{"most": float("inf")}, {"step": [1]}, {"digest": ""}])
+def test_damaged_kept_values_are_none(change: dict[str, Any]) -> None:
+    row = values.keep("x", None, np.arange(4.0), "d" * 16, 128)
+    assert Kept(rows={("k", "d"): (row,)}).tensors("k", "d")
+    assert Kept(rows={("k", "d"): ({**row, **change},)}).tensors("k", "d") == ()
