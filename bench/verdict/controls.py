@@ -81,11 +81,6 @@ class Sight:
         seen = (one.rate for one in self.checks.values() if one.rate and one.reach and one.passed)
         return min((rate for rate in seen if within_reach(rate, samples)), default=None)
 
-    @property
-    def out_of_reach(self) -> tuple[str, ...]:
-        """The controls that must differ, and that so few samples need not show."""
-        return tuple(name for name, one in self.checks.items() if one.rate and not one.reach)
-
 
 def check(kernel: KernelInfo, witnesses: Sequence[Witness], found: Comparison | None = None) -> Check:
     """Check one control in one cell, condition and mode."""
