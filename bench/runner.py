@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Any
 import bench
 from bench import host
 from bench.errors import BuildError, EngineError, StorageError
-from bench.plan import estimate, locks
-from bench.plan.conditions import settings
+from bench.plan import estimate
 from bench.store import resume
 from bench.store.folder import RunFolder, measuring_lock, now, reports_lock
 from bench.store.kept import Keeper
 from bench.store.run import SCHEMA, CellInfo, KernelInfo, RunInfo, record_files
 from bench.suite.identity import suite_hash
-from bench.suite.record import Request, line
+from bench.suite.record import line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from bench.engines.base import Engine, Environment, Execution
     from bench.plan.cell import Cell
     from bench.plan.planner import Plan, Round
+    from bench.suite.record import Request
 
 #: Builds at a time; measurements are never more than one.
 BUILDERS = 2
@@ -297,26 +297,7 @@ def _remember_deaths(state: _State, left: list[tuple[Round, Request]], died: Map
 def _request(job: Job, state: _State, one: Round) -> Request:
     """The request of a round; its context holds the resume key over all that could change its bits or times."""
     environment = state.environments[one.cell.id]
-    asked = settings(one.condition)
-    request = Request(
-        cell=one.cell.id,
-        mode=one.mode,
-        condition=one.condition,
-        round=one.number,
-        kernels=one.kernels,
-        repeats=one.repeats,
-        seed=one.seed,
-        order_seed=one.order_seed,
-        switch=asked.switch,
-        contrast=one.number == 1,
-        time_limit_s=one.time_limit_s,
-        steady_s=one.steady_s,
-        env=asked.env,
-        threads=asked.threads,
-        tf32=asked.tf32,
-        extra=job.plan.suite.sources,
-        expect=locks.expected(one.cell.lock),
-    )
+    request = one.request(job.plan.suite.sources)
     facts = {
         "request": dataclasses.asdict(request),
         "suite": state.info.suite_hash,

@@ -21,15 +21,13 @@ from tabulate import tabulate
 
 from bench import report, verdict
 from bench.engines.venv import VenvEngine
-from bench.plan import load, locks, own, planner
-from bench.plan.conditions import settings
+from bench.plan import load, own, planner
 from bench.plan.planner import Selection
 from bench.store import run as store
 from bench.store.kept import Keeper
 from bench.suite import record
 from bench.suite.digest import collect, digest, same_bits
 from bench.suite.identity import HOUSE
-from bench.suite.record import Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -153,13 +151,7 @@ class _Rounds:
     def _cost(self, one: Round, plan: Plan, keeper: Keeper) -> _Cost:
         if self._environment is None:
             self._environment = self._engine.prepare(one.cell, self._folder / "build.log", print)
-        asked = settings(one.condition)
-        request = Request(
-            cell=one.cell.id, mode=one.mode, condition=one.condition, round=one.number, kernels=one.kernels,
-            repeats=one.repeats, seed=one.seed, switch=asked.switch, contrast=one.number == 1,
-            time_limit_s=one.time_limit_s, steady_s=one.steady_s, env=asked.env, threads=asked.threads,
-            tf32=asked.tf32, extra=plan.suite.sources, expect=locks.expected(one.cell.lock),
-        )  # fmt: skip
+        request = one.request(plan.suite.sources)
         lines: list[str] = []
         start = time.perf_counter()
         self._engine.execute(self._environment, request, lines.append, self._folder / "round.log")

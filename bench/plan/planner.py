@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from bench.errors import ConfigError, NothingError
 from bench.plan.cell import Cell, Pair
-from bench.plan.conditions import applies
+from bench.plan.conditions import applies, settings
+from bench.plan.locks import expected
 from bench.plan.models import MODES, Condition, Matrix, Mode, Profile
+from bench.suite.record import Request
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -54,6 +56,29 @@ class Round:
     steady_s: float
     seed: int
     order_seed: int
+
+    def request(self, sources: Mapping[str, str]) -> Request:
+        """What a cell is asked for, with the user's files of kernels; its context is still empty."""
+        asked = settings(self.condition)
+        return Request(
+            cell=self.cell.id,
+            mode=self.mode,
+            condition=self.condition,
+            round=self.number,
+            kernels=self.kernels,
+            repeats=self.repeats,
+            seed=self.seed,
+            order_seed=self.order_seed,
+            switch=asked.switch,
+            contrast=self.number == 1,
+            time_limit_s=self.time_limit_s,
+            steady_s=self.steady_s,
+            env=asked.env,
+            threads=asked.threads,
+            tf32=asked.tf32,
+            extra=sources,
+            expect=expected(self.cell.lock),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

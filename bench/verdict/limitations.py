@@ -37,7 +37,6 @@ class Entry:
     """A limitation and where it applies; the fields are explained in limitations.toml."""
 
     limitation: Limitation
-    ops: tuple[str, ...] = ()
     tensorflow: str = ""
     gpu: bool = False
     modes: str = "on"
@@ -118,11 +117,10 @@ def load(text: str) -> tuple[Entry, ...]:
 def _entry(row: dict[str, object]) -> Entry:
     shown = {key: row.pop(key) for key in list(row) if key in Limitation.__dataclass_fields__}
     name = shown.get("id", "?")
-    ops = row.pop("ops", [])
+    row.pop("ops", None)  # for those who read the file
     try:
         entry = Entry(
             limitation=Limitation(**shown),  # type: ignore[arg-type]
-            ops=tuple(str(op) for op in ops) if isinstance(ops, list) else (),
             **row,  # type: ignore[arg-type]
         )
         SpecifierSet(entry.tensorflow)
