@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 class Pair:
     """One TensorFlow release x one CUDA minor, or x ``cpu``.
 
-    ``keras`` is pinned because an unpinned Keras changes what an old TensorFlow computes.
+    ``keras`` is pinned because an unpinned Keras changes what an old TensorFlow computes. ``cudnn`` is the version of
+    the cuDNN wheel ("" for a CPU pair), ``own_cudnn`` says that it is another than the release's own and so belongs
+    to the name. ``kind`` is ``cpu``, ``official``, ``forward`` (a newer minor than TensorFlow was built with),
+    ``older`` or ``legacy``; ``refused`` says why the pair can never run, "" where it can.
     """
 
     tensorflow: str
@@ -22,11 +25,16 @@ class Pair:
     python: str
     keras: str
     base: str
+    cudnn: str = ""
+    own_cudnn: bool = False
+    kind: str = "cpu"
+    refused: str = ""
 
     @property
     def id(self) -> str:
-        """``tf2.18.1-cpu`` or ``tf2.18.1-cuda12.5``."""
-        return f"tf{self.tensorflow}-{'cpu' if self.cuda == 'cpu' else 'cuda' + self.cuda}"
+        """``tf2.18.1-cpu``, ``tf2.18.1-cuda12.5`` or ``tf2.18.1-cuda12.9-cudnn9.10``."""
+        cudnn = f"-cudnn{'.'.join(self.cudnn.split('.')[:2])}" if self.own_cudnn else ""
+        return f"tf{self.tensorflow}-{'cpu' if self.cuda == 'cpu' else 'cuda' + self.cuda}{cudnn}"
 
     @property
     def stem(self) -> str:
@@ -38,7 +46,10 @@ class Pair:
 class Cell:
     """A pair on one device.
 
-    ``status`` is ``ready``, ``impossible`` or ``build-failed`` (there is no lock); ``reason`` says why it is not ready.
+    ``device`` is ``cpu``, a GPU's short name (``h200``; ``h200-1a2b3c4d`` where the run has two of one model), or
+    ``gpu`` where none is known; ``gpu`` is the UUID of the GPU, "" for none. ``status`` is ``ready``, ``impossible``,
+    ``no-gpu`` or ``build-failed`` (there is no lock); ``reason`` says why it is not ready. ``advice`` is the line of
+    the preflight, "" where there is nothing to say.
     """
 
     pair: Pair
@@ -46,6 +57,8 @@ class Cell:
     lock: Path
     status: str = "ready"
     reason: str = ""
+    gpu: str = ""
+    advice: str = ""
 
     @property
     def id(self) -> str:

@@ -25,15 +25,19 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-SCHEMA = 2
+SCHEMA = 3
+#: Schemas that can be read: 2 knew no GPU.
+READABLE = frozenset({2, SCHEMA})
 
 
 @dataclass(frozen=True, kw_only=True)
 class CellInfo:
     """One column as planned and as it was prepared.
 
-    ``status`` is ``ready``, ``impossible``, ``build-failed``, or ``failed`` or ``image-gone`` where not one
-    round could be run; ``reason`` says why it is not ready.
+    ``status`` is ``ready``, ``impossible``, ``no-gpu``, ``build-failed``, or ``failed`` or ``image-gone`` where not
+    one round could be run; ``reason`` says why it is not ready. ``device``, ``gpu``, ``kind``, ``cudnn`` and
+    ``advice`` are those of ``bench.plan.cell``; ``origin`` has the host's facts where the cell was measured on
+    another host and imported, empty where it was measured here.
     """
 
     id: str
@@ -47,6 +51,11 @@ class CellInfo:
     status: str
     reason: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
+    gpu: str = ""
+    kind: str = "cpu"
+    cudnn: str = ""
+    advice: str = ""
+    origin: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +125,7 @@ class RunInfo:
         """Read run.json; raises StorageError naming the file where it cannot be understood."""
         try:
             data = json.loads(text)
-            if data.get("schema") != SCHEMA:
+            if data.get("schema") not in READABLE:
                 message = f"{name}: schema {data.get('schema')!r}, but this version reads schema {SCHEMA}"
                 raise StorageError(message, "Read it with the tfrepro that wrote it, or measure again.")
             return _build(data)

@@ -10,7 +10,8 @@ as things happen, so a dead worker loses one sample at most:
 ``kept``     values of a digest's tensors, to compare later: the house keeps them in a file beside the
              record (``values.py``), so that the record itself stays small;
 ``sample``   one repeat of a kernel, one *contrast* (another seed, which must differ), or its timing pass;
-``outcome``  a kernel has ended: ``ok``, ``raised``, ``crashed``, ``timeout``, ``oom``, ``failed``;
+``guard``    what the host saw of the GPU while the sample before it was taken; written by the house, not the cell;
+``outcome``  a kernel has ended: ``ok``, ``raised``, ``crashed``, ``timeout``, ``oom``, ``failed``, ``no-gpu``;
 ``loaded``   the libraries that were mapped when the process ended;
 ``end``      the round is whole. A record without it was cut off.
 """
@@ -24,7 +25,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Iterable, Mapping, Optional, TextIO
 
-SCHEMA = 2
+SCHEMA = 3
+#: Schemas that can be read: 2 knew no GPU.
+READABLE = frozenset({2, SCHEMA})
 
 #: Exit code of a worker that ends well and wants a new process for the kernels that are left.
 RESTART = 75
@@ -45,6 +48,11 @@ class Request:
     the versions the lock promises; a worker that finds another version refuses to measure. ``context`` is
     carried into the header untouched (run, engine, lock hash, image id, host): what the record must know
     of the house. Times are in seconds.
+
+    ``device`` is ``cpu`` or ``gpu``. ``libraries`` maps each library that a GPU cell must be able to open, by the name
+    TensorFlow asks for (``libcublas.so.12``), to the distribution that it must come from and its version
+    (``nvidia-cublas-cu12==12.5.3.2``). ``gpu`` has what the host knows of the GPU asked for: ``uuid``, ``driver``
+    (``550.54.15``) and ``cuda``, the number that driver reports (``12040``); empty where it is not known.
     """
 
     cell: str
@@ -64,6 +72,9 @@ class Request:
     tf32: Optional[bool] = None  # TF32 execution; None: TensorFlow's default
     extra: Mapping[str, str] = field(default_factory=dict)
     expect: Mapping[str, str] = field(default_factory=dict)
+    device: str = "cpu"
+    libraries: Mapping[str, str] = field(default_factory=dict)
+    gpu: Mapping[str, str] = field(default_factory=dict)
     context: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
@@ -93,6 +104,7 @@ class Sample:
     during the first call. ``parted`` says where this sample left the first repeat of its process, None where
     it did not or where enough of them were described already: ``{"step", "tensor", "index", "first",
     "other", "outputs"}``, the last one a distance for each output that differs (``distance.Distance``).
+    ``guard`` is what the host saw of the GPU meanwhile (``bench.gpu.guard``), None on a CPU.
     """
 
     process: int
@@ -111,6 +123,7 @@ class Sample:
     load: float
     switches: int
     parted: Optional[Mapping[str, Any]] = None
+    guard: Optional[Mapping[str, Any]] = None
     outputs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     errors: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
@@ -120,7 +133,8 @@ class Outcome:
     """How a kernel ended in this round.
 
     ``message`` is the first 4,000 characters, ``where`` the file and line of the kernel it came from.
-    ``peak_mb`` is the highest resident memory of the process while it ran, in MB, None where unknown.
+    ``peak_mb`` is the highest resident memory of the process while it ran, in MB, None where unknown;
+    ``peak_gpu_mb`` the highest GPU memory that TensorFlow's allocator held, in MB, None without a GPU.
     ``digest_s`` is the part of its seconds that went into comparing and hashing bytes.
     """
 
@@ -133,6 +147,7 @@ class Outcome:
     where: str = ""
     peak_mb: Optional[float] = None
     digest_s: float = 0.0
+    peak_gpu_mb: Optional[float] = None
 
 
 @dataclass(frozen=True)
@@ -163,7 +178,7 @@ class Record:
     seconds: float
 
 
-_KINDS = ("process", "kernel", "values", "kept", "sample", "outcome", "loaded", "end")
+_KINDS = ("process", "kernel", "values", "kept", "sample", "guard", "outcome", "loaded", "end")
 
 
 def line(kind: str, body: Mapping[str, Any]) -> str:
@@ -191,7 +206,7 @@ def parse(lines: Iterable[str], name: str = "record") -> Record:
             raise RecordError(f"{name}, line {number}: not a line of a record ({error})") from error
         if kind == "header":
             header = row
-            if header.get("schema") != SCHEMA:
+            if header.get("schema") not in READABLE:
                 raise RecordError(
                     f"{name}: schema {header.get('schema')!r}, but this version reads schema {SCHEMA}; "
                     "measure again, or read it with the tfrepro that wrote it"
@@ -211,11 +226,13 @@ def parse(lines: Iterable[str], name: str = "record") -> Record:
 def _build(header: dict[str, Any], rows: dict[str, list[dict[str, Any]]]) -> Record:
     request = Request.from_json(json.dumps(header["request"]))
     values = {(row["process"], row["kernel"], row["digest"]): row for row in rows["values"]}
+    guards = {(row["process"], row["kernel"], row["role"], row["repeat"]): row["seen"] for row in rows["guard"]}
     samples = []
     for row in rows["sample"]:
         row["steady_s"] = tuple(row["steady_s"])
         row["steady_cpu_s"] = tuple(row["steady_cpu_s"])
         known = values.get((row["process"], row["kernel"], row["digest"]), {})
+        row["guard"] = guards.get((row["process"], row["kernel"], row["role"], row["repeat"]))
         samples.append(Sample(**row, outputs=known.get("outputs", {}), errors=known.get("errors", {})))
     loaded = {row["process"]: row["libraries"] for row in rows["loaded"]}
     return Record(

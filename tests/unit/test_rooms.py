@@ -13,12 +13,13 @@ if TYPE_CHECKING:
 #: Room -> rooms of the package that it may import (besides itself and ``bench.errors``).
 MAY_KNOW = {
     "suite": set[str](),
-    "plan": {"suite"},
-    "engines": {"plan", "suite"},
+    "gpu": set[str](),
+    "plan": {"suite", "gpu"},
+    "engines": {"plan", "suite", "gpu"},
     "store": {"suite"},
     "verdict": {"store", "suite"},
     "report": {"verdict", "store", "suite"},
-    "runner": {"plan", "engines", "store", "suite", "host", "console"},
+    "runner": {"plan", "engines", "store", "suite", "host", "console", "gpu"},
 }
 
 
