@@ -42,6 +42,36 @@ def plan(session: nox.Session) -> None:
 
 
 @nox.session
+def doctor(session: nox.Session) -> None:
+    """Say whether this host can run the matrix: engine, disk, driver, GPUs, and one line for each cell."""
+    bench(session, "doctor")
+
+
+@nox.session
+def images(session: nox.Session) -> None:
+    """Build the images and prove that their libraries load. -- --push REGISTRY hands them to a fleet."""
+    bench(session, "images")
+
+
+@nox.session
+def bundle(session: nox.Session) -> None:
+    """Pack a pair for a host without network: -- --pair 'tf2.18.1-cuda12.5' --out DIR."""
+    bench(session, "bundle")
+
+
+@nox.session(name="import")
+def import_records(session: nox.Session) -> None:
+    """Verify a records archive of another host and show it beside what was measured here: -- FILE."""
+    bench(session, "import")
+
+
+@nox.session
+def clean(session: nox.Session) -> None:
+    """Remove the images, containers and environments that this project made, and nothing else."""
+    bench(session, "clean")
+
+
+@nox.session
 def report(session: nox.Session) -> None:
     """Write the pages again from the records of a run (the newest, or the folder named behind --)."""
     bench(session, "report")
@@ -55,7 +85,7 @@ def sample(session: nox.Session) -> None:
 
 @nox.session
 def lock(session: nox.Session) -> None:
-    """Make the hash locks of all pairs. -- --upgrade takes newer patch releases."""
+    """Make the hash locks of all pairs. -- --check says what newer patch releases there are."""
     bench(session, "lock")
 
 

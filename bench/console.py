@@ -5,6 +5,7 @@ Everything goes to standard error; standard output is for results. ``NO_COLOR`` 
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import TYPE_CHECKING, Protocol, Self
 
@@ -19,7 +20,10 @@ _SILENCE_S = 10.0
 
 
 class View(Protocol):
-    """What the runner tells its watcher."""
+    """What the runner tells its watcher; from several threads where several devices are measured.
+
+    A round is known by its label from its beginning to its end.
+    """
 
     def say(self, text: str) -> None:
         """One line that stays."""
@@ -30,11 +34,11 @@ class View(Protocol):
     def round(self, label: str) -> None:
         """A round starts."""
 
-    def kernel(self, name: str) -> None:
-        """A kernel starts."""
+    def kernel(self, label: str, name: str) -> None:
+        """A kernel of a round starts."""
 
-    def done(self, seconds: float, left_s: float) -> None:
-        """The round took this long; so much is left (estimate, seconds)."""
+    def done(self, label: str, seconds: float, left_s: float) -> None:
+        """A round took this long; so much is left (estimate, seconds)."""
 
     def __enter__(self) -> Self:
         """Start showing."""
@@ -65,14 +69,16 @@ class PlainView:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._label = ""
-        self._rounds = self._number = 0
+        self._rounds = 0
+        self._numbers: dict[str, int] = {}
         self._start = self._last = time.monotonic()
+        self._hold = threading.RLock()
 
     def say(self, text: str) -> None:
         """Print a line."""
-        self._console.print(text, markup=False, soft_wrap=True)
-        self._last = time.monotonic()
+        with self._hold:
+            self._console.print(text, markup=False, soft_wrap=True)
+            self._last = time.monotonic()
 
     def begin(self, rounds: int, seconds: float) -> None:
         """Print what lies ahead."""
@@ -80,18 +86,19 @@ class PlainView:
         self.say(f"measuring {rounds} rounds, about {duration(seconds)}")
 
     def round(self, label: str) -> None:
-        """Remember the round; its line comes when it ends."""
-        self._label = label
-        self._number += 1
+        """Remember the round's number; its line comes when it ends."""
+        with self._hold:
+            self._numbers[label] = len(self._numbers) + 1
 
-    def kernel(self, name: str) -> None:
+    def kernel(self, label: str, name: str) -> None:
         """Say where it is if nothing was said for long."""
-        if time.monotonic() - self._last > _SILENCE_S:
-            self.say(f"{self._head()}  {name} ...  elapsed {self._elapsed()}")
+        with self._hold:
+            if time.monotonic() - self._last > _SILENCE_S:
+                self.say(f"{self._head(label)}  {name} ...  elapsed {self._elapsed()}")
 
-    def done(self, seconds: float, left_s: float) -> None:
+    def done(self, label: str, seconds: float, left_s: float) -> None:
         """Print the round's line."""
-        self.say(f"{self._head()}  {seconds:.1f} s  elapsed {self._elapsed()}, left about {duration(left_s)}")
+        self.say(f"{self._head(label)}  {seconds:.1f} s  elapsed {self._elapsed()}, left about {duration(left_s)}")
 
     def __enter__(self) -> Self:
         """Nothing to start."""
@@ -102,8 +109,8 @@ class PlainView:
     ) -> None:
         """Nothing to stop."""
 
-    def _head(self) -> str:
-        return f"[{self._number}/{self._rounds}] {self._label}"
+    def _head(self, label: str) -> str:
+        return f"[{self._numbers.get(label, 0)}/{self._rounds}] {label}"
 
     def _elapsed(self) -> str:
         return duration(time.monotonic() - self._start)
@@ -123,7 +130,8 @@ class LiveView:
             transient=True,
         )
         self._task = self._progress.add_task("preparing", total=None, left="?")
-        self._label = ""
+        self._running: dict[str, str] = {}
+        self._hold = threading.Lock()
 
     def say(self, text: str) -> None:
         """Print a line above the bar."""
@@ -135,17 +143,18 @@ class LiveView:
 
     def round(self, label: str) -> None:
         """Show the round."""
-        self._label = label
-        self._progress.update(self._task, description=_plain(label))
+        self._show(label, label)
 
-    def kernel(self, name: str) -> None:
+    def kernel(self, label: str, name: str) -> None:
         """Show the kernel."""
-        self._progress.update(self._task, description=_plain(f"{self._label}  {name}"))
+        self._show(label, f"{label}  {name}")
 
-    def done(self, seconds: float, left_s: float) -> None:
+    def done(self, label: str, seconds: float, left_s: float) -> None:
         """Advance the bar."""
+        with self._hold:
+            self._running.pop(label, None)
         self._progress.update(self._task, advance=1, left=duration(left_s))
-        self._progress.console.print(f"{self._label}  {seconds:.1f} s", markup=False, style="dim")
+        self._progress.console.print(f"{label}  {seconds:.1f} s", markup=False, style="dim")
 
     def __enter__(self) -> Self:
         """Start the bar."""
@@ -157,6 +166,12 @@ class LiveView:
     ) -> None:
         """Stop the bar."""
         self._progress.stop()
+
+    def _show(self, label: str, text: str) -> None:
+        """Show where each round that runs now is; more than one runs where there are several GPUs."""
+        with self._hold:
+            self._running[label] = text
+            self._progress.update(self._task, description=_plain("\n".join(self._running.values())))
 
 
 def _plain(text: str) -> str:

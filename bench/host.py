@@ -7,7 +7,12 @@ import platform
 import shutil
 import socket
 import subprocess
+from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bench.gpu.facts import Survey
 
 NO_GPU = "none seen"
 
@@ -23,22 +28,23 @@ _BEYOND = {
 }
 
 
-def facts() -> dict[str, str]:
-    """Name, system, CPU, cores and memory of this host; ``gpu`` is ``NO_GPU`` or what gave it away."""
+def facts(survey: Survey) -> dict[str, str]:
+    """Name, system, CPU, cores, memory of this host; ``gpu`` is ``NO_GPU``, or names the GPUs and the driver."""
     return {
         "name": socket.gethostname(),
         "system": platform.platform(),
         "cpu": _cpu_field("model name") or platform.processor() or platform.machine(),
         "cores": str(len(os.sched_getaffinity(0))),
         "memory_gb": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 1e9:.0f}",
-        "gpu": gpu(),
+        "gpu": _gpus(survey),
     }
 
 
-def gpu() -> str:
-    """Whether this host shows an NVIDIA GPU; no driver library is loaded to find out."""
-    devices = sorted(path.name for path in Path("/dev").glob("nvidia[0-9]*"))
-    return f"NVIDIA ({', '.join(devices)})" if devices else NO_GPU
+def _gpus(survey: Survey) -> str:
+    """``2 x NVIDIA H200, driver 570.86.15``."""
+    names = Counter(gpu.name for gpu in survey.gpus)
+    told = [name if number == 1 else f"{number} x {name}" for name, number in names.items()]
+    return ", ".join([*told, *([f"driver {survey.driver}"] if survey.driver else [])]) if told else NO_GPU
 
 
 def limits(isa: str) -> bool:

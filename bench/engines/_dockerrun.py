@@ -8,12 +8,12 @@ import socket
 import threading
 import time
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from docker.errors import APIError, NotFound
-from docker.types import DeviceRequest, LogConfig
+from docker.types import LogConfig
 
 from bench.engines._dockerd import TROUBLE, reason_of
 from bench.errors import EngineError
@@ -33,7 +33,7 @@ CELL = "org.tfrepro.cell"
 HOST = "org.tfrepro.host"
 OWNER = "org.tfrepro.owner"
 
-_KEPT = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH")
+_KEPT = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "XLA_FLAGS")
 _FIXED = {
     "HOME": "/tmp",  # noqa: S108  # the container's own tmpfs, the one place it can write to
     "TMPDIR": "/tmp",  # noqa: S108
@@ -98,11 +98,18 @@ def _started(pid: int) -> str:
     return text.rpartition(")")[2].split()[19]
 
 
-def environment_of(image: Image) -> list[str]:
-    """The allow-list as Docker wants it; a name without a value takes a variable of the image out."""
+def containers_here(client: DockerClient) -> list[dict[str, Any]]:
+    """What the daemon lists of this project's containers that processes of this host started, ended ones too."""
+    wanted = [f"{PROJECT}=tfrepro", f"{HOST}={this_host()}"]
+    listed: list[dict[str, Any]] = client.api.containers(all=True, filters={"label": wanted})
+    return listed
+
+
+def environment_of(image: Image, more: Mapping[str, str]) -> list[str]:
+    """The allow-list and ``more`` as Docker wants them; a name without a value takes a variable of the image out."""
     entries = image.attrs["Config"].get("Env") or []
     baked = dict(entry.partition("=")[::2] for entry in entries)
-    wanted = {name: baked[name] for name in _KEPT if baked.get(name)} | _FIXED
+    wanted = {name: baked[name] for name in _KEPT if baked.get(name)} | _FIXED | dict(more)
     return [*(name for name in baked if name not in wanted), *(f"{name}={value}" for name, value in wanted.items())]
 
 
@@ -110,7 +117,7 @@ def environment_of(image: Image) -> list[str]:
 class Job:
     """One container to run: everything that differs from round to round.
 
-    ``memory`` is its limit in bytes. ``gpu`` is empty for none, ``all``, or the UUID of one.
+    ``memory`` is its limit in bytes. ``options`` and ``environment`` are what the route to a GPU adds.
     """
 
     image: Image
@@ -118,7 +125,8 @@ class Job:
     name: str
     labels: Mapping[str, str]
     memory: int
-    gpu: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 def create(client: DockerClient, job: Job) -> Container:
@@ -128,7 +136,7 @@ def create(client: DockerClient, job: Job) -> Container:
         list(job.command),
         name=job.name,
         labels={**job.labels},
-        environment=environment_of(job.image),
+        environment=environment_of(job.image, job.environment),
         hostname=job.name,  # the record tells containers apart by it
         network_mode="none",
         read_only=True,
@@ -143,17 +151,9 @@ def create(client: DockerClient, job: Job) -> Container:
         pids_limit=16384,
         log_config=LogConfig(type="none", config={}),  # the stream is read as it comes; a second copy is waste
         use_config_proxy=False,  # else docker-py puts the proxies of the user's config.json in
-        device_requests=_device_requests(job.gpu),
         working_dir="/opt/tfrepro",
+        **job.options,
     )
-
-
-def _device_requests(gpu: str) -> list[DeviceRequest] | None:
-    if not gpu:
-        return None
-    if gpu == "all":
-        return [DeviceRequest(count=-1, capabilities=[["gpu"]])]
-    return [DeviceRequest(device_ids=[gpu], capabilities=[["gpu"]])]
 
 
 def run(client: DockerClient, job: Job, on_line: Callable[[str], None], log: Path, limit_s: float) -> tuple[int, bool]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
+
+from bench.plan import cuda
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -36,6 +39,11 @@ class Execution:
     oom_killed: bool = False
 
 
+def probe_command(cell: Cell) -> tuple[str, ...]:
+    """What Python is given to ask a cell what it can load, and from where."""
+    return ("-m", "bench.suite.probe", json.dumps({"libraries": dict(cuda.libraries(cell.pair))}))
+
+
 class Engine(Protocol):
     """An engine. All paths are absolute."""
 
@@ -57,7 +65,7 @@ class Engine(Protocol):
 
         ``log`` gets the full output; ``say`` gets one short line per step for the progress view.
         Raises BuildError, its message one sentence of what failed (package and lock by name for a
-        wrong hash).
+        wrong hash); NoGpuError where the cell has a GPU that the engine cannot hand on.
         """
 
     def execute(
@@ -66,9 +74,23 @@ class Engine(Protocol):
         """Run the driver with this request; blocks until it ends.
 
         ``on_line`` gets each line of the record as it comes, newline included; stderr goes to ``log``
-        (appended). Whatever interrupts it, nothing it started stays behind. Raises EngineError where
-        the round could not be started at all.
+        (appended). Whatever interrupts it, nothing it started stays behind. A request for a GPU names
+        it by UUID in ``gpu``; without one the cell runs and finds none. Raises EngineError where the
+        round could not be started at all, NoGpuError where the GPU cannot be handed on.
+        """
+
+    def examine(self, environment: Environment, cell: Cell, log: Path) -> str:
+        """Run ``bench.suite.probe`` in a prepared cell and return its line of JSON; stderr goes to ``log``.
+
+        Works with and without a GPU: the libraries of CUDA tell their versions either way. Raises
+        EngineError where the probe could not be run or said nothing.
         """
 
     def sweep(self) -> int:
         """Remove what an earlier, killed run left behind (containers); the number removed."""
+
+    def halt(self) -> None:
+        """End all that this engine has running, from any thread; what waits for it gets an EngineError.
+
+        Nothing starts any more after it: it is for an interrupt while several devices are measured.
+        """

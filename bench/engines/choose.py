@@ -16,18 +16,21 @@ if TYPE_CHECKING:
 NAMES = ("auto", "docker", "venv")
 
 
-def choose(name: str, house: Path) -> tuple[Engine, str]:
+def choose(name: str, house: Path, *, registry: str = "", revision: str = "") -> tuple[Engine, str]:
     """The engine for ``auto``, ``docker`` or ``venv``, and the reason in one sentence.
 
-    Raises EngineError where Docker was demanded and cannot be used.
+    ``registry`` is where images come from instead of being built, ``revision`` what images built here are labelled
+    with. Raises EngineError where Docker was demanded, by name or by a registry, and cannot be used.
     """
+    if name == "venv" and registry:
+        raise EngineError("--from-registry is for images, and --engine venv has none", "leave one of the two out")
     if name == "venv":
         return VenvEngine(house), "asked for with --engine venv"
     probe = docker.probe()
     if probe.answers:
         why = "asked for with --engine docker" if name == "docker" else probe.why
-        return docker.DockerEngine(house), why
-    if name == "docker":
+        return docker.DockerEngine(house, registry=registry, revision=revision), why
+    if name == "docker" or registry:
         raise EngineError(
             f"Docker was asked for and cannot be used: {probe.why}",
             "Leave --engine out to run in virtual environments.",

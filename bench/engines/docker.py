@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import tempfile
 import threading
@@ -13,14 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import uv
 from docker.errors import APIError, ImageNotFound, NotFound
 
-from bench.engines import _dockercli, _dockerrun, network, words
+from bench.engines import _dockercli, _dockerrun, _images, _sight, network, registry, routes, sizes, words
 from bench.engines._dockerd import TROUBLE, connect, reason_of
 from bench.engines._dockerrun import CELL, HOST, OWNER, PROJECT, RUN
-from bench.engines.base import Environment, Execution
-from bench.engines.staging import nvidia_folders, nvidia_part, stage, suite_hash
+from bench.engines.base import Environment, Execution, probe_command
+from bench.engines.inuse import Hold, cache_folder
 from bench.errors import BuildError, EngineError, ImageGoneError, NoGpuError, TfreproError
 
 if TYPE_CHECKING:
@@ -30,20 +28,17 @@ if TYPE_CHECKING:
     from docker.models.images import Image
 
     from bench.engines._dockercli import Cli
+    from bench.engines._images import Recipe
+    from bench.engines.routes import Route
     from bench.plan.cell import Cell
     from bench.suite.record import Request
 
-_PAIR = "org.tfrepro.pair"
-_LOCK = "org.tfrepro.lock"
-_SUITE = "org.tfrepro.suite"
-_RECIPE = "org.tfrepro.recipe"
-_BASE_NAME = "org.tfrepro.base.name"
-_BASE_ID = "org.tfrepro.base.id"
-#: Bytes of an image as measured (1.6 to 1.9 GB for CPU pairs, 5.1 GB with a CUDA set), with the cached downloads.
-_CPU_BYTES = 2_600_000_000
-_CUDA_BYTES = 5_000_000_000
 _MIB = 1024**2
-_ELF = b"\x7fELF"
+_PYTHON = "/opt/venv/bin/python"
+#: Seconds that the look at a GPU may take; a driver that wakes up needs some.
+_SIGHT_S = 90.0
+#: Seconds for the inside probe of a cell: it imports TensorFlow from a cold disk and may compile its first kernel.
+_EXAMINE_S = 600.0
 _BASE_HINT = (
     "make it without a registry: 'nox -s base' (needs root and debootstrap), or load it with 'docker load', "
     "or use --engine venv"
@@ -81,48 +76,34 @@ def _closing(client: DockerClient) -> Iterator[DockerClient]:
         client.close()
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Recipe:
-    """All that decides what an image holds, the base apart."""
-
-    pair: str
-    lock: str
-    suite: str
-    dockerfile: str
-    base: str
-
-    def labels(self) -> dict[str, str]:
-        return {
-            PROJECT: "tfrepro",
-            _PAIR: self.pair,
-            _LOCK: self.lock,
-            _SUITE: self.suite,
-            _RECIPE: self.dockerfile,
-            _BASE_NAME: self.base,
-        }
-
-
 class DockerEngine:
     """Runs cells in containers.
 
-    ``house`` is the checkout, which holds ``docker/`` and ``bench/``. ``memory`` is the limit of a
-    container in bytes (default: the daemon's memory less a tenth, 1 GiB at least). ``gpu`` is what the
-    cells of a GPU device get: ``all``, or the UUID of one. ``cli`` is looked for where none is given.
+    ``house`` is the checkout, which holds ``docker/`` and ``bench/``. ``memory`` is the limit of a container in bytes
+    (default: the daemon's memory less a tenth, 1 GiB at least). ``registry`` is where images are pulled from instead
+    of being built, ``revision`` what the images built here say they were built from. ``cli`` is looked for where none
+    is given.
     """
 
     name = "docker"
 
-    def __init__(self, house: Path, cli: Cli | None = None, *, memory: int | None = None, gpu: str = "all") -> None:
+    def __init__(
+        self, house: Path, cli: Cli | None = None, *, memory: int | None = None, registry: str = "", revision: str = ""
+    ) -> None:
         self._house = house
         self._cli = cli or _dockercli.find_cli(os.environ)
         # Looked up here, not where builds run side by side: it reads sysconfig, whose first use is not thread-safe.
-        self._uv = _find_uv()
+        self._uv = _images.find_uv()
         self._client = connect(timeout=60)
-        self._gpu = gpu
+        self._registry, self._revision = registry, revision
         total = int(self._client.info()["MemTotal"])
         self._memory = memory or max(total - max(total // 10, 1024 * _MIB), 512 * _MIB)
         self._guard = threading.Lock()
-        self._locks: dict[_Recipe | str, threading.Lock] = {}
+        self._locks: dict[Recipe | str, threading.Lock] = {}
+        self._routes: dict[str, Route] = {}
+        self._running: set[str] = set()
+        self._hold = Hold(cache_folder())
+        self._halted = False
 
     def close(self) -> None:
         """Close the connections to the daemon."""
@@ -141,45 +122,51 @@ class DockerEngine:
 
     def disk_need(self, cells: tuple[Cell, ...]) -> tuple[Path, int]:
         """The daemon's folder (or its nearest parent here), and what the missing images need; CUDA sets are shared."""
-        missing = {cell.pair.stem: cell.pair for cell in cells if not self.cached(cell)}
-        sets = {pair.cuda for pair in missing.values() if pair.cuda != "cpu"}
+        missing = [cell.pair for cell in cells if not self.cached(cell)]
         root = Path(str(self._client.info().get("DockerRootDir") or "/"))
         where = next((folder for folder in (root, *root.parents) if folder.is_dir()), Path("/"))
-        return where, len(missing) * _CPU_BYTES + len(sets) * _CUDA_BYTES
+        # A build unpacks its downloads into BuildKit's cache and copies them from there.
+        return where, sizes.need(missing, copies=1 if self._registry else 2)
 
     def cached(self, cell: Cell) -> bool:
         """Whether the image of this cell stands already."""
         try:
-            recipe = self._recipe(cell)
+            recipe = _images.recipe_of(self._house, cell)
+            return self._find(recipe) is not None
         except BuildError:
             return False
-        return self._find(recipe, self._local(cell.pair.base)) is not None
 
     def prepare(self, cell: Cell, log: Path, say: Callable[[str], None]) -> Environment:
-        """Find the image of a cell, or build it; raises BuildError with the reason in one sentence."""
+        """Find the image of a cell, build it, or pull it where a registry is named.
+
+        Raises:
+            BuildError: it cannot be had, the reason in one sentence.
+            NoGpuError: the cell has a GPU, and no container can be given it.
+        """
         started = time.monotonic()
+        self._hold.take()
         try:
-            recipe = self._recipe(cell)
+            recipe = _images.recipe_of(self._house, cell)
             log.parent.mkdir(parents=True, exist_ok=True)
             with self._lock(recipe):
-                image = self._find(recipe, self._local(recipe.base))
+                image = self._find(recipe)
                 reused = image is not None
                 if image is None:
-                    image = self._build(cell, recipe, log, say)
+                    image = self._pull(recipe, say) if self._registry else self._build(cell, recipe, log, say)
         except BuildError as error:
             raise BuildError(f"{cell.id}: {error}", error.hint) from error
         except TROUBLE as error:
             raise BuildError(f"{cell.id}: the Docker daemon gave an error: {reason_of(error)}") from error
         except OSError as error:
             raise BuildError(f"{cell.id}: the build could not be staged or logged: {error}") from error
-        say(f"image {image.short_id} {'is there' if reused else 'built'}")
-        return Environment(
-            cell=cell.id,
-            identity=str(image.id),
-            reused=reused,
-            seconds=time.monotonic() - started,
-            details=self._details(image, recipe),
-        )
+        say(f"image {image.short_id} {'is there' if reused else 'pulled' if self._registry else 'built'}")
+        details = self._details(image, recipe)
+        if cell.gpu:
+            route = self._route(image, cell.gpu, log)
+            say(f"GPU by {route.name}: {route.why}")
+            details |= {"gpu_route": route.name, "gpu_route_why": route.why}
+        seconds = time.monotonic() - started
+        return Environment(cell=cell.id, identity=str(image.id), reused=reused, seconds=seconds, details=details)
 
     def execute(
         self, environment: Environment, request: Request, on_line: Callable[[str], None], log: Path
@@ -189,60 +176,124 @@ class DockerEngine:
         Raises:
             EngineError: it could not be started or followed; NoGpuError where Docker cannot hand on a GPU.
         """
-        command = ("/opt/venv/bin/python", "-m", "bench.suite.driver", request.to_json())
         # The driver keeps the limit of each kernel; this is the wall behind it, with room for fresh workers.
         limit_s = 600 + len(request.kernels) * (request.time_limit_s + 360)
-        labels = {
-            PROJECT: "tfrepro",
-            RUN: str(request.context.get("run", "")),
-            CELL: environment.cell,
-            HOST: _dockerrun.this_host(),
-            OWNER: _dockerrun.this_process(),
-        }
-        cpu = environment.cell.rpartition("@")[2] == "cpu"
+        command = (_PYTHON, "-m", "bench.suite.driver", request.to_json())
+        gpu = str(request.gpu.get("uuid", "")) if request.device == "gpu" else ""
+        labels = {RUN: str(request.context.get("run", "")), CELL: environment.cell}
         try:
-            job = _dockerrun.Job(
-                image=self._client.images.get(environment.identity),
-                command=command,
-                name=f"tfrepro-{uuid.uuid4().hex[:16]}",
-                labels=labels,
-                memory=self._memory,
-                gpu="" if cpu else self._gpu,
-            )
-            code, oom = _dockerrun.run(self._client, job, on_line, log, limit_s)
+            image = self._client.images.get(environment.identity)
+            route = self._route(image, gpu, log) if gpu else None
+            code, oom = self._run(image, command, labels, on_line, log, limit_s, route, gpu)
         except EngineError as error:
             raise type(error)(f"{environment.cell}: {error}", error.hint) from error
         except TROUBLE as error:
             raise _not_run(environment, error) from error
         return Execution(exit_code=code, oom_killed=oom)
 
+    def examine(self, environment: Environment, cell: Cell, log: Path) -> str:
+        """Ask the cell what it can load; see the protocol."""
+        lines: list[str] = []
+        try:
+            image = self._client.images.get(environment.identity)
+            route = self._route(image, cell.gpu, log) if cell.gpu else None
+            command = (_PYTHON, *probe_command(cell))
+            self._run(image, command, {CELL: cell.id}, lines.append, log, _EXAMINE_S, route, cell.gpu)
+        except EngineError as error:
+            raise type(error)(f"{cell.id}: {error}", error.hint) from error
+        except TROUBLE as error:
+            raise _not_run(environment, error) from error
+        if not lines:
+            raise EngineError(f"{cell.id}: the probe inside the image said nothing", f"its last words are in {log}")
+        return lines[-1].strip()
+
+    def push(self, cell: Cell, registry_name: str) -> str:
+        """Push the image of a cell to a registry; returns its digest there.
+
+        Raises:
+            BuildError: the image does not stand here. EngineError: the registry took it not.
+        """
+        recipe = _images.recipe_of(self._house, cell)
+        image = self._find(recipe)
+        if image is None:
+            raise BuildError(f"{cell.id}: its image is not on this host", "build it first: nox -s images")
+        return registry.push(self._client, image, recipe, registry_name)
+
     def sweep(self) -> int:
         """Remove containers of runs on this host whose process is gone; never those of others."""
         removed = 0
-        wanted = [f"{PROJECT}=tfrepro", f"{HOST}={_dockerrun.this_host()}"]
-        for one in self._client.api.containers(all=True, filters={"label": wanted}):
+        for one in _dockerrun.containers_here(self._client):
             owner = str((one.get("Labels") or {}).get(OWNER, ""))
             if not _dockerrun.owner_lives(owner):
                 removed += _dockerrun.remove(self._client, str(one["Id"]))
         return removed
 
-    def _lock(self, key: _Recipe | str) -> threading.Lock:
+    def halt(self) -> None:
+        """End every container this engine has started, and start none any more."""
+        with self._guard:
+            self._halted = True
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:  # one may be on its way from create to start
+            with self._guard:
+                left = tuple(self._running)
+            if not left:
+                return
+            for name in left:
+                _dockerrun.remove(self._client, name)
+            time.sleep(0.1)
+
+    def _run(
+        self,
+        image: Image,
+        command: tuple[str, ...],
+        labels: Mapping[str, str],
+        on_line: Callable[[str], None],
+        log: Path,
+        limit_s: float,
+        route: Route | None,
+        gpu: str,
+    ) -> tuple[int, bool]:
+        """One container to its end: its exit code, and whether memory ran out."""
+        owned = {PROJECT: "tfrepro", HOST: _dockerrun.this_host(), OWNER: _dockerrun.this_process()}
+        name = f"tfrepro-{uuid.uuid4().hex[:16]}"
+        job = _dockerrun.Job(
+            image=image,
+            command=command,
+            name=name,
+            labels={**owned, **labels},
+            memory=self._memory,
+            options=route.options(gpu) if route else {},
+            environment=route.environment(gpu) if route else {},
+        )
+        with self._guard:
+            if self._halted:
+                raise EngineError("this engine was halted")
+            self._running.add(name)
+        try:
+            return _dockerrun.run(self._client, job, on_line, log, limit_s)
+        finally:
+            with self._guard:
+                self._running.discard(name)
+
+    def _route(self, image: Image, gpu: str, log: Path) -> Route:
+        """How this engine gives a container the GPU of this UUID; tried once."""
+        with self._lock(gpu):
+            if gpu not in self._routes:
+                known = routes.candidates(self._client.info(), self._client.version())
+                self._routes[gpu] = routes.choose(known, gpu, lambda route: self._look(image, route, gpu, log))
+            return self._routes[gpu]
+
+    def _look(self, image: Image, route: Route, gpu: str, log: Path) -> str:
+        """What keeps a container started this way from seeing the GPU; "" where it sees it."""
+        lines: list[str] = []
+        source = Path(_sight.__file__).read_text(encoding="utf-8")
+        code, _ = self._run(image, (_PYTHON, "-c", source, gpu), {}, lines.append, log, _SIGHT_S, route, gpu)
+        said = "".join(lines).strip()
+        return said or (f"the look ended with exit code {code}" if code else "")
+
+    def _lock(self, key: Recipe | str) -> threading.Lock:
         with self._guard:
             return self._locks.setdefault(key, threading.Lock())
-
-    def _recipe(self, cell: Cell) -> _Recipe:
-        try:
-            dockerfile = (self._house / "docker" / "Dockerfile").read_bytes()
-            return _Recipe(
-                pair=cell.pair.stem,
-                lock=cell.lock_hash(),
-                suite=suite_hash(self._house),
-                dockerfile=hashlib.sha256(dockerfile).hexdigest(),
-                base=cell.pair.base,
-            )
-        except OSError as error:
-            hint = "make the lock with 'nox -s lock'" if error.filename == str(cell.lock) else ""
-            raise BuildError(f"{error.filename} cannot be read: {error.strerror}", hint) from error
 
     def _local(self, base: str) -> Image | None:
         try:
@@ -250,13 +301,23 @@ class DockerEngine:
         except ImageNotFound:
             return None
 
-    def _find(self, recipe: _Recipe, base: Image | None) -> Image | None:
-        """The image made by this recipe. Without the base here (a loaded bundle), its name has to do."""
-        labels = recipe.labels() | ({_BASE_ID: str(base.id)} if base else {})
+    def _find(self, recipe: Recipe) -> Image | None:
+        """The image made by this recipe. Without the base here (a loaded bundle), its name has to do.
+
+        Raises:
+            BuildError: what was pulled under its name is another image.
+        """
+        if self._registry:
+            return registry.local(self._client, recipe, self._registry)
+        base = self._local(recipe.base)
+        labels = recipe.labels() | ({_images.BASE_ID: str(base.id)} if base else {})
         found = self._client.images.list(filters={"label": [f"{name}={value}" for name, value in labels.items()]})
-        # a committed container keeps all labels; only what was built here carries its own id as its tag
-        ours = [one for one in found if any(tag.endswith(f":{_short(one)}") for tag in one.tags)]
+        ours = [one for one in found if _images.own_tags(one)]
         return ours[0] if ours else None
+
+    def _pull(self, recipe: Recipe, say: Callable[[str], None]) -> Image:
+        say(f"pulling from {self._registry}")
+        return registry.pull(self._client, recipe, self._registry)
 
     def _base(self, name: str, say: Callable[[str], None]) -> Image:
         """The base image, pulled if it is not here; one thread pulls, the others wait and find it."""
@@ -273,18 +334,17 @@ class DockerEngine:
                     f"the base image {name} is not on this host and could not be pulled: {reason_of(error)}", _BASE_HINT
                 ) from error
 
-    def _build(self, cell: Cell, recipe: _Recipe, log: Path, say: Callable[[str], None]) -> Image:
+    def _build(self, cell: Cell, recipe: Recipe, log: Path, say: Callable[[str], None]) -> Image:
         base = self._base(recipe.base, say)
         values = network.settings(os.environ)
         redact = network.Redactor(values)
         # A name of its own: two runs may build the same pair at the same time, and each takes its name off again.
-        name = f"tfrepro/{cell.pair.stem.lower()}"
-        tag = f"{name}:build-{uuid.uuid4().hex[:12]}"
+        tag = f"{recipe.repository}:build-{uuid.uuid4().hex[:12]}"
         with tempfile.TemporaryDirectory(prefix="tfrepro-build-") as folder:
             build = _dockercli.Build(
-                context=self._context(cell, Path(folder)),
-                secrets=_secrets(Path(folder), values),
-                arguments=self._arguments(cell, recipe, base),
+                context=_images.context(self._house, cell, self._uv, Path(folder)),
+                secrets=_images.secrets(cell, values, Path(folder)),
+                arguments=_images.arguments(cell, recipe, base, self._revision),
                 tag=tag,
                 network=os.environ.get("TFREPRO_BUILD_NETWORK", ""),
             )
@@ -294,83 +354,26 @@ class DockerEngine:
             message, hint = words.explain(lines, cell.lock.name, log, words.DOCKER)
             raise BuildError(message, hint)
         image = self._client.images.get(tag)
-        image.tag(name, tag=_short(image))
+        image.tag(recipe.repository, tag=_images.short(image))
         self._client.images.remove(tag)
         image.reload()
         return image
 
-    def _context(self, cell: Cell, folder: Path) -> Path:
-        """Stage what the Dockerfile reads, and nothing else."""
-        context = folder / "context"
-        context.mkdir()
-        program = self._uv.read_bytes()
-        if not program.startswith(_ELF):
-            raise BuildError("uv of this host is no Linux program, so it cannot serve inside a build")
-        (context / "uv").write_bytes(program)
-        lock = cell.lock.read_text(encoding="utf-8")
-        (context / "lock.txt").write_text(lock, encoding="utf-8")
-        (context / "cuda.txt").write_text(nvidia_part(lock), encoding="utf-8")
-        (context / "Dockerfile").write_bytes((self._house / "docker" / "Dockerfile").read_bytes())
-        for file in context.iterdir():
-            file.chmod(0o755 if file.name == "uv" else 0o644)
-        (context / "suite").mkdir()
-        stage(self._house, context / "suite")
-        return context
-
-    def _arguments(self, cell: Cell, recipe: _Recipe, base: Image) -> dict[str, str]:
-        site = f"/opt/venv/lib/python{cell.pair.python}/site-packages"
-        folders = nvidia_folders(cell.lock.read_text(encoding="utf-8"))
-        return {
-            "BASE": recipe.base,
-            "PYTHON": cell.pair.python,
-            "BINARIES": f"{site}/nvidia/cuda_nvcc/bin:" if "nvidia/cuda_nvcc" in folders else "",
-            "LIBRARIES": ":".join(f"{site}/{folder}/lib" for folder in folders),
-            "BASE_NAME": recipe.base,
-            "BASE_ID": str(base.id),
-            "PAIR": recipe.pair,
-            "LOCK": recipe.lock,
-            "SUITE": recipe.suite,
-            "RECIPE": recipe.dockerfile,
-        }
-
-    def _details(self, image: Image, recipe: _Recipe) -> dict[str, str]:
-        tags = [tag for tag in image.tags if ":build-" not in tag]  # another run's, on its way
+    def _details(self, image: Image, recipe: Recipe) -> dict[str, str]:
+        labels = image.labels or {}
         return {
             "image": str(image.id),
-            "tag": tags[0] if tags else "",
+            "tag": next(iter(_images.own_tags(image)), ""),
+            "digest": registry.digest_of(image, recipe, self._registry),
             "base": recipe.base,
-            "base_id": str((image.labels or {}).get(_BASE_ID, "")),
+            "base_id": str(labels.get(_images.BASE_ID, "")),
             "bytes": str(image.attrs["Size"]),
             "lock_hash": recipe.lock,
             "suite_hash": recipe.suite,
             "dockerfile_hash": recipe.dockerfile,
+            "image_revision": str(labels.get(_images.REVISION, "")),
             "docker": str(self._client.version()["Version"]),
         }
-
-
-def _find_uv() -> Path:
-    try:
-        return Path(uv.find_uv_bin())
-    except FileNotFoundError as error:
-        raise EngineError("the program of uv is missing beside its Python package", "pip install --force uv") from error
-
-
-def _short(image: Image) -> str:
-    return str(image.id).rpartition(":")[2][:12]
-
-
-def _secrets(folder: Path, values: Mapping[str, str]) -> dict[str, Path]:
-    """The secrets as files that only this user can read, beside the context and not in it."""
-    contents = {
-        "ca": network.ca_bundle(os.environ),
-        "settings": network.secret_lines(values).encode(),
-    }
-    files = {}
-    for name, content in contents.items():
-        files[name] = folder / name
-        files[name].touch(mode=0o600)
-        files[name].write_bytes(content)
-    return files
 
 
 def _not_run(environment: Environment, error: Exception) -> TfreproError:
@@ -381,11 +384,9 @@ def _not_run(environment: Environment, error: Exception) -> TfreproError:
             f"{environment.cell}: its image {environment.identity[:19]} is gone since it was prepared",
             "did somebody prune images? Run again: it is rebuilt",
         )
-    if "could not select device driver" in reason or "nvidia-container-cli" in reason:
-        return NoGpuError(
-            f"{environment.cell}: Docker cannot give a container the GPU: {reason}",
-            "install nvidia-container-toolkit and restart Docker, or use --engine venv",
-        )
+    known = routes.refusal(reason)
+    if known:
+        return NoGpuError(f"{environment.cell}: Docker cannot give a container the GPU: {known[0]}", known[1])
     if isinstance(error, APIError):
         return EngineError(f"{environment.cell}: the container could not be run: {reason}")
     return EngineError(f"{environment.cell}: the Docker daemon does not answer: {reason}", "see the daemon's own log")

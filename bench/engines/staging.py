@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING
 from bench.suite.identity import suite_files, suite_hash
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+#: Where the compiler's wheel lands: programs and libdevice, no library that a cell opens.
+_COMPILER = "nvidia/cuda_nvcc"
+#: The last TensorFlow whose XLA looks for libdevice in a toolkit's places only.
+_LAST_BLIND = (2, 13)
 
 __all__ = ["stage", "suite_files", "suite_hash"]
 
@@ -31,12 +37,23 @@ def stage(house: Path, target: Path) -> tuple[Path, ...]:
     return tuple(copies)
 
 
-def nvidia_part(lock: str) -> str:
-    """The part of a lock that holds the NVIDIA wheels, hashes included; empty for a CPU pair.
+def cuda_part(lock: str) -> str:
+    """The part of a lock that holds the CUDA set, hashes included; empty for a CPU pair.
 
-    It is installed first: most of an image's bytes, and the same for every pair of one CUDA minor.
+    It is installed first: most of an image's bytes, and the same for every pair of one CUDA minor, whatever their
+    cuDNN and NCCL.
     """
-    return "".join(f"{block}\n" for block in _blocks(lock) if block.startswith("nvidia-"))
+    return _part(lock, _is_cuda)
+
+
+def cudnn_part(lock: str) -> str:
+    """The CUDA set and cuDNN: what is installed once cuDNN has joined; empty for a CPU pair."""
+    return _part(lock, lambda name: _is_nvidia(name) and not name.startswith("nvidia-nccl-"))
+
+
+def rest_part(lock: str) -> str:
+    """What ``cuda_part`` leaves: cuDNN, TensorFlow and all it needs, NCCL."""
+    return _part(lock, lambda name: not _is_cuda(name))
 
 
 def nvidia_folders(lock: str) -> tuple[str, ...]:
@@ -45,8 +62,42 @@ def nvidia_folders(lock: str) -> tuple[str, ...]:
     Their ``lib`` belongs on the library path and ``cuda_nvcc/bin`` on the path of every cell, because
     TensorFlow releases disagree on which of these they find by themselves.
     """
-    names = [re.split(r"[=\s;\[]", block, maxsplit=1)[0] for block in _blocks(nvidia_part(lock))]
-    return tuple(sorted({_folder(name) for name in names}))
+    return tuple(sorted({_folder(name) for name in map(_name, _blocks(lock)) if _is_nvidia(name)}))
+
+
+def library_path(site: str, lock: str) -> str:
+    """Every ``nvidia/*/lib`` of a lock below ``site``, joined for LD_LIBRARY_PATH; empty for a CPU pair."""
+    return ":".join(f"{site}/{folder}/lib" for folder in nvidia_folders(lock) if folder != _COMPILER)
+
+
+def compiler_path(site: str, lock: str) -> str:
+    """Where ptxas is below ``site``; empty where the lock has no CUDA compiler."""
+    return f"{site}/{_COMPILER}/bin" if _COMPILER in nvidia_folders(lock) else ""
+
+
+def xla_flags(site: str, lock: str) -> str:
+    """Where XLA finds libdevice, for TensorFlow up to 2.13, which does not look below site-packages; else empty."""
+    release = re.search(r"^tensorflow==(\d+)\.(\d+)\.", lock, re.MULTILINE)
+    if not release or not compiler_path(site, lock) or (int(release[1]), int(release[2])) > _LAST_BLIND:
+        return ""
+    return f"--xla_gpu_cuda_data_dir={site}/{_COMPILER}"
+
+
+def _part(lock: str, wanted: Callable[[str], bool]) -> str:
+    return "".join(f"{block}\n" for block in _blocks(lock) if wanted(_name(block)))
+
+
+def _name(block: str) -> str:
+    """The distribution that a requirement asks for."""
+    return re.split(r"[=\s;\[]", block, maxsplit=1)[0]
+
+
+def _is_cuda(name: str) -> bool:
+    return _is_nvidia(name) and not name.startswith(("nvidia-cudnn-", "nvidia-nccl-"))
+
+
+def _is_nvidia(name: str) -> bool:
+    return name.startswith("nvidia-")
 
 
 def _folder(name: str) -> str:

@@ -2,7 +2,7 @@
 
 Environments live in the user's cache beside uv's own, so files are hard-linked and a second checkout
 finds them ready. Before each run every file is held against its wheel's record. Rounds run in a session
-of their own with a bare environment.
+of their own with a bare environment. A CUDA pair finds its libraries by search paths, the driver's on the host.
 """
 
 from __future__ import annotations
@@ -15,15 +15,18 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import threading
 import time
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import uv
 
-from bench.engines import network, words
-from bench.engines.base import Environment, Execution
+from bench.engines import network, sizes, staging, words
+from bench.engines.base import Environment, Execution, probe_command
+from bench.engines.inuse import Hold, cache_folder
 from bench.engines.staging import stage, suite_hash
 from bench.errors import BuildError, EngineError
 from bench.plan import locks
@@ -34,17 +37,21 @@ if TYPE_CHECKING:
     from bench.plan.cell import Cell
     from bench.suite.record import Request
 
-#: Bytes a new environment takes on disk where nothing can be linked (1.2 to 1.5 GB were seen), and its download.
-ENVIRONMENT_BYTES = 2_300_000_000
 _READY = "tfrepro.whole"
+_DRIVER = ("libcuda.so.1", "libnvidia-ml.so.1")
 
 
-def cache_folder() -> Path:
-    """``$TFREPRO_CACHE``, else ``tfrepro`` in the user's cache folder."""
-    named = os.environ.get("TFREPRO_CACHE")
-    if named:
-        return Path(named).expanduser().absolute()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "tfrepro"
+@dataclass(frozen=True, kw_only=True)
+class _Home:
+    """Where a cell is installed, and the text of its lock."""
+
+    folder: Path
+    python: str
+    lock: str
+
+    @property
+    def site(self) -> str:
+        return str(self.folder / "lib" / f"python{self.python}" / "site-packages")
 
 
 class VenvEngine:
@@ -55,8 +62,12 @@ class VenvEngine:
     def __init__(self, house: Path, cache: Path | None = None) -> None:
         self._house = house
         self._cache = cache or cache_folder()
-        self._folders: dict[str, Path] = {}
+        self._homes: dict[str, _Home] = {}
         self._uv = uv.find_uv_bin()  # here, for its first call is not safe in two threads
+        self._hold = Hold(self._cache)
+        self._guard = threading.Lock()
+        self._sessions: set[subprocess.Popen[str]] = set()
+        self._halted = False
 
     def describe(self) -> Mapping[str, str]:
         """Version of uv."""
@@ -64,8 +75,21 @@ class VenvEngine:
         return {"uv": done.stdout.strip().removeprefix("uv ").split(" ")[0]}
 
     def disk_need(self, cells: tuple[Cell, ...]) -> tuple[Path, int]:
-        """Folder of the environments, and bytes that the missing ones need."""
-        return self._cache, sum(ENVIRONMENT_BYTES for cell in cells if not self.cached(cell))
+        """Folder of the environments, and bytes that the missing ones need there.
+
+        On the disk of uv's cache, files lie once: environments are made of links to it. Elsewhere each has its own.
+        """
+        missing = [cell.pair for cell in cells if not self.cached(cell)]
+        return self._cache, sizes.need(missing, shared=not missing or self._linked())
+
+    def _linked(self) -> bool:
+        """Whether environments lie on the disk of uv's cache."""
+        command = [self._uv, "--no-progress", "--color", "never", "cache", "dir"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        try:
+            return _device(Path(done.stdout.strip())) == _device(self._cache)
+        except OSError:
+            return False
 
     def cached(self, cell: Cell) -> bool:
         """Whether this lock is installed already."""
@@ -78,6 +102,7 @@ class VenvEngine:
         """Install the lock of a cell, hashes required; raises BuildError with the reason in one sentence."""
         start = time.perf_counter()
         folder = self.place(cell)
+        self._hold.take()
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
             with _one_at_a_time(folder.with_name(folder.name + ".lock")):
@@ -87,7 +112,7 @@ class VenvEngine:
                     python = self._install(cell, folder, log, say)
         except OSError as error:
             raise BuildError(f"{cell.id}: {folder} cannot be written ({error.strerror}).", _CACHE_HINT) from error
-        self._folders[cell.id] = folder
+        self._homes[cell.id] = _Home(folder=folder, python=cell.pair.python, lock=cell.lock.read_text(encoding="utf-8"))
         return Environment(
             cell=cell.id,
             identity=f"{cell.lock_hash()}/{python}",
@@ -100,25 +125,56 @@ class VenvEngine:
         self, environment: Environment, request: Request, on_line: Callable[[str], None], log: Path
     ) -> Execution:
         """Run the driver in a session of its own; the whole session is ended whatever happens."""
-        folder = self._folders[environment.cell]
-        suite = self._staged_suite()
+        arguments = ("-m", "bench.suite.driver", request.to_json())
+        gpu = str(request.gpu.get("uuid", "")) if request.device == "gpu" else None
+        return Execution(exit_code=self._session(environment.cell, arguments, gpu, on_line, log))
+
+    def examine(self, environment: Environment, cell: Cell, log: Path) -> str:
+        """Ask the cell what it can load; see the protocol."""
+        lines: list[str] = []
+        self._session(environment.cell, probe_command(cell), cell.gpu, lines.append, log)
+        if not lines:
+            raise EngineError(f"{cell.id}: the probe inside said nothing", f"its last words are in {log}")
+        return lines[-1].strip()
+
+    def halt(self) -> None:
+        """End every session this engine has started, and start none any more."""
+        with self._guard:
+            self._halted = True
+            for child in self._sessions:
+                _kill(child)
+
+    def _session(
+        self, cell: str, arguments: tuple[str, ...], gpu: str | None, on_line: Callable[[str], None], log: Path
+    ) -> int:
+        """Run Python in a cell to its end; its exit code. ``gpu`` is a UUID, "" hides them all, None is for the CPU."""
+        home, suite = self._homes[cell], self._staged_suite()
         with tempfile.TemporaryDirectory(prefix="tfrepro-round-") as scratch, log.open("ab") as errors:
-            command = [str(folder / "bin" / "python"), "-m", "bench.suite.driver", request.to_json()]
-            bare = _bare_environment(folder, suite, scratch)
-            try:
-                child = subprocess.Popen(
-                    command, cwd=scratch, env=bare, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                    stderr=errors, text=True, encoding="utf-8", start_new_session=True,
-                )  # fmt: skip
-            except OSError as error:
-                hint = f"Remove {folder} and run again: it will be made anew."
-                raise EngineError(f"{environment.cell}: its Python cannot be started ({error}).", hint) from error
+            command = [str(home.folder / "bin" / "python"), *arguments]
+            bare = _bare_environment(home, suite, scratch) | _device_environment(gpu)
+            with self._guard:
+                if self._halted:
+                    raise EngineError(f"{cell}: this engine was halted")
+                try:
+                    child = subprocess.Popen(
+                        command, cwd=scratch, env=bare, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                        stderr=errors, text=True, encoding="utf-8", start_new_session=True,
+                    )  # fmt: skip
+                except OSError as error:
+                    hint = f"Remove {home.folder} and run again: it will be made anew."
+                    raise EngineError(f"{cell}: its Python cannot be started ({error}).", hint) from error
+                self._sessions.add(child)
             try:
                 for text in child.stdout or ():
                     on_line(text)
-                return Execution(exit_code=child.wait())
+                code = child.wait()
             finally:
+                with self._guard:
+                    self._sessions.discard(child)
                 _end_session(child)
+        if self._halted:
+            raise EngineError(f"{cell}: this engine was halted")
+        return code
 
     def sweep(self) -> int:
         """Nothing outlives a round here: sessions are ended with it."""
@@ -176,7 +232,8 @@ class VenvEngine:
     def _inspect(self, cell: Cell, folder: Path) -> tuple[str, str]:
         """Python's version in the environment, and why it is not what its lock pins ("" where every file is)."""
         command = [str(folder / "bin" / "python"), "-m", "bench.suite.installed"]
-        bare = _bare_environment(folder, self._staged_suite(), str(folder))
+        home = _Home(folder=folder, python=cell.pair.python, lock="")
+        bare = _bare_environment(home, self._staged_suite(), str(folder))
         try:
             done = subprocess.run(command, cwd=folder, env=bare, capture_output=True, text=True, check=False)
             found = json.loads(done.stdout)
@@ -218,10 +275,13 @@ def _index_environment() -> dict[str, str]:
     return environment
 
 
-def _bare_environment(folder: Path, suite: Path, scratch: str) -> dict[str, str]:
+def _bare_environment(home: _Home, suite: Path, scratch: str) -> dict[str, str]:
     """Nothing of the host's environment reaches a cell: a stray TF_ variable would change its bits."""
+    libraries = staging.library_path(home.site, home.lock)
+    compiler = staging.compiler_path(home.site, home.lock)
+    flags = staging.xla_flags(home.site, home.lock)
     return {
-        "PATH": f"{folder / 'bin'}:/usr/bin:/bin",
+        "PATH": ":".join(filter(None, (str(home.folder / "bin"), compiler, "/usr/bin:/bin"))),
         "HOME": scratch,
         "TMPDIR": scratch,
         "XDG_CACHE_HOME": scratch,
@@ -230,10 +290,37 @@ def _bare_environment(folder: Path, suite: Path, scratch: str) -> dict[str, str]
         "PYTHONNOUSERSITE": "1",
         "PYTHONUNBUFFERED": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
+        **({"XLA_FLAGS": flags} if flags else {}),
+        **({"LD_LIBRARY_PATH": ":".join([libraries, *_driver_folders()])} if libraries else {}),
+        **({"CUDA_CACHE_PATH": f"{scratch}/cuda"} if libraries else {}),
     }
 
 
-def _end_session(child: subprocess.Popen[str]) -> None:
+def _driver_folders() -> list[str]:
+    """Folders of the host's library path that hold the driver: the system finds it there only, in some containers.
+
+    They come last, so that nothing else in them stands before the pinned libraries.
+    """
+    folders = filter(None, os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep))
+    return [folder for folder in folders if any((Path(folder) / name).exists() for name in _DRIVER)]
+
+
+def _device_environment(gpu: str | None) -> dict[str, str]:
+    """By UUID, for CUDA and the driver's tools number GPUs differently; "" hides them all."""
+    return {} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu}
+
+
+def _device(folder: Path) -> int:
+    """The file system of a folder, or of its nearest parent that exists; raises OSError."""
+    there = next(one for one in (folder, *folder.parents) if one.exists())
+    return there.stat().st_dev
+
+
+def _kill(child: subprocess.Popen[str]) -> None:
     with suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)
+
+
+def _end_session(child: subprocess.Popen[str]) -> None:
+    _kill(child)
     child.communicate()  # reaps it and closes its pipe

@@ -16,7 +16,7 @@ class Pair:
 
     ``keras`` is pinned because an unpinned Keras changes what an old TensorFlow computes. ``cudnn`` is the version of
     the cuDNN wheel ("" for a CPU pair), ``own_cudnn`` says that it is another than the release's own and so belongs
-    to the name. ``kind`` is ``cpu``, ``official``, ``forward`` (a newer minor than TensorFlow was built with),
+    to the name. ``kind`` is ``cpu``, ``official``, ``forward`` (a newer CUDA or cuDNN than TensorFlow was built with),
     ``older`` or ``legacy``; ``refused`` says why the pair can never run, "" where it can.
     """
 

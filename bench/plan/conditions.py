@@ -9,6 +9,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+#: The first compute capability with TF32 (Ampere).
+_TF32 = (8, 0)
+_HOST = frozenset({"threads", "onednn", "isa"})
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
@@ -35,6 +39,15 @@ def settings(condition: str) -> Settings:
     return Settings(switch="env" if condition == "switch=env" else "api")
 
 
-def applies(condition: str, device: str) -> bool:
-    """Whether a condition can change anything on a device: TF32 is a GPU's."""
-    return device != "cpu" or not condition.startswith("tf32=")
+def applies(condition: str, device: str, capability: tuple[int, int] = (0, 0)) -> bool:
+    """Whether a condition can say anything about a device; ``capability`` is a GPU's, (0, 0) where it is unknown.
+
+    TF32 is a GPU's, from Ampere on. Threads, oneDNN and instruction sets are a CPU's: beside a GPU they would change
+    the little that stays on the host, and cost a column of GPU time.
+    """
+    key = condition.partition("=")[0]
+    if device == "cpu":
+        return key != "tf32"
+    if key == "tf32":
+        return capability == (0, 0) or capability >= _TF32
+    return key not in _HOST

@@ -34,7 +34,7 @@ def load(path: Path) -> Matrix:
         # through JSON, for TOML's arrays and strict tuples meet only there
         return Matrix.model_validate_json(json.dumps(data, default=str))
     except ValidationError as error:
-        lines = [f"{path}: {_sentence(item)}" for item in error.errors(include_url=False)]
+        lines = [f"{path}: {_sentence(item)}" for item in _causes(error)]
         raise ConfigError(
             "\n".join(lines), "The comments in the shipped matrix.toml say what each key means."
         ) from error
@@ -44,6 +44,17 @@ def schema() -> str:
     """The JSON Schema of matrix.toml, as shipped in matrix.schema.json."""
     body = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Matrix.model_json_schema()}
     return json.dumps(body, indent=1, sort_keys=True) + "\n"
+
+
+def _causes(error: ValidationError) -> list[Any]:
+    """All mistakes, without lists that are too short only because a mistake inside them was left out."""
+    found = error.errors(include_url=False)
+    places = [item["loc"] for item in found]
+    return [
+        item
+        for item in found
+        if item["type"] != "too_short" or not any(place[: len(item["loc"])] == item["loc"] != place for place in places)
+    ]
 
 
 def _sentence(item: Any) -> str:

@@ -3,16 +3,42 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
 Mode = Literal["off", "on"]
 MODES: tuple[Mode, ...] = ("off", "on")
 
 Release = Annotated[str, StringConstraints(pattern=r"^\d+\.\d+\.\d+(rc\d+)?$")]
 Minor = Annotated[str, StringConstraints(pattern=r"^\d+\.\d+$")]
+Wheel = Annotated[str, StringConstraints(pattern=r"^\d+(\.\d+){2,3}$")]
 Glob = Annotated[str, StringConstraints(min_length=1)]
+
+_CUDA = r"^(cpu|\d+\.\d+)$"
+_ONE_CUDA = {"type": "string", "pattern": _CUDA}
+
+
+def _listed(value: Any) -> Any:
+    """One string is a list of one."""
+    return tuple(value) if isinstance(value, (list, tuple)) else (value,)
+
+
+#: One CUDA minor or a list of them: each makes a pair.
+Cudas = Annotated[
+    tuple[Annotated[str, StringConstraints(pattern=_CUDA)], ...],
+    BeforeValidator(_listed),
+    WithJsonSchema({"anyOf": [_ONE_CUDA, {"type": "array", "items": _ONE_CUDA, "minItems": 1, "uniqueItems": True}]}),
+]
 
 #: What the name of a condition may say.
 CONDITION = re.compile(
@@ -35,13 +61,25 @@ class Defaults(Model):
 
 
 class PairTable(Model):
-    """One ``[[pairs]]`` table."""
+    """One ``[[pairs]]`` table: a pair for each of its CUDA minors."""
 
     tensorflow: Release = Field(description="TensorFlow release, all three numbers")
-    cuda: Annotated[str, StringConstraints(pattern=r"^(cpu|\d+\.\d+)$")] = Field(description='CUDA minor, or "cpu"')
+    cuda: Cudas = Field(min_length=1, description='CUDA minor, or "cpu", or a list of them')
     keras: Release = Field(description="Keras release that goes with it")
     python: Minor | None = Field(default=None, description="CPython minor; the default's if absent")
     base: str | None = Field(default=None, description="base image; the default's if absent")
+    cudnn: Wheel | None = Field(default=None, description="cuDNN wheel; the release's own if absent")
+    allow_older: bool = Field(default=False, description="try a CUDA older than TensorFlow was built with")
+    profiles: tuple[str, ...] | None = Field(
+        default=None, description="profiles that take it; all if absent, none but --only if empty"
+    )
+
+    @model_validator(mode="after")
+    def _cudnn_has_cuda(self) -> Self:
+        if self.cudnn and "cpu" in self.cuda:
+            message = "a pair without CUDA has no cuDNN: give the cpu a table of its own"
+            raise ValueError(message)
+        return self
 
 
 class Select(Model):

@@ -1,18 +1,17 @@
-"""From a matrix to cells and rounds: selection, preflight by facts, and the order of work."""
+"""From a matrix to a plan: its cells, kernels and conditions, and the rounds in the order of work."""
 
 from __future__ import annotations
 
-import platform
 import random
-import tomllib
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from importlib import resources
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from bench.errors import ConfigError, NothingError
-from bench.plan.cell import Cell, Pair
+from bench.plan import columns, cuda
 from bench.plan.conditions import applies, settings
+from bench.plan.devices import Devices
 from bench.plan.locks import expected
 from bench.plan.models import MODES, Condition, Matrix, Mode, Profile
 from bench.suite.record import Request
@@ -21,8 +20,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
+    from bench.plan.cell import Cell
     from bench.plan.own import Suite
     from bench.suite.kernels import Kernel
+
+#: CPU pairs only: what a caller gets who names no devices.
+CPU = Devices()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +44,7 @@ class Round:
     """One fresh process to run: a cell, a mode, a condition, the number of the round (from 1 to ``planned``).
 
     ``kernels`` are in the order to run them, shuffled with ``order_seed``; ``repeats`` is by kernel, and ``heavy``
-    names those that take long.
+    names those that take long. ``gpu`` is what the host knows of the cell's GPU (see ``Request``), empty on the CPU.
     """
 
     cell: Cell
@@ -56,6 +59,7 @@ class Round:
     steady_s: float
     seed: int
     order_seed: int
+    gpu: Mapping[str, str]
 
     def request(self, sources: Mapping[str, str]) -> Request:
         """What a cell is asked for, with the user's files of kernels; its context is still empty."""
@@ -78,12 +82,69 @@ class Round:
             tf32=asked.tf32,
             extra=sources,
             expect=expected(self.cell.lock),
+            device="cpu" if self.cell.pair.cuda == "cpu" else "gpu",
+            libraries=cuda.libraries(self.cell.pair),
+            gpu=self.gpu,
+        )
+
+
+class _Order:
+    """Kernels in the order of a seed; made once, for all cells and both modes share it."""
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[tuple[str, ...], int], tuple[str, ...]] = {}
+
+    def of(self, kernels: tuple[str, ...], seed: int) -> tuple[str, ...]:
+        key = kernels, seed
+        if key not in self._made:
+            self._made[key] = tuple(random.Random(seed).sample(kernels, len(kernels)))  # noqa: S311 - no secret
+        return self._made[key]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Scene:
+    """A cell under a condition: what all its rounds share. ``kernels`` are in the order of the suite."""
+
+    cell: Cell
+    profile: Profile
+    condition: str
+    table: Condition
+    suite: Suite
+    kernels: tuple[str, ...]
+    gpu: Mapping[str, str]
+
+    @cached_property
+    def heavy(self) -> frozenset[str]:
+        return frozenset(name for name in self.kernels if self.suite.kernels[name].heavy)
+
+    @cached_property
+    def repeats(self) -> Mapping[str, int]:
+        light = _least(self.profile.repeats, self.table.repeats)
+        heavy = _least(self.profile.heavy_repeats or self.profile.repeats, self.table.heavy_repeats, light)
+        return {name: heavy if name in self.heavy else light for name in self.kernels}
+
+    def round(self, mode: Mode, number: int, order: _Order) -> Round:
+        order_seed = self.profile.order_seed + number
+        return Round(
+            cell=self.cell,
+            mode=mode,
+            condition=self.condition,
+            number=number,
+            planned=self.profile.rounds,
+            kernels=order.of(self.kernels, order_seed),
+            repeats=self.repeats,
+            heavy=self.heavy,
+            time_limit_s=self.profile.time_limit_s,
+            steady_s=self.profile.steady_s if self.table.timed or self.condition == "default" else 0.0,
+            seed=self.profile.seed,
+            order_seed=order_seed,
+            gpu=self.gpu,
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """All that one invocation would do."""
+    """All that one invocation would do; ``notes`` are sentences for people, what was left out among them."""
 
     profile_name: str
     profile: Profile
@@ -94,6 +155,8 @@ class Plan:
     condition_modes: Mapping[str, tuple[Mode, ...]]
     rounds: tuple[Round, ...]
     suite: Suite
+    devices: Devices = CPU
+    notes: tuple[str, ...] = ()
 
     @property
     def ready(self) -> tuple[Cell, ...]:
@@ -101,14 +164,10 @@ class Plan:
         return tuple(cell for cell in self.cells if cell.status == "ready")
 
 
-def releases() -> dict[str, Any]:
-    """Facts of TensorFlow's releases by minor, from ``releases.toml``."""
-    text = resources.files("bench.plan").joinpath("releases.toml").read_text(encoding="utf-8")
-    return tomllib.loads(text)
-
-
-def make(matrix: Matrix, profile_name: str, selection: Selection, locks: Path, suite: Suite) -> Plan:
-    """The plan of one invocation.
+def make(
+    matrix: Matrix, profile_name: str, selection: Selection, locks: Path, suite: Suite, devices: Devices = CPU
+) -> Plan:
+    """The plan of one invocation on some devices.
 
     Raises:
         ConfigError: an unknown profile, an unknown TensorFlow, a Python without a wheel, two pairs of
@@ -117,11 +176,16 @@ def make(matrix: Matrix, profile_name: str, selection: Selection, locks: Path, s
     """
     profile = _profile(matrix, profile_name, selection)
     _refuse_idle_globs(matrix, suite)
-    cells = tuple(_cell(pair, locks) for pair in _select_pairs(_pairs(matrix), matrix, selection))
+    cells, notes = columns.cells(matrix, profile_name, selection.only, locks, devices)
     kernels = _select_kernels(suite, profile.kernels, selection.kernels)
     chosen, modes = _conditions(matrix, profile, selection, kernels)
-    chosen = {name: names for name, names in chosen.items() if any(applies(name, cell.device) for cell in cells)}
-    rounds = tuple(_rounds(matrix, profile, selection, cells, chosen, modes, suite))
+    capable = {gpu.uuid: gpu.capability for gpu in devices.gpus}
+    chosen = {
+        name: names
+        for name, names in chosen.items()
+        if any(applies(name, cell.device, capable.get(cell.gpu, (0, 0))) for cell in cells)
+    }
+    rounds = tuple(_rounds(matrix, profile, selection, cells, chosen, modes, suite, devices))
     if not rounds and any(cell.status == "ready" for cell in cells):
         raise NothingError("The selection leaves no round to run.", "Loosen --mode, --kernels or the conditions.")
     return Plan(
@@ -134,6 +198,8 @@ def make(matrix: Matrix, profile_name: str, selection: Selection, locks: Path, s
         condition_modes={name: modes[name] for name in chosen},
         rounds=rounds,
         suite=suite,
+        devices=devices,
+        notes=notes,
     )
 
 
@@ -143,30 +209,9 @@ def _profile(matrix: Matrix, name: str, selection: Selection) -> Profile:
     return _narrowed(matrix.profiles[name], selection)
 
 
-def _pairs(matrix: Matrix) -> tuple[Pair, ...]:
-    pairs = tuple(
-        Pair(
-            tensorflow=table.tensorflow,
-            cuda=table.cuda,
-            keras=table.keras,
-            python=table.python or matrix.defaults.python,
-            base=table.base or matrix.defaults.base,
-        )
-        for table in matrix.pairs
-    )
-    stems = [pair.stem for pair in pairs]
-    doubles = sorted({stem for stem in stems if stems.count(stem) > 1})
-    if doubles:
-        raise ConfigError(f"matrix.toml names {', '.join(doubles)} more than once.", "Remove one of the pairs.")
-    facts = releases()
-    for pair in pairs:
-        _refuse_unknown(pair, facts)
-    return pairs
-
-
 def _refuse_idle_globs(matrix: Matrix, suite: Suite) -> None:
     """A pattern that matches nothing is a slip of the pen, not a wish."""
-    pairs = [pair.id for pair in _pairs(matrix)]
+    pairs = [one.pair.id for one in columns.listed(matrix)]
     places: list[tuple[str, tuple[str, ...], list[str]]]
     places = [(f"overrides -> select {one.select!r}", (one.select,), pairs) for one in matrix.overrides]
     kernels = list(suite.kernels)
@@ -179,55 +224,6 @@ def _refuse_idle_globs(matrix: Matrix, suite: Suite) -> None:
             unknowable = names is kernels and suite.errors
             if not unknowable and not any(fnmatchcase(name, glob) for name in names):
                 raise ConfigError(f"matrix.toml: {place}: {glob!r} matches nothing.", f"There are: {', '.join(names)}.")
-
-
-def _refuse_unknown(pair: Pair, facts: Mapping[str, Any]) -> None:
-    minor = ".".join(pair.tensorflow.split(".")[:2])
-    if minor not in facts:
-        known = ", ".join(facts[key]["latest"] for key in facts)
-        message = f"{pair.id}: TensorFlow {pair.tensorflow} is not among the releases this version knows."
-        raise ConfigError(message, f"Known: {known}. A new one gets its line in bench/plan/releases.toml.")
-    pythons = facts[minor]["python"]
-    if pair.python not in pythons:
-        message = f"{pair.id}: TensorFlow {minor} has no wheel for Python {pair.python}."
-        raise ConfigError(message, f"Set the pair's python to one of {', '.join(pythons)}.")
-
-
-def _select_pairs(pairs: tuple[Pair, ...], matrix: Matrix, selection: Selection) -> tuple[Pair, ...]:
-    taken = [
-        pair
-        for pair in pairs
-        if _matches(pair.id, matrix.select.include) and not _matches(pair.id, matrix.select.exclude)
-    ]
-    for glob in selection.only:
-        if not any(_matches(name, (glob,)) for pair in taken for name in _names_of(pair)):
-            raise NothingError(f"No pair matches {glob}.", f"There are: {', '.join(pair.id for pair in taken)}.")
-    if selection.only:
-        taken = [pair for pair in taken if any(_matches(name, selection.only) for name in _names_of(pair))]
-    if not taken:
-        asked = "include and exclude of matrix.toml"
-        raise NothingError(f"No pair matches {asked}.", f"There are: {', '.join(pair.id for pair in pairs)}.")
-    return tuple(taken)
-
-
-def _names_of(pair: Pair) -> tuple[str, ...]:
-    return (pair.id, pair.stem, f"{pair.stem}@{_device(pair)}")
-
-
-def _device(pair: Pair) -> str:
-    return "cpu" if pair.cuda == "cpu" else "gpu"
-
-
-def _cell(pair: Pair, locks: Path) -> Cell:
-    lock = locks / f"{pair.stem}.txt"
-    status, reason = "ready", ""
-    if pair.cuda != "cpu":
-        status, reason = "impossible", "this version of tfrepro measures cpu pairs only; CUDA pairs are not run yet"
-    elif platform.machine() != "x86_64" or platform.system() != "Linux":
-        status, reason = "impossible", f"TensorFlow's locks are for Linux on x86_64, this is {platform.platform()}"
-    elif not lock.is_file():
-        status, reason = "build-failed", f"there is no {lock.name} in docker/locks; make it with: nox -s lock"
-    return Cell(pair=pair, device=_device(pair), lock=lock, status=status, reason=reason)
 
 
 def _select_kernels(suite: Suite, profile: tuple[str, ...], asked: tuple[str, ...]) -> tuple[Kernel, ...]:
@@ -276,22 +272,36 @@ def _rounds(
     conditions: Mapping[str, tuple[str, ...]],
     modes: Mapping[str, tuple[Mode, ...]],
     suite: Suite,
+    devices: Devices,
 ) -> Iterable[Round]:
     """Round by round over all cells, modes alternating (off on, on off ...), so drift hits all alike."""
-    settled = {cell.id: _settle(matrix, profile, selection, cell) for cell in cells if cell.status == "ready"}
-    most = max((mine.rounds for mine, _ in settled.values()), default=0)
-    for number in range(1, most + 1):
-        for cell in cells:
-            if cell.id not in settled or number > settled[cell.id][0].rounds:
-                continue
-            mine, skip = settled[cell.id]
-            for condition, names in conditions.items():
-                kernels = _unskipped(names, skip, suite)
-                if not kernels or not applies(condition, cell.device):
-                    continue
-                table = matrix.conditions.get(condition, Condition())
-                for mode in modes[condition] if number % 2 else tuple(reversed(modes[condition])):
-                    yield _round(cell, mode, condition, number, kernels, mine, table, suite)
+    capable = {gpu.uuid: gpu.capability for gpu in devices.gpus}
+    scenes = [
+        _Scene(
+            cell=cell, profile=mine, condition=name, table=table, suite=suite, kernels=left, gpu=_known(cell, devices)
+        )
+        for cell in cells
+        if cell.status == "ready"
+        for mine, skip in [_settle(matrix, profile, selection, cell)]
+        for name, names in conditions.items()
+        if applies(name, cell.device, capable.get(cell.gpu, (0, 0)))
+        for table in [matrix.conditions.get(name, Condition())]
+        for left in [_unskipped(names, skip, suite)]
+        if left
+    ]
+    order = _Order()
+    for number in range(1, max((scene.profile.rounds for scene in scenes), default=0) + 1):
+        for scene in scenes:
+            if number <= scene.profile.rounds:
+                here = modes[scene.condition]
+                yield from (scene.round(mode, number, order) for mode in (here if number % 2 else reversed(here)))
+
+
+def _known(cell: Cell, devices: Devices) -> dict[str, str]:
+    """What the host knows of the GPU of a cell; what it does not know is left out."""
+    number = str(devices.survey.cuda) if devices.survey.cuda else ""
+    told = {"uuid": cell.gpu, "driver": devices.survey.driver, "cuda": number}
+    return {name: text for name, text in told.items() if text} if cell.gpu else {}
 
 
 def _unskipped(names: tuple[str, ...], skip: tuple[str, ...], suite: Suite) -> tuple[str, ...]:
@@ -299,35 +309,6 @@ def _unskipped(names: tuple[str, ...], skip: tuple[str, ...], suite: Suite) -> t
     controls = {name for name in names if suite.kernels[name].control}
     left = tuple(name for name in names if name in controls or not _matches(name, skip))
     return () if controls.issuperset(left) and not controls.issuperset(names) else left
-
-
-def _round(
-    cell: Cell,
-    mode: Mode,
-    condition: str,
-    number: int,
-    kernels: tuple[str, ...],
-    profile: Profile,
-    table: Condition,
-    suite: Suite,
-) -> Round:
-    order_seed = profile.order_seed + number
-    light = _least(profile.repeats, table.repeats)
-    heavy = _least(profile.heavy_repeats or profile.repeats, table.heavy_repeats, light)
-    return Round(
-        cell=cell,
-        mode=mode,
-        condition=condition,
-        number=number,
-        planned=profile.rounds,
-        kernels=tuple(random.Random(order_seed).sample(kernels, len(kernels))),  # noqa: S311 - an order, no secret
-        repeats={name: heavy if suite.kernels[name].heavy else light for name in kernels},
-        heavy=frozenset(name for name in kernels if suite.kernels[name].heavy),
-        time_limit_s=profile.time_limit_s,
-        steady_s=profile.steady_s if table.timed or condition == "default" else 0.0,
-        seed=profile.seed,
-        order_seed=order_seed,
-    )
 
 
 def _least(*numbers: int | None) -> int:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bench.report import head, words
+from bench.report.columns import columns
 from bench.report.costs import upgrades
 from bench.report.details import details
 from bench.report.environment import environments
 from bench.report.instrument import instrument
-from bench.report.matrix import columns, families
+from bench.report.matrix import families
 from bench.report.notices import notices
 from bench.report.text import clean
 from bench.report.view import View

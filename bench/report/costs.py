@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bench.report.matrix import labels, price_text
+from bench.report.columns import labels
+from bench.report.matrix import price_text
 from bench.report.text import DASH, clean, seconds, significant
 from bench.report.view import Cost, Upgrade
 from bench.verdict.sentences import count
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from bench.verdict.judgement import Judgement, Verdict
+    from bench.verdict.steps import Step
     from bench.verdict.timing import Price
 
 _GB = 1000.0
@@ -22,9 +24,9 @@ _GB = 1000.0
 def cost(verdict: Verdict) -> Cost:
     """Wall and CPU time of a call, first call and peak memory."""
     timing = verdict.timing
-    peak = memory(verdict.peak_mb)
+    peak, gpu_peak = memory(verdict.peak_mb), memory(verdict.peak_gpu_mb)
     if timing is None:
-        return Cost(peak=peak)
+        return Cost(peak=peak, gpu_peak=gpu_peak)
     steady = timing.kind is Kind.STEADY
     alike = timing.low_s == timing.high_s
     return Cost(
@@ -33,6 +35,7 @@ def cost(verdict: Verdict) -> Cost:
         cpu=_known(timing.cpu_median_s),
         first=_known(timing.first_median_s if steady else timing.median_s),
         peak=peak,
+        gpu_peak=gpu_peak,
     )
 
 
@@ -48,25 +51,31 @@ def memory(megabytes: float | None) -> str:
 
 
 def upgrades(judgement: Judgement) -> tuple[Upgrade, ...]:
-    """One table for each neighbouring pair of columns that has prices, in the order of the columns."""
+    """One table for each step between columns of which something is known, in the order of the columns."""
     names = dict(zip((cell.id for cell in judgement.info.cells), labels(judgement), strict=True))
-    by_pair: dict[tuple[str, str], dict[tuple[str, str], Price]] = {}
-    for (kernel, mode, before, after), price in judgement.upgrades.items():
-        by_pair.setdefault((before, after), {})[kernel, mode] = price
-    return tuple(_upgrade(names, pair, prices) for pair, prices in by_pair.items())
+    found = (_upgrade(judgement, names, step) for step in judgement.steps)
+    return tuple(one for one in found if one.sentences)
 
 
-def _upgrade(names: Mapping[str, str], pair: tuple[str, str], prices: Mapping[tuple[str, str], Price]) -> Upgrade:
+def _upgrade(judgement: Judgement, names: Mapping[str, str], step: Step) -> Upgrade:
+    prices = {
+        (kernel, mode): price
+        for (kernel, mode, before, after), price in judgement.upgrades.items()
+        if (before, after) == (step.before.id, step.after.id)
+    }
     resolved = dict.fromkeys(kernel for (kernel, _), price in prices.items() if price.resolved)
+    told = (
+        (mode, [price for (_, one), price in prices.items() if one == mode], judgement.bits_moved(step, mode))
+        for mode in ("off", "on")
+    )
     return Upgrade(
-        label=f"{names[pair[0]]} to {names[pair[1]]}",
-        before=clean(pair[0]),
-        after=clean(pair[1]),
-        sentences=tuple(
-            _sentence(mode, [price for (_, one), price in prices.items() if one == mode])
-            for mode in ("off", "on")
-            if any(one == mode for _, one in prices)
-        ),
+        label=f"{names[step.before.id]} to {names[step.after.id]}",
+        step=step.name,
+        alone=not step.mixed,
+        moved=clean(step.sentence),
+        before=clean(step.before.id),
+        after=clean(step.after.id),
+        sentences=tuple(_sentence(mode, paid, bits) for mode, paid, bits in told if paid or bits[1]),
         rows=tuple(
             (clean(kernel), _told(prices.get((kernel, "off"))), _told(prices.get((kernel, "on"))))
             for kernel in resolved
@@ -75,11 +84,13 @@ def _upgrade(names: Mapping[str, str], pair: tuple[str, str], prices: Mapping[tu
     )
 
 
-def _sentence(mode: str, prices: list[Price]) -> str:
+def _sentence(mode: str, prices: list[Price], bits: tuple[int, int]) -> str:
     slower = sum(price.resolved and price.ratio > 1 for price in prices)
     faster = sum(price.resolved and price.ratio <= 1 for price in prices)
     unresolved = len(prices) - slower - faster
-    return f"Determinism {mode}: {count(slower, 'kernel')} slower, {faster} faster, {unresolved} not resolved."
+    times = f"{count(slower, 'kernel')} slower, {faster} faster, {unresolved} not resolved" if prices else ""
+    moved = f"bits moved in {bits[0]} of {count(bits[1], 'kernel')}" if bits[1] else ""
+    return f"Determinism {mode}: {'; '.join(filter(None, (times, moved)))}."
 
 
 def _told(price: Price | None) -> str:

@@ -7,8 +7,9 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from bench.report.apart import Changes
+from bench.report.columns import labels
 from bench.report.costs import cost
-from bench.report.matrix import labels, of_verdict, rung
+from bench.report.matrix import of_verdict, rung
 from bench.report.notes import notes, place, together
 from bench.report.text import TIMES, bits, clean, hexadecimal
 from bench.report.view import Detail, Fact, Part, Processes, ProcessLine
@@ -112,7 +113,7 @@ def _one_by_one(verdicts: Sequence[Verdict]) -> tuple[Processes, ...]:
         lines = _processes(verdict)
         endings = {one.outcome for one in verdict.witnesses}
         alike = len(lines) == 1 and len(verdict.comparison.digests) <= 1 and {lines[0].note} <= {"", *endings}
-        if lines and not alike and not verdict.passed:
+        if lines and not alike and not verdict.passed and not verdict.objected:
             found.setdefault(lines, []).append(place(verdict))
     return tuple(Processes(where=together(where, places), lines=lines) for lines, where in found.items())
 
@@ -140,7 +141,9 @@ def _process(witness: Witness, numbers: Mapping[str, int]) -> ProcessLine:
     apart = [sample for sample in witness.timings if own and sample.digest not in own]
     notes = [
         clean(witness.outcome) if witness.outcome != "ok" else "",
-        f"process {witness.process} of its round" if witness.process > 1 else "",
+        f"process {witness.process} of its round{', timed again' if witness.again else ''}"
+        if witness.process > 1
+        else "",
         "a later call gave other bits" if any(one.steady_agrees is False for one in witness.samples) else "",
         f"its timing pass gave other bits: {numbers.get(apart[0].digest, '')}".rstrip(": ") if apart else "",
     ]

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from bench.report.matrix import labels
+from bench.report import gpu
+from bench.report.columns import labels
 from bench.report.text import cap, clean, listed
 from bench.report.view import Environment, Fact
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from bench.store.run import CellInfo
     from bench.verdict.evidence import Kept
     from bench.verdict.judgement import Judgement
 
-#: Provenance that is shown elsewhere or once per kernel.
-_NOT_SHOWN = frozenset({"kernel_hashes"})
+#: Provenance that is shown elsewhere (``bench.report.gpu``) or once per kernel.
+_NOT_SHOWN = frozenset({"kernel_hashes", "cuda", "cuda_files", "gpu"})
 _MOST_VALUES = 4
 
 
@@ -33,13 +35,14 @@ def environments(judgement: Judgement) -> tuple[Environment, ...]:
                 if (cell.id, condition, mode) in groups
             ]
             by_group = [groups[cell.id, condition, mode] for condition, mode in order]
-            lock = {"lock": cell.lock, "lock_hash": cell.lock_hash, **cell.environment}
+            lock = {**_lock(cell), **cell.environment, **_origin(cell)}
             found.append(
                 Environment(
                     cell=clean(cell.id),
                     label=names[place],
                     anchor=f"e{place}",
                     provenance=(*_facts([lock]), *_facts(_provenance(kept for group in by_group for kept in group))),
+                    gpu=gpu.facts(judgement, cell),
                     libraries=tuple(_facts(_libraries(kept for group in by_group for kept in group))),
                     groups=tuple(f"{clean(condition)}, {mode}" for condition, mode in order),
                     settings=_settings(by_group),
@@ -47,6 +50,18 @@ def environments(judgement: Judgement) -> tuple[Environment, ...]:
                 )
             )
     return tuple(found)
+
+
+def _lock(cell: CellInfo) -> Mapping[str, Any]:
+    """The lock that makes the environment again. One that was found as it is has none."""
+    if not cell.lock_hash:
+        return {"lock": "not locked: nothing makes this environment again"}
+    return {"lock": cell.lock, "lock_hash": cell.lock_hash}
+
+
+def _origin(cell: CellInfo) -> Mapping[str, Any]:
+    """The facts of the other host a column was measured on."""
+    return {f"from host, {key}": value for key, value in sorted(cell.origin.items())}
 
 
 def _provenance(records: Iterable[Kept]) -> list[Mapping[str, Any]]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from bench.report import words
-from bench.report.matrix import labels
+from bench.report import gpu, words
+from bench.report.columns import labels
 from bench.report.text import clean, listed, moment
 from bench.report.view import Count, Fact, Line
 from bench.verdict.answer import answer
@@ -111,6 +111,7 @@ def facts(judgement: Judgement) -> tuple[Fact, ...]:
         ("Measured", moment(info.started) + (f" to {moment(info.finished)}" if info.finished else ", not finished")),
         ("Host", name or "not recorded"),
         *((_HOST.get(key, key.replace("_", " ").capitalize()), host[key]) for key in host),
+        ("GPU measured", gpu.measured(judgement)),
         ("Engine", engine),
         *(
             (f"{clean(info.engine).capitalize()} {clean(key)}", str(info.engine_facts[key]))

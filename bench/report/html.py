@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from bench.report.text import cap, seconds
+from bench.report.text import seconds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from bench.report.view import Detail, Half, Part, Row, View
 
-_REASON_LIMIT = 160
 #: Left and right end of the strip of times, in the units of its view box.
 _LEFT, _RIGHT = 32, 280
 
@@ -57,7 +56,6 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters["brief"] = lambda text: cap(text, _REASON_LIMIT)
     made.filters["priced"] = priced
     made.filters["telling"] = telling
     made.filters["distinct"] = distinct

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bench.report.matrix import labels
+from bench.report.columns import labels
 from bench.report.text import clean, listed, share
 from bench.report.view import Instrument, SightLine
 from bench.verdict.sentences import count

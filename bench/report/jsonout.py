@@ -38,8 +38,14 @@ def render(view: View) -> str:
         ],
         "facts": [{"label": fact.label, "value": fact.value} for fact in view.facts],
         "columns": [
-            {"cell": column.cell, "label": column.label, "status": column.blocked or "ready", "reason": column.reason}
-            for column in view.columns
+            {
+                "cell": column.cell,
+                "label": column.label,
+                "status": column.blocked or "ready",
+                "reason": column.reason,
+                **numbers.column(cell),
+            }
+            for column, cell in zip(view.columns, view.judgement.info.cells, strict=True)
         ],
         "kernels": [_row(row) for row in view.rows],
         "changes": [
@@ -107,6 +113,9 @@ def _upgrade(one: Upgrade) -> dict[str, Any]:
     return {
         "from": one.before,
         "to": one.after,
+        "step": one.step,
+        "alone": one.alone,
+        "moved": one.moved,
         "sentences": list(one.sentences),
         "prices": [{"kernel": kernel, "mode": mode, **numbers.price(price)} for kernel, mode, price in one.prices],
     }
@@ -116,6 +125,7 @@ def _environment(one: Environment) -> dict[str, Any]:
     return {
         "cell": one.cell,
         "provenance": _facts(one.provenance),
+        "gpu": _facts(one.gpu),
         "libraries": _facts(one.libraries),
         "settings": {name: dict(zip(one.groups, values, strict=True)) for name, values in one.settings},
     }

@@ -1,4 +1,4 @@
-"""The view as JUnit XML: one suite a pair, one case a kernel and mode.
+"""The view as JUnit XML: one suite a pair, one case a kernel and mode; one for all of a pair not measured.
 
 Only ``exact`` (and a control that passed) is a plain success, for a green in a CI page is a claim. A
 variation with determinism on is a failure, a fault of the process an error. Everything else, from
@@ -30,7 +30,10 @@ def render(view: View) -> str:
     suites = ET.Element("testsuites", name=view.title)
     for place, column in enumerate(view.columns):
         suite = ET.SubElement(suites, "testsuite", name=column.cell)
-        for row in view.rows:
+        if column.blocked:  # one sentence says it of all its kernels
+            case = ET.SubElement(suite, "testcase", classname=column.cell, name="column", time="0")
+            ET.SubElement(case, "skipped", message=f"{column.symbol} {column.blocked}").text = column.reason
+        for row in () if column.blocked else view.rows:
             for half in row.entries[place].halves:
                 _case(suite, row.entries[place], half)
         cases = list(suite)

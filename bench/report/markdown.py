@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from bench.report.text import cap
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -14,7 +12,6 @@ if TYPE_CHECKING:
 
 _BARE_LINK = re.compile(r"(?i)\b(www)\.")
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|~@:])")
-_REASON_LIMIT = 160
 #: Notes of the evidence that belong in a summary.
 _TOLD = ("Difference", "First divergence")
 
@@ -27,16 +24,16 @@ def render(view: View) -> str:
     lines += [f"- Determinism off: {_counts(view.counts_off)}", f"- Determinism on: {_counts(view.counts_on)}", ""]
     for one in view.notices:
         lines += [f"> **{_text(one.title)}.** {_text(one.text)}", *(f"> - {_text(item)}" for item in one.items), ""]
-    lines += ["## Kernels and pairs", ""]
+    lines += ["## Kernels and pairs", "", *_columns(view)]
     heads = [f"{_text(column.label)} {mode}" for column in view.columns for mode in ("off", "on")]
     rows = []
     for family in view.families:
         rows.append([f"**{_text(family.name)}**", *[""] * len(heads)])
         for row in family.rows:
             name = "<br>".join(_text(text) for text in (row.kernel, row.own) if text)
-            rows.append([name, *(text for entry in row.entries for text in _entry(entry, brief=False))])
+            rows.append([name, *(text for entry in row.entries for text in _entry(entry))])
             for sub in row.conditions:
-                entries = (text for entry in sub.entries for text in _entry(entry, brief=True))
+                entries = (text for entry in sub.entries for text in _entry(entry))
                 rows.append([f"- {_text(sub.condition)}", *entries])
     lines += _raw_table(["Kernel", *heads], rows)
     lines += _apart(view)
@@ -75,18 +72,24 @@ def _instrument(view: View) -> list[str]:
 
 
 def _upgrades(view: View) -> list[str]:
-    rows = [[one.label, " ".join(one.sentences)] for one in view.upgrades]
-    return ["## Upgrade cost", "", *_table(["Pairs", "Kernels"], rows)] if rows else []
+    rows = [[one.step, one.label, one.moved, " ".join(one.sentences)] for one in view.upgrades]
+    return ["## Upgrade cost", "", *_table(["Step", "Pairs", "What moves", "Kernels"], rows)] if rows else []
+
+
+def _columns(view: View) -> list[str]:
+    """What is to be known of columns besides their names: one row for each that has any."""
+    known = [(one.label, [one.kind, one.origin, one.note]) for one in view.columns]
+    rows = [[label, "; ".join(filter(None, told))] for label, told in known if any(told)]
+    return _table(["Pair", "To know"], rows) if rows else []
 
 
 def _counts(counts: Sequence[Count]) -> str:
     return ", ".join(f"{_text(one.symbol)} {_text(one.word)} {one.number}" for one in counts) or "not planned"
 
 
-def _entry(entry: Entry, *, brief: bool) -> list[str]:
-    if entry.blocked:
-        reason = "" if brief else _text(cap(entry.reason, _REASON_LIMIT))
-        return [_text(entry.off.status), "<br>".join(filter(None, [_text(entry.on.status), reason]))]
+def _entry(entry: Entry) -> list[str]:
+    if entry.blocked:  # its reason stands once, in the answer
+        return [_text(entry.on.status), _text(entry.on.status)]
     return [_half(half) for half in entry.halves]
 
 

@@ -1,4 +1,4 @@
-"""The matrix of the view: columns, families, rows, and the two halves of every entry."""
+"""The matrix of the view: families, rows, and the two halves of every entry."""
 
 from __future__ import annotations
 
@@ -7,57 +7,22 @@ from typing import TYPE_CHECKING
 
 from bench.report import apart, words
 from bench.report.text import DASH, TIMES, clean, seconds, share, significant
-from bench.report.view import Column, Entry, Fact, Family, Half, Row, SubRow
+from bench.report.view import Entry, Fact, Family, Half, Row, SubRow
 from bench.verdict.sentences import count
-from bench.verdict.status import OF_COLUMN, Rung, Status
+from bench.verdict.status import Rung, Status
 from bench.verdict.strength import percent_up
 from bench.verdict.timing import Kind
 
 if TYPE_CHECKING:
     from bench.report.words import Word
-    from bench.store.run import CellInfo, KernelInfo
+    from bench.store.run import KernelInfo
+    from bench.verdict.guard import Spoil
     from bench.verdict.judgement import Judgement, Verdict
     from bench.verdict.timing import Price, Timing
 
 _MIN_CONDITIONS = 2
-
-
-def columns(judgement: Judgement) -> tuple[Column, ...]:
-    """The head of every column, in the order of run.json."""
-    return tuple(_column(cell, label) for cell, label in zip(judgement.info.cells, labels(judgement), strict=True))
-
-
-def _column(cell: CellInfo, label: str) -> Column:
-    word = _blocked(cell)
-    accelerator = "CPU" if cell.cuda == "cpu" else f"CUDA {clean(cell.cuda)}"
-    where = "" if cell.device in ("cpu", "") else f" on {clean(cell.device)}"
-    return Column(
-        cell=clean(cell.id),
-        label=label,
-        release=f"TensorFlow {clean(cell.tensorflow)}",
-        accelerator=accelerator + where,
-        versions=f"Python {clean(cell.python)} · Keras {clean(cell.keras)}",
-        blocked=word.word if word else "",
-        symbol=word.symbol if word else "",
-        reason=clean(cell.reason),
-    )
-
-
-def _blocked(cell: CellInfo) -> Word | None:
-    if cell.status == "ready":
-        return None
-    known = {status.value: status for status in OF_COLUMN}
-    return words.WORDS[known.get(cell.status, Status.FAILED)]
-
-
-def labels(judgement: Judgement) -> list[str]:
-    """A short name for every column; its id where two would share one."""
-    short = [
-        f"TF {clean(cell.tensorflow)} {'CPU' if cell.cuda == 'cpu' else 'CUDA ' + clean(cell.cuda)}"
-        for cell in judgement.info.cells
-    ]
-    cells = judgement.info.cells
-    return [label if short.count(label) == 1 else clean(cell.id) for label, cell in zip(short, cells, strict=True)]
+#: Of a price: off and on.
+_SIDES = 2
 
 
 def families(judgement: Judgement) -> tuple[Family, ...]:
@@ -133,8 +98,7 @@ def _entry(judgement: Judgement, kernel: KernelInfo, index: int, place: int, con
         cell=clean(cell.id),
         kernel=clean(kernel.name),
         anchor=f"d{index}-{place}",
-        blocked=cell.status != "ready",
-        reason=clean(cell.reason),
+        blocked=cell.id in judgement.unmeasured,
         off=half("off"),
         on=half("on"),
     )
@@ -147,6 +111,7 @@ def of_verdict(judgement: Judgement, verdict: Verdict | None, mode: str, *, seve
         return Half(mode=mode, symbol=word.symbol, word=word.word, tone=word.tone, why=word.meaning)
     word = _word(verdict)
     price = judgement.prices.get((verdict.cell, verdict.kernel, verdict.condition)) if mode == "on" else None
+    lost = "" if price or mode != "on" else _lost(judgement, verdict)
     letters = [verdict.digest_class]
     if several and verdict.digest_class:  # a crash that leads must not wear the letters of the conditions behind it
         letters = [one.digest_class for one in judgement.over_conditions(verdict.cell, verdict.kernel, mode)]
@@ -160,9 +125,9 @@ def of_verdict(judgement: Judgement, verdict: Verdict | None, mode: str, *, seve
         strength=strength(verdict),
         apart="" if verdict.control else apart.short(verdict.difference),
         letters=" ".join(dict.fromkeys(filter(None, letters))),
-        time=_time(verdict.timing),
-        time_why=_time_why(verdict.timing),
-        price=price_text(price),
+        time=_time(verdict.timing, verdict.spoil),
+        time_why=_time_why(verdict.timing, verdict.spoil),
+        price=price_text(price) or lost,
         price_why=_price_why(price),
         new_value=verdict.changed_value is True,
         verdict=verdict,
@@ -200,18 +165,29 @@ def rung(found: Rung | None) -> str:
     return found.label.replace("-", " ") if found is not None else ""
 
 
-def _time(timing: Timing | None) -> str:
+def _time(timing: Timing | None, spoil: Spoil | None) -> str:
     if timing is None:
-        return ""
+        return spoil.word if spoil else ""
     return seconds(timing.median_s) + (" first call" if timing.kind is Kind.FIRST else "")
 
 
-def _time_why(timing: Timing | None) -> str:
+def _time_why(timing: Timing | None, spoil: Spoil | None) -> str:
+    left_out = clean(spoil.sentence) if spoil else ""
     if timing is None:
-        return ""
+        return left_out
     which = "first calls, trace and compile included" if timing.kind is Kind.FIRST else "calls after the first"
     number = count(len(timing.per_process), "process")
-    return f"Median over {number} ({which}); range {seconds(timing.low_s)} to {seconds(timing.high_s)}."
+    told = f"Median over {number} ({which}); range {seconds(timing.low_s)} to {seconds(timing.high_s)}."
+    return " ".join(filter(None, [told, left_out]))
+
+
+def _lost(judgement: Judgement, verdict: Verdict) -> str:
+    """What a price reads where one of its sides was only timed on a throttled or shared GPU."""
+    off = judgement.of(verdict.cell, verdict.kernel, verdict.condition, "off")
+    sides = [one for one in (verdict, off) if one is not None and not one.control]
+    if len(sides) < _SIDES or not all(one.timing or one.spoil for one in sides):
+        return ""
+    return next((one.spoil.word for one in sides if one.timing is None and one.spoil), "")
 
 
 def price_text(price: Price | None) -> str:

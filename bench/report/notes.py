@@ -50,6 +50,8 @@ def _of_verdict(verdict: Verdict) -> list[_Said]:
     found: list[_Said] = []
     if verdict.status is not Status.EXACT or verdict.control:
         found.append(("Why", (clean(verdict.why),), ""))
+    if verdict.spoil is not None and not verdict.control:
+        found.append(("Time", (clean(verdict.spoil.sentence),), ""))
     if verdict.control:  # its difference is planted
         pass
     elif verdict.difference is not None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from bench.report.matrix import labels
+from bench.report import gpu
+from bench.report.columns import labels, origin
 from bench.report.text import clean, listed
 from bench.report.view import Notice
 from bench.verdict.asked import misplaced
@@ -29,6 +30,8 @@ def notices(judgement: Judgement) -> tuple[Notice, ...]:
         _not_asked(judgement),
         _on_host(judgement),
         _columns(judgement),
+        gpu.notices(judgement),
+        _places(judgement),
         _records(judgement),
         _limitations(judgement),
         _gpu(judgement),
@@ -56,25 +59,41 @@ def _blind(judgement: Judgement) -> list[Notice]:
 
 def _not_asked(judgement: Judgement) -> list[Notice]:
     found = [one for one in _kernels(judgement, Status.FAILED, Status.NO_GPU) if not one.comparison.repeats]
-    items = [
-        f"{clean(one.cell)}, {clean(one.condition)}, {one.mode}: {clean(one.why)}" for one in found if one.witnesses
-    ]
-    if not items:
+    places: dict[tuple[str, str], dict[str, None]] = {}
+    for one in found:
+        if one.witnesses and one.cell not in judgement.unmeasured:
+            places.setdefault((clean(one.cell), clean(one.why)), {})[f"{clean(one.condition)}, {one.mode}"] = None
+    if not places:
         return []
+    items = [f"{cell}, {listed(list(where))}: {why}" for (cell, why), where in places.items()]
     text = "Something ran, but nothing can be concluded from it."
     return [Notice(kind="grave", title="Not a measurement", text=text, items=_few(items))]
 
 
 def _columns(judgement: Judgement) -> list[Notice]:
-    names = labels(judgement)
-    items = [
-        f"{name}: {cell.status}: {clean(cell.reason) or 'no reason was recorded'}"
-        for name, cell in zip(names, judgement.info.cells, strict=True)
-        if cell.status != "ready"
-    ]
-    if not items:
+    """How many columns have no number; the reason of each stands beside its name."""
+    states = Counter(status.value for status, _ in judgement.unmeasured.values())
+    if not states:
         return []
-    return [Notice(kind="warn", title="Columns not measured", text=f"{len(items)} of {len(names)}.", items=_few(items))]
+    told = ", ".join(f"{status} {number}" for status, number in states.items())
+    text = f"{states.total()} of {len(judgement.info.cells)}: {told}. The reason stands beside each."
+    return [Notice(kind="warn", title="Columns not measured", text=text)]
+
+
+def _places(judgement: Judgement) -> list[Notice]:
+    """Columns that are not of this host, or that no lock makes again."""
+    names = labels(judgement)
+    cells = list(zip(names, judgement.info.cells, strict=True))
+    found = []
+    as_found = [name for name, cell in cells if cell.kind == "here"]
+    if as_found:
+        text = f"{listed(as_found)}: an environment as it was found. No lock makes it again: its bits are its own."
+        found.append(Notice(kind="note", title="Not locked", text=text))
+    elsewhere = [f"{name}: {origin(cell)}" for name, cell in cells if cell.origin]
+    if elsewhere:
+        text = "Times are never compared between hosts; letters are."
+        found.append(Notice(kind="note", title="From other hosts", text=text, items=_few(elsewhere)))
+    return found
 
 
 def _records(judgement: Judgement) -> list[Notice]:

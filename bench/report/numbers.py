@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from bench.report.text import clean
 
 if TYPE_CHECKING:
+    from bench.store.run import CellInfo
     from bench.suite.distance import Distance
     from bench.verdict.difference import Difference, Parting
     from bench.verdict.judgement import Judgement, Verdict
@@ -48,6 +49,8 @@ def verdict(one: Verdict) -> dict[str, Any]:
             for name, measures in one.errors.items()
         },
         "peak_mb": finite(one.peak_mb),
+        "peak_gpu_mb": finite(one.peak_gpu_mb),
+        "times_left_out": {**vars(one.spoil), "reasons": list(map(clean, one.spoil.reasons))} if one.spoil else None,
         "measured": one.measured,
         "taken_over": one.taken_over,
         "time": _time(one.timing) if one.timing else None,
@@ -113,6 +116,14 @@ def price(found: Price) -> dict[str, Any]:
         "processes_on": found.processes_on,
         "processes_off": found.processes_off,
     }
+
+
+def column(cell: CellInfo) -> dict[str, Any]:
+    """What a column is, in plain values."""
+    keys = ("tensorflow", "cuda", "cudnn", "python", "keras", "device", "gpu", "kind", "advice")
+    told = {key: clean(getattr(cell, key)) for key in keys}
+    origin = {clean(key): clean(str(value)) for key, value in cell.origin.items()}
+    return {**told, "locked": bool(cell.lock_hash), "origin": origin}
 
 
 def sights(judgement: Judgement) -> list[dict[str, Any]]:

@@ -24,6 +24,7 @@ def render(view: View, width: int = WIDTH) -> str:
         _lines(view),
         _counts("determinism off", view.counts_off) + "\n" + _counts("determinism on", view.counts_on),
         *(_notices(view)),
+        _columns(view),
         *_matrix(view, width),
         "* time of the first call, trace and compile included" if _has_first(view) else "",
         *_upgrades(view),
@@ -51,8 +52,16 @@ def _notices(view: View) -> list[str]:
 
 
 def _upgrades(view: View) -> list[str]:
-    rows = [f"- {one.label}. {text}" for one in view.upgrades for text in one.sentences]
+    told = [[f"- {one.step}, {one.label}", one.moved, *one.sentences] for one in view.upgrades]
+    rows = ["\n  ".join(lines) for lines in told]
     return ["\n".join(["Upgrade cost", *rows])] if rows else []
+
+
+def _columns(view: View) -> str:
+    """What is to be known of columns besides their names: one line for each that has any."""
+    known = [(one.label, filter(None, (one.kind, one.origin, one.note))) for one in view.columns]
+    rows = [[label, "; ".join(told)] for label, parts in known for told in [list(parts)] if told]
+    return _table(rows)
 
 
 def _facts(view: View) -> str:
@@ -66,21 +75,25 @@ def _legend(view: View) -> str:
 
 
 def _matrix(view: View, width: int) -> list[str]:
+    """Columns that were not measured are left out: their reason stands in the answer."""
+    places = [place for place, column in enumerate(view.columns) if not column.blocked]
+    if not places:
+        return []
     names = ["kernel (off | on)"]
-    cells: list[list[str]] = [[] for _ in view.columns]
+    cells: list[list[str]] = [[] for _ in places]
     for family in view.families:
         names.append(f"[{family.name}]")
         for column in cells:
             column.append("")
         for row in family.rows:
             names.append(f"{row.kernel}\n{f'  ({row.own})' if row.own else ' '}")
-            for column, entry in zip(cells, row.entries, strict=True):
-                column.append(_entry(entry))
+            for column, place in zip(cells, places, strict=True):
+                column.append(_entry(row.entries[place]))
             for sub in _telling(row):
                 names.append(f"{_INDENT}{sub.condition}")
-                for column, entry in zip(cells, sub.entries, strict=True):
-                    column.append(_entry(entry).partition("\n")[0])
-    heads = [column.label for column in view.columns]
+                for column, place in zip(cells, places, strict=True):
+                    column.append(_entry(sub.entries[place]).partition("\n")[0])
+    heads = [view.columns[place].label for place in places]
     return [_block(names, heads, cells, block) for block in _blocks(names, heads, cells, width)]
 
 
@@ -116,15 +129,13 @@ def _width(text: str) -> int:
 
 
 def _entry(entry: Entry) -> str:
-    if entry.blocked:
-        return entry.on.status
     lines = [f"{entry.off.status} | {entry.on.status}", f"{_small(entry.off)} | {_small(entry.on)}"]
     return "\n".join([*lines, *(f"{half.mode} {half.apart}" for half in entry.halves if half.apart)])
 
 
 def _small(half: Half) -> str:
     """Class, time (``*``: of the first call) and price in little room; the strength stands in the answer."""
-    price = half.price.partition(" (")[0] if half.price and "not" not in half.price else ""
+    price = half.price.partition(" (")[0] if half.price_data and half.price_data.resolved else ""
     return " ".join(filter(None, [half.letters, half.time.replace(" first call", "*"), price])) or "-"
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from bench.verdict.judgement import Judgement, Verdict
     from bench.verdict.timing import Price
 
-SCHEMA = 2
+SCHEMA = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,13 +58,21 @@ class Notice:
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """One cell of the matrix's head. ``blocked`` is the status word of a column that was not measured."""
+    """One cell of the matrix's head. ``blocked`` is the status word of a column that was not measured.
+
+    ``device`` is the short name of its GPU, or ``cpu``; ``kind`` the kind of its pair in words, ``note`` the line of
+    the preflight and ``origin`` the host it was measured on, each "" where there is nothing to say.
+    """
 
     cell: str
     label: str
     release: str
     accelerator: str
     versions: str
+    device: str
+    kind: str
+    note: str
+    origin: str
     blocked: str
     symbol: str
     reason: str
@@ -114,7 +122,6 @@ class Entry:
     kernel: str
     anchor: str
     blocked: bool
-    reason: str
     off: Half
     on: Half
 
@@ -200,7 +207,7 @@ class Cost:
     """What a kernel takes in one condition and mode, ready to show, "" where unknown.
 
     ``wall`` and ``span`` are the median and the range of a call over processes, ``cpu`` its CPU time,
-    ``first`` the median of first calls, ``peak`` the highest resident memory.
+    ``first`` the median of first calls, ``peak`` the highest resident memory and ``gpu_peak`` that of the GPU.
     """
 
     wall: str = ""
@@ -208,6 +215,7 @@ class Cost:
     cpu: str = ""
     first: str = ""
     peak: str = ""
+    gpu_peak: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -252,9 +260,15 @@ class Detail:
 
 @dataclass(frozen=True, kw_only=True)
 class Upgrade:
-    """What a column costs against the one before it, all kernels: rows are kernel, off, on."""
+    """What a column costs against the one a step before it, all kernels: rows are kernel, off, on.
+
+    ``step`` names what moves (``CUDA step``), ``alone`` says whether nothing else does, ``moved`` says it in words.
+    """
 
     label: str
+    step: str
+    alone: bool
+    moved: str
     before: str
     after: str
     sentences: tuple[str, ...]
@@ -285,12 +299,16 @@ class Instrument:
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """Provenance, loaded libraries and effective settings of one column, by its conditions and modes."""
+    """Provenance, loaded libraries and effective settings of one column, by its conditions and modes.
+
+    ``gpu`` is what the processes and the host saw of the GPU, empty for a CPU.
+    """
 
     cell: str
     label: str
     anchor: str
     provenance: tuple[Fact, ...]
+    gpu: tuple[Fact, ...]
     libraries: tuple[Fact, ...]
     groups: tuple[str, ...]
     settings: tuple[tuple[str, tuple[str, ...]], ...]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bench.report.text import DASH, TIMES
+from bench.verdict.classes import PRIME
 from bench.verdict.status import Status
 
 
@@ -48,7 +49,7 @@ WORDS: dict[Status, Word] = {
     Status.BLIND: Word(
         "?", "blind", "blind", "A control failed, or another seed gave the same bits: it proves nothing."
     ),
-    Status.THROTTLED: Word("↓", "throttled", "none", "The device was throttled, so times mean nothing."),
+    Status.THROTTLED: Word("↓", "throttled", "none", "The GPU was throttled while a time was taken; bits stand."),
     Status.STALE: Word("«", "stale", "none", "Only records of another version of the suite."),
     Status.NOT_RUN: Word("·", "not-run", "none", "Planned, but there is no record."),
 }
@@ -75,14 +76,16 @@ TERMS = (
         "A, B, C",
         (
             "Digest class. Results of one kernel whose bits agree share a letter, over all columns, conditions and "
-            "modes. No letter: more than one digest, or none."
+            f"modes. No letter: more than one digest, or none. A{PRIME} is of other work than A, for some kernels are "
+            "larger on a GPU: nothing is compared between them."
         ),
     ),
     (
         "1.05 ms",
         (
             "Time of one call: the median over processes of each process's median. “first call” marks times with trace "
-            "and compile, where a kernel may not be called again."
+            "and compile, where a kernel may not be called again. “throttled”, “shared”: the GPU was slowed down or "
+            "used by others in every process, so there is no time."
         ),
     ),
     (
@@ -163,8 +166,10 @@ TERMS = (
     (
         "upgrade cost",
         (
-            "Time in a pair over time in the pair before it, same device and mode, with the interval and the rules of "
-            "a price. Above 1 the upgrade made it slower."
+            "Time in a pair over time in the pair before it, same device, host and mode, with the interval and "
+            "rules of a price. Above 1 the upgrade made it slower. A step is named after the one thing it moves "
+            "(TensorFlow, with its Keras and NumPy; CUDA; cuDNN); between official pairs several move together, and it "
+            "says so."
         ),
     ),
     (

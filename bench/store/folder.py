@@ -1,4 +1,4 @@
-"""A run folder that is being written: atomic files, and the lock of the reports folder."""
+"""A run folder that is being written: atomic files, the lock of the reports folder and those of the devices."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import os
 import secrets
 import shutil
 import socket
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,10 +18,13 @@ from typing import TYPE_CHECKING, TextIO
 from bench.errors import BusyError, StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from bench.store.run import RunInfo
 
+#: Where the locks of measurements lie, for all users of a host, and how their names begin; nothing is written to them.
+_LOCKS = Path("/tmp")  # noqa: S108 - one place for all
+_LOCK = "tfrepro-measuring"
 #: Of xz: level 6 packs a record to a few per cent in a tenth of a second.
 _PRESET = 6
 
@@ -184,23 +187,35 @@ def reports_lock(reports: Path, command: str) -> Iterator[None]:
 
 
 @contextmanager
-def measuring_lock(say: Callable[[str], None], place: Path | None = None) -> Iterator[None]:
+def measuring_lock(say: Callable[[str], None], gpus: Sequence[str] = (), place: Path = _LOCKS) -> Iterator[None]:
     """Measure alone: runs of this host, whatever their reports folders, wait for each other.
 
-    Two measurements at a time make each other's times worthless. ``place`` is the lock's file; the usual one does
-    not follow TMPDIR, or two users of one host would each hold their own.
+    Two measurements at a time make each other's times worthless. A measurement of the CPU has the host for itself;
+    one of ``gpus`` (UUIDs) has them, and keeps those of the CPU away: runs on other GPUs may go on beside it.
+    ``place`` is the folder of the locks' files; the usual one does not follow TMPDIR, or two users of one host would
+    each hold their own.
     """
-    path = place or Path("/tmp/tfrepro-measuring-cpu.lock")  # noqa: S108 - one place for all, and never written to
+    with ExitStack() as held:
+        for uuid in sorted(gpus):  # all runs in one order, and the host last: nobody waits in a circle
+            held.enter_context(_lock(place / f"{_LOCK}-{uuid.replace('/', '_')}.lock", f"the GPU {uuid}", say))
+        held.enter_context(_lock(place / f"{_LOCK}-cpu.lock", "this host", say, shared=bool(gpus)))
+        yield
+
+
+@contextmanager
+def _lock(path: Path, what: str, say: Callable[[str], None], *, shared: bool = False) -> Iterator[None]:
+    """Hold a lock of the kernel's, alone or with others who share it; waits until that is possible."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except PermissionError:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # another user's: reading is enough to lock
+    wanted = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, wanted | fcntl.LOCK_NB)
         except OSError:
-            say("another run measures on this host; waiting for it to end")
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            say(f"another run measures on {what}; waiting for it to end")
+            fcntl.flock(descriptor, wanted)
         yield
     finally:
         os.close(descriptor)

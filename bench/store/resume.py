@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: Outcomes that are results, whoever asks again.
 _TAKEN = frozenset({"ok", "raised"})
+#: Of a kernel that was not run: there was no GPU for it.
+_NOT_RUN = "no-gpu"
 
 
 def resume_key(facts: Mapping[str, Any]) -> str:
@@ -59,7 +61,7 @@ def measured_again(folders: tuple[Path, ...]) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for file, whole in _whole_records(folders):
-        died = [one for one in whole.outcomes if one.outcome not in _TAKEN]
+        died = [one for one in whole.outcomes if one.outcome not in {*_TAKEN, _NOT_RUN}]
         if died:
             run = str(whole.request.context.get("run", file.parts[-5]))
             kernels = ", ".join(f"{one.kernel} ({one.outcome})" for one in died)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 3
 #: Schemas that can be read: 2 knew no GPU.
-READABLE = frozenset({2, SCHEMA})
+READABLE = (2, SCHEMA)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +126,8 @@ class RunInfo:
         try:
             data = json.loads(text)
             if data.get("schema") not in READABLE:
-                message = f"{name}: schema {data.get('schema')!r}, but this version reads schema {SCHEMA}"
+                known = " and ".join(map(str, READABLE))
+                message = f"{name}: schema {data.get('schema')!r}, but this version reads schemas {known}"
                 raise StorageError(message, "Read it with the tfrepro that wrote it, or measure again.")
             return _build(data)
         except (ValueError, TypeError, KeyError, AttributeError) as error:

@@ -48,7 +48,7 @@ class Digest:
 
 
 def collect(value: Any) -> Result:
-    """Copy what a work returned to host memory; the copy also forces the work to be complete, so it is timed.
+    """Copy what a work returned to host memory; outside the clock, for the work is complete already (``timing``).
 
     Raises:
         TypeError: an output is no tensor or array of numbers.

@@ -7,11 +7,12 @@ import importlib
 import os
 import platform
 import socket
-import sysconfig
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Dict, List, Optional
+
+from bench.suite import libcuda, mapped, nvidia
 
 #: Prefixes of environment variables that can change results or time; all that are set are recorded.
 PREFIXES = (
@@ -65,6 +66,7 @@ def settings(tf: Any, switch: str) -> Dict[str, Any]:
         "tf32": bool(tf.config.experimental.tensor_float_32_execution_enabled()),
         "xla_jit": str(tf.config.optimizer.get_jit()),
         "devices": [device.name for device in tf.config.list_logical_devices()],
+        **_gpu_memory(tf),
         "env": recorded_environment(),
     }
 
@@ -88,25 +90,35 @@ def state(tf: Any) -> Dict[str, Any]:
 def libraries() -> Dict[str, str]:
     """Shared libraries that compute, as mapped into this process: name -> version.
 
-    Read from the process's own maps, for what was asked for and what the loader found may be two things. The version
-    is what the file's name says, and the distribution it came with: many file names say a major version only.
+    The version is what the file's name says, and the distribution it came with: many file names say a major
+    version only.
     """
     found: Dict[str, str] = {}
-    site = Path(sysconfig.get_paths()["purelib"]).resolve()
-    owners = {path.parent.name: path.read_text(encoding="utf-8") for path in site.glob("*.dist-info/RECORD")}
-    try:
-        rows = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return found
-    for path in sorted({row.split(None, 5)[-1] for row in rows if "/" in row and ".so" in row}):
-        file = Path(path).resolve()
-        name, _, version = file.name.partition(".so")
+    for one in mapped.libraries():
+        name, _, version = one.path.name.partition(".so")
         if name.startswith(LIBRARIES) or name in SYSTEM_LIBRARIES:
-            inside = f"{file.relative_to(site).as_posix()}," if site in file.parents else ""
-            owner = next((key for key, text in owners.items() if inside and inside in text), "")
-            distribution = owner.partition(".dist-info")[0].replace("-", " ")
-            found[name] = " ".join(filter(None, (version.lstrip("."), distribution and f"({distribution})")))
+            distribution = f"({one.owner.name} {one.owner.version})" if one.owner.name else ""
+            found[name] = " ".join(filter(None, (version.lstrip("."), distribution)))
     return found
+
+
+def gpu(tf: Any) -> Dict[str, Any]:
+    """What a GPU cell has more: ``cuda``, ``cuda_files`` and ``gpu``.
+
+    ``cuda`` has the versions that the mapped parts tell, ``cuda_files`` where they lie, ``gpu`` what TensorFlow and
+    the driver know of the device (name, capability, UUID, count of SMs); it is empty without one.
+    """
+    driver = libcuda.ask()
+    facts: Dict[str, Any] = {}
+    for device in tf.config.list_physical_devices("GPU"):
+        facts.update({key: _plain(value) for key, value in tf.config.experimental.get_device_details(device).items()})
+    for one in driver.devices if facts else ():
+        facts.update(uuid=one.uuid, sm_count=one.sm_count)
+    versions, files = nvidia.versions(), nvidia.places()
+    if driver.number:
+        versions["driver"] = driver.version
+        files["libcuda"] = driver.path
+    return {"cuda": versions, "cuda_files": files, "gpu": facts}
 
 
 def reset_peak_memory() -> None:
@@ -121,6 +133,22 @@ def peak_memory_mb() -> Optional[float]:
         rows = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
         return round(next(int(row.split()[1]) for row in rows if row.startswith("VmHWM:")) / 1024, 1)
     except (OSError, StopIteration):
+        return None
+
+
+def reset_gpu_peak(tf: Any) -> None:
+    """Begin a new high-water mark of the memory that TensorFlow's allocator holds on the GPU."""
+    with suppress(AttributeError, ValueError):  # an allocator without statistics
+        tf.config.experimental.reset_memory_stats("GPU:0")
+
+
+def gpu_peak_mb(tf: Any) -> Optional[float]:
+    """High-water mark of GPU memory in MB, None without a GPU or where its allocator does not tell."""
+    if not tf.config.list_logical_devices("GPU"):
+        return None
+    try:
+        return round(int(tf.config.experimental.get_memory_info("GPU:0")["peak"]) / 2**20, 1)
+    except (AttributeError, KeyError, ValueError):
         return None
 
 
@@ -173,3 +201,18 @@ def _cpu_field(name: str) -> str:
     except OSError:
         pass
     return ""
+
+
+def _gpu_memory(tf: Any) -> Dict[str, Any]:
+    """Who gives out GPU memory, and whether it begins small: free memory can steer the choice of algorithms."""
+    found = tf.config.list_physical_devices("GPU")
+    if not found:
+        return {}
+    forced = os.environ.get("TF_FORCE_GPU_ALLOW_GROWTH")
+    growth = forced == "true" if forced else bool(tf.config.experimental.get_memory_growth(found[0]))
+    return {"gpu_allocator": os.environ.get("TF_GPU_ALLOCATOR") or "bfc", "gpu_memory_growth": growth}
+
+
+def _plain(value: Any) -> Any:
+    """A pair such as the compute capability as a list, for a record is JSON."""
+    return list(value) if isinstance(value, tuple) else value

@@ -27,7 +27,7 @@ from typing import Any, Iterable, Mapping, Optional, TextIO
 
 SCHEMA = 3
 #: Schemas that can be read: 2 knew no GPU.
-READABLE = frozenset({2, SCHEMA})
+READABLE = (2, SCHEMA)
 
 #: Exit code of a worker that ends well and wants a new process for the kernels that are left.
 RESTART = 75
@@ -178,6 +178,7 @@ class Record:
     seconds: float
 
 
+_SCHEMAS = f"schemas {' and '.join(str(number) for number in READABLE)}"
 _KINDS = ("process", "kernel", "values", "kept", "sample", "guard", "outcome", "loaded", "end")
 
 
@@ -208,7 +209,7 @@ def parse(lines: Iterable[str], name: str = "record") -> Record:
             header = row
             if header.get("schema") not in READABLE:
                 raise RecordError(
-                    f"{name}: schema {header.get('schema')!r}, but this version reads schema {SCHEMA}; "
+                    f"{name}: schema {header.get('schema')!r}, but this version reads {_SCHEMAS}; "
                     "measure again, or read it with the tfrepro that wrote it"
                 )
         elif kind in rows:

@@ -1,11 +1,17 @@
-"""Wall and CPU seconds: of one call, and of a calibrated series of calls."""
+"""Wall and CPU seconds: of one call, and of a calibrated series of calls.
+
+What is timed is the work until it is complete. Copying its outputs to the host to compare them is not: it would
+time the bus, and of a small kernel nothing else.
+"""
 
 from __future__ import annotations
 
 import resource
 import time
 from dataclasses import dataclass
-from typing import Callable, List, Mapping, Optional, Tuple, TypeVar
+from typing import Any, Callable, List, Mapping, Optional, Tuple, TypeVar
+
+from bench.suite.kernels import Traced
 
 T = TypeVar("T")
 
@@ -35,6 +41,33 @@ class Series:
     clocks: Tuple[Clock, ...]
 
 
+def finisher(tf: Any, device: str) -> Callable[[Any], Any]:
+    """How to wait for a work on this device (``cpu`` or ``gpu``): a function that hands on what the work returned.
+
+    On a CPU TensorFlow's eager calls return when they are done. On a GPU they return when the work is queued.
+    """
+    if device == "cpu":
+        return whole
+    sync = getattr(tf.test.experimental, "sync_devices", None)  # from TensorFlow 2.12 on
+
+    def finish(value: Any) -> Any:
+        value = whole(value)
+        if sync is not None:
+            sync()
+        else:
+            _copy_scalars(tf, value)
+        return value
+
+    return finish
+
+
+def whole(value: Any) -> Any:
+    """The same outputs with nothing left to be made: steps that are generated on the way are taken one by one."""
+    if isinstance(value, Traced):
+        return Traced(dict(value.outputs), tuple(dict(step) for step in value.steps))
+    return value
+
+
 def timed(call: Callable[[], T]) -> Tuple[T, Clock]:
     """Call once and read the clocks around it."""
     switches = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
@@ -55,6 +88,7 @@ def steady(call: Callable[[], T], budget_s: float, same: Callable[[T], bool]) ->
     while True:
         value, clock = timed(call)
         agrees = same(value) and agrees is not False
+        del value  # the next call must find the memory of this one free
         if not _is_warm(warm, budget_s):
             warm.append(clock)
             continue
@@ -84,3 +118,12 @@ def walls(clocks: Tuple[Clock, ...]) -> Mapping[str, List[float]]:
 def seconds(value: float) -> float:
     """As the record holds it: four significant digits, far below the noise of any clock."""
     return float(f"{value:.4g}")
+
+
+def _copy_scalars(tf: Any, value: Any) -> None:
+    """Copy one number of every tensor to the host: a stream is emptied in its order, so what came before is done."""
+    outputs, steps = value if isinstance(value, Traced) else (value, ())
+    for tensors in (outputs, *steps):
+        for tensor in tensors.values() if isinstance(tensors, Mapping) else ():
+            if hasattr(tensor, "numpy"):
+                tf.reshape(tensor, [-1])[:1].numpy()

@@ -19,7 +19,8 @@ from typing import Any, Dict, Mapping, TextIO, Tuple
 
 import numpy as np
 
-from bench.suite import provenance, timing
+from bench.suite import asked, provenance, timing
+from bench.suite.asked import NotAskedError
 from bench.suite.digest import SHORT, Digest, Result, collect, digest, raw, same_bits
 from bench.suite.distance import error
 from bench.suite.kernels import Kernel, all_kernels, extra, forget_inputs
@@ -38,35 +39,30 @@ MOST_DESCRIBED = 3
 _GENERATORS: Dict[int, Tuple[Any, Any]] = {}
 
 
-class NotAskedError(Exception):
-    """This process is not what the request asked for; a number from it would be a lie."""
-
-
 def main(arguments: list[str]) -> int:
     """Run one round's kernels; 0 also where kernels failed, for their outcomes say so."""
     request = Request.from_json(arguments[0])
-    worker = Worker(request, int(arguments[1]), _private_stdout())
+    worker = Worker(request, int(arguments[1]), private_stdout())
     try:
-        tf = prepare(request)
+        tf, why_no_gpu = prepare(request)
     except Exception as error:  # noqa: BLE001 - whatever stops the start must reach the record
         traceback.print_exc()
         for name in request.kernels:
             worker.outcome(name, "failed", time.perf_counter(), error)
         return 0
-    return worker.run(tf)
+    return worker.run(tf, why_no_gpu)
 
 
-def prepare(request: Request) -> Any:
-    """Import TensorFlow, set mode and threads before any trace, and assert both.
+def prepare(request: Request) -> Tuple[Any, str]:
+    """Import TensorFlow, set mode and threads before any trace, and prove that all is as asked.
+
+    Returns TensorFlow, and why there is no GPU ("" where there is one, or none was asked for).
 
     Raises:
-        NotAskedError: determinism or a pinned version is not what was asked.
+        NotAskedError: determinism, a pinned version, a library or the device is not what was asked.
         ImportError: TensorFlow cannot be imported.
     """
-    for name, wanted in sorted(request.expect.items()):
-        found = provenance.version_of(name)
-        if found != wanted:
-            raise NotAskedError(f"not what was asked: {name} {found or 'missing'} is installed, the lock says {wanted}")
+    asked.installation(request)
     tf = importlib.import_module("tensorflow")
     if request.threads is not None:
         tf.config.threading.set_intra_op_parallelism_threads(request.threads)
@@ -76,7 +72,9 @@ def prepare(request: Request) -> Any:
         tf.config.experimental.enable_op_determinism()
     if provenance.determinism_enabled() != (request.mode == "on"):
         raise NotAskedError(f"not what was asked: determinism should be {request.mode}, TensorFlow says otherwise")
-    return tf
+    why_no_gpu = asked.device(tf, request)
+    asked.libraries(request)
+    return tf, why_no_gpu
 
 
 class Worker:
@@ -86,9 +84,13 @@ class Worker:
         self.request = request
         self.number = number
         self.record = record
+        self.on_gpu = request.device == "gpu"
 
-    def run(self, tf: Any) -> int:
-        """Say who measures, then run every kernel asked for; ``RESTART`` asks for a new process for the rest."""
+    def run(self, tf: Any, why_no_gpu: str = "") -> int:
+        """Say who measures, then run every kernel asked for; ``RESTART`` asks for a new process for the rest.
+
+        Without the GPU that was asked for every kernel ends as ``no-gpu``; what is installed is told all the same.
+        """
         gc.freeze()  # a library's thousands of functions never die: collecting them costs 0.2 s a Keras model
         own, errors = extra.load(self.request.extra)
         kernels = {**all_kernels(), **own}
@@ -96,29 +98,31 @@ class Worker:
         body = {
             "pid": os.getpid(),
             "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            "provenance": provenance.provenance(tf, hashes),
+            "provenance": {**provenance.provenance(tf, hashes), **(provenance.gpu(tf) if self.on_gpu else {})},
             "settings": provenance.settings(tf, self.request.switch if self.request.mode == "on" else "none"),
         }
         self.write("process", body)
         before = provenance.state(tf)
         for name in self.request.kernels:
             self.write("kernel", {"kernel": name})
-            self._kernel(tf, kernels.get(name), name, errors)
-            if provenance.determinism_enabled() != (self.request.mode == "on") or provenance.state(tf) != before:
+            if why_no_gpu:
+                self.outcome(name, "no-gpu", time.perf_counter(), message=why_no_gpu)
+                continue
+            spoilt = self._kernel(tf, kernels.get(name), name, errors)
+            switched = provenance.determinism_enabled() != (self.request.mode == "on")
+            if spoilt or switched or provenance.state(tf) != before:
                 return RESTART  # what this kernel left behind is not for the next one
         self.write("loaded", {"libraries": provenance.libraries()})
         return 0
 
-    def outcome(
-        self, name: str, outcome: str, start: float, error: Exception | None = None, *, digest_s: float = 0.0
-    ) -> None:
-        """Write how a kernel ended; ``start`` is its ``perf_counter`` in seconds."""
+    def outcome(self, name: str, outcome: str, start: float, error: Exception | None = None, **more: Any) -> None:
+        """Write how a kernel ended; ``start`` is its ``perf_counter`` in seconds, ``more`` further fields."""
         body: Dict[str, Any] = {
             "kernel": name,
             "outcome": outcome,
             "seconds": round(time.perf_counter() - start, 3),
             "peak_mb": provenance.peak_memory_mb(),
-            "digest_s": timing.seconds(digest_s),
+            **more,
         }
         if error is not None:
             where = extra.place(error, self.request.extra)
@@ -130,22 +134,28 @@ class Worker:
         self.record.write(line(kind, {"process": self.number, **body}))
         self.record.flush()
 
-    def _kernel(self, tf: Any, kernel: Kernel | None, name: str, errors: Mapping[str, str]) -> None:
-        """All samples of one kernel; an exception ends this kernel only."""
+    def _kernel(self, tf: Any, kernel: Kernel | None, name: str, errors: Mapping[str, str]) -> bool:
+        """All samples of one kernel; an exception ends this kernel only. True where it spoilt the process."""
         start = time.perf_counter()
         provenance.reset_peak_memory()
+        if self.on_gpu:
+            provenance.reset_gpu_peak(tf)
         forget_inputs()
         try:
             if kernel is None:
-                why = "; ".join(errors.values()) or f"this suite has no kernel named {name!r}"
-                raise NotAskedError(why)
+                raise NotAskedError("; ".join(errors.values()) or f"this suite has no kernel named {name!r}")
             samples = _Samples(self, tf, kernel)
             samples.take()
+            asked.libraries(self.request)  # cuDNN and others open parts of themselves when they are first used
         except Exception as error:  # noqa: BLE001 - any class of error is a result here
             traceback.print_exc()
-            self.outcome(name, _kind(error), start, error)
-        else:
-            self.outcome(name, "ok", start, digest_s=samples.digest_s)
+            self.outcome(name, _kind(error), start, error, **self._gpu_peak(tf))
+            return asked.spoils(error, self.request)
+        self.outcome(name, "ok", start, digest_s=timing.seconds(samples.digest_s), **self._gpu_peak(tf))
+        return False
+
+    def _gpu_peak(self, tf: Any) -> Dict[str, Any]:
+        return {"peak_gpu_mb": provenance.gpu_peak_mb(tf)} if self.on_gpu else {}
 
 
 class _Later:
@@ -175,6 +185,7 @@ class _Samples:
         self.first_digest: Digest | None = None
         self.described: Dict[str, int] = {}
         self.digest_s = 0.0
+        self.finish = timing.finisher(tf, worker.request.device)
 
     def take(self) -> None:
         """The digest pass with its repeats, the contrast, then the timing pass."""
@@ -192,11 +203,15 @@ class _Samples:
         if not self.kernel.portable:
             self.tf.keras.backend.clear_session()
         reseed(self.tf, seed)
-        work, setup = timing.timed(lambda: self.kernel.function(self.tf, seed))
-        result, clock = timing.timed(lambda: collect(work()))
+        finish = self.finish
+        # inputs still on their way to a GPU would be counted to the first call
+        work, setup = timing.timed(lambda: finish(self.kernel.function(self.tf, seed)))
+        value, clock = timing.timed(lambda: finish(work()))
+        result = collect(value)
+        del value  # or the calls after it would find its memory taken
         series, later = timing.Series(None, 0, ()), _Later(result)
         if role == "timing":
-            series = timing.steady(lambda: collect(work()), self.request.steady_s, later.same)
+            series = timing.steady(lambda: finish(work()), self.request.steady_s, lambda one: later.same(collect(one)))
         found, hashing = timing.timed(lambda: self._digest(result))
         self.digest_s += hashing.wall
         self._assert_mode()
@@ -281,7 +296,7 @@ def _kind(error: Exception) -> str:
     return "failed" if isinstance(error, NotAskedError) else "raised"
 
 
-def _private_stdout() -> TextIO:
+def private_stdout() -> TextIO:
     """Keep the driver's pipe for the record; point descriptor 1 at standard error."""
     private = os.dup(1)
     os.dup2(2, 1)

@@ -50,7 +50,7 @@ class Answer:
 
 def answer(judgement: Judgement) -> Answer:
     """Rank the columns. ``safe`` needs every kernel exact, under every condition, determinism on."""
-    raw = [_cell(judgement, cell.id, cell.reason) for cell in judgement.info.cells]
+    raw = [_cell(judgement, cell.id) for cell in judgement.info.cells]
     measured = sorted((one for one in raw if one[0]), key=lambda one: -one[1].exact)
     order = [found.exact for _, found in measured]
     ranked = [_ranked(found, order) for _, found in measured]
@@ -72,7 +72,7 @@ def _ranked(found: CellAnswer, order: Sequence[int]) -> CellAnswer:
     )
 
 
-def _cell(judgement: Judgement, cell: str, reason: str) -> tuple[bool, CellAnswer]:
+def _cell(judgement: Judgement, cell: str) -> tuple[bool, CellAnswer]:
     """Whether anything was measured there, and the unranked answer."""
     names = [kernel.name for kernel in judgement.info.kernels if not kernel.control]
     heads = [judgement.headline(cell, name, "on") for name in names]
@@ -94,7 +94,7 @@ def _cell(judgement: Judgement, cell: str, reason: str) -> tuple[bool, CellAnswe
         tied=False,
         compared=min((found.compared for found in strengths), default=0),
         bound=max((found.bound for found in strengths), default=1.0),
-        reason=reason,
+        reason=judgement.unmeasured[cell][1] if cell in judgement.unmeasured else "",
     )
 
 

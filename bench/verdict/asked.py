@@ -1,9 +1,9 @@
 """Was it measured what was asked? If not, there is nothing to judge.
 
 Every check here closes a way to a wrong green: determinism that was never on, a column that ran another
-TensorFlow, a GPU column that ran on the CPU, two processes compared that ran under different settings.
-A value a process did not report cannot contradict anything; where a claim needs it, ``unshown`` says so
-and the verdict stays weak.
+TensorFlow, a GPU column that ran on the CPU or on another GPU, two processes compared that ran under different
+settings or with different CUDA libraries. A value a process did not report cannot contradict anything; where a
+claim needs it, ``unshown`` says so and the verdict stays weak.
 """
 
 from __future__ import annotations
@@ -37,9 +37,15 @@ SAME_PROVENANCE = (
     "isa",
     "cores",
     "libc",
-    "gpu",
-    "driver",
 )
+
+#: Facts of a GPU that name it.
+GPU_FACTS = ("uuid", "device_name", "compute_capability", "sm_count")
+
+_NOT_ASKED = "not what was asked: "
+
+#: The schema of run.json that knew no GPU: its processes could not say what a GPU column must show.
+_BEFORE_GPUS = 2
 
 #: Settings that must agree between all processes of a cell and condition, whatever the mode.
 SAME_SETTINGS = ("intra_op_threads", "inter_op_threads", "onednn", "isa_limit", "tf32", "xla_jit", "devices")
@@ -71,6 +77,9 @@ def objection(info: RunInfo, cell: CellInfo, by_mode: Mapping[str, Sequence[Kept
     everything = [kept for records in by_mode.values() for kept in records]
     reasons = (
         _no_gpu(cell, group),
+        _refused(group),
+        _wrong_device(info, cell, group),
+        _wrong_gpu(cell, everything),
         _wrong_mode(group, mode),
         _wrong_request(info, group, mode),
         _wrong_condition(group, mode),
@@ -79,8 +88,10 @@ def objection(info: RunInfo, cell: CellInfo, by_mode: Mapping[str, Sequence[Kept
         _wrong_lock(cell, group),
         _wrong_versions(cell, group),
         _disagree(_processes(everything), SAME_PROVENANCE, "provenance"),
+        _other_gpu(_processes(everything)),
         _other_code(_processes(everything)),
         _other_libraries(_processes(everything)),
+        _other_cuda(_processes(everything)),
         _disagree(_processes(everything), SAME_SETTINGS, "settings"),
         _disagree(_processes(group), SAME_IN_MODE, "settings"),
         _wrong_seeds(everything),
@@ -88,12 +99,19 @@ def objection(info: RunInfo, cell: CellInfo, by_mode: Mapping[str, Sequence[Kept
     return next((reason for reason in reasons if reason is not None), None)
 
 
-def unshown(cell: CellInfo, group: Sequence[Kept]) -> tuple[str, ...]:
+def unshown(info: RunInfo, cell: CellInfo, group: Sequence[Kept]) -> tuple[str, ...]:
     """What a green would need to know and the processes did not say."""
     missing: dict[str, None] = {}
+    on_gpu = cell.device != "cpu" and info.schema > _BEFORE_GPUS
     for kept in group:
         request = kept.record.request
+        if on_gpu and cell.gpu and not request.gpu.get("uuid"):
+            missing["a round was not asked for its GPU by the UUID"] = None
         for process in kept.record.processes:
+            if on_gpu and not _mapping(process.provenance.get("cuda")):
+                missing["a process did not say which CUDA libraries it loaded"] = None
+            if on_gpu and not _mapping(process.provenance.get("gpu")):
+                missing["a process did not say which GPU it had"] = None
             if cell.tensorflow and not process.provenance.get("tensorflow"):
                 missing["a process did not say which TensorFlow it ran"] = None
             if request.tf32 is not None and process.settings.get("tf32") is None:
@@ -121,11 +139,14 @@ def _processes(group: Iterable[Kept]) -> list[Process]:
 
 
 def _not_asked(reason: str) -> Objection:
-    return Objection(Status.FAILED, f"not what was asked: {reason}")
+    return Objection(Status.FAILED, f"{_NOT_ASKED}{reason}")
 
 
 def _no_gpu(cell: CellInfo, group: Sequence[Kept]) -> Objection | None:
     """A GPU column that saw no GPU measured its CPU: the worst bug this product can have."""
+    for outcome in (one for kept in group for one in kept.record.outcomes):
+        if outcome.outcome == "no-gpu":
+            return Objection(Status.NO_GPU, outcome.message or "TensorFlow saw no GPU")
     for process in _processes(group):
         devices = process.settings.get("devices")
         seen = "GPU" in json.dumps(devices, default=str).upper()
@@ -134,6 +155,52 @@ def _no_gpu(cell: CellInfo, group: Sequence[Kept]) -> Objection | None:
         if cell.device != "cpu" and not seen:
             return Objection(Status.NO_GPU, f"the column is for {cell.device}, but TensorFlow saw no GPU")
     return None
+
+
+def _refused(group: Sequence[Kept]) -> Objection | None:
+    """A process that refused to begin says why, and does so of every kernel it was asked for."""
+    for kept in group:
+        said: dict[int, set[str]] = {}
+        for one in kept.record.outcomes:
+            said.setdefault(one.process, set()).add(one.message if one.error_class == "NotAskedError" else "")
+        whole = {process for process, told in said.items() if len(told) == 1} - {s.process for s in kept.record.samples}
+        reason = next((why for process in sorted(whole) for why in said[process] if why), "")
+        if reason:
+            return _not_asked(reason.removeprefix(_NOT_ASKED))
+    return None
+
+
+def _wrong_device(info: RunInfo, cell: CellInfo, group: Sequence[Kept]) -> Objection | None:
+    """What the request says; those of before GPUs all say ``cpu``, whatever was meant."""
+    for kept in group:
+        asked, wanted = kept.record.request.device, "cpu" if cell.device == "cpu" else "gpu"
+        if asked != wanted and info.schema > _BEFORE_GPUS:
+            return _not_asked(
+                f"the column is for a {wanted.upper()}, but a round was asked to run on a {asked.upper()}"
+            )
+    return None
+
+
+def _wrong_gpu(cell: CellInfo, group: Sequence[Kept]) -> Objection | None:
+    """The GPU a round was asked for, and the one its processes saw, against the column's."""
+    for kept in group:
+        uuid = str(kept.record.request.gpu.get("uuid") or "")
+        if uuid and cell.gpu and uuid != cell.gpu:
+            return _not_asked(f"the column is for {cell.gpu}, but a round was asked to run on {uuid}")
+        for process in kept.record.processes:
+            seen = str(_mapping(process.provenance.get("gpu")).get("uuid") or "")
+            whole = (cell.gpu or uuid).startswith("GPU-")  # of a slice (MIG-...) driver and NVML may tell two names
+            if seen and whole and seen != (cell.gpu or uuid):
+                return _not_asked(f"the column is for {cell.gpu or uuid}, but a process ran on {seen}")
+    drivers = dict.fromkeys(str(told) for kept in group if (told := kept.record.request.gpu.get("driver")))
+    if len(drivers) > 1:
+        return _not_asked(f"the rounds ran with more than one driver: {' and '.join(map(_short, drivers))}")
+    return None
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    """A mapping of a record; empty where a damaged one has something else in its place."""
+    return value if isinstance(value, dict) else {}
 
 
 def _wrong_mode(group: Sequence[Kept], mode: str) -> Objection | None:
@@ -205,8 +272,8 @@ def _promised(condition: str, process: Process, mode: str) -> dict[str, Any]:
 
 
 def _other_place(group: Sequence[Kept]) -> Objection | None:
-    """Rounds of two engines or two environments are no rounds of one cell."""
-    for key in ("engine", "environment"):
+    """Rounds of two engines, environments or hosts are no rounds of one cell."""
+    for key in ("engine", "environment", "host"):
         values = {str(kept.record.request.context.get(key, "")) for kept in group}
         if len(values) > 1:
             return _not_asked(f"the rounds ran in more than one {key}")
@@ -242,8 +309,12 @@ def _wrong_versions(cell: CellInfo, group: Sequence[Kept]) -> Objection | None:
 
 
 def _fits(wanted: str, found: str, *, exact: bool) -> bool:
-    """Compare versions as written, except for the dash some releases put before ``rc1``."""
-    left, right = wanted.replace("-", ""), found.replace("-", "").partition("+")[0]
+    """Compare versions as written, except for the dash some releases put before ``rc1``.
+
+    What a vendor adds behind a plus counts only where the column names it.
+    """
+    left, right = wanted.replace("-", ""), found.replace("-", "")
+    right = right if "+" in left else right.partition("+")[0]
     return left == right or (not exact and right.startswith(f"{left}."))
 
 
@@ -278,6 +349,29 @@ def _other_libraries(processes: Sequence[Process]) -> Objection | None:
         for name, version in process.libraries.items():
             if version and name.startswith(SAME_LIBRARIES) and known.setdefault(name, version) != version:
                 return _not_asked(f"the processes compared loaded {name} {known[name]} and {version}")
+    return None
+
+
+def _other_gpu(processes: Sequence[Process]) -> Objection | None:
+    """Equal bits are promised for one model, one slice of it and one driver only: processes must name one GPU."""
+    known = [_mapping(process.provenance.get("gpu")) for process in processes]
+    for key in GPU_FACTS:
+        values = {json.dumps(fact[key], sort_keys=True, default=str): None for fact in known if fact.get(key)}
+        if len(values) > 1:
+            shown = " and ".join(_short(value) for value in list(values)[:2])
+            return _not_asked(f"the processes compared ran on more than one GPU, by {key}: {shown}")
+    return None
+
+
+def _other_cuda(processes: Sequence[Process]) -> Objection | None:
+    """A library that only some processes loaded is no contradiction; two versions of one are."""
+    known: dict[str, str] = {}
+    for process in processes:
+        for name, version in sorted(_mapping(process.provenance.get("cuda")).items()):
+            told = json.dumps(version, sort_keys=True, default=str)
+            if version and known.setdefault(str(name), told) != told:
+                first, other = _short(known[str(name)]), _short(told)
+                return _not_asked(f"the processes compared loaded {name} {first} and {other}")
     return None
 
 

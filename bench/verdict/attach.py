@@ -14,7 +14,7 @@ from bench.verdict.status import COMPARABLE, Status
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bench.store.run import CellInfo, Run
+    from bench.store.run import CellInfo, Run, RunInfo
     from bench.verdict.judgement import Verdict
     from bench.verdict.timing import Price
 
@@ -24,12 +24,11 @@ _NOT_SHOWN = frozenset({Status.BLIND, Status.NO_GPU})
 
 def measures(run: Run, cell: CellInfo, verdict: Verdict) -> Verdict:
     """Add how far samples are apart, their errors, memory, and the known limitation behind what happened."""
-    if not verdict.witnesses:
+    if not verdict.witnesses or verdict.objected:
         return verdict
     apart, why = None, ""
     if verdict.comparison.varies and not verdict.control and verdict.status not in _NOT_SHOWN:
         apart, why = difference.of_verdict(run.kept, verdict.kernel, verdict.witnesses, verdict.comparison.digests)
-    peaks = [one.peak_mb for one in verdict.witnesses if one.peak_mb is not None]
     return dataclasses.replace(
         verdict,
         difference=apart,
@@ -37,7 +36,8 @@ def measures(run: Run, cell: CellInfo, verdict: Verdict) -> Verdict:
         errors=_errors(verdict),
         limitation=_limitation(cell, verdict),
         explained=_explained(cell, verdict),
-        peak_mb=max(peaks, default=None),
+        peak_mb=max((one.peak_mb for one in verdict.witnesses if one.peak_mb is not None), default=None),
+        peak_gpu_mb=max((one.peak_gpu_mb for one in verdict.witnesses if one.peak_gpu_mb is not None), default=None),
     )
 
 
@@ -78,19 +78,51 @@ def _explained(cell: CellInfo, verdict: Verdict) -> bool:
     return limitations.of_kernel(*place) is not None
 
 
-def with_classes(verdicts: Sequence[Verdict]) -> list[Verdict]:
-    """Give each single digest the letter of its class: per kernel, over all columns, conditions and modes."""
-    single: dict[str, list[str]] = {}
-    for verdict in verdicts:
+def with_classes(info: RunInfo, verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """Give each single digest the letter of its class: per kernel and work, over all columns, conditions and modes."""
+    other = _other_work(info, verdicts)
+    single: dict[str, dict[int, tuple[bool, str]]] = {}
+    for number, verdict in enumerate(verdicts):
         if _one_digest(verdict):
-            single.setdefault(verdict.kernel, []).append(verdict.comparison.digests[0][0])
-    letters = {kernel: classes.letters(digests) for kernel, digests in single.items()}
+            name = ((verdict.cell, verdict.kernel) in other, verdict.comparison.digests[0][0])
+            single.setdefault(verdict.kernel, {})[number] = name
+    letters = {
+        number: known[name]
+        for named in single.values()
+        for known in [classes.letters(named.values())]
+        for number, name in named.items()
+    }
     return [
-        dataclasses.replace(verdict, digest_class=letters[verdict.kernel][verdict.comparison.digests[0][0]])
-        if _one_digest(verdict)
-        else verdict
-        for verdict in verdicts
+        dataclasses.replace(verdict, digest_class=letters[number]) if number in letters else verdict
+        for number, verdict in enumerate(verdicts)
     ]
+
+
+def _other_work(info: RunInfo, verdicts: Sequence[Verdict]) -> frozenset[tuple[str, str]]:
+    """The (cell, kernel) of GPU columns in which a kernel does other work than on a CPU: its bits are not compared.
+
+    A kernel that is larger on a GPU says so in the shapes it declares. One of the user's own may not: it is known by
+    outputs of shapes that it has on no CPU.
+    """
+    declared = {kernel.name for kernel in info.kernels if "GPU" in kernel.shapes}
+    on_gpu = {cell.id for cell in info.cells if cell.device != "cpu"}
+    shapes: dict[str, set[str]] = {}
+    for verdict in verdicts if on_gpu else ():
+        if verdict.cell not in on_gpu and _one_digest(verdict):
+            shapes.setdefault(verdict.kernel, set()).add(_shapes(verdict))
+    return frozenset(
+        (verdict.cell, verdict.kernel)
+        for verdict in verdicts
+        if verdict.cell in on_gpu and _one_digest(verdict)
+        if verdict.kernel in declared or _shapes(verdict) not in shapes.get(verdict.kernel, {_shapes(verdict)})
+    )
+
+
+def _shapes(verdict: Verdict) -> str:
+    """The shapes of the outputs of the first sample that describes them."""
+    samples = (sample for one in verdict.witnesses for sample in (*one.repeats, *one.timings))
+    outputs = next((sample.outputs for sample in samples if sample.outputs), {})
+    return str(sorted(str(facts.get("shape")) for facts in outputs.values()))
 
 
 def _one_digest(verdict: Verdict) -> bool:

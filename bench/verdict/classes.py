@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _ALPHABET = 26
+#: Marks letters of another alphabet.
+PRIME = "\N{PRIME}"
 
 
 def letter(index: int) -> str:
@@ -26,6 +28,17 @@ def letter(index: int) -> str:
     return name
 
 
-def letters(digests: Iterable[str]) -> dict[str, str]:
-    """Digest to letter, by first appearance. Give the digests of one kernel in column order."""
-    return {digest: letter(index) for index, digest in enumerate(dict.fromkeys(digests))}
+def letters(digests: Iterable[tuple[bool, str]]) -> dict[tuple[bool, str], str]:
+    """(Other work, digest) to letter, by first appearance. Give those of one kernel in column order.
+
+    Digests of other work, say of larger inputs, have letters with a prime, unless all are of other work. A difference
+    between letters of two alphabets says nothing.
+    """
+    alphabets: dict[bool, dict[str, None]] = {}
+    for work, digest in digests:
+        alphabets.setdefault(work, {})[digest] = None
+    return {
+        (work, digest): letter(index) + PRIME * number
+        for number, (work, own) in enumerate(alphabets.items())
+        for index, digest in enumerate(own)
+    }

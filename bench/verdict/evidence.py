@@ -1,12 +1,14 @@
 """From a run's records to witnesses: what one process says of one kernel.
 
 Also decides which records count at all. A record is left out, and listed, where it was measured with
-another suite, stands at a path that is not its own, belongs to nothing in run.json, holds what no worker writes,
-or shows a process that another record shows already: a copied file must not pass for a second process.
+another suite, stands at a path that is not its own, belongs to nothing in run.json or to a column that was never
+measured, holds what no worker writes, or shows a process twice: a copied file, or lines copied within a file, must
+not pass for a second process.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 #: Outcome of a kernel whose record ends before it does. No worker writes it.
 CUT_OFF = "cut-off"
 
-_BAD_FIRST = ("crashed", "oom", "timeout", "failed", "raised", CUT_OFF, "ok")
+_BAD_FIRST = ("crashed", "oom", "timeout", "failed", "no-gpu", "raised", CUT_OFF, "ok")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +53,9 @@ class Witness:
     """What one process says of one kernel. ``outcome`` is the worst it ended with, or ``cut-off``.
 
     ``planned_rounds`` is what the runner planned for this cell, None where it did not say. ``timed`` says
-    whether the round had a timing pass. ``where`` is the file and line of the kernel an error came from,
-    ``peak_mb`` the highest resident memory, None where unknown.
+    whether the round had a timing pass, and ``again`` that an earlier process of the round ran the kernel to its end:
+    this one was started to take its time anew. ``where`` is the file and line of the kernel an error came from,
+    ``peak_mb`` the highest resident memory and ``peak_gpu_mb`` that of the GPU, None where unknown.
     """
 
     path: str
@@ -68,8 +71,10 @@ class Witness:
     message: str
     samples: tuple[Sample, ...]
     timed: bool = True
+    again: bool = False
     where: str = ""
     peak_mb: float | None = None
+    peak_gpu_mb: float | None = None
 
     @cached_property
     def repeats(self) -> tuple[Sample, ...]:
@@ -83,7 +88,7 @@ class Witness:
 
     @cached_property
     def timings(self) -> tuple[Sample, ...]:
-        """The timing passes: at most one."""
+        """The timing pass."""
         return tuple(sample for sample in self.samples if sample.role == "timing")
 
     @property
@@ -128,6 +133,9 @@ def _misplaced(info: RunInfo, path: str, record: Record) -> str:
         return f"its content says that it is {request.mode}, round {request.round}, of {folder}"
     if request.cell not in {cell.id for cell in info.cells}:
         return "run.json has no such cell"
+    status = next(cell.status for cell in info.cells if cell.id == request.cell)
+    if status != "ready" and not (status == "no-gpu" and _without_gpu(record)):
+        return f"run.json says that its column was not measured: {status}"
     if request.condition not in conditions(info):
         return "run.json has no such condition"
     if request.mode not in modes(info, request.condition):
@@ -135,18 +143,25 @@ def _misplaced(info: RunInfo, path: str, record: Record) -> str:
     return ""
 
 
+def _without_gpu(record: Record) -> bool:
+    """Whether all a record says is that there was no GPU, and which libraries were found: it has no number to show."""
+    return not record.samples and all(one.outcome == "no-gpu" for one in record.outcomes)
+
+
 def _mistyped(record: Any) -> str:
     """A field of a type that no worker writes, or "": sorting and comparing would raise. So it is Any here."""
     request, number = record.request, (int, float)
     fields: list[tuple[Any, Any]] = [(text, str) for text in (request.cell, request.condition, request.mode)]
     fields += [(request.round, int), (request.steady_s, number), (request.env, Mapping), (request.context, Mapping)]
+    fields += [(request.device, str), (request.gpu, Mapping)]
     fields += [(one.process, int) for one in (*record.processes, *record.samples, *record.outcomes)]
     for one in record.samples:
         fields += [(one.kernel, str), (one.role, str), (one.repeat, int)]
         fields += [(time, number) for time in (one.first_s, one.first_cpu_s, *one.steady_s, *one.steady_cpu_s)]
+        fields.append((one.guard, (Mapping, type(None))))
     for one in record.outcomes:
         fields += [(text, str) for text in (one.kernel, one.outcome, one.error_class, one.message, one.where)]
-        fields.append((one.peak_mb, (int, float, type(None))))
+        fields += [(peak, (int, float, type(None))) for peak in (one.peak_mb, one.peak_gpu_mb)]
     sound = all(isinstance(value, kind) for value, kind in fields)
     return "" if sound else "foreign: a field has a type that no worker writes"
 
@@ -173,7 +188,7 @@ def _foreign(record: Any) -> str:
 
 
 def _copied(record: Record, path: str, seen: dict[tuple[str, int, str], str]) -> str:
-    """The record that shows a process of this one already, or "". Remembers the processes otherwise.
+    """Why a process of this record is one that was shown already, or "". Remembers the processes otherwise.
 
     A process is known by host, process id and start. Containers may all use the same process id; their
     host names, which are their own names, and start times tell them apart.
@@ -184,6 +199,8 @@ def _copied(record: Record, path: str, seen: dict[tuple[str, int, str], str]) ->
     for name in names:
         if name[0] and name in seen:
             return f"a copy: it shows the same process as {seen[name]}"
+        if name[0] and names.count(name) > 1:
+            return "a copy: it shows one process twice"
     seen.update(dict.fromkeys(names, path))
     return ""
 
@@ -216,9 +233,14 @@ def hear(group: Iterable[Kept], kernels: Sequence[str]) -> dict[str, tuple[Witne
             if kernel not in asked and kernel not in samples and kernel not in outcomes:
                 continue
             numbers = sorted({*samples[kernel], *outcomes[kernel]})
-            found[kernel] += [
+            said = [
                 _witness(kept, kernel, number, hosts.get(number, ""), samples[kernel][number], outcomes[kernel][number])
                 for number in numbers or [0]
+            ]
+            first = next((one.process for one in said if one.outcome == "ok"), None)
+            found[kernel] += [
+                dataclasses.replace(one, again=True) if first is not None and one.process > first else one
+                for one in said
             ]
     return {kernel: tuple(said) for kernel, said in found.items()}
 
@@ -234,7 +256,6 @@ def _witness(
     if damage:
         ending, message = "failed", damage
     rounds = request.context.get("rounds")
-    peaks = [one.peak_mb for one in outcomes if one.peak_mb is not None]
     return Witness(
         path=kept.path,
         round=request.round,
@@ -250,7 +271,8 @@ def _witness(
         samples=tuple(unique.values()),
         timed=request.steady_s > 0,
         where=where,
-        peak_mb=max(peaks, default=None),
+        peak_mb=max((one.peak_mb for one in outcomes if one.peak_mb is not None), default=None),
+        peak_gpu_mb=max((one.peak_gpu_mb for one in outcomes if one.peak_gpu_mb is not None), default=None),
     )
 
 

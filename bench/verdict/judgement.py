@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from bench.store.kept import Kept as KeptValues
 from bench.verdict.compare import Comparison
-from bench.verdict.status import FROM_DIGESTS, Rung, Status, severity
+from bench.verdict.status import FROM_DIGESTS, OF_COLUMN, Rung, Status, severity
+from bench.verdict.steps import steps
 from bench.verdict.timing import price
 
 if TYPE_CHECKING:
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from bench.verdict.controls import Sight
     from bench.verdict.difference import Difference
     from bench.verdict.evidence import Kept, Witness
+    from bench.verdict.guard import Spoil
     from bench.verdict.limitations import Limitation
+    from bench.verdict.steps import Step
     from bench.verdict.timing import Price, Timing
 
 Group = tuple[str, str, str]
@@ -41,7 +43,9 @@ class Verdict:
     ``difference`` says how far the samples of a verdict that varies are apart, and ``difference_why`` why
     that is not known. ``errors`` has ``{"max", "rms"}`` of each output against a float64 reference, of the
     most frequent digest that has any. ``limitation`` is the known limitation behind an error or a
-    variation. ``peak_mb`` is the highest resident memory of any process, None where unknown.
+    variation. ``peak_mb`` is the highest resident memory of any process and ``peak_gpu_mb`` of the GPU, None where
+    unknown. ``spoil`` says which times were left out, because the GPU was throttled or shared. ``objected`` says that
+    something else ran than was asked: then there are witnesses, and no number of theirs is shown.
     """
 
     cell: str
@@ -66,6 +70,9 @@ class Verdict:
     limitation: Limitation | None = None
     explained: bool = False
     peak_mb: float | None = None
+    peak_gpu_mb: float | None = None
+    spoil: Spoil | None = None
+    objected: bool = False
     witnesses: tuple[Witness, ...] = ()
 
     @property
@@ -139,6 +146,13 @@ class Judgement:
     def _by_key(self) -> dict[tuple[str, str, str, str], Verdict]:
         return {verdict.key: verdict for verdict in self.verdicts}
 
+    @cached_property
+    def _by_cell(self) -> dict[str, list[Verdict]]:
+        found: dict[str, list[Verdict]] = {}
+        for verdict in self.verdicts:
+            found.setdefault(verdict.cell, []).append(verdict)
+        return found
+
     def of(self, cell: str, kernel: str, condition: str, mode: str) -> Verdict | None:
         """One verdict, or None where that was not planned."""
         return self._by_key.get((cell, kernel, condition, mode))
@@ -163,29 +177,69 @@ class Judgement:
         return next((price for price in found if price is not None), None)
 
     @cached_property
-    def upgrades(self) -> Mapping[tuple[str, str, str, str], Price]:
-        """What a column costs against the one before it, by (kernel, mode, from cell, to cell).
+    def unmeasured(self) -> Mapping[str, tuple[Status, str]]:
+        """The columns that have no number at all, with their status and the one sentence that says why.
 
-        Neighbours are ready columns of one device, in the order of run.json, under the first condition. The
-        ratio is time of ``to`` over time of ``from``: ``processes_on`` counts those of ``to``.
+        Those that were never started, and those in which every process says the same, as where TensorFlow saw no GPU.
         """
-        found: dict[tuple[str, str, str, str], Price] = {}
-        for start, end in self._neighbours():
-            for verdict in self.verdicts:
-                if verdict.cell != end.id or verdict.condition != self.conditions[0] or verdict.control:
-                    continue
-                before = self.of(start.id, verdict.kernel, verdict.condition, verdict.mode)
-                paid = price_of(verdict, before) if before else None
-                if paid is not None:
-                    found[verdict.kernel, verdict.mode, start.id, end.id] = paid
+        found: dict[str, tuple[Status, str]] = {}
+        for cell, verdicts in self._by_cell.items():
+            said = {(one.status, one.why) for one in verdicts}
+            if len(said) == 1 and all(status in OF_COLUMN for status, _ in said):
+                found[cell] = said.pop()
+        found |= {column.id: of_column(column) for column in self.info.cells if column.status != "ready"}
         return found
 
-    def _neighbours(self) -> list[tuple[CellInfo, CellInfo]]:
-        by_device: dict[str, list[CellInfo]] = {}
-        for cell in self.info.cells:
-            if cell.status == "ready":
-                by_device.setdefault(cell.device, []).append(cell)
-        return [pair for cells in by_device.values() for pair in pairwise(cells)]
+    @cached_property
+    def upgrades(self) -> Mapping[tuple[str, str, str, str], Price]:
+        """What a column costs against the one a step before it, by (kernel, mode, from cell, to cell).
+
+        Under the first condition. The ratio is time of ``to`` over time of ``from``: ``processes_on`` counts those
+        of ``to``.
+        """
+        found: dict[tuple[str, str, str, str], Price] = {}
+        for step in self.steps:
+            for before, after in self._both_sides(step):
+                paid = price_of(after, before)
+                if paid is not None:
+                    found[after.kernel, after.mode, step.before.id, step.after.id] = paid
+        return found
+
+    @cached_property
+    def steps(self) -> tuple[Step, ...]:
+        """Columns one step apart, in the order of the columns they lead to: see ``bench.verdict.steps``."""
+        ready = [cell for cell in self.info.cells if cell.status == "ready"]
+        return steps(ready, {cell.id: {key: self._seen(cell.id, key) for key in ("driver", "numpy")} for cell in ready})
+
+    def bits_moved(self, step: Step, mode: str) -> tuple[int, int]:
+        """Of how many kernels a step moved the bits in a mode, and of how many both sides have one digest.
+
+        Where Keras moves, kernels with its code inside are other kernels, and do not count.
+        """
+        other = {kernel.name for kernel in self.info.kernels if not kernel.portable and "keras" in step.moved}
+        told = [
+            before.digest_class != after.digest_class
+            for before, after in self._both_sides(step)
+            if after.mode == mode and before.digest_class and after.digest_class and after.kernel not in other
+        ]
+        return sum(told), len(told)
+
+    def _both_sides(self, step: Step) -> list[tuple[Verdict, Verdict]]:
+        """The verdicts of both columns of a step under the first condition, controls apart."""
+        return [
+            (before, verdict)
+            for verdict in self._by_cell.get(step.after.id, ())
+            if verdict.condition == self.conditions[0] and not verdict.control
+            for before in [self.of(step.before.id, verdict.kernel, verdict.condition, verdict.mode)]
+            if before is not None
+        ]
+
+    def _seen(self, cell: str, key: str) -> str:
+        """What the processes of a cell say of themselves, or the host of the GPU asked for; "" where nobody said."""
+        records = [kept.record for group, held in self.groups.items() if group[0] == cell for kept in held]
+        seen = [process.provenance.get(key) for record in records for process in record.processes]
+        seen += [record.request.gpu.get(key) for record in records]
+        return next((str(value) for value in seen if value), "")
 
     def accuracy(self, cell: str, kernel: str, condition: str) -> Accuracy | None:
         """Whether determinism costs accuracy or gives some; None where not both errors are known."""
@@ -227,6 +281,12 @@ class Judgement:
     def taken_over(self) -> int:
         """Records that count and were measured by an earlier run."""
         return sum(bool(kept.taken_from) for group in self.groups.values() for kept in group)
+
+
+def of_column(cell: CellInfo) -> tuple[Status, str]:
+    """Status and reason of a column that is not ready; whatever word a run.json has there, it is no measurement."""
+    known = {status.value: status for status in Status if status not in FROM_DIGESTS}
+    return known.get(cell.status, Status.FAILED), cell.reason or f"The column is {cell.status}."
 
 
 def price_of(dear: Verdict, cheap: Verdict) -> Price | None:

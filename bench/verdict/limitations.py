@@ -39,6 +39,7 @@ class Entry:
     limitation: Limitation
     tensorflow: str = ""
     gpu: bool = False
+    cpu: bool = False
     modes: str = "on"
     error: str = "UnimplementedError"
     message: str = ""
@@ -48,7 +49,7 @@ class Entry:
 
     def holds_in(self, tensorflow: str, device: str) -> bool:
         """Whether it is known of this release and kind of device; what is not known excludes nothing."""
-        if self.gpu and device == "cpu":
+        if (self.gpu and device == "cpu") or (self.cpu and device not in ("cpu", "")):
             return False
         try:
             return SpecifierSet(self.tensorflow).contains(Version(tensorflow), prereleases=True)
@@ -61,7 +62,7 @@ class LimitationsError(ValueError):
 
 
 def match(error_class: str, message: str, tensorflow: str, device: str = "", mode: str = "on") -> Limitation | None:
-    """The first known limitation behind an error; ``device`` "cpu" leaves out what only a GPU says."""
+    """The first known limitation behind an error; ``device`` leaves out what the other kind says."""
     return next(
         (
             entry.limitation

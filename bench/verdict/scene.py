@@ -71,7 +71,7 @@ def scenes(run: Run, cell: CellInfo, found: evidence.Sorted) -> list[Scene]:
                 stale=found.stale.get(key, 0),
                 unreadable=tuple(why for path, why in sorted(run.unreadable.items()) if path.startswith(prefix)),
                 objection=objections[key],
-                unshown=asked.unshown(cell, sides[key][mode]),
+                unshown=asked.unshown(info, cell, sides[key][mode]),
                 witnesses=spoken[key],
                 comparisons=compared[key],
                 sight=controls.sight(info.kernels, spoken[key], compared[key]),

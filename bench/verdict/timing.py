@@ -26,6 +26,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from bench.verdict import guard
 from bench.verdict.strength import percent_up
 
 if TYPE_CHECKING:
@@ -101,20 +102,26 @@ class Price:
 
 
 def process_median(witness: Witness, kind: Kind) -> float | None:
-    """Seconds: the median of one process's usable times of this kind, None where it has none."""
+    """Seconds: the median of one process's usable times of this kind, None where it has none.
+
+    What was timed on a throttled or shared GPU is not usable.
+    """
     if kind is Kind.FIRST:
-        return _middle(sample.first_s for sample in witness.repeats)
-    return _middle(time for sample in witness.timings for time in sample.steady_s)
+        return _middle(sample.first_s for sample in guard.clean(witness.repeats))
+    return _middle(time for sample in guard.clean(witness.timings) for time in sample.steady_s)
 
 
 def timing(witnesses: Sequence[Witness], kind: Kind | None = None) -> Timing | None:
     """The times over processes; of steady calls where every process that was timed to its end has them.
 
-    Else of first calls: of kernels that may not be called again, and of rounds without a timing pass.
+    Else of first calls: of kernels that may not be called again, and of rounds without a timing pass. None where
+    every process was timed on a throttled or shared GPU: first calls are no substitute for the times asked for.
     """
-    sane = [witness for witness in witnesses if witness.repeats]
+    sane = [witness for witness in witnesses if witness.repeats and not guard.silenced(witness)]
     if kind is None:
         whole = [one for one in sane if one.timed and one.outcome == "ok"]
+        if not whole and any(guard.silenced(one) for one in witnesses):
+            return None
         every = bool(whole) and all(process_median(one, Kind.STEADY) is not None for one in whole)
         kind = Kind.STEADY if every else Kind.FIRST
     medians = [median for one in sane if (median := process_median(one, kind)) is not None]
@@ -130,8 +137,8 @@ def timing(witnesses: Sequence[Witness], kind: Kind | None = None) -> Timing | N
 
 def _cpu(witness: Witness, kind: Kind) -> float | None:
     if kind is Kind.FIRST:
-        return _middle(sample.first_cpu_s for sample in witness.repeats)
-    return _middle(time for sample in witness.timings for time in sample.steady_cpu_s)
+        return _middle(sample.first_cpu_s for sample in guard.clean(witness.repeats))
+    return _middle(time for sample in guard.clean(witness.timings) for time in sample.steady_cpu_s)
 
 
 def _middle(times: Iterable[float]) -> float | None:

@@ -11,9 +11,9 @@ import dataclasses
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from bench.verdict import asked, controls, evidence
+from bench.verdict import asked, controls, evidence, guard
 from bench.verdict.attach import measures, prices, with_changed_value, with_classes
-from bench.verdict.judgement import Judgement, Verdict
+from bench.verdict.judgement import Judgement, Verdict, of_column
 from bench.verdict.scene import scenes
 from bench.verdict.sentences import count, difference, equality, fault
 from bench.verdict.status import COMPARABLE, FROM_DIGESTS, Status
@@ -22,7 +22,7 @@ from bench.verdict.timing import timing
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bench.store.run import CellInfo, KernelInfo, Run
+    from bench.store.run import KernelInfo, Run
     from bench.verdict.compare import Comparison
     from bench.verdict.evidence import Witness
     from bench.verdict.scene import Scene
@@ -51,7 +51,7 @@ def judge(run: Run) -> Judgement:
         for kernel in run.info.kernels
         if kernel.control or _planned(scene, kernel)
     ]
-    verdicts = with_changed_value(with_classes(verdicts))
+    verdicts = with_changed_value(with_classes(run.info, verdicts))
     return Judgement(
         info=run.info,
         verdicts=tuple(verdicts),
@@ -72,7 +72,9 @@ def _sights(staged: Sequence[Scene], verdicts: Sequence[Verdict]) -> dict[tuple[
         if one.status is Status.EXACT and not one.control:
             place = (one.cell, one.condition, one.mode)
             exact[place] = min(exact.get(place, one.comparison.repeats), one.comparison.repeats)
-    places = {(scene.cell.id, scene.condition, scene.mode): scene for scene in staged if scene.group}
+    # controls that ran with something else than was asked say nothing of this column
+    seeing = [scene for scene in staged if scene.group and not scene.objection]
+    places = {(scene.cell.id, scene.condition, scene.mode): scene for scene in seeing}
     return {place: dataclasses.replace(scene.sight, fewest=exact.get(place, 0)) for place, scene in places.items()}
 
 
@@ -94,7 +96,7 @@ def _verdict(scene: Scene, kernel: KernelInfo) -> Verdict:
         why="",
     )
     if scene.cell.status != "ready":
-        status, why = _of_column(scene.cell)
+        status, why = of_column(scene.cell)
         return dataclasses.replace(blank, status=status, why=why)
     if not said:
         status, why = _absent(scene)
@@ -102,8 +104,9 @@ def _verdict(scene: Scene, kernel: KernelInfo) -> Verdict:
     outcomes = tuple(sorted(Counter(one.outcome for one in said).items()))
     full = dataclasses.replace(blank, witnesses=said, outcomes=outcomes)
     if scene.objection:
-        return dataclasses.replace(full, status=scene.objection.status, why=_sentence(scene.objection.reason))
-    full = dataclasses.replace(full, comparison=found, timing=timing(said))
+        status, why = scene.objection.status, _sentence(scene.objection.reason)
+        return dataclasses.replace(full, status=status, why=why, objected=True)
+    full = dataclasses.replace(full, comparison=found, timing=timing(said), spoil=guard.spoil(said))
     if any(one.outcome not in ("ok", evidence.CUT_OFF) for one in said):
         return _checked(_faulty(full), scene)
     if not found.repeats:
@@ -113,12 +116,8 @@ def _verdict(scene: Scene, kernel: KernelInfo) -> Verdict:
 
 
 def _sentence(text: str) -> str:
+    text = text.strip().rstrip(".") or "no reason was recorded"
     return f"{text[0].upper()}{text[1:]}."
-
-
-def _of_column(cell: CellInfo) -> tuple[Status, str]:
-    known = {status.value: status for status in Status if status not in FROM_DIGESTS}
-    return known.get(cell.status, Status.FAILED), cell.reason or f"The column is {cell.status}."
 
 
 def _absent(scene: Scene) -> tuple[Status, str]:
@@ -188,13 +187,18 @@ def _called_again(witness: Witness) -> bool:
 
 
 def _gaps(scene: Scene, found: Comparison, said: Sequence[Witness]) -> list[str]:
-    """Too few processes or repeats, and rounds that are not whole."""
+    """Too few processes or repeats, and rounds that are not whole.
+
+    A process that only took a time anew speaks for its bits, but makes no round whole, need not repeat as often as the
+    first one, and had no controls beside it: it does not help a run that is too small over the line.
+    """
     whole = {one.round for one in said if one.outcome == "ok"}
-    short = sum(len(one.repeats) < one.asked_repeats for one in said if one.outcome == "ok")
+    short = sum(len(one.repeats) < one.asked_repeats for one in said if one.outcome == "ok" and not one.again)
     cut = sum(one.outcome == evidence.CUT_OFF for one in said)
+    watched = sum(bool(one.repeats) and not one.again for one in said)
     doubts = []
-    if found.processes < MIN_PROCESSES:
-        doubts.append(f"only {count(found.processes, 'process')}, and {MIN_PROCESSES} are needed")
+    if watched < MIN_PROCESSES:
+        doubts.append(f"only {count(watched, 'process')}, and {MIN_PROCESSES} are needed")
     if found.repeats < MIN_REPEATS:
         doubts.append(f"only {count(found.repeats, 'repeat')}, and {MIN_REPEATS} are needed")
     if not found.within_compared:

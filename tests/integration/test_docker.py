@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -22,7 +24,7 @@ import docker.errors
 import pytest
 from docker.client import DockerClient
 
-from bench.engines import _dockerrun
+from bench.engines import _dockerrun, clean
 from bench.engines.docker import DockerEngine, probe
 from bench.errors import BuildError, EngineError, NoGpuError
 from bench.plan.cell import Cell, Pair
@@ -106,6 +108,15 @@ elif action == "sleep":
 """
 
 
+PROBE = """
+import json, os, sys
+
+sys.stderr.write("looking\\n")
+print(json.dumps({"asked": json.loads(sys.argv[1]), "uid": os.getuid()}))
+"""
+NO_SUCH_GPU = "GPU-00000000-0000-0000-0000-000000000000"
+
+
 def make_house(folder: Path, lock: str = SIX) -> Path:
     """A checkout in small: the real Dockerfile, a lock nobody built before, the stand-in driver."""
     (folder / "bench/suite").mkdir(parents=True)
@@ -114,6 +125,7 @@ def make_house(folder: Path, lock: str = SIX) -> Path:
     (folder / "bench/__init__.py").write_text("", encoding="utf-8")
     (folder / "bench/suite/__init__.py").write_text("", encoding="utf-8")
     (folder / "bench/suite/driver.py").write_text(DRIVER, encoding="utf-8")
+    (folder / "bench/suite/probe.py").write_text(PROBE, encoding="utf-8")
     check = Path(installed.__file__).read_text(encoding="utf-8")  # the build asks it, so it is no stand-in
     (folder / "bench/suite/installed.py").write_text(check, encoding="utf-8")
     (folder / "docker/locks/lock.txt").write_text(f"# {uuid.uuid4()}\n{lock}", encoding="utf-8")
@@ -189,6 +201,12 @@ def containers(client: DockerClient) -> list[str]:
     return [str(one["Id"]) for one in found]
 
 
+def owned(client: DockerClient) -> list[str]:
+    """The containers that this process has started and that exist."""
+    label = f"{_dockerrun.OWNER}={_dockerrun.this_process()}"
+    return [str(one["Id"]) for one in client.api.containers(all=True, filters={"label": label})]
+
+
 def wait_for(what: Callable[[], object]) -> None:
     deadline = time.monotonic() + 30
     while not what():
@@ -256,8 +274,8 @@ def test_pairs_of_one_cuda_share_its_layer_and_find_its_libraries(client: Docker
     folder = "/opt/venv/lib/python3.11/site-packages/nvidia/cuda_runtime/lib"
     assert (facts["environment"]["LD_LIBRARY_PATH"], facts["cudart"]) == (folder, True)
     one, two = (client.images.get(image.identity).attrs["RootFS"]["Layers"] for image in made)
-    assert one[:3] == two[:3], "base, venv, CUDA"
-    assert one[3] != two[3]
+    assert one[:4] == two[:4], "base, venv, CUDA, cuDNN"
+    assert one[4] != two[4]
 
 
 def test_a_container_can_do_nothing_but_compute(run: Callable[[str], Any]) -> None:
@@ -326,17 +344,105 @@ def test_a_reader_that_fails_leaves_nothing_behind(
     assert containers(client) == []
 
 
-def test_a_gpu_that_is_not_there_is_said_and_leaves_nothing_behind(
+def gpu_request(cell: str, uuid_of_gpu: str) -> Request:
+    asked = request(cell, "facts")
+    return dataclasses.replace(asked, device="gpu", gpu={"uuid": uuid_of_gpu} if uuid_of_gpu else {})
+
+
+@pytest.mark.skipif(bool(list(Path("/dev").glob("nvidia[0-9]*"))), reason="this host may have a way to its GPU")
+@pytest.mark.parametrize(
+    ("route", "sentence", "hint"),
+    [
+        ("", "By --gpus: ", "nvidia-container-toolkit"),
+        ("cdi", "By CDI: ", "CDI|cdi"),
+        ("gpus", "By --gpus: this Docker engine finds no NVIDIA Container Toolkit", "nvidia-container-toolkit"),
+        ("runtime", "By runtime=nvidia: this Docker engine has no runtime 'nvidia'", "nvidia-ctk runtime configure"),
+    ],
+)
+def test_each_way_to_a_gpu_is_refused_in_a_sentence_and_leaves_nothing_behind(
+    route: str, sentence: str, hint: str, house: Path, environment: Environment, client: DockerClient,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("TFREPRO_GPU_ROUTE", route)
+    engine = DockerEngine(house, memory=256 * MIB)
+    asked = gpu_request(environment.cell, NO_SUCH_GPU)
+    with pytest.raises(NoGpuError, match=sentence) as caught:
+        engine.execute(environment, asked, nothing, tmp_path / "log")
+    engine.close()
+    assert "Server Error" not in str(caught.value), "the engine's own words have been read"
+    assert re.search(hint, caught.value.hint)
+    assert owned(client) == []
+
+
+def test_a_cell_whose_gpu_cannot_be_handed_on_is_told_before_it_is_measured(
+    engine: DockerEngine, cell: Cell, client: DockerClient, tmp_path: Path
+) -> None:
+    with pytest.raises(NoGpuError, match="cannot give a container the GPU"):
+        engine.prepare(dataclasses.replace(cell, gpu=NO_SUCH_GPU, device="h200"), tmp_path / "log", nothing)
+    assert owned(client) == []
+
+
+def test_a_gpu_cell_without_a_gpu_runs_and_finds_none(
+    engine: DockerEngine, environment: Environment, tmp_path: Path
+) -> None:
+    lines: list[str] = []
+    asked = gpu_request(environment.cell, "")
+    assert engine.execute(environment, asked, lines.append, tmp_path / "log").exit_code == 0
+    assert not [name for name in json.loads(lines[0])["environment"] if "NVIDIA" in name]
+
+
+def test_a_cell_is_examined_by_its_own_python(
+    engine: DockerEngine, environment: Environment, cell: Cell, tmp_path: Path
+) -> None:
+    assert json.loads(engine.examine(environment, cell, tmp_path / "log")) == {"asked": {"libraries": {}}, "uid": 65534}
+    assert (tmp_path / "log").read_text(encoding="utf-8") == "looking\n"
+
+
+def test_halting_ends_what_runs_and_nothing_starts_after(
     house: Path, environment: Environment, client: DockerClient, tmp_path: Path
 ) -> None:
-    engine = DockerEngine(house, memory=256 * MIB, gpu="GPU-00000000-0000-0000-0000-000000000000")
-    other = type(environment)(
-        cell=environment.cell.replace("@cpu", "@h100"), identity=environment.identity, reused=True, seconds=0
-    )
-    with pytest.raises(NoGpuError, match="cannot give a container the GPU"):
-        engine.execute(other, request(other.cell, "facts"), nothing, tmp_path / "log")
+    engine = DockerEngine(house, memory=256 * MIB)
+    begun = threading.Event()
+    asked = request(environment.cell, "sleep")
+    with ThreadPoolExecutor(2) as pool:
+        runs = [
+            pool.submit(engine.execute, environment, asked, lambda _: begun.set(), tmp_path / f"{number}.log")
+            for number in range(2)
+        ]
+        assert begun.wait(30)
+        engine.halt()
+        for one in runs:
+            with pytest.raises(EngineError):
+                one.result(timeout=30)
+    with pytest.raises(EngineError, match="halted"):
+        engine.execute(environment, asked, nothing, tmp_path / "late.log")
     engine.close()
-    assert containers(client) == []
+    assert owned(client) == []
+
+
+def test_cleaning_up_knows_ours_from_what_was_made_of_it(
+    environment: Environment, client: DockerClient, tmp_path: Path
+) -> None:
+    own = environment.details["tag"]
+    work = client.containers.create(environment.identity, labels={"org.tfrepro.host": "elsewhere"})
+    theirs = work.commit(repository=f"tfrepro-test/theirs-{SESSION}", tag="1")
+    client.images.get(environment.identity).tag(f"tfrepro-test/named-{SESSION}", tag="1")
+    try:
+        said = clean.clean(cache=tmp_path / "cache", dry=True, everything=True)
+        text = "\n".join(said)
+        assert f"would remove the name {own}; the image stays as tfrepro-test/named-{SESSION}:1" in text
+        assert f"theirs-{SESSION}:1 (" not in text
+        assert re.search(r"base image .* stays: (image|container) ", text) or "base image" not in text
+        assert client.images.get(own).id == environment.identity, "a dry run removes nothing"
+        taken = clean._untag(client, client.images.get(own), [own], dry=False)
+        assert taken.startswith(f"removed the name {own}")
+        assert environment.identity == client.images.get(f"tfrepro-test/named-{SESSION}:1").id
+        assert theirs.id == client.images.get(f"tfrepro-test/theirs-{SESSION}:1").id
+    finally:
+        client.images.get(environment.identity).tag(*own.rsplit(":", 1))
+        work.remove(force=True)
+        client.images.remove(f"tfrepro-test/theirs-{SESSION}:1")
+        client.images.remove(f"tfrepro-test/named-{SESSION}:1")
 
 
 def test_a_container_that_vanishes_is_an_error(run: Callable[[str], Any], client: DockerClient) -> None:
@@ -405,7 +511,7 @@ def test_a_daemon_that_leaves_is_an_error_not_a_hang(
     door = Door(tmp_path / "d.sock")
     monkeypatch.setenv("DOCKER_HOST", f"unix://{door.path}")
     engine = DockerEngine(house, memory=256 * MIB)
-    engine._client.api.timeout = 1
+    engine._client.api.timeout = 3
     lines: list[str] = []
 
     def leave(line: str) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bench.report import Format
-from tests.unit import test_report
+from tests.unit import test_gpu_page, test_report
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -124,6 +124,26 @@ def test_rows_of_conditions_unfold(visit: Callable[..., Page], page_text: str) -
     assert not under.is_visible()
     page.locator(".matrix summary", has_text="matmul").click()
     assert under.is_visible()
+
+
+def test_gpu_columns_say_what_they_are(visit: Callable[..., Page]) -> None:
+    page = visit(test_report.rendered(test_gpu_page.every_kind(), Format.HTML), viewport={"width": 1600, "height": 900})
+    heads = page.locator(".matrix thead tr").first.locator("th[colspan]")
+    told = heads.all_inner_texts()
+    assert "driver 470 is older than 525.60.13." in told[3]
+    assert "this host has no GPU." in told[4]
+    assert "from box" in told[5]
+    assert page.locator(".matrix td.blocked").first.inner_text().strip() == "\N{EN DASH} impossible"
+    assert page.locator(".matrix tbody", has_text="matmul").get_by_text("throttled").count() == 2
+    wide = "(all) => all.every((one) => one.scrollWidth <= one.clientWidth + 1)"
+    assert heads.evaluate_all(wide)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_contrast_of_gpu_columns(visit: Callable[..., Page], scheme: str) -> None:
+    page = visit(test_report.rendered(test_gpu_page.every_kind(), Format.HTML), color_scheme=scheme)
+    page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    assert page.evaluate(CONTRAST) == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -25,6 +25,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
 SUITE = "5" * 64
+GPU = "GPU-1a2b3c4d-0000-0000-0000-000000000001"
+DRIVER = "550.54.15"
+#: What processes of a GPU column loaded, by CUDA minor apart from cuDNN.
+LIBRARIES = {"cublas": "12.5.3", "cudnn": "9.3.0", "driver": "12.4"}
+#: What the host saw of a GPU that ran freely.
+CALM: dict[str, Any] = {
+    "samples": 40, "sm_mhz": [1965, 1980], "memory_mhz": [2619, 2619], "temperature_c": 48, "power_w": 420,
+    "memory_mb": 900, "reasons": ["software power cap"], "foreign": [], "spoiled": "",
+}  # fmt: skip
 SEED = 42
 CONTRAST_SEED = 123
 CORES = 2
@@ -48,7 +57,8 @@ class Behaviour:
     ``digests`` names the bits of each repeat (any text; repeated over the repeats if there are fewer),
     ``contrast`` those of the other seed ("" for none). Times are in seconds. ``steady_s`` are those of the timing
     pass, which gives the first digest; there is none without times, or where ``steady_agrees`` is None.
-    ``device`` is where outputs lived ("" for what the column says), ``errors`` those of the first digest.
+    ``device`` is where outputs lived ("" for what the column says), ``errors`` those of the first digest. ``guard`` is
+    what the host saw of the GPU of a GPU column during the timing pass.
     """
 
     digests: tuple[str, ...] = ("same",)
@@ -63,6 +73,7 @@ class Behaviour:
     device: str = ""
     errors: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     peak_mb: float = 120.5
+    guard: Mapping[str, Any] | None = field(default_factory=lambda: CALM)
 
 
 EXACT = Behaviour()
@@ -87,6 +98,9 @@ def cell(tensorflow: str = "2.18.1", cuda: str = "cpu", **changes: Any) -> CellI
         "lock": f"docker/locks/{pair}.txt",
         "lock_hash": digest(pair),
         "status": "ready",
+        "gpu": "" if cuda == "cpu" else GPU,
+        "kind": "cpu" if cuda == "cpu" else "official",
+        "cudnn": "" if cuda == "cpu" else "9.3.0.75",
     }
     return CellInfo(**{**facts, **changes})
 
@@ -119,7 +133,7 @@ GRADED = (FLICKER, FLICKER_P50, FLICKER_P10, FLICKER_P02, INTEGER)
 def info(**changes: Any) -> RunInfo:
     """One CPU column, two kernels and both controls, 5 rounds of 3 repeats in both modes."""
     facts: dict[str, Any] = {
-        "schema": 2,
+        "schema": 3,
         "id": "20250130T120000Z-abcd",
         "started": "2025-01-30T12:00:00+00:00",
         "finished": "2025-01-30T12:10:00+00:00",
@@ -204,6 +218,8 @@ def record(
             repeats={one.name: facts.repeats for one in kernels},
             seed=facts.seed,
             order_seed=spot.round,
+            device="cpu" if column.device == "cpu" else "gpu",
+            gpu={} if column.device == "cpu" else {"uuid": column.gpu, "driver": DRIVER, "cuda": "12040"},
             context={"engine": facts.engine, "run": facts.id, **context},
         ),
         suite_hash=facts.suite_hash,
@@ -211,14 +227,44 @@ def record(
         samples=tuple(
             sample
             for one, acts in found
-            for sample in samples(one.name, acts, facts, place, control=bool(one.control), keep=keep)
+            for plain in samples(one.name, acts, facts, place, control=bool(one.control), keep=keep)
+            for sample in [watched(plain, acts) if column.device != "cpu" else plain]
         ),
         outcomes=tuple(
-            Outcome(1, one.name, acts.outcome, 0.5, acts.error_class, acts.message, peak_mb=acts.peak_mb)
+            dataclasses.replace(ending(one.name, acts), peak_gpu_mb=None if column.device == "cpu" else 64.0)
             for one, acts in found
         ),
         complete=True,
         seconds=4.0,
+    )
+
+
+def ending(name: str, acts: Behaviour) -> Outcome:
+    """How a kernel ended in the first process of a round."""
+    return Outcome(1, name, acts.outcome, 0.5, acts.error_class, acts.message, peak_mb=acts.peak_mb)
+
+
+def watched(plain: Sample, acts: Behaviour) -> Sample:
+    """A sample on a GPU: the host watches the timing pass."""
+    return dataclasses.replace(plain, guard=acts.guard if plain.role == "timing" else None)
+
+
+def again(one: Record, name: str, acts: Behaviour, facts: RunInfo, column: CellInfo) -> Record:
+    """The record with one kernel timed again, in a further process of the same round."""
+    number = max(process.process for process in one.processes) + 1
+    place = "CPU:0" if column.device == "cpu" else "GPU:0"
+    first = one.processes[0]
+    fresh = dataclasses.replace(first, process=number, pid=first.pid + 5000, started="2025-01-30T12:05:00+00:00")
+    told = [
+        dataclasses.replace(watched(plain, acts), process=number)
+        for plain in samples(name, acts, facts, place)
+        if plain.role != "contrast"
+    ]
+    return dataclasses.replace(
+        one,
+        processes=(*one.processes, fresh),
+        samples=(*one.samples, *told),
+        outcomes=(*one.outcomes, dataclasses.replace(ending(name, acts), process=number)),
     )
 
 
@@ -397,6 +443,21 @@ def provenance(column: CellInfo, hostname: str) -> dict[str, Any]:
         "kernel": "Linux-6.1",
         "load": 0.5,
         "kernel_hashes": {},
+        **(gpu(column) if column.device != "cpu" else {}),
+    }
+
+
+def gpu(column: CellInfo) -> dict[str, Any]:
+    """What a process of a GPU column tells besides."""
+    return {
+        "cuda": dict(LIBRARIES),
+        "cuda_files": {"libcuda": f"/usr/lib/libcuda.so.{DRIVER}"},
+        "gpu": {
+            "device_name": "NVIDIA H100",
+            "compute_capability": [9, 0],
+            "sm_count": 132,
+            "uuid": column.gpu,
+        },
     }
 
 

@@ -135,8 +135,8 @@ def test_a_dry_run_tells_conditions_and_their_kernels(capsys: pytest.CaptureFixt
         assert f"condition {condition} (off/on): matmul_mean, control_flicker" in said
     assert "tf32" not in said, "no CPU has it"
     assert "switch=env" not in said, "nothing but controls is left of it"
-    # 3 cells, 5 rounds, 2 modes, 5 conditions
-    assert "would run 150 rounds" in said
+    # 8 cells, 5 rounds, 2 modes, 5 conditions
+    assert "would run 400 rounds" in said
 
 
 def test_the_schema_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -151,7 +151,11 @@ def test_the_schema_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
         (["plan", "--engine", "venv", "--kernels", "nope"], errors.NOTHING, ["No kernel matches nope"]),
         (["plan", "--engine", "venv", "--profile", "nope"], errors.CONFIG, ["no profile 'nope'", "quick"]),
         (["plan", "--matrix", "nowhere.toml"], errors.CONFIG, ["nowhere.toml cannot be read"]),
-        (["matrix", "--engine", "venv", "--device", "gpu"], errors.NO_GPU, ["GPU was demanded"]),
+        (["matrix", "--engine", "venv", "--device", "gpu"], errors.NO_GPU, ["GPU was demanded", "no NVIDIA GPU"]),
+        (["plan", "--device", "GPU-1a2b"], errors.NO_GPU, ["There is no GPU GPU-1a2b here"]),
+        (["import", "nowhere.tar.gz"], errors.ENGINE, ["nowhere.tar.gz"]),
+        (["bundle", "--pair", "tf9*", "--out", "b"], errors.CONFIG, ["tf9*", "tf2.18.1-cuda12.5"]),
+        (["bundle", "--pair", "tf2.18.1-cpu", "--out", "b", "--split", "5"], errors.CONFIG, ["no size of a part"]),
         (["report", "--reports", "nowhere"], errors.NOTHING, ["There is no run", "nox -s matrix"]),
         (["report", "tests"], errors.ENGINE, ["is no run folder"]),
         (["diverge", "tf2.18.1-cpu", "matmul_f32", "--run", "tests"], errors.ENGINE, ["is no run folder"]),

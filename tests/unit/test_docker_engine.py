@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from docker.models.images import Image
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.engines import _dockercli, _dockerd, _dockerrun, network, words
+from bench.engines import _dockercli, _dockerd, _dockerrun, _images, network, registry, words
 from bench.engines._dockercli import Build, Cli
 from bench.engines.network import Redactor
 from bench.errors import BuildError, EngineError
@@ -235,15 +237,62 @@ def test_a_cut_off_line_is_kept_as_it_is() -> None:
 
 def test_only_the_allow_list_reaches_a_container() -> None:
     image = Image(
-        attrs={"Config": {"Env": ["PATH=/opt/venv/bin", "LD_LIBRARY_PATH=", "GPG_KEY=1", "LANG=de", "A=b=c"]}}
+        attrs={
+            "Config": {"Env": ["PATH=/opt/venv/bin", "LD_LIBRARY_PATH=", "GPG_KEY=1", "LANG=de", "A=b=c", "XLA_FLAGS="]}
+        }
     )
-    given_names = _dockerrun.environment_of(image)
+    given_names = _dockerrun.environment_of(image, {})
     removed = {entry for entry in given_names if "=" not in entry}
-    assert removed == {"GPG_KEY", "A", "LD_LIBRARY_PATH"}
+    assert removed == {"GPG_KEY", "A", "LD_LIBRARY_PATH", "XLA_FLAGS"}
     values = dict(entry.split("=", 1) for entry in given_names if "=" in entry)
     assert values["PATH"] == "/opt/venv/bin"
     assert values["LANG"] == "C.UTF-8"
     assert set(values) == {*("PATH", "HOME", "TMPDIR", "XDG_CACHE_HOME", "CUDA_CACHE_PATH", "PYTHONUNBUFFERED", "LANG")}
+
+
+def test_what_a_pair_and_a_route_need_reaches_a_container() -> None:
+    image = Image(attrs={"Config": {"Env": ["LD_LIBRARY_PATH=/site/nvidia/cublas/lib", "XLA_FLAGS=--xla_x=/site"]}})
+    entries = _dockerrun.environment_of(image, {"NVIDIA_VISIBLE_DEVICES": "GPU-1"})
+    assert {
+        "LD_LIBRARY_PATH=/site/nvidia/cublas/lib",
+        "XLA_FLAGS=--xla_x=/site",
+        "NVIDIA_VISIBLE_DEVICES=GPU-1",
+    } <= set(entries)
+
+
+RECIPE = _images.Recipe(pair="tf1-cpu-py311", lock="l", suite="s", dockerfile="d", base="b")
+
+
+def image_of(identity: str, tags: list[str], labels: dict[str, str], digests: list[str] | None = None) -> Image:
+    config = {"Labels": labels}
+    return Image(attrs={"Id": f"sha256:{identity}", "RepoTags": tags, "Config": config, "RepoDigests": digests or []})
+
+
+def test_the_name_in_a_registry_follows_from_the_recipe_alone() -> None:
+    assert RECIPE.remote("host:5000/team/") == "host:5000/team/tfrepro/tf1-cpu-py311"
+    assert RECIPE.tag == dataclasses.replace(RECIPE).tag
+    others = [
+        dataclasses.replace(RECIPE, **{name: "x"}).tag for name in ("pair", "lock", "suite", "dockerfile", "base")
+    ]
+    assert len({RECIPE.tag, *others}) == 6
+    assert re.fullmatch(r"[\w][\w.-]{0,127}", RECIPE.tag), "what a registry takes for a tag"
+    assert _images.recipe_from(RECIPE.labels()) == RECIPE
+    assert _images.recipe_from({}) is None
+
+
+def test_a_name_is_ours_only_where_it_holds_the_id_of_its_image() -> None:
+    own, far = f"tfrepro/tf1-cpu-py311:{'a' * 12}", f"host:5000/tfrepro/tf1-cpu-py311:{RECIPE.tag}"
+    labels = RECIPE.labels()
+    assert _images.own_tags(image_of("a" * 64, [own, far, "mine:1"], labels)) == (own, far)
+    assert _images.own_tags(image_of("b" * 64, [own, "mine:1"], labels)) == (), "made FROM ours: it inherits labels"
+    assert _images.own_tags(image_of("b" * 64, [far], labels)) == (), "pulled by hand"
+    assert _images.own_tags(image_of("a" * 64, [own], {})) == ()
+
+
+def test_a_digest_is_the_registrys() -> None:
+    digests = ["tf@sha256:1", "host:5000/tfrepro/tf1-cpu-py311@sha256:2"]
+    assert registry.digest_of(image_of("a" * 64, [], {}, digests), RECIPE) == digests[1]
+    assert registry.digest_of(image_of("a" * 64, [], {}), RECIPE) == ""
 
 
 def test_owners_live_and_die() -> None:

@@ -13,12 +13,15 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from bench.errors import ConfigError
-from bench.plan import load, own, planner
+from bench.plan import columns, load, own, planner
 from bench.plan.models import Matrix
 from bench.plan.planner import Selection
+from bench.plan.releases import releases
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from bench.plan.cell import Pair
 
 GOOD = """
 [[pairs]]
@@ -49,15 +52,79 @@ def test_the_shipped_file_is_valid_and_has_the_three_profiles(house: Path) -> No
     assert matrix.suite.extra == ()
 
 
-@pytest.mark.parametrize("profile", ["quick", "standard", "nightly"])
-def test_every_shipped_pattern_matches_something(house: Path, profile: str) -> None:
+@pytest.mark.parametrize(("profile", "pairs"), [("quick", 3), ("standard", 3), ("nightly", 8)])
+def test_every_shipped_pattern_matches_something(house: Path, profile: str, pairs: int) -> None:
     plan = planner.make(
         load.load(house / "matrix.toml"), profile, Selection(), house / "docker" / "locks", own.suite([])
     )
-    assert len(plan.ready) == 3
+    assert len(plan.ready) == len(plan.cells) == pairs
     assert {one.condition for one in plan.rounds} == set(plan.conditions)
     families = {one.family for one in plan.kernels}
     assert families >= {"training", "linalg", "reductions", "segments", "convolutions", "controls"}
+
+
+OFFICIAL = {
+    ("2.14.1", "11.8", "8.7.0.84"), ("2.15.1", "12.2", "8.9.4.25"), ("2.16.2", "12.3", "8.9.7.29"),
+    ("2.17.1", "12.3", "8.9.7.29"), ("2.18.1", "12.5", "9.3.0.75"), ("2.19.1", "12.5", "9.3.0.75"),
+    ("2.20.0", "12.5", "9.3.0.75"), ("2.21.0", "12.5", "9.3.0.75"),
+}  # fmt: skip
+
+
+class TestShippedPairs:
+    """The pairs of the shipped file, by kind and by the profiles that take them."""
+
+    def pairs(self, house: Path, profile: str) -> list[Pair]:
+        rows = columns.listed(load.load(house / "matrix.toml"))
+        assert not [row.pair.id for row in rows if row.pair.refused]
+        return [row.pair for row in rows if row.in_profile(profile)]
+
+    @pytest.mark.parametrize("profile", ["quick", "standard", "nightly"])
+    def test_the_eight_official_pairs_are_in_every_profile(self, house: Path, profile: str) -> None:
+        found = {(one.tensorflow, one.cuda, one.cudnn) for one in self.pairs(house, profile) if one.kind == "official"}
+        assert found == OFFICIAL
+
+    def test_forward_minors_and_steps_of_cudnn_are_the_nightly_ones(self, house: Path) -> None:
+        assert {one.kind for one in self.pairs(house, "standard")} == {"official", "cpu"}
+        forward = [one for one in self.pairs(house, "nightly") if one.kind == "forward"]
+        steps = {(one.tensorflow, one.cuda) for one in forward if not one.own_cudnn}
+        older = {
+            (release, cuda) for release in ("2.15.1", "2.16.2", "2.17.1") for cuda in ("12.4", "12.6", "12.8", "12.9")
+        }
+        newer = {
+            (release, cuda) for release in ("2.18.1", "2.19.1", "2.20.0", "2.21.0") for cuda in ("12.6", "12.8", "12.9")
+        }
+        assert steps == older | newer
+        assert {(one.id, one.cudnn) for one in forward if one.own_cudnn} == {
+            ("tf2.18.1-cuda12.9-cudnn9.10", "9.10.2.21"),
+            ("tf2.21.0-cuda12.9-cudnn9.10", "9.10.2.21"),
+        }
+
+    def test_a_step_changes_one_thing(self, house: Path) -> None:
+        """CUDA moves with its release's own cuDNN, and cuDNN moves on a CUDA that is there without it."""
+        found = self.pairs(house, "nightly")
+        plain = {(one.tensorflow, one.cuda) for one in found if not one.own_cudnn}
+        assert {(one.tensorflow, one.cuda) for one in found if one.own_cudnn} <= plain
+
+    def test_legacy_is_for_those_who_name_it(self, house: Path) -> None:
+        listed = columns.listed(load.load(house / "matrix.toml"))
+        found = {row.pair.tensorflow for row in listed if row.profiles == ()}
+        assert found == {"2.10.1", "2.11.1", "2.12.1", "2.13.1"}
+        assert {row.pair.cuda for row in listed if row.profiles == ()} == {"cpu", "11.8"}
+        assert {row.pair.kind for row in listed if row.profiles == ()} == {"cpu", "legacy"}
+
+    def test_every_release_has_a_cpu_pair_and_one_keras_in_all_its_pairs(self, house: Path) -> None:
+        rows = [row.pair for row in columns.listed(load.load(house / "matrix.toml"))]
+        kerases = {
+            release: {one.keras for one in rows if one.tensorflow == release}
+            for release in {one.tensorflow for one in rows}
+        }
+        assert all(len(found) == 1 for found in kerases.values())
+        assert {one.tensorflow for one in rows if one.cuda == "cpu"} == set(kerases)
+        assert {one.latest for one in releases().values()} == set(kerases)
+
+    def test_the_base_has_the_python_of_its_pair(self, house: Path) -> None:
+        for row in columns.listed(load.load(house / "matrix.toml")):
+            assert row.pair.base == f"python:{row.pair.python}-slim-bookworm"
 
 
 def test_what_a_matrix_may_say(tmp_path: Path) -> None:
@@ -113,6 +180,14 @@ def test_models_are_frozen(tmp_path: Path) -> None:
         (GOOD.replace("rounds = 3", "rounds = 0"), ["greater than or equal to 1"]),
         (GOOD.replace('"2.18.1"', '"2.18"'), ["pairs[1] -> tensorflow"]),
         (GOOD.replace('"2.18.1"', "2.18"), ["pairs[1] -> tensorflow", "string"]),
+        (GOOD.replace('"cpu"', '["cpu", "12"]'), ["pairs[1] -> cuda[2]", 'given: "12"']),
+        (GOOD.replace('"cpu"', "12.5"), ["pairs[1] -> cuda", "string"]),
+        (GOOD.replace('"cpu"', "[]"), ["pairs[1] -> cuda", "at least 1"]),
+        (GOOD.replace('"cpu"', '"12.5"\ncudnn = "9.3"'), ["pairs[1] -> cudnn"]),
+        (GOOD.replace('"cpu"', '"12.5"\ncudn = "9.3.0.75"'), ["pairs[1] -> cudn", "did you mean 'cudnn'"]),
+        (GOOD.replace('"cpu"', '["cpu", "12.5"]\ncudnn = "9.3.0.75"'), ["pairs[1]", "without CUDA has no cuDNN"]),
+        (GOOD.replace('"cpu"', '"cpu"\nallow_older = "yes"'), ["pairs[1] -> allow_older"]),
+        (GOOD.replace('"cpu"', '"cpu"\nprofiles = "quick"'), ["pairs[1] -> profiles"]),
         (GOOD + '\n[conditions."treads=1"]', ["treads=1", "is no condition", "threads=N"]),
         (GOOD + '\n[conditions."tf32=maybe"]', ["tf32=maybe", "tf32=off, tf32=on"]),
         (GOOD + '\n[conditions."onednn=0"]\nrepeat = 1', ['"onednn=0" -> repeat', "did you mean 'repeats'"]),
@@ -134,6 +209,27 @@ def test_mistakes_are_named_with_file_path_and_suggestion(tmp_path: Path, text: 
     for part in ["matrix.toml", *wanted]:
         assert part in str(caught.value)
     assert caught.value.hint
+
+
+def test_one_mistake_in_a_list_is_told_once(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load.load(write(tmp_path, GOOD.replace('"cpu"', '["cpu", "12"]')))
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_one_cuda_is_a_list_of_one(tmp_path: Path) -> None:
+    assert load.load(write(tmp_path, GOOD)).pairs[0].cuda == ("cpu",)
+    assert load.load(write(tmp_path, GOOD.replace('"cpu"', '["cpu", "12.5"]'))).pairs[0].cuda == ("cpu", "12.5")
+
+
+def test_the_schema_takes_one_cuda_or_a_list(house: Path) -> None:
+    data = tomllib.loads((house / "matrix.toml").read_text(encoding="utf-8"))
+    check = jsonschema.Draft202012Validator(json.loads(load.schema()))
+    for good in ("12.5", ["cpu", "12.5"]):
+        check.validate({**data, "pairs": [{**data["pairs"][0], "cuda": good}]})
+    for bad in ("12", [], ["12.5", "12.5"], 12.5):
+        with pytest.raises(jsonschema.ValidationError):
+            check.validate({**data, "pairs": [{**data["pairs"][0], "cuda": bad}]})
 
 
 def test_a_missing_file_says_what_to_do(tmp_path: Path) -> None:

@@ -282,9 +282,10 @@ def test_upgrades_name_what_is_resolved_and_count_the_rest() -> None:
     (one,) = view_of(run).upgrades
     assert one.label == "TF 2.15.1 CPU to TF 2.18.1 CPU"
     assert one.sentences == (
-        "Determinism off: 1 kernel slower, 0 faster, 1 not resolved.",
-        "Determinism on: 1 kernel slower, 0 faster, 1 not resolved.",
+        "Determinism off: 1 kernel slower, 0 faster, 1 not resolved; bits moved in 0 of 2 kernels.",
+        "Determinism on: 1 kernel slower, 0 faster, 1 not resolved; bits moved in 0 of 2 kernels.",
     )
+    assert (one.step, one.moved, one.alone) == ("TensorFlow step", "TensorFlow 2.15.1 to 2.18.1 alone.", True)
     ((kernel, off, on),) = one.rows
     assert kernel == "matmul"
     assert re.fullmatch(r"×1\.9\d \(1\.\d\d–\d\.\d\d\) slower", off)  # noqa: RUF001

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.errors import ConfigError, NothingError
-from bench.plan import estimate, load, own, planner
+from bench.errors import ConfigError, NoGpuError, NothingError
+from bench.gpu.facts import Gpu, Survey
+from bench.plan import cuda, devices, estimate, load, own, planner
 from bench.plan.conditions import applies, settings
 from bench.plan.models import Matrix
 from bench.plan.planner import Plan, Round, Selection
@@ -19,12 +21,29 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SUITE = own.suite([])
+HOST_ONLY = ("threads=1", "threads=4xcores", "onednn=0", "isa=avx2")
 CONTROLS = {name for name, one in SUITE.kernels.items() if one.control}
 
 
-def make(matrix: Matrix, profile: str, selection: Selection, locks: Path) -> Plan:
-    """The plan over the fixed suite."""
-    return planner.make(matrix, profile, selection, locks, SUITE)
+def gpu(uuid: str, name: str, capability: tuple[int, int]) -> Gpu:
+    return Gpu(uuid=uuid, name=name, capability=capability, memory_mb=16_000)
+
+
+#: One of each kind of host: without a GPU, with one, with two of one model beside another.
+BARE = Survey(why="this host shows no card")
+HOPPER = Gpu(uuid="GPU-1a2b3c4d-0000", name="NVIDIA H200", capability=(9, 0), memory_mb=143_771)
+HOST = Survey(driver="570.124.06", cuda=12080, gpus=(HOPPER,))
+TWINS = Survey(
+    driver="570.124.06",
+    gpus=(HOPPER, dataclasses.replace(HOPPER, uuid="GPU-99999999-0000"), gpu("GPU-7", "Tesla V100-SXM2-16GB", (7, 0))),
+)
+
+
+def make(
+    matrix: Matrix, profile: str, selection: Selection, locks: Path, asked: str = "any", survey: Survey = BARE
+) -> Plan:
+    """The plan over the fixed suite; for all pairs of the file if no device is named."""
+    return planner.make(matrix, profile, selection, locks, SUITE, devices.choose(asked, survey))
 
 
 def matrix(**changes: Any) -> Matrix:
@@ -42,7 +61,7 @@ def matrix(**changes: Any) -> Matrix:
 
 @pytest.fixture
 def locks(tmp_path: Path) -> Path:
-    for stem in ("tf2.15.1-cpu-py311", "tf2.18.1-cpu-py311"):
+    for stem in ("tf2.15.1-cpu-py311", "tf2.18.1-cpu-py311", "tf2.18.1-cuda12.5-py311"):
         (tmp_path / f"{stem}.txt").write_text("keras==3.15.1\n", encoding="utf-8")
     return tmp_path
 
@@ -56,10 +75,9 @@ def test_ids_are_stable_and_say_pair_python_and_device(locks: Path) -> None:
     ]
 
 
-def test_a_cuda_pair_is_impossible_and_says_why(locks: Path) -> None:
+def test_without_a_gpu_a_cuda_pair_is_no_gpu_and_says_why(locks: Path) -> None:
     plan = make(matrix(), "p", Selection(), locks)
-    assert plan.cells[2].status == "impossible"
-    assert "cpu pairs only" in plan.cells[2].reason
+    assert (plan.cells[2].status, plan.cells[2].reason) == ("no-gpu", "this host shows no card")
     assert all(one.cell is not plan.cells[2] for one in plan.rounds)
 
 
@@ -188,7 +206,7 @@ def test_every_cell_gets_every_round_once(rounds: int, repeats: int, profile: st
 
     house = Path(__file__).parents[2]
     made = load.load(house / "matrix.toml")
-    plan = make(made, profile, Selection(rounds=rounds, repeats=repeats), house / "docker" / "locks")
+    plan = make(made, profile, Selection(rounds=rounds, repeats=repeats), house / "docker" / "locks", "cpu")
     keys = [(one.cell.id, one.condition, one.mode, one.number) for one in plan.rounds]
     per_round = sum(len(plan.condition_modes[name]) for name in plan.conditions)
     assert len(keys) == len(set(keys)) == rounds * len(plan.ready) * per_round
@@ -308,7 +326,7 @@ class TestTf32:
     def test_beside_a_gpu_pair_only_the_cpu_cells_do(self, locks: Path) -> None:
         plan = self.plan(locks)
         assert list(plan.conditions) == ["default", "tf32=off", "tf32=on"]
-        assert {one.condition for one in plan.rounds} == {"default"}, "no GPU pair can be run yet"
+        assert {one.condition for one in plan.rounds} == {"default"}, "there is no GPU to run them on"
 
     def test_alone_it_leaves_nothing_to_run(self, locks: Path) -> None:
         made = matrix(profiles={"p": {"rounds": 1, "repeats": 1, "conditions": ["tf32=off"]}})
@@ -317,10 +335,24 @@ class TestTf32:
 
     @pytest.mark.parametrize(
         ("condition", "device", "wanted"),
-        [("tf32=on", "cpu", False), ("tf32=off", "gpu", True), ("default", "cpu", True), ("onednn=0", "cpu", True)],
+        [
+            ("tf32=on", "cpu", False),
+            ("tf32=off", "h200", True),
+            ("default", "cpu", True),
+            ("default", "h200", True),
+            ("switch=env", "h200", True),
+            *((name, device, device == "cpu") for name in HOST_ONLY for device in ("cpu", "h200", "gpu")),
+        ],
     )
     def test_what_applies_where(self, condition: str, device: str, wanted: bool) -> None:  # noqa: FBT001
         assert applies(condition, device) is wanted
+
+    @pytest.mark.parametrize(
+        ("capability", "wanted"), [((7, 0), False), ((7, 5), False), ((8, 0), True), ((9, 0), True), ((0, 0), True)]
+    )
+    def test_tf32_is_there_from_ampere_on(self, capability: tuple[int, int], wanted: bool) -> None:  # noqa: FBT001
+        assert applies("tf32=off", "gpu", capability) is wanted
+        assert applies("switch=env", "gpu", capability)
 
 
 def test_a_condition_skips_kernels_but_no_controls(locks: Path) -> None:
@@ -396,3 +428,218 @@ def test_the_time_left_follows_what_was_seen_and_ends_at_nothing(locks: Path) ->
     twice = [pace.took(one, 2 * estimate.round_seconds(one)) for one in rounds]
     assert twice[0] == pytest.approx(2 * (guess - estimate.round_seconds(rounds[0])))
     assert twice[-1] == pytest.approx(0, abs=1e-9)
+
+
+class TestDevices:
+    """Which pairs run where."""
+
+    def ids(self, plan: Plan) -> list[str]:
+        return [cell.id for cell in plan.cells]
+
+    def test_without_devices_it_is_the_cpu(self, locks: Path) -> None:
+        plan = planner.make(matrix(), "p", Selection(), locks, SUITE)
+        assert self.ids(plan) == ["tf2.15.1-cpu-py311@cpu", "tf2.18.1-cpu-py311@cpu"]
+
+    def test_auto_on_a_bare_host_measures_the_cpu_and_says_what_it_left_out(self, locks: Path) -> None:
+        plan = make(matrix(), "p", Selection(), locks, "auto")
+        assert self.ids(plan) == ["tf2.15.1-cpu-py311@cpu", "tf2.18.1-cpu-py311@cpu"]
+        assert plan.notes == ("1 CUDA pair is left out and the CPU is measured: this host shows no card",)
+
+    def test_auto_with_a_gpu_takes_the_cuda_pairs(self, locks: Path) -> None:
+        plan = make(matrix(), "p", Selection(), locks, "auto", HOST)
+        (cell,) = plan.cells
+        assert (cell.id, cell.gpu, cell.status) == ("tf2.18.1-cuda12.5-py311@h200", HOPPER.uuid, "ready")
+        assert cell.advice == "warn: first run compiles PTX on this GPU"
+        assert plan.notes == ()
+
+    def test_a_cpu_pair_runs_beside_a_gpu_by_its_name(self, locks: Path) -> None:
+        plan = make(matrix(), "p", Selection(only=("tf2.18.1-c*",)), locks, "auto", HOST)
+        assert self.ids(plan) == ["tf2.18.1-cuda12.5-py311@h200"]
+        plan = make(matrix(), "p", Selection(only=("tf2.18.1-c*", "*2.15*")), locks, "auto", HOST)
+        assert self.ids(plan) == ["tf2.15.1-cpu-py311@cpu", "tf2.18.1-cuda12.5-py311@h200"]
+        with pytest.raises(NothingError, match="No CUDA pair matches"):
+            make(matrix(), "p", Selection(only=("*2.15*",)), locks, "gpu", HOST)
+
+    def test_a_cuda_pair_that_is_named_on_a_bare_host_is_no_gpu(self, locks: Path) -> None:
+        plan = make(matrix(), "p", Selection(only=("*cuda12.5",)), locks, "auto")
+        assert [(cell.id, cell.status) for cell in plan.cells] == [("tf2.18.1-cuda12.5-py311@gpu", "no-gpu")]
+        assert plan.rounds == ()
+        with pytest.raises(NothingError, match="No CPU pair matches"):
+            make(matrix(), "p", Selection(only=("*cuda12.5",)), locks, "cpu")
+
+    def test_a_pattern_that_a_cpu_pair_fulfils_names_no_gpu(self, locks: Path) -> None:
+        plan = make(matrix(), "p", Selection(only=("tf2.18*",)), locks, "auto")
+        assert self.ids(plan) == ["tf2.18.1-cpu-py311@cpu"]
+        assert plan.notes[0].startswith("1 CUDA pair is left out")
+        assert make(matrix(), "p", Selection(only=("tf2.15*",)), locks, "auto").notes == ()
+
+    @pytest.mark.parametrize("asked", ["gpu", "all"])
+    def test_a_gpu_that_is_demanded_and_missing_leaves_no_cpu(self, locks: Path, asked: str) -> None:
+        plan = make(matrix(), "p", Selection(), locks, asked)
+        assert [(cell.id, cell.status) for cell in plan.cells] == [("tf2.18.1-cuda12.5-py311@gpu", "no-gpu")]
+
+    def test_all_gives_each_gpu_a_column_and_twins_their_beginnings(self, locks: Path) -> None:
+        plan = make(matrix(), "p", Selection(), locks, "all", TWINS)
+        stem = "tf2.18.1-cuda12.5-py311"
+        assert self.ids(plan) == [f"{stem}@h200-1a2b3c4d", f"{stem}@h200-99999999", f"{stem}@v100-sxm2-16gb"]
+        assert [cell.gpu for cell in plan.cells] == [one.uuid for one in TWINS.gpus]
+        assert [one.cell.gpu for one in plan.rounds[:2]] == [HOPPER.uuid] * 2
+
+    @pytest.mark.parametrize(
+        ("only", "wanted"), [("*@h200-*", 2), ("*@v100*", 1), ("*@*", 3), ("tf2.18.1-cuda12.5", 3)]
+    )
+    def test_only_knows_cells(self, locks: Path, only: str, wanted: int) -> None:
+        assert len(make(matrix(), "p", Selection(only=(only,)), locks, "all", TWINS).cells) == wanted
+
+    def test_cells_go_device_by_device(self, locks: Path) -> None:
+        table = {"tensorflow": "2.18.1", "cuda": ("12.6", "12.5"), "keras": "3.15.1"}
+        plan = make(matrix(pairs=[table]), "p", Selection(), locks, "all", TWINS)
+        assert [(cell.gpu, cell.pair.cuda) for cell in plan.cells] == [
+            (one.uuid, minor) for one in TWINS.gpus for minor in ("12.6", "12.5")
+        ]
+
+    def test_conditions_of_the_host_and_tf32_go_where_they_say_something(self, locks: Path) -> None:
+        names = ["default", "tf32=off", *HOST_ONLY, "switch=env"]
+        made = matrix(profiles={"p": {"rounds": 1, "repeats": 1, "conditions": names}}, conditions={})
+        plan = make(made, "p", Selection(), locks, "all", TWINS)
+        found = {one.uuid: {row.condition for row in plan.rounds if row.cell.gpu == one.uuid} for one in TWINS.gpus}
+        assert found[HOPPER.uuid] == {"default", "tf32=off", "switch=env"}
+        assert found["GPU-7"] == {"default", "switch=env"}
+        assert list(plan.conditions) == ["default", "tf32=off", "switch=env"]
+        old = make(made, "p", Selection(only=("*v100*",)), locks, "all", TWINS)
+        assert list(old.conditions) == ["default", "switch=env"]
+
+    def test_a_request_says_what_a_gpu_cell_must_find(self, locks: Path) -> None:
+        plan = make(matrix(), "p", Selection(), locks, "auto", HOST)
+        asked = plan.rounds[0].request({})
+        assert asked.device == "gpu"
+        assert asked.gpu == {"uuid": HOPPER.uuid, "driver": "570.124.06", "cuda": "12080"}
+        assert asked.libraries == cuda.libraries(plan.cells[0].pair)
+        assert asked.libraries["libcudnn.so.9"] == "nvidia-cudnn-cu12==9.3.0.75"
+        unknown = make(matrix(), "p", Selection(), locks, "auto", Survey(gpus=(HOPPER,)))
+        assert unknown.rounds[0].request({}).gpu == {"uuid": HOPPER.uuid}
+        plain = make(matrix(), "p", Selection(), locks, "cpu", HOST).rounds[0].request({})
+        assert (plain.device, plain.gpu, plain.libraries) == ("cpu", {}, {})
+
+    def test_what_the_preflight_blocks_is_impossible(self, locks: Path) -> None:
+        old = dataclasses.replace(HOST, driver="470.57.02")
+        (cell,) = make(matrix(), "p", Selection(), locks, "auto", old).cells
+        assert (cell.status, cell.advice) == ("impossible", "")
+        assert cell.reason == "blocked: driver 470.57.02 < 525.60.13 for CUDA 12.x"
+
+    def test_a_pair_that_can_never_run_is_impossible_everywhere(self, locks: Path) -> None:
+        made = matrix(pairs=[{"tensorflow": "2.18.1", "cuda": ("13.0", "12.3"), "keras": "3.15.1"}])
+        for asked, survey in (("gpu", BARE), ("auto", HOST), ("any", BARE)):
+            plan = make(made, "p", Selection(), locks, asked, survey)
+            assert {cell.status for cell in plan.cells} == {"impossible"}
+            assert ["CUDA 13 has none" in plan.cells[0].reason, "older than" in plan.cells[1].reason] == [True, True]
+        allowed = {"tensorflow": "2.18.1", "cuda": ("12.3",), "keras": "3.15.1", "allow_older": True}
+        (cell,) = make(matrix(pairs=[allowed]), "p", Selection(), locks, "any").cells
+        assert (cell.pair.kind, cell.status) == ("older", "build-failed")
+
+
+class TestChoice:
+    """``--device`` as it becomes devices."""
+
+    def test_one_gpu_is_taken_the_first_that_is_idle(self) -> None:
+        busy = dataclasses.replace(HOPPER, processes={7: 100})
+        chosen = devices.choose("auto", dataclasses.replace(TWINS, gpus=(busy, *TWINS.gpus[1:])))
+        assert [one.uuid for one in chosen.gpus] == ["GPU-99999999-0000"]
+        assert "GPU-99999999-0000 is taken, the first that is idle of 3 GPUs" in chosen.notes[0]
+        both = (busy, dataclasses.replace(busy, uuid="GPU-2"))
+        chosen = devices.choose("gpu", Survey(gpus=both))
+        assert chosen.gpus == both[:1]
+        assert "none is idle" in chosen.notes[0]
+
+    def test_uuids_are_taken_as_named_and_in_the_hosts_order(self) -> None:
+        chosen = devices.choose("GPU-7, gpu-1a2b", TWINS)
+        assert [one.uuid for one in chosen.gpus] == [HOPPER.uuid, "GPU-7"]
+        assert list(chosen.names.values()) == ["h200", "v100-sxm2-16gb"]
+
+    @pytest.mark.parametrize(
+        ("asked", "survey", "words"),
+        [
+            ("GPU-5", TWINS, ["no GPU GPU-5", "GPU-1a2b3c4d-0000 (NVIDIA H200)"]),
+            ("GPU-", TWINS, ["More than one", "GPU-7"]),
+            ("gppu", BARE, ["no GPU gppu", "this host shows no card", "auto, cpu, gpu, all"]),
+            (",", TWINS, ["No device was named"]),
+        ],
+    )
+    def test_a_uuid_that_is_nobodys(self, asked: str, survey: Survey, words: list[str]) -> None:
+        with pytest.raises(NoGpuError) as caught:
+            devices.choose(asked, survey)
+        assert caught.value.code == 5
+        for word in words:
+            assert word in f"{caught.value} {caught.value.hint}"
+
+    def test_a_whole_uuid_is_itself_though_others_begin_so(self) -> None:
+        survey = Survey(gpus=(HOPPER, dataclasses.replace(HOPPER, uuid=f"{HOPPER.uuid}1")))
+        assert devices.choose(HOPPER.uuid, survey).gpus == (HOPPER,)
+
+    def test_names_grow_until_they_differ(self) -> None:
+        uuids = ("MIG-1a2b3c4d-5e6f-1", "MIG-1a2b3c4d-5e6f-2")
+        chosen = devices.choose("all", Survey(gpus=tuple(dataclasses.replace(HOPPER, uuid=one) for one in uuids)))
+        assert list(chosen.names.values()) == ["h200-1a2b3c4d5e6f1", "h200-1a2b3c4d5e6f2"]
+
+    def test_what_is_wrong_with_a_card_is_told_where_all_are_wanted(self) -> None:
+        assert devices.choose("all", dataclasses.replace(HOST, troubles=("one is lost",))).notes == ("one is lost",)
+
+
+class TestProfiles:
+    """A pair says which profiles take it."""
+
+    def made(self, **changes: Any) -> Matrix:
+        tables = [
+            {"tensorflow": "2.15.1", "cuda": "cpu", "keras": "2.15.0"},
+            {"tensorflow": "2.18.1", "cuda": "cpu", "keras": "3.15.1", "profiles": ("q",)},
+            {"tensorflow": "2.21.0", "cuda": "cpu", "keras": "3.15.1", "profiles": (), **changes},
+        ]
+        profile = {"rounds": 1, "repeats": 1}
+        return matrix(pairs=tables, conditions={}, profiles={"p": profile, "q": profile})
+
+    def releases(self, locks: Path, profile: str, only: tuple[str, ...] = (), asked: str = "cpu") -> list[str]:
+        plan = make(self.made(), profile, Selection(only=only), locks, asked)
+        return [cell.pair.tensorflow for cell in plan.cells]
+
+    def test_absent_is_all_and_empty_is_none(self, locks: Path) -> None:
+        assert self.releases(locks, "p") == ["2.15.1"]
+        assert self.releases(locks, "q") == ["2.15.1", "2.18.1"]
+
+    def test_only_takes_from_other_profiles_what_its_own_has_not(self, locks: Path) -> None:
+        assert self.releases(locks, "p", ("tf2.21*",)) == ["2.21.0"]
+        assert self.releases(locks, "p", ("tf2.18.1-cpu", "tf2.15*")) == ["2.15.1", "2.18.1"]
+        assert self.releases(locks, "p", ("tf2*",)) == ["2.15.1"]
+
+    def test_for_locks_there_are_no_profiles(self, locks: Path) -> None:
+        assert self.releases(locks, "p", asked="any") == ["2.15.1", "2.18.1", "2.21.0"]
+
+    def test_an_empty_choice_says_what_there_is(self, locks: Path) -> None:
+        with pytest.raises(NothingError, match="No CPU pair matches tf3") as caught:
+            self.releases(locks, "p", ("tf3*",))
+        assert caught.value.hint == "There are: tf2.15.1-cpu. By --only there are also: tf2.18.1-cpu, tf2.21.0-cpu."
+        with pytest.raises(NothingError, match="no pair for this device"):
+            make(self.made(), "p", Selection(), locks, "gpu", HOST)
+
+    def test_a_profile_that_does_not_exist_is_refused_with_the_nearest(self, locks: Path) -> None:
+        made = matrix(
+            pairs=[{"tensorflow": "2.15.1", "cuda": "cpu", "keras": "2.15.0", "profiles": ("nigthly",)}],
+            profiles={"nightly": {"rounds": 1, "repeats": 1}},
+        )
+        with pytest.raises(ConfigError, match=r"pairs\[1\] -> profiles: .*'nigthly'; did you mean 'nightly'"):
+            make(made, "nightly", Selection(), locks)
+
+
+class TestCudnn:
+    """cuDNN is a variable of its own."""
+
+    def test_another_than_the_releases_own_is_in_the_name(self, locks: Path) -> None:
+        table = {"tensorflow": "2.18.1", "cuda": "12.9", "keras": "3.15.1"}
+        made = matrix(pairs=[table, {**table, "cudnn": "9.10.2.21"}])
+        found = [cell.pair for cell in make(made, "p", Selection(), locks).cells]
+        assert [one.id for one in found] == ["tf2.18.1-cuda12.9", "tf2.18.1-cuda12.9-cudnn9.10"]
+        assert [one.cudnn for one in found] == ["9.3.0.75", "9.10.2.21"]
+
+    def test_to_name_the_releases_own_changes_nothing(self, locks: Path) -> None:
+        table = {"tensorflow": "2.18.1", "cuda": "12.9", "keras": "3.15.1"}
+        with pytest.raises(ConfigError, match="more than once"):
+            make(matrix(pairs=[table, {**table, "cudnn": "9.3.0.75"}]), "p", Selection(), locks)

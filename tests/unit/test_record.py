@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 OUTPUTS = {"x": {"dtype": "float32", "shape": [2], "digest": "f" * 16, "nan": 0, "inf": 0, "device": "CPU:0"}}
+SEEN = {"throttled": False, "clock_mhz": [1980, 1980]}
 PARTED: dict[str, Any] = {"step": None, "tensor": "x", "index": [1], "first": "1.0", "other": "2.0", "outputs": {}}
 
 
@@ -33,7 +34,8 @@ def sample(**changes: Any) -> dict[str, Any]:
 def lines() -> list[str]:
     request = Request(
         cell="c", mode="on", condition="default", round=1, kernels=("k", "l"), repeats={"k": 2, "l": 1},
-        extra={"own.py": "x = 1\n"}, tf32=False, threads=3, env={"A": "b"}, context={"run": "r"},
+        extra={"own.py": "x = 1\n"}, tf32=False, threads=3, env={"A": "b"}, context={"run": "r"}, device="gpu",
+        libraries={"libcudart.so.12": "nvidia-cuda-runtime-cu12==12.5.82"}, gpu={"uuid": "GPU-0", "cuda": "12040"},
     )  # fmt: skip
     known = {"process": 1, "kernel": "k", "digest": "d", "outputs": OUTPUTS, "errors": {"x": {"max": 0.1, "rms": 0.2}}}
     timing = sample(role="timing", steady_s=[0.1, 0.2], steady_cpu_s=[0.3, 0.4], steady_agrees=True, warmups=2)
@@ -46,7 +48,10 @@ def lines() -> list[str]:
         record.line("sample", sample()),
         record.line("sample", sample(repeat=1, digest="e", parted=PARTED)),
         record.line("sample", timing),
-        record.line("outcome", {"process": 1, "kernel": "k", "outcome": "ok", "seconds": 1.0, "peak_mb": 612.5}),
+        record.line("guard", {"process": 1, "kernel": "k", "role": "timing", "repeat": 0, "seen": SEEN}),
+        record.line("outcome", {
+            "process": 1, "kernel": "k", "outcome": "ok", "seconds": 1.0, "peak_mb": 612.5, "peak_gpu_mb": 96.5,
+        }),
         record.line("kernel", {"process": 1, "kernel": "l"}),
         record.line("outcome", {
             "process": 1, "kernel": "l", "outcome": "raised", "seconds": 1.0, "error_class": "ValueError",
@@ -63,10 +68,11 @@ def test_a_record_comes_back() -> None:
     assert found.request.kernels == ("k", "l")
     assert found.request.repeats == {"k": 2, "l": 1}
     assert (found.request.extra, found.request.tf32, found.request.threads) == ({"own.py": "x = 1\n"}, False, 3)
-    assert [(one.kernel, one.outcome, one.where, one.peak_mb) for one in found.outcomes] == [
-        ("k", "ok", "", 612.5),
-        ("l", "raised", "own.py, line 7", None),
+    assert [(one.kernel, one.outcome, one.where, one.peak_mb, one.peak_gpu_mb) for one in found.outcomes] == [
+        ("k", "ok", "", 612.5, 96.5),
+        ("l", "raised", "own.py, line 7", None, None),
     ]
+    assert (found.request.device, found.request.gpu["cuda"]) == ("gpu", "12040")
     assert found.processes[0].settings == {"tf32": False}
     assert found.processes[0].libraries == {"libtensorflow_cc": "2"}
 
@@ -80,11 +86,35 @@ def test_values_are_attached_to_the_samples_of_their_digest() -> None:
     assert (timing.steady_s, timing.steady_cpu_s, timing.warmups) == ((0.1, 0.2), (0.3, 0.4), 2)
 
 
+def test_what_the_host_saw_is_attached_to_its_sample_only() -> None:
+    first, second, timing = record.parse(lines()).samples
+    assert (first.guard, second.guard, timing.guard) == (None, None, SEEN)
+
+
+def test_a_record_that_knew_no_gpu_is_read() -> None:
+    """Schema 2 as it was written: no device, no guard, no GPU memory."""
+    rows = [json.loads(text) for text in lines()]
+    rows[0]["schema"] = 2
+    for key in ("device", "libraries", "gpu"):
+        del rows[0]["request"][key]
+    for row in rows:
+        row.pop("peak_gpu_mb", None)
+    found = record.parse(json.dumps(row) for row in rows if row["line"] != "guard")
+    assert (found.request.device, found.request.libraries, found.request.gpu) == ("cpu", {}, {})
+    assert [one.guard for one in found.samples] == [None] * 3
+    assert [one.peak_gpu_mb for one in found.outcomes] == [None] * 2
+    assert found.complete
+
+
 @pytest.mark.parametrize("other", [{"process": 2}, {"kernel": "l"}, {"digest": "e"}])
 def test_values_of_another_process_kernel_or_digest_are_not_attached(other: dict[str, Any]) -> None:
     texts = [record.line("sample", sample(**other)), *lines()]
     texts[0], texts[1] = texts[1], texts[0]
     assert record.parse(texts).samples[0].outputs == {}
+
+
+def unguarded(found: record.Record) -> list[record.Sample]:
+    return [dataclasses.replace(one, guard=None) for one in found.samples]
 
 
 @given(st.integers(1, 4000))
@@ -98,7 +128,7 @@ def test_a_record_cut_anywhere_is_read_as_far_as_it_goes_or_refused(cut: int) ->
         assert place < len(lines()[0]), "only without its header a cut record is nothing"
         return
     assert not found.complete
-    assert list(found.samples) == list(whole.samples)[: len(found.samples)]
+    assert unguarded(found) == unguarded(whole)[: len(found.samples)], "what the host saw stands in a later line"
     assert list(found.outcomes) == list(whole.outcomes)[: len(found.outcomes)]
     assert len(found.samples) == text[:place].count("\n", text.index('"line": "sample"')) or len(found.samples) <= 3
 
@@ -128,12 +158,14 @@ def test_a_cut_compressed_file_is_no_surprise(tmp_path: Path) -> None:
         record.read(path)
 
 
-@pytest.mark.parametrize(("schema", "told"), [(SCHEMA + 1, "3"), (1, "1"), ("two", "'two'"), (None, "None")])
+@pytest.mark.parametrize(
+    ("schema", "told"), [(SCHEMA + 1, "4"), (1, "1"), ("two", "'two'"), (None, "None"), ([], "[]")]
+)
 def test_another_schema_is_refused_in_a_sentence_that_helps(schema: object, told: str) -> None:
     header = {**json.loads(lines()[0]), "schema": schema}
     with pytest.raises(record.RecordError) as caught:
         record.parse([json.dumps(header), '{"line": "of a kind that nobody knows yet"}', lines()[-1]], "rec.jsonl")
-    assert f"rec.jsonl: schema {told}, but this version reads schema {SCHEMA}" in str(caught.value)
+    assert f"rec.jsonl: schema {told}, but this version reads schemas 2 and {SCHEMA}" in str(caught.value)
     assert "measure again" in str(caught.value)
 
 
@@ -167,9 +199,11 @@ def changed(place: int, **values: Any) -> list[str]:
         changed(5, digest=...),
         changed(5, steady_s=None),
         changed(5, dagest="x"),
-        changed(8, outcome=...),
-        changed(11, libraries=...),
-        changed(12, seconds="soon"),
+        changed(8, seen=...),
+        changed(8, process=[1]),
+        changed(9, outcome=...),
+        changed(12, libraries=...),
+        changed(13, seconds="soon"),
     ],
 )
 def test_foreign_lines_are_refused_in_a_sentence(broken: list[str]) -> None:

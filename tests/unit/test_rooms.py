@@ -13,13 +13,18 @@ if TYPE_CHECKING:
 #: Room -> rooms of the package that it may import (besides itself and ``bench.errors``).
 MAY_KNOW = {
     "suite": set[str](),
+    "away": {"suite"},
     "gpu": set[str](),
     "plan": {"suite", "gpu"},
     "engines": {"plan", "suite", "gpu"},
-    "store": {"suite"},
+    "store": {"suite", "away"},
     "verdict": {"store", "suite"},
     "report": {"verdict", "store", "suite"},
-    "runner": {"plan", "engines", "store", "suite", "host", "console", "gpu"},
+    "bundle": {"plan", "engines", "store", "suite", "gpu", "away", "host"},
+    "doctor": {"plan", "engines", "gpu", "suite", "host", "console"},
+    "rounds": {"plan", "engines", "store", "suite", "console", "gpu"},
+    "course": {"plan", "engines", "store", "suite", "console", "rounds"},
+    "runner": {"plan", "engines", "store", "suite", "host", "console", "gpu", "rounds", "course"},
 }
 
 

@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
+import dataclasses
+import io
 import json
-from contextlib import nullcontext
+import lzma
+import signal
+import threading
+import time
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
-from bench import console, runner
+from bench import console, host, rounds, runner
 from bench.engines.base import Environment, Execution
-from bench.errors import EngineError
-from bench.plan import own, planner
+from bench.errors import EngineError, NoGpuError, StorageError
+from bench.gpu.facts import Gpu, Survey
+from bench.gpu.guard import Guard, Look, Nobody
+from bench.plan import estimate, own, planner
+from bench.plan.devices import Devices
 from bench.plan.models import Matrix
 from bench.plan.planner import Selection
 from bench.store.kept import kept_files
 from bench.store.run import Run, load
+from bench.suite import record
 from bench.suite.identity import HOUSE, suite_hash
 from bench.suite.record import SCHEMA, line
 from bench.suite.values import keep
+from bench.verdict import evidence
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -37,6 +50,10 @@ def my_kernel(tf, seed):
 """
 
 
+def refuse(uuid: str) -> AbstractContextManager[Guard]:
+    raise AssertionError(f"nobody times anything on {uuid}")
+
+
 @dataclass
 class Stage:
     """An engine whose cells say a whole round, or what ``script`` makes of its lines."""
@@ -46,6 +63,7 @@ class Stage:
     exit: Execution = field(default_factory=lambda: Execution(exit_code=0))
     name: str = "stage"
     requests: list[Request] = field(default_factory=list)
+    watching: Callable[[str], AbstractContextManager[Guard]] = refuse
 
     def describe(self) -> Mapping[str, str]:
         return {}
@@ -76,33 +94,57 @@ class Stage:
             of = {"process": 1, "kernel": name}
             row = keep("x", None, np.arange(3.0), bits, 128)
             said += [line("kernel", of), line("kept", {**of, "digest": bits, "tensors": [row]})]
+            said += self.samples(request, of)
             said.append(line("outcome", {**of, "outcome": "ok", "seconds": 0.1}))
         return [*said, line("end", {"seconds": 1.0, "processes": 1})]
+
+    def samples(self, request: Request, of: dict[str, Any]) -> list[str]:
+        return []
+
+    def examine(self, environment: Environment, cell: Cell, log: Path) -> str:
+        return ""
 
     def sweep(self) -> int:
         return 0
 
+    def halt(self) -> None:
+        raise AssertionError("one device is measured in the main thread, which an interrupt reaches by itself")
+
 
 @pytest.fixture(autouse=True)
 def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "measuring_lock", lambda _: nullcontext())
+    monkeypatch.setattr(runner, "measuring_lock", lambda *_: nullcontext())
 
 
 @pytest.fixture
 def go(tmp_path: Path) -> Callable[..., Run]:
     """Run a small matrix on a stage and read its folder."""
 
-    def run(stage: Stage, *, suite: own.Suite | None = None, reports: str = "reports", **profile: Any) -> Run:
+    def run(
+        stage: Stage,
+        *,
+        suite: own.Suite | None = None,
+        reports: str = "reports",
+        cuda: tuple[str, ...] = ("cpu",),
+        devices: Devices = planner.CPU,
+        **profile: Any,
+    ) -> Run:
         facts = {"rounds": 2, "repeats": 3, "kernels": ["reduce_max", "mlp_loop"], **profile}
         body = {
-            "pairs": [{"tensorflow": "2.18.1", "cuda": "cpu", "keras": "3.15.1"}],
+            "pairs": [{"tensorflow": "2.18.1", "cuda": one, "keras": "3.15.1"} for one in cuda],
             "profiles": {"p": facts},
             "conditions": {"onednn=0": {"repeats": 1}},
         }
         matrix = Matrix.model_validate(body, strict=False)
-        plan = planner.make(matrix, "p", Selection(), HOUSE / "docker" / "locks", suite or own.suite([]))
+        plan = planner.make(matrix, "p", Selection(), HOUSE / "docker" / "locks", suite or own.suite([]), devices)
         job = runner.Job(
-            plan=plan, engine=stage, engine_why="", house=HOUSE, reports=tmp_path / reports, command="python -m bench"
+            plan=plan,
+            engine=stage,
+            engine_why="",
+            house=HOUSE,
+            reports=tmp_path / reports,
+            command="python -m bench",
+            watching=stage.watching,
         )
         with console.view() as view:
             return load(runner.run(job, view))
@@ -215,3 +257,547 @@ def test_a_suite_edited_during_the_run_is_told(go: Callable[..., Run]) -> None:
     assert not run.records
     (cell,) = run.info.cells
     assert (cell.status, "not the one of this checkout" in cell.reason) == ("failed", True)
+
+
+SLOWDOWN = 0x8
+CARDS = tuple(
+    Gpu(
+        uuid=f"GPU-{letter * 8}-0",
+        name="NVIDIA H100 80GB HBM3",
+        capability=(9, 0),
+        memory_mb=81_920,
+        facts={"ECC": "on", "temperature C": "40"},
+    )
+    for letter in "ab"
+)
+#: A kernel that may not be called again, so that its first calls are its times.
+ONCE = "data_pipeline"
+
+
+def devices(*cards: Gpu, driver: str = "580.65.06") -> Devices:
+    return Devices(kind="gpu", survey=Survey(driver=driver, cuda=13_000, gpus=cards), gpus=cards)
+
+
+def sample(of: dict[str, Any], role: str, repeat: int = 0) -> str:
+    body = {
+        **of, "role": role, "repeat": repeat, "seed": 42, "digest": f"{of['kernel']} {role == 'contrast'}",
+        "setup_s": 0.1, "first_s": 0.1, "first_cpu_s": 0.1, "steady_s": [0.1] if role == "timing" else [],
+        "steady_cpu_s": [], "steady_agrees": True if role == "timing" else None, "warmups": 1, "load": 0.0,
+        "switches": 0,
+    }  # fmt: skip
+    return line("sample", body)
+
+
+@dataclass
+class GpuStage(Stage):
+    """An engine of GPU cells. ``events`` says what NVML shows for (kernel, role, number of the request)."""
+
+    events: Callable[[str, str, int], int] = lambda *_: 0
+    bits_now: int = 0
+
+    def __post_init__(self) -> None:
+        self.guards: dict[str, Guard] = {}
+        self.watching = self.opened
+
+    def opened(self, uuid: str) -> Guard:
+        self.guards[uuid] = Guard(self, period_s=60.0)
+        return self.guards[uuid]
+
+    def look(self) -> Look:
+        return Look(at=time.monotonic(), sm_mhz=1980, reasons=self.bits_now, processes={})
+
+    def samples(self, request: Request, of: dict[str, Any]) -> list[str]:
+        output = {"dtype": "float32", "shape": [3], "digest": "x", "nan": 0, "inf": 0, "device": "GPU:0"}
+        known = {**of, "outputs": {"x": output}, "errors": {}}
+        told = [line("values", {**known, "digest": f"{of['kernel']} {other}"}) for other in (False, True)]
+        told += [sample(of, "repeat", number) for number in range(request.repeats[of["kernel"]])]
+        told += [sample(of, "contrast")] if request.contrast else []
+        timed = request.steady_s > 0 and of["kernel"] != ONCE and not of["kernel"].startswith("control")
+        return [*told, *([sample(of, "timing")] if timed else [])]
+
+    def execute(
+        self, environment: Environment, request: Request, on_line: Callable[[str], None], log: Path
+    ) -> Execution:
+        def played(text: str) -> None:
+            row = json.loads(text) if text.endswith("\n") else {}
+            if row.get("line") == "sample":
+                self.bits_now = self.events(row["kernel"], row["role"], len(self.requests))
+            self.guards[request.gpu["uuid"]].look()
+            on_line(text)
+            self.bits_now = 0
+            self.guards[request.gpu["uuid"]].look()
+
+        return super().execute(environment, request, played, log)
+
+
+@pytest.fixture
+def on_gpu(go: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Run]:
+    """One round of one mode on one GPU, timed; nobody waits for a GPU to cool down."""
+    monkeypatch.setattr(rounds, "SETTLE_S", 0.0)
+
+    def run(stage: Stage, **changes: Any) -> Run:
+        facts: dict[str, Any] = {
+            "cuda": ("12.5",), "devices": devices(CARDS[0]), "rounds": 1, "steady_s": 0.2,
+            "kernels": ["reduce_max", ONCE], **changes,
+        }  # fmt: skip
+        return go(stage, **facts)
+
+    return run
+
+
+def text_of(run: Run, tmp_path: Path) -> list[dict[str, Any]]:
+    """The lines of the record with determinism off."""
+    (file,) = (tmp_path / "reports" / "runs" / run.info.id / "records").glob("*/default/off-001.jsonl.xz")
+    with lzma.open(file, "rt", encoding="utf-8") as stream:
+        return [json.loads(text) for text in stream]
+
+
+def spoils(run: Run, kernel: str, role: str) -> dict[int, list[str]]:
+    """Process -> what its guard called spoiled, in the record with determinism off."""
+    (one,) = (found for found in run.records.values() if found.request.mode == "off")
+    told: dict[int, list[str]] = {}
+    for found in one.samples:
+        if (found.kernel, found.role) == (kernel, role):
+            assert found.guard is not None
+            told.setdefault(found.process, []).append(found.guard["spoiled"])
+    return told
+
+
+class TestGuard:
+    """What was timed on a throttled GPU is taken anew, no more often than twice, and never forgotten."""
+
+    def test_a_calm_round_is_watched_and_taken_once(self, on_gpu: Callable[..., Run], tmp_path: Path) -> None:
+        stage = GpuStage()
+        run = on_gpu(stage)
+        assert [one.mode for one in stage.requests] == ["off", "on"]
+        assert {one.device for one in stage.requests} == {"gpu"}
+        lines = text_of(run, tmp_path)
+        places = [number for number, row in enumerate(lines) if row["line"] == "guard"]
+        assert all(lines[number - 1]["line"] == "sample" for number in places)
+        timed = [row for row in lines if row["line"] == "sample" and row["role"] != "contrast"]
+        assert len(places) == len(timed)
+        for one in run.records.values():
+            seen = [found for found in one.samples if found.role != "contrast"]
+            assert all(found.guard and found.guard["samples"] and not found.guard["spoiled"] for found in seen)
+            assert all(found.guard is None for found in one.samples if found.role == "contrast")
+            assert not any("unwatched" in (found.guard or {}) for found in one.samples)
+
+    def test_a_spoiled_time_is_taken_anew_in_the_same_record(self, on_gpu: Callable[..., Run], tmp_path: Path) -> None:
+        def events(kernel: str, role: str, number: int) -> int:
+            return SLOWDOWN if (kernel, role, number) == ("reduce_max", "timing", 1) else 0
+
+        stage = GpuStage(events=events)
+        run = on_gpu(stage)
+        first, second, other = stage.requests
+        assert (second.kernels, second.round, second.mode) == (("reduce_max",), 1, "off")
+        assert (first.contrast, second.contrast, second.repeats) == (True, False, first.repeats)
+        assert second.context == first.context
+        assert other.mode == "on"
+        assert spoils(run, "reduce_max", "timing") == {1: ["throttled: hardware slowdown"], 2: [""]}
+        rows = text_of(run, tmp_path)
+        assert [row["line"] for row in rows].count("header") == 1
+        assert [(row["seconds"], row["processes"]) for row in rows if row["line"] == "end"] == [(2.0, 2)]
+        assert rows[-1]["line"] == "end"
+        (one,) = (found for found in run.records.values() if found.request.mode == "off")
+        assert one.complete
+        assert one.request == first
+        assert [process.process for process in one.processes] == [1, 2]
+        (kept,) = evidence.sort(run).groups[one.request.cell, "default", "off"]
+        assert [said.again for said in evidence.hear([kept], ["reduce_max"])["reduce_max"]] == [False, True]
+        assert [(ended.process, ended.kernel) for ended in one.outcomes if ended.kernel == "reduce_max"] == [
+            (1, "reduce_max"),
+            (2, "reduce_max"),
+        ]
+
+    def test_a_time_that_is_spoiled_again_and_again_stays_spoiled(self, on_gpu: Callable[..., Run]) -> None:
+        stage = GpuStage(events=lambda kernel, role, _: SLOWDOWN if (kernel, role) == ("reduce_max", "timing") else 0)
+        run = on_gpu(stage)
+        assert len(stage.requests) == 2 * (1 + rounds.RETAKES)
+        word = "throttled: hardware slowdown"
+        assert spoils(run, "reduce_max", "timing") == {1: [word], 2: [word], 3: [word]}
+        assert run.info.finished
+
+    def test_first_calls_are_times_where_a_kernel_may_not_be_called_again(self, on_gpu: Callable[..., Run]) -> None:
+        stage = GpuStage(
+            events=lambda kernel, role, number: SLOWDOWN if (kernel, role, number) == (ONCE, "repeat", 1) else 0
+        )
+        run = on_gpu(stage)
+        assert [one.kernels for one in stage.requests[1:2]] == [(ONCE,)]
+        assert spoils(run, ONCE, "repeat") == {1: ["throttled: hardware slowdown"] * 3, 2: [""] * 3}
+
+    def test_one_good_first_call_of_many_is_a_time(self, on_gpu: Callable[..., Run]) -> None:
+        calls: list[str] = []
+
+        def events(kernel: str, role: str, _: int) -> int:
+            calls.append(kernel)
+            return SLOWDOWN if kernel == ONCE and calls.count(ONCE) == 1 else 0
+
+        stage = GpuStage(events=events)
+        on_gpu(stage)
+        assert len(stage.requests) == 2
+
+    def test_nobody_asks_for_the_times_of_controls_or_of_untimed_rounds(self, on_gpu: Callable[..., Run]) -> None:
+        stage = GpuStage(events=lambda kernel, *_: SLOWDOWN if kernel.startswith("control") else 0)
+        on_gpu(stage)
+        assert len(stage.requests) == 2
+        stage = GpuStage(events=lambda *_: SLOWDOWN)
+        run = on_gpu(stage, steady_s=0.0, reports="untimed")
+        assert len(stage.requests) == 2
+        assert spoils(run, "reduce_max", "repeat") == {1: ["throttled: hardware slowdown"] * 3}
+
+    @pytest.mark.parametrize("oom", [False, True])
+    def test_a_retake_that_dies_is_closed_and_counts(self, on_gpu: Callable[..., Run], *, oom: bool) -> None:
+        def die(request: Request, lines: list[str]) -> list[str]:
+            if request.mode == "on" or len(stage.requests) == 1:
+                return lines
+            stage.exit = Execution(exit_code=137, oom_killed=oom)
+            return [*lines[:3], lines[3][:20]]
+
+        stage = GpuStage(script=die, events=lambda kernel, *_: SLOWDOWN if kernel == "reduce_max" else 0)
+        run = on_gpu(stage)
+        (one,) = (found for found in run.records.values() if found.request.mode == "off")
+        assert one.complete
+        assert [(ended.process, ended.outcome) for ended in one.outcomes if ended.kernel == "reduce_max"] == [
+            (1, "ok"),
+            (2, "oom" if oom else "crashed"),
+        ]
+        assert len([found for found in stage.requests if found.mode == "off"]) == 2, "there is no time to take anew"
+
+    def test_a_retake_may_need_more_than_one_process(self, on_gpu: Callable[..., Run]) -> None:
+        def restart(request: Request, lines: list[str]) -> list[str]:
+            if len(stage.requests) != 2:
+                return lines
+            place = next(number for number, text in enumerate(lines) if '"line": "outcome"' in text) + 1
+            fresh = [text.replace('"process": 1', '"process": 2') for text in [lines[1], *lines[place:-1]]]
+            return [*lines[:place], *fresh, line("end", {"seconds": 1.5, "processes": 2})]
+
+        stage = GpuStage(script=restart, events=lambda *spot: SLOWDOWN if spot[2] < 3 else 0)
+        run = on_gpu(stage)
+        (one,) = (found for found in run.records.values() if found.request.mode == "off")
+        assert [process.process for process in one.processes] == [1, 2, 3, 4]
+        assert one.seconds == 3.5
+        assert sorted({found.process for found in one.samples if found.kernel == "reduce_max"})[0::2] == [1, 4]
+
+    def test_a_run_that_is_killed_in_a_retake_leaves_a_part_that_still_reads(
+        self, on_gpu: Callable[..., Run], tmp_path: Path
+    ) -> None:
+        def cut(request: Request, lines: list[str]) -> list[str]:
+            if len(stage.requests) == 1:
+                return lines
+            return [*lines[:5], "stop"]
+
+        class Cut(GpuStage):
+            def execute(
+                self, environment: Environment, request: Request, on_line: Callable[[str], None], log: Path
+            ) -> Execution:
+                def until(text: str) -> None:
+                    if text == "stop":
+                        raise KeyboardInterrupt
+                    on_line(text)
+
+                return super().execute(environment, request, until, log)
+
+        stage = Cut(script=cut, events=lambda kernel, *_: SLOWDOWN if kernel == "reduce_max" else 0)
+        with pytest.raises(KeyboardInterrupt):
+            on_gpu(stage)
+        (part,) = (tmp_path / "reports" / "runs").rglob("off-001.jsonl.xz.part")
+        one = record.parse(part.read_text(encoding="utf-8").splitlines())
+        assert not one.complete
+        assert [process.process for process in one.processes] == [1, 2]
+
+    def test_where_nobody_can_watch_the_record_says_so(self, on_gpu: Callable[..., Run]) -> None:
+        stage = GpuStage()
+        stage.look = Nobody("there is no NVML here").look  # type: ignore[method-assign]
+        run = on_gpu(stage)
+        told = {
+            found.guard["unwatched"] for one in run.records.values() for found in one.samples if found.guard is not None
+        }
+        assert told == {"there is no NVML here"}
+        assert len(stage.requests) == 2
+
+    def test_it_waits_for_a_gpu_that_is_still_hot(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        waited: list[float] = []
+        monkeypatch.setattr("bench.rounds.time.sleep", waited.append)
+        stage = GpuStage(bits_now=SLOWDOWN)
+        with Guard(stage, period_s=60.0) as guard:
+            stops = iter([False, False, True])
+            rounds._settle(guard, lambda: next(stops))
+            assert len(waited) == 2
+            stage.bits_now = 0
+            guard.look()
+            rounds._settle(guard, lambda: False)
+        assert len(waited) == 2
+
+    def test_the_kept_values_of_a_retake_have_its_process(self, on_gpu: Callable[..., Run]) -> None:
+        stage = GpuStage(
+            bits=lambda *spot: f"{spot[1]} {len(stage.requests)}",
+            events=lambda *spot: SLOWDOWN if spot[2] == 1 else 0,
+        )
+        run = on_gpu(stage)
+        assert run.kept.tensors("reduce_max", "reduce_max 1")
+        assert run.kept.tensors("reduce_max", "reduce_max 2")
+
+
+class TestDevices:
+    """GPUs are measured side by side; what stops one stops all, and what is finished stays."""
+
+    @pytest.fixture
+    def on_both(self, on_gpu: Callable[..., Run]) -> Callable[..., Run]:
+        def run(stage: Stage, **changes: Any) -> Run:
+            return on_gpu(stage, **{"devices": devices(*CARDS), "rounds": 2, **changes})
+
+        return run
+
+    def test_two_gpus_are_measured_at_one_time(self, on_both: Callable[..., Run]) -> None:
+        together = threading.Barrier(2)
+        names: dict[str, set[str]] = {}
+
+        def meet(request: Request, lines: list[str]) -> list[str]:
+            names.setdefault(threading.current_thread().name, set()).add(request.gpu["uuid"])
+            together.wait(20)
+            return lines
+
+        run = on_both(GpuStage(script=meet))
+        assert run.info.finished
+        assert len(run.records) == 2 * 2 * 2
+        assert sorted(map(sorted, names.values())) == [[card.uuid] for card in CARDS]
+        assert {one.gpu for one in run.info.cells} == {card.uuid for card in CARDS}
+        for name, one in run.records.items():
+            assert one.request.cell in name
+
+    def test_rounds_of_one_gpu_keep_their_order(self, on_both: Callable[..., Run]) -> None:
+        stage = GpuStage()
+        on_both(stage)
+        for card in CARDS:
+            mine = [(one.round, one.mode) for one in stage.requests if one.gpu["uuid"] == card.uuid]
+            assert mine == [(1, "off"), (1, "on"), (2, "on"), (2, "off")]
+
+    def test_an_interrupt_ends_both_and_keeps_finished_rounds(self, on_both: Callable[..., Run]) -> None:
+        ended, slow = threading.Event(), threading.Event()
+
+        class Held(GpuStage):
+            def halt(self) -> None:
+                ended.set()
+
+        def hold(request: Request, lines: list[str]) -> list[str]:
+            if request.gpu["uuid"] == CARDS[0].uuid:
+                if (request.round, request.mode) == (2, "on"):
+                    slow.wait(20)
+                    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+                    assert ended.wait(20)
+                    return lines[:4]  # it was ended in the middle, and its driver with it
+                return lines
+            slow.set()
+            assert ended.wait(20)
+            raise EngineError("this engine was halted")
+
+        with pytest.raises(KeyboardInterrupt):
+            on_both(Held(script=hold))
+        stage = GpuStage()
+        run = on_both(stage)
+        assert len(run.info.taken_over) == 2
+        assert {name.rpartition("@")[2] for name in run.info.taken_over} == {
+            "h100-80gb-hbm3-aaaaaaaa/default/off-001.jsonl",
+            "h100-80gb-hbm3-aaaaaaaa/default/on-001.jsonl",
+        }
+        assert len(stage.requests) == 6
+        assert run.info.finished
+        assert not [one for one in run.info.warnings if "given up" in one]
+
+    def test_what_fails_in_one_thread_is_told_in_the_main_one(self, on_both: Callable[..., Run]) -> None:
+        ended = threading.Event()
+
+        class Held(GpuStage):
+            def halt(self) -> None:
+                ended.set()
+
+        def fail(request: Request, lines: list[str]) -> list[str]:
+            if request.gpu["uuid"] == CARDS[0].uuid:
+                raise StorageError("the disk is full")
+            assert ended.wait(20)
+            raise EngineError("this engine was halted")
+
+        with pytest.raises(StorageError, match="the disk is full"):
+            on_both(Held(script=fail))
+
+    def test_a_gpu_that_fails_costs_its_own_cell(self, on_both: Callable[..., Run]) -> None:
+        def refuse(request: Request, lines: list[str]) -> list[str]:
+            if request.gpu["uuid"] == CARDS[0].uuid:
+                raise NoGpuError("Docker cannot give a container the GPU", "install the toolkit")
+            return lines
+
+        run = on_both(GpuStage(script=refuse))
+        assert [(one.status, one.reason) for one in run.info.cells] == [
+            ("no-gpu", "Docker cannot give a container the GPU install the toolkit"),
+            ("ready", ""),
+        ]
+        assert len(run.records) == 4
+        assert not run.info.finished
+
+    def test_locks_are_those_of_the_devices(self, on_both: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
+        held: list[tuple[str, ...]] = []
+
+        def lock(_: object, gpus: tuple[str, ...] = ()) -> AbstractContextManager[None]:
+            held.append(gpus)
+            return nullcontext()
+
+        monkeypatch.setattr(runner, "measuring_lock", lock)
+        on_both(GpuStage())
+        on_both(Stage(), cuda=("cpu",), devices=planner.CPU, reports="cpu")
+        assert held == [tuple(card.uuid for card in CARDS), ()]
+
+
+class TestGpuFacts:
+    """What a run knows of its GPU, and what makes a round another one."""
+
+    def test_a_cell_has_its_gpu_and_pair(self, on_gpu: Callable[..., Run]) -> None:
+        (cell,) = on_gpu(GpuStage()).info.cells
+        assert (cell.device, cell.gpu, cell.kind) == ("h100-80gb-hbm3", CARDS[0].uuid, "official")
+        assert cell.cudnn.startswith("9.3.")
+        assert cell.advice
+
+    def test_host_facts_name_the_gpus_and_the_driver(self, on_gpu: Callable[..., Run]) -> None:
+        assert on_gpu(GpuStage()).info.host["gpu"] == "NVIDIA H100 80GB HBM3, driver 580.65.06"
+        both = devices(*CARDS).survey
+        assert host.facts(both)["gpu"] == "2 x NVIDIA H100 80GB HBM3, driver 580.65.06"
+        assert host.facts(Survey(why="there is none"))["gpu"] == host.NO_GPU
+
+    def test_uuid_driver_and_settings_of_the_gpu_count_for_the_resume_key(self, on_gpu: Callable[..., Run]) -> None:
+        def key(number: int, card: Gpu, driver: str = "580.65.06") -> str:
+            stage = GpuStage()
+            on_gpu(stage, devices=devices(card, driver=driver), reports=str(number))
+            return str(stage.requests[0].context["resume_key"])
+
+        one = CARDS[0]
+        warm = dataclasses.replace(one, facts={**one.facts, "temperature C": "80"})
+        assert key(1, one) == key(2, warm), "what passes by itself changes nothing"
+        others = [
+            key(3, dataclasses.replace(one, uuid=CARDS[1].uuid)),
+            key(4, dataclasses.replace(one, facts={**one.facts, "ECC": "off"})),
+            key(5, one, "580.95.05"),
+            key(6, dataclasses.replace(one, name="NVIDIA H200")),
+        ]
+        assert len({key(7, one), *others}) == 5
+
+    def test_a_cpu_cell_does_not_depend_on_gpus(self, go: Callable[..., Run]) -> None:
+        bare, beside = Stage(), Stage()
+        go(bare)
+        run = go(beside, devices=Devices(kind="cpu", survey=devices(*CARDS).survey), reports="beside a GPU")
+        assert bare.requests[0].context["resume_key"] == beside.requests[0].context["resume_key"]
+        assert any("This host has a GPU, NVIDIA H100 80GB HBM3, and only CPU" in one for one in run.info.warnings)
+
+    def test_cuda_pairs_that_were_left_out_are_told(self, go: Callable[..., Run]) -> None:
+        nothing = Devices(kind="auto", survey=Survey(why="this host shows no NVIDIA GPU"))
+        run = go(Stage(), cuda=("cpu", "12.5"), devices=nothing)
+        (told,) = run.info.warnings
+        assert "left out" in told
+        assert "this host shows no NVIDIA GPU" in told
+
+    def test_a_pair_without_a_gpu_stands_on_the_page_with_the_reason(self, go: Callable[..., Run]) -> None:
+        missing = Devices(kind="gpu", survey=Survey(why="this host shows no NVIDIA GPU"))
+        run = go(Stage(), cuda=("12.5",), devices=missing)
+        (cell,) = run.info.cells
+        assert (cell.status, cell.reason, cell.gpu) == ("no-gpu", "this host shows no NVIDIA GPU", "")
+
+    def test_an_environment_that_cannot_be_given_the_gpu(self, on_gpu: Callable[..., Run]) -> None:
+        class Refusing(GpuStage):
+            def prepare(self, cell: Cell, log: Path, say: Callable[[str], None]) -> Environment:
+                raise NoGpuError("no container can be given the GPU", "install the toolkit")
+
+        (cell,) = on_gpu(Refusing()).info.cells
+        assert (cell.status, cell.reason) == ("no-gpu", "no container can be given the GPU install the toolkit")
+
+    def test_a_cell_that_sees_no_gpu_inside_is_given_up_and_its_record_stays(self, on_gpu: Callable[..., Run]) -> None:
+        def blind(_: Request, lines: list[str]) -> list[str]:
+            told = [text for text in lines if '"line": "sample"' not in text]
+            return [text.replace('"ok"', '"no-gpu", "message": "TensorFlow lists none"') for text in told]
+
+        stage = GpuStage(script=blind)
+        run = on_gpu(stage, rounds=5)
+        assert (len(stage.requests), len(run.records)) == (1, 1)
+        (cell,) = run.info.cells
+        assert (cell.status, cell.reason) == ("no-gpu", "TensorFlow lists none")
+        assert not run.info.finished
+        again = GpuStage()
+        run = on_gpu(again, rounds=5)
+        assert len(again.requests) == 10
+        assert not [one for one in run.info.warnings if "died" in one], "it was not run at all"
+
+    def test_a_gpu_that_is_lost_later_leaves_what_was_measured(self, on_gpu: Callable[..., Run]) -> None:
+        def lost(request: Request, lines: list[str]) -> list[str]:
+            if request.round == 1:
+                return lines
+            told = [text for text in lines if '"line": "sample"' not in text]
+            return [text.replace('"ok"', '"no-gpu", "message": "TensorFlow lists none"') for text in told]
+
+        stage = GpuStage(script=lost)
+        run = on_gpu(stage, rounds=5)
+        assert (len(stage.requests), len(run.records)) == (3, 3)
+        assert run.info.cells[0].status == "ready"
+        assert any("given up in round 2" in one and "TensorFlow lists none" in one for one in run.info.warnings)
+
+
+class TestShown:
+    """What a person reads while several devices are measured."""
+
+    def shown(self, view: console.View) -> None:
+        with view:
+            view.begin(3, 60.0)
+            view.round("a round 1")
+            view.round("b round 1")
+            view.kernel("b round 1", "conv")
+            view.done("a round 1", 1.0, 50.0)
+            view.round("a round 2")
+            view.kernel("a round 2", "matmul [1]")
+            view.done("b round 1", 2.0, 20.0)
+            view.done("a round 2", 3.0, 0.0)
+
+    def test_every_line_is_of_its_own_round(self) -> None:
+        out = io.StringIO()
+        self.shown(console.PlainView(Console(file=out, width=200)))
+        heads = [text.split("  ")[0] for text in out.getvalue().splitlines()]
+        assert heads == [
+            "measuring 3 rounds, about 1 min 00 s", "[1/3] a round 1", "[2/3] b round 1", "[3/3] a round 2",
+        ]  # fmt: skip
+
+    def test_silence_is_broken_by_the_round_that_speaks(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(console, "_SILENCE_S", -1.0)
+        out = io.StringIO()
+        self.shown(console.PlainView(Console(file=out, width=200)))
+        assert [text.split("  ")[:2] for text in out.getvalue().splitlines() if "..." in text] == [
+            ["[2/3] b round 1", "conv ..."],
+            ["[3/3] a round 2", "matmul [1] ..."],
+        ]
+
+    def test_a_live_view_shows_all_that_runs(self) -> None:
+        out = io.StringIO()
+        view = console.LiveView(Console(file=out, width=200, force_terminal=True, highlight=False))
+        self.shown(view)
+        assert [text for text in ("a round 1", "b round 1", "a round 2") if f"{text}  " not in out.getvalue()] == []
+        view.round("c")
+        view.round("d")
+        view.kernel("c", "conv")
+        assert view._progress.tasks[0].description == "c  conv\nd"
+
+
+def test_the_time_left_is_that_of_the_slowest_gpu() -> None:
+    rounds_of = {
+        gpu: [
+            SimpleNamespace(
+                cell=SimpleNamespace(gpu=gpu), repeats={"k": 3}, heavy=(), steady_s=0.2, kernels=("k",)
+            )
+        ] * number
+        for gpu, number in (("GPU-a", 2), ("GPU-b", 5), ("", 1))
+    }  # fmt: skip
+    one: Any = rounds_of[""][0]
+    every: list[Any] = [found for mine in rounds_of.values() for found in mine]
+    each = estimate.round_seconds(one)
+    assert estimate.total_seconds(every) == pytest.approx(6 * each), "the CPU is measured alone"
+    pace = estimate.Pace(every)
+    assert pace.left_s() == pytest.approx(6 * each)
+    fast: Any = rounds_of["GPU-a"][0]
+    assert pace.took(fast, each) == pytest.approx(6 * each)
+    slow: Any = rounds_of["GPU-b"][0]
+    assert pace.took(slow, each) == pytest.approx(5 * each)
+    pace.skip(one)
+    assert pace.left_s() == pytest.approx(4 * each)

@@ -1,17 +1,20 @@
-"""What is carried into a cell, and how its hash behaves."""
+"""What is carried into a cell, how a lock falls into layers, what that takes on disk, and what cleaning up takes."""
 
 from __future__ import annotations
 
 import os
 import stat
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
-from bench.engines.staging import nvidia_folders, nvidia_part, stage, suite_files, suite_hash
+from bench.engines import clean, sizes, staging, venv
+from bench.engines.inuse import Hold, alone
+from bench.engines.staging import stage, suite_files, suite_hash
+from bench.errors import BusyError
+from bench.plan.cell import Pair
 
-if TYPE_CHECKING:
-    from pathlib import Path
+HOUSE = Path(__file__).resolve().parents[2]
 
 LOCK = """\
 # a comment
@@ -23,6 +26,10 @@ nvidia-cublas-cu12==12.5.3.2 ; sys_platform == 'linux' \\
     # via nothing
 nvidia-cuda-nvcc-cu12==12.5.82 \\
     --hash=sha256:dd
+nvidia-cudnn-cu12==9.3.0.75 \\
+    --hash=sha256:ff
+nvidia-nccl-cu12==2.27.7 \\
+    --hash=sha256:gg
 tensorflow==2.18.1 \\
     --hash=sha256:ee
 """
@@ -89,19 +96,149 @@ def test_copies_are_world_readable_under_a_strict_umask(house: Path, tmp_path: P
     assert stat.S_IMODE((target / "bench").stat().st_mode) == 0o755
 
 
-def test_nvidia_part_keeps_whole_requirements_only() -> None:
-    part = nvidia_part(LOCK)
-    assert [line.split("==")[0] for line in part.splitlines() if not line.startswith(" ")] == [
-        "nvidia-cublas-cu12",
-        "nvidia-cuda-nvcc-cu12",
+def pinned(part: str) -> list[str]:
+    return [line.split("==")[0] for line in part.splitlines() if not line.startswith(" ")]
+
+
+def test_a_lock_falls_into_layers_by_whole_requirements() -> None:
+    cuda = staging.cuda_part(LOCK)
+    assert pinned(cuda) == ["nvidia-cublas-cu12", "nvidia-cuda-nvcc-cu12"]
+    assert [digest in cuda for digest in ("aa", "bb", "cc", "dd", "ee", "ff")] == [
+        False,
+        True,
+        True,
+        True,
+        False,
+        False,
     ]
-    assert [digest in part for digest in ("aa", "bb", "cc", "dd", "ee")] == [False, True, True, True, False]
+    assert pinned(staging.cudnn_part(LOCK)) == [*pinned(cuda), "nvidia-cudnn-cu12"]
+    assert pinned(staging.rest_part(LOCK)) == ["absl-py", "nvidia-cudnn-cu12", "nvidia-nccl-cu12", "tensorflow"]
 
 
-def test_nvidia_part_of_a_cpu_lock_is_empty() -> None:
-    assert nvidia_part("absl-py==2.5.1 \\\n    --hash=sha256:aa\n") == ""
-    assert nvidia_folders("absl-py==2.5.1 \\\n    --hash=sha256:aa\n") == ()
+def test_a_cpu_lock_has_no_cuda_in_any_layer() -> None:
+    lock = "absl-py==2.5.1 \\\n    --hash=sha256:aa\n"
+    assert staging.cuda_part(lock) == staging.cudnn_part(lock) == ""
+    assert staging.library_path("/site", lock) == staging.compiler_path("/site", lock) == ""
 
 
-def test_folders_are_those_of_the_wheels() -> None:
-    assert nvidia_folders(LOCK) == ("nvidia/cublas", "nvidia/cuda_nvcc")
+def test_every_library_is_on_the_path_and_the_compiler_apart() -> None:
+    folders = [f"/site/nvidia/{name}/lib" for name in ("cublas", "cudnn", "nccl")]
+    assert staging.library_path("/site", LOCK) == ":".join(folders)
+    assert staging.compiler_path("/site", LOCK) == "/site/nvidia/cuda_nvcc/bin"
+
+
+@pytest.mark.parametrize(
+    ("release", "told"), [("2.10.1", True), ("2.13.1", True), ("2.14.1", False), ("2.21.0", False)]
+)
+def test_old_releases_are_told_where_libdevice_is(release: str, told: bool) -> None:  # noqa: FBT001
+    flags = staging.xla_flags("/site", LOCK.replace("2.18.1", release))
+    assert flags == ("--xla_gpu_cuda_data_dir=/site/nvidia/cuda_nvcc" if told else "")
+
+
+def test_a_virtual_environment_of_a_cuda_pair_finds_its_libraries_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "driver").mkdir()
+    (tmp_path / "driver/libcuda.so.1").touch()
+    monkeypatch.setenv("LD_LIBRARY_PATH", f"{tmp_path}/driver:{tmp_path}/other:")
+    home = venv._Home(folder=tmp_path / "env", python="3.11", lock=LOCK.replace("2.18.1", "2.13.1"))
+    seen = venv._bare_environment(home, tmp_path / "suite", "/scratch")
+    site = f"{tmp_path}/env/lib/python3.11/site-packages"
+    assert seen["LD_LIBRARY_PATH"] == f"{staging.library_path(site, LOCK)}:{tmp_path}/driver"
+    assert seen["PATH"] == f"{tmp_path}/env/bin:{site}/nvidia/cuda_nvcc/bin:/usr/bin:/bin"
+    assert seen["XLA_FLAGS"] == f"--xla_gpu_cuda_data_dir={site}/nvidia/cuda_nvcc"
+    assert seen["CUDA_CACHE_PATH"] == "/scratch/cuda"
+    home = venv._Home(folder=tmp_path / "env", python="3.11", lock="absl-py==2.5.1")
+    cpu = venv._bare_environment(home, tmp_path / "suite", "/scratch")
+    assert not {"LD_LIBRARY_PATH", "XLA_FLAGS", "CUDA_CACHE_PATH"} & set(cpu)
+
+
+@pytest.mark.parametrize(
+    ("gpu", "seen"), [(None, {}), ("", {"CUDA_VISIBLE_DEVICES": ""}), ("GPU-1", {"CUDA_VISIBLE_DEVICES": "GPU-1"})]
+)
+def test_a_virtual_environment_shows_one_gpu_or_none(gpu: str | None, seen: dict[str, str]) -> None:
+    assert venv._device_environment(gpu) == seen
+
+
+@pytest.mark.parametrize("minor", ["12.3", "12.5", "12.9"])
+def test_shipped_pairs_of_one_cuda_share_a_layer(minor: str) -> None:
+    found = sorted((HOUSE / "docker/locks").glob(f"*-cuda{minor}*-py311.txt"))
+    assert len(found) > 1
+    assert len({staging.cuda_part(lock.read_text(encoding="utf-8")) for lock in found}) == 1
+
+
+def pair(tensorflow: str, cuda: str, cudnn: str = "9.3.0.75") -> Pair:
+    return Pair(tensorflow=tensorflow, cuda=cuda, python="3.11", keras="3", base="b", cudnn=cudnn)
+
+
+def test_disk_need_counts_a_shared_set_once() -> None:
+    one, two = pair("2.18.1", "12.5"), pair("2.19.1", "12.5")
+    alone_need, both = sizes.need([one]), sizes.need([one, two])
+    assert both - alone_need == sizes.packages_bytes(two)
+    assert sizes.need([one, one]) == alone_need, "one pair on two GPUs"
+    assert sizes.need([one, two], shared=False) == both + sizes.set_bytes(two)
+    assert sizes.need([one, two], copies=2) == 2 * both
+    assert sizes.need([pair("2.18.1", "cpu", "")]) < sizes.packages_bytes(one)
+    assert sizes.need([]) == 0
+
+
+def test_an_unknown_cuda_is_taken_for_a_large_one() -> None:
+    assert sizes.set_bytes(pair("2.18.1", "12.8")) >= max(
+        sizes.set_bytes(pair("2.18.1", cuda)) for cuda in ("11.8", "12.5")
+    )
+
+
+OURS = (
+    "venvs/tf2.18.1-cpu-py311-0123456789abcdef/bin/python",
+    "venvs/tf2.18.1-cpu-py311-0123456789abcdef.lock",
+    f"suites/{'a' * 64}/bench/__init__.py",
+    "suites/.new-x1/x",
+    "wheels/six-1.17.0-py2.py3-none-any.whl",
+)
+THEIRS = ("venvs/mine/bin/python", "notes.txt")
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    for name in (*OURS, *THEIRS):
+        (tmp_path / "cache" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "cache" / name).write_text("x", encoding="utf-8")
+    return tmp_path / "cache"
+
+
+def test_cleaning_up_takes_what_is_ours_by_name(cache: Path) -> None:
+    dry = clean._folders(cache, dry=True)
+    assert all((cache / name).is_file() for name in (*OURS, *THEIRS))
+    said = clean._folders(cache, dry=False)
+    assert [line.replace("would remove", "removed") for line in dry] == said
+    assert [line for line in said if line.startswith("removed")] == [
+        f"removed 1 venvs in {cache}/venvs",
+        f"removed 1 suites in {cache}/suites",
+        f"removed 1 wheels in {cache}/wheels",
+    ]
+    assert sorted(one.relative_to(cache).as_posix() for one in cache.rglob("*") if one.is_file()) == sorted(THEIRS)
+
+
+def test_cleaning_up_waits_for_no_run_and_takes_nothing_from_it(cache: Path) -> None:
+    hold = Hold(cache)
+    hold.take()
+    with pytest.raises(BusyError, match="A run uses"):
+        clean.clean(cache=cache)
+    assert all((cache / name).is_file() for name in (*OURS, *THEIRS))
+    del hold
+    with alone(cache):
+        assert (cache / "in-use.lock").is_file()
+
+
+def test_a_second_run_holds_beside_the_first_and_after_a_cleaning(tmp_path: Path) -> None:
+    one, two = Hold(tmp_path), Hold(tmp_path)
+    one.take()
+    two.take()
+    two.take()
+    del one
+    with pytest.raises(BusyError), alone(tmp_path):
+        pass
+    del two
+    with alone(tmp_path):
+        pass
+    assert list(tmp_path.iterdir()) == []

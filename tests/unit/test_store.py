@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from bench import console, report, runner
+from bench.course import State
 from bench.errors import BusyError, EngineError, StorageError
 from bench.store import resume
 from bench.store.folder import RunFolder, kept_path, measuring_lock, reports_lock, write_atomic
@@ -226,23 +227,60 @@ def test_a_second_run_is_told_who_holds_the_folder(tmp_path: Path) -> None:
         pass
 
 
-def test_measurements_of_one_host_wait_for_each_other(tmp_path: Path) -> None:
-    said: list[str] = []
-    order: list[str] = []
+class TestMeasuringLock:
+    """A CPU is measured alone on its host, a GPU alone on itself."""
 
-    def second() -> None:
-        with measuring_lock(said.append, tmp_path / "lock"):
-            order.append("second")
+    def waits(self, place: Path, first: tuple[str, ...], second: tuple[str, ...]) -> str:
+        """What the second of two measurements says while it waits for the first, "" where it does not wait."""
+        said: list[str] = []
+        order: list[str] = []
 
-    with measuring_lock(said.append, tmp_path / "lock"):
-        other = threading.Thread(target=second)
-        other.start()
-        while not said:
-            time.sleep(0.01)
-        order.append("first")
-    other.join(10)
-    assert order == ["first", "second"]
-    assert "another run measures" in said[0]
+        def other() -> None:
+            with measuring_lock(said.append, second, place):
+                order.append("second")
+
+        with measuring_lock(said.append, first, place):
+            thread = threading.Thread(target=other)
+            thread.start()
+            while not said and not order:
+                time.sleep(0.01)
+            order.append("first")
+        thread.join(10)
+        assert order == (["first", "second"] if said else ["second", "first"])
+        return "".join(said)
+
+    @pytest.mark.parametrize(
+        ("first", "second", "what"),
+        [
+            ((), (), "this host"),
+            (("GPU-1",), ("GPU-1",), "the GPU GPU-1"),
+            (("GPU-1", "GPU-2"), ("GPU-3", "GPU-2"), "the GPU GPU-2"),
+            (("GPU-1",), (), "this host"),
+            ((), ("GPU-1",), "this host"),
+            (("GPU-1",), ("GPU-2",), ""),
+            (("MIG-GPU-1/1/0",), ("MIG-GPU-1/2/0",), ""),
+        ],
+    )
+    def test_who_waits_for_whom(
+        self, tmp_path: Path, first: tuple[str, ...], second: tuple[str, ...], what: str
+    ) -> None:
+        said = self.waits(tmp_path, first, second)
+        assert said == (f"another run measures on {what}; waiting for it to end" if what else "")
+
+    def test_whatever_the_order_nobody_waits_in_a_circle(self, tmp_path: Path) -> None:
+        entered: list[str] = []
+
+        def run(*gpus: str) -> None:
+            for _ in range(50):
+                with measuring_lock(lambda _: None, gpus, tmp_path):
+                    entered.append(gpus[0])
+
+        threads = [threading.Thread(target=run, args=gpus) for gpus in (("a", "b"), ("b", "a"))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+        assert len(entered) == 100
 
 
 class TestResume:
@@ -332,7 +370,7 @@ class TestResume:
         one = SimpleNamespace(cell=cell, condition="default", mode="off", number=1)
         request = SimpleNamespace(context={"resume_key": "a"})
         second = self.make(tmp_path, "2", "")
-        state = runner._State(info=info(id="2", finished=""), folder=second)
+        state = State(info=info(id="2", finished=""), folder=second)
         assert runner._take_over(state, [(one, request)], found, console.view()) == []  # type: ignore[list-item]
         run = load(second.path)
         assert run.info.taken_over == {"records/c/default/off-001.jsonl": "1"}

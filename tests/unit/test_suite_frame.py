@@ -1,4 +1,4 @@
-"""The suite as it can be seen without TensorFlow: its catalogue, its declarations, its files, its locks."""
+"""The suite as it can be seen without TensorFlow: its catalogue, its declarations, its files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from bench.plan import locks
 from bench.suite import installed
 from bench.suite.identity import HOUSE, suite_files
 from bench.suite.kernels import FAMILIES, all_kernels, integers, kernel, normal, stream
@@ -183,16 +182,3 @@ class TestInstalled:
         assert installed.check(site)["problems"] == ["six.py of six is not what its wheel held"]
         (site / "sitecustomize.py").write_bytes(b"")
         assert "sitecustomize.py belongs to no distribution" in installed.check(site)["problems"]
-
-
-def test_the_shipped_locks_hold_hashes_and_no_addresses(house: Path) -> None:
-    files = sorted((house / "docker" / "locks").glob("*.txt"))
-    assert len(files) >= 3
-    for file in files:
-        text = file.read_text(encoding="utf-8")
-        assert "://" not in text
-        assert "--index" not in text
-        pinned = locks.pins(file)
-        assert text.count("==") == len(pinned)
-        assert all("--hash=sha256:" in block for block in text.split("==")[1:])
-        assert {"keras", "numpy", "protobuf", "tensorflow-cpu"} <= set(locks.expected(file))

@@ -666,7 +666,9 @@ def test_a_column_that_was_not_prepared_is_never_green(status: str) -> None:
 
 def test_letters() -> None:
     assert [letter(index) for index in (0, 1, 25, 26, 27, 701, 702)] == ["A", "B", "Z", "AA", "AB", "ZZ", "AAA"]
-    assert letters(["x", "y", "x"]) == {"x": "A", "y": "B"}
+    assert list(letters([(False, "x"), (False, "y"), (False, "x")]).values()) == ["A", "B"]
+    assert list(letters([(True, "x"), (True, "y")]).values()) == ["A", "B"]
+    assert letters([(False, "x"), (True, "y")]) == {(False, "x"): "A", (True, "y"): "A\N{PRIME}"}
     with pytest.raises(ValueError, match="counts from 0"):
         letter(-1)
 

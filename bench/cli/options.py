@@ -40,17 +40,31 @@ def parser(run: Mapping[str, Callable[[argparse.Namespace], int]]) -> argparse.A
     matrix.add_argument(
         "--dry-run", action="store_true", help="say what would be built and run, and how long it may take"
     )
-    matrix.add_argument("--device", choices=["cpu", "gpu"], default="cpu", help="the device to measure (default: cpu)")
+    _add_registry(matrix)
     plan = command("plan", selecting)
-    plan.add_argument("--json", action="store_true", help="as JSON")
+    doctor = command("doctor", selecting)
+    doctor.add_argument("--reports", type=Path, default=Path("reports"), metavar="DIR", help="where runs would go")
+    for one in (plan, doctor):
+        one.add_argument("--json", action="store_true", help="as JSON")
     kernels = command("kernels")
     kernels.add_argument("--json", action="store_true", help="as JSON")
     kernels.add_argument("--markdown", action="store_true", help="as the page docs/suite.md")
     _add_extra(kernels)
     lock = command("lock", selecting)
-    lock.add_argument("--upgrade", action="store_true", help="take newer releases of what matrix.toml does not pin")
+    either = lock.add_mutually_exclusive_group()
+    either.add_argument("--upgrade", action="store_true", help="take newer releases of what matrix.toml does not pin")
+    either.add_argument("--check", action="store_true", help="say what newer patch releases there are; change nothing")
+    images = command("images", selecting)
+    images.add_argument("--push", metavar="REGISTRY", default="", help="push them there, for a fleet of hosts")
+    _add_registry(images)
+    _bundling(command("bundle"))
+    clean = command("clean")
+    clean.add_argument("--dry-run", action="store_true", help="say what would be removed")
+    clean.add_argument("--all", action="store_true", help="the base image that `nox -s base` made, too")
     report = command("report", _reporting())
     report.add_argument("run_folder", nargs="?", type=Path, help="a folder under reports/runs (default: the newest)")
+    importing = command("import", _reporting())
+    importing.add_argument("file", type=Path, help="the archive that a bundle or `tfrepro here` has written")
     sample = command("sample")
     sample.add_argument("--reports", type=Path, default=Path("reports"), metavar="DIR", help="where the runs are")
     sample.add_argument("--to", type=Path, default=Path("reports/sample"), metavar="DIR", help="where it is kept")
@@ -80,6 +94,12 @@ def _selecting() -> argparse.ArgumentParser:
     add("--only", type=_globs, default=(), metavar="GLOBS", help="cells, by pair or id: 'tf2.18*,tf2.21*'")
     add("--kernels", type=_globs, default=(), metavar="GLOBS", help="kernels: 'matmul*,reduce*'; controls always run")
     _add_extra(selecting)
+    add(
+        "--device",
+        default="auto",
+        metavar="DEVICE",
+        help="auto (default: a GPU if there is one, else the CPU), cpu, gpu (demand one), all, or a GPU's UUID",
+    )
     add("--mode", choices=["off", "on", "both"], default="both", help="determinism off, on, or both (default)")
     add("--rounds", type=_positive, metavar="N", help="fresh processes per mode, instead of the profile's")
     add("--repeats", type=_positive, metavar="N", help="repeats per process, instead of the profile's")
@@ -90,6 +110,22 @@ def _selecting() -> argparse.ArgumentParser:
         help="where cells run (default: Docker if it answers, else venv)",
     )
     return selecting
+
+
+def _bundling(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--pair", required=True, metavar="GLOB", help="a pair of matrix.toml: tf2.18.1-cuda12.5")
+    add("--out", type=Path, required=True, metavar="DIR", help="an empty folder for the bundle")
+    add("--engine", choices=["venv", "docker"], default="venv", help="wheels for a Python there, or an image")
+    add("--split", default="60M", metavar="SIZE", help="the largest part (default: 60M)")
+    add("--python", default="", metavar="MINOR", help="the Python of the other side: 3.12 (default: the pair's own)")
+    add("--profile", default="standard", help="what runs there unless it is told another (default: standard)")
+    add("--matrix", type=Path, default=Path("matrix.toml"), metavar="FILE", help="another matrix.toml")
+
+
+def _add_registry(parser: argparse.ArgumentParser) -> None:
+    text = "take images from there that another host has pushed, instead of building them"
+    parser.add_argument("--from-registry", metavar="REGISTRY", default="", help=text)
 
 
 def _add_extra(parser: argparse.ArgumentParser) -> None:

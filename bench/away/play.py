@@ -1,0 +1,196 @@
+"""Plays the rounds of a plan one after the other, and goes on where it was stopped."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import sys
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from bench.away.errors import AwayError
+from bench.away.folder import Folder, Recording, now
+from bench.away.keeping import Keeper
+from bench.suite.identity import suite_hash
+from bench.suite.record import line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from bench.away.launch import Launcher
+    from bench.suite.record import Request
+
+#: How a kernel of a GPU cell ends where TensorFlow sees no GPU.
+NO_GPU = "no-gpu"
+
+
+def tell(text: str) -> None:
+    """One line of progress on standard error."""
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be measured.
+
+    ``run`` is run.json but for id and times, with one cell; ``requests`` are its rounds, in order. ``no_gpu`` says why
+    this host has no GPU for the cell, "" where it has one or none is needed: then one round is played, for what the
+    inside of the cell says, and no more.
+    """
+
+    run: dict[str, Any]
+    requests: tuple[Request, ...]
+    launcher: Launcher
+    out: Path
+    no_gpu: str = ""
+    say: Callable[[str], None] = field(default=tell)
+
+
+def play(job: Job) -> Path:
+    """Play all rounds of a job; returns its run folder.
+
+    Raises AwayError where a folder cannot be written, or a round gives no record.
+    """
+    asked = [dataclasses.asdict(request) for request in job.requests]
+    plan = hashlib.sha256(json.dumps([job.run, asked], sort_keys=True).encode()).hexdigest()
+    folder, known = Folder.open(job.out, plan)
+    before = folder.info()
+    info = {**job.run, "id": folder.id, "started": before.get("started") or now(), "finished": ""}
+    info["warnings"] = list(before.get("warnings") or info["warnings"])
+    folder.write_info(info)
+    keeper = Keeper()
+    keeper.recall(folder.path)
+    requests = [_named(request, folder.id) for request in job.requests]
+    left = _left(folder, requests, info)
+    if known:
+        job.say(f"going on in {folder.path}: {len(requests) - len(left)} of {len(requests)} rounds are there")
+    missing = _measure(job, folder, left, keeper)
+    if missing or job.no_gpu:
+        info["cells"] = [{**cell, "status": NO_GPU, "reason": job.no_gpu or missing} for cell in info["cells"]]
+    folder.write_info({**info, "finished": now()})
+    return folder.path
+
+
+def _left(folder: Folder, requests: list[Request], info: dict[str, Any]) -> list[Request]:
+    """The rounds that are still to be played; a death is played again, and run.json says so."""
+    left, suite = [], suite_hash()
+    for request in requests:
+        there = folder.has(request, suite)
+        died = folder.died(request) if there else []
+        if died:  # it may have been killed from outside, but the page must not forget it
+            info["warnings"].append(f"{_name(request)} was measured again; first there died {', '.join(died)}")
+            folder.write_info(info)
+        if died or not there:
+            left.append(request)
+    return left
+
+
+def _named(request: Request, run: str) -> Request:
+    return dataclasses.replace(request, context={**request.context, "run": run})
+
+
+def _name(request: Request) -> str:
+    return f"{request.cell} {request.condition} {request.mode} round {request.round}"
+
+
+def _measure(job: Job, folder: Folder, left: list[Request], keeper: Keeper) -> str:
+    """Play what is left; why TensorFlow saw no GPU where it should have, else "". Nothing is measured after that."""
+    start = time.monotonic()
+    for number, request in enumerate(left[:1] if job.no_gpu else left, 1):
+        begun = time.monotonic()
+        missing = _round(job, folder, request, keeper)
+        took, spent = time.monotonic() - begun, time.monotonic() - start
+        rest = spent / number * (len(left) - number)
+        job.say(
+            f"[{number}/{len(left)}] {_name(request)}  {took:.1f} s  elapsed {spent:.0f} s, left about {rest:.0f} s"
+        )
+        if missing:
+            return missing
+    return ""
+
+
+def _round(job: Job, folder: Folder, request: Request, keeper: Keeper) -> str:
+    """One round into its record, closed with what is known of its end where its driver died."""
+    log = folder.log_path(request)
+    watch = Watch()
+    with folder.recording(request) as streams, log.open("a", encoding="utf-8") as errors:
+        with job.launcher.start(request, errors) as child:
+            _follow(child.stdout or (), request, streams, watch, keeper)
+            code = child.wait()
+        if not watch.header:
+            message = f"The round gave no record (exit code {code})."
+            raise AwayError(message, f"Its last words are in {log}.")
+        if not watch.ended:
+            streams.lines.write(closing(request, watch, code))
+    return watch.no_gpu if request.device == "gpu" else ""
+
+
+def _follow(texts: Iterable[str], request: Request, streams: Recording, watch: Watch, keeper: Keeper) -> None:
+    """Write the driver's lines as they come."""
+    group = (request.cell, request.condition, request.mode)
+    for text in texts:
+        kind, row = watch.see(text)
+        if kind == "kept":
+            if keeper.wants(group, row["kernel"], row["digest"], len(text)):
+                streams.kept.write(text)
+        elif kind:
+            streams.lines.write(text)
+            streams.lines.flush()
+
+
+class Watch:
+    """Reads a record along: what a dead driver leaves open, and whether a GPU was seen.
+
+    ``no_gpu`` is why not: every kernel so far ended as ``no-gpu``, or a process lists no GPU among its devices.
+    """
+
+    def __init__(self) -> None:
+        self.header = self.ended = False
+        self.process = 0
+        self.outcomes: set[str] = set()
+        self.no_gpu = ""
+
+    def see(self, text: str) -> tuple[str, dict[str, Any]]:
+        """Take one line: its kind and content; no kind for the torn last line of a killed driver.
+
+        Raises AwayError where the driver runs another suite than this one.
+        """
+        try:
+            row: dict[str, Any] = json.loads(text)
+            kind = str(row["line"])
+        except (ValueError, KeyError, TypeError):
+            return "", {}
+        if kind == "header":
+            self.header = True
+            if row["suite_hash"] != suite_hash():
+                message = "The suite that ran is not the one that plays."
+                raise AwayError(message, "One of the two was edited: take the bundle, or the checkout, afresh.")
+        elif kind == "process":
+            self.process = int(row["process"])
+            if "GPU" not in json.dumps(row["settings"].get("devices")):
+                self.no_gpu = "TensorFlow lists no GPU among its devices"
+        elif kind == "outcome":
+            self.outcomes.add(str(row["kernel"]))
+            if row["outcome"] == NO_GPU:
+                self.no_gpu = str(row.get("message") or "TensorFlow saw no GPU")
+        elif kind == "end":
+            self.ended = True
+        return kind, row
+
+
+def closing(request: Request, watch: Watch, code: int) -> str:
+    """The lines a dead driver could not write: an outcome for every kernel without one, and the end."""
+    body = {
+        "process": max(watch.process, 1),
+        "outcome": "crashed",
+        "seconds": 0.0,
+        "error_class": "",
+        "message": f"the round ended with exit code {code}; its last words are in the log",
+    }
+    missing = [name for name in request.kernels if name not in watch.outcomes]
+    ends = [line("outcome", {**body, "kernel": name}) for name in missing]
+    return "".join(ends) + line("end", {"seconds": 0.0, "processes": max(watch.process, 1)})

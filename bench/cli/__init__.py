@@ -1,0 +1,73 @@
+"""``python -m bench``, also installed as ``tfrepro``: the roof over both wings.
+
+Exit codes: 0 ok, 1 a gate failed, 2 bad configuration, 3 nothing selected or measured, 4 engine, build or
+storage trouble, 5 a GPU was demanded and is missing, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import sys
+import traceback
+from typing import TYPE_CHECKING
+
+from bench import errors
+from bench.cli import measuring, preparing, reading
+from bench.cli.options import parser
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code and never lets a traceback out without ``--debug``."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    options = parser(_COMMANDS).parse_args(given)
+    options.command = shlex.join(["python", "-m", "bench", *given])
+    signal.signal(signal.SIGTERM, _as_interrupt)
+    try:
+        return int(options.run(options))
+    except errors.TfreproError as error:
+        if options.debug:
+            traceback.print_exc()
+        print(f"error: {error}", file=sys.stderr)
+        if error.hint:
+            print(f"\nhint: {error.hint}", file=sys.stderr)
+        return error.code
+    except KeyboardInterrupt:
+        print("\ninterrupted: finished rounds are kept, and the same command goes on from there;", file=sys.stderr)
+        print("nox -s report shows what there is so far", file=sys.stderr)
+        return errors.INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return errors.OK
+    except Exception as error:
+        if options.debug:
+            raise
+        print(f"error: this should not have happened: {type(error).__name__}: {error}", file=sys.stderr)
+        print("\nhint: run it again with --debug and report what it prints", file=sys.stderr)
+        return errors.ENGINE
+
+
+def _as_interrupt(_number: int, _frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+_COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "matrix": measuring.matrix,
+    "plan": measuring.plan,
+    "doctor": measuring.diagnose,
+    "lock": preparing.lock,
+    "images": preparing.images,
+    "bundle": preparing.pack,
+    "clean": preparing.clean_up,
+    "report": reading.report_again,
+    "import": reading.import_records,
+    "sample": reading.sample,
+    "diverge": reading.diverging,
+    "kernels": reading.kernels,
+    "schema": reading.schema,
+}

@@ -1,0 +1,129 @@
+"""Commands of the reading wing: pages from records, records from elsewhere, and what the suite holds."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from typing import TYPE_CHECKING
+
+from tabulate import tabulate
+
+from bench import errors, report, verdict
+from bench.plan import load, own
+from bench.report import catalogue, diverge
+from bench.store import merge
+from bench.store import run as store
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+    from pathlib import Path
+
+
+def kernels(options: argparse.Namespace) -> int:
+    """``kernels``: the fixed suite."""
+    found = own.suite(options.extra)
+    for sentence in found.errors.values():
+        print(f"warning: {sentence}", file=sys.stderr)
+    if options.markdown:
+        print(catalogue.page(found.kernels.values()), end="")
+        return errors.OK
+    declared = [kernel.declaration() for kernel in found.kernels.values()]
+    if options.json:
+        print(json.dumps({"schema": 1, "kernels": declared}, indent=1))
+        return errors.OK
+    keys = ("name", "family", "shapes", "dtypes", "control", "source")
+    print(
+        tabulate(
+            [[kernel[key] for key in keys] for kernel in declared],
+            headers=keys,
+            maxcolwidths=[None, None, 34, 14, 12, 44],
+        )
+    )
+    return errors.OK
+
+
+def report_again(options: argparse.Namespace) -> int:
+    """``report``: write the pages again from the records of a run."""
+    folder = options.run_folder or _newest(options.reports)
+    return show(folder, options)
+
+
+def show(folder: Path, options: argparse.Namespace) -> int:
+    """Write the pages of a run, print its table, and say what its gates say."""
+    run = store.load(folder)
+    pages = (report.Format.HTML, report.Format.MARKDOWN, report.Format.JSON, report.Format.JUNIT)
+    judgement = _write(run, options.reports, pages)
+    width = shutil.get_terminal_size((120, 24)).columns
+    print(report.render(judgement, report.Format.TERMINAL, width=width), end="")
+    print(f"page: {(options.reports / report.FORMATS[report.Format.HTML]).absolute()}", file=sys.stderr)
+    broken = verdict.gate(judgement, options.fail_on)
+    for sentence in broken:
+        print(f"gate {sentence}", file=sys.stderr)
+    if broken:
+        return errors.GATE
+    lost = [cell.id for cell in run.info.cells if cell.status not in {"ready", "impossible"}]
+    if not run.records:
+        reasons = "\n".join(f"{cell.id}: {cell.status}: {cell.reason}" for cell in run.info.cells if cell.reason)
+        kind = _missing_gpu(run) or (errors.EngineError if lost else errors.NothingError)
+        raise kind(f"Nothing was measured.\n{reasons}", f"Mend the reasons given; full logs are in {folder / 'logs'}.")
+    if lost:
+        print(f"not measured, or not to the end: {', '.join(lost)}; the page says why", file=sys.stderr)
+        return (_missing_gpu(run) or errors.EngineError).code
+    if not run.info.finished:
+        print("the run is not finished; the same command goes on from there", file=sys.stderr)
+        return errors.ENGINE
+    return errors.OK
+
+
+def _missing_gpu(run: store.Run) -> type[errors.TfreproError] | None:
+    """The error of a run whose columns are for a GPU that is not there."""
+    return errors.NoGpuError if any(cell.status == "no-gpu" for cell in run.info.cells) else None
+
+
+def _write(run: store.Run, folder: Path, pages: Sequence[report.Format]) -> verdict.Judgement:
+    """Write pages of a run into a folder."""
+    judgement = verdict.judge(run)
+    report.write(judgement, {form: folder / report.FORMATS[form] for form in pages})
+    return judgement
+
+
+def diverging(options: argparse.Namespace) -> int:
+    """``diverge``: where the samples of one kernel part, tensor by tensor."""
+    run = store.load(options.run_folder or _newest(options.reports))
+    width = shutil.get_terminal_size((120, 24)).columns
+    text = diverge.text(
+        run, verdict.judge(run), options.cell, options.kernel, one=options.one, other=options.other, width=width
+    )
+    print(text, end="")
+    return errors.OK
+
+
+def schema(_: argparse.Namespace) -> int:
+    """``schema``: the JSON Schema of matrix.toml."""
+    print(load.schema(), end="")
+    return errors.OK
+
+
+def sample(options: argparse.Namespace) -> int:
+    """``sample``: copy a finished run into a folder to keep, without logs, and write its pages for people there."""
+    folder = options.run_folder or _newest(options.reports)
+    if not store.load(folder).info.finished:
+        raise errors.NothingError(f"{folder} is not finished.", "Name another run, or go on with: nox -s matrix")
+    store.compact(folder, options.to)
+    _write(store.load(options.to), options.to, (report.Format.HTML, report.Format.MARKDOWN))
+    return errors.OK
+
+
+def _newest(reports: Path) -> Path:
+    folders = sorted((reports / "runs").glob("*/run.json"))
+    if not folders:
+        raise errors.NothingError(f"There is no run in {reports / 'runs'}.", "Measure first: nox -s matrix")
+    return folders[-1].parent
+
+
+def import_records(options: argparse.Namespace) -> int:
+    """``import``: verify a records archive of another host, and show its columns beside those measured here."""
+    folder = merge.importing(options.file, options.reports.absolute())
+    return show(folder, options)

@@ -1,0 +1,231 @@
+"""A real CUDA environment on a host without GPU: its libraries answer, and whatever is not as promised is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from bench.engines.venv import VenvEngine
+from bench.plan.cell import Cell, Pair
+from bench.suite import record
+from bench.suite.record import Record, Request
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+pytestmark = pytest.mark.tensorflow
+
+PAIR = Pair(
+    tensorflow="2.18.1", cuda="12.5", python="3.11", keras="3.15.1", base="", cudnn="9.3.0.75", kind="official"
+)  # fmt: skip
+#: What TensorFlow 2.18 opens by name, and the CUDA 12.5.1 set: written out, so that the planner's table is no witness.
+PROMISED = {
+    "libcudart.so.12": "nvidia-cuda-runtime-cu12==12.5.82",
+    "libcublas.so.12": "nvidia-cublas-cu12==12.5.3.2",
+    "libcublasLt.so.12": "nvidia-cublas-cu12==12.5.3.2",
+    "libcufft.so.11": "nvidia-cufft-cu12==11.2.3.61",
+    "libcusolver.so.11": "nvidia-cusolver-cu12==11.6.3.83",
+    "libcusparse.so.12": "nvidia-cusparse-cu12==12.5.1.3",
+    "libcudnn.so.9": "nvidia-cudnn-cu12==9.3.0.75",
+    "libcupti.so.12": "nvidia-cuda-cupti-cu12==12.5.82",
+}
+SAID = {
+    "cudart": "12.5", "cublas": "12.5.3", "cublasLt": "12.5.3", "cufft": "11.2.3", "cusolver": "11.6.3",
+    "cusparse": "12.5.1", "cudnn": "9.3.0", "nvJitLink": "12.5", "ptxas": "12.5.82",
+}  # fmt: skip
+NO_DRIVER = "no driver: libcuda.so.1 cannot be opened (cannot open shared object file: No such file or directory)"
+#: A kernel that opens a library while it runs, as cuDNN does with its parts.
+OPENS = '''
+import ctypes, os
+from bench.suite.kernels import kernel
+
+@kernel(family="planted", exercises="x", shapes="x", dtypes="x", source="planted")
+def planted_opens(tf, seed):
+    """Its samples look well; what it brought into the process does not."""
+    def work():
+        ctypes.CDLL(os.environ["TFREPRO_OPENS"])
+        return {"x": tf.constant([float(seed)])}
+    return work
+'''
+GPU = os.path.exists("/proc/driver/nvidia/version")  # noqa: PTH110 - asked while tests are collected
+
+
+@dataclass(frozen=True)
+class Inside:
+    """One CUDA environment; rounds and probes run in it as an engine would start them."""
+
+    house: Path
+    folder: Path
+    scratch: Path
+
+    @property
+    def nvidia(self) -> Path:
+        return next((self.folder / "lib").glob("python3.*/site-packages/nvidia"))
+
+    def environment(self, first: str = "", *, libraries: bool = True) -> dict[str, str]:
+        paths = [*filter(None, [first]), *map(str, sorted(self.nvidia.glob("*/lib")))]
+        return {
+            "PATH": f"{self.nvidia / 'cuda_nvcc' / 'bin'}:{self.folder / 'bin'}:/usr/bin:/bin",
+            "HOME": str(self.scratch),
+            "TMPDIR": str(self.scratch),
+            "PYTHONPATH": str(self.house),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            **({"LD_LIBRARY_PATH": ":".join(paths)} if libraries else {}),
+        }
+
+    def command(self, module: str, argument: str, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [str(self.folder / "bin" / "python"), "-m", module, argument],
+            cwd=self.scratch, env=dict(environment), capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+    def round(self, environment: Mapping[str, str], **changes: Any) -> Record:
+        facts: dict[str, Any] = {
+            "cell": "c", "mode": "off", "condition": "default", "round": 1, "kernels": ("matmul_f32", "svd"),
+            "repeats": {"matmul_f32": 1, "svd": 1, "planted_opens": 1}, "device": "gpu", "libraries": PROMISED,
+            "steady_s": 0.0, "expect": {"tensorflow": "2.18.1"},
+        }  # fmt: skip
+        done = self.command("bench.suite.driver", Request(**{**facts, **changes}).to_json(), environment)
+        return record.parse(done.stdout.splitlines())
+
+    def probe(self, environment: Mapping[str, str], **given: Any) -> tuple[int, dict[str, Any]]:
+        done = self.command("bench.suite.probe", json.dumps({"libraries": PROMISED, **given}), environment)
+        (line,) = done.stdout.splitlines()
+        return done.returncode, json.loads(line)
+
+
+@pytest.fixture(scope="session")
+def inside(house: Path, tmp_path_factory: pytest.TempPathFactory) -> Inside:
+    """The pair's lock, installed once as the venv engine does, in the user's cache."""
+    scratch = tmp_path_factory.mktemp("inside")
+    engine = VenvEngine(house)
+    cell = Cell(pair=PAIR, device="gpu", lock=house / "docker" / "locks" / f"{PAIR.stem}.txt")
+    engine.prepare(cell, scratch / "build.log", lambda _: None)
+    return Inside(house, engine.place(cell), scratch)
+
+
+def refusals(found: Record) -> set[tuple[str, str]]:
+    """Outcomes and messages; no refusal has a sample."""
+    assert found.complete
+    assert found.samples == ()
+    assert len(found.outcomes) == len(found.request.kernels)
+    return {(one.outcome, one.message) for one in found.outcomes}
+
+
+@pytest.mark.skipif(GPU, reason="this host has a driver")
+def test_without_a_gpu_every_library_tells_its_version_and_every_kernel_says_no_gpu(inside: Inside) -> None:
+    found = inside.round(inside.environment())
+    assert refusals(found) == {("no-gpu", NO_DRIVER)}
+    (process,) = found.processes
+    assert process.provenance["cuda"] == SAID
+    assert process.provenance["gpu"] == {}
+    assert process.provenance["build_info"]["is_cuda_build"] == "True"
+    files = process.provenance["cuda_files"]
+    assert set(PROMISED) <= set(files)
+    assert files["libcublas.so.12"] == "nvidia/cublas/lib/libcublas.so.12 (nvidia-cublas-cu12 12.5.3.2)"
+    assert files["libnvJitLink.so.12"] == "nvidia/nvjitlink/lib/libnvJitLink.so.12 (nvidia-nvjitlink-cu12 12.5.82)"
+    assert process.libraries["libcudnn"] == "9 (nvidia_cudnn_cu12 9.3.0.75)"
+    assert process.settings["devices"] == ["/device:CPU:0"]
+
+
+def test_libraries_that_cannot_be_opened_are_named(inside: Inside) -> None:
+    ((outcome, message),) = refusals(inside.round(inside.environment(libraries=False)))
+    assert outcome == "failed"
+    assert message.startswith("not what was asked: ")
+    assert message.endswith("cannot be opened (cannot open shared object file: No such file or directory)")
+    for soname in PROMISED:
+        assert soname in message
+
+
+def test_another_version_than_promised_is_refused(inside: Inside) -> None:
+    other = {**PROMISED, "libcudnn.so.9": "nvidia-cudnn-cu12==9.5.1.17"}
+    ((outcome, message),) = refusals(inside.round(inside.environment(), libraries=other))
+    assert outcome == "failed"
+    for name in ("libcudnn.so.9", "libcudnn_graph.so.9"):
+        said = f"nvidia/cudnn/lib/{name} is mapped and belongs to nvidia-cudnn-cu12 9.3.0.75"
+        assert f"{said}, promised is nvidia-cudnn-cu12 9.5.1.17" in message
+
+
+@pytest.mark.parametrize("part", ["cublas/lib/libcublas.so.12", "nvjitlink/lib/libnvJitLink.so.12"])
+def test_a_foreign_library_that_is_found_first_is_refused(inside: Inside, tmp_path: Path, part: str) -> None:
+    """The same bytes from another folder: what a host's own CUDA would do, also to a part that nobody named."""
+    foreign = shutil.copy(inside.nvidia / part, tmp_path)
+    ((outcome, message),) = refusals(inside.round(inside.environment(first=str(tmp_path))))
+    assert outcome == "failed"
+    assert message.startswith(f"not what was asked: {foreign} is mapped and belongs to no distribution")
+
+
+def test_a_foreign_library_that_comes_while_a_kernel_runs_fails_that_kernel(inside: Inside, tmp_path: Path) -> None:
+    foreign = shutil.copy(inside.nvidia / "cuda_nvrtc" / "lib" / "libnvrtc.so.12", tmp_path)
+    found = inside.round(
+        {**inside.environment(), "TFREPRO_OPENS": str(foreign)},
+        device="cpu", extra={"opens.py": OPENS}, kernels=("matmul_f32", "planted_opens", "svd"),
+    )  # fmt: skip
+    assert [(one.kernel, one.outcome) for one in found.outcomes] == [
+        ("matmul_f32", "ok"), ("planted_opens", "failed"), ("svd", "ok"),
+    ]  # fmt: skip
+    assert [one.process for one in found.outcomes] == [1, 1, 2], "the others get a process without it"
+    assert found.outcomes[1].message == f"not what was asked: {foreign} is mapped and belongs to no distribution"
+
+
+def test_a_cpu_build_in_a_gpu_cell_is_refused(inside: Inside, house: Path, tmp_path: Path) -> None:
+    engine = VenvEngine(house)
+    pair = Pair(tensorflow="2.18.1", cuda="cpu", python="3.11", keras="3.15.1", base="")
+    cell = Cell(pair=pair, device="cpu", lock=house / "docker" / "locks" / f"{pair.stem}.txt")
+    engine.prepare(cell, tmp_path / "build.log", lambda _: None)
+    plain = Inside(house, engine.place(cell), tmp_path)
+    environment = {**inside.environment(), "PATH": "/usr/bin:/bin"}
+    found = plain.round(environment, libraries={}, expect={"tensorflow-cpu": "2.18.1"})
+    assert refusals(found) == {("failed", "not what was asked: TensorFlow 2.18.1 was built without CUDA")}
+
+
+def test_a_variable_of_the_host_that_steers_a_gpu_is_refused(inside: Inside) -> None:
+    environment = {**inside.environment(), "TF_GPU_ALLOCATOR": "cuda_malloc_async"}
+    assert refusals(inside.round(environment)) == {
+        ("failed", "not what was asked: the environment brings TF_GPU_ALLOCATOR, which its condition does not set")
+    }
+
+
+@pytest.mark.skipif(GPU, reason="this host has a driver")
+def test_the_same_environment_serves_a_cpu_cell(inside: Inside) -> None:
+    found = inside.round(inside.environment(), device="cpu")
+    assert [one.outcome for one in found.outcomes] == ["ok", "ok"]
+    assert [one.peak_gpu_mb for one in found.outcomes] == [None, None]
+    assert "gpu_allocator" not in found.processes[0].settings
+
+
+class TestProbe:
+    """The same alone, for images that are built where there is no GPU."""
+
+    def test_all_is_well(self, inside: Inside) -> None:
+        code, found = inside.probe(inside.environment())
+        assert (code, found["missing"], found["problems"]) == (0, {}, [])
+        assert found["versions"] == SAID
+        assert found["tensorflow"] == "2.18.1"
+        assert found["build"]["cuda_version"] == "12.5.1"
+        assert set(found["libraries"]) == set(PROMISED)
+        cublas = found["libraries"]["libcublas.so.12"]
+        assert (cublas["version"], cublas["distribution"]) == ("12.5.3", "nvidia-cublas-cu12 12.5.3.2")
+        assert cublas["path"] == str((inside.nvidia / "cublas" / "lib" / "libcublas.so.12").resolve())
+        if not GPU:
+            assert (found["gpus"], found["driver"], found["why_no_gpu"]) == (0, "", NO_DRIVER)
+
+    def test_tensorflow_can_be_left_out(self, inside: Inside) -> None:
+        code, found = inside.probe(inside.environment(), tensorflow=False)
+        assert (code, found["tensorflow"], found["build"]) == (0, "", {})
+        assert found["versions"] == SAID
+
+    def test_what_is_missing_or_wrong_makes_it_fail(self, inside: Inside) -> None:
+        code, found = inside.probe(inside.environment(libraries=False), tensorflow=False)
+        assert (code, set(found["missing"])) == (1, set(PROMISED))
+        other = {"libcudnn.so.9": "nvidia-cudnn-cu12==9.5.1.17"}
+        code, found = inside.probe(inside.environment(), tensorflow=False, libraries=other)
+        assert (code, found["missing"]) == (1, {})
+        assert "promised is nvidia-cudnn-cu12 9.5.1.17" in found["problems"][0]

@@ -1,0 +1,139 @@
+"""Images of CUDA pairs, built and started on this host: every library loads, and without a GPU none is seen."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from docker.client import DockerClient
+
+from bench.engines import docker, venv
+from bench.plan import cuda, locks
+from bench.plan.cell import Cell, Pair
+from bench.suite import record
+from bench.suite.record import Request
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bench.engines.base import Engine, Environment
+
+pytestmark = [
+    pytest.mark.docker,
+    pytest.mark.tensorflow,
+    pytest.mark.skipif(bool(list(Path("/dev").glob("nvidia[0-9]*"))), reason="this host has a GPU"),
+]
+
+RELEASES = ("2.18.1", "2.19.1")
+
+
+@dataclass(frozen=True)
+class Made:
+    """A cell and its environment."""
+
+    cell: Cell
+    environment: Environment
+
+
+def cell_of(house: Path, release: str) -> Cell:
+    pair = Pair(
+        tensorflow=release, cuda="12.5", python="3.11", keras="", base="python:3.11-slim-bookworm",
+        cudnn="9.3.0.75", kind="official",
+    )  # fmt: skip
+    lock = house / "docker" / "locks" / f"{pair.stem}.txt"
+    return Cell(pair=pair, device="gpu", lock=lock)
+
+
+@pytest.fixture(scope="module")
+def engine(house: Path) -> Iterator[docker.DockerEngine]:
+    made = docker.DockerEngine(house)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def images(
+    engine: docker.DockerEngine, house: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Made]]:
+    """Both pairs, built at the same time as a run does it; what was not there before goes again."""
+    folder = tmp_path_factory.mktemp("gpu")
+    cells = [cell_of(house, release) for release in RELEASES]
+    with ThreadPoolExecutor(2) as pool:
+        logs = [folder / f"{cell.pair.stem}.log" for cell in cells]
+        environments = list(pool.map(lambda cell, log: engine.prepare(cell, log, lambda _: None), cells, logs))
+    yield {one.pair.tensorflow: Made(one, environment) for one, environment in zip(cells, environments, strict=True)}
+    client = DockerClient.from_env()
+    for environment in environments:
+        if not environment.reused:
+            client.images.remove(environment.details["tag"])
+    client.close()
+
+
+def test_pairs_of_one_cuda_share_its_layers(images: dict[str, Made]) -> None:
+    client = DockerClient.from_env()
+    one, two = (client.images.get(made.environment.identity).attrs["RootFS"]["Layers"] for made in images.values())
+    client.close()
+    assert one[:4] == two[:4], "base, venv, CUDA set, cuDNN"
+    assert one[4] != two[4]
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_every_library_of_an_image_loads_from_where_it_is_pinned(
+    engine: docker.DockerEngine, images: dict[str, Made], release: str, tmp_path: Path
+) -> None:
+    made = images[release]
+    check_probe(engine, made, tmp_path)
+
+
+def check_probe(engine: Engine, made: Made, folder: Path) -> None:
+    """Each library that TensorFlow opens has its version, comes from its wheel, and nothing is amiss."""
+    found = json.loads(engine.examine(made.environment, made.cell, folder / "probe.log"))
+    promised = cuda.libraries(made.cell.pair)
+    assert {"libcudart.so.12", "libcublas.so.12", "libcudnn.so.9"} <= set(promised)
+    assert (found["missing"], found["problems"]) == ({}, [])
+    assert set(found["libraries"]) == set(promised)
+    for name, requirement in promised.items():
+        assert found["libraries"][name]["distribution"].replace(" ", "==") == requirement
+    assert found["versions"]["cudnn"].startswith("9.3.0")
+    assert found["gpus"] == 0
+    assert found["why_no_gpu"]
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_a_round_without_a_gpu_is_no_gpu_and_no_number(
+    engine: docker.DockerEngine, images: dict[str, Made], release: str, tmp_path: Path
+) -> None:
+    check_round(engine, images[release], tmp_path)
+
+
+def check_round(engine: Engine, made: Made, folder: Path) -> None:
+    """A request for a GPU on a host without one measures nothing, on no device."""
+    asked = Request(
+        cell=made.cell.id,
+        mode="off",
+        condition="default",
+        round=1,
+        kernels=("matmul_f32", "reduce_sum_1d"),
+        repeats={"matmul_f32": 2, "reduce_sum_1d": 2},
+        expect=locks.expected(made.cell.lock),
+        device="gpu",
+        libraries=cuda.libraries(made.cell.pair),
+    )
+    lines: list[str] = []
+    done = engine.execute(made.environment, asked, lines.append, folder / "round.log")
+    seen = record.parse(lines)
+    assert (done.exit_code, seen.complete) == (0, True)
+    assert {one.kernel: one.outcome for one in seen.outcomes} == {"matmul_f32": "no-gpu", "reduce_sum_1d": "no-gpu"}
+    assert seen.samples == ()
+
+
+def test_a_virtual_environment_serves_a_cuda_pair_too(house: Path, tmp_path: Path) -> None:
+    engine = venv.VenvEngine(house)
+    cell = cell_of(house, RELEASES[0])
+    made = Made(cell, engine.prepare(cell, tmp_path / "build.log", lambda _: None))
+    check_probe(engine, made, tmp_path)
+    check_round(engine, made, tmp_path)

@@ -1,0 +1,168 @@
+"""Images for a fleet, through a real registry on this host: one builds and pushes, another pulls."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+import requests
+from docker.client import DockerClient
+from docker.errors import ImageNotFound
+
+from bench.engines import _images
+from bench.engines.docker import DockerEngine
+from bench.errors import BuildError, EngineError
+from tests.integration.test_docker import SESSION, make_cell, make_house, nothing, request
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from bench.plan.cell import Cell
+
+pytestmark = pytest.mark.docker
+
+CONFIG = """\
+version: 0.1
+storage:
+  filesystem:
+    rootdirectory: {root}
+http:
+  addr: {address}
+"""
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a registry that lives as long as these tests."""
+    program = shutil.which("docker-registry")
+    if program is None:
+        if os.environ.get("TFREPRO_REQUIRE_DOCKER") == "1":
+            pytest.fail("there is no docker-registry (Debian's package of that name)")
+        pytest.skip("there is no docker-registry (Debian's package of that name)")
+    folder = tmp_path_factory.mktemp("registry")
+    with closing(socket.socket()) as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    (folder / "config.yml").write_text(CONFIG.format(root=folder / "store", address=address), encoding="utf-8")
+    with (
+        (folder / "log").open("wb") as log,
+        subprocess.Popen([program, "serve", str(folder / "config.yml")], stdout=log, stderr=log) as process,
+    ):
+        try:
+            wait_for(address, folder / "log")
+            yield address
+        finally:
+            process.terminate()
+            process.wait(timeout=20)
+
+
+def wait_for(address: str, log: Path) -> None:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            with requests.get(f"http://{address}/v2/", timeout=2) as answer:
+                if answer.ok:
+                    return
+        except requests.ConnectionError:
+            time.sleep(0.1)
+    pytest.fail(f"the registry does not answer: {log.read_text(encoding='utf-8')[-500:]}")
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[DockerClient]:
+    found = DockerClient.from_env()
+    yield found
+    for image in found.images.list(filters={"label": "org.tfrepro.project=tfrepro"}):
+        if SESSION in image.labels.get("org.tfrepro.pair", ""):
+            found.images.remove(str(image.id), force=True)
+    found.close()
+
+
+def forget(client: DockerClient, identity: str) -> None:
+    client.images.remove(identity, force=True)
+    with pytest.raises(ImageNotFound):
+        client.images.get(identity)
+
+
+def pushed(folder: Path, name: str, registry: str) -> tuple[Path, Cell, str, str]:
+    """A house and its cell, built and pushed: the image's id and its digest in the registry."""
+    house = make_house(folder / "house")
+    cell = make_cell(house, name)
+    engine = DockerEngine(house, revision="abc1234")
+    made = engine.prepare(cell, folder / "build.log", nothing)
+    digest = engine.push(cell, registry)
+    assert engine.prepare(cell, folder / "again.log", nothing).details["digest"].endswith(f"@{digest}")
+    engine.close()
+    return house, cell, made.identity, digest
+
+
+def test_what_one_host_pushes_another_pulls_and_runs(client: DockerClient, registry: str, tmp_path: Path) -> None:
+    house, cell, identity, digest = pushed(tmp_path, "20", registry)
+    forget(client, identity)
+    engine = DockerEngine(house, memory=2**28, registry=registry)
+    assert not engine.cached(cell)
+    pulled = engine.prepare(cell, tmp_path / "pull.log", nothing)
+    assert (pulled.reused, pulled.identity) == (False, identity)
+    repository = f"{registry}/tfrepro/{cell.pair.stem}"
+    assert pulled.details["digest"] == f"{repository}@{digest}"
+    assert pulled.details["image_revision"] == "abc1234"
+    assert engine.cached(cell)
+    assert engine.prepare(cell, tmp_path / "again.log", nothing).reused
+    lines: list[str] = []
+    assert engine.execute(pulled, request(cell.id, "facts"), lines.append, tmp_path / "log").exit_code == 0
+    engine.close()
+    recipe = _images.recipe_of(house, cell)
+    names = _images.own_tags(client.images.get(identity))
+    assert set(names) == {pulled.details["tag"], f"{repository}:{recipe.tag}"}, "all of it can be cleaned up"
+
+
+def test_an_image_that_nobody_pushed_is_not_built_instead(registry: str, tmp_path: Path) -> None:
+    house = make_house(tmp_path / "house")
+    engine = DockerEngine(house, registry=registry)
+    with pytest.raises(BuildError, match=r"has no image of .* for this lock, suite and Dockerfile") as caught:
+        engine.prepare(make_cell(house, "21"), tmp_path / "log", nothing)
+    assert "--push" in caught.value.hint
+    with pytest.raises(EngineError, match="not on this host"):
+        engine.push(make_cell(house, "21"), registry)
+    engine.close()
+
+
+def test_another_image_under_the_right_name_is_refused(client: DockerClient, registry: str, tmp_path: Path) -> None:
+    _, _, identity, _ = pushed(tmp_path / "one", "22", registry)
+    other = make_house(tmp_path / "other")
+    cell = make_cell(other, "22")
+    recipe = _images.recipe_of(other, cell)
+    client.images.get(identity).tag(recipe.remote(registry), tag=recipe.tag)
+    assert "error" not in client.images.push(recipe.remote(registry), tag=recipe.tag)
+    forget(client, identity)
+    engine = DockerEngine(other, registry=registry)
+    with pytest.raises(BuildError, match=r"is another image: its lock is '\w+', not '\w+'"):
+        engine.prepare(cell, tmp_path / "log", nothing)
+    assert not engine.cached(cell)
+    engine.close()
+    with pytest.raises(ImageNotFound):
+        client.images.get(f"{recipe.remote(registry)}:{recipe.tag}")
+
+
+def test_a_registry_that_does_not_answer_is_said(tmp_path: Path) -> None:
+    house = make_house(tmp_path / "house")
+    cell = make_cell(house, "23")
+    with closing(socket.socket()) as closed:
+        closed.bind(("127.0.0.1", 0))
+        nobody = f"127.0.0.1:{closed.getsockname()[1]}"
+    engine = DockerEngine(house, registry=nobody)
+    with pytest.raises(BuildError, match=f"could not be pulled from {nobody}"):
+        engine.prepare(cell, tmp_path / "log", nothing)
+    engine.close()
+    builder = DockerEngine(house)
+    builder.prepare(cell, tmp_path / "build.log", nothing)
+    with pytest.raises(EngineError, match=f"{nobody} did not take the image"):
+        builder.push(cell, nobody)
+    builder.close()

@@ -1,0 +1,286 @@
+"""Bundles: parts of a size that travels, made of what the lock promises, and refused where a byte is wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from bench import bundle
+from bench.away import start
+from bench.engines import wheelhouse
+from bench.errors import BuildError, ConfigError
+from bench.plan import load, locks
+from bench.plan.planner import Selection
+from bench.store.run import RunInfo
+from bench.suite.record import Request
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MIB = 1 << 20
+
+
+@pytest.mark.parametrize(
+    ("text", "number"), [("60M", 60 * MIB), ("60MiB", 60 * MIB), ("1G", 1 << 30), ("2097152", 2 * MIB)]
+)
+def test_a_size_is_said_as_people_say_it(text: str, number: int) -> None:
+    assert bundle.size(text) == number
+
+
+@pytest.mark.parametrize("text", ["", "60", "M", "-1M", "1.5M", "60T", "512K"])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="no size of a part"):
+        bundle.size(text)
+
+
+def test_a_lock_says_which_bytes_it_means() -> None:
+    one, other = "1" * 64, "2" * 64
+    lock = f"""\
+# a comment==1
+ml-dtypes==0.4.1 \\
+    --hash=sha256:{one} \\
+    --hash=sha256:{other}
+Typing_Extensions==4.1 ; python_version < "3.12" --hash=sha256:{one}
+"""
+    found = wheelhouse.hashes(lock)
+    assert found == {"ml-dtypes==0.4.1": {one, other}, "typing-extensions==4.1": {one}}
+
+
+@pytest.mark.parametrize("name", ["tf2.18.1-cpu-py311.txt", "tf2.18.1-cuda12.5-py311.txt"])
+def test_every_pin_of_a_shipped_lock_has_its_hashes(house: Path, name: str) -> None:
+    text = (house / "docker" / "locks" / name).read_text()
+    found = wheelhouse.hashes(text)
+    assert sum(len(one) for one in found.values()) == text.count("--hash=")
+    assert all(found.values())
+
+
+# --- a bundle of wheels that are none: small, and of the bytes that its lock promises
+
+
+@pytest.fixture
+def order(house: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> bundle.Order:
+    """A checkout of its own, whose lock is about two small files that lie in the cache."""
+    own = tmp_path / "house"
+    shutil.copytree(house / "bench", own / "bench", ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setenv("TFREPRO_CACHE", str(tmp_path / "cache"))
+    wheels = tmp_path / "cache" / "wheels"
+    wheels.mkdir(parents=True)
+    rows = []
+    for name, number in (("tensorflow_cpu-2.18.1", 3 * MIB), ("keras-3.15.1", 100)):
+        body = name.encode() * (number // len(name))
+        (wheels / f"{name}-py3-none-any.whl").write_bytes(body)
+        pin = name.replace("_", "-").replace("-2", "==2").replace("-3", "==3")
+        rows.append(f"{pin} \\\n    --hash=sha256:{hashlib.sha256(body).hexdigest()}\n")
+    (own / "docker" / "locks").mkdir(parents=True)
+    (own / "docker" / "locks" / "tf2.18.1-cpu-py311.txt").write_text("".join(rows))
+    return bundle.Order(
+        matrix=load.load(house / "matrix.toml"), pair="tf2.18.1-cpu", out=tmp_path / "out", house=own, split=2 * MIB,
+        profile="quick", selection=Selection(kernels=("matmul_f32",), rounds=2),
+    )  # fmt: skip
+
+
+def silent(_: str) -> None:
+    """Nobody listens."""
+
+
+def test_a_bundle_is_made_of_parts_and_names_every_byte(order: bundle.Order) -> None:
+    made = bundle.make(order, silent)
+    manifest = json.loads((order.out / "manifest.json").read_text())
+    assert made.manifest == hashlib.sha256((order.out / "manifest.json").read_bytes()).hexdigest()
+    parts = sorted(path.name for path in order.out.glob("part-*"))
+    assert parts == sorted(manifest["parts"])
+    assert len(parts) == made.parts
+    sizes = [(order.out / name).stat().st_size for name in parts]
+    assert set(sizes[:-1]) == {2 * MIB}
+    assert 0 < sizes[-1] <= 2 * MIB
+    for name in parts:
+        assert hashlib.sha256((order.out / name).read_bytes()).hexdigest() == manifest["parts"][name]["sha256"]
+    for name in ("run-bundle.sh", "start.py"):
+        content = (order.out / name).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == manifest["starters"][name]["sha256"]
+    assert {"lock.txt", "uv", "plan-quick.json", "house/bench/suite/driver.py", "house/bench/away/rounds.py"} <= set(
+        manifest["files"]
+    )
+    assert not [
+        name for name in manifest["files"] if name.startswith("house/") and name.split("/")[2] in ("plan", "cli")
+    ]
+
+
+def unpacked(order: bundle.Order, tmp_path: Path) -> Path:
+    return start.prepare(order.out, tmp_path / "work", start._manifest(order.out))
+
+
+def test_its_parts_join_to_what_went_in(order: bundle.Order, tmp_path: Path) -> None:
+    bundle.make(order, silent)
+    inside = unpacked(order, tmp_path)
+    for name in ("bench/suite/driver.py", "bench/away/start.py", "bench/__init__.py"):
+        assert (inside / "house" / name).read_bytes() == (order.house / name).read_bytes()
+    assert len(list((inside / "wheels").iterdir())) == 2
+    assert (inside / "uv").stat().st_mode & 0o111
+    stamp = (inside / "lock.txt").stat().st_mtime_ns
+    assert (unpacked(order, tmp_path) / "lock.txt").stat().st_mtime_ns == stamp, "verified once is enough"
+
+
+def test_every_profile_travels_and_can_be_played(order: bundle.Order, tmp_path: Path) -> None:
+    bundle.make(order, silent)
+    manifest = start._manifest(order.out)
+    assert manifest["profiles"][0] == "quick"
+    assert set(manifest["profiles"]) == set(order.matrix.profiles)
+    inside = unpacked(order, tmp_path)
+    for name in manifest["profiles"]:
+        plan = json.loads((inside / f"plan-{name}.json").read_text())
+        facts = {**plan["run"], "id": "x", "started": "", "finished": ""}
+        info = RunInfo.from_json(json.dumps(facts))
+        requests = [Request.from_json(json.dumps(one)) for one in plan["requests"]]
+        assert {one.cell for one in requests} == {info.cells[0].id} == {"tf2.18.1-cpu-py311@cpu"}
+        assert info.cells[0].lock_hash == requests[0].context["lock_hash"]
+        assert {one.condition for one in requests} == set(info.conditions)
+        assert all(one.expect["keras"] == "3.15.1" for one in requests)
+    (cell,) = json.loads((inside / "plan-quick.json").read_text())["run"]["cells"]
+    assert cell["status"] == "ready"
+
+
+def test_another_python_has_a_lock_of_its_own(order: bundle.Order, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def make(pair: Any, lock: Path) -> bool:
+        asked.append((pair.python, lock.name))
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(order.house / "docker" / "locks" / "tf2.18.1-cpu-py311.txt", lock)
+        return True
+
+    monkeypatch.setattr(locks, "make", make)
+    bundle.make(dataclasses.replace(order, python="3.12"), silent)
+    assert asked == [("3.12", "tf2.18.1-cpu-py312.txt")]
+    assert start._manifest(order.out)["python"] == "3.12"
+
+
+def test_a_bundle_for_a_gpu_says_where_its_libraries_are(order: bundle.Order, house: Path) -> None:
+    """The host that packs has no GPU, and the rounds are planned all the same."""
+    shutil.copy(house / "docker" / "locks" / "tf2.18.1-cuda12.5-py311.txt", order.house / "docker" / "locks")
+    wanted = dataclasses.replace(order, pair="tf2.18.1-cuda12.5")
+    plans = bundle._plans(wanted, order.out, silent)
+    cell = plans["quick"].cells[0]
+    assert (cell.id, cell.status) == ("tf2.18.1-cuda12.5-py311@gpu", "ready")
+    requests = bundle._requests(wanted, plans["quick"])
+    assert len(requests) == 4
+    assert all(one["device"] == "gpu" and not one["gpu"] and one["libraries"] for one in requests)
+    assert not bundle._run(wanted, plans["quick"])["cells"][0]["advice"], "it would be about a GPU nobody has seen"
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"pair": "tf2.18*"}, "a bundle holds one"),
+        ({"pair": "nosuch"}, "means 0 pairs"),
+        ({"profile": "nosuch"}, "There is no profile"),
+        ({"engine": "docker", "python": "3.12"}, "an image brings its own"),
+        ({"python": "3.8"}, "no wheel for Python 3.8"),
+    ],
+)
+def test_what_cannot_be_packed_says_why(order: bundle.Order, changes: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        bundle.make(dataclasses.replace(order, **changes), silent)
+    assert not order.out.exists() or not list(order.out.iterdir())
+
+
+def test_a_folder_with_something_in_it_is_left_alone(order: bundle.Order) -> None:
+    order.out.mkdir()
+    (order.out / "letter.txt").touch()
+    with pytest.raises(ConfigError, match="is not empty"):
+        bundle.make(order, silent)
+
+
+def test_a_wheel_of_other_bytes_is_not_packed(
+    order: bundle.Order, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wheel = next((tmp_path / "cache" / "wheels").glob("keras*"))
+    wheel.write_bytes(b"edited")
+    monkeypatch.setattr(wheelhouse, "_download", lambda *_: None)
+    with pytest.raises(BuildError, match=r"keras==3\.15\.1 .*wrong hash"):
+        bundle.make(order, silent)
+
+
+def test_a_wheel_of_another_python_is_not_taken(tmp_path: Path) -> None:
+    """A lock allows the wheels of every Python, and the cache may hold some of them."""
+    names = [
+        "a-1-cp311-cp311-manylinux_2_17_x86_64.manylinux2014_x86_64.whl", "a-1-cp312-cp312-manylinux_2_28_x86_64.whl",
+        "b-1-cp38-abi3-manylinux2014_x86_64.whl", "c-1-py3-none-any.whl", "d-1-cp312-cp312-win_amd64.whl",
+        "e-1-py2.py3-none-manylinux1_x86_64.whl",
+    ]  # fmt: skip
+    for name in names:
+        (tmp_path / name).write_bytes(b"x")
+    wanted = {f"{name}==1": frozenset({hashlib.sha256(b"x").hexdigest()}) for name in "abcde"}
+    found = wheelhouse._found(tmp_path, wanted, "3.12")
+    assert {path.name for path in found.values()} == {names[1], names[2], names[3], names[5]}
+    assert wheelhouse._found(tmp_path, wanted, "3.11")["a==1"].name == names[0]
+
+
+# --- on the other side
+
+
+def said(order: bundle.Order, *words: str) -> tuple[int, str]:
+    """What the bundle's own starter says, in a process with nothing of this house."""
+    command = [sys.executable, "-I", str(order.out / "start.py"), *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={"PATH": "/usr/bin:/bin"})
+    return done.returncode, done.stdout + done.stderr
+
+
+def spoil(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(bytes(content))
+
+
+def test_a_damaged_part_is_named(order: bundle.Order, tmp_path: Path) -> None:
+    bundle.make(order, silent)
+    spoil(order.out / "part-001")
+    code, words = said(order, "--dir", str(tmp_path / "work"))
+    assert code == 2
+    assert "part part-001 is damaged" in words
+    assert not (tmp_path / "work" / "bundle").exists()
+
+
+def test_a_missing_part_is_named(order: bundle.Order, tmp_path: Path) -> None:
+    bundle.make(order, silent)
+    (order.out / "part-001").unlink()
+    code, words = said(order, "--dir", str(tmp_path / "work"))
+    assert code == 2
+    assert "part part-001 is missing" in words
+
+
+def test_a_damaged_manifest_is_no_bundle(order: bundle.Order) -> None:
+    bundle.make(order, silent)
+    (order.out / "manifest.json").write_text("{")
+    code, words = said(order)
+    assert code == 2
+    assert "manifest.json of the bundle cannot be read" in words
+
+
+def test_wheels_that_cannot_be_installed_are_no_measurement(order: bundle.Order, tmp_path: Path) -> None:
+    """uv refuses them, and the bundle says so in one sentence: there is nothing to measure."""
+    bundle.make(order, silent)
+    code, words = said(order, "--dir", str(tmp_path / "work"), "--profile", "quick")
+    assert code == 4
+    assert "error: " in words
+    assert "Traceback" not in words
+
+
+def test_the_starter_finds_a_python_and_hands_its_options_on(order: bundle.Order) -> None:
+    bundle.make(order, silent)
+    command = ["sh", str(order.out / "run-bundle.sh"), "--help"]
+    environment = {"PATH": "/usr/bin:/bin", "TFREPRO_PYTHON": sys.executable}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0
+    assert "--profile" in done.stdout
+    lost = subprocess.run(
+        ["/bin/sh", *command[1:]], capture_output=True, text=True, check=False, env={"PATH": "/nowhere"}
+    )
+    assert lost.returncode != 0

@@ -1,0 +1,251 @@
+"""What the page says of GPU columns: devices, pairs, libraries, clocks, hosts."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from bench.report import Format
+from bench.verdict import judge
+from tests.unit import factory
+from tests.unit.factory import EXACT, Behaviour
+from tests.unit.test_report import rendered, view_of
+
+if TYPE_CHECKING:
+    from bench.report.view import Column, Notice
+    from bench.store.run import Run
+    from tests.unit.factory import Spot
+
+H100 = factory.cell(cuda="12.5")
+OTHER_GPU = "GPU-99887766-0000-0000-0000-000000000009"
+
+
+def columns(*cells: Any) -> tuple[Column, ...]:
+    return view_of(factory.run(factory.info(cells=cells))).columns
+
+
+def every_kind() -> Run:
+    """A CPU column, GPU columns one step apart, two that were not measured, and one as found on another host."""
+    hot = {**factory.CALM, "reasons": ["hardware slowdown"], "spoiled": "throttled: hardware slowdown"}
+    cells = (
+        factory.cell(),
+        dataclasses.replace(H100, advice="warn: the first run compiles PTX on this GPU"),
+        factory.cell(cuda="12.6", kind="forward"),
+        factory.cell("2.20.0", "12.5", status="impossible", reason="driver 470 is older than 525.60.13"),
+        factory.cell("2.21.0", "12.5", status="no-gpu", reason="this host has no GPU", device="gpu", gpu=""),
+        dataclasses.replace(
+            H100,
+            id="tf2.18.1-cuda12.5-here-py312@h200",
+            device="h200",
+            kind="here",
+            lock_hash="",
+            origin={"name": "box"},
+        ),
+    )
+
+    def behave(spot: Spot) -> Behaviour:
+        return Behaviour(guard=hot) if (spot.kernel, spot.mode) == ("matmul", "on") and "12.6" in spot.cell else EXACT
+
+    return factory.run(factory.info(cells=cells), behave)
+
+
+def notices(run: Run) -> dict[str, Notice]:
+    return {one.title: one for one in view_of(run).notices}
+
+
+@pytest.mark.parametrize(
+    ("changes", "label", "accelerator", "kind"),
+    [
+        ({}, "TF 2.18.1 CUDA 12.5 on h100", "CUDA 12.5 on h100", "official pair"),
+        (
+            {"kind": "forward"},
+            "TF 2.18.1 CUDA 12.5 on h100",
+            "CUDA 12.5 on h100",
+            "newer CUDA than TensorFlow was built",
+        ),
+        (
+            {"kind": "forward", "cudnn": "9.10.2.21", "id": "tf2.18.1-cuda12.5-cudnn9.10-py311@h100"},
+            "TF 2.18.1 CUDA 12.5 cuDNN 9.10 on h100",
+            "CUDA 12.5, cuDNN 9.10 on h100",
+            "newer CUDA",
+        ),
+        ({"kind": "older"}, "TF 2.18.1 CUDA 12.5 on h100", "CUDA 12.5 on h100", "older CUDA"),
+        ({"kind": "here"}, "TF 2.18.1 CUDA 12.5 on h100, as found", "CUDA 12.5 on h100", "not locked"),
+    ],
+)
+def test_a_column_names_its_pair_and_device(changes: dict[str, Any], label: str, accelerator: str, kind: str) -> None:
+    (column,) = columns(dataclasses.replace(H100, **changes))
+    assert (column.label, column.accelerator, column.device) == (label, accelerator, "h100")
+    assert column.kind.startswith(kind) or kind in column.kind
+
+
+def test_a_cpu_column_has_no_kind() -> None:
+    (column,) = columns(factory.cell())
+    assert (column.kind, column.device, column.accelerator) == ("", "cpu", "CPU")
+
+
+def test_two_gpus_of_one_model_are_told_apart_by_their_uuids() -> None:
+    other = dataclasses.replace(H100, id=f"{H100.id}-2", gpu=OTHER_GPU)
+    assert [column.device for column in columns(H100, other)] == ["h100-1a2b3c4d", "h100-99887766"]
+    named = [dataclasses.replace(one, device=f"h100-{one.gpu[4:12]}") for one in (H100, other)]
+    assert [column.device for column in columns(*named)] == ["h100-1a2b3c4d", "h100-99887766"]
+
+
+def test_the_line_of_the_preflight_stands_with_its_column() -> None:
+    text = "ok, minor-version compatibility (driver 535 is older than 12.5's 555)"
+    run = factory.run(factory.info(cells=(dataclasses.replace(H100, advice=text),)))
+    for form in (Format.HTML, Format.TERMINAL, Format.MARKDOWN, Format.JSON):
+        page = rendered(run, form).replace("\\", "").replace("&#39;", "'")
+        assert page.count(text) == 1
+
+
+def test_imported_columns_name_their_host_and_engine() -> None:
+    elsewhere = dataclasses.replace(
+        H100, id=f"{H100.id}-gpu-box", origin={"name": "gpu-box", "engine": "venv", "driver": "550.54.15"}
+    )
+    run = factory.run(factory.info(cells=(H100, elsewhere)))
+    view = view_of(run)
+    assert [column.label for column in view.columns] == [
+        "TF 2.18.1 CUDA 12.5 on h100",
+        "TF 2.18.1 CUDA 12.5 on h100, from gpu-box, engine venv",
+    ]
+    assert "never compared between hosts" in notices(run)["From other hosts"].text
+    facts = {fact.label: fact.value for fact in view.environments[1].provenance}
+    assert facts["from host, name"] == "gpu-box"
+    assert json.loads(rendered(run, Format.JSON))["columns"][1]["origin"]["engine"] == "venv"
+
+
+def test_an_environment_as_found_is_not_shown_as_locked() -> None:
+    found = dataclasses.replace(H100, kind="here", lock="", lock_hash="")
+    run = factory.run(factory.info(cells=(found,)))
+    facts = {fact.label: fact.value for fact in view_of(run).environments[0].provenance}
+    assert facts["lock"] == "not locked: nothing makes this environment again"
+    assert "lock_hash" not in facts
+    assert "No lock makes it again" in notices(run)["Not locked"].text
+    assert json.loads(rendered(run, Format.JSON))["columns"][0]["locked"] is False
+    assert "Not locked" not in notices(factory.run(factory.info(cells=(H100,))))
+
+
+def test_a_vendors_build_is_the_release_it_says_it_is() -> None:
+    vendor = dataclasses.replace(H100, kind="here", tensorflow="2.17.0+nv24.12")
+    assert {
+        one.status.value for one in judge(factory.run(factory.info(cells=(vendor,)))).verdicts if not one.control
+    } == {"exact"}
+
+
+def test_what_the_process_and_the_host_saw_of_the_gpu() -> None:
+    run = factory.run(factory.info(cells=(H100, factory.cell())))
+    on_gpu, on_cpu = view_of(run).environments
+    assert {fact.label: fact.value for fact in on_gpu.gpu} == {
+        "GPU": f"NVIDIA H100, compute capability 9.0, 132 SMs, {factory.GPU}",
+        "Driver": "550.54.15, CUDA 12.4 at most",
+        "libcuda": "CUDA 12.4 at most, /usr/lib/libcuda.so.550.54.15",
+        "cublas": "12.5.3",
+        "cudnn": "9.3.0",
+        "SM clock": "1965–1980 MHz",  # noqa: RUF001
+        "Memory clock": "2619 MHz",
+        "Highest temperature of a sample": "48 °C",
+        "Highest power of a sample": "420 W",
+        "Highest memory in use on the GPU": "900 MB",
+        "Throttle reasons": "software power cap (20)",
+    }
+    assert on_cpu.gpu == ()
+    head = {fact.label: fact.value for fact in view_of(run).facts}
+    assert head["GPU measured"].startswith("NVIDIA H100, compute capability 9.0, 132 SMs, GPU-1a2b3c4d")
+    assert head["GPU measured"].endswith("driver 550.54.15, CUDA 12.4 at most")
+    assert "GPU measured" not in {fact.label for fact in view_of(factory.run()).facts}
+    assert "GPU, as the processes and the host saw it" in rendered(run, Format.HTML)
+    assert json.loads(rendered(run, Format.JSON))["environments"][0]["gpu"]["cudnn"] == "9.3.0"
+
+
+def test_gpu_memory_stands_beside_that_of_the_process() -> None:
+    run = factory.run(factory.info(cells=(H100, factory.cell())))
+    costs = {detail.label: detail.pairs[0][1].cost for detail in view_of(run).details if detail.pairs[0][1]}
+    assert [one.gpu_peak for one in costs.values()] == ["64 MB", ""]
+    assert "GPU 64 MB" in rendered(run, Format.HTML)
+    found = json.loads(rendered(run, Format.JSON))["kernels"][0]["worst"][0]["on"]["verdict"]
+    assert (found["peak_gpu_mb"], found["times_left_out"]) == (64.0, None)
+
+
+@pytest.mark.parametrize("guard", [None, {"samples": 0, "unwatched": "this host has no NVML"}])
+def test_clocks_that_nobody_watched_are_told_once(guard: dict[str, Any] | None) -> None:
+    def behave(spot: Spot) -> Behaviour:
+        return EXACT if spot.kernel.startswith("control") else Behaviour(guard=guard)
+
+    run = factory.run(factory.info(cells=(H100,)), behave)
+    notice = notices(run)["Clocks not watched"]
+    assert notice.text.startswith("Clocks were not watched, or not all the while, as times were taken on TF 2.18.1")
+    assert notice.items == (("this host has no NVML",) if guard else ())
+    assert judge(run).prices
+    assert "Clocks not watched" not in notices(factory.run(factory.info(cells=(H100,))))
+    assert "Clocks not watched" not in notices(factory.run())
+
+
+HARM: tuple[dict[str, Any], ...] = (
+    {"samples": "many", "sm_mhz": "fast", "reasons": 5, "foreign": {"a": 1}, "spoiled": ["<b>"]},
+    {"samples": 1, "sm_mhz": [None, "x"], "reasons": ["<script>"], "foreign": [], "spoiled": "\x1b[31m<script>"},
+    {},
+)
+
+
+@pytest.mark.parametrize("guard", HARM)
+@pytest.mark.parametrize("form", Format)
+def test_what_a_damaged_guard_says_does_no_harm(guard: dict[str, Any], form: Format) -> None:
+    facts = {"cuda": {"<b>": ["x"], "cudnn": None}, "gpu": {"compute_capability": "<i>", "sm_count": {}}}
+    run = factory.run(
+        factory.info(cells=(dataclasses.replace(H100, advice="<script>", origin={"name": "<script>"}),)),
+        lambda spot: EXACT if spot.kernel.startswith("control") else Behaviour(guard=guard),
+    )
+    page = rendered(factory.changed(run, factory.facts_of_process(**facts)), form)
+    assert "\x1b" not in page
+    if form in (Format.HTML, Format.MARKDOWN):
+        assert page.count("<script>") == (form is Format.HTML)  # its own
+
+
+def test_a_step_is_named_on_every_page() -> None:
+    newer = factory.cell(cuda="12.6", kind="forward")
+    run = factory.run(factory.info(cells=(H100, newer)))
+    (one,) = view_of(run).upgrades
+    assert (one.step, one.moved, one.alone) == ("CUDA step", "CUDA 12.5 to 12.6 alone.", True)
+    assert one.label == "TF 2.18.1 CUDA 12.5 on h100 to TF 2.18.1 CUDA 12.6 on h100"
+    for form in (Format.HTML, Format.TERMINAL, Format.MARKDOWN, Format.JSON):
+        page = re.sub(r"\s+", " ", rendered(run, form).replace("\\", ""))
+        assert "CUDA step" in page
+        assert "CUDA 12.5 to 12.6 alone." in page
+    told = json.loads(rendered(run, Format.JSON))["upgrades"][0]
+    assert (told["step"], told["alone"]) == ("CUDA step", True)
+
+
+def test_bits_that_a_step_moves_are_counted() -> None:
+    newer = factory.cell(cuda="12.6", kind="forward")
+
+    def moved(spot: Spot) -> Behaviour:
+        return Behaviour(("new",)) if (spot.cell, spot.kernel) == (newer.id, "matmul") else EXACT
+
+    (one,) = view_of(factory.run(factory.info(cells=(H100, newer)), moved)).upgrades
+    assert [text.partition("; ")[2] for text in one.sentences] == ["bits moved in 1 of 2 kernels."] * 2
+
+
+def test_kernels_with_keras_inside_do_not_count_where_keras_moves() -> None:
+    older = factory.cell("2.17.1", keras="3.5.0")
+    kernels = (factory.kernel("mlp_fit", portable=False), *factory.info().kernels)
+    run = factory.run(factory.info(cells=(older, factory.cell()), kernels=kernels))
+    (one,) = view_of(run).upgrades
+    assert one.moved == "TensorFlow 2.17.1 to 2.18.1, and with it Keras 3.5.0 to 3.15.1."
+    assert one.sentences[0].endswith("bits moved in 0 of 2 kernels.")
+
+
+@pytest.mark.parametrize("form", Format)
+def test_a_column_without_a_measurement_has_its_reason_and_no_number(form: Format) -> None:
+    page = rendered(every_kind(), form).replace("\\", "")
+    view = view_of(every_kind())
+    for place, reason in ((3, "driver 470 is older than 525.60.13"), (4, "this host has no GPU")):
+        assert view.columns[place].reason == f"{reason}."
+        if form is not Format.JSON:
+            assert page.count(reason) == (2 if form is Format.HTML else 1)
+        halves = [half for row in view.rows for half in row.entries[place].halves]
+        assert not any(half.time or half.price or half.strength or half.letters or half.apart for half in halves)

@@ -1,0 +1,361 @@
+"""The inside probe without a GPU: what is mapped, what it says it is, and what is refused by name."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import sys
+import uuid
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from bench.suite import asked, libcuda, mapped, nvidia, probe
+from bench.suite.asked import NotAskedError
+from bench.suite.libcuda import Device, Driver
+from bench.suite.mapped import Mapped, Owner
+from bench.suite.record import Request
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CUBLAS = {"libcublas.so.12": "nvidia-cublas-cu12==12.5.3.2"}
+CUDNN = {"libcudnn.so.9": "nvidia-cudnn-cu12==9.3.0.75"}
+OF_CUBLAS = ", promised is nvidia-cublas-cu12 12.5.3.2"
+OF_CUDNN = ", promised is nvidia-cudnn-cu12 9.3.0.75"
+
+
+def request(**changes: Any) -> Request:
+    facts: dict[str, Any] = {
+        "cell": "c", "mode": "off", "condition": "default", "round": 1, "kernels": ("k",), "repeats": {"k": 1},
+    }  # fmt: skip
+    return Request(**{**facts, **changes})
+
+
+class TestMapped:
+    """Of this very process."""
+
+    def test_a_library_of_a_wheel_is_known_by_its_distribution(self) -> None:
+        found = {one.path.name: one for one in mapped.libraries()}
+        own = [one for name, one in found.items() if name.startswith("_multiarray_umath")]
+        assert [str(one.owner) for one in own] == [f"numpy {np.__version__}"]
+        assert own[0].shown.startswith("numpy/")
+
+    def test_a_library_of_the_system_belongs_to_no_distribution(self) -> None:
+        found = {one.path.name: one for one in mapped.libraries()}
+        assert (str(found["libc.so.6"].owner), found["libc.so.6"].owner.canonical) == ("no distribution", "")
+        assert found["libc.so.6"].shown == found["libc.so.6"].path.as_posix()
+
+    def test_a_system_without_maps_has_none(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        monkeypatch.setattr(mapped, "MAPS", tmp_path / "none")
+        assert mapped.libraries() == ()
+
+
+class TestLibraries:
+    """Opened by name, and held against what was promised."""
+
+    def test_the_missing_are_named_with_the_words_of_the_loader(self) -> None:
+        found = nvidia.missing(["libc.so.6", "libtfrepro_none.so.1"])
+        assert found == {"libtfrepro_none.so.1": "cannot open shared object file: No such file or directory"}
+
+    def maps(self, monkeypatch: pytest.MonkeyPatch, *files: tuple[str, str, str], says: str = "") -> None:
+        """Let these be mapped: path, distribution, version; all with one word of their own."""
+        rows = [Mapped(Path(path), Owner(*owner)) for path, *owner in files]
+        monkeypatch.setattr(mapped, "libraries", lambda: tuple(rows))
+        told = tuple(int(part) for part in says.split(".")) if says else None
+        monkeypatch.setattr(nvidia, "_asked", lambda _: told)
+        monkeypatch.setattr(nvidia, "ptxas", lambda: None)
+
+    @pytest.mark.parametrize("says", ["", "12.5", "12.5.3"])
+    def test_what_was_promised_is_fine(self, monkeypatch: pytest.MonkeyPatch, says: str) -> None:
+        self.maps(monkeypatch, ("/site/nvidia/cublas/lib/libcublas.so.12", "nvidia_cublas_cu12", "12.5.3.2"), says=says)
+        assert nvidia.objections(CUBLAS) == []
+
+    @pytest.mark.parametrize(
+        ("file", "says", "words"),
+        [
+            (("/site/a/libcublas.so.12", "nvidia_cublas_cu12", "12.4.5.8"), "12.4.5",
+             "/site/a/libcublas.so.12 is mapped and belongs to nvidia-cublas-cu12 12.4.5.8" + OF_CUBLAS),
+            (("/usr/local/cuda/lib64/libcublas.so.12.5.3.2", "", ""), "12.5.3",
+             "/usr/local/cuda/lib64/libcublas.so.12.5.3.2 is mapped and belongs to no distribution" + OF_CUBLAS),
+            (("/site/t/libcublas.so.12", "torch", "2.5.1"), "12.5.3",
+             "/site/t/libcublas.so.12 is mapped and belongs to torch 2.5.1" + OF_CUBLAS),
+            (("/site/a/libcublas.so.12", "nvidia_cublas_cu12", "12.5.3.2"), "12.4.5",
+             "/site/a/libcublas.so.12 says it is 12.4.5, and its distribution is nvidia-cublas-cu12 12.5.3.2"),
+            (("/site/a/libcublasLt.so.12", "nvidia_cublas_cu12", "12.5.3.2"), "12.5.3",
+             "libcublas.so.12 is not mapped"),
+        ],
+    )  # fmt: skip
+    def test_what_was_not_promised_is_named_with_both_versions(
+        self, monkeypatch: pytest.MonkeyPatch, file: tuple[str, str, str], says: str, words: str
+    ) -> None:
+        self.maps(monkeypatch, file, says=says)
+        assert nvidia.objections(CUBLAS) == [words]
+
+    @pytest.mark.parametrize(
+        ("late", "words"),
+        [
+            (("/opt/libcudnn_cnn.so.9", "", ""), "/opt/libcudnn_cnn.so.9 is mapped and belongs to no distribution"),
+            (("/site/n/libnvJitLink.so.12", "nvidia_nvjitlink_cu12", "12.9.86"), ""),
+            (("/usr/lib/libcuda.so.550.54.15", "", ""), ""),
+            (("/usr/lib/libnvidia-ptxjitcompiler.so.550.54.15", "", ""), ""),
+            (("/usr/lib/libcurl.so.4", "", ""), ""),
+            (("/site/d/libcudnn_graph.so.9", "nvidia_cudnn_cu12", "9.1.0.70"),
+             "/site/d/libcudnn_graph.so.9 is mapped and belongs to nvidia-cudnn-cu12 9.1.0.70" + OF_CUDNN),
+        ],
+    )  # fmt: skip
+    def test_parts_that_nobody_named_are_watched_too(
+        self, monkeypatch: pytest.MonkeyPatch, late: tuple[str, str, str], words: str
+    ) -> None:
+        self.maps(monkeypatch, ("/site/d/libcudnn.so.9", "nvidia_cudnn_cu12", "9.3.0.75"), late)
+        assert nvidia.objections(CUDNN) == ([words] if words else [])
+
+    def test_a_ptxas_of_no_wheel_is_foreign(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.maps(monkeypatch, ("/site/d/libcudnn.so.9", "nvidia_cudnn_cu12", "9.3.0.75"))
+        monkeypatch.setattr(nvidia, "ptxas", lambda: (Path("/usr/local/cuda/bin/ptxas"), "12.2.140"))
+        assert nvidia.objections(CUDNN) == [
+            "the ptxas on the PATH is /usr/local/cuda/bin/ptxas, which belongs to no distribution"
+        ]
+
+    def test_ptxas_is_asked_for_its_version(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        program = tmp_path / "ptxas"
+        program.write_text("#!/bin/sh\necho 'Cuda compilation tools, release 12.5, V12.5.82'\n", encoding="utf-8")
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", str(tmp_path))
+        nvidia.ptxas.cache_clear()
+        assert nvidia.ptxas() == (program.resolve(), "12.5.82")
+        nvidia.ptxas.cache_clear()
+
+    @pytest.mark.parametrize(
+        ("short", "number", "words"),
+        [
+            ("cudart", 12050, (12, 5)), ("cublasLt", 120503, (12, 5, 3)), ("cublasLt", 111103, (11, 11, 3)),
+            ("cufft", 11203, (11, 2, 3)), ("cufft", 11012, (11, 0, 12)), ("cusolver", 11603, (11, 6, 3)),
+            ("curand", 10310, (10, 3, 10)), ("cudnn", 90300, (9, 3, 0)), ("cudnn", 91002, (9, 10, 2)),
+            ("cudnn", 8907, (8, 9, 7)), ("nccl", 22105, (2, 21, 5)),
+        ],
+    )  # fmt: skip
+    def test_numbers_are_read_as_the_headers_mean_them(self, short: str, number: int, words: tuple[int, ...]) -> None:
+        def status(at: Any) -> int:
+            at._obj.value = number
+            return 0
+
+        def size() -> int:
+            return number
+
+        class Library:
+            def __getattr__(self, name: str) -> Any:
+                return size if short in {"cudnn", "cublasLt"} else status
+
+        assert nvidia._CALLS[short](Library()) == words
+
+
+class FakeDriver:
+    """A libcuda.so.1: version, devices by the bytes of their UUIDs, and what cuInit answers."""
+
+    def __init__(self, number: int = 12040, devices: tuple[bytes, ...] = (), init: int = 0) -> None:
+        self.number, self.devices, self.init = number, devices, init
+
+    def cuDriverGetVersion(self, at: Any) -> int:  # noqa: N802 - the driver's name for it
+        at._obj.value = self.number
+        return 0
+
+    def cuInit(self, flags: int) -> int:  # noqa: N802
+        return self.init
+
+    def cuDeviceGetCount(self, at: Any) -> int:  # noqa: N802
+        at._obj.value = len(self.devices)
+        return 0
+
+    def cuDeviceGet(self, at: Any, index: int) -> int:  # noqa: N802
+        at._obj.value = index
+        return 0
+
+    def cuDeviceGetAttribute(self, at: Any, attribute: int, device: Any) -> int:  # noqa: N802
+        at._obj.value = {16: 132}[attribute]
+        return 0
+
+    def cuDeviceGetUuid(self, at: Any, device: Any) -> int:  # noqa: N802
+        at._obj[:] = self.devices[device.value]
+        return 0
+
+    def cuGetErrorString(self, code: int, at: Any) -> int:  # noqa: N802
+        at._obj.value = b"no CUDA-capable device is detected"
+        return 0
+
+
+class TestDriver:
+    """Whatever the driver says ends in words."""
+
+    NAME = uuid.UUID("5e1f2a3b-0000-1111-2222-334455667788")
+
+    @pytest.fixture
+    def driver(self, monkeypatch: pytest.MonkeyPatch) -> Callable[[FakeDriver], Driver]:
+        def ask(fake: FakeDriver) -> Driver:
+            monkeypatch.setattr(ctypes, "CDLL", lambda _: fake)
+            return libcuda.ask()
+
+        return ask
+
+    def test_none_is_told_in_words(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(libcuda, "SONAME", "libcuda_none.so.1")
+        found = libcuda.ask()
+        assert (found.number, found.version, found.devices) == (0, "", ())
+        assert found.why == (
+            "no driver: libcuda_none.so.1 cannot be opened (cannot open shared object file: No such file or directory)"
+        )
+
+    def test_a_driver_that_does_not_start(self, driver: Callable[[FakeDriver], Driver]) -> None:
+        found = driver(FakeDriver(init=100))
+        assert (found.version, found.devices) == ("12.4", ())
+        assert found.why == "the driver answers cuInit with error 100 (no CUDA-capable device is detected)"
+
+    def test_a_driver_without_devices(self, driver: Callable[[FakeDriver], Driver]) -> None:
+        assert driver(FakeDriver()).why == "the driver knows no device"
+
+    def test_a_device_is_known_by_the_name_that_nvml_uses(self, driver: Callable[[FakeDriver], Driver]) -> None:
+        found = driver(FakeDriver(devices=(self.NAME.bytes,)))
+        assert found.devices == (Device(f"GPU-{self.NAME}", 132),)
+        assert found.why == ""
+
+
+def tensorflow(gpus: int, **build: Any) -> Any:
+    """As much of TensorFlow as the question for its device needs."""
+    info = {"is_cuda_build": True, "cuda_version": "12.5.1", **build}
+    return SimpleNamespace(
+        config=SimpleNamespace(list_physical_devices=lambda _: ["GPU:0", "GPU:1"][:gpus]),
+        sysconfig=SimpleNamespace(get_build_info=lambda: info),
+        version=SimpleNamespace(VERSION="2.18.1"),
+    )
+
+
+class TestAsked:
+    """What this process is not asked for is refused, and says so."""
+
+    ONE = Driver(12040, "/usr/lib/libcuda.so.550", (Device("GPU-a", 132),))
+
+    @pytest.fixture(autouse=True)
+    def _there(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(nvidia, "versions", lambda: {"cudart": "12.5"})
+
+    @pytest.mark.parametrize(
+        ("driver", "gpus", "known", "why"),
+        [
+            (ONE, 1, {}, ""),
+            (ONE, 1, {"uuid": "GPU-a", "cuda": "12040", "driver": "550.54.15"}, ""),
+            (ONE, 1, {"uuid": "MIG-other", "cuda": ""}, ""),
+            (Driver(why="no driver: x"), 0, {"uuid": "GPU-a", "cuda": "12040"}, "no driver: x"),
+            (ONE, 0, {}, "TensorFlow registered no GPU, though the driver has one; the log has its words"),
+        ],
+    )
+    def test_one_gpu_or_the_reason_why_not(
+        self, monkeypatch: pytest.MonkeyPatch, driver: Driver, gpus: int, known: dict[str, str], why: str
+    ) -> None:
+        monkeypatch.setattr(libcuda, "ask", lambda: driver)
+        assert asked.device(tensorflow(gpus), request(device="gpu", gpu=known)) == why
+
+    @pytest.mark.parametrize(
+        ("gpus", "build", "known", "words"),
+        [
+            (2, {}, {}, "one GPU was asked for, and TensorFlow sees 2"),
+            (1, {"is_cuda_build": False}, {}, "TensorFlow 2.18.1 was built without CUDA"),
+            (1, {"cuda_version": "11.8"}, {}, "was built with CUDA 11.8, and libcudart says it is 12.5"),
+            (1, {}, {"cuda": "12090"}, "(/usr/lib/libcuda.so.550) supports CUDA 12040, the host's NVML says 12090"),
+            (1, {}, {"uuid": "GPU-b"}, "the GPU in the cell is GPU-a, asked for was GPU-b"),
+        ],
+    )
+    def test_another_device_or_build_is_refused(
+        self, monkeypatch: pytest.MonkeyPatch, gpus: int, build: dict[str, Any], known: dict[str, str], words: str
+    ) -> None:
+        monkeypatch.setattr(libcuda, "ask", lambda: self.ONE)
+        with pytest.raises(NotAskedError, match=r"^not what was asked: ") as caught:
+            asked.device(tensorflow(gpus, **build), request(device="gpu", gpu=known))
+        assert words in str(caught.value)
+
+    def test_a_cpu_cell_that_sees_a_gpu_is_refused(self) -> None:
+        assert asked.device(tensorflow(0), request()) == ""
+        with pytest.raises(NotAskedError, match="not what was asked: this is a CPU cell, and TensorFlow sees 1 GPU"):
+            asked.device(tensorflow(1), request())
+
+    def test_a_build_that_tells_little_is_taken_at_its_word(self) -> None:
+        """TensorFlow 2.22 names no CUDA version any more."""
+        tf = tensorflow(1)
+        del tf.sysconfig.get_build_info()["cuda_version"]
+        assert asked.build(tf) == []
+
+    def test_every_missing_library_is_named_and_a_reason_once(self) -> None:
+        promised = {f"libtfrepro_{name}.so.1": "nvidia-x==1" for name in ("a", "b")}
+        with pytest.raises(NotAskedError) as caught:
+            asked.installation(request(device="gpu", libraries=promised))
+        assert str(caught.value) == (
+            "not what was asked: libtfrepro_a.so.1, libtfrepro_b.so.1 cannot be opened "
+            "(cannot open shared object file: No such file or directory)"
+        )
+
+    def test_a_device_that_does_not_exist_is_refused(self) -> None:
+        with pytest.raises(NotAskedError, match="there is no device 'GPU', only cpu and gpu"):
+            asked.installation(request(device="GPU"))
+
+    def test_a_variable_that_steers_a_gpu_comes_from_the_condition_only(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+        promised = {"libc.so.6": "nvidia-x==1"}
+        with pytest.raises(NotAskedError, match="brings TF_FORCE_GPU_ALLOW_GROWTH, which its condition does not set"):
+            asked.installation(request(device="gpu", libraries=promised))
+        asked.installation(request(device="gpu", libraries=promised, env={"TF_FORCE_GPU_ALLOW_GROWTH": "true"}))
+        asked.installation(request(device="gpu"))  # an interpreter at hand promised nothing
+
+
+def test_the_probe_prints_one_line_whatever_else_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
+    kept = os.dup(1)
+    try:
+        code = probe.main(['{"libraries": {"libtfrepro_a.so.1": "nvidia-x==1"}, "tensorflow": false}'])
+        os.write(1, b"noise\n")
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+    out, noise = capfd.readouterr()
+    assert code == 1
+    found = json.loads(out)
+    assert set(found["missing"]) == {"libtfrepro_a.so.1"}
+    assert (found["libraries"], found["tensorflow"], found["problems"]) == ({}, "", [])
+    assert "noise" in noise
+
+
+def test_the_probe_is_content_where_nothing_was_promised(capfd: pytest.CaptureFixture[str]) -> None:
+    kept = os.dup(1)
+    try:
+        assert probe.main(['{"libraries": {}, "tensorflow": false}']) == 0
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+    assert json.loads(capfd.readouterr().out)["missing"] == {}
+    assert sys.modules.get("tensorflow") is None
+
+
+class TestSpoils:
+    """Which errors leave a process behind that no other kernel may use."""
+
+    @pytest.mark.parametrize(
+        ("name", "device", "spoilt"),
+        [
+            ("InternalError", "gpu", True),
+            ("UnknownError", "gpu", True),
+            ("InternalError", "cpu", False),
+            ("UnimplementedError", "gpu", False),
+            ("ResourceExhaustedError", "gpu", False),
+        ],
+    )
+    def test_an_error_of_the_device_does(self, name: str, device: str, spoilt: bool) -> None:  # noqa: FBT001
+        assert asked.spoils(type(name, (Exception,), {})(), request(device=device)) is spoilt
+
+    def test_a_foreign_library_does_and_a_missing_kernel_does_not(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        promised = request(device="gpu", libraries=CUBLAS)
+        monkeypatch.setattr(nvidia, "objections", lambda _: ["libcublas.so.12 is not mapped"])
+        assert asked.spoils(NotAskedError("x"), promised)
+        assert not asked.spoils(NotAskedError("x"), request(device="gpu"))
+        monkeypatch.setattr(nvidia, "objections", lambda _: [])
+        assert not asked.spoils(NotAskedError("x"), promised)
