@@ -264,38 +264,17 @@ def _run(order: Order, plan: Plan) -> dict[str, Any]:
         version=bench.__version__,
         revision=host.revision(order.house),
         command=f"./run-bundle.sh --profile {plan.profile_name}",
-        profile=plan.profile_name,
-        rounds=plan.profile.rounds,
-        repeats=plan.profile.repeats,
-        seed=plan.profile.seed,
-        modes=plan.selection.modes,
-        conditions=plan.conditions,
-        condition_modes=plan.condition_modes,
+        **plan.facts(),
         engine=order.engine,
         engine_why="a bundle, for a host without network",
         engine_facts={},
         host={},
         suite_hash=suite_hash(order.house),
-        cells=tuple(_column(cell) for cell in plan.cells),
+        # what the preflight said would be of a GPU that nobody has seen
+        cells=tuple(CellInfo(**{**cell.facts(), "advice": ""}) for cell in plan.cells),
         kernels=tuple(KernelInfo(**kernel.declaration()) for kernel in plan.kernels),
     )
     return dataclasses.asdict(info)
-
-
-def _column(cell: Cell) -> CellInfo:
-    return CellInfo(
-        id=cell.id,
-        tensorflow=cell.pair.tensorflow,
-        cuda=cell.pair.cuda,
-        python=cell.pair.python,
-        keras=cell.pair.keras,
-        device=cell.device,
-        lock=cell.lock.name,
-        lock_hash=cell.lock_hash(),
-        status=cell.status,
-        kind=cell.pair.kind,
-        cudnn=cell.pair.cudnn,
-    )
 
 
 def _requests(order: Order, plan: Plan) -> list[dict[str, Any]]:

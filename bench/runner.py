@@ -110,19 +110,13 @@ def _begin(job: Job) -> State:
         version=bench.__version__,
         revision=host.revision(job.house),
         command=job.command,
-        profile=plan.profile_name,
-        rounds=plan.profile.rounds,
-        repeats=plan.profile.repeats,
-        seed=plan.profile.seed,
-        modes=plan.selection.modes,
-        conditions=plan.conditions,
-        condition_modes=plan.condition_modes,
+        **plan.facts(),
         engine=job.engine.name,
         engine_why=job.engine_why,
         engine_facts=job.engine.describe(),
         host=host.facts(plan.devices.survey),
         suite_hash=suite_hash(job.house),
-        cells=tuple(_cell_info(cell) for cell in plan.cells),
+        cells=tuple(CellInfo(**cell.facts()) for cell in plan.cells),
         kernels=tuple(KernelInfo(**kernel.declaration()) for kernel in plan.kernels),
         warnings=tuple(dict.fromkeys(_warnings(plan))),
     )
@@ -146,25 +140,6 @@ def _warnings(plan: Plan) -> Iterator[str]:
         name, _, value = condition.partition("=")
         if name == "isa" and not host.limits(value):
             yield f"Condition {condition} takes nothing away from this CPU, so it is the default measured once more."
-
-
-def _cell_info(cell: Cell) -> CellInfo:
-    return CellInfo(
-        id=cell.id,
-        tensorflow=cell.pair.tensorflow,
-        cuda=cell.pair.cuda,
-        python=cell.pair.python,
-        keras=cell.pair.keras,
-        device=cell.device,
-        lock=cell.lock.name,
-        lock_hash=cell.lock_hash() if cell.lock.is_file() else "",
-        status=cell.status,
-        reason=cell.reason,
-        gpu=cell.gpu,
-        kind=cell.pair.kind,
-        cudnn=cell.pair.cudnn,
-        advice=cell.advice,
-    )
 
 
 def _prepare(job: Job, state: State, view: View) -> None:

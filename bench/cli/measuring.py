@@ -116,23 +116,8 @@ def plan(options: argparse.Namespace) -> int:
 
 
 def _cell_facts(cell: Cell, engine: Engine) -> dict[str, Any]:
-    return {
-        "id": cell.id,
-        "tensorflow": cell.pair.tensorflow,
-        "cuda": cell.pair.cuda,
-        "cudnn": cell.pair.cudnn,
-        "kind": cell.pair.kind,
-        "keras": cell.pair.keras,
-        "python": cell.pair.python,
-        "engine": engine.name,
-        "device": cell.device,
-        "gpu": cell.gpu,
-        "lock": cell.lock.name,
-        "status": cell.status,
-        "reason": cell.reason,
-        "advice": cell.advice,
-        "built": cell.status == "ready" and engine.cached(cell),
-    }
+    built = cell.status == "ready" and engine.cached(cell)
+    return {**cell.facts(), "engine": engine.name, "built": built}
 
 
 def _print_cells(cells: Sequence[Cell], engine: Engine) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,6 +64,25 @@ class Cell:
     def id(self) -> str:
         """``tf2.18.1-cpu-py311@cpu``: pair, Python minor and device."""
         return f"{self.pair.stem}@{self.device}"
+
+    def facts(self) -> dict[str, Any]:
+        """What a run folder holds of this cell before it is measured, by the names of ``bench.store.run.CellInfo``."""
+        return {
+            "id": self.id,
+            "tensorflow": self.pair.tensorflow,
+            "cuda": self.pair.cuda,
+            "cudnn": self.pair.cudnn,
+            "kind": self.pair.kind,
+            "keras": self.pair.keras,
+            "python": self.pair.python,
+            "device": self.device,
+            "gpu": self.gpu,
+            "lock": self.lock.name,
+            "lock_hash": self.lock_hash() if self.lock.is_file() else "",
+            "status": self.status,
+            "reason": self.reason,
+            "advice": self.advice,
+        }
 
     def lock_hash(self) -> str:
         """SHA-256 of the lock file, hexadecimal; raises OSError where there is none."""

@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench.errors import ConfigError, NothingError
 from bench.plan import columns, cuda
@@ -157,6 +157,18 @@ class Plan:
     suite: Suite
     devices: Devices = CPU
     notes: tuple[str, ...] = ()
+
+    def facts(self) -> dict[str, Any]:
+        """What a run folder holds of the plan, by the names of ``bench.store.run.RunInfo``."""
+        return {
+            "profile": self.profile_name,
+            "rounds": self.profile.rounds,
+            "repeats": self.profile.repeats,
+            "seed": self.profile.seed,
+            "modes": self.selection.modes,
+            "conditions": self.conditions,
+            "condition_modes": self.condition_modes,
+        }
 
     @property
     def ready(self) -> tuple[Cell, ...]:

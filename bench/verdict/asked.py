@@ -53,6 +53,9 @@ SAME_SETTINGS = ("intra_op_threads", "inter_op_threads", "onednn", "isa_limit", 
 #: Settings that must agree within a mode: the determinism switch itself lives here.
 SAME_IN_MODE = ("determinism_enabled", "switch", "env")
 
+#: Say where files lie, and change neither bits nor settings: a round may have a folder of its own.
+PLACES = frozenset({"CUDA_CACHE_PATH"})
+
 #: Libraries whose versions must agree between processes that loaded them, by the beginning of their names.
 SAME_LIBRARIES = ("libtensorflow", "libcud", "libcublas")
 
@@ -284,7 +287,7 @@ def _other_environment(processes: Sequence[Process]) -> Objection | None:
     """The switch apart, both modes must have had one environment, or on against off compares something else."""
     known: dict[str, None] = {}
     for process in processes:
-        env = process.settings.get("env")
+        env = _compared(process.settings, "env")
         if isinstance(env, dict):
             known[json.dumps({k: v for k, v in env.items() if k != "TF_DETERMINISTIC_OPS"}, sort_keys=True)] = None
     return _not_asked("the processes compared disagree on their environment") if len(known) > 1 else None
@@ -323,12 +326,19 @@ def _disagree(processes: Sequence[Process], keys: Sequence[str], where: str) -> 
         values: dict[str, None] = {}
         for process in processes:
             facts: Mapping[str, Any] = process.provenance if where == "provenance" else process.settings
-            if facts.get(key) is not None:
-                values[json.dumps(facts[key], sort_keys=True, default=str)] = None
+            fact = _compared(facts, key)
+            if fact is not None:
+                values[json.dumps(fact, sort_keys=True, default=str)] = None
         if len(values) > 1:
             shown = " and ".join(_short(value) for value in list(values)[:2])
             return _not_asked(f"the processes compared disagree on {key}: {shown}")
     return None
+
+
+def _compared(facts: Mapping[str, Any], key: str) -> Any:
+    """A fact as it is compared: of an environment, what can change a bit or a setting."""
+    fact = facts.get(key)
+    return {name: fact[name] for name in fact if name not in PLACES} if key == "env" and isinstance(fact, dict) else fact
 
 
 def _other_code(processes: Sequence[Process]) -> Objection | None:
