@@ -17,6 +17,7 @@ import subprocess
 import tarfile
 import tempfile
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -243,7 +244,8 @@ def _image(
     order: Order, cell: Cell, scratch: Path, say: Callable[[str], None]
 ) -> tuple[dict[str, Path], dict[str, Any]]:
     """The saved image, built here where it is not there; and how a round is started from it."""
-    environment = DockerEngine(order.house).prepare(cell, order.out / "build.log", say)
+    with closing(DockerEngine(order.house)) as engine:
+        environment = engine.prepare(cell, order.out / "build.log", say)
     (order.out / "build.log").unlink(missing_ok=True)
     image, target = environment.details["tag"] or environment.identity, scratch / "image.tar"
     say(f"saving {image}")

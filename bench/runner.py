@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 
 import bench
 from bench import host
+from bench.away.alone import measuring_lock
 from bench.course import Course, State, reason, status
 from bench.errors import BuildError, NoGpuError, StorageError
 from bench.gpu.facts import PASSING
 from bench.gpu.guard import watching
 from bench.plan import estimate
 from bench.store import resume
-from bench.store.folder import RunFolder, measuring_lock, now, reports_lock
+from bench.store.folder import RunFolder, now, reports_lock
 from bench.store.run import SCHEMA, CellInfo, KernelInfo, RunInfo
 from bench.suite.identity import suite_hash
 

@@ -21,7 +21,9 @@ from tabulate import tabulate
 
 from bench import report, verdict
 from bench.engines.venv import VenvEngine
+from bench.gpu.facts import Gpu, Survey
 from bench.plan import load, own, planner
+from bench.plan.devices import Devices
 from bench.plan.planner import Selection
 from bench.store import run as store
 from bench.store.kept import Keeper
@@ -49,6 +51,7 @@ def main() -> None:
     parser.add_argument("--profiles", default="quick,standard,nightly", help="profiles to project")
     parser.add_argument("--run", type=Path, help="a run folder: its size, and the time to judge and render it")
     options = parser.parse_args()
+    print(_planning())
     print(_hashing())
     if options.run:
         print(_reading(options.run))
@@ -66,6 +69,19 @@ def _best(call: Callable[[], object], times: int = 5) -> float:
         call()
         taken.append(time.perf_counter() - start)
     return min(taken)
+
+
+def _planning() -> str:
+    """A nightly plan of some 200 cells on six invented GPUs, preflight included."""
+    gpus = tuple(
+        Gpu(uuid=f"GPU-{number:08x}-0000", name="NVIDIA H100", capability=(9, 0), memory_mb=80_000)
+        for number in range(6)
+    )
+    devices = Devices(kind="gpu", survey=Survey(driver="550.54.15", cuda=12040, gpus=gpus), gpus=gpus)
+    matrix, suite = load.load(HOUSE / "matrix.toml"), own.suite(())
+    plan = planner.make(matrix, "nightly", Selection(), HOUSE / "docker" / "locks", suite, devices)
+    seconds = _best(lambda: planner.make(matrix, "nightly", Selection(), HOUSE / "docker" / "locks", suite, devices))
+    return f"planning and preflight of {len(plan.cells)} cells, {len(plan.rounds)} rounds: {seconds:.2f} s\n"
 
 
 def _hashing() -> str:

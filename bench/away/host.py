@@ -17,6 +17,9 @@ from bench.suite import provenance
 NO_GPU = "none seen"
 _PATIENCE_S = 60.0
 _TEXT = 96
+#: Rows of ``nvidia-smi -L``: a card, and below it each of its slices, if it is cut into any.
+_CARD = re.compile(r"GPU \d+: .* \(UUID: (GPU-[^)]+)\)")
+_SLICE = re.compile(r"\s+MIG (\S+)\s+Device\s+\d+: \(UUID: (MIG-[^)]+)\)")
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,29 @@ def _from_smi() -> Survey:
     if done.returncode != 0 or not whole:
         words = " ".join((done.stdout + done.stderr).split())[:300]
         return Survey(why=f"nvidia-smi shows no GPU: {words or 'it says nothing'}")
-    return Survey(driver=whole[0][2], cuda=cuda_of_driver(), gpus=tuple(Gpu(row[0], row[1]) for row in whole))
+    slices = _slices(tool)
+    gpus = [
+        one
+        for uuid, name, _ in whole
+        for one in [Gpu(own, f"{name} MIG {profile}") for profile, own in slices.get(uuid, ())] or [Gpu(uuid, name)]
+    ]
+    return Survey(driver=whole[0][2], cuda=cuda_of_driver(), gpus=tuple(gpus))
+
+
+def _slices(tool: str) -> dict[str, list[tuple[str, str]]]:
+    """Card -> profile and UUID of its MIG slices: CUDA shows them and not the card."""
+    try:
+        done = subprocess.run([tool, "-L"], capture_output=True, text=True, timeout=_PATIENCE_S, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return {}
+    found: dict[str, list[tuple[str, str]]] = {}
+    card = ""
+    for row in done.stdout.splitlines():
+        if head := _CARD.match(row):
+            card = head[1]
+        elif own := _SLICE.match(row):
+            found.setdefault(card, []).append((own[1], own[2]))
+    return found
 
 
 def cuda_of_driver() -> int:

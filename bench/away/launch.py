@@ -9,13 +9,13 @@ import subprocess
 import tempfile
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from bench.away.errors import NO_GPU, AwayError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
     from bench.suite.record import Request
 
@@ -23,7 +23,9 @@ _ANSWER_S = 120.0
 _SCRATCH = "/tmp:rw,nosuid,nodev,mode=1777,size=4g"  # noqa: S108 - the container's own tmpfs
 #: No registry is asked: the image came with the bundle.
 _RUN = ("run", "--rm", "--pull", "never", "--network", "none")
-_DRIVER = ("-m", "bench.suite.driver")
+_DRIVE = ("-m", "bench.suite.driver")
+#: An engine may take a way without a word and hand nothing on (Podman does).
+_OPEN = "import ctypes; ctypes.CDLL('libcuda.so.1')"
 
 
 class Launcher:
@@ -65,7 +67,7 @@ class Local(Launcher):
             paths = [str(self.suite), *filter(None, [self.environment.get("PYTHONPATH", "")])]
             own = {"PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"}
             places = {} if self.inherits else dict.fromkeys(("HOME", "TMPDIR", "XDG_CACHE_HOME"), scratch)
-            command = [self.python, *_DRIVER, request.to_json()]
+            command = [self.python, *_DRIVE, request.to_json()]
             child = self._spawn(command, log, {**self.environment, **places, **own}, scratch)
             try:
                 yield child
@@ -73,6 +75,16 @@ class Local(Launcher):
                 with suppress(ProcessLookupError):
                     os.killpg(child.pid, signal.SIGKILL)
                 child.communicate()  # reaps it and closes its pipe
+
+
+#: What the driver brings; a host may have it in a folder that its library path alone names (some containers do).
+_DRIVER = ("libcuda.so.1", "libnvidia-ml.so.1")
+
+
+def driver_folders() -> list[str]:
+    """Folders of the host's library path that hold the driver, as ``bench.engines.venv`` takes them over."""
+    folders = filter(None, os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep))
+    return [one for one in folders if any((Path(one) / name).exists() for name in _DRIVER)]
 
 
 def bare(python: Path, programs: list[str], extra: Mapping[str, str]) -> dict[str, str]:
@@ -98,7 +110,7 @@ class Container(Launcher):
     def start(self, request: Request, log: TextIO) -> Iterator[subprocess.Popen[str]]:
         """Run the driver in a container, which is removed whatever happens."""
         name = f"tfrepro-{secrets.token_hex(6)}"
-        command = [*self._command(name), "/opt/venv/bin/python", *_DRIVER, request.to_json()]
+        command = [*self._command(name), "/opt/venv/bin/python", *_DRIVE, request.to_json()]
         child = self._spawn(command, log, os.environ, os.sep)
         try:
             yield child
@@ -127,7 +139,7 @@ class Container(Launcher):
 
 
 def gpu_options(cli: str, image: str, uuid: str) -> tuple[str, ...]:
-    """How a container gets this GPU: the first way that the engine here accepts.
+    """How a container gets this GPU: the first way that the engine here accepts, and that brings the driver.
 
     Raises AwayError with the engine's own words where it accepts none.
     """
@@ -138,7 +150,7 @@ def gpu_options(cli: str, image: str, uuid: str) -> tuple[str, ...]:
     )
     refusals = []
     for way in ways:
-        command = [cli, *_RUN, *way, image, "/opt/venv/bin/python", "-c", "pass"]
+        command = [cli, *_RUN, *way, image, "/opt/venv/bin/python", "-c", _OPEN]
         code, words = ask(command)
         if code == 0:
             return way

@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from bench.away.alone import measuring_lock
 from bench.away.errors import AwayError
 from bench.away.folder import Folder, Recording, now
 from bench.away.keeping import Keeper
@@ -68,7 +69,9 @@ def play(job: Job) -> Path:
     left = _left(folder, requests, info)
     if known:
         job.say(f"going on in {folder.path}: {len(requests) - len(left)} of {len(requests)} rounds are there")
-    missing = _measure(job, folder, left, keeper)
+    gpus = {request.gpu["uuid"] for request in requests if request.gpu}
+    with measuring_lock(job.say, sorted(gpus)):
+        missing = _measure(job, folder, left, keeper)
     if missing or job.no_gpu:
         info["cells"] = [{**cell, "status": NO_GPU, "reason": job.no_gpu or missing} for cell in info["cells"]]
     folder.write_info({**info, "finished": now()})

@@ -58,16 +58,22 @@ def loaded_cuda() -> str:
 
 
 def first_uuid() -> str:
-    """The UUID of this process's first GPU, asked of the driver: its order is not that of nvidia-smi."""
-    device, found = ctypes.c_int(0), (ctypes.c_ubyte * 16)()
+    """The UUID of this process's first GPU, asked of the driver: its order is not that of nvidia-smi.
+
+    Of a slice of a GPU the driver's second form of the question (CUDA 11.4) tells the slice's own, ``MIG-...``.
+    """
+    device, card, own = ctypes.c_int(0), *((ctypes.c_ubyte * 16)() for _ in range(2))
     try:
         driver = ctypes.CDLL("libcuda.so.1")
         driver.cuInit(0)
         driver.cuDeviceGet(ctypes.byref(device), 0)
-        code = driver.cuDeviceGetUuid(found, device)
+        code = driver.cuDeviceGetUuid(card, device)
+        newer = getattr(driver, "cuDeviceGetUuid_v2", None)
+        found = own if newer is not None and newer(own, device) == 0 else card
     except (OSError, AttributeError):
         return ""
-    return f"GPU-{uuid.UUID(bytes=bytes(found))}" if code == 0 else ""
+    kind = "GPU" if bytes(found) == bytes(card) else "MIG"
+    return f"{kind}-{uuid.UUID(bytes=bytes(found))}" if code == 0 else ""
 
 
 if __name__ == "__main__":

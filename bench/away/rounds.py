@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import platform
 import shutil
 import sys
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.away import host
 from bench.away.errors import CONFIG, NO_GPU, AwayError
-from bench.away.launch import Container, Launcher, Local, ask, bare, gpu_options
+from bench.away.launch import Container, Launcher, Local, ask, bare, driver_folders, gpu_options
 from bench.away.pack import pack
 from bench.away.play import Job, play, tell
 from bench.suite.identity import HOUSE
@@ -120,6 +121,7 @@ def _local(where: dict[str, Any], gpu: Gpu | None) -> tuple[Launcher, str]:
     extra = {name: value.replace("{site}", str(site)) for name, value in where["env"].items()}
     if gpu:
         extra["CUDA_VISIBLE_DEVICES"] = gpu.uuid
+        extra["LD_LIBRARY_PATH"] = os.pathsep.join(filter(None, [extra.get("LD_LIBRARY_PATH"), *driver_folders()]))
     programs = [folder.replace("{site}", str(site)) for folder in where["programs"]]
     environment = bare(Path(sys.executable), programs, extra)
     version = f"{platform.python_implementation()} {platform.python_version()}"

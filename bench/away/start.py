@@ -161,11 +161,12 @@ def _unpack(stream: _Joined, inside: Path, known: dict[str, Any]) -> None:
     try:
         with tarfile.open(fileobj=stream, mode="r|") as archive:  # type: ignore[call-overload]
             for member in archive:
-                if not member.isreg() or member.name not in known or ".." in Path(member.name).parts:
+                path = Path(member.name)
+                if not member.isreg() or member.name not in known or path.is_absolute() or ".." in path.parts:
                     raise StartError(
                         f"The bundle holds {member.name!r}, which its manifest does not name.", _AGAIN, CONFIG
                     )
-                target = inside / member.name
+                target = inside / path
                 target.parent.mkdir(parents=True, exist_ok=True)
                 source = archive.extractfile(member)
                 if source is not None:

@@ -15,7 +15,7 @@ from tabulate import tabulate
 
 from bench import bundle, console, errors, host, runner
 from bench.cli.measuring import make_plan
-from bench.engines import clean
+from bench.engines import clean, registry
 from bench.engines.docker import DockerEngine
 from bench.plan import load, locks
 from bench.suite.identity import HOUSE
@@ -78,6 +78,7 @@ class _Proof:
 def images(options: argparse.Namespace) -> int:
     """``images``: build the images of the selected pairs, and prove without a GPU that each loads what it pins."""
     cells = _pairs(make_plan(options, "any" if options.only else options.device).cells)
+    target = registry.named(options.push) if options.push else ""
     engine = DockerEngine(HOUSE, registry=options.from_registry, revision=host.revision(HOUSE))
     runner.check_space(*engine.disk_need(tuple(cells)), "images")
     with console.view() as view, tempfile.TemporaryDirectory(prefix="tfrepro-images-") as folder:
@@ -85,8 +86,8 @@ def images(options: argparse.Namespace) -> int:
             logs = [Path(folder) / f"{cell.pair.stem}.log" for cell in cells]
             waiting = [pool.submit(_prove, engine, cell, log, view) for cell, log in zip(cells, logs, strict=True)]
             proofs = [one.result() for one in waiting]
-        if options.push:
-            proofs = [_pushed(engine, proof, options.push, view) for proof in proofs]
+        if target:
+            proofs = [_pushed(engine, proof, target, view) for proof in proofs]
     _print_proofs(proofs)
     return errors.ENGINE if any(proof.trouble for proof in proofs) else errors.OK
 
@@ -97,7 +98,11 @@ def _prove(engine: DockerEngine, cell: Cell, log: Path, view: View) -> _Proof:
         environment = engine.prepare(cell, log, lambda step: view.say(f"{cell.pair.stem}: {step}"))
     except errors.BuildError as error:
         return _Proof(cell=cell, environment=None, opened=0, asked=0, trouble=f"{error} {error.hint}".strip())
-    found = json.loads(engine.examine(environment, cell, log))
+    try:
+        found = json.loads(engine.examine(environment, cell, log))
+    except (errors.EngineError, ValueError) as error:
+        trouble = f"the probe inside gave no answer: {error}"
+        return _Proof(cell=cell, environment=environment, opened=0, asked=0, trouble=trouble)
     troubles = [f"{name}: {why}" for name, why in found["missing"].items()] + found["problems"]
     opened = len(found["libraries"])
     return _Proof(
@@ -106,12 +111,12 @@ def _prove(engine: DockerEngine, cell: Cell, log: Path, view: View) -> _Proof:
     )  # fmt: skip
 
 
-def _pushed(engine: DockerEngine, proof: _Proof, registry: str, view: View) -> _Proof:
+def _pushed(engine: DockerEngine, proof: _Proof, target: str, view: View) -> _Proof:
     """Hand an image on; one that is in trouble stays here."""
     if proof.trouble:
         return proof
-    view.say(f"{proof.cell.pair.stem}: pushing to {registry}")
-    return dataclasses.replace(proof, digest=engine.push(proof.cell, registry))
+    view.say(f"{proof.cell.pair.stem}: pushing to {target}")
+    return dataclasses.replace(proof, digest=engine.push(proof.cell, target))
 
 
 def _print_proofs(proofs: list[_Proof]) -> None:

@@ -34,7 +34,7 @@ _BASE_COMMENT = "docker/base/make.sh"
 _CACHED = {
     "venvs": re.compile(r"tf[\w.-]+-py\d+-[0-9a-f]{16}(\.lock)?"),
     "suites": re.compile(r"[0-9a-f]{64}|\.new-\w+"),
-    "wheels": re.compile(r"[\w.+-]+\.whl|\.lock"),
+    "bundled-wheels": re.compile(r"[\w.+-]+\.whl|\.lock"),
 }
 
 

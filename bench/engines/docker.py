@@ -19,6 +19,7 @@ from bench.engines._dockerd import TROUBLE, connect, reason_of
 from bench.engines._dockerrun import CELL, HOST, OWNER, PROJECT, RUN
 from bench.engines.base import Environment, Execution, probe_command
 from bench.engines.inuse import Hold, cache_folder
+from bench.engines.registry import named
 from bench.errors import BuildError, EngineError, ImageGoneError, NoGpuError, TfreproError
 
 if TYPE_CHECKING:
@@ -91,11 +92,12 @@ class DockerEngine:
         self, house: Path, cli: Cli | None = None, *, memory: int | None = None, registry: str = "", revision: str = ""
     ) -> None:
         self._house = house
+        self._registry = named(registry) if registry else ""
         self._cli = cli or _dockercli.find_cli(os.environ)
         # Looked up here, not where builds run side by side: it reads sysconfig, whose first use is not thread-safe.
         self._uv = _images.find_uv()
         self._client = connect(timeout=60)
-        self._registry, self._revision = registry, revision
+        self._revision = revision
         total = int(self._client.info()["MemTotal"])
         self._memory = memory or max(total - max(total // 10, 1024 * _MIB), 512 * _MIB)
         self._guard = threading.Lock()
@@ -211,8 +213,10 @@ class DockerEngine:
         """Push the image of a cell to a registry; returns its digest there.
 
         Raises:
-            BuildError: the image does not stand here. EngineError: the registry took it not.
+            ConfigError: the name is none of a registry. BuildError: the image does not stand here.
+            EngineError: the registry took it not.
         """
+        registry_name = named(registry_name)
         recipe = _images.recipe_of(self._house, cell)
         image = self._find(recipe)
         if image is None:

@@ -5,6 +5,7 @@ The Docker client's own configuration has the credentials; nothing of them is re
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -12,13 +13,36 @@ from docker.errors import ImageNotFound, NotFound
 
 from bench.engines import _images
 from bench.engines._dockerd import TROUBLE, reason_of
-from bench.errors import BuildError, EngineError
+from bench.errors import BuildError, ConfigError, EngineError
 
 if TYPE_CHECKING:
     from docker.client import DockerClient
     from docker.models.images import Image
 
     from bench.engines._images import Recipe
+
+
+#: A host with a dot or a port, or localhost; then folders. Without such a host Docker means its public hub.
+_NAMED = re.compile(
+    r"(?:localhost|[a-z0-9-]+(?:\.[a-z0-9-]+)+|(?:[a-z0-9.-]+|\[[0-9a-f:]+\])(?::[0-9]{1,5}))"
+    r"(?:/[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*)*"
+)
+
+
+def named(registry: str) -> str:
+    """The name of a registry, without a slash at its end.
+
+    Raises:
+        ConfigError: it is none. The message does not repeat it, for a password may stand in it.
+    """
+    name = registry.removesuffix("/")
+    if not _NAMED.fullmatch(name):
+        raise ConfigError(
+            "What stands for REGISTRY is no name of a registry.",
+            "Name a host and folders in small letters, as in host.example:5000/team; "
+            "no https:// before it and no password, which 'docker login' keeps.",
+        )
+    return name
 
 
 def push(client: DockerClient, image: Image, recipe: Recipe, registry: str) -> str:

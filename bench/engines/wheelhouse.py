@@ -37,7 +37,7 @@ def wheels(lock: Path, python: str, say: Callable[[str], None]) -> list[Path]:
     Raises:
         BuildError: a wheel cannot be had, or is not the one that the lock promises.
     """
-    folder = cache_folder() / "wheels"
+    folder = cache_folder() / "bundled-wheels"
     folder.mkdir(parents=True, exist_ok=True)
     wanted = hashes(lock.read_text(encoding="utf-8"))
     with (folder / ".lock").open("w", encoding="utf-8") as holder:

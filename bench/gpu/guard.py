@@ -161,19 +161,20 @@ class Guard:
             self.look()
 
     def _foreign(self, processes: Mapping[int, int]) -> dict[int, int]:
-        """The processes that are not ours: those from before, those of others, and unknown ones but for one.
+        """The processes that are not ours: all but one, which is a worker, or else an unknown one.
 
-        In another process namespace our own worker cannot be recognised, so one unknown process is taken for it.
+        Workers run one after the other on a GPU, so a second one is another run's. Who was there before is never ours.
+        In another process namespace a worker cannot be recognised, so one unknown process is taken for it.
         """
         if self._before is None:
             self._before = set(processes)
         self._before &= set(processes)  # an id may be given out again
         kinds = {pid: self._whose(pid) for pid in processes if pid not in self._before}
-        unknown = [pid for pid, kind in kinds.items() if kind == "unknown"]
-        if self._taken not in unknown:
-            self._taken = unknown[0] if unknown else -1
-        ours = {pid for pid, kind in kinds.items() if kind == "ours"} or {self._taken}
-        return {pid: mib for pid, mib in processes.items() if pid not in ours}
+        workers = [pid for pid, kind in kinds.items() if kind == "ours"]
+        likely = workers or [pid for pid, kind in kinds.items() if kind == "unknown"]
+        if self._taken not in likely:
+            self._taken = likely[0] if likely else -1
+        return {pid: mib for pid, mib in processes.items() if pid != self._taken}
 
 
 def _inside(looks: Sequence[_Seen], start: float, end: float) -> Sequence[_Seen]:

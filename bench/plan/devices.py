@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from bench.errors import NoGpuError
+from bench.errors import ConfigError, NoGpuError
 from bench.gpu.facts import Gpu, Survey
 
 Kind = Literal["auto", "cpu", "gpu", "any"]
@@ -58,6 +58,7 @@ def choose(asked: str, survey: Survey) -> Devices:
     or their beginnings, separated by commas, take those. ``cpu`` and ``any`` take none.
 
     Raises:
+        ConfigError: a word that names no device.
         NoGpuError: a UUID that no GPU here has, or that several begin with.
     """
     if asked in ("cpu", "any"):
@@ -94,6 +95,8 @@ def _named(text: str, survey: Survey) -> str:
     here = ", ".join(f"{gpu.uuid} ({gpu.name})" for gpu in survey.gpus)
     if found:
         raise NoGpuError(f"More than one GPU has a UUID that begins with {text}.", f"There are: {here}.")
+    if not text.upper().startswith(("GPU-", "MIG-")):
+        raise ConfigError(f"{text!r} names no device.", "Give auto, cpu, gpu, all, or a GPU's UUID, GPU-... or MIG-...")
     if survey.gpus:
         raise NoGpuError(f"There is no GPU {text} here.", f"There are: {here}. Or give auto, cpu, gpu or all.")
     raise NoGpuError(f"There is no GPU {text} here: {survey.why}", "Other words for --device: auto, cpu, gpu, all.")

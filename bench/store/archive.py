@@ -36,7 +36,7 @@ _BLOCK = 512
 _CHUNK = 1 << 20
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._=@+-]{0,119}"
 _ALLOWED = re.compile(
-    rf"run\.json|records/(?P<cell>{_NAME})/{_NAME}/(?:off|on)-\d{{3,4}}\.(?:jsonl|kept)\.xz|logs/{_NAME}/{_NAME}\.log"
+    rf"run\.json|records/(?P<cell>{_NAME})/{_NAME}/(?:off|on)-[0-9]{{3,4}}\.(?:jsonl|kept)\.xz|logs/{_NAME}/{_NAME}\.log"
 )
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 

@@ -9,22 +9,20 @@ import os
 import secrets
 import shutil
 import socket
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from bench.errors import BusyError, StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator
+    from pathlib import Path
 
     from bench.store.run import RunInfo
 
 #: Where the locks of measurements lie, for all users of a host, and how their names begin; nothing is written to them.
-_LOCKS = Path("/tmp")  # noqa: S108 - one place for all
-_LOCK = "tfrepro-measuring"
 #: Of xz: level 6 packs a record to a few per cent in a tenth of a second.
 _PRESET = 6
 
@@ -184,41 +182,6 @@ def reports_lock(reports: Path, command: str) -> Iterator[None]:
         json.dump({"pid": os.getpid(), "host": socket.gethostname(), "since": now(), "command": command}, stream)
         stream.flush()
         yield
-
-
-@contextmanager
-def measuring_lock(say: Callable[[str], None], gpus: Sequence[str] = (), place: Path = _LOCKS) -> Iterator[None]:
-    """Measure alone: runs of this host, whatever their reports folders, wait for each other.
-
-    Two measurements at a time make each other's times worthless. A measurement of the CPU has the host for itself;
-    one of ``gpus`` (UUIDs) has them, and keeps those of the CPU away: runs on other GPUs may go on beside it.
-    ``place`` is the folder of the locks' files; the usual one does not follow TMPDIR, or two users of one host would
-    each hold their own.
-    """
-    with ExitStack() as held:
-        for uuid in sorted(gpus):  # all runs in one order, and the host last: nobody waits in a circle
-            held.enter_context(_lock(place / f"{_LOCK}-{uuid.replace('/', '_')}.lock", f"the GPU {uuid}", say))
-        held.enter_context(_lock(place / f"{_LOCK}-cpu.lock", "this host", say, shared=bool(gpus)))
-        yield
-
-
-@contextmanager
-def _lock(path: Path, what: str, say: Callable[[str], None], *, shared: bool = False) -> Iterator[None]:
-    """Hold a lock of the kernel's, alone or with others who share it; waits until that is possible."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except PermissionError:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # another user's: reading is enough to lock
-    wanted = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
-    try:
-        try:
-            fcntl.flock(descriptor, wanted | fcntl.LOCK_NB)
-        except OSError:
-            say(f"another run measures on {what}; waiting for it to end")
-            fcntl.flock(descriptor, wanted)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _holder(stream: TextIO) -> str:

@@ -17,10 +17,12 @@ if TYPE_CHECKING:
 
 #: Names become folders, and stand on the page.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=@+-]{0,119}")
-_RUN = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{4,16}")
+_RUN = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{4,16}")
 _HASH = re.compile(r"[0-9a-f]{64}")
 _TEXT = 20_000
 _MOST = 2_000
+#: Of rounds and of repeats, as in matrix.toml: what comes after counts up to it.
+_MOST_ROUNDS = 1_000
 _STATUSES = frozenset({"ready", "impossible", "no-gpu", "build-failed", "failed", "image-gone"})
 
 
@@ -92,6 +94,7 @@ def problem(info: RunInfo) -> str:
         (len({kernel.name for kernel in info.kernels}) != len(info.kernels), "a kernel is in it twice"),
         (not _modes(info), "a mode is neither off nor on"),
         (info.rounds < 1, "it planned no round"),
+        (max(info.rounds, info.repeats) > _MOST_ROUNDS, "it planned more rounds or repeats than this version can"),
     )
     return next((why for bad, why in checks if bad), "")
 

@@ -338,7 +338,9 @@ def _disagree(processes: Sequence[Process], keys: Sequence[str], where: str) -> 
 def _compared(facts: Mapping[str, Any], key: str) -> Any:
     """A fact as it is compared: of an environment, what can change a bit or a setting."""
     fact = facts.get(key)
-    return {name: fact[name] for name in fact if name not in PLACES} if key == "env" and isinstance(fact, dict) else fact
+    if key == "env" and isinstance(fact, dict):
+        return {name: value for name, value in fact.items() if name not in PLACES}
+    return fact
 
 
 def _other_code(processes: Sequence[Process]) -> Objection | None:

@@ -1,16 +1,21 @@
-"""Unit tests reach no Docker engine and no network."""
+"""Unit tests reach no Docker engine and no network, and wait for no run that measures on this host."""
 
 from __future__ import annotations
 
 import socket
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import docker.api.client
 import pytest
 
+from bench.away import alone
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
 
 @pytest.fixture(autouse=True)
-def _no_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def refuse(*_: object, **__: object) -> NoReturn:
         message = "a unit test reached for the network or for Docker"
         raise AssertionError(message)
@@ -18,3 +23,4 @@ def _no_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(docker.api.client.APIClient, "__init__", refuse)
     monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setattr(alone, "PLACE", tmp_path)

@@ -130,6 +130,30 @@ def test_a_plan_gets_the_name_of_the_gpu_it_meets(monkeypatch: pytest.MonkeyPatc
         rounds.made(plan_of(), tmp_path, "GPU-3")
 
 
+def test_a_driver_that_only_the_library_path_names_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As in a container of some clusters; nothing else of that path reaches a round."""
+    smi(monkeypatch, tmp_path, "echo 'GPU-1, NVIDIA H200, 570.1'")
+    (tmp_path / "libcuda.so.1").touch()
+    monkeypatch.setenv("LD_LIBRARY_PATH", f"/elsewhere:{tmp_path}")
+    launcher = rounds.made(plan_of(), tmp_path).launcher
+    assert isinstance(launcher, Local)
+    first, *others = launcher.environment["LD_LIBRARY_PATH"].split(":")
+    assert first.endswith("nvidia/cublas/lib")
+    assert others == [str(tmp_path)]
+
+
+def test_a_slice_of_a_gpu_is_a_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The card itself cannot be measured then: CUDA shows its first slice under the card's name."""
+    rows = (
+        "GPU 0: NVIDIA H200 (UUID: GPU-1)\n  MIG 1g.18gb     Device  0: (UUID: MIG-7)\nGPU 1: NVIDIA L4 (UUID: GPU-2)"
+    )
+    table = "GPU-1, NVIDIA H200, 570.1\nGPU-2, NVIDIA L4, 570.1"
+    smi(monkeypatch, tmp_path, f"case $1 in -L) printf '{rows}\\n';; *) printf '{table}\\n';; esac")
+    found = host.survey()
+    assert found.gpus == (host.Gpu("MIG-7", "NVIDIA H200 MIG 1g.18gb"), host.Gpu("GPU-2", "NVIDIA L4"))
+    assert rounds.made(plan_of(), tmp_path, "MIG-7").run["cells"][0]["device"] == "h200-mig-1g-18gb"
+
+
 def test_a_plan_for_a_gpu_says_so_where_there_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     job = rounds.made(plan_of(), tmp_path)
@@ -277,6 +301,14 @@ def test_without_nvidia_smi_the_library_is_asked(tmp_path: Path, house: Path) ->
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     gpus = (host.Gpu("GPU-1", "NVIDIA H200"), host.Gpu("GPU-2", "NVIDIA H200"))
     assert done.stdout.strip() == f"570.124.06 12080 {gpus}"
+
+
+def test_a_way_that_hands_nothing_on_is_not_taken(tmp_path: Path) -> None:
+    """Podman takes --gpus without a word; with this stand-in only the last way brings a driver."""
+    cli = tmp_path / "docker"
+    cli.write_text('#!/bin/sh\ncase "$*" in *--runtime*) exit 0;; *libcuda*) echo none >&2; exit 1;; esac\n')
+    cli.chmod(0o755)
+    assert gpu_options(str(cli), "image", "GPU-1")[0] == "--runtime"
 
 
 def test_a_container_gets_its_gpu_the_way_its_engine_accepts(tmp_path: Path) -> None:

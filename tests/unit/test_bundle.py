@@ -70,7 +70,7 @@ def order(house: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> bundl
     own = tmp_path / "house"
     shutil.copytree(house / "bench", own / "bench", ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setenv("TFREPRO_CACHE", str(tmp_path / "cache"))
-    wheels = tmp_path / "cache" / "wheels"
+    wheels = tmp_path / "cache" / "bundled-wheels"
     wheels.mkdir(parents=True)
     rows = []
     for name, number in (("tensorflow_cpu-2.18.1", 3 * MIB), ("keras-3.15.1", 100)):
@@ -201,7 +201,7 @@ def test_a_folder_with_something_in_it_is_left_alone(order: bundle.Order) -> Non
 def test_a_wheel_of_other_bytes_is_not_packed(
     order: bundle.Order, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wheel = next((tmp_path / "cache" / "wheels").glob("keras*"))
+    wheel = next((tmp_path / "cache" / "bundled-wheels").glob("keras*"))
     wheel.write_bytes(b"edited")
     monkeypatch.setattr(wheelhouse, "_download", lambda *_: None)
     with pytest.raises(BuildError, match=r"keras==3\.15\.1 .*wrong hash"):

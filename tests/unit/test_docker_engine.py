@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from bench.engines import _dockercli, _dockerd, _dockerrun, _images, network, registry, words
 from bench.engines._dockercli import Build, Cli
 from bench.engines.network import Redactor
-from bench.errors import BuildError, EngineError
+from bench.errors import BuildError, ConfigError, EngineError
 
 HASH_MISMATCH = """\
 #8 0.217 Using Python 3.11.2 environment at: /opt/venv
@@ -278,6 +278,20 @@ def test_the_name_in_a_registry_follows_from_the_recipe_alone() -> None:
     assert re.fullmatch(r"[\w][\w.-]{0,127}", RECIPE.tag), "what a registry takes for a tag"
     assert _images.recipe_from(RECIPE.labels()) == RECIPE
     assert _images.recipe_from({}) is None
+
+
+@pytest.mark.parametrize("name", ["localhost:5000", "host.example/team/", "10.0.0.1:5000/a/b-c", "[::1]:5000"])
+def test_a_registry_is_a_host_and_folders(name: str) -> None:
+    assert registry.named(name) == name.removesuffix("/")
+
+
+@pytest.mark.parametrize(
+    "name", ["", "team", "https://host.example", "me:secret@host.example", "Host.example", "h.example/;rm", "h.e//a"]
+)
+def test_what_is_no_registry_is_refused_and_not_repeated(name: str) -> None:
+    with pytest.raises(ConfigError) as told:
+        registry.named(name)
+    assert "secret" not in f"{told.value} {told.value.hint}"
 
 
 def test_a_name_is_ours_only_where_it_holds_the_id_of_its_image() -> None:

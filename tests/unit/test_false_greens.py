@@ -426,6 +426,20 @@ def test_a_column_without_a_gpu_still_tells_what_it_loaded() -> None:
     assert {fact.label: fact.value for fact in build(judged).environments[0].gpu}["cublas"] == "12.5.3"
 
 
+def test_a_folder_for_the_drivers_cache_is_no_setting() -> None:
+    """An engine gives every round a scratch folder of its own, and the cache of compiled code lies in it."""
+
+    def own_folder(one: Record) -> Record:
+        folder = f"/scratch/{one.request.mode}-{one.request.round}/cuda"
+        return factory.settings(env={"CUDA_VISIBLE_DEVICES": factory.GPU, "CUDA_CACHE_PATH": folder})(one)
+
+    run = factory.changed(factory.run(GPU_RUN), own_folder)
+    assert verdict(run, cell=H100.id).status is Status.EXACT
+    other = factory.settings(env={"CUDA_VISIBLE_DEVICES": "0", "CUDA_CACHE_PATH": "/scratch/cuda"})
+    found = verdict(factory.changed(run, other, Change(mode="on", rounds=(2,))), cell=H100.id)
+    assert (found.status, "disagree on" in found.why) == (Status.FAILED, True)
+
+
 @pytest.mark.parametrize("key", ["host", "engine", "environment"])
 def test_rounds_of_two_hosts_are_no_rounds_of_one_cell(key: str) -> None:
     def moved(one: Record) -> Record:

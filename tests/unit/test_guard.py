@@ -119,6 +119,10 @@ class TestSharing:
         found = self.foreign({}, {7: 900, 8: 512}, {7: 900, 8: 700}, kinds={7: "ours", 8: "other"})
         assert found == ["process 8 holds 700 MiB"]
 
+    def test_a_second_worker_is_that_of_another_run(self) -> None:
+        found = self.foreign({}, {7: 900}, {9: 800, 7: 900}, kinds={7: "ours", 9: "ours"})
+        assert found == ["process 9 holds 800 MiB"]
+
     def test_one_unknown_process_is_taken_for_our_worker(self) -> None:
         assert self.foreign({}, {7: 900}, {7: 950}) == []
 

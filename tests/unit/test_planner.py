@@ -561,7 +561,7 @@ class TestChoice:
         [
             ("GPU-5", TWINS, ["no GPU GPU-5", "GPU-1a2b3c4d-0000 (NVIDIA H200)"]),
             ("GPU-", TWINS, ["More than one", "GPU-7"]),
-            ("gppu", BARE, ["no GPU gppu", "this host shows no card", "auto, cpu, gpu, all"]),
+            ("GPU-9", BARE, ["no GPU GPU-9", "this host shows no card", "auto, cpu, gpu, all"]),
             (",", TWINS, ["No device was named"]),
         ],
     )
@@ -571,6 +571,10 @@ class TestChoice:
         assert caught.value.code == 5
         for word in words:
             assert word in f"{caught.value} {caught.value.hint}"
+
+    def test_a_word_that_is_no_device_is_bad_configuration(self) -> None:
+        with pytest.raises(ConfigError, match="'gppu' names no device"):
+            devices.choose("gppu", BARE)
 
     def test_a_whole_uuid_is_itself_though_others_begin_so(self) -> None:
         survey = Survey(gpus=(HOPPER, dataclasses.replace(HOPPER, uuid=f"{HOPPER.uuid}1")))

@@ -24,7 +24,7 @@ MAY_KNOW = {
     "doctor": {"plan", "engines", "gpu", "suite", "host", "console"},
     "rounds": {"plan", "engines", "store", "suite", "console", "gpu"},
     "course": {"plan", "engines", "store", "suite", "console", "rounds"},
-    "runner": {"plan", "engines", "store", "suite", "host", "console", "gpu", "rounds", "course"},
+    "runner": {"away", "plan", "engines", "store", "suite", "host", "console", "gpu", "rounds", "course"},
 }
 
 

@@ -193,9 +193,9 @@ OURS = (
     "venvs/tf2.18.1-cpu-py311-0123456789abcdef.lock",
     f"suites/{'a' * 64}/bench/__init__.py",
     "suites/.new-x1/x",
-    "wheels/six-1.17.0-py2.py3-none-any.whl",
+    "bundled-wheels/six-1.17.0-py2.py3-none-any.whl",
 )
-THEIRS = ("venvs/mine/bin/python", "notes.txt")
+THEIRS = ("venvs/mine/bin/python", "notes.txt", "wheels/somebodys-1.0-py3-none-any.whl")
 
 
 @pytest.fixture
@@ -214,7 +214,7 @@ def test_cleaning_up_takes_what_is_ours_by_name(cache: Path) -> None:
     assert [line for line in said if line.startswith("removed")] == [
         f"removed 1 venvs in {cache}/venvs",
         f"removed 1 suites in {cache}/suites",
-        f"removed 1 wheels in {cache}/wheels",
+        f"removed 1 bundled-wheels in {cache}/bundled-wheels",
     ]
     assert sorted(one.relative_to(cache).as_posix() for one in cache.rglob("*") if one.is_file()) == sorted(THEIRS)
 

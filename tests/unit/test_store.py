@@ -17,10 +17,11 @@ import numpy as np
 import pytest
 
 from bench import console, report, runner
+from bench.away.alone import measuring_lock
 from bench.course import State
 from bench.errors import BusyError, EngineError, StorageError
 from bench.store import resume
-from bench.store.folder import RunFolder, kept_path, measuring_lock, reports_lock, write_atomic
+from bench.store.folder import RunFolder, kept_path, reports_lock, write_atomic
 from bench.store.kept import kept_files
 from bench.store.run import RunInfo, compact, load
 from bench.suite.record import SCHEMA, Request, line
@@ -230,16 +231,16 @@ def test_a_second_run_is_told_who_holds_the_folder(tmp_path: Path) -> None:
 class TestMeasuringLock:
     """A CPU is measured alone on its host, a GPU alone on itself."""
 
-    def waits(self, place: Path, first: tuple[str, ...], second: tuple[str, ...]) -> str:
+    def waits(self, first: tuple[str, ...], second: tuple[str, ...]) -> str:
         """What the second of two measurements says while it waits for the first, "" where it does not wait."""
         said: list[str] = []
         order: list[str] = []
 
         def other() -> None:
-            with measuring_lock(said.append, second, place):
+            with measuring_lock(said.append, second):
                 order.append("second")
 
-        with measuring_lock(said.append, first, place):
+        with measuring_lock(said.append, first):
             thread = threading.Thread(target=other)
             thread.start()
             while not said and not order:
@@ -261,18 +262,22 @@ class TestMeasuringLock:
             (("MIG-GPU-1/1/0",), ("MIG-GPU-1/2/0",), ""),
         ],
     )
-    def test_who_waits_for_whom(
-        self, tmp_path: Path, first: tuple[str, ...], second: tuple[str, ...], what: str
-    ) -> None:
-        said = self.waits(tmp_path, first, second)
+    def test_who_waits_for_whom(self, first: tuple[str, ...], second: tuple[str, ...], what: str) -> None:
+        said = self.waits(first, second)
         assert said == (f"another run measures on {what}; waiting for it to end" if what else "")
 
-    def test_whatever_the_order_nobody_waits_in_a_circle(self, tmp_path: Path) -> None:
+    def test_a_link_that_somebody_left_is_not_followed(self, tmp_path: Path) -> None:
+        (tmp_path / "target").touch()
+        (tmp_path / "tfrepro-measuring-cpu.lock").symlink_to(tmp_path / "target")
+        with pytest.raises(OSError, match="symbolic links"), measuring_lock(print):
+            pass
+
+    def test_whatever_the_order_nobody_waits_in_a_circle(self) -> None:
         entered: list[str] = []
 
         def run(*gpus: str) -> None:
             for _ in range(50):
-                with measuring_lock(lambda _: None, gpus, tmp_path):
+                with measuring_lock(lambda _: None, gpus):
                     entered.append(gpus[0])
 
         threads = [threading.Thread(target=run, args=gpus) for gpus in (("a", "b"), ("b", "a"))]

@@ -101,7 +101,15 @@ def generator_global(tf: Any, seed: int) -> Work:  # noqa: ARG001 - the frame pu
     return work
 
 
-@kernel("random", "a seeded shuffle of rows", "[10000,8]", "float32", SOURCE, call_again=False)
+@kernel(
+    family="random",
+    exercises="a seeded shuffle of rows",
+    shapes="[10000,8]",
+    dtypes="float32",
+    source=SOURCE,
+    call_again=False,
+    on_host=True,
+)
 def shuffle_seeded(tf: Any, seed: int) -> Work:
     """``tf.random.shuffle`` with a seed of its own."""
     x = tf.constant(normal(seed, (10_000, 8)))
