@@ -150,14 +150,16 @@ def _faulty(verdict: Verdict) -> Verdict:
 
 
 def _from_digests(scene: Scene, kernel: KernelInfo, found: Comparison, said: Sequence[Witness]) -> tuple[Status, str]:
-    if found.seeds_collide and kernel.control != controls.MUST_DIFFER:
+    deaf = found.seeds_collide and kernel.control != controls.MUST_DIFFER
+    if found.varies:  # a difference that was seen is an answer, whatever else the kernel does not feel
+        inside = found.unsteady or not found.within_compared
+        told = f"{difference(found)} One of its results came with another seed too." if deaf else difference(found)
+        return (Status.VARIES if inside else Status.EXACT_IN_PROCESS), told
+    if deaf:
         return (
             Status.BLIND,
             "Another seed gave the same bits: the kernel does not feel its input and proves nothing.",
         )
-    if found.varies:
-        inside = found.unsteady or not found.within_compared
-        return (Status.VARIES if inside else Status.EXACT_IN_PROCESS), difference(found)
     doubts = _doubts(scene, kernel, found, said)
     if found.nan:
         return Status.NAN, equality(found, ("the outputs have NaN, which hide differences", *doubts))

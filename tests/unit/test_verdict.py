@@ -415,6 +415,15 @@ def test_a_kernel_that_does_not_feel_its_input_is_blind() -> None:
     assert verdict(run, name="conv2d").status is Status.EXACT
 
 
+def test_what_was_seen_to_vary_varies_though_another_seed_gave_bits_of_its_own() -> None:
+    """A counter that ignores every seed (XLA's stateful random ops) meets its own values again under another seed."""
+    found = verdict(factory.run(None, only("matmul", Behaviour(("one", "two"), contrast="two"))))
+    assert found.status is Status.VARIES
+    assert found.why.endswith("One of its results came with another seed too.")
+    found = verdict(factory.run(None, only("matmul", lambda s: Behaviour((str(s.round),), contrast="1"))))
+    assert found.status is Status.EXACT_IN_PROCESS
+
+
 def test_a_contrast_of_the_other_mode_shows_sensitivity_too() -> None:
     run = factory.run(None, only("matmul", Behaviour(contrast=""), mode="on"))
     assert verdict(run).status is Status.EXACT
