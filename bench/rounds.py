@@ -8,12 +8,12 @@ asks for their times.
 from __future__ import annotations
 
 import dataclasses
-import json
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from bench.away.follow import Follower
 from bench.errors import EngineError
 from bench.gpu.guard import Guard, Nobody
 from bench.suite.record import line
@@ -37,8 +37,6 @@ RETAKES = 2
 #: Seconds to wait before a retake for a GPU that is still throttled or shared, and between two looks at it.
 SETTLE_S = 20.0
 _STEP_S = 0.5
-#: How a kernel of a GPU cell ends where TensorFlow sees no GPU.
-_NO_GPU = "no-gpu"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,84 +182,57 @@ class _Writer:
 
 
 def _missing(request: Request, watch: _Watch, execution: Execution) -> list[dict[str, Any]]:
-    """The outcomes a dead cell could not write: one for every kernel without."""
+    """The outcomes a dead cell could not write."""
     if execution.oom_killed:
-        outcome, message = "oom", "the container reached its memory limit"
-    else:
-        outcome, message = (
-            "crashed",
-            f"the cell ended with exit code {execution.exit_code}; its last words are in the log",
-        )
-    body = {"process": max(watch.process, 1), "outcome": outcome, "seconds": 0.0, "error_class": "", "message": message}
-    return [{**body, "kernel": name} for name in request.kernels if name not in watch.outcomes]
+        return watch.missing(request, "oom", "the container reached its memory limit")
+    message = f"the cell ended with exit code {execution.exit_code}; its last words are in the log"
+    return watch.missing(request, "crashed", message)
 
 
-@dataclass
-class _Watch:
-    """Reads one request along: what the view shows, what a dead cell leaves open, and what the guard saw.
+class _Watch(Follower):
+    """Also tells the view what goes on, and keeps what the guard saw.
 
     ``spoiled`` has the kernels whose every time was taken on a throttled or shared GPU, each with the reason.
-    ``no_gpu`` says why TensorFlow saw no GPU. ``seconds`` are those of the end line.
     """
 
-    setting: Setting
-    label: str
-    guard: Guard | None
-    header: bool = False
-    ended: bool = False
-    process: int = 0
-    seconds: float = 0.0
-    no_gpu: str = ""
-    outcomes: set[str] = field(default_factory=set)
-    spoiled: dict[str, str] = field(default_factory=dict)
-    since: float = field(default_factory=time.monotonic)
-    times: dict[str, list[str]] = field(default_factory=dict)
+    def __init__(self, setting: Setting, label: str, guard: Guard | None) -> None:
+        super().__init__(setting.suite)
+        self._view = setting.view
+        self._label = label
+        self._guard = guard
+        self._since = time.monotonic()
+        self._times: dict[str, list[str]] = {}
+        self.spoiled: dict[str, str] = {}
 
     def see(self, text: str) -> tuple[str, dict[str, Any]]:
-        """Take one line: its kind and content; no kind for the torn last line of a killed driver.
-
-        Raises EngineError where the cell runs another suite than this checkout's.
-        """
-        try:
-            row: dict[str, Any] = json.loads(text)
-            kind = str(row["line"])
-        except (ValueError, KeyError, TypeError):
-            return "", {}
-        if kind == "header":
-            self.header = True
-            if row["suite_hash"] != self.setting.suite:
-                message = "The suite inside the cell is not the one of this checkout."
-                raise EngineError(message, "It was edited during the run: start the run again.")
-        elif kind == "process":
-            self.process = int(row["process"])
-        elif kind == "kernel":
-            self.since, self.times = time.monotonic(), {}
-            self.setting.view.kernel(self.label, str(row["kernel"]))
+        """Take one line (see ``follow``); raises EngineError where the cell runs another suite than this checkout's."""
+        kind, row = self.follow(text)
+        if self.strange:
+            message = "The suite inside the cell is not the one of this checkout."
+            raise EngineError(message, "It was edited during the run: start the run again.")
+        if kind == "kernel":
+            self._since, self._times = time.monotonic(), {}
+            self._view.kernel(self._label, str(row["kernel"]))
         elif kind == "outcome":
             self._outcome(row)
-        elif kind == "end":
-            self.ended, self.seconds = True, float(row["seconds"])
         return kind, row
 
     def seen(self, row: dict[str, Any]) -> dict[str, Any] | None:
         """What the guard saw while a sample was taken; None for a contrast, and on a CPU."""
-        if self.guard is None:
+        if self._guard is None:
             return None
-        start, role = self.since, str(row["role"])
+        start, role = self._since, str(row["role"])
         if role == "timing":
-            self.guard.look()  # a short pass may lie between two looks
-        self.since = time.monotonic()
+            self._guard.look()  # a short pass may lie between two looks
+        self._since = time.monotonic()
         if role == "contrast":
             return None
-        found = self.guard.seen(start, self.since)
-        self.times.setdefault(role, []).append(str(found["spoiled"]))
+        found = self._guard.seen(start, self._since)
+        self._times.setdefault(role, []).append(str(found["spoiled"]))
         return found
 
     def _outcome(self, row: dict[str, Any]) -> None:
         """A kernel ended: its times are those of the timing pass, or of its first calls where it has none."""
-        self.outcomes.add(str(row["kernel"]))
-        if row["outcome"] == _NO_GPU:
-            self.no_gpu = str(row.get("message") or "TensorFlow saw no GPU")
-        times = self.times.get("timing") or self.times.get("repeat") or []
+        times = self._times.get("timing") or self._times.get("repeat") or []
         if row["outcome"] == "ok" and times and all(times):
             self.spoiled[str(row["kernel"])] = times[-1]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from bench.away.alone import measuring_lock
 from bench.away.errors import AwayError
 from bench.away.folder import Folder, Recording, now
+from bench.away.follow import NO_GPU, Follower
 from bench.away.keeping import Keeper
 from bench.suite.identity import suite_hash
 from bench.suite.record import line
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
 
     from bench.away.launch import Launcher
     from bench.suite.record import Request
-
-#: How a kernel of a GPU cell ends where TensorFlow sees no GPU.
-NO_GPU = "no-gpu"
 
 
 def tell(text: str) -> None:
@@ -119,7 +117,7 @@ def _measure(job: Job, folder: Folder, left: list[Request], keeper: Keeper) -> s
 def _round(job: Job, folder: Folder, request: Request, keeper: Keeper) -> str:
     """One round into its record, closed with what is known of its end where its driver died."""
     log = folder.log_path(request)
-    watch = Watch()
+    watch = Watch(suite_hash())
     with folder.recording(request) as streams, log.open("a", encoding="utf-8") as errors:
         with job.launcher.start(request, errors) as child:
             _follow(child.stdout or (), request, streams, watch, keeper)
@@ -145,55 +143,22 @@ def _follow(texts: Iterable[str], request: Request, streams: Recording, watch: W
             streams.lines.flush()
 
 
-class Watch:
-    """Reads a record along: what a dead driver leaves open, and whether a GPU was seen.
-
-    ``no_gpu`` is why not: every kernel so far ended as ``no-gpu``, or a process lists no GPU among its devices.
-    """
-
-    def __init__(self) -> None:
-        self.header = self.ended = False
-        self.process = 0
-        self.outcomes: set[str] = set()
-        self.no_gpu = ""
+class Watch(Follower):
+    """Also says that there is no GPU where a process lists none among its devices, and refuses another suite."""
 
     def see(self, text: str) -> tuple[str, dict[str, Any]]:
-        """Take one line: its kind and content; no kind for the torn last line of a killed driver.
-
-        Raises AwayError where the driver runs another suite than this one.
-        """
-        try:
-            row: dict[str, Any] = json.loads(text)
-            kind = str(row["line"])
-        except (ValueError, KeyError, TypeError):
-            return "", {}
-        if kind == "header":
-            self.header = True
-            if row["suite_hash"] != suite_hash():
-                message = "The suite that ran is not the one that plays."
-                raise AwayError(message, "One of the two was edited: take the bundle, or the checkout, afresh.")
-        elif kind == "process":
-            self.process = int(row["process"])
-            if "GPU" not in json.dumps(row["settings"].get("devices")):
-                self.no_gpu = "TensorFlow lists no GPU among its devices"
-        elif kind == "outcome":
-            self.outcomes.add(str(row["kernel"]))
-            if row["outcome"] == NO_GPU:
-                self.no_gpu = str(row.get("message") or "TensorFlow saw no GPU")
-        elif kind == "end":
-            self.ended = True
+        """Take one line (see ``follow``); raises AwayError where the driver runs another suite than this one."""
+        kind, row = self.follow(text)
+        if self.strange:
+            message = "The suite that ran is not the one that plays."
+            raise AwayError(message, "One of the two was edited: take the bundle, or the checkout, afresh.")
+        if kind == "process" and "GPU" not in json.dumps(row["settings"].get("devices")):
+            self.no_gpu = "TensorFlow lists no GPU among its devices"
         return kind, row
 
 
 def closing(request: Request, watch: Watch, code: int) -> str:
     """The lines a dead driver could not write: an outcome for every kernel without one, and the end."""
-    body = {
-        "process": max(watch.process, 1),
-        "outcome": "crashed",
-        "seconds": 0.0,
-        "error_class": "",
-        "message": f"the round ended with exit code {code}; its last words are in the log",
-    }
-    missing = [name for name in request.kernels if name not in watch.outcomes]
-    ends = [line("outcome", {**body, "kernel": name}) for name in missing]
+    message = f"the round ended with exit code {code}; its last words are in the log"
+    ends = [line("outcome", row) for row in watch.missing(request, "crashed", message)]
     return "".join(ends) + line("end", {"seconds": 0.0, "processes": max(watch.process, 1)})

@@ -22,7 +22,7 @@ MAY_KNOW = {
     "report": {"verdict", "store", "suite"},
     "bundle": {"plan", "engines", "store", "suite", "gpu", "away", "host"},
     "doctor": {"plan", "engines", "gpu", "suite", "host", "console"},
-    "rounds": {"plan", "engines", "store", "suite", "console", "gpu"},
+    "rounds": {"away", "plan", "engines", "store", "suite", "console", "gpu"},
     "course": {"plan", "engines", "store", "suite", "console", "rounds"},
     "runner": {"away", "plan", "engines", "store", "suite", "host", "console", "gpu", "rounds", "course"},
 }
