@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import nox
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 nox.needs_version = ">=2025.5.1"
 nox.options.default_venv_backend = "uv|virtualenv"
@@ -15,13 +19,23 @@ nox.options.sessions = ["lint", "typecheck", "tests"]
 GRACE_S = 30.0
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 
-
-def bench(session: nox.Session, *arguments: str) -> None:
-    """Install the package and call its command line."""
-    session.install("-e", ".")
-    session.run(
-        *("python", "-m", "bench", *arguments, *session.posargs), interrupt_timeout=GRACE_S, terminate_timeout=GRACE_S
-    )
+#: Sessions that only hand their options on to the command of the same name, and what ``nox -l`` says of them.
+COMMANDS = {
+    "matrix": "Measure the matrix and write reports/index.html. Options go behind --, see README.",
+    "plan": "List the cells without running anything.",
+    "doctor": "Say whether this host can run the matrix: engine, disk, driver, GPUs, and one line for each cell.",
+    "choose": "Rank the pairs for what you need: -- --gpu sm_90 --needs conv,scatter --max-price 1.15.",
+    "compare": "Say what a change from one pair or run to another does: -- A B.",
+    "replay": "Run one kernel of one cell again, pinned: -- CELL KERNEL PIN, as the page gives it.",
+    "diverge": "Where the samples of one kernel part: -- CELL KERNEL.",
+    "report": "Write the pages again from the records of a run (the newest, or the folder named behind --).",
+    "images": "Build the images and prove that their libraries load. -- --push REGISTRY hands them to a fleet.",
+    "bundle": "Pack a pair for a host without network: -- --pair 'tf2.18.1-cuda12.5' --out DIR.",
+    "import": "Verify a records archive of another host and show it beside what was measured here: -- FILE.",
+    "sample": "Keep a run in reports/sample: records compressed, pages beside them (the newest, or the one behind --).",
+    "lock": "Make the hash locks of all pairs. -- --check says what newer patch releases there are.",
+    "clean": "Remove the images, containers and environments that this project made, and nothing else.",
+}
 
 
 def groups(session: nox.Session, *names: str) -> None:
@@ -29,64 +43,23 @@ def groups(session: nox.Session, *names: str) -> None:
     session.install("-e", ".", *nox.project.dependency_groups(PYPROJECT, *names))
 
 
-@nox.session
-def matrix(session: nox.Session) -> None:
-    """Measure the matrix and write reports/index.html. Options go behind --, see README."""
-    bench(session, "matrix")
+def handing_on(command: str, told: str) -> Callable[[nox.Session], None]:
+    """A session that installs the package and calls one of its commands."""
+
+    def bench(session: nox.Session) -> None:
+        session.install("-e", ".")
+        session.run(
+            *("python", "-m", "bench", command, *session.posargs),
+            interrupt_timeout=GRACE_S,
+            terminate_timeout=GRACE_S,
+        )
+
+    bench.__doc__ = told
+    return bench
 
 
-@nox.session
-def plan(session: nox.Session) -> None:
-    """List the cells without running anything."""
-    bench(session, "plan")
-
-
-@nox.session
-def doctor(session: nox.Session) -> None:
-    """Say whether this host can run the matrix: engine, disk, driver, GPUs, and one line for each cell."""
-    bench(session, "doctor")
-
-
-@nox.session
-def images(session: nox.Session) -> None:
-    """Build the images and prove that their libraries load. -- --push REGISTRY hands them to a fleet."""
-    bench(session, "images")
-
-
-@nox.session
-def bundle(session: nox.Session) -> None:
-    """Pack a pair for a host without network: -- --pair 'tf2.18.1-cuda12.5' --out DIR."""
-    bench(session, "bundle")
-
-
-@nox.session(name="import")
-def import_records(session: nox.Session) -> None:
-    """Verify a records archive of another host and show it beside what was measured here: -- FILE."""
-    bench(session, "import")
-
-
-@nox.session
-def clean(session: nox.Session) -> None:
-    """Remove the images, containers and environments that this project made, and nothing else."""
-    bench(session, "clean")
-
-
-@nox.session
-def report(session: nox.Session) -> None:
-    """Write the pages again from the records of a run (the newest, or the folder named behind --)."""
-    bench(session, "report")
-
-
-@nox.session
-def sample(session: nox.Session) -> None:
-    """Keep a run in reports/sample: records compressed, pages beside them (the newest, or the one behind --)."""
-    bench(session, "sample")
-
-
-@nox.session
-def lock(session: nox.Session) -> None:
-    """Make the hash locks of all pairs. -- --check says what newer patch releases there are."""
-    bench(session, "lock")
+for name, text in COMMANDS.items():
+    nox.session(name=name)(handing_on(name, text))
 
 
 @nox.session(python=False)
@@ -129,12 +102,6 @@ def simulation(session: nox.Session) -> None:
     """Power and false alarm of the verdicts, from simulated runs."""
     groups(session, "test")
     session.run("python", "-m", "tests.simulation", *session.posargs)
-
-
-@nox.session
-def diverge(session: nox.Session) -> None:
-    """Where the samples of one kernel part: -- CELL KERNEL."""
-    bench(session, "diverge")
 
 
 @nox.session

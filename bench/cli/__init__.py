@@ -14,7 +14,7 @@ import traceback
 from typing import TYPE_CHECKING
 
 from bench import errors
-from bench.cli import measuring, preparing, reading
+from bench.cli import choosing, comparing, measuring, preparing, reading, replaying
 from bench.cli.options import parser
 
 if TYPE_CHECKING:
@@ -68,6 +68,9 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "import": reading.import_records,
     "sample": reading.sample,
     "diverge": reading.diverging,
+    "replay": replaying.replay,
+    "compare": comparing.compare,
+    "choose": choosing.choosing,
     "kernels": reading.kernels,
     "schema": reading.schema,
 }

@@ -19,6 +19,7 @@ from bench.suite.identity import HOUSE
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
+    from pathlib import Path
 
     from bench.engines.base import Engine
     from bench.plan.cell import Cell
@@ -31,16 +32,12 @@ LOCKS = HOUSE / "docker" / "locks"
 
 def make_plan(options: argparse.Namespace, device: str) -> Plan:
     """The plan that the options select, on ``device`` (see ``bench.plan.devices``)."""
-    if not (HOUSE / "docker" / "Dockerfile").is_file():
-        raise errors.ConfigError(
-            "tfrepro works in its checkout, where its Dockerfile and locks are, and this is not one.",
-            "Clone the repository and run nox there.",
-        )
+    refuse_elsewhere()
     matrix = load.load(options.matrix)
-    modes: tuple[Mode, ...] = ("off", "on") if options.mode == "both" else (options.mode,)
     selection = Selection(
-        only=options.only, kernels=options.kernels, modes=modes, rounds=options.rounds, repeats=options.repeats
-    )
+        only=options.only, kernels=options.kernels, modes=modes(options), rounds=options.rounds,
+        repeats=options.repeats, conditions=options.condition,
+    )  # fmt: skip
     files = [options.matrix.parent / name for name in matrix.suite.extra] + options.extra
     found = own.suite(files)
     for sentence in found.errors.values():
@@ -49,9 +46,35 @@ def make_plan(options: argparse.Namespace, device: str) -> Plan:
     return planner.make(matrix, options.profile, selection, LOCKS, found, here)
 
 
+def refuse_elsewhere() -> None:
+    """Raise ConfigError outside a checkout."""
+    if not (HOUSE / "docker" / "Dockerfile").is_file():
+        raise errors.ConfigError(
+            "tfrepro works in its checkout, where its Dockerfile and locks are, and this is not one.",
+            "Clone the repository and run nox there.",
+        )
+
+
+def modes(options: argparse.Namespace) -> tuple[Mode, ...]:
+    """What ``--mode`` says."""
+    return ("off", "on") if options.mode == "both" else (options.mode,)
+
+
 def matrix(options: argparse.Namespace) -> int:
     """``matrix``: measure, then write the pages."""
     plan = make_plan(options, options.device)
+    folder = measure(plan, options)
+    if folder is None:
+        return errors.OK
+    code = show(folder, options)
+    if code == errors.OK and plan.suite.errors:
+        print("kernels of your own were not all measured: mend what the warnings say", file=sys.stderr)
+        return errors.CONFIG
+    return code
+
+
+def measure(plan: Plan, options: argparse.Namespace) -> Path | None:
+    """Measure a plan into a run folder; None after ``--dry-run``. Raises NoGpuError where a demanded GPU is missing."""
     if plan.devices.kind == "gpu" and not plan.devices.gpus:
         raise errors.NoGpuError(
             f"A GPU was demanded, and {plan.devices.survey.why}.",
@@ -62,21 +85,17 @@ def matrix(options: argparse.Namespace) -> int:
     for sentence in plan.notes:
         print(f"note: {sentence}", file=sys.stderr)
     if options.dry_run:
-        return _dry_run(plan, engine)
+        _dry_run(plan, engine, fresh=options.fresh)
+        return None
     job = runner.Job(
         plan=plan, engine=engine, engine_why=why, house=HOUSE, reports=options.reports.absolute(),
         command=options.command, fresh=options.fresh,
     )  # fmt: skip
     with console.view() as view:
-        folder = runner.run(job, view)
-    code = show(folder, options)
-    if code == errors.OK and plan.suite.errors:
-        print("kernels of your own were not all measured: mend what the warnings say", file=sys.stderr)
-        return errors.CONFIG
-    return code
+        return runner.run(job, view)
 
 
-def _dry_run(plan: Plan, engine: Engine) -> int:
+def _dry_run(plan: Plan, engine: Engine, *, fresh: bool) -> None:
     builds = [cell for cell in plan.ready if not engine.cached(cell)]
     place, need = engine.disk_need(plan.ready)
     measuring = estimate.total_seconds(plan.rounds)
@@ -89,8 +108,8 @@ def _dry_run(plan: Plan, engine: Engine) -> int:
         f"would build {len(builds)} environments ({need / 1e9:.1f} GB at {place}), about {console.duration(building)}"
     )
     print(f"would run {len(plan.rounds)} rounds, about {console.duration(measuring)}; nothing was run")
-    print("rounds that an interrupted run of the same plan has finished would be taken over")
-    return errors.OK
+    if not fresh:
+        print("rounds that an interrupted run of the same plan has finished would be taken over")
 
 
 def plan(options: argparse.Namespace) -> int:

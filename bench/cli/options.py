@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import bench
 from bench import verdict
+from bench.cli.comparing import USUAL, gates
 from bench.engines import choose
+from bench.report import comparing
+from bench.report.replay import Pin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -69,14 +73,11 @@ def parser(run: Mapping[str, Callable[[argparse.Namespace], int]]) -> argparse.A
     sample.add_argument("--reports", type=Path, default=Path("reports"), metavar="DIR", help="where the runs are")
     sample.add_argument("--to", type=Path, default=Path("reports/sample"), metavar="DIR", help="where it is kept")
     sample.add_argument("run_folder", nargs="?", type=Path, help="a folder under reports/runs (default: the newest)")
-    diverging = command("diverge")
-    diverging.add_argument("cell", help="a cell of the run, by its id or pair: tf2.18.1-cpu")
-    diverging.add_argument("kernel", help="a kernel of the run")
-    diverging.add_argument("--run", dest="run_folder", type=Path, metavar="DIR", help="a folder under reports/runs")
-    diverging.add_argument("--one", default="", metavar="DIGEST", help="the digest to compare, by its first characters")
-    diverging.add_argument("--other", default="", metavar="DIGEST", help="the digest to compare it with")
-    diverging.add_argument("--reports", type=Path, default=Path("reports"), metavar="DIR", help="where the runs are")
-    command("schema")
+    _diverging(command("diverge"))
+    _replaying(command("replay", _reporting()))
+    _comparing(command("compare"))
+    _choosing(command("choose"))
+    command("schema").add_argument("--report", action="store_true", help="that of report.json instead")
     return top
 
 
@@ -101,6 +102,13 @@ def _selecting() -> argparse.ArgumentParser:
         help="auto (default: a GPU if there is one, else the CPU), cpu, gpu (demand one), all, or a GPU's UUID",
     )
     add("--mode", choices=["off", "on", "both"], default="both", help="determinism off, on, or both (default)")
+    add(
+        "--condition",
+        type=_globs,
+        default=(),
+        metavar="NAMES",
+        help="conditions, instead of the profile's: default, isa=avx2, threads=1; matrix.toml tells more",
+    )
     add("--rounds", type=_positive, metavar="N", help="fresh processes per mode, instead of the profile's")
     add("--repeats", type=_positive, metavar="N", help="repeats per process, instead of the profile's")
     add(
@@ -110,6 +118,75 @@ def _selecting() -> argparse.ArgumentParser:
         help="where cells run (default: Docker if it answers, else venv)",
     )
     return selecting
+
+
+def _replaying(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        f"{parser.description} A page shows the line beside each kernel. Lock and code are held against this checkout "
+        "before anything is measured (exit code 2 where they differ, 5 where the GPU is missing); other bits are 1."
+    )
+    parser.set_defaults(reports=Path("reports/replay"), fresh=True)
+    add = parser.add_argument
+    add("cell", metavar="CELL", help="a cell, by its whole id: tf2.18.1-cuda12.5-py311@h100")
+    add("kernel", metavar="KERNEL", help="a kernel")
+    add(
+        "pin",
+        type=_pin,
+        metavar="PIN",
+        help="seed, ROUNDSxREPEATS, and first characters of the SHA-256 of the lock, of the kernel's code and, where "
+        "it had one, of its digest with determinism on: s42-5x20-3f2a1b9c-d41d8cd9-4fdedf20592d",
+    )
+    add("--condition", default="default", metavar="NAME", help="the condition (default: default)")
+    add("--mode", choices=["off", "on", "both"], default="both", help="determinism off, on, or both (default)")
+    text = "the digest to compare with, by its first characters, as a page shows it: determinism on, or --mode off"
+    add("--digest", type=_digest, help=text)
+    add("--anyway", action="store_true", help="replay with what is here, where it is not what the pin says")
+    add("--dry-run", action="store_true", help="hold the pins, say what would run, and run nothing")
+    add("--engine", choices=choose.NAMES, default="auto", help="where it runs (default: as nox -s matrix)")
+    add("--matrix", type=Path, default=Path("matrix.toml"), metavar="FILE", help="another matrix.toml")
+    _add_extra(parser)
+    _add_registry(parser)
+
+
+def _diverging(diverging: argparse.ArgumentParser) -> None:
+    diverging.add_argument("cell", help="a cell of the run, by its id or pair: tf2.18.1-cpu")
+    diverging.add_argument("kernel", help="a kernel of the run")
+    diverging.add_argument("--run", dest="run_folder", type=Path, metavar="DIR", help="a folder under reports/runs")
+    diverging.add_argument("--one", default="", metavar="DIGEST", help="the digest to compare, by its first characters")
+    diverging.add_argument("--other", default="", metavar="DIGEST", help="the digest to compare it with")
+    diverging.add_argument("--reports", type=Path, default=Path("reports"), metavar="DIR", help="where the runs are")
+
+
+def _choosing(parser: argparse.ArgumentParser) -> None:
+    parser.description = f"{parser.description} Exit code 0: a pair fits; 1: none does; 3: nothing was measured for it."
+    add = parser.add_argument
+    text = "the device: a compute capability (sm_90, 9.0), a model (h100), or cpu (default: that of the run)"
+    add("--gpu", default="", metavar="DEVICE", help=text)
+    add("--driver", type=_driver, metavar="VERSION", help="its driver, or the branch: 550.54.15, 550")
+    add("--needs", type=_globs, default=(), metavar="FAMILIES", help="families, or words of kernels: conv,scatter")
+    add("--kernels", type=_globs, default=(), metavar="GLOBS", help="kernels: 'matmul*,my_model' (default: all)")
+    add("--max-price", type=_price, metavar="RATIO", help="what determinism may cost each kernel at most: 1.15")
+    add("--run", dest="run_folder", type=Path, metavar="DIR", help="a folder under reports/runs (default: the newest)")
+    add("--reports", type=Path, default=Path("reports"), metavar="DIR", help="where the runs are")
+    add("--matrix", type=Path, default=Path("matrix.toml"), metavar="FILE", help="another matrix.toml")
+    add("--format", choices=["terminal", "markdown", "json"], default="terminal", help="default: terminal")
+
+
+def _comparing(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        f"{parser.description} A and B are columns (tf2.15.1-cpu, an id, or a pattern that fits one), runs (a folder, "
+        "an id, latest, previous), or RUN:CELL. Exit codes: 1 a finding, 3 nothing could be compared."
+    )
+    add = parser.add_argument
+    add("before", metavar="A", help="where from")
+    add("after", metavar="B", help="where to")
+    add("--run", dest="run_folder", type=Path, metavar="DIR", help="the run with the columns (default: the newest)")
+    add("--reports", type=Path, default=Path("reports"), metavar="DIR", help="where the runs are")
+    add("--mode", choices=["off", "on", "both"], default="both", help="determinism off, on, or both (default)")
+    add("--kernels", type=_globs, default=(), metavar="GLOBS", help="kernels: 'matmul*,reduce*'")
+    add("--format", choices=list(comparing.Format), default="terminal", help="what is printed (default: terminal)")
+    text = f"what makes exit code 1: {', '.join(comparing.GATES)}, slower:1.10, or none (default: lost,raises,fails)"
+    add("--fail-on", type=gates, default=USUAL, metavar="GATES", help=text)
 
 
 def _bundling(parser: argparse.ArgumentParser) -> None:
@@ -170,3 +247,31 @@ def _positive(text: str) -> int:
         message = f"{text!r} is not a number from 1 to 1000"
         raise argparse.ArgumentTypeError(message)
     return int(text)
+
+
+def _pin(text: str) -> Pin:
+    try:
+        return Pin.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _digest(text: str) -> str:
+    if not re.fullmatch(r"[0-9a-f]{8,64}", text):
+        message = f"{text!r} is no digest: give at least its first 8 characters"
+        raise argparse.ArgumentTypeError(message)
+    return text
+
+
+def _driver(text: str) -> str:
+    if not re.fullmatch(r"[1-9]\d{0,3}(\.\d{1,4}){0,2}", text):
+        message = f"{text!r} is no version of a driver: give 550 or 550.54.15"
+        raise argparse.ArgumentTypeError(message)
+    return text
+
+
+def _price(text: str) -> float:
+    if not re.fullmatch(r"\d{1,3}(\.\d{1,4})?", text) or not float(text):
+        message = f"{text!r} is no price: give a ratio of times on to off, such as 1.15"
+        raise argparse.ArgumentTypeError(message)
+    return float(text)

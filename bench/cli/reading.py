@@ -11,9 +11,10 @@ from tabulate import tabulate
 
 from bench import errors, report, verdict
 from bench.plan import load, own
-from bench.report import catalogue, diverge
+from bench.report import catalogue, diverge, document
 from bench.store import merge
 from bench.store import run as store
+from bench.store.before import before
 
 if TYPE_CHECKING:
     import argparse
@@ -54,9 +55,10 @@ def show(folder: Path, options: argparse.Namespace) -> int:
     """Write the pages of a run, print its table, and say what its gates say."""
     run = store.load(folder)
     pages = (report.Format.HTML, report.Format.MARKDOWN, report.Format.JSON, report.Format.JUNIT)
-    judgement = _write(run, options.reports, pages)
+    last = _last(folder, run)
+    judgement = _write(run, options.reports, pages, last)
     width = shutil.get_terminal_size((120, 24)).columns
-    print(report.render(judgement, report.Format.TERMINAL, width=width), end="")
+    print(report.render(judgement, report.Format.TERMINAL, width=width, before=last), end="")
     print(f"page: {(options.reports / report.FORMATS[report.Format.HTML]).absolute()}", file=sys.stderr)
     broken = verdict.gate(judgement, options.fail_on)
     for sentence in broken:
@@ -82,10 +84,24 @@ def _missing_gpu(run: store.Run) -> type[errors.TfreproError] | None:
     return errors.NoGpuError if any(cell.status == "no-gpu" for cell in run.info.cells) else None
 
 
-def _write(run: store.Run, folder: Path, pages: Sequence[report.Format]) -> verdict.Judgement:
+def _last(folder: Path, run: store.Run) -> report.Last:
+    """The last run of this kind, judged; one that cannot be read is a note on the page, never an error."""
+    found = before(folder, run.info)
+    if found.folder is None:
+        return report.Last(notes=found.notes)
+    try:
+        return report.Last(judgement=verdict.judge(store.load(found.folder)), notes=found.notes)
+    except errors.StorageError as error:
+        why = str(error).replace(f"{found.folder}/", "")  # a page is mailed: it needs no path of this host
+        return report.Last(notes=(*found.notes, f"Run {found.folder.name} was passed over: {why}."))
+
+
+def _write(
+    run: store.Run, folder: Path, pages: Sequence[report.Format], last: report.Last | None = None
+) -> verdict.Judgement:
     """Write pages of a run into a folder."""
     judgement = verdict.judge(run)
-    report.write(judgement, {form: folder / report.FORMATS[form] for form in pages})
+    report.write(judgement, {form: folder / report.FORMATS[form] for form in pages}, before=last or report.Last())
     return judgement
 
 
@@ -100,9 +116,9 @@ def diverging(options: argparse.Namespace) -> int:
     return errors.OK
 
 
-def schema(_: argparse.Namespace) -> int:
-    """``schema``: the JSON Schema of matrix.toml."""
-    print(load.schema(), end="")
+def schema(options: argparse.Namespace) -> int:
+    """``schema``: the JSON Schema of matrix.toml, or of report.json."""
+    print(document.schema() if options.report else load.schema(), end="")
     return errors.OK
 
 

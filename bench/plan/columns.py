@@ -116,7 +116,7 @@ def cells(
     Raises:
         NothingError: a pattern matches nothing, or nothing is left.
     """
-    rows = [one for one in listed(matrix) if _included(matrix, one.pair)]
+    rows = [one for one in listed(matrix) if included(matrix, one.pair)]
     if not rows:
         known = _few(one.pair.id for one in listed(matrix))
         raise NothingError("No pair matches include and exclude of matrix.toml.", f"There are: {known}.")
@@ -178,7 +178,8 @@ def _few(names: Iterable[str]) -> str:
     return ", ".join(found[:_MANY]) + rest
 
 
-def _included(matrix: Matrix, pair: Pair) -> bool:
+def included(matrix: Matrix, pair: Pair) -> bool:
+    """Whether ``[select]`` of a matrix takes a pair."""
     return any(fnmatchcase(pair.id, glob) for glob in matrix.select.include) and not any(
         fnmatchcase(pair.id, glob) for glob in matrix.select.exclude
     )

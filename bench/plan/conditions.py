@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from bench.errors import ConfigError
+from bench.plan.models import condition_name
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 #: The first compute capability with TF32 (Ampere).
 _TF32 = (8, 0)
 _HOST = frozenset({"threads", "onednn", "isa"})
+#: Names to suggest besides those of matrix.toml.
+_COMMON = ("default", "threads=1", "threads=4xcores", "onednn=0", "isa=avx2", "tf32=off", "switch=env")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +28,18 @@ class Settings:
     threads: int | None = None
     tf32: bool | None = None
     switch: str = "api"
+
+
+def refuse_unknown(asked: Iterable[str], named: Iterable[str]) -> None:
+    """Raise ConfigError for a condition that means nothing, with the nearest of those ``named`` or common."""
+    known = tuple(dict.fromkeys((*named, *_COMMON)))
+    for name in asked:
+        try:
+            condition_name(name)
+        except ValueError as error:
+            near = difflib.get_close_matches(name, known, 1, 0.6)
+            hint = f"Did you mean {near[0]!r}? " if near else ""
+            raise ConfigError(f"--condition: {error}.", f"{hint}matrix.toml names: {', '.join(named)}.") from error
 
 
 def settings(condition: str) -> Settings:

@@ -124,7 +124,7 @@ class Profile(Model):
     @field_validator("conditions")
     @classmethod
     def _conditions_known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(_condition(name) for name in names)
+        return tuple(condition_name(name) for name in names)
 
 
 class Override(Model):
@@ -153,11 +153,12 @@ class Matrix(Model):
     @classmethod
     def _names_known(cls, tables: dict[str, Condition]) -> dict[str, Condition]:
         for name in tables:
-            _condition(name)
+            condition_name(name)
         return tables
 
 
-def _condition(name: str) -> str:
+def condition_name(name: str) -> str:
+    """The name of a condition; raises ValueError with a sentence where it says nothing this version knows."""
     if not CONDITION.fullmatch(name):
         known = (
             "default, threads=N, threads=Nxcores, onednn=0, onednn=1, isa=avx2 (or another of oneDNN), "

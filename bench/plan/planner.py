@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.errors import ConfigError, NothingError
 from bench.plan import columns, cuda
-from bench.plan.conditions import applies, settings
+from bench.plan.conditions import applies, refuse_unknown, settings
 from bench.plan.devices import Devices
 from bench.plan.locks import expected
 from bench.plan.models import MODES, Condition, Matrix, Mode, Profile
@@ -30,13 +30,17 @@ CPU = Devices()
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """What one invocation narrows. Empty globs and None mean: as the matrix says."""
+    """What one invocation narrows. Empty globs and None mean: as the matrix says.
+
+    ``conditions`` take the place of the profile's; one that matrix.toml does not name runs all kernels.
+    """
 
     only: tuple[str, ...] = ()
     kernels: tuple[str, ...] = ()
     modes: tuple[Mode, ...] = MODES
     rounds: int | None = None
     repeats: int | None = None
+    conditions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,10 +186,11 @@ def make(
     """The plan of one invocation on some devices.
 
     Raises:
-        ConfigError: an unknown profile, an unknown TensorFlow, a Python without a wheel, two pairs of
-            one name.
+        ConfigError: an unknown profile or condition, an unknown TensorFlow, a Python without a wheel, two pairs
+            of one name.
         NothingError: the selection leaves no cell or no kernel.
     """
+    refuse_unknown(selection.conditions, matrix.conditions)
     profile = _profile(matrix, profile_name, selection)
     _refuse_idle_globs(matrix, suite)
     cells, notes = columns.cells(matrix, profile_name, selection.only, locks, devices)
@@ -199,7 +204,12 @@ def make(
     }
     rounds = tuple(_rounds(matrix, profile, selection, cells, chosen, modes, suite, devices))
     if not rounds and any(cell.status == "ready" for cell in cells):
-        raise NothingError("The selection leaves no round to run.", "Loosen --mode, --kernels or the conditions.")
+        raise NothingError("The selection leaves no round to run.", "Loosen --mode, --kernels or --condition.")
+    left_out = tuple(
+        f"condition {name} is left out: for these cells, kernels and modes it has nothing to run"
+        for name in selection.conditions
+        if name not in chosen
+    )
     return Plan(
         profile_name=profile_name,
         profile=profile,
@@ -211,7 +221,7 @@ def make(
         rounds=rounds,
         suite=suite,
         devices=devices,
-        notes=notes,
+        notes=(*notes, *left_out),
     )
 
 
@@ -341,7 +351,12 @@ def _settle(matrix: Matrix, profile: Profile, selection: Selection, cell: Cell) 
 
 
 def _narrowed(profile: Profile, selection: Selection) -> Profile:
-    changes = {"rounds": selection.rounds, "repeats": selection.repeats, "heavy_repeats": selection.repeats}
+    changes = {
+        "rounds": selection.rounds,
+        "repeats": selection.repeats,
+        "heavy_repeats": selection.repeats,
+        "conditions": selection.conditions or None,
+    }
     return profile.model_copy(update={key: value for key, value in changes.items() if value is not None})
 
 

@@ -11,7 +11,7 @@ from bench.verdict.sentences import count
 from bench.verdict.tensors import size_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from bench.suite.distance import Distance
     from bench.verdict.difference import Difference, Parting
@@ -24,10 +24,14 @@ _MOST_VALUE = 40
 
 def short(found: Difference | None) -> str:
     """The output that is farthest apart in a few words: ``max diff 1.2e-07, V_c 0.43``; "" where unknown."""
-    distances = [one for _, one in _ranked(found)] if found else []
-    if found and not distances and found.parting and found.parting.distance:
-        distances = [found.parting.distance]
-    return brief(distances[0]) if distances else ""
+    told = farthest(found.outputs) if found else ""
+    return brief(found.parting.distance) if found and not told and found.parting and found.parting.distance else told
+
+
+def farthest(outputs: Mapping[str, Distance]) -> str:
+    """The same of outputs alone."""
+    ranked = _ranked(outputs)
+    return brief(ranked[0][1]) if ranked else ""
 
 
 def brief(one: Distance) -> str:
@@ -52,13 +56,13 @@ def _changes(one: Distance) -> list[str]:
     return [count(number, f"{name} change") for name, number in rows if number]
 
 
-def _ranked(found: Difference) -> list[tuple[str, Distance]]:
+def _ranked(outputs: Mapping[str, Distance]) -> list[tuple[str, Distance]]:
     """Outputs, the farthest apart first; a distance that is not finite is the farthest."""
 
     def size(item: tuple[str, Distance]) -> tuple[float, float, str]:
         return (-size_of(item[1]), -item[1].v_c, item[0])
 
-    return sorted(found.outputs.items(), key=size)
+    return sorted(outputs.items(), key=size)
 
 
 def sentences(found: Difference) -> tuple[str, ...]:
@@ -66,7 +70,7 @@ def sentences(found: Difference) -> tuple[str, ...]:
     elements = "all elements" if found.whole else f"{found.kept_elements} kept of {count(found.elements, 'element')}"
     first, other = clean(found.first), clean(found.other)
     head = f"{first[:1].upper()}{first[1:]} against {other}, over {elements}."
-    ranked = _ranked(found)
+    ranked = _ranked(found.outputs)
     rows = [f"Output {clean(name)}: {full(one)}." for name, one in ranked[:_MOST_OUTPUTS]]
     if len(ranked) > _MOST_OUTPUTS:
         rows.append(f"And {count(len(ranked) - _MOST_OUTPUTS, 'output')} more that are less far apart.")
@@ -122,7 +126,7 @@ class Changes:
 def change_text(found: Difference) -> str:
     """How far on is from off, in one sentence."""
     over = "" if found.whole else f", over {found.kept_elements} kept of {count(found.elements, 'element')}"
-    rows = [f"output {clean(name)}: {brief(one)}" for name, one in _ranked(found)[:_MOST_OUTPUTS]]
+    rows = [f"output {clean(name)}: {brief(one)}" for name, one in _ranked(found.outputs)[:_MOST_OUTPUTS]]
     more = len(found.outputs) - _MOST_OUTPUTS
     rows += [f"{count(more, 'output')} more"] if more > 0 else []
     return f"Bits on are other than off: {'; '.join(rows) or 'no output was kept'}{over}."

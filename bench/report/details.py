@@ -11,6 +11,7 @@ from bench.report.columns import labels
 from bench.report.costs import cost
 from bench.report.matrix import of_verdict, rung
 from bench.report.notes import notes, place, together
+from bench.report.replay import line
 from bench.report.text import TIMES, bits, clean, hexadecimal
 from bench.report.view import Detail, Fact, Part, Processes, ProcessLine
 from bench.verdict.sentences import count
@@ -18,7 +19,7 @@ from bench.verdict.sentences import count
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from bench.report.view import Entry, Row
+    from bench.report.view import Entry, Half, Row
     from bench.verdict.evidence import Witness
     from bench.verdict.judgement import Judgement, Verdict
 
@@ -36,19 +37,21 @@ def details(judgement: Judgement, rows: Sequence[Row]) -> tuple[Detail, ...]:
             cell = judgement.info.cells[number].id
             if not entry.blocked:
                 environment = f"e{number}" if cell in spoken else ""
-                found.append(_detail(judgement, changes, cell, row, names[number], environment, entry))
+                found.append(_detail(judgement, changes, number, row, names[number], environment, entry))
     return tuple(found)
 
 
 def _detail(
-    judgement: Judgement, changes: Changes, cell: str, row: Row, label: str, environment: str, entry: Entry
+    judgement: Judgement, changes: Changes, number: int, row: Row, label: str, environment: str, entry: Entry
 ) -> Detail:
+    cell = judgement.info.cells[number].id
     kernel = judgement.info.kernels[row.index].name
     verdicts = [
         (judgement.of(cell, kernel, condition, "off"), judgement.of(cell, kernel, condition, "on"))
         for condition in judgement.conditions
     ]
     verdicts = [pair for pair in verdicts if any(pair)]
+    known = entry.halves if len(judgement.conditions) == 1 else (None, None)
     changed = [change for off, on in verdicts if (change := changes.of(off, on))]
     return Detail(
         index=row.index,
@@ -59,25 +62,29 @@ def _detail(
         environment=environment,
         entry=entry,
         pairs=tuple(
-            (_part(judgement, off) if off else None, _part(judgement, on) if on else None) for off, on in verdicts
+            (_part(judgement, off, known[0]) if off else None, _part(judgement, on, known[1]) if on else None)
+            for off, on in verdicts
         ),
         notes=notes(judgement, cell, kernel, verdicts, changed),
         processes=_one_by_one([verdict for pair in verdicts for verdict in pair if verdict]),
         changes=tuple(changed),
+        replay=line(judgement, judgement.info.cells[number], judgement.info.kernels[row.index]),
     )
 
 
-def _part(judgement: Judgement, verdict: Verdict) -> Part:
-    numbers = _numbers(verdict)
+def _part(judgement: Judgement, verdict: Verdict, half: Half | None) -> Part:
+    """One condition and mode; ``half`` is what the matrix shows of it, where that is made already."""
+    digests = verdict.comparison.digests
+    numbers = _numbers(verdict) if len(digests) > 1 else {}
     evidence = [
         rung(verdict.rung),
         f"{count(verdict.taken_over, 'record')} taken over" if verdict.taken_over else "",
     ]
     return Part(
         condition=clean(verdict.condition),
-        half=of_verdict(judgement, verdict, verdict.mode),
+        half=half or of_verdict(judgement, verdict, verdict.mode),
         evidence="; ".join(filter(None, evidence)),
-        digests=_digests(verdict.comparison.digests, numbers),
+        digests=_digests(digests, numbers),
         times=verdict.timing.per_process if verdict.timing else (),
         cost=cost(verdict),
     )
@@ -110,12 +117,21 @@ def _one_by_one(verdicts: Sequence[Verdict]) -> tuple[Processes, ...]:
     places = [place(verdict) for verdict in verdicts]
     found: dict[tuple[ProcessLine, ...], list[str]] = {}
     for verdict in verdicts:
+        if verdict.passed or verdict.objected or _uniform(verdict):
+            continue
         lines = _processes(verdict)
         endings = {one.outcome for one in verdict.witnesses}
         alike = len(lines) == 1 and len(verdict.comparison.digests) <= 1 and {lines[0].note} <= {"", *endings}
-        if lines and not alike and not verdict.passed and not verdict.objected:
+        if lines and not alike:
             found.setdefault(lines, []).append(place(verdict))
     return tuple(Processes(where=together(where, places), lines=lines) for lines, where in found.items())
+
+
+def _uniform(verdict: Verdict) -> bool:
+    """Whether it is plain, without a look at each process, that all say the same."""
+    alike = {(one.outcome, one.process, len(one.repeats)) for one in verdict.witnesses}
+    calm = all(sample.steady_agrees is not False for one in verdict.witnesses for sample in one.timings)
+    return len(verdict.comparison.digests) == 1 and len(alike) == 1 and calm and next(iter(alike))[:2] == ("ok", 1)
 
 
 def _processes(verdict: Verdict) -> tuple[ProcessLine, ...]:

@@ -26,15 +26,14 @@ def environments(judgement: Judgement) -> tuple[Environment, ...]:
     names = labels(judgement)
     found = []
     for place, cell in enumerate(judgement.info.cells):
-        groups = {key: kept for key, kept in judgement.groups.items() if key[0] == cell.id}
-        if groups:
-            order = [
-                (condition, mode)
-                for condition in judgement.conditions
-                for mode in ("off", "on")
-                if (cell.id, condition, mode) in groups
-            ]
-            by_group = [groups[cell.id, condition, mode] for condition, mode in order]
+        order = [
+            (condition, mode)
+            for condition in judgement.conditions
+            for mode in ("off", "on")
+            if (cell.id, condition, mode) in judgement.groups
+        ]
+        if order:
+            by_group = [judgement.groups[cell.id, condition, mode] for condition, mode in order]
             lock = {**_lock(cell), **cell.environment, **_origin(cell)}
             found.append(
                 Environment(
@@ -92,7 +91,9 @@ def _facts(documents: Sequence[Mapping[str, Any]]) -> list[Fact]:
 
 def _values(key: str, documents: Sequence[Mapping[str, Any]]) -> str:
     """All values a key has, without repetition; long lists are shortened with their number."""
-    values = list(dict.fromkeys(cap(_text(document[key]), 400) for document in documents if key in document))
+    raw = [document[key] for document in documents if key in document]
+    new = [value for place, value in enumerate(raw) if not place or value != raw[place - 1]]  # most are the same
+    values = list(dict.fromkeys(cap(_text(value), 400) for value in new))
     return listed(values, _MOST_VALUES)
 
 

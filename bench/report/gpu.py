@@ -109,7 +109,8 @@ def _excuses(judgement: Judgement, cells: Iterable[str]) -> list[str]:
 
 
 def _records(judgement: Judgement, cell: CellInfo) -> Iterator[Record]:
-    return (kept.record for key, group in judgement.groups.items() if key[0] == cell.id for kept in group)
+    keys = ((cell.id, condition, mode) for condition in judgement.conditions for mode in ("off", "on"))
+    return (kept.record for key in keys for kept in judgement.groups.get(key, ()))
 
 
 def _device(known: Mapping[str, Any]) -> str:

@@ -6,10 +6,12 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from bench.report import gpu, words
+from bench.report.choice import bill_text
 from bench.report.columns import labels
 from bench.report.text import clean, listed, moment
 from bench.report.view import Count, Fact, Line
 from bench.verdict.answer import answer
+from bench.verdict.choice import bill
 from bench.verdict.sentences import count
 from bench.verdict.status import SEVERITY, Status
 from bench.verdict.strength import percent_up
@@ -58,6 +60,7 @@ def sentences(judgement: Judgement, instrument: Instrument) -> tuple[str, ...]:
 def lines(judgement: Judgement) -> tuple[Line, ...]:
     """One line for each column, the best first."""
     names = dict(zip((cell.id for cell in judgement.info.cells), labels(judgement), strict=True))
+    kernels = [kernel.name for kernel in judgement.info.kernels if not kernel.control]
     return tuple(
         Line(
             cell=clean(one.cell),
@@ -66,6 +69,7 @@ def lines(judgement: Judgement) -> tuple[Line, ...]:
             safe=one.safe,
             sentence=_sentence(one),
             counts=_counts(dict(one.counts)),
+            price=bill_text(bill(judgement, one.cell, kernels)) if one.rank is not None else "",
         )
         for one in answer(judgement).cells
     )

@@ -4,45 +4,67 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from dataclasses import dataclass
+import re
+from collections import Counter
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from bench.report.text import seconds
+from markupsafe import Markup
+
+from bench.report.data import document
+from bench.report.plots import small
+from bench.report.sheet import Depth, common, depth, locks, sheets
+from bench.report.versions import versions
+from bench.verdict.status import Status
+from bench.verdict.strength import percent_up
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from jinja2 import Environment
 
-    from bench.report.view import Detail, Half, Part, Row, View
+    from bench.report.view import Half, Row, View
 
-#: Left and right end of the strip of times, in the units of its view box.
-_LEFT, _RIGHT = 32, 280
-
-
-@dataclass(frozen=True)
-class Strip:
-    """Times per process as positions on one common line, and the ends of that line."""
-
-    condition: str
-    off: tuple[int, ...]
-    on: tuple[int, ...]
-    low: str
-    high: str
+#: The script, in the order in which its parts need each other.
+_SCRIPTS = ("numbers.js", "change.js", "choose.js", "script.js", "panels.js")
+#: Pairs of the ranking that are always to be seen.
+_BEST = 5
+#: What may become a link: of a source nothing else than a plain https address.
+_SOURCE = re.compile(r"(Source: )(https://[!#-;=?-~]+?)(\.?)")
 
 
 def render(view: View) -> str:
     """The page. Same view, same bytes."""
     environment = _environment()
-    script = environment.get_template("script.js").render()
-    by_kernel: list[list[Detail]] = [[one for one in view.details if one.index == row.index] for row in view.rows]
+    script = _script(environment)
+    room, told = depth(view), sheets(view)
     return environment.get_template("page.html").render(
         view=view,
-        by_kernel=by_kernel,
+        sheets=told,
+        common=None if room is Depth.FULL else common(told),
+        bounds=bounds(view),
+        usual=usual(view) if room is Depth.BARE else "",
+        locks=() if room is Depth.FULL else locks(view),
+        short=room is not Depth.FULL,
+        bare=room is Depth.BARE,
+        best=len(view.lines) if len(view.lines) <= _BEST + 1 else _BEST,
+        versions=versions(view.environments),
+        spoken={one.cell: one.anchor for one in view.environments},
         words=sorted({word for row in view.rows for word in row.words}),
+        data=Markup(document(view)),  # noqa: S704 - JSON without <, > and &
+        script=Markup(script),  # noqa: S704 - our own files
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
     )
+
+
+def _script(environment: Environment) -> str:
+    """All files as one script without indents and comments, which makes it a third smaller."""
+    lines = [line.strip() for name in _SCRIPTS for line in _source(environment, name).splitlines()]
+    told = "\n".join(line for line in lines if line and not line.startswith("//"))
+    return f'"use strict";\n{{\n{told}\n}}'
+
+
+def _source(environment: Environment, name: str) -> str:
+    assert environment.loader is not None  # noqa: S101 - made below, with one
+    return environment.loader.get_source(environment, name)[0]
 
 
 @lru_cache(maxsize=1)
@@ -56,42 +78,41 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters["priced"] = priced
-    made.filters["telling"] = telling
+    made.filters["small"] = small
+    made.filters["brief"] = brief
+    made.filters["cited"] = cited
     made.filters["distinct"] = distinct
     return made
 
 
-def strip(pair: Sequence[Part | None]) -> Strip | None:
-    """Both modes' times on one line from the fastest to the slowest process; None where no price is stated."""
-    off, on = pair
-    if off is None or on is None or not off.times or not on.times or off.half.time_kind != on.half.time_kind:
-        return None
-    if on.half.price_data is None or not on.half.price_data.resolved:
-        return None
-    low, high = min(*off.times, *on.times), max(*off.times, *on.times)
-    span = (high - low) or 1.0
-
-    def place(time: float) -> int:
-        return round(_LEFT + (_RIGHT - _LEFT) * (time - low) / span)
-
-    return Strip(
-        condition=on.condition,
-        off=tuple(sorted(map(place, off.times))),
-        on=tuple(sorted(map(place, on.times))),
-        low=seconds(low),
-        high=seconds(high),
-    )
+def brief(half: Half) -> str:
+    """The strength in little room: ``0/4``. Its bound stands above the matrix."""
+    verdict = half.verdict
+    if verdict is None or verdict.status in (Status.UNSUPPORTED, Status.RAISED):  # the class of an error
+        return half.strength
+    return half.strength.partition(", ≤")[0].replace(" of ", "/").removesuffix(" differed")
 
 
-def priced(detail: Detail) -> Strip | None:
-    """The strip of the first condition whose price is stated: one of each kind is enough to see what it rests on."""
-    return next((plot for pair in detail.pairs if (plot := strip(pair))), None)
+def bounds(view: View) -> tuple[tuple[int, int], ...]:
+    """What the strengths in the matrix are worth: of how many comparisons none differed, and the bound in percent."""
+    found = {
+        (one.comparison.compared, percent_up(one.comparison.bound))
+        for one in view.judgement.verdicts
+        if one.comparison.compared and not one.comparison.varies
+    }
+    return tuple(sorted(found))
 
 
-def telling(detail: Detail) -> bool:
-    """Whether there is more to show of a detail than its table."""
-    return bool(detail.notes or detail.processes) or priced(detail) is not None
+def usual(view: View) -> str:
+    """The strength behind most that is exact: a very large page says it once."""
+    halves = (half for row in view.rows for entry in row.entries for half in entry.halves if half.tone == "good")
+    return next((text for text, _ in Counter(map(brief, halves)).most_common(1)), "")
+
+
+def cited(sentence: str) -> tuple[str, str, str]:
+    """A sentence before, of and after the address it names as its source: only that may be a link."""
+    found = _SOURCE.fullmatch(sentence)
+    return (found[1], found[2], found[3]) if found else (sentence, "", "")
 
 
 def distinct(row: Row, mode: str) -> tuple[Half, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 from bench.report.columns import labels
@@ -23,13 +24,29 @@ def instrument(judgement: Judgement) -> Instrument:
     """The block of the page, and its sentence for the first screen."""
     names = labels(judgement)
     sights = _measured(judgement)
+    by_cell: dict[str, dict[Group, Sight]] = {}
+    for key, sight in sights.items():
+        by_cell.setdefault(key[0], {})[key] = sight
     lines: list[SightLine] = []
     told: list[str] = []
     for label, cell in zip(names, judgement.info.cells, strict=True):
-        lines += _lines(label, {key: sight for key, sight in sights.items() if key[0] == cell.id})
+        lines += _lines(label, by_cell.get(cell.id, {}))
         told += _gpu(judgement, label, cell)
     return Instrument(
-        sentence=_weakest(sights, dict(zip(_ids(judgement), names, strict=True))), lines=tuple(lines), gpu=tuple(told)
+        sentence=_weakest(sights, dict(zip(_ids(judgement), names, strict=True))),
+        lines=_together(lines, len(by_cell)),
+        gpu=tuple(told),
+    )
+
+
+def _together(lines: Iterable[SightLine], total: int) -> tuple[SightLine, ...]:
+    """Columns that show the same share a line."""
+    found: dict[SightLine, list[str]] = {}
+    for line in lines:
+        found.setdefault(dataclasses.replace(line, label=""), []).append(line.label)
+    return tuple(
+        dataclasses.replace(line, label=f"all {total} pairs" if 1 < total == len(names) else ", ".join(names))
+        for line, names in found.items()
     )
 
 

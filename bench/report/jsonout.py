@@ -1,135 +1,270 @@
-"""The view as JSON, words and numbers, under a schema version of its own."""
+"""The view as JSON, words and numbers, under a schema version of its own: ``bench.report.document`` declares it."""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from bench.report import numbers
+from bench.report import document, numbers
+from bench.report.text import clean
 from bench.report.view import SCHEMA
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from bench.report.view import Count, Entry, Environment, Fact, Half, Instrument, Row, Upgrade, View
+    from bench.report import view as v
+    from bench.store.run import CellInfo
     from bench.verdict.judgement import Judgement
 
 
-def render(view: View) -> str:
+def render(view: v.View) -> str:
     """The page as JSON. Unknown is null; times are in seconds, bounds and rates are shares from 0 to 1."""
-    document = {
-        "schema": SCHEMA,
-        "run": view.run,
-        "answer": list(view.answer),
-        "pairs": [
-            {
-                "cell": line.cell,
-                "label": line.label,
-                "rank": line.rank,
-                "safe": line.safe,
-                "sentence": line.sentence,
-                "counts": _counts(line.counts),
-            }
-            for line in view.lines
-        ],
-        "counts": {"off": _counts(view.counts_off), "on": _counts(view.counts_on)},
-        "notices": [
-            {"kind": one.kind, "title": one.title, "text": one.text, "items": list(one.items)} for one in view.notices
-        ],
-        "facts": [{"label": fact.label, "value": fact.value} for fact in view.facts],
-        "columns": [
-            {
-                "cell": column.cell,
-                "label": column.label,
-                "status": column.blocked or "ready",
-                "reason": column.reason,
-                **numbers.column(cell),
-            }
-            for column, cell in zip(view.columns, view.judgement.info.cells, strict=True)
-        ],
-        "kernels": [_row(row) for row in view.rows],
-        "changes": [
-            {
-                "cell": one.cell,
-                "kernel": one.kernel,
-                "condition": change.condition,
-                "difference": numbers.difference(change.difference),
-            }
-            for one in view.details
-            for change in one.changes
-        ],
-        "accuracy": numbers.accuracies(view.judgement),
-        "instrument": _instrument(view.judgement, view.instrument),
-        "upgrades": [_upgrade(one) for one in view.upgrades],
-        "environments": [_environment(one) for one in view.environments],
-    }
-    return json.dumps(document, indent=1, ensure_ascii=True, allow_nan=False) + "\n"
+    return json.dumps(report(view), default=vars, indent=1, ensure_ascii=True, allow_nan=False) + "\n"
 
 
-def _counts(counts: Iterable[Count]) -> dict[str, int]:
+def report(view: v.View) -> document.Report:
+    """The page as the document that is declared."""
+    cells = zip(view.columns, view.judgement.info.cells, strict=True)
+    return document.Report(
+        schema=SCHEMA,
+        run=view.run,
+        answer=view.answer,
+        pairs=tuple(map(_pair, view.lines)),
+        counts=document.Counts(off=_counts(view.counts_off), on=_counts(view.counts_on)),
+        facts=tuple(document.Label(label=fact.label, value=fact.value) for fact in view.facts),
+        since=_since(view.since),
+        notices=tuple(
+            document.Notice(kind=one.kind, title=one.title, text=one.text, items=one.items) for one in view.notices
+        ),
+        caption=view.caption,
+        columns=tuple(_column(column, cell) for column, cell in cells),
+        kernels=tuple(map(_row, view.rows)),
+        choice=_choice(view.choice),
+        needs=tuple(map(_need, view.needs)),
+        upgrades=tuple(map(upgrade, view.upgrades)),
+        evidence=tuple(_evidence(one) for one in view.details if one.notes or one.replay),
+        changes=tuple(_change(one, change) for one in view.details for change in one.changes),
+        accuracy=numbers.accuracies(view.judgement),
+        instrument=_instrument(view.judgement, view.instrument),
+        environments=tuple(map(_environment, view.environments)),
+        legend=tuple(
+            document.Meaning(word=word, symbol=symbol, meaning=meaning) for symbol, word, _, meaning in view.legend
+        ),
+        terms=tuple(document.Meaning(word=word, symbol=None, meaning=meaning) for word, meaning in view.terms),
+    )
+
+
+def _pair(line: v.Line) -> document.Pair:
+    return document.Pair(
+        cell=line.cell,
+        label=line.label,
+        rank=line.rank or None,
+        safe=line.safe,
+        sentence=line.sentence,
+        price=line.price or None,
+        counts=_counts(line.counts),
+    )
+
+
+def _counts(counts: Iterable[v.Count]) -> dict[str, int]:
     return {one.word: one.number for one in counts}
 
 
-def _row(row: Row) -> dict[str, Any]:
-    return {
-        "kernel": row.kernel,
-        "family": row.family,
-        "control": row.control,
-        "own": row.own,
-        "worst": [_entry(entry) for entry in row.entries],
-        "conditions": [
-            {"condition": sub.condition, "cells": [_entry(entry) for entry in sub.entries]} for sub in row.conditions
-        ],
-    }
+def _column(column: v.Column, cell: CellInfo) -> document.Column:
+    return document.Column(
+        cell=column.cell,
+        label=column.label,
+        status=column.blocked or "ready",
+        reason=column.reason or None,
+        note=column.note or None,
+        tensorflow=clean(cell.tensorflow),
+        cuda=clean(cell.cuda),
+        cudnn=numbers.told(cell.cudnn),
+        python=clean(cell.python),
+        keras=numbers.told(cell.keras),
+        device=clean(cell.device),
+        gpu=numbers.told(cell.gpu),
+        kind=numbers.told(cell.kind),
+        locked=bool(cell.lock_hash),
+        origin={clean(key): clean(str(value)) for key, value in cell.origin.items()},
+    )
 
 
-def _entry(entry: Entry) -> dict[str, Any]:
-    return {"cell": entry.cell, "off": _half(entry.off), "on": _half(entry.on)}
+def _row(row: v.Row) -> document.Kernel:
+    return document.Kernel(
+        kernel=row.kernel,
+        family=row.family,
+        control=row.control or None,
+        own=row.own or None,
+        facts=_facts(row.facts),
+        worst=tuple(map(_entry, row.entries)),
+        conditions=tuple(
+            document.Condition(condition=sub.condition, cells=tuple(map(_entry, sub.entries))) for sub in row.conditions
+        ),
+    )
 
 
-def _half(half: Half) -> dict[str, Any]:
-    return {
-        "status": half.word,
-        "symbol": half.symbol,
-        "why": half.why,
-        "strength": half.strength,
-        "apart": half.apart,
-        "classes": half.letters.split(),
-        "verdict": numbers.verdict(half.verdict) if half.verdict else None,
-        "price": numbers.price(half.price_data) if half.price_data else None,
-    }
+def _entry(entry: v.Entry) -> document.Entry:
+    return document.Entry(cell=entry.cell, off=_half(entry.off), on=_half(entry.on))
 
 
-def _instrument(judgement: Judgement, shown: Instrument) -> dict[str, Any]:
-    return {
-        "sentence": shown.sentence,
-        "places": numbers.sights(judgement),
-        "gpu": list(shown.gpu),
-        "gpu_controls": numbers.gpu_controls(judgement),
-    }
+def _half(half: v.Half) -> document.Half:
+    return document.Half(
+        status=half.word,
+        symbol=half.symbol,
+        condition=half.condition or None,
+        why=half.why,
+        strength=half.strength or None,
+        apart=half.apart or None,
+        classes=tuple(half.letters.split()),
+        time_text=half.time or None,
+        new_value=half.new_value,
+        price_text=half.price or None,
+        price=numbers.price(half.price_data) if half.price_data else None,
+        verdict=numbers.verdict(half.verdict) if half.verdict else None,
+    )
 
 
-def _upgrade(one: Upgrade) -> dict[str, Any]:
-    return {
-        "from": one.before,
-        "to": one.after,
-        "step": one.step,
-        "alone": one.alone,
-        "moved": one.moved,
-        "sentences": list(one.sentences),
-        "prices": [{"kernel": kernel, "mode": mode, **numbers.price(price)} for kernel, mode, price in one.prices],
-    }
+def _since(since: v.Since) -> document.Since:
+    return document.Since(
+        run=since.run or None,
+        moment=since.moment or None,
+        sentence=since.sentence,
+        notes=since.notes,
+        upgrades=tuple(map(upgrade, since.upgrades)),
+    )
 
 
-def _environment(one: Environment) -> dict[str, Any]:
-    return {
-        "cell": one.cell,
-        "provenance": _facts(one.provenance),
-        "gpu": _facts(one.gpu),
-        "libraries": _facts(one.libraries),
-        "settings": {name: dict(zip(one.groups, values, strict=True)) for name, values in one.settings},
-    }
+def upgrade(one: v.Upgrade) -> document.Upgrade:
+    """One change as report.json and ``compare --format json`` have it."""
+    return document.Upgrade(
+        label=one.label,
+        before=one.before,
+        after=one.after,
+        step=one.step,
+        alone=one.alone,
+        moved=one.moved,
+        sentences=one.sentences,
+        counts=dict(one.counts),
+        rows=tuple(map(_event, one.rows)),
+        quiet=one.quiet,
+        kept=one.kept,
+        so_far=one.so_far,
+        as_before=one.as_before,
+        unknown=one.unknown,
+        unknown_why=dict(one.unknown_why),
+        gone=one.gone,
+        new=one.new,
+        note=one.note or None,
+    )
 
 
-def _facts(facts: Iterable[Fact]) -> dict[str, str]:
+def _event(row: v.UpgradeRow) -> document.Event:
+    return document.Event(
+        kernel=row.kernel,
+        family=row.family or None,
+        condition=row.condition or None,
+        mode=row.mode,
+        before=row.before.word if row.before else None,
+        after=row.after.word if row.after else None,
+        events=row.events,
+        bits=row.bits or None,
+        distance=row.distance or None,
+        time=row.time or None,
+        why=row.why or None,
+        time_why=row.time_why or None,
+        price=numbers.price(row.price) if row.price else None,
+        difference=numbers.difference(row.difference) if row.difference else None,
+    )
+
+
+def _choice(choice: v.Choice) -> document.Choice:
+    return document.Choice(
+        question=choice.question,
+        rules=choice.rules,
+        sentence=choice.sentence or None,
+        candidates=tuple(
+            document.Candidate(
+                cell=one.cell,
+                label=one.label,
+                rank=one.rank or None,
+                fit=one.fit,
+                symbol=one.symbol,
+                evidence=one.evidence,
+                price=one.price or None,
+                reasons=one.reasons,
+                unknowns=one.unknowns,
+            )
+            for one in choice.candidates
+        ),
+        more=choice.more or None,
+        missing=tuple(document.Missing(why=one.why, command=one.command) for one in choice.missing),
+    )
+
+
+def _need(need: v.Need) -> document.Need:
+    return document.Need(
+        family=need.family,
+        cells=tuple(
+            document.NeedCell(
+                cell=one.cell, exact=one.exact, kernels=one.kernels, text=one.text, dearest=one.dearest or None
+            )
+            for one in need.cells
+        ),
+    )
+
+
+def _evidence(detail: v.Detail) -> document.Evidence:
+    return document.Evidence(
+        cell=detail.cell,
+        kernel=detail.kernel,
+        notes=tuple(
+            document.Note(label=one.label, where=one.where or None, sentences=one.sentences, block=one.block or None)
+            for one in detail.notes
+        ),
+        replay=detail.replay or None,
+    )
+
+
+def _change(detail: v.Detail, change: v.Change) -> document.Change:
+    return document.Change(
+        cell=detail.cell,
+        kernel=detail.kernel,
+        condition=change.condition,
+        difference=numbers.difference(change.difference),
+    )
+
+
+def _instrument(judgement: Judgement, shown: v.Instrument) -> document.Instrument:
+    return document.Instrument(
+        sentence=shown.sentence or None,
+        lines=tuple(
+            document.Sight(
+                label=one.label,
+                places=one.places,
+                seen=one.seen or None,
+                out_of_reach=one.out_of_reach or None,
+                failed=one.failed or None,
+                sentence=one.sentence,
+            )
+            for one in shown.lines
+        ),
+        places=numbers.sights(judgement),
+        gpu=shown.gpu,
+        gpu_controls=numbers.gpu_controls(judgement),
+    )
+
+
+def _environment(one: v.Environment) -> document.Environment:
+    return document.Environment(
+        cell=one.cell,
+        provenance=_facts(one.provenance),
+        gpu=_facts(one.gpu),
+        libraries=_facts(one.libraries),
+        settings={name: dict(zip(one.groups, values, strict=True)) for name, values in one.settings},
+        records=_facts(one.records),
+    )
+
+
+def _facts(facts: Iterable[v.Fact]) -> dict[str, str]:
     return {fact.label: fact.value for fact in facts}

@@ -7,6 +7,7 @@ variation with determinism on is a failure, a fault of the process an error. Eve
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
@@ -17,7 +18,7 @@ from bench.report.text import cap, clean
 from bench.verdict.status import Status
 
 if TYPE_CHECKING:
-    from bench.report.view import Entry, Half, View
+    from bench.report.view import Half, Upgrade, UpgradeLine, View
     from bench.verdict.judgement import Verdict
 
 _SUCCESS = frozenset({words.WORDS[Status.EXACT].word, words.PASS.word})
@@ -26,36 +27,120 @@ _ERROR = frozenset({word.word for word in words.WORDS.values() if word.tone == "
 
 
 def render(view: View) -> str:
-    """The page as JUnit XML."""
-    suites = ET.Element("testsuites", name=view.title)
+    """The page as JUnit XML. Names are those of cells, kernels and modes: a CI page can follow them over runs."""
+    suites = ET.Element("testsuites", name="tfrepro")
+    if not view.columns:  # no case at all would pass for a success
+        suite = ET.SubElement(suites, "testsuite", name="run")
+        _properties(suite, view, "")
+        case = ET.SubElement(suite, "testcase", classname="run", name="run", time="0")
+        ET.SubElement(case, "skipped", message="nothing was planned").text = view.answer[0]
+        _counted(suite, [case])
     for place, column in enumerate(view.columns):
         suite = ET.SubElement(suites, "testsuite", name=column.cell)
+        _properties(suite, view, column.cell)
         if column.blocked:  # one sentence says it of all its kernels
             case = ET.SubElement(suite, "testcase", classname=column.cell, name="column", time="0")
             ET.SubElement(case, "skipped", message=f"{column.symbol} {column.blocked}").text = column.reason
+        names = _names(view)
         for row in () if column.blocked else view.rows:
             for half in row.entries[place].halves:
-                _case(suite, row.entries[place], half)
-        cases = list(suite)
-        suite.set("tests", str(len(cases)))
-        for tag, plural in (("failure", "failures"), ("error", "errors"), ("skipped", "skipped")):
-            suite.set(plural, str(sum(case.find(tag) is not None for case in cases)))
+                _case(suite, column.cell, names[row.index], half)
+        _counted(suite, list(suite.iter("testcase")))
+        told = [
+            *(
+                text
+                for one in view.since.upgrades
+                if one.after == column.cell
+                for text in _changes("Since the last run", one)
+            ),
+            *(text for one in view.upgrades if one.after == column.cell for text in _changes(one.step, one)),
+        ]
+        if told:
+            ET.SubElement(suite, "system-out").text = "\n".join(told)
+    _counted(suites, list(suites.iter("testcase")))
     ET.indent(suites, " ")
     return f'<?xml version="1.0" encoding="utf-8"?>\n{ET.tostring(suites, encoding="unicode")}\n'
 
 
-def _case(suite: ET.Element, entry: Entry, half: Half) -> None:
+def _names(view: View) -> dict[int, str]:
+    """Kernels by place; those that look alike once made harmless are numbered, for CI pages merge equal names."""
+    seen: Counter[str] = Counter()
+    names = {}
+    for row in view.rows:
+        seen[row.kernel] += 1
+        names[row.index] = f"{row.kernel} ({seen[row.kernel]})" if seen[row.kernel] > 1 else row.kernel
+    return names
+
+
+def _counted(element: ET.Element, cases: list[ET.Element]) -> None:
+    element.set("tests", str(len(cases)))
+    for tag, plural in (("failure", "failures"), ("error", "errors"), ("skipped", "skipped")):
+        element.set(plural, str(sum(case.find(tag) is not None for case in cases)))
+    element.set("time", f"{sum(float(case.get('time', '0')) for case in cases):.6f}")
+
+
+def _properties(suite: ET.Element, view: View, cell: str) -> None:
+    """What holds for the run, and the answer for this column."""
+    told = [("run", view.run), *(("answer", text) for text in view.answer)]
+    told += [(f"fact: {fact.label}", fact.value) for fact in view.facts]
+    told += [(f"notice: {one.title}", " ".join((one.text, *one.items))) for one in view.notices]
+    since = view.since
+    told += [("since the last run", f"{since.run} {since.moment} {since.sentence}")]
+    told += [*(("since the last run", text) for text in since.notes)]
+    for column in view.columns:
+        if column.cell == cell:
+            told += [*(("to know", text) for text in (column.versions, column.kind, column.origin, column.note))]
+    for line in view.lines:
+        if line.cell == cell:
+            told += [("rank", line.rank), ("pair", f"{line.label}: {line.sentence}"), ("price", line.price)]
+    told += [("choice", f"{view.choice.sentence} {view.choice.question}"), ("choice", view.choice.more)]
+    for one in view.choice.candidates:
+        if one.cell == cell:
+            told += [("choice", f"{one.rank} {one.label}: {one.symbol} {one.fit}; {one.evidence}")]
+            told += [("choice: price", one.price)]
+            told += [*(("reason", text) for text in one.reasons), *(("unknown", text) for text in one.unknowns)]
+    told += [*(("to know more", f"{one.why} {one.command}") for one in view.choice.missing)]
+    for need in view.needs:
+        told += [(f"exact: {need.family}", f"{one.text} {one.dearest}") for one in need.cells if one.cell == cell]
+    properties = ET.SubElement(suite, "properties")
+    for name, value in told:
+        if value:
+            ET.SubElement(properties, "property", name=name, value=value.strip())
+
+
+def _changes(step: str, one: Upgrade) -> list[str]:
+    """What a change to this column does, result by result."""
+    told = ", ".join(f"{event} {number}" for event, number in one.counts)
+    rest = f"Of the others: {one.rest}." if one.rest else ""
+    texts = [f"{step}, {one.label}: {one.moved}", *one.sentences, told, rest, one.note, *map(_event, one.lines)]
+    return list(filter(None, texts))
+
+
+def _event(line: UpgradeLine) -> str:
+    told = (", ".join(line.events), f"{line.before.status} to {line.after.status}", line.bits, line.time)
+    return f"{line.kernel}, {line.where}: {'; '.join(filter(None, told))}"
+
+
+def _case(suite: ET.Element, cell: str, kernel: str, half: Half) -> None:
     timing = half.verdict.timing if half.verdict else None
-    name = f"{entry.kernel} [{half.mode}]"
-    case = ET.SubElement(suite, "testcase", classname=entry.cell, name=name)
+    name = f"{kernel} [{half.mode}]"
+    case = ET.SubElement(suite, "testcase", classname=cell, name=name)
     case.set("time", f"{timing.median_s:.6f}" if timing else "0")
     tag = _tag(half)
-    message = half.status + (f", {half.strength}" if half.strength else "")
+    where = f"in {half.condition}" if half.condition not in ("", "default") else ""
+    message = ", ".join(filter(None, (half.status, where, half.strength)))
     if tag is None:
-        ET.SubElement(case, "system-out").text = f"{message}. {half.why}"
+        ET.SubElement(case, "system-out").text = "\n".join(filter(None, [f"{message}. {half.why}", _value(half)]))
         return
     result = ET.SubElement(case, tag, message=message)
-    result.text = "\n".join(filter(None, [half.why, *(_told(half.verdict) if half.verdict else ())]))
+    result.text = "\n".join(filter(None, [half.why, _value(half), *(_told(half.verdict) if half.verdict else ())]))
+
+
+def _value(half: Half) -> str:
+    """Class, time and price."""
+    return ", ".join(
+        filter(None, (half.letters, half.apart, "new value" if half.new_value else "", half.time, half.price))
+    )
 
 
 def _told(verdict: Verdict) -> list[str]:

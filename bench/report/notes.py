@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from bench.report.apart import change_text, parted, sentences
 from bench.report.text import cap, clean, figure
 from bench.report.view import Note
+from bench.verdict.lastwords import last_words
 from bench.verdict.status import Status
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def notes(
 ) -> tuple[Note, ...]:
     """All notes of one kernel in one column, each once."""
     verdicts = [verdict for pair in pairs for verdict in pair if verdict is not None]
-    said = [(place(one), what) for one in verdicts for what in _of_verdict(one)]
+    said = [(place(one), what) for one in verdicts for what in (*_of_verdict(one), *_log_tail(judgement, one))]
     said += [(clean(one.condition), ("New value", (change_text(one.difference),), "")) for one in changes]
     for condition in judgement.conditions:
         line = accuracy(judgement, cell, kernel, condition)
@@ -68,6 +69,17 @@ def _of_verdict(verdict: Verdict) -> list[_Said]:
             ("Known limitation", limitation(verdict.limitation), clean(verdict.limitation.reproducer, lines=True))
         )
     return found
+
+
+def _log_tail(judgement: Judgement, verdict: Verdict) -> list[_Said]:
+    """The end of the log of a kernel that died; kernels of one round share a log, so it stands with the first."""
+    found = last_words(judgement, verdict)
+    if found is None:
+        return []
+    if found.kernel != verdict.kernel:
+        told = f"Round {found.round} has one log; its end stands with {clean(found.kernel)}, which died there first."
+        return [("Log tail", (told,), "")]
+    return [("Log tail", (f"Of round {found.round}, its last lines.",), clean(found.text, lines=True))]
 
 
 def _error(verdict: Verdict) -> str:

@@ -77,7 +77,22 @@ def _columns(judgement: Judgement) -> list[Notice]:
         return []
     told = ", ".join(f"{status} {number}" for status, number in states.items())
     text = f"{states.total()} of {len(judgement.info.cells)}: {told}. The reason stands beside each."
-    return [Notice(kind="warn", title="Columns not measured", text=text)]
+    return [Notice(kind="warn", title="Columns not measured", text=text), *_logs(judgement)]
+
+
+def _logs(judgement: Judgement) -> list[Notice]:
+    """The end of the log of a column that died before its first record; of many columns, of the first ones."""
+    tails = [(cell, judgement.tails.cells.get(cell.id, "")) for cell in judgement.info.cells]
+    told = [(cell, text) for cell, text in tails if text and cell.id in judgement.unmeasured][:_MOST_ITEMS]
+    return [
+        Notice(
+            kind="note",
+            title="Log tail",
+            text=f"The last lines of the log of {clean(cell.id)}, {clean(cell.status)}.",
+            block=clean(text, lines=True),
+        )
+        for cell, text in told
+    ]
 
 
 def _places(judgement: Judgement) -> list[Notice]:
@@ -110,6 +125,9 @@ def _records(judgement: Judgement) -> list[Notice]:
     if kept:
         text = f"{count(len(kept), 'file')} of kept values could not be read; verdicts do not rest on them."
         found.append(Notice(kind="warn", title="Unreadable values", text=text, items=_few(kept)))
+    if judgement.tails.problem:
+        text = f"tails.json, with the ends of logs, could not be read: {clean(judgement.tails.problem)}."
+        found.append(Notice(kind="note", title="No log tails", text=text))
     return found
 
 
@@ -121,7 +139,11 @@ def _on_host(judgement: Judgement) -> list[Notice]:
         if cell.device != "cpu"
         for kernel in judgement.info.kernels
         for mode in ("off", "on")
-        if any(misplaced(cell, kernel, one.witnesses) for one in judgement.over_conditions(cell.id, kernel.name, mode))
+        if any(
+            misplaced(cell, kernel, one.witnesses)
+            for one in judgement.over_conditions(cell.id, kernel.name, mode)
+            if one.control or one.status is not Status.EXACT  # what lived elsewhere is never called exact
+        )
     ]
     if not items:
         return []

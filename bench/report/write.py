@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -37,18 +38,29 @@ FORMATS = {
 }
 
 
-def render(judgement: Judgement, form: Format, *, width: int = terminal.WIDTH) -> str:
+@dataclass(frozen=True, kw_only=True)
+class Last:
+    """The last run of a kind, judged, None where there is none; ``notes`` say why others were passed over."""
+
+    judgement: Judgement | None = None
+    notes: tuple[str, ...] = ()
+
+
+_NO_LAST = Last()
+
+
+def render(judgement: Judgement, form: Format, *, width: int = terminal.WIDTH, before: Last = _NO_LAST) -> str:
     """A judged run in one format. ``width`` is the terminal's, in characters."""
-    return _rendered(build(judgement), form, width)
+    return _rendered(build(judgement, before.judgement, before.notes), form, width)
 
 
-def write(judgement: Judgement, targets: Mapping[Format, Path]) -> tuple[Path, ...]:
+def write(judgement: Judgement, targets: Mapping[Format, Path], *, before: Last = _NO_LAST) -> tuple[Path, ...]:
     """Write a judged run in several formats, each file whole or not at all; the files written.
 
     Raises:
         StorageError: a file could not be written.
     """
-    view = build(judgement)
+    view = build(judgement, before.judgement, before.notes)
     for form, path in targets.items():
         write_atomic(path, _rendered(view, form, terminal.WIDTH))
     return tuple(targets.values())

@@ -6,6 +6,7 @@ Layout of ``reports/runs/<utc-time>-<id>/``::
     records/<cell>/<condition>/<mode>-<round>.jsonl.xz bench.suite.record
     records/<cell>/<condition>/<mode>-<round>.kept.xz  kept values, each digest of a cell once (bench.store.kept)
     logs/<cell>/...                                    full logs of builds and rounds
+    tails.json                                         of a run kept without logs: their tails (bench.store.tails)
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.errors import StorageError
 from bench.store.kept import Kept, kept_files, load_kept
+from bench.store.tails import Tails, keep, load_tails
 from bench.suite import record
 
 if TYPE_CHECKING:
@@ -129,10 +131,21 @@ class RunInfo:
                 known = " and ".join(map(str, READABLE))
                 message = f"{name}: schema {data.get('schema')!r}, but this version reads schemas {known}"
                 raise StorageError(message, "Read it with the tfrepro that wrote it, or measure again.")
+            unknown = _unknown(data)
+            if unknown:
+                message = f"{name} has fields that this version does not know: {', '.join(map(ascii, unknown))}"
+                raise StorageError(message, "Read it with the tfrepro that wrote it, or measure again.")
             return _build(data)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             message = f"{name} is not a run's description ({error})"
             raise StorageError(message, "The file was cut off or edited; measure again.") from error
+
+
+def _unknown(data: dict[str, Any]) -> list[str]:
+    """Fields of run.json that nobody here reads: leaving them out could leave out what makes a green one red."""
+    parts = ((RunInfo, [data]), (CellInfo, data["cells"]), (KernelInfo, data["kernels"]))
+    known = [({one.name for one in dataclasses.fields(made)}, told) for made, told in parts]
+    return sorted({key for names, told in known for one in told for key in one if key not in names})
 
 
 def _build(data: dict[str, Any]) -> RunInfo:
@@ -147,12 +160,16 @@ def _build(data: dict[str, Any]) -> RunInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A run read back: its facts, its records by path relative to the run folder, what was unreadable, kept values."""
+    """A run read back: its facts, its records by path relative to the run folder, and what was unreadable.
+
+    ``kept`` has its kept values, ``tails`` the last words of what died.
+    """
 
     info: RunInfo
     records: Mapping[str, record.Record]
     unreadable: Mapping[str, str] = field(default_factory=dict)
     kept: Kept = field(default_factory=Kept)
+    tails: Tails = field(default_factory=Tails)
 
 
 def load(folder: Path) -> Run:
@@ -174,7 +191,8 @@ def load(folder: Path) -> Run:
             records[name] = record.read(file)
         except (record.RecordError, OSError, lzma.LZMAError, EOFError) as error:
             unreadable[name] = str(error)
-    return Run(info=info, records=records, unreadable=unreadable, kept=load_kept(folder))
+    tails = load_tails(folder, info.cells, records)
+    return Run(info=info, records=records, unreadable=unreadable, kept=load_kept(folder), tails=tails)
 
 
 def record_files(folder: Path) -> list[Path]:
@@ -185,9 +203,10 @@ def record_files(folder: Path) -> list[Path]:
 def compact(source: Path, target: Path) -> None:
     """Copy a run without its logs; what lies in ``target`` from an earlier copy goes.
 
-    Raises StorageError where ``source`` is no run, or ``target`` is a run folder with logs.
+    The tails of logs in which something died are kept. Raises StorageError where ``source`` is no run, or ``target`` is
+    a run folder with logs.
     """
-    info = load(source).info
+    run = load(source)
     if (target / "logs").exists() or target.resolve() == source.resolve():
         raise StorageError(f"{target} is a run of its own, and would be lost.", "Name another folder.")
     shutil.rmtree(target / "records", ignore_errors=True)
@@ -195,4 +214,5 @@ def compact(source: Path, target: Path) -> None:
         copy = target / file.relative_to(source)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, copy)
-    (target / "run.json").write_text(info.to_json(), encoding="utf-8")
+    keep(target, run.tails)
+    (target / "run.json").write_text(run.info.to_json(), encoding="utf-8")

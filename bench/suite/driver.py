@@ -129,6 +129,8 @@ class Worker:
             outcome, message = "oom", "the system's out-of-memory killer ended the process"
         else:
             outcome, message = "crashed", f"the process ended with {ending(code)}; its last words are in the log"
+        sys.stderr.write(epitaph(self.current or self.left[0], outcome))
+        sys.stderr.flush()
         for name in [self.current] if self.current else self.left:
             body = {
                 "process": self.process,
@@ -140,6 +142,11 @@ class Worker:
             }
             emit(line("outcome", body))
         self.left = [name for name in self.left if name != self.current] if self.current else []
+
+
+def epitaph(kernel: str, outcome: str) -> str:
+    """What the log says where a process died, so that its last words are found before those of the next one."""
+    return f"\ntfrepro: {kernel}: {outcome}\n"
 
 
 def ending(code: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bench.verdict.answer import GATES, Answer, CellAnswer, answer, gate
+from bench.verdict.choice import Fit
 from bench.verdict.judgement import Judgement, Verdict
 from bench.verdict.status import Rung, Status
 from bench.verdict.verdict import MIN_PROCESSES, MIN_REPEATS, judge
@@ -13,6 +14,7 @@ __all__ = [
     "MIN_REPEATS",
     "Answer",
     "CellAnswer",
+    "Fit",
     "Judgement",
     "Rung",
     "Status",

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bench.errors import ConfigError
-from bench.verdict.status import OF_COLUMN, SEVERITY, Status
+from bench.verdict.choice import Fit, choose
+from bench.verdict.status import OF_COLUMN, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from bench.verdict.choice import Candidate
     from bench.verdict.judgement import Judgement, Verdict
 
 
@@ -19,9 +20,9 @@ if TYPE_CHECKING:
 class CellAnswer:
     """One column: its kernels (controls apart) by their worst status over all conditions, determinism on.
 
-    ``rank`` counts from 1 by the number of exact kernels and is None for a column without any
-    measurement; equal numbers share a rank and are ``tied``. ``bound`` is the weakest bound behind an
-    exact, ``compared`` the fewest independent comparisons.
+    ``rank`` counts from 1 and is None for a column without any measurement; columns of which none is known to be
+    better share a rank and are ``tied``. ``bound`` is the weakest bound behind an exact, ``compared`` the fewest
+    independent comparisons.
     """
 
     cell: str
@@ -49,52 +50,25 @@ class Answer:
 
 
 def answer(judgement: Judgement) -> Answer:
-    """Rank the columns. ``safe`` needs every kernel exact, under every condition, determinism on."""
-    raw = [_cell(judgement, cell.id) for cell in judgement.info.cells]
-    measured = sorted((one for one in raw if one[0]), key=lambda one: -one[1].exact)
-    order = [found.exact for _, found in measured]
-    ranked = [_ranked(found, order) for _, found in measured]
-    return Answer(cells=(*ranked, *(found for seen, found in raw if not seen)))
+    """The columns as ``bench.verdict.choice`` ranks them where nothing is asked: all kernels, any price.
+
+    ``safe`` needs every kernel exact, under every condition, determinism on.
+    """
+    return Answer(cells=tuple(_cell(judgement, one) for one in choose(judgement)))
 
 
-def _ranked(found: CellAnswer, order: Sequence[int]) -> CellAnswer:
+def _cell(judgement: Judgement, found: Candidate) -> CellAnswer:
     return CellAnswer(
         cell=found.cell,
         kernels=found.kernels,
         counts=found.counts,
         exact=found.exact,
-        safe=found.safe,
-        rank=order.index(found.exact) + 1,
-        tied=order.count(found.exact) > 1,
+        safe=found.fit is Fit.FITS,
+        rank=found.rank,
+        tied=found.tied,
         compared=found.compared,
         bound=found.bound,
-        reason=found.reason,
-    )
-
-
-def _cell(judgement: Judgement, cell: str) -> tuple[bool, CellAnswer]:
-    """Whether anything was measured there, and the unranked answer."""
-    names = [kernel.name for kernel in judgement.info.kernels if not kernel.control]
-    heads = [judgement.headline(cell, name, "on") for name in names]
-    statuses = Counter(head.status if head else Status.NOT_RUN for head in heads)
-    exact = statuses[Status.EXACT]
-    strengths = [
-        verdict.comparison
-        for name, head in zip(names, heads, strict=True)
-        if head and head.status is Status.EXACT
-        for verdict in judgement.over_conditions(cell, name, "on")
-    ]
-    return any(status not in _UNMEASURED for status in statuses), CellAnswer(
-        cell=cell,
-        kernels=len(names),
-        counts=tuple((status, statuses[status]) for status in reversed(SEVERITY) if statuses[status]),
-        exact=exact,
-        safe=bool(names) and exact == len(names),
-        rank=None,
-        tied=False,
-        compared=min((found.compared for found in strengths), default=0),
-        bound=max((found.bound for found in strengths), default=1.0),
-        reason=judgement.unmeasured[cell][1] if cell in judgement.unmeasured else "",
+        reason=judgement.unmeasured[found.cell][1] if found.cell in judgement.unmeasured else "",
     )
 
 

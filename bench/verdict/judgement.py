@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from bench.store.kept import Kept as KeptValues
+from bench.store.tails import Tails
 from bench.verdict.compare import Comparison
 from bench.verdict.status import FROM_DIGESTS, OF_COLUMN, Rung, Status, severity
 from bench.verdict.steps import steps
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from bench.store.run import CellInfo, RunInfo
+    from bench.suite.record import Record
     from bench.verdict.controls import Sight
     from bench.verdict.difference import Difference
     from bench.verdict.evidence import Kept, Witness
@@ -129,7 +131,7 @@ class Judgement:
     ``prices`` is by (cell, kernel, condition). ``groups`` has the records that count by (cell,
     condition, mode), and ``sights`` what their controls showed. ``left_out`` lists the records that do
     not count and ``unreadable`` those that could not be read, each with the reason. ``kept`` has the kept
-    values of the run.
+    values of the run, ``tails`` the last words of what died.
     """
 
     info: RunInfo
@@ -141,6 +143,7 @@ class Judgement:
     unreadable: tuple[tuple[str, str], ...]
     sights: Mapping[Group, Sight] = field(default_factory=dict)
     kept: KeptValues = field(default_factory=KeptValues)
+    tails: Tails = field(default_factory=Tails)
 
     @cached_property
     def _by_key(self) -> dict[tuple[str, str, str, str], Verdict]:
@@ -191,55 +194,24 @@ class Judgement:
         return found
 
     @cached_property
-    def upgrades(self) -> Mapping[tuple[str, str, str, str], Price]:
-        """What a column costs against the one a step before it, by (kernel, mode, from cell, to cell).
-
-        Under the first condition. The ratio is time of ``to`` over time of ``from``: ``processes_on`` counts those
-        of ``to``.
-        """
-        found: dict[tuple[str, str, str, str], Price] = {}
-        for step in self.steps:
-            for before, after in self._both_sides(step):
-                paid = price_of(after, before)
-                if paid is not None:
-                    found[after.kernel, after.mode, step.before.id, step.after.id] = paid
-        return found
-
-    @cached_property
     def steps(self) -> tuple[Step, ...]:
         """Columns one step apart, in the order of the columns they lead to: see ``bench.verdict.steps``."""
         ready = [cell for cell in self.info.cells if cell.status == "ready"]
-        return steps(ready, {cell.id: {key: self._seen(cell.id, key) for key in ("driver", "numpy")} for cell in ready})
+        return steps(ready, {cell.id: {key: self.seen(cell.id, key) for key in ("driver", "numpy")} for cell in ready})
 
-    def bits_moved(self, step: Step, mode: str) -> tuple[int, int]:
-        """Of how many kernels a step moved the bits in a mode, and of how many both sides have one digest.
-
-        Where Keras moves, kernels with its code inside are other kernels, and do not count.
-        """
-        other = {kernel.name for kernel in self.info.kernels if not kernel.portable and "keras" in step.moved}
-        told = [
-            before.digest_class != after.digest_class
-            for before, after in self._both_sides(step)
-            if after.mode == mode and before.digest_class and after.digest_class and after.kernel not in other
-        ]
-        return sum(told), len(told)
-
-    def _both_sides(self, step: Step) -> list[tuple[Verdict, Verdict]]:
-        """The verdicts of both columns of a step under the first condition, controls apart."""
-        return [
-            (before, verdict)
-            for verdict in self._by_cell.get(step.after.id, ())
-            if verdict.condition == self.conditions[0] and not verdict.control
-            for before in [self.of(step.before.id, verdict.kernel, verdict.condition, verdict.mode)]
-            if before is not None
-        ]
-
-    def _seen(self, cell: str, key: str) -> str:
+    def seen(self, cell: str, key: str) -> str:
         """What the processes of a cell say of themselves, or the host of the GPU asked for; "" where nobody said."""
-        records = [kept.record for group, held in self.groups.items() if group[0] == cell for kept in held]
-        seen = [process.provenance.get(key) for record in records for process in record.processes]
-        seen += [record.request.gpu.get(key) for record in records]
-        return next((str(value) for value in seen if value), "")
+        records = self._records.get(cell, [])
+        told = (process.provenance.get(key) for record in records for process in record.processes)
+        asked = (record.request.gpu.get(key) for record in records)
+        return next((str(value) for value in (*told, *asked) if value), "")
+
+    @cached_property
+    def _records(self) -> dict[str, list[Record]]:
+        found: dict[str, list[Record]] = {}
+        for (cell, *_), held in self.groups.items():
+            found.setdefault(cell, []).extend(kept.record for kept in held)
+        return found
 
     def accuracy(self, cell: str, kernel: str, condition: str) -> Accuracy | None:
         """Whether determinism costs accuracy or gives some; None where not both errors are known."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from bench.store.run import CellInfo
 
 #: What can move, in the order in which it is told.
-_TITLES = {
+TITLES = {
     "tensorflow": "TensorFlow",
     "cuda": "CUDA",
     "cudnn": "cuDNN",
@@ -41,7 +41,7 @@ _Values = dict[str, str]
 class Step:
     """Two columns that are one step apart.
 
-    ``variable`` is what the step is named after: a key of ``_TITLES``.
+    ``variable`` is what the step is named after: a key of ``TITLES``.
     ``moved`` maps every variable that moved to its value before and after.
     """
 
@@ -58,12 +58,12 @@ class Step:
     @property
     def name(self) -> str:
         """``CUDA step``."""
-        return f"{_TITLES[self.variable]} step"
+        return f"{TITLES[self.variable]} step"
 
     @property
     def sentence(self) -> str:
         """What moved, as in ``CUDA 12.5 to 12.6 alone.``."""
-        told = [f"{_TITLES[key]} {before} to {after}" for key, (before, after) in self.moved.items()]
+        told = [f"{TITLES[key]} {before} to {after}" for key, (before, after) in self.moved.items()]
         if self.mixed:
             return f"{', '.join(told)}: they moved together, so what changed is of no one alone."
         return f"{told[0]} alone." if len(told) == 1 else f"{told[0]}, and with it {', '.join(told[1:])}."
@@ -79,7 +79,7 @@ def steps(cells: Sequence[CellInfo], seen: Mapping[str, Mapping[str, str]]) -> t
     for cell in cells:
         # a GPU column whose cuDNN nobody names could differ from another one in that
         if cell.kind != "here" and (cell.cuda == "cpu" or cell.cudnn):
-            values = {key: str(getattr(cell, key, "")) for key in _TITLES} | {"numpy": seen[cell.id]["numpy"]}
+            values = {key: str(getattr(cell, key, "")) for key in TITLES} | {"numpy": seen[cell.id]["numpy"]}
             places.setdefault((_place(cell), seen[cell.id]["driver"]), []).append((cell, values))
     found = {(one.before.id, one.after.id): one for group in places.values() for one in _of_place(group)}
     order = {cell.id: number for number, cell in enumerate(cells)}
@@ -92,7 +92,7 @@ def _place(cell: CellInfo) -> object:
 
 def _of_place(cells: Sequence[tuple[CellInfo, _Values]]) -> list[Step]:
     found = []
-    for variable in _TITLES:
+    for variable in TITLES:
         free = {variable} | (_FOLLOWS if variable == _TENSORFLOW else frozenset())
         alike: dict[tuple[str, ...], list[tuple[CellInfo, _Values]]] = {}
         for cell, values in cells:
@@ -113,7 +113,7 @@ def _steps(cells: Sequence[tuple[CellInfo, _Values]], variable: str) -> list[Ste
     return [
         Step(before=before, after=after, variable=variable, moved=moved)
         for (before, old), (after, new) in pairwise(ordered)
-        for moved in [{key: (old[key], new[key]) for key in _TITLES if old[key] != new[key]}]
+        for moved in [{key: (old[key], new[key]) for key in TITLES if old[key] != new[key]}]
         if variable in moved
     ]
 

@@ -62,6 +62,7 @@ def judge(run: Run) -> Judgement:
         unreadable=tuple(sorted(run.unreadable.items())),
         sights=_sights(staged, verdicts),
         kept=run.kept,
+        tails=run.tails,
     )
 
 

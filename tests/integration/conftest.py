@@ -1,7 +1,9 @@
-"""Real environments for integration tests: made once, from the shipped locks, in the user's cache."""
+"""Real environments, made once from the shipped locks in the user's cache, and a real browser without a network."""
 
 from __future__ import annotations
 
+import os
+import shutil
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -16,8 +18,10 @@ from bench.suite.kernels import all_kernels
 from bench.suite.record import Record, Request
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
+
+    from playwright.sync_api import Browser, Page
 
     from bench.engines.base import Engine, Environment
     from bench.plan.cell import Cell
@@ -90,6 +94,50 @@ def bench(benches: dict[str, Bench]) -> Bench:
 def planted(bench: Bench, house: Path) -> Bench:
     """The same, with kernels that misbehave: they join as a user's would."""
     return Bench(VenvEngine(house), bench.cell, bench.folder, extra={"planted.py": PLANTED})
+
+
+#: A browser that neither needs a display nor looks for a network.
+ARGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+    path = os.environ.get("TFREPRO_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    if path is None:
+        pytest.skip("no Chromium on the PATH; TFREPRO_CHROMIUM may name one")
+    with api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=ARGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def visit(browser: Browser, tmp_path: Path) -> Iterator[Callable[..., Page]]:
+    """Opens a page from a file; at the end nothing may have been asked of any network, and nothing logged."""
+    contexts: list[Any] = []
+    asked: list[str] = []
+    said: list[str] = []
+
+    def go(text: str, fragment: str = "", **options: Any) -> Page:
+        file = tmp_path / "index.html"
+        file.write_text(text, encoding="utf-8")
+        context = browser.new_context(offline=True, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("dialog", lambda dialog: said.append(dialog.message))
+        page.goto(file.as_uri() + fragment)
+        return page
+
+    yield go
+    for context in contexts:
+        context.close()
+    assert {url for url in asked if not url.startswith(("file:", "data:"))} == set()
+    assert len([url for url in asked if url.startswith("file:")]) == len(contexts)
+    assert said == []
 
 
 PLANTED = '''

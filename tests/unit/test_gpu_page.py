@@ -99,7 +99,7 @@ def test_the_line_of_the_preflight_stands_with_its_column() -> None:
     text = "ok, minor-version compatibility (driver 535 is older than 12.5's 555)"
     run = factory.run(factory.info(cells=(dataclasses.replace(H100, advice=text),)))
     for form in (Format.HTML, Format.TERMINAL, Format.MARKDOWN, Format.JSON):
-        page = rendered(run, form).replace("\\", "").replace("&#39;", "'")
+        page = " ".join(rendered(run, form).replace("\\", "").replace("&#39;", "'").split())
         assert page.count(text) == 1
 
 
@@ -158,7 +158,8 @@ def test_what_the_process_and_the_host_saw_of_the_gpu() -> None:
     assert head["GPU measured"].startswith("NVIDIA H100, compute capability 9.0, 132 SMs, GPU-1a2b3c4d")
     assert head["GPU measured"].endswith("driver 550.54.15, CUDA 12.4 at most")
     assert "GPU measured" not in {fact.label for fact in view_of(factory.run()).facts}
-    assert "GPU, as the processes and the host saw it" in rendered(run, Format.HTML)
+    page = rendered(run, Format.HTML)
+    assert "<dt>SM clock<dd>1965–1980 MHz" in page[page.index('id="env-title"') :]  # noqa: RUF001
     assert json.loads(rendered(run, Format.JSON))["environments"][0]["gpu"]["cudnn"] == "9.3.0"
 
 
@@ -166,7 +167,9 @@ def test_gpu_memory_stands_beside_that_of_the_process() -> None:
     run = factory.run(factory.info(cells=(H100, factory.cell())))
     costs = {detail.label: detail.pairs[0][1].cost for detail in view_of(run).details if detail.pairs[0][1]}
     assert [one.gpu_peak for one in costs.values()] == ["64 MB", ""]
-    assert "GPU 64 MB" in rendered(run, Format.HTML)
+    page = rendered(run, Format.HTML)
+    assert "Peak on the GPU, MB" in page[page.index('id="evidence"') :]
+    assert "<td>64<td>64<td>" in page[page.index('id="evidence"') :]
     found = json.loads(rendered(run, Format.JSON))["kernels"][0]["worst"][0]["on"]["verdict"]
     assert (found["peak_gpu_mb"], found["times_left_out"]) == (64.0, None)
 
@@ -236,16 +239,18 @@ def test_kernels_with_keras_inside_do_not_count_where_keras_moves() -> None:
     run = factory.run(factory.info(cells=(older, factory.cell()), kernels=kernels))
     (one,) = view_of(run).upgrades
     assert one.moved == "TensorFlow 2.17.1 to 2.18.1, and with it Keras 3.5.0 to 3.15.1."
-    assert one.sentences[0].endswith("bits moved in 0 of 2 kernels.")
+    assert one.sentences[0].endswith("bits moved in 0 of 2 kernels, 1 not compared.")
 
 
 @pytest.mark.parametrize("form", Format)
 def test_a_column_without_a_measurement_has_its_reason_and_no_number(form: Format) -> None:
-    page = rendered(every_kind(), form).replace("\\", "")
+    page = " ".join(rendered(every_kind(), form).replace("\\", "").split())
     view = view_of(every_kind())
     for place, reason in ((3, "driver 470 is older than 525.60.13"), (4, "this host has no GPU")):
         assert view.columns[place].reason == f"{reason}."
-        if form is not Format.JSON:
-            assert page.count(reason) == (2 if form is Format.HTML else 1)
+        if form is Format.HTML:
+            assert page[page.index("<thead>") : page.index("</thead>")].count(reason) == 1
+        elif form is not Format.JSON:
+            assert reason in page
         halves = [half for row in view.rows for half in row.entries[place].halves]
         assert not any(half.time or half.price or half.strength or half.letters or half.apart for half in halves)

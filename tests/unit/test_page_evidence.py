@@ -268,35 +268,6 @@ def test_cost_of_a_kernel() -> None:
     assert (pair[0].cost.wall, pair[0].cost.first) == ("", "50.0 ms")
 
 
-def upgraded() -> Run:
-    def slower(spot: Spot) -> Behaviour:
-        if spot.kernel == "matmul" and "2.18" in spot.cell:
-            return Behaviour(steady_s=(0.002 + spot.round * 1e-5,))
-        return Behaviour(steady_s=(0.001 + spot.round * 1e-5,)) if not spot.kernel.startswith("control") else EXACT
-
-    return factory.run(factory.info(cells=(factory.cell("2.15.1"), factory.cell("2.18.1"))), slower)
-
-
-def test_upgrades_name_what_is_resolved_and_count_the_rest() -> None:
-    run = upgraded()
-    (one,) = view_of(run).upgrades
-    assert one.label == "TF 2.15.1 CPU to TF 2.18.1 CPU"
-    assert one.sentences == (
-        "Determinism off: 1 kernel slower, 0 faster, 1 not resolved; bits moved in 0 of 2 kernels.",
-        "Determinism on: 1 kernel slower, 0 faster, 1 not resolved; bits moved in 0 of 2 kernels.",
-    )
-    assert (one.step, one.moved, one.alone) == ("TensorFlow step", "TensorFlow 2.15.1 to 2.18.1 alone.", True)
-    ((kernel, off, on),) = one.rows
-    assert kernel == "matmul"
-    assert re.fullmatch(r"×1\.9\d \(1\.\d\d–\d\.\d\d\) slower", off)  # noqa: RUF001
-    assert on.endswith("slower")
-    for form in (Format.HTML, Format.TERMINAL, Format.MARKDOWN, Format.JSON):
-        assert one.sentences[0] in rendered(run, form).replace("\\", "")
-    assert off in plain(rendered(run, Format.HTML))
-    assert not view_of(factory.run()).upgrades
-    assert "Upgrade cost</h2>" not in rendered(factory.run(), Format.HTML)
-
-
 # --- the instrument -----------------------------------------------------------------------------------
 
 
@@ -311,7 +282,7 @@ def test_the_instrument_says_what_it_could_have_seen() -> None:
     assert line.sentence == "A kernel that differs in 1 of 2 samples would have been seen."
     assert shown.sentence == "By its controls, the instrument would have seen a kernel that differs in 1 of 2 samples."
     for form in (Format.HTML, Format.TERMINAL, Format.MARKDOWN, Format.JSON):
-        assert shown.sentence in rendered(run, form).replace("\\", "")
+        assert shown.sentence in " ".join(rendered(run, form).replace("\\", "").split())
     for form in (Format.HTML, Format.MARKDOWN):
         assert line.sentence in plain(rendered(run, form))
     places = json.loads(rendered(run, Format.JSON))["instrument"]["places"]

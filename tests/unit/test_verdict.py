@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from bench.errors import ConfigError
 from bench.suite.record import Outcome
 from bench.verdict import GATES, MIN_PROCESSES, Rung, Status, Verdict, answer, controls, gate, judge
+from bench.verdict.change import of_step
 from bench.verdict.classes import letter, letters
 from bench.verdict.judgement import Accuracy, GpuControls
 from bench.verdict.status import SEVERITY, worst
@@ -778,13 +779,21 @@ def test_upgrades_are_priced_between_neighbours_of_one_device() -> None:
             return EXACT
         return Behaviour(steady_s=(slow.get(spot.cell, 0.002) * (1 + spot.round / 100),))
 
-    found = judge(factory.run(factory.info(cells=tuple(cells)), behave)).upgrades
+    judged = judge(factory.run(factory.info(cells=tuple(cells)), behave))
+    found = {
+        (one.kernel, one.mode, step.before.id, step.after.id): one.cost
+        for step in judged.steps
+        for one in of_step(judged, step).kernels
+    }
     ids = [one.id for one in cells if one.cuda == "cpu" and one.status == "ready"]
     assert {key[2:] for key in found} == {(ids[0], ids[1]), (ids[1], ids[2])}
     assert {key[:2] for key in found} == {(name, mode) for name in ("matmul", "conv2d") for mode in ("off", "on")}
-    assert found["matmul", "on", ids[1], ids[2]].ratio == pytest.approx(2.0)
-    assert found["matmul", "on", ids[1], ids[2]].resolved
-    assert not found["matmul", "on", ids[0], ids[1]].resolved
+    slower, alike = (found["matmul", "on", *pair] for pair in ((ids[1], ids[2]), (ids[0], ids[1])))
+    assert slower is not None
+    assert slower.ratio == pytest.approx(2.0)
+    assert slower.resolved
+    assert alike is not None
+    assert not alike.resolved
 
 
 # --- accuracy -----------------------------------------------------------------------------------------

@@ -1,0 +1,154 @@
+"""``choose``: which pairs fit a need, ranked, with evidence, price and unknowns. It sees both wings.
+
+The reading wing answers from the records of a run; pairs of matrix.toml that the run does not have are held against
+the preflight's rules for the device asked about, and handed over as plain data.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+from typing import TYPE_CHECKING
+
+from bench import errors, verdict
+from bench.gpu import facts
+from bench.gpu.facts import Gpu
+from bench.plan import cards, columns, load, own, preflight
+from bench.report import chosen
+from bench.report.choice import Unmeasured, choice
+from bench.report.text import clean
+from bench.store import run as store
+from bench.verdict.choice import Kind, choose
+from bench.verdict.question import ARCHITECTURE, Question, architectures, drivers, needs
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from bench.plan.cell import Pair
+    from bench.verdict.choice import Candidate
+    from bench.verdict.judgement import Judgement
+
+#: More candidates than any matrix has.
+_ALL = 10_000
+#: The newest driver of a branch that is asked for by its first number.
+_NEWEST = ".999.99"
+
+
+def choosing(options: argparse.Namespace) -> int:
+    """``choose``: rank the pairs for the kernels you need on your GPU, with evidence, price and unknowns."""
+    judgement = judged(options)
+    suite = [(one.name, one.family) for one in own.suite([]).kernels.values() if not one.control]
+    here = [(one.name, one.family) for one in judgement.info.kernels if not one.control]
+    device = device_asked(options.gpu) if options.gpu else _own_device(judgement)
+    if options.driver and device == "cpu":
+        raise errors.ConfigError("A driver says nothing about a CPU.", "Name a GPU: --gpu sm_90 --driver 550")
+    groups, globs = needs(options.needs, (*here, *suite))
+    question = Question(
+        device=device,
+        driver=options.driver or "",
+        needs=groups,
+        kernels=(*globs, *options.kernels),
+        max_price=options.max_price,
+        suite=tuple(suite) if options.needs or options.kernels else (),
+    )
+    found = choose(judgement, question)
+    answer = choice(judgement, question, _others(options.matrix, judgement, question, found), _ALL)
+    print(f"run {clean(judgement.info.id) or 'none, there is no record'}", file=sys.stderr)
+    if options.format == "json":
+        print(chosen.as_json(answer, found, judgement.info.id), end="")
+    elif options.format == "markdown":
+        print(chosen.markdown(answer), end="")
+    else:
+        print(chosen.text(answer, shutil.get_terminal_size((120, 24)).columns), end="")
+    if all(one.rank is None for one in found):
+        raise errors.NothingError(
+            "Nothing was measured for this question, so nothing is known to fit.",
+            "The answer above says what could run, and how to measure it.",
+        )
+    return errors.OK if any(one.fit is verdict.Fit.FITS for one in found) else errors.GATE
+
+
+def device_asked(text: str) -> str:
+    """``sm_90``, ``9.0`` or a name: as ``Question.device`` has it.
+
+    Raises:
+        ConfigError: what names no GPU.
+    """
+    low = text.strip().lower()
+    if low == "cpu":
+        return low
+    number = re.fullmatch(r"sm_?(\d{1,2})(\d)[af]?|(\d{1,2})\.(\d)", low)
+    if number:
+        return ARCHITECTURE + "".join(part for part in number.groups() if part)
+    slug = Gpu(uuid="", name=text, capability=(0, 0), memory_mb=0).slug
+    if not re.search(r"\d", slug):
+        raise errors.ConfigError(f"{text!r} names no device.", "Give sm_90, h100, or another name of a GPU, or cpu.")
+    return slug
+
+
+def judged(options: argparse.Namespace) -> Judgement:
+    """The run that is asked; without any run, one without columns."""
+    folders = sorted((options.reports / "runs").glob("*/run.json"))
+    folder: Path | None = options.run_folder or (folders[-1].parent if folders else None)
+    if folder is not None:
+        return verdict.judge(store.load(folder))
+    empty = store.RunInfo(
+        schema=store.SCHEMA, id="", started="", finished="", version="", revision="", command="", profile="standard",
+        rounds=0, repeats=0, seed=0, modes=(), conditions={}, condition_modes={}, engine="", engine_why="",
+        engine_facts={}, host={}, suite_hash="", cells=(), kernels=(),
+    )  # fmt: skip
+    return verdict.judge(store.Run(info=empty, records={}))
+
+
+def _own_device(judgement: Judgement) -> str:
+    """The device of the run if it has one only, and of this host if there is no run."""
+    devices = {cell.device for cell in judgement.info.cells}
+    if not devices:
+        gpus = facts.survey().gpus
+        return gpus[0].slug if gpus else "cpu"
+    return devices.pop() if len(devices) == 1 else ""
+
+
+def _others(
+    matrix: Path, judgement: Judgement, question: Question, found: Sequence[Candidate]
+) -> tuple[Unmeasured, ...]:
+    """Pairs of the file without a column for this device, as the preflight sees them there."""
+    if not question.device:  # several devices in one run: each pair stands on its own
+        return ()
+    here = {
+        one.cell.partition("@")[0] for one in found if all(doubt.kind is not Kind.ELSEWHERE for doubt in one.unknowns)
+    }
+    given = load.load(matrix)
+    pairs = [one.pair for one in columns.listed(given) if columns.included(given, one.pair)]
+    pairs = [one for one in pairs if (one.cuda == "cpu") == (question.device == "cpu") and one.stem not in here]
+    return tuple(_advised(judgement, question, pairs))
+
+
+def _advised(judgement: Judgement, question: Question, pairs: Sequence[Pair]) -> Iterator[Unmeasured]:
+    capability, driver = _hypothetical(judgement, question)
+    gpu = Gpu(uuid="", name=question.device, capability=capability, memory_mb=0)
+    for pair in pairs:
+        if pair.refused:
+            yield Unmeasured(pair=pair.stem, told=pair.refused, blocked=True)
+        elif pair.cuda == "cpu":
+            yield Unmeasured(pair=pair.stem)
+        else:
+            low = preflight.advise(pair, gpu, driver)
+            high = preflight.advise(pair, gpu, f"{driver}{_NEWEST}") if driver.isdecimal() else low
+            told = high.text.replace(_NEWEST, "")
+            if told != low.text:  # a branch of drivers, and not all of them do
+                told = f"{told}; with the first drivers of {driver}: {low.text}"
+            names = tuple(rule.id for rule in (low if high.level == "blocked" else high).rules)
+            yield Unmeasured(pair=pair.stem, told=told, rules=names, blocked=high.level == "blocked")
+
+
+def _hypothetical(judgement: Judgement, question: Question) -> tuple[tuple[int, int], str]:
+    """Compute capability and driver of the device asked about: as asked, as the run's records have it, or as known."""
+    seen = [cell for cell in judgement.info.cells if f"{cell.device}-".startswith(f"{question.device}-")]
+    named = [question.device] if question.device.startswith(ARCHITECTURE) else []
+    digits = next((one.removeprefix(ARCHITECTURE) for one in (*named, *architectures(judgement, seen))), "")
+    capability = (int(digits[:-1]), int(digits[-1])) if digits else cards.capability(question.device)
+    return capability, question.driver or next(iter(drivers(judgement, seen)), "")

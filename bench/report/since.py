@@ -1,0 +1,110 @@
+"""What changed since the last run, for the first screen."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from bench.report.text import clean, listed, moment
+from bench.report.upgrade import by_cell, compared
+from bench.report.view import Since
+from bench.verdict.change import Distances, Event, Side
+from bench.verdict.sentences import count
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from bench.report.view import Upgrade
+    from bench.verdict.judgement import Judgement
+
+#: Facts without which two measurements of one column are of two machines.
+_PLACE = ("device", "GPU", "host", "engine")
+#: Changes of time, of which a drift of the machine is a part.
+_TIMES = frozenset({Event.SLOWER.value, Event.FASTER.value})
+_NONE = "There is no earlier run to compare with."
+
+
+def since(judgement: Judgement, before: Judgement | None, notes: Sequence[str] = ()) -> Since:
+    """What changed since ``before``, the last run of this kind. ``notes`` say why other runs were passed over."""
+    told = [clean(one) for one in notes]
+    if before is None:
+        return Since(run="", moment="", sentence=_NONE, notes=tuple(told), upgrades=())
+    known = Distances(before, judgement)
+    ids = {cell.id for cell in before.info.cells}
+    common = [cell.id for cell in judgement.info.cells if cell.id in ids]
+    pairs = [tuple(Side(judgement=one, cell=cell) for one in (before, judgement)) for cell in common]
+    moved = {new.cell: _other_place(old, new) for old, new in pairs}
+    names = by_cell(judgement)
+    found = [
+        dataclasses.replace(compared(old, new, known=known), label=names[new.cell])
+        for old, new in pairs
+        if not moved[new.cell]
+    ]
+    told += [f"{names[cell]} is not compared: {why}." for cell, why in moved.items() if why]
+    told += _came_and_went(judgement, before)
+    if judgement.info.suite_hash != before.info.suite_hash:
+        told.append(
+            "The suite has changed between the runs: times are not compared, and bits are only where they are equal "
+            "and the kernel's own code is the same."
+        )
+    told += dict.fromkeys(one.note for one in found if one.note and _TIMES & {event for event, _ in one.counts})
+    changed = tuple(one for one in found if one.rows)
+    return Since(
+        run=clean(before.info.id),
+        moment=moment(before.info.started),
+        sentence=sentence(found),
+        notes=tuple(told),
+        upgrades=changed,
+        quiet=not changed,
+    )
+
+
+def sentence(found: Iterable[Upgrade]) -> str:
+    """All columns in one sentence: what happened, what is kept, and what nobody knows."""
+    every = list(found)
+    results = sum(one.results for one in every)
+    if not results:
+        return "Nothing can be compared: the runs have no result in common."
+    happened = sum(len(one.rows) for one in every)
+    kept, so_far, as_before, unknown = (
+        sum(getattr(one, key) for one in every) for key in ("kept", "so_far", "as_before", "unknown")
+    )
+    whole = f"{kept} of {count(results, 'result')} keep status and bits"
+    others = [
+        f"{number} {words}"
+        for number, words in (
+            (so_far, "have the same bits so far, on weak evidence"),
+            (as_before, "vary, raise or fail as before"),
+            (unknown, "cannot be compared"),
+        )
+        if number
+    ]
+    if happened:
+        counts: Counter[str] = Counter()
+        for one in every:
+            counts.update({event: number for event, number in one.counts if event not in ("gone", "new")})
+        head = f"{count(happened, 'result')} changed ({', '.join(f'{word} {n}' for word, n in counts.items())})"
+    elif unknown == results:
+        return f"Nothing is known: none of {count(results, 'result')} can be compared."
+    else:
+        head = "No change was seen" if unknown or so_far else "Nothing changed"
+    return f"{head}: {'; '.join([whole, *others])}."
+
+
+def _other_place(before: Side, after: Side) -> str:
+    """Why a column of both runs is not compared, "" where it is."""
+    other = [key for key in _PLACE if before.facts[key] != after.facts[key]]
+    if not other and before.machine != after.machine:
+        other = ["host"]
+    return f"it was measured with another {' and '.join(other)}" if other else ""
+
+
+def _came_and_went(judgement: Judgement, before: Judgement) -> list[str]:
+    told = []
+    for word, here, there in (("New", judgement, before), ("Gone", before, judgement)):
+        ids = {cell.id for cell in there.info.cells}
+        names = [name for cell, name in by_cell(here).items() if cell not in ids]
+        if names:
+            told.append(f"{word} since then: {listed(names)}.")
+    return told

@@ -1,0 +1,244 @@
+"""What an upgrade does: from one column to another one, and since the last run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from bench.report import apart
+from bench.report.columns import labels
+from bench.report.matrix import of_verdict, price_text
+from bench.report.text import cap, clean, listed
+from bench.report.view import Upgrade, UpgradeLine, UpgradeRow
+from bench.verdict.change import Bits, Distances, Event, Told, change, narrowed, of_step
+from bench.verdict.sentences import count
+from bench.verdict.tensors import size_of
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from bench.report.view import Half
+    from bench.verdict.change import Change, KernelChange, Side
+    from bench.verdict.judgement import Judgement, Verdict
+    from bench.verdict.timing import Price
+
+#: Events of what only one side planned: counted, never listed.
+_ONE_SIDED = frozenset({Event.GONE, Event.NEW})
+_TIMES = frozenset({Event.SLOWER, Event.FASTER})
+#: Conditions that a line names before it counts them.
+_MOST_PLACES = 3
+#: Characters of a fact that differs.
+_LONGEST = 80
+#: Said wherever times of two runs stand side by side.
+DRIFT = "Times were taken in two runs, at different moments: a drift of the machine is inside their ratios."
+
+
+def upgrades(judgement: Judgement) -> tuple[Upgrade, ...]:
+    """What each step between columns does, in the order of the columns; where nothing is known there is none."""
+    names, known = by_cell(judgement), Distances(judgement)
+    found = (
+        of_change(
+            of_step(judgement, step, known),
+            f"{names[step.before.id]} to {names[step.after.id]}",
+            step=step.name,
+            moved=step.sentence,
+            alone=not step.mixed,
+        )
+        for step in judgement.steps
+    )
+    return tuple(one for one in found if one.sentences)
+
+
+def by_cell(judgement: Judgement) -> dict[str, str]:
+    """The short name of every column."""
+    return dict(zip((cell.id for cell in judgement.info.cells), labels(judgement), strict=True))
+
+
+def compared(
+    before: Side,
+    after: Side,
+    *,
+    known: Distances | None = None,
+    modes: Collection[str] = ("off", "on"),
+    kernels: Sequence[str] = (),
+) -> Upgrade:
+    """From any column to any other one, of one run or of two; only some modes, and kernels that fit a pattern."""
+    found = narrowed(change(before, after, known=known), modes, kernels)
+    sides = [by_cell(side.judgement)[side.cell] for side in (before, after)]
+    runs = [clean(side.judgement.info.id) for side in (before, after)]
+    if found.two_runs and before.cell == after.cell:
+        label = f"{sides[1]}, {runs[0]} to {runs[1]}"
+    elif found.two_runs:
+        label = f"{sides[0]} ({runs[0]}) to {sides[1]} ({runs[1]})"
+    else:
+        label = f"{sides[0]} to {sides[1]}"
+    told = [
+        f"{title} {cap(old, _LONGEST) or 'unknown'} to {cap(new, _LONGEST) or 'unknown'}"
+        for title, (old, new) in found.moved.items()
+    ]
+    moved = f"{', '.join(told)}: they differ together, so what changed is of no one alone."
+    if len(told) <= 1:
+        moved = f"{told[0]} alone." if told else "Nothing that is known differs between the two."
+    steps = () if found.two_runs else before.judgement.steps
+    step = next((one for one in steps if (one.before.id, one.after.id) == (before.cell, after.cell)), None)
+    if step is not None:
+        return of_change(found, label, step=step.name, moved=step.sentence, alone=not step.mixed)
+    return of_change(found, label, step="comparison", moved=moved, alone=len(told) == 1)
+
+
+def of_change(found: Change, label: str, *, step: str, moved: str, alone: bool) -> Upgrade:
+    """A change as shown; ``label``, ``step`` and ``moved`` are those of who asks."""
+    both = [one for one in found.kernels if one.events not in ((Event.GONE,), (Event.NEW,))]
+    happened = sorted((one for one in both if one.events), key=lambda one: one.events[0].gravity)
+    told = Counter(one.told for one in both)
+    counts = Counter(event for one in found.kernels for event in one.events)
+    reasons = Counter(one.bits_why for one in both if one.told is Told.UNKNOWN)
+    rows = tuple(_row(found, one) for one in happened)
+    sentences = tuple(filter(None, (_sentence(found, mode) for mode in ("off", "on"))))
+    return Upgrade(
+        label=label,
+        step=step,
+        alone=alone,
+        moved=clean(moved),
+        before=clean(found.before.cell),
+        after=clean(found.after.cell),
+        sentences=sentences,
+        counts=tuple((event.value, counts[event]) for event in Event if counts[event]),
+        rows=rows,
+        lines=_lines(rows, _places(both)),
+        quiet=len(both) - len(happened),
+        kept=told[Told.KEPT],
+        so_far=told[Told.SO_FAR],
+        as_before=told[Told.AS_BEFORE],
+        unknown=told[Told.UNKNOWN],
+        unknown_why=tuple((clean(why), number) for why, number in reasons.most_common()),
+        gone=counts[Event.GONE],
+        new=counts[Event.NEW],
+        note=DRIFT if found.two_runs and any(one.cost is not None for one in both) else "",
+    )
+
+
+def _row(found: Change, one: KernelChange) -> UpgradeRow:
+    kernels = {**found.before.kernels, **found.after.kernels}
+    return UpgradeRow(
+        kernel=clean(one.kernel),
+        family=clean(kernels[one.kernel].family),
+        condition=clean(one.condition),
+        mode=one.mode,
+        before=_half(found.before.judgement, one.before, one.mode),
+        after=_half(found.after.judgement, one.after, one.mode),
+        events=tuple(event.value for event in one.events),
+        bits=one.bits.value,
+        distance=apart.short(one.difference),
+        time=told_time(one.cost),
+        why=clean(one.bits_why),
+        price=one.cost,
+        time_why=clean(one.cost_why),
+        difference=one.difference,
+    )
+
+
+def _half(judgement: Judgement, verdict: Verdict | None, mode: str) -> Half | None:
+    return None if verdict is None else of_verdict(judgement, verdict, mode)
+
+
+def told_time(price: Price | None) -> str:
+    """A ratio with its interval and ``slower`` or ``faster``, ``not resolved``, or "" where nothing is compared."""
+    if price is None:
+        return ""
+    return f"{price_text(price)} {'slower' if price.ratio > 1 else 'faster'}" if price.resolved else "not resolved"
+
+
+def _sentence(found: Change, mode: str) -> str:
+    """One mode under the first condition; "" where nothing of it was compared."""
+    first = found.after.judgement.conditions[0]
+    here = [one for one in found.kernels if (one.condition, one.mode) == (first, mode) and one.before and one.after]
+    prices = [one.cost for one in here if one.cost is not None]
+    slower = sum(price.resolved and price.ratio > 1 for price in prices)
+    faster = sum(price.resolved and price.ratio <= 1 for price in prices)
+    times = f"{count(slower, 'kernel')} slower, {faster} faster, {len(prices) - slower - faster} not resolved"
+    bits = Counter(one.bits for one in here)
+    known = bits[Bits.SAME] + bits[Bits.SO_FAR] + bits[Bits.MOVED]
+    moved = f"bits moved in {bits[Bits.MOVED]} of {count(known, 'kernel')}"
+    moved += f" ({bits[Bits.SO_FAR]} the same only so far)" if bits[Bits.SO_FAR] else ""
+    moved += f", {bits[Bits.UNKNOWN]} not compared" if bits[Bits.UNKNOWN] else ""
+    if not (prices or known):
+        return ""
+    return f"Determinism {mode}: {'; '.join([*([times] if prices else []), moved])}."
+
+
+def _places(both: Sequence[KernelChange]) -> dict[str, list[tuple[str, str]]]:
+    """Where each kernel was measured on both sides: its conditions and modes."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for one in both:
+        found.setdefault(clean(one.kernel), []).append((clean(one.condition), one.mode))
+    return found
+
+
+def _lines(rows: Sequence[UpgradeRow], places: dict[str, list[tuple[str, str]]]) -> tuple[UpgradeLine, ...]:
+    """Rows of one kernel to which the same happened, times apart, as one line; the gravest first."""
+    alike: dict[tuple[object, ...], list[UpgradeRow]] = {}
+    for row in rows:
+        if row.before is not None and row.after is not None:
+            events = tuple(event for event in row.events if event not in _TIMES)
+            alike.setdefault((row.kernel, row.before.word, row.after.word, events, row.bits), []).append(row)
+    return tuple(_line(group, places[group[0].kernel]) for group in alike.values())
+
+
+def _line(group: Sequence[UpgradeRow], places: Sequence[tuple[str, str]]) -> UpgradeLine:
+    first = group[0]
+    assert first.before is not None  # noqa: S101 - rows of one side make no line
+    assert first.after is not None  # noqa: S101
+    far = max(group, key=_far)
+    events = {event for row in group for event in row.events}
+    return UpgradeLine(
+        kernel=first.kernel,
+        where=_where([(row.condition, row.mode) for row in group], places),
+        before=first.before,
+        after=first.after,
+        turned=first.before.word != first.after.word,
+        events=tuple(event.value for event in Event if event.value in events),
+        bits=_told_bits(first, far),
+        time=_times(group),
+    )
+
+
+def _far(row: UpgradeRow) -> float:
+    outputs = row.difference.outputs.values() if row.difference else ()
+    return max(map(size_of, outputs), default=-1.0)
+
+
+def _told_bits(first: UpgradeRow, far: UpgradeRow) -> str:
+    if first.bits == Bits.SAME:
+        return first.bits
+    note = far.distance if first.bits == Bits.MOVED else ""
+    return "; ".join(filter(None, (f"{first.bits}{f', {note}' if note else ''}", first.why)))
+
+
+def _times(group: Sequence[UpgradeRow]) -> str:
+    """The resolved ratios, each with its mode and condition where there are several places."""
+    found = [row for row in group if row.price is not None and row.price.resolved]
+    if not found:
+        return next((row.time for row in group if row.time), "")
+    if len(group) == 1:
+        return found[0].time
+    shown = [f"{row.time} ({_short(row.condition, row.mode)})" for row in found[:_MOST_PLACES]]
+    return ", ".join([*shown, *([f"{len(found) - len(shown)} more"] if len(found) > len(shown) else [])])
+
+
+def _short(condition: str, mode: str) -> str:
+    return mode if condition == "default" else f"{condition}, {mode}"
+
+
+def _where(here: Sequence[tuple[str, str]], places: Sequence[tuple[str, str]]) -> str:
+    """``off``; ``off and on``; ``threads=1 on``; ``everywhere`` where all of several conditions are meant."""
+    several = len({condition for condition, _ in places}) > 1
+    if several and len(here) == len(places):
+        return f"everywhere ({len(places)})"
+    ordered = sorted(here, key=places.index)
+    told = []
+    for condition, group in groupby(ordered, key=lambda one: one[0]):
+        modes = " and ".join(mode for _, mode in group)
+        told.append(f"{condition} {modes}" if several else modes)
+    return listed(told, _MOST_PLACES)

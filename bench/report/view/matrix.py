@@ -1,0 +1,167 @@
+"""The matrix as shown: heads, rows, and the two halves of every entry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bench.verdict.judgement import Verdict
+    from bench.verdict.timing import Price
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fact:
+    """A label and its value."""
+
+    label: str
+    value: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Count:
+    """How many kernels have a status."""
+
+    symbol: str
+    word: str
+    tone: str
+    number: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """The answer for one column. ``rank`` is "1", "1 (tie)" or "", ``price`` what determinism costs."""
+
+    cell: str
+    label: str
+    rank: str
+    safe: bool
+    sentence: str
+    counts: tuple[Count, ...]
+    price: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Notice:
+    """Something the reader must know before trusting a number; ``block`` is text of more lines shown as it is."""
+
+    kind: str
+    title: str
+    text: str
+    items: tuple[str, ...] = ()
+    block: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One cell of the matrix's head. ``blocked`` is the status word of a column that was not measured.
+
+    ``device`` is the short name of its GPU, or ``cpu``; ``kind`` the kind of its pair in words, ``note`` the line of
+    the preflight and ``origin`` the host it was measured on, each "" where there is nothing to say.
+    """
+
+    cell: str
+    label: str
+    release: str
+    accelerator: str
+    versions: str
+    device: str
+    kind: str
+    note: str
+    origin: str
+    blocked: str
+    symbol: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Half:
+    """One mode of one kernel in one column.
+
+    ``letters`` are digest classes, ``why`` is a sentence, ``apart`` says in few words how far samples differ.
+    """
+
+    mode: str
+    symbol: str
+    word: str
+    tone: str
+    why: str
+    condition: str = ""
+    strength: str = ""
+    apart: str = ""
+    letters: str = ""
+    time: str = ""
+    time_why: str = ""
+    price: str = ""
+    price_why: str = ""
+    new_value: bool = False
+    verdict: Verdict | None = None
+    price_data: Price | None = None
+
+    @property
+    def status(self) -> str:
+        """Symbol and word."""
+        return f"{self.symbol} {self.word}"
+
+    @property
+    def time_kind(self) -> str:
+        """Which times: "steady", "first", or "" where there are none."""
+        timing = self.verdict.timing if self.verdict else None
+        return timing.kind.value if timing else ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One kernel in one column, both modes."""
+
+    cell: str
+    kernel: str
+    anchor: str
+    blocked: bool
+    off: Half
+    on: Half
+
+    @property
+    def halves(self) -> tuple[Half, Half]:
+        """Off, then on."""
+        return (self.off, self.on)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubRow:
+    """One condition of a kernel over all columns."""
+
+    condition: str
+    entries: tuple[Entry, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One kernel over all columns: the worst condition of each, and every condition below.
+
+    ``index`` is the kernel's place in run.json, for names may look the same once they are made harmless.
+    ``own`` marks a kernel of the user's own: "own, my_kernels.py".
+    """
+
+    index: int
+    kernel: str
+    family: str
+    own: str
+    control: str
+    facts: tuple[Fact, ...]
+    entries: tuple[Entry, ...]
+    conditions: tuple[SubRow, ...]
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """All status words of the row, sorted: what a filter looks for."""
+        entries = (*self.entries, *(entry for sub in self.conditions for entry in sub.entries))
+        return tuple(sorted({half.word for entry in entries for half in entry.halves}))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """Rows that belong together."""
+
+    name: str
+    rows: tuple[Row, ...]

@@ -1,0 +1,52 @@
+"""The whole page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from bench.report.view.change import Since, Upgrade
+    from bench.report.view.choice import Choice, Need
+    from bench.report.view.evidence import Detail, Environment, Instrument
+    from bench.report.view.matrix import Column, Count, Fact, Family, Line, Notice, Row
+    from bench.verdict.judgement import Judgement
+
+#: Of the JSON document (``bench.report.jsonout``).
+SCHEMA: Final = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """A whole page. ``judgement`` has the numbers behind it, for renderers that hand them on.
+
+    ``since`` says what changed since the last run, ``choice`` answers for all kernels what ``tfrepro choose`` answers
+    for some, and ``needs`` has the same by family.
+    """
+
+    run: str
+    title: str
+    answer: tuple[str, ...]
+    lines: tuple[Line, ...]
+    facts: tuple[Fact, ...]
+    counts_off: tuple[Count, ...]
+    counts_on: tuple[Count, ...]
+    notices: tuple[Notice, ...]
+    since: Since
+    caption: str
+    columns: tuple[Column, ...]
+    families: tuple[Family, ...]
+    details: tuple[Detail, ...]
+    instrument: Instrument
+    choice: Choice
+    needs: tuple[Need, ...]
+    upgrades: tuple[Upgrade, ...]
+    environments: tuple[Environment, ...]
+    legend: tuple[tuple[str, str, str, str], ...]
+    terms: tuple[tuple[str, str], ...]
+    judgement: Judgement
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """All rows in order."""
+        return tuple(row for family in self.families for row in family.rows)

@@ -1,0 +1,79 @@
+"""The run to compare a run with: the last finished one before it that measured one of its columns in the same place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bench.errors import StorageError
+from bench.store.run import RunInfo
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+#: Earlier runs that are looked at, the newest first.
+MOST_RUNS = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Before:
+    """The folder of the earlier run, None where there is none. ``notes`` name newer runs that could not be read."""
+
+    folder: Path | None
+    notes: tuple[str, ...] = ()
+
+
+def before(folder: Path, info: RunInfo) -> Before:
+    """The newest finished run beside ``folder`` that began before it and shares a column, host, GPU and engine with it.
+
+    One of the same profile and seed with all its kernels goes before others. A run kept elsewhere, as a sample is, has
+    no neighbours; a run and another one imported into it began at one moment, and are not compared.
+    """
+    if folder.resolve().parent.name != "runs":
+        return Before(folder=None)
+    notes: list[str] = []
+    fallback: Before | None = None
+    for place, found in _earlier(folder):
+        if isinstance(found, StorageError):
+            notes.append(f"Run {place.name} was passed over: {found}.")
+        elif _shares(found, info):
+            if _alike(found, info):
+                return Before(folder=place, notes=tuple(notes))
+            fallback = fallback or Before(folder=place, notes=tuple(notes))
+    return fallback or Before(folder=None, notes=tuple(notes))
+
+
+def _earlier(folder: Path) -> Iterator[tuple[Path, RunInfo | StorageError]]:
+    """Runs with an earlier name, the newest first; a folder without run.json was never a run."""
+    places = sorted((one.parent for one in folder.resolve().parent.glob("*/run.json")), reverse=True)
+    for place in [one for one in places if one.name < folder.resolve().name][:MOST_RUNS]:
+        try:
+            yield place, RunInfo.from_json((place / "run.json").read_text(encoding="utf-8", errors="replace"))
+        except StorageError as error:
+            yield place, error
+        except OSError as error:
+            yield place, StorageError(f"run.json cannot be read ({error.strerror})")
+
+
+def _shares(found: RunInfo, info: RunInfo) -> bool:
+    """Whether an earlier run is finished, and measured a column of this one in the same place."""
+    return bool(found.finished) and found.started < info.started and bool(_columns(found) & _columns(info))
+
+
+def _columns(info: RunInfo) -> set[tuple[str, str, str, str]]:
+    return {
+        (
+            cell.id,
+            str((cell.origin or info.host).get("name") or ""),
+            cell.gpu,
+            str(cell.origin.get("engine") or "") if cell.origin else info.engine,
+        )
+        for cell in info.cells
+        if cell.status == "ready"
+    }
+
+
+def _alike(found: RunInfo, info: RunInfo) -> bool:
+    known = {kernel.name for kernel in found.kernels}
+    return (found.profile, found.seed) == (info.profile, info.seed) and known >= {one.name for one in info.kernels}

@@ -1,0 +1,31 @@
+"""Of a kernel that died, the tail of the log that says why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bench.store.tails import DIED
+
+if TYPE_CHECKING:
+    from bench.verdict.judgement import Judgement, Verdict
+
+
+@dataclass(frozen=True, kw_only=True)
+class LastWords:
+    """The tail of a round's log. A round has one log: ``kernel`` is the first that died there, and has the ``text``."""
+
+    round: int
+    kernel: str
+    text: str
+
+
+def last_words(judgement: Judgement, verdict: Verdict) -> LastWords | None:
+    """Those of the first process in which the kernel died, None where it did not or no log is left."""
+    group = judgement.groups.get((verdict.cell, verdict.condition, verdict.mode), ())
+    for kept in group:
+        died = [one.kernel for one in kept.record.outcomes if one.outcome in DIED]
+        text = judgement.tails.records.get(kept.path, "")
+        if text and verdict.kernel in died:
+            return LastWords(round=kept.record.request.round, kernel=died[0], text=text)
+    return None

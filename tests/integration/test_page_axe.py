@@ -1,0 +1,68 @@
+"""No violation that axe-core knows, on every kind of page, in both themes, at both widths, and after every tool."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bench.report import Format
+from tests.integration.test_page_agrees import page as made
+from tests.unit import test_gpu_page, test_report
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from playwright.sync_api import Page
+
+pytestmark = pytest.mark.browser
+
+OPEN = "document.querySelectorAll('details').forEach((one) => { one.open = true; })"
+
+
+def pages(name: str) -> str:
+    if name in ("several", "sample"):
+        return made(name)
+    return test_report.rendered(
+        {"mixed": test_report.mixed, "gpu": test_gpu_page.every_kind, "hostile": test_report.hostile}[name](),
+        Format.HTML,
+    )
+
+
+def violations(page: Page) -> list[str]:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+    found = axe.Axe().run(page).response["violations"]
+    return [f"{one['id']}: {node['html'][:120]}" for one in found for node in one["nodes"]]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", ["mixed", "gpu", "several", "hostile", "sample"])
+def test_no_violation_with_all_details_open(visit: Callable[..., Page], name: str, scheme: str) -> None:
+    page = visit(pages(name), color_scheme=scheme)
+    page.evaluate(OPEN)
+    assert violations(page) == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_violation_after_all_tools(visit: Callable[..., Page], scheme: str) -> None:
+    page = visit(made("several"), color_scheme=scheme, viewport={"width": 400, "height": 900})
+    page.locator("#picker select").first.select_option(index=1)
+    page.locator("#picker select").nth(1).select_option(index=3)
+    page.locator("#chooser [name=price]").fill("1.2")
+    page.locator("#filter").get_by_label("Status").select_option("exact")
+    page.get_by_role("button", name="Kernel", exact=True).click()
+    page.locator("thead .sort").nth(2).click()
+    page.evaluate(
+        "Object.defineProperty(navigator, 'clipboard', {value: {writeText: () => Promise.reject(new Error('no'))}})"
+    )
+    page.get_by_role("button", name="Copy as CSV").click()
+    page.locator("#copy").wait_for(state="visible")
+    page.evaluate(OPEN)
+    assert violations(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= 400
+
+
+def test_axe_can_fail(visit: Callable[..., Page]) -> None:
+    page = visit(made("several"))
+    page.evaluate("document.querySelector('#told').before(document.createElement('input'))")
+    assert [one for one in violations(page) if one.startswith("label")]

@@ -1,0 +1,284 @@
+"""Filters, order, permalink, copies, and the keyboard, in a real browser."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from bench.report import Format
+from tests.integration.test_page_agrees import page as made
+from tests.unit import test_report
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from playwright.sync_api import Page
+
+pytestmark = pytest.mark.browser
+
+ALL = "3 of 3 kernels, 2 of 2 controls, 3 of 3 pairs"
+
+
+@pytest.fixture(scope="module")
+def page_text() -> str:
+    return test_report.rendered(test_report.mixed(), Format.HTML)
+
+
+def test_filter_counts_and_keeps_its_state_in_the_address(visit: Callable[..., Page], page_text: str) -> None:
+    page = visit(page_text)
+    told = page.locator("#told")
+    assert told.inner_text() == ALL
+    assert told.evaluate("one => one.tagName") == "OUTPUT"  # a live region by itself
+    page.get_by_role("searchbox", name="Kernel").fill("CONV")
+    assert told.inner_text() == "1 of 3 kernels, 0 of 2 controls, 3 of 3 pairs"
+    assert page.locator(".matrix tbody[data-row]:visible").count() == 1
+    assert page.locator(".ev:visible").count() == 1
+    page.get_by_role("searchbox", name="Kernel").fill("")
+    page.locator("#filter").get_by_label("Status").select_option("unsupported")
+    assert told.inner_text().startswith("1 of 3 kernels")
+    assert page.url.endswith("#status=unsupported")
+    again = visit(page_text, "#status=unsupported&theme=dark&family=no-such")
+    assert again.locator("#told").inner_text().startswith("1 of 3 kernels")
+    assert again.locator("#theme").inner_text() == "Theme: dark"
+    again.get_by_role("button", name="Clear").click()
+    again.wait_for_function("(text) => document.getElementById('told').textContent === text", arg=ALL)
+
+
+def test_columns_and_modes_are_filtered_too(visit: Callable[..., Page]) -> None:
+    page = visit(made("several"))
+    page.locator("#filter").get_by_label("TensorFlow").select_option("2.18.1")
+    assert page.locator("#told").inner_text().endswith("2 of 5 pairs")
+    page.locator("#filter").get_by_label("CUDA").select_option("12.5")
+    page.locator("#filter").get_by_label("Determinism").select_option("on")
+    assert page.locator("#told").inner_text().endswith("1 of 5 pairs")
+    assert page.locator(".matrix thead th[data-c]:visible").count() == 1
+    row = page.locator("tbody[data-row]").first.locator("tr").first
+    assert row.locator("td:visible").count() == 1
+    assert row.locator("td:visible").inner_text() == row.locator("td").nth(5).inner_text()
+    # a status counts only where it is to be seen
+    page.locator("#filter").get_by_label("Status").select_option("unsupported")
+    assert page.locator("#told").inner_text().startswith("1 of 10 kernels")
+    page.locator("#filter").get_by_label("Determinism").select_option("off")
+    assert page.locator("#told").inner_text().startswith("0 of 10 kernels")
+    widths = page.locator(".matrix").evaluate(
+        "one => [...one.rows].map((row) => [...row.cells].filter((cell) => !cell.hidden)"
+        ".reduce((sum, cell) => sum + cell.colSpan, 0))"
+    )
+    assert set(widths) <= {1, 2}  # a second row of heads has no first cell
+
+
+def test_order(visit: Callable[..., Page]) -> None:
+    page = visit(made("several"))
+    names = "() => [...document.querySelectorAll('tbody[data-row] summary')].map((one) => one.textContent)"
+    given = page.evaluate(names)
+    page.get_by_role("button", name="Kernel", exact=True).click()
+    assert page.evaluate(names)[:10] == sorted(one for one in given if not one.startswith("control"))
+    head = page.locator("thead tr").nth(1).locator("th").nth(3)
+    assert page.locator("th[aria-sort]").count() == 1
+    on = head.locator("button")
+    on.click()
+    assert on.inner_text() == "on, by status"
+    assert head.get_attribute("aria-sort") == "ascending"
+    first = page.locator("tbody[data-row]").first.locator("td").nth(3)
+    assert first.inner_text().split()[1] != "exact"
+    on.click()
+    assert head.get_attribute("aria-sort") == "descending"
+    assert page.url.endswith("#sort=time.1.on")
+    assert page.evaluate(names)[0].startswith("fit")  # the slowest
+    on.click()
+    assert on.inner_text() == "on, by price"
+    dearest = page.locator("tbody[data-row]").first.locator("td").nth(3).inner_text()
+    assert "\N{MULTIPLICATION SIGN}1." in dearest
+    on.click()
+    assert page.evaluate(names) == given
+    assert page.locator("th[aria-sort]").count() == 0
+
+
+def test_a_permalink_brings_everything_back(visit: Callable[..., Page]) -> None:
+    page = visit(made("several"))
+    page.get_by_role("searchbox", name="Kernel").fill("kernel & 1")
+    page.get_by_role("searchbox", name="Kernel").fill("kernel")
+    page.get_by_role("button", name="Kernel", exact=True).click()
+    page.locator("#picker select").first.select_option(index=1)
+    page.locator("#picker select").nth(1).select_option(index=2)
+    page.locator("#chooser [name=price]").fill("1.2")
+    page.locator("#theme").click()
+    page.locator("tbody[data-row]:visible td a").first.click()
+    tell = """() => [document.getElementById("told").textContent, document.getElementById("picked").textContent,
+      document.getElementById("chosen").textContent, document.documentElement.dataset.theme,
+      document.querySelector("tbody[data-row]").dataset.row]"""
+    again = visit(made("several"), "#" + page.url.partition("#")[2])
+    assert again.evaluate(tell) == page.evaluate(tell)
+    assert again.locator(".ev details[open]").count() == 1
+
+
+@pytest.mark.parametrize(
+    "fragment",
+    [
+        "#",
+        "#=",
+        "#%",
+        "#%E0%A4%A",
+        "#d99-99",
+        "#theme=purple&sort=time.99.on&status=%00&from=x&to=y&needs=,,&price=1e999&open=d99-0",
+        "#sort=price.0.off",
+        "#sort=constructor.0.on",
+        "#sort=time.__proto__.on",
+        "#q=" + "x" * 5000,
+        "#open=../../etc&q=%3Cimg src=x onerror=alert(1)%3E",
+        "#javascript:alert(1)",
+        "#&&&===",
+        "#mode=on&mode=off&sort=name.x.y",
+    ],
+)
+def test_any_address_opens(visit: Callable[..., Page], page_text: str, fragment: str) -> None:
+    page = visit(page_text, fragment)
+    assert "kernels" in page.locator("#told").inner_text()
+    assert page.locator("#theme").inner_text() == "Theme: auto"
+
+
+CLIPBOARD = """(works) => {
+  const writeText = (text) => works ? Promise.resolve(void (window.copied = text)) : Promise.reject(new Error("no"));
+  Object.defineProperty(navigator, "clipboard", {configurable: true, value: works === null ? undefined : {writeText}});
+}"""
+
+
+def test_copies_what_is_shown(visit: Callable[..., Page], page_text: str) -> None:
+    page = visit(page_text)
+    page.evaluate(CLIPBOARD, True)
+    page.get_by_role("searchbox", name="Kernel").fill("conv")
+    page.get_by_role("button", name="Copy as CSV").click()
+    page.wait_for_function("window.copied")
+    assert page.locator("#copied").inner_text() == "Copied 6 results as CSV."
+    rows: list[dict[str, Any]] = list(csv.DictReader(io.StringIO(page.evaluate("window.copied"))))
+    assert len(rows) == 6
+    assert {row["kernel"] for row in rows} == {"conv2d"}
+    assert [row["mode"] for row in rows] == ["off", "on"] * 3
+    shown = page.locator("tbody[data-row]:visible td").first.inner_text()
+    assert rows[0]["status"] in shown
+    page.get_by_role("button", name="Copy as JSON").click()
+    page.wait_for_function("window.copied.startsWith('[')")
+    again = json.loads(page.evaluate("window.copied"))
+    assert [one["status"] for one in again] == [one["status"] for one in rows]
+    page.get_by_role("button", name="Copy as Markdown").click()
+    page.wait_for_function("window.copied.startsWith('|')")
+    lines = page.evaluate("window.copied").splitlines()
+    assert len(lines) == 8
+
+
+@pytest.mark.parametrize("works", [False, None])
+def test_a_copy_that_is_not_allowed_is_selected_text(visit: Callable[..., Page], page_text: str, works: object) -> None:
+    page = visit(page_text)
+    page.evaluate(CLIPBOARD, works)
+    page.get_by_role("button", name="Copy as CSV").click()
+    box = page.locator("#copy")
+    box.wait_for(state="visible")
+    assert "Not allowed to copy" in page.locator("#copied").inner_text()
+    assert page.evaluate("getSelection().toString() || document.activeElement.value").startswith("kernel,")
+
+
+def test_the_matrix_is_a_grid_for_the_keyboard(visit: Callable[..., Page], page_text: str) -> None:
+    page = visit(page_text)
+    assert page.locator(".matrix").get_attribute("role") == "grid"
+    assert page.locator(".matrix [tabindex='0']").count() == 1
+    page.locator(".scroller").focus()
+    page.keyboard.press("Tab")
+
+    def here() -> str:
+        return str(
+            page.evaluate(
+                "() => { const cell = document.activeElement.closest('th,td');"
+                " return `${cell.closest('tr').rowIndex} ${cell.cellIndex}`; }"
+            )
+        )
+
+    start = here()
+    for key, back in (("ArrowRight", "ArrowLeft"), ("ArrowDown", "ArrowUp"), ("ArrowLeft", "ArrowRight")):
+        page.keyboard.press(key)
+        assert here() != start, key
+        page.keyboard.press(back)
+        assert here() == start, back
+    page.keyboard.press("End")
+    assert here().endswith(" 6") or here().endswith(" 5")
+    page.keyboard.press("Home")
+    assert here().endswith(" 0")
+    page.keyboard.press("Control+Home")
+    assert here() == "0 0"
+    page.keyboard.press("Control+End")
+    assert int(here().split()[0]) > 5
+    page.keyboard.press("PageUp")
+    page.keyboard.press("PageUp")
+    assert here().startswith("0 ")
+    page.keyboard.press("PageDown")
+    assert not here().startswith("0 ")
+    assert page.locator(".matrix [tabindex='0']").count() == 1
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
+
+
+def test_enter_opens_the_evidence_and_escape_comes_back(visit: Callable[..., Page], page_text: str) -> None:
+    page = visit(page_text, reduced_motion="reduce")
+    link = page.locator(".matrix td a", has_text="unsupported").first
+    target = link.get_attribute("href") or ""
+    link.focus()
+    page.keyboard.press("Enter")
+    place = page.locator(target)
+    assert place.is_visible()
+    assert page.evaluate("document.activeElement.id") == target[1:]
+    assert place.evaluate(
+        "one => one.getBoundingClientRect().top >= 0 && one.getBoundingClientRect().top < innerHeight"
+    )
+    assert "no deterministic kernel" in page.locator(".ev", has=place).inner_text()
+    assert f"open={target[1:]}" in page.url
+    page.keyboard.press("Escape")
+    assert link.evaluate("one => one === document.activeElement")
+    assert "open=" not in page.url
+
+
+def test_the_theme_is_remembered_where_that_is_allowed(visit: Callable[..., Page], page_text: str) -> None:
+    page = visit(page_text)
+    page.locator("#theme").click()
+    page.locator("#theme").click()
+    again = page.context.new_page()
+    again.goto(page.url.partition("#")[0])
+    assert again.locator("#theme").inner_text() == "Theme: dark"
+
+
+def test_without_storage_the_switch_still_works(visit: Callable[..., Page], page_text: str) -> None:
+    page = visit(page_text)
+    page.evaluate("Object.defineProperty(window, 'localStorage', {get() { throw new Error('not here'); }})")
+    page.locator("#theme").click()
+    assert page.locator("#theme").inner_text() == "Theme: light"
+
+
+def test_swap_and_the_same_pair_twice(visit: Callable[..., Page]) -> None:
+    page = visit(made("several"))
+    ends = page.locator("#picker select")
+    ends.first.select_option(index=1)
+    ends.nth(1).select_option(index=2)
+    forth = page.locator("#picked").inner_text()
+    assert "TF 2.15.1 CPU to TF 2.18.1 CPU" in forth
+    page.get_by_role("button", name="Swap").click()
+    back = page.locator("#picked").inner_text()
+    assert "TF 2.18.1 CPU to TF 2.15.1 CPU" in back
+    assert "slower" in forth
+    assert "faster" in back
+    ends.nth(1).select_option(index=ends.first.evaluate("one => one.selectedIndex"))
+    assert page.locator("#picked").inner_text() == "Choose two different pairs."
+
+
+def test_motion_is_reduced_where_that_is_asked(visit: Callable[..., Page], page_text: str) -> None:
+    smooth = "getComputedStyle(document.documentElement).scrollBehavior"
+    assert visit(page_text, reduced_motion="no-preference").evaluate(smooth) == "smooth"
+    assert visit(page_text, reduced_motion="reduce").evaluate(smooth) == "auto"
+
+
+def test_a_filter_with_one_choice_is_not_shown(visit: Callable[..., Page], page_text: str) -> None:
+    page = visit(made("several"))
+    assert page.locator("#filter [name=device]").is_visible()
+    page.locator("#filter [name=device]").select_option("h100")
+    assert page.locator("#told").inner_text().endswith("2 of 5 pairs")
+    assert not visit(page_text).locator("#filter [name=device]").is_visible()

@@ -1,0 +1,435 @@
+"""What changes from one column to another: what is not known is never the same, and swapped sides mirror."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench.verdict import Status, judge
+from bench.verdict.change import Bits, Change, Event, KernelChange, Side, Told, change, distances, narrowed, of_step
+from bench.verdict.sides import SAME_RECORDS
+from tests.unit import factory
+from tests.unit.factory import EXACT, Behaviour, Spot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bench.store.run import RunInfo
+    from bench.suite.record import Record, Sample
+    from bench.verdict.judgement import Judgement
+
+#: What one kernel does in one column of the pool, by the column's name.
+POOL: dict[str, Callable[[Spot], Behaviour]] = {
+    "exact": lambda s: timed(s, 0.001),
+    "twin": lambda s: timed(s, 0.001),
+    "slow": lambda s: timed(s, 0.002),
+    "moved": lambda s: dataclasses.replace(timed(s, 0.001), digests=("new",)),
+    "varies": lambda _: Behaviour(("a", "b")),
+    "process": lambda s: Behaviour((f"of {s.round}",)),
+    "nan": lambda _: Behaviour(nan=True),
+    "nan-moved": lambda _: Behaviour(("new",), nan=True),
+    "raised": lambda _: Behaviour(outcome="raised", error_class="ValueError", message="no"),
+    "other": lambda _: Behaviour(outcome="raised", error_class="TypeError", message="no"),
+    "unsupported": lambda _: Behaviour(outcome="raised", error_class="UnimplementedError", message="no"),
+    "crashed": lambda _: Behaviour(outcome="crashed"),
+    "deaf": lambda _: Behaviour(contrast="same"),
+    "weak": lambda s: timed(s, 0.001),
+    "weak-moved": lambda _: Behaviour(("new",)),
+    "blind": lambda s: timed(s, 0.001),
+    "absent": lambda _: EXACT,
+    "failed": lambda _: EXACT,
+    "refused": lambda _: EXACT,
+}
+UNKNOWN = frozenset({"deaf", "blind", "absent", "refused"})
+WEAK = frozenset({"weak", "weak-moved"})
+#: Nothing but the evidence may be said of these.
+OF_EVIDENCE = {Event.WEAKER, Event.STRONGER}
+
+
+def timed(spot: Spot, seconds: float) -> Behaviour:
+    return Behaviour(steady_s=(seconds * (1 + spot.round / 100),))
+
+
+def cell_of(name: str) -> str:
+    return f"tf2.18.1-{name}-py311@cpu"
+
+
+def behave(spot: Spot) -> Behaviour:
+    """What the pool says; in the column ``blind`` the control that must differ does not."""
+    if spot.kernel == "matmul":
+        return POOL[spot.cell.removeprefix("tf2.18.1-").removesuffix("-py311@cpu")](spot)
+    # another thing than EXACT, or the factory makes the control do what it must
+    failing = spot.kernel == "control_flicker" and spot.cell == cell_of("blind")
+    return Behaviour(first_s=0.06) if failing else EXACT
+
+
+@lru_cache(maxsize=2)
+def pool(name: str) -> Judgement:
+    cells = tuple(factory.cell(id=cell_of(one), status="build-failed" if one == "failed" else "ready") for one in POOL)
+    kernels = (factory.kernel("matmul"), *factory.CONTROLS)
+    run = factory.run(factory.info(id=name, cells=cells, kernels=kernels), behave)
+    for short in WEAK:
+        run = factory.without(run, factory.Change(cell=cell_of(short), rounds=(3, 4, 5)))
+    run = factory.without(run, factory.Change(cell=cell_of("absent")))
+    # something else ran than was asked
+    return judge(factory.changed(run, factory.facts_of_process(tensorflow="2.0.0"), factory.Change(cell_of("refused"))))
+
+
+def of(before: str, after: str, run: str = "one", other: str = "one", mode: str = "on") -> KernelChange:
+    sides = (Side(judgement=pool(run), cell=cell_of(before)), Side(judgement=pool(other), cell=cell_of(after)))
+    (found,) = narrowed(change(*sides), [mode]).kernels
+    return found
+
+
+def test_the_pool_is_what_it_says() -> None:
+    told = {name: pool("one").of(cell_of(name), "matmul", "default", "on") for name in POOL}
+    assert {name: one.status for name, one in told.items() if one} == {
+        "exact": Status.EXACT, "twin": Status.EXACT, "slow": Status.EXACT, "moved": Status.EXACT,
+        "varies": Status.VARIES, "process": Status.EXACT_IN_PROCESS, "nan": Status.NAN,
+        "nan-moved": Status.NAN, "raised": Status.RAISED,
+        "other": Status.RAISED, "unsupported": Status.UNSUPPORTED, "crashed": Status.CRASHED, "deaf": Status.BLIND,
+        "weak": Status.WEAK, "weak-moved": Status.WEAK, "blind": Status.BLIND, "absent": Status.NOT_RUN,
+        "failed": Status.BUILD_FAILED, "refused": Status.FAILED,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "events", "bits"),
+    [
+        ("exact", "twin", (), Bits.SAME),
+        ("exact", "moved", (Event.BITS,), Bits.MOVED),
+        ("exact", "slow", (Event.SLOWER,), Bits.SAME),
+        ("slow", "exact", (Event.FASTER,), Bits.SAME),
+        ("exact", "varies", (Event.LOST,), Bits.UNKNOWN),
+        ("exact", "process", (Event.LOST,), Bits.UNKNOWN),
+        ("process", "varies", (Event.VARIES_MORE,), Bits.UNKNOWN),
+        ("nan", "varies", (Event.VARIES_MORE,), Bits.UNKNOWN),
+        ("exact", "nan", (Event.LOST,), Bits.SO_FAR),
+        ("nan", "nan-moved", (), Bits.UNKNOWN),
+        ("exact", "refused", (Event.WEAKER,), Bits.UNKNOWN),
+        ("exact", "raised", (Event.RAISES,), Bits.UNKNOWN),
+        ("exact", "unsupported", (Event.RAISES,), Bits.UNKNOWN),
+        ("raised", "unsupported", (Event.OTHERWISE,), Bits.UNKNOWN),
+        ("raised", "other", (Event.OTHERWISE,), Bits.UNKNOWN),
+        ("raised", "crashed", (Event.FAILS, Event.STOPS_RAISING), Bits.UNKNOWN),
+        ("exact", "crashed", (Event.FAILS,), Bits.UNKNOWN),
+        ("exact", "failed", (Event.FAILS,), Bits.UNKNOWN),
+        ("weak", "raised", (Event.RAISES,), Bits.UNKNOWN),
+        ("exact", "weak", (Event.WEAKER,), Bits.SO_FAR),
+        ("exact", "weak-moved", (Event.WEAKER, Event.BITS), Bits.MOVED),
+        ("varies", "weak", (Event.WEAKER,), Bits.UNKNOWN),
+        ("exact", "blind", (Event.WEAKER,), Bits.UNKNOWN),
+        ("varies", "blind", (Event.WEAKER,), Bits.UNKNOWN),
+        ("exact", "deaf", (Event.WEAKER,), Bits.UNKNOWN),
+        ("exact", "absent", (Event.WEAKER,), Bits.UNKNOWN),
+        ("blind", "absent", (), Bits.UNKNOWN),
+        ("absent", "varies", (Event.STRONGER,), Bits.UNKNOWN),
+    ],
+)
+def test_events(before: str, after: str, events: tuple[Event, ...], bits: Bits) -> None:
+    found = of(before, after)
+    assert found.bits is bits
+    assert (
+        tuple(event for event in found.events if event not in {Event.SLOWER, Event.FASTER} or event in events) == events
+    )
+    assert (found.bits_why == "") == (bits is Bits.SAME or (before, after) == ("exact", "moved"))
+    assert (found.difference is not None) == (bits is Bits.MOVED)
+
+
+names = st.sampled_from(sorted(POOL))
+runs = st.sampled_from(["one", "two"])
+
+
+@settings(deadline=None, max_examples=200)
+@given(before=names, after=names, other=runs, mode=st.sampled_from(["off", "on"]))
+def test_swapped_sides_mirror(before: str, after: str, other: str, mode: str) -> None:
+    there, back = of(before, after, "one", other, mode), of(after, before, other, "one", mode)
+    assert {event.mirrored for event in there.events} == set(back.events)
+    assert there.bits is back.bits
+    assert there.told is back.told
+    assert (there.cost is None) == (back.cost is None)
+    if there.cost and back.cost:
+        assert there.cost.ratio == pytest.approx(1 / back.cost.ratio)
+        assert there.cost.resolved == back.cost.resolved
+
+
+@settings(deadline=None, max_examples=100)
+@given(name=names, mode=st.sampled_from(["off", "on"]))
+def test_identical_sides_have_no_event(name: str, mode: str) -> None:
+    assert of(name, name, "one", "two", mode).events == ()
+    same = of(name, name, "one", "one", mode)
+    assert same.events == ()
+    assert same.told is Told.UNKNOWN or name == "failed"
+
+
+@settings(deadline=None, max_examples=200)
+@given(before=names, after=names, other=runs)
+def test_of_what_proves_nothing_only_the_evidence_is_told(before: str, after: str, other: str) -> None:
+    found = of(before, after, "one", other)
+    if UNKNOWN & {before, after}:
+        assert set(found.events) <= OF_EVIDENCE
+        assert (found.bits, found.cost) == (Bits.UNKNOWN, None)
+        assert found.told in (Told.UNKNOWN, Told.CHANGED)
+    if WEAK & {before, after}:
+        assert found.bits is not Bits.SAME
+
+
+def test_gravity_and_mirrors_are_whole() -> None:
+    assert [event.gravity for event in Event] == list(range(len(Event)))
+    assert all(event.mirrored.mirrored is event for event in Event)
+
+
+# --- what would make equal or moved bits a lie --------------------------------------------------------
+
+
+def two(
+    info: dict[str, Any] | None = None,
+    change_record: Callable[[Record], Record] | None = None,
+    *,
+    bits: str = "same",
+    before: RunInfo | None = None,
+    seconds: float = 0.001,
+) -> Change:
+    """The one column of two runs: the second with other facts, records or bits."""
+
+    def behave(digest: str, time: float) -> Callable[[Spot], Behaviour]:
+        return lambda s: (
+            EXACT if s.kernel.startswith("control") else dataclasses.replace(timed(s, time), digests=(digest,))
+        )
+
+    old = before or factory.info(id="one", host={"name": "box", "cpu": "Example", "cores": "2"})
+    new = dataclasses.replace(old, id="two", **(info or {}))
+    run = factory.run(new, behave(bits, seconds))
+    run = factory.changed(run, change_record) if change_record else run
+    sides = [judge(factory.run(old, behave("same", 0.001))), judge(run)]
+    return change(*(Side(judgement=one, cell=one.info.cells[0].id) for one in sides))
+
+
+def matmul(found: Change) -> KernelChange:
+    return next(one for one in found.kernels if (one.kernel, one.mode) == ("matmul", "on"))
+
+
+def hashed(code: str) -> Callable[[Record], Record]:
+    return factory.facts_of_process(kernel_hashes={"matmul": code})
+
+
+def test_two_runs_of_the_same_say_so() -> None:
+    found = matmul(two())
+    assert (found.bits, found.told, found.events) == (Bits.SAME, Told.KEPT, ())
+    assert found.cost is not None
+
+
+def test_a_kernel_that_keeps_its_bits_and_got_slower_is_told() -> None:
+    found = two(seconds=0.002)
+    assert found.two_runs
+    assert matmul(found).events == (Event.SLOWER,)
+    assert matmul(found).bits is Bits.SAME
+
+
+def test_moved_bits_are_measured_across_runs() -> None:
+    found = matmul(two(bits="new"))
+    assert (found.bits, found.events) == (Bits.MOVED, (Event.BITS,))
+    assert found.difference is not None
+    assert found.difference.outputs["out"].differing > 0
+
+
+SEED: dict[str, Any] = {"seed": 7}
+
+
+def reseeded(one: Record) -> Record:
+    """Everything with the other seed, as a run of that seed has it."""
+
+    def again(sample: Sample) -> Sample:
+        return dataclasses.replace(sample, seed=7) if sample.role != "contrast" else sample
+
+    request = dataclasses.replace(one.request, seed=7)
+    return dataclasses.replace(one, request=request, samples=tuple(map(again, one.samples)))
+
+
+def other_env(one: Record) -> Record:
+    """A condition of the same name that sets something else."""
+    request = dataclasses.replace(one.request, env={"TF_ENABLE_ONEDNN_OPTS": "0"})
+    told = {"TF_CPP_MIN_LOG_LEVEL": "2", "TF_ENABLE_ONEDNN_OPTS": "0"}
+    return factory.settings(env=told)(dataclasses.replace(one, request=request))
+
+
+def reshaped(key: str, value: Any) -> Callable[[Record], Record]:
+    def change_outputs(sample: Sample) -> Sample:
+        outputs = {name: {**facts, key: value} for name, facts in sample.outputs.items()}
+        return dataclasses.replace(sample, outputs=outputs)
+
+    return factory.in_samples(change_outputs)
+
+
+def renamed(sample: Sample) -> Sample:
+    return dataclasses.replace(sample, outputs={"mlp/out": next(iter(sample.outputs.values()))})
+
+
+OTHER_SUITE: dict[str, Any] = {"suite_hash": "6" * 64}
+KERNELS = (factory.kernel("matmul", shapes="[128, 128]"), *factory.info().kernels[1:])
+
+
+@pytest.mark.parametrize("bits", ["same", "new"])
+@pytest.mark.parametrize(
+    ("info", "record", "why"),
+    [
+        (SEED, reseeded, "they ran with other seeds"),
+        ({}, other_env, "the condition default was run with other settings"),
+        ({}, reshaped("shape", [128, 128]), "the work is of another size there"),
+        ({}, factory.in_samples(renamed), "the outputs have other names"),
+        ({"kernels": KERNELS}, None, "the kernel is declared with other inputs"),
+        (OTHER_SUITE, None, "the suite differs, and the hash of the kernel's code is not known"),
+    ],
+)
+def test_bits_of_other_work_are_not_compared(
+    info: dict[str, Any], record: Callable[[Record], Record] | None, why: str, bits: str
+) -> None:
+    found = matmul(two(info, record, bits=bits))
+    assert (found.bits, found.bits_why, found.events) == (Bits.UNKNOWN, why, ())
+    assert found.told is Told.UNKNOWN
+    assert found.difference is None
+
+
+def test_bits_of_other_code_are_not_compared() -> None:
+    old = factory.info(id="one", host={"name": "box"})
+    sides = [
+        judge(factory.changed(factory.run(dataclasses.replace(old, id=name, **facts)), hashed(code)))
+        for name, code, facts in (("one", "aa", {}), ("two", "bb", {}), ("three", "aa", OTHER_SUITE))
+    ]
+    cell = old.cells[0].id
+    first, second, third = (Side(judgement=one, cell=cell) for one in sides)
+    assert matmul(change(first, second)).bits_why == "the kernel's code differs"
+    found = matmul(change(first, third))  # of other code around it, equal bits are equal; times are of another clock
+    assert (found.bits, found.cost, found.cost_why) == (Bits.SAME, None, "the suite, which takes the times, differs")
+
+
+def test_other_bits_of_another_suite_are_put_down_to_no_one() -> None:
+    old = factory.info(id="one")
+    new = dataclasses.replace(old, id="two", **OTHER_SUITE)
+    moved = factory.run(new, lambda s: EXACT if s.kernel.startswith("control") else Behaviour(("new",)))
+    runs = [judge(factory.changed(one, hashed("aa"))) for one in (factory.run(old), moved)]
+    found = matmul(change(*(Side(judgement=one, cell=old.cells[0].id) for one in runs)))
+    assert (found.bits, found.events) == (Bits.UNKNOWN, ())
+    assert "has changed between the runs" in found.bits_why
+
+
+def test_records_that_were_taken_over_are_no_news() -> None:
+    judged = judge(factory.run(factory.info(id="one")))
+    copy = judge(factory.run(factory.info(id="one")))
+    cell = judged.info.cells[0].id
+    found = change(Side(judgement=judged, cell=cell), Side(judgement=copy, cell=cell))
+    assert {one.bits_why for one in found.kernels} == {SAME_RECORDS}
+    assert {one.told for one in found.kernels} == {Told.UNKNOWN}
+
+
+def columns(*cells: Any, kernels: Any = None) -> Change:
+    facts = factory.info(cells=cells, **({"kernels": kernels} if kernels else {}))
+    judged = judge(factory.run(facts))
+    return change(*(Side(judgement=judged, cell=one.id) for one in cells))
+
+
+@pytest.mark.parametrize(
+    ("keras", "why"),
+    [("3.5.0", "Keras is part of the kernel, and moves from 3.5.0 to 3.15.1"), ("", "its release is not known")],
+)
+def test_bits_with_keras_inside_are_not_compared_over_its_releases(keras: str, why: str) -> None:
+    kernels = (factory.kernel("mlp_fit", portable=False), *factory.info().kernels)
+    found = columns(factory.cell("2.17.1", keras=keras), factory.cell(), kernels=kernels)
+    inside = next(one for one in found.kernels if one.kernel == "mlp_fit")
+    assert inside.bits is Bits.UNKNOWN
+    assert inside.bits_why.endswith(why)
+    assert inside.cost is not None  # what an upgrade costs, Keras included
+    assert matmul(found).bits is Bits.SAME
+
+
+def test_larger_work_on_a_gpu_is_not_compared() -> None:
+    kernels = (factory.kernel("matmul", shapes="[64, 64]; on a GPU [512, 512]"), *factory.CONTROLS)
+    found = columns(factory.cell(), factory.cell(cuda="12.5"), kernels=kernels)
+    assert (matmul(found).bits, matmul(found).bits_why) == (Bits.UNKNOWN, "the work is of another size there")
+
+
+def test_one_side_without_the_kernel_is_gone_or_new() -> None:
+    fewer = {"kernels": factory.info().kernels[1:]}
+    found = {one.kernel: one.events for one in two(fewer).kernels}
+    assert found == {"matmul": (Event.GONE,), "conv2d": ()}
+
+
+# --- times ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("info", "why"),
+    [
+        ({"host": {"name": "other", "cpu": "Example", "cores": "2"}}, "another host"),
+        ({"host": {"name": "box", "cpu": "Newer", "cores": "2"}}, "another host"),
+        ({"host": {"name": "box", "cpu": "Example", "cores": "64"}}, "another host"),
+        ({"engine": "venv"}, "another engine"),
+    ],
+)
+def test_times_of_two_places_are_not_compared(info: dict[str, Any], why: str) -> None:
+    found = matmul(two(info, seconds=0.002))
+    assert (found.cost, found.cost_why, found.events) == (None, why, ())
+    assert found.bits is Bits.SAME  # bits have no place
+
+
+def test_times_of_hosts_without_a_name_are_not_compared_across_runs() -> None:
+    found = matmul(two(before=factory.info(id="one", host={}), seconds=0.002))
+    assert (found.cost, found.cost_why) == (None, "the host has no name")
+
+
+def test_times_with_other_numbers_of_threads_are_not_compared() -> None:
+    found = matmul(two({}, factory.settings(intra_op_threads=8), seconds=0.002))
+    assert (found.cost, found.cost_why) == (None, "other numbers of threads")
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"gpu": "GPU-ffffffff-0000-0000-0000-000000000002"}, "another device"),
+        ({"device": "h200"}, "another device"),
+        ({"origin": {"name": "gpu-box", "engine": "docker"}}, "another host"),
+        ({"kind": "here"}, "an environment as found is compared with itself only"),
+    ],
+)
+def test_times_of_two_machines_in_one_run_are_not_compared(changes: dict[str, Any], why: str) -> None:
+    column = factory.cell(cuda="12.6", **{"id": "tf2.18.1-cuda12.6-py311@h100", "kind": "forward", **changes})
+    found = matmul(columns(factory.cell(cuda="12.5"), column))
+    assert (found.cost, found.cost_why) == (None, why)
+
+
+# --- steps and distances -------------------------------------------------------------------------------
+
+
+def test_a_step_compares_its_two_columns() -> None:
+    judged = judge(factory.run(factory.info(cells=(factory.cell("2.17.1"), factory.cell()))))
+    found = of_step(judged, judged.steps[0])
+    assert dict(found.moved) == {"TensorFlow": ("2.17.1", "2.18.1")}
+    assert {one.kernel for one in found.kernels} == {"matmul", "conv2d"}  # controls apart
+    assert not found.two_runs
+
+
+def test_distances_of_digest_classes() -> None:
+    names = {factory.cell(name).id: name for name in ("2.15.1", "2.16.2", "2.17.1", "2.18.1", "2.19.1", "2.20.0")}
+    facts = factory.info(cells=tuple(factory.cell(name) for name in names.values()))
+    run = factory.run(facts, lambda s: Behaviour((names[s.cell],)) if s.kernel == "matmul" else EXACT)
+    judged = judge(run)
+    found = distances(judged, "matmul")
+    assert list(found)[:2] == [("A", "B"), ("A", "C")]
+    assert len(found) == 10
+    assert len(distances(judged, "matmul", most=3)) == 3
+    assert distances(judged, "conv2d") == {}
+    assert distances(judge(dataclasses.replace(run, kept=type(run.kept)())), "matmul") == {}
+
+
+def test_what_else_differs_is_told_of_a_column_and_itself() -> None:
+    facts = factory.facts_of_process(libc="glibc 2.40", protobuf="6.0.0", tensorflow_git="v2.18.1-dirty")
+    host = {"name": "box", "cpu": "Newer", "cores": "2"}
+    found = two({"host": host}, facts).moved
+    assert found["libc"] == ("", "glibc 2.40")
+    assert found["CPU"] == ("Example", "Newer")
+    assert {"protobuf", "TensorFlow build"} <= found.keys()

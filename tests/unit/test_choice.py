@@ -1,0 +1,379 @@
+"""The choice: rules held against a second telling of them, over judgements of every kind."""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench.errors import ConfigError
+from bench.store.run import load
+from bench.verdict import judge
+from bench.verdict.answer import answer
+from bench.verdict.choice import Candidate, Fit, Kind, bill, choose
+from bench.verdict.compare import Comparison
+from bench.verdict.judgement import Judgement, Verdict
+from bench.verdict.question import Question, asked, needs
+from bench.verdict.status import Status
+from bench.verdict.timing import Kind as Times
+from bench.verdict.timing import Price
+from tests.unit import factory
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+#: What is an answer against a pair, told a second time.
+AGAINST = {"varies", "exact-in-process", "crashed", "oom", "timeout", "raised", "unsupported", "impossible"}
+SAMPLE = Path(__file__).parents[2] / "reports" / "sample"
+
+Field = tuple[Status, Price | None]
+
+
+def price(ratio: float, low: float | None, high: float | None, *, resolved: bool = True) -> Price:
+    """A price of five processes a side."""
+    return Price(
+        kind=Times.STEADY, ratio=ratio, low=low, high=high, processes_on=5, processes_off=5, resolved=resolved, why=""
+    )
+
+
+def judgement(columns: Sequence[Sequence[Field]], names: Sequence[str] = (), **changes: Any) -> Judgement:
+    """A judgement of columns ``c0``, ``c1``, ... and kernels ``k0``, ``k1``, ..., one condition, determinism on."""
+    cells = tuple(factory.cell(id=f"{name}-py311@cpu") for name in names or [f"c{n}" for n in range(len(columns))])
+    kernels = tuple(factory.kernel(f"k{n}") for n in range(max(map(len, columns), default=0)))
+    fields = [
+        (cell.id, kernel.name, field)
+        for cell, column in zip(cells, columns, strict=True)
+        for kernel, field in zip(kernels, column, strict=True)
+    ]
+    facts: dict[str, Any] = {
+        "info": factory.info(cells=cells, kernels=(*kernels, factory.FLICKER)),
+        "verdicts": tuple(verdict(cell, kernel, status) for cell, kernel, (status, _) in fields),
+        "prices": {(cell, kernel, "default"): paid for cell, kernel, (_, paid) in fields if paid},
+        "conditions": ("default",),
+        "groups": {},
+        "left_out": (),
+        "unreadable": (),
+    }
+    return Judgement(**{**facts, **changes})
+
+
+def verdict(cell: str, kernel: str, status: Status, condition: str = "default", compared: int = 4) -> Verdict:
+    """A verdict with determinism on."""
+    return Verdict(
+        cell=cell, kernel=kernel, condition=condition, mode="on", status=status, why="Told.",
+        comparison=Comparison(processes=compared + 1, compared=compared),
+    )  # fmt: skip
+
+
+def told(found: Sequence[Candidate]) -> dict[str, tuple[Any, ...]]:
+    """What is said of each column."""
+    return {one.cell: (one.fit, one.rank, one.tied, one.exact, one.bill, one.reasons, one.unknowns) for one in found}
+
+
+STATUSES = st.one_of(st.just(Status.EXACT), st.sampled_from(list(Status)))
+ENDS = st.lists(st.floats(0.25, 4.0), min_size=3, max_size=3).map(sorted)
+PRICES = st.one_of(
+    st.none(),
+    st.builds(lambda ends, sure: price(ends[1], ends[0], ends[2], resolved=sure), ENDS, st.booleans()),
+    st.builds(lambda ratio: price(ratio, None, None, resolved=False), st.floats(0.25, 4.0)),
+)
+FIELDS = st.tuples(STATUSES, PRICES)
+TABLES = st.integers(1, 4).flatmap(
+    lambda kernels: st.lists(st.lists(FIELDS, min_size=kernels, max_size=kernels), min_size=1, max_size=5)
+)
+LIMITS = st.one_of(st.none(), st.floats(0.5, 3.0))
+
+
+@settings(deadline=None)  # the first bound loads SciPy
+@given(TABLES, LIMITS)
+def test_a_pair_fits_by_the_rules_told_a_second_time(table: list[list[Field]], limit: float | None) -> None:
+    for one in choose(judgement(table), Question(max_price=limit)):
+        column = table[int(one.cell[1])]
+        exact = [paid for status, paid in column if status.value == "exact"]
+        against = any(status.value in AGAINST for status, _ in column)
+        within = [
+            limit is None or (paid is not None and paid.high is not None and paid.high <= limit) for paid in exact
+        ]
+        above = [
+            limit is not None and paid is not None and paid.resolved and (paid.low or 0) > limit for _, paid in column
+        ]
+        if against or any(above):
+            assert one.fit is Fit.NOT
+        else:
+            assert one.fit is (Fit.FITS if len(exact) == len(column) and all(within) else Fit.UNKNOWN)
+        assert (one.fit is Fit.FITS) == (not one.reasons and not one.unknowns)
+        assert (one.fit is Fit.NOT) == bool(one.reasons)
+
+
+@settings(deadline=None)
+@given(TABLES, LIMITS)
+def test_a_rank_is_one_more_than_the_pairs_known_to_be_better(table: list[list[Field]], limit: float | None) -> None:
+    found = choose(judgement(table), Question(max_price=limit))
+    ranked = [one for one in found if one.rank is not None]
+
+    def better(one: Candidate, other: Candidate) -> bool:
+        order = [Fit.FITS, Fit.UNKNOWN, Fit.NOT]
+        mine, theirs = ((side.fit is not Fit.FITS, -side.exact, order.index(side.fit)) for side in (one, other))
+        sure = one.bill.high is not None and other.bill.low is not None and one.bill.high < other.bill.low
+        return mine < theirs or (mine == theirs and sure)
+
+    for one in ranked:
+        assert one.rank == 1 + sum(better(other, one) for other in ranked)
+        equal = [other for other in ranked if other.rank == one.rank]
+        assert one.tied == (len(equal) > 1)
+        assert not any(better(other, one) or better(one, other) for other in equal)
+    fits = [one.rank or 0 for one in ranked if one.fit is Fit.FITS]
+    others = [one.rank or 0 for one in ranked if one.fit is not Fit.FITS]
+    assert max(fits, default=0) < min(others, default=len(table) + 1)
+    ranks = [one.rank or len(table) + 1 for one in found]
+    assert ranks == sorted(ranks)
+    assert len(found) == len(table)
+
+
+@settings(deadline=None)
+@given(TABLES, LIMITS)
+def test_a_kernel_that_varies_never_improves_a_fit(table: list[list[Field]], limit: float | None) -> None:
+    before = {one.cell: one.fit for one in choose(judgement(table), Question(max_price=limit))}
+    worse = [[*column, (Status.VARIES, None)] for column in table]
+    for one in choose(judgement(worse), Question(max_price=limit)):
+        assert one.fit is Fit.NOT
+        assert list(Fit).index(one.fit) >= list(Fit).index(before[one.cell])
+
+
+@settings(deadline=None)
+@given(TABLES, LIMITS, st.sampled_from([Status.WEAK, Status.BLIND, Status.NOT_RUN, Status.THROTTLED, Status.NAN]))
+def test_a_pair_with_an_unknown_never_fits(table: list[list[Field]], limit: float | None, hole: Status) -> None:
+    holed = [[*column, (hole, None)] for column in table]
+    assert all(one.fit is not Fit.FITS for one in choose(judgement(holed), Question(max_price=limit)))
+
+
+@settings(deadline=None)
+@given(TABLES, LIMITS, st.randoms(use_true_random=False))
+def test_other_columns_order_same_answer(table: list[list[Field]], limit: float | None, chance: Any) -> None:
+    places = list(range(len(table)))
+    chance.shuffle(places)
+    plain = judgement(table, [f"c{place}" for place in range(len(table))])
+    mixed = judgement([table[place] for place in places], [f"c{place}" for place in places])
+    question = Question(max_price=limit)
+    assert told(choose(plain, question)) == told(choose(mixed, question))
+
+
+@settings(deadline=None)
+@given(TABLES)
+def test_the_first_screen_ranks_as_the_choice_of_everything(table: list[list[Field]]) -> None:
+    found = judgement(table)
+    here = {one.cell: (one.rank, one.tied, one.exact, one.fit is Fit.FITS) for one in choose(found)}
+    assert {one.cell: (one.rank, one.tied, one.exact, one.safe) for one in answer(found).cells} == here
+
+
+@settings(deadline=None)
+@given(st.lists(ENDS, min_size=1, max_size=7), st.data())
+def test_the_price_of_a_pair_holds_the_median_of_what_may_be_true(ends: list[list[float]], data: st.DataObject) -> None:
+    column = [(Status.EXACT, price(middle, low, high)) for low, middle, high in ends]
+    found = bill(judgement([column]), "c0-py311@cpu", [f"k{n}" for n in range(len(ends))])
+    true = statistics.median([data.draw(st.floats(low, high)) for low, _, high in ends])
+    assert found.low is not None
+    assert found.high is not None
+    assert found.low <= true <= found.high
+    assert found.low <= (found.median or 0) <= found.high
+
+
+def test_a_bill_counts_what_is_stated_and_names_the_dearest_and_the_cheapest() -> None:
+    paid = [price(1.5, 1.4, 1.6), price(0.8, 0.7, 0.9), price(9.0, 0.5, 20.0, resolved=False), None]
+    found = bill(judgement([[(Status.EXACT, one) for one in paid]]), "c0-py311@cpu", ["k0", "k1", "k2", "k3"])
+    assert (found.kernels, found.priced, found.resolved, found.unresolved) == (4, 3, 2, 1)
+    assert (found.median, found.low, found.high) == (1.5, 0.7, 1.6)
+    assert found.dearest == ("k0", paid[0])
+    assert found.cheapest == ("k1", paid[1])
+
+
+def test_a_price_without_ends_leaves_that_of_the_pair_open() -> None:
+    bare = (Status.EXACT, price(1.5, None, None, resolved=False))
+    sure = (Status.EXACT, price(1.1, 1.05, 1.2))
+    names = ["k0", "k1", "k2"]
+    assert bill(judgement([[bare, bare, sure]]), "c0-py311@cpu", names).low is None
+    assert bill(judgement([[bare, sure, sure]]), "c0-py311@cpu", names).high == 1.2
+    assert bill(judgement([[(Status.EXACT, None)]]), "c0-py311@cpu", names).median is None
+
+
+@pytest.mark.parametrize(
+    ("paid", "fit"),
+    [
+        (price(1.10, 1.05, 1.15), Fit.FITS),
+        (price(1.00, 0.95, 1.10, resolved=False), Fit.FITS),
+        (price(1.10, 1.05, 1.16), Fit.UNKNOWN),
+        (price(1.30, 1.10, 1.50), Fit.UNKNOWN),
+        (price(1.30, 1.20, 1.50), Fit.NOT),
+        (price(2.00, 1.20, 4.00, resolved=False), Fit.UNKNOWN),
+        (price(1.00, None, None, resolved=False), Fit.UNKNOWN),
+        (None, Fit.UNKNOWN),
+    ],
+)
+def test_a_price_counts_with_its_whole_interval(paid: Price | None, fit: Fit) -> None:
+    (found,) = choose(judgement([[(Status.EXACT, paid)]]), Question(max_price=1.15))
+    assert found.fit is fit
+    (anyhow,) = choose(judgement([[(Status.EXACT, paid)]]))
+    assert anyhow.fit is Fit.FITS
+
+
+def test_a_price_that_is_known_to_be_above_counts_whatever_the_bits_say() -> None:
+    (found,) = choose(judgement([[(Status.WEAK, price(1.3, 1.2, 1.5))]]), Question(max_price=1.15))
+    assert (found.fit, found.reasons[0].kind, found.unknowns[0].kind) == (Fit.NOT, Kind.DEAR, Status.WEAK)
+
+
+def test_the_worst_condition_counts_and_is_named() -> None:
+    cell = "c0-py311@cpu"
+    verdicts = (
+        verdict(cell, "k0", Status.EXACT, compared=9),
+        verdict(cell, "k0", Status.EXACT, "threads=1", compared=4),
+        verdict(cell, "k1", Status.EXACT),
+        verdict(cell, "k1", Status.VARIES, "threads=1"),
+    )
+    table = [[(Status.EXACT, None)] * 2]
+    found = judgement(table, verdicts=verdicts, conditions=("default", "threads=1"))
+    (whole,) = choose(found)
+    assert whole.fit is Fit.NOT
+    assert whole.reasons[0].kernels == (("k1", "threads=1"),)
+    (one,) = choose(found, Question(kernels=("k0",)))
+    assert (one.fit, one.compared, one.exact, one.kernels) == (Fit.FITS, 4, 1, 1)
+
+
+def test_what_has_no_kernel_fits_nothing() -> None:
+    (found,) = choose(judgement([[]]))
+    assert (found.fit, found.rank, found.unknowns[0].kind) == (Fit.UNKNOWN, None, Kind.NOTHING)
+    assert choose(judgement([])) == ()
+
+
+GPU_CELLS = (factory.cell(), factory.cell("2.18.1", "12.5"), factory.cell("2.19.1", "12.5", status="impossible"))
+
+
+@pytest.fixture(scope="module")
+def mixed() -> Judgement:
+    """A CPU column, one on an H100 under 550.54.15, and one that is impossible there."""
+    return judge(factory.run(factory.info(cells=GPU_CELLS)))
+
+
+@pytest.mark.parametrize(
+    ("device", "driver", "fitting", "words"),
+    [
+        ("", "", {"cpu", "h100"}, ""),
+        ("cpu", "", {"cpu"}, "measured on h100, which says nothing about a CPU"),
+        ("sm_90", "", {"h100"}, "measured on a CPU, which says nothing about a GPU"),
+        ("h100", "550", {"h100"}, "measured on a CPU, which says nothing about a GPU"),
+        ("h100", "550.54.15", {"h100"}, "measured on a CPU, which says nothing about a GPU"),
+        ("h100", "55", set(), "measured under driver 550.54.15, not under 55"),
+        ("sm_90", "535", set(), "measured under driver 550.54.15, not under 535"),
+        ("sm_80", "", set(), "measured on h100 (sm_90), not on sm_80"),
+        ("h10", "", set(), "measured on h100, not on h10"),
+        ("", "535", set(), "measured on a CPU, which says nothing about a GPU"),
+    ],
+)
+def test_evidence_holds_where_it_was_measured(
+    mixed: Judgement, device: str, driver: str, fitting: set[str], words: str
+) -> None:
+    found = choose(mixed, Question(device=device, driver=driver))
+    assert {one.cell.partition("@")[2] for one in found if one.fit is Fit.FITS} == fitting
+    doubts = [doubt for one in found for doubt in one.unknowns if doubt.kind is Kind.ELSEWHERE]
+    assert words in " ".join(doubt.why for doubt in doubts)
+    for one in found:
+        if any(doubt.kind is Kind.ELSEWHERE for doubt in one.unknowns):
+            assert (one.fit, one.rank, one.exact, one.bill.priced, one.counts) == (Fit.UNKNOWN, None, 0, 0, ())
+
+
+def test_what_cannot_be_on_one_gpu_is_not_refused_on_another(mixed: Judgement) -> None:
+    gone = GPU_CELLS[2].id
+    here = {one.cell: one for one in choose(mixed, Question(device="h100"))}[gone]
+    there = {one.cell: one for one in choose(mixed, Question(device="sm_120"))}[gone]
+    assert (here.fit, here.reasons[0].kind) == (Fit.NOT, Status.IMPOSSIBLE)
+    assert (there.fit, there.unknowns[0].why) == (Fit.UNKNOWN, "not run on the device asked about")
+
+
+@pytest.mark.parametrize("capability", [None, ["9", "x"], "9.0", {"major": 9}])
+def test_a_capability_that_is_none_is_not_guessed(capability: object) -> None:
+    run = factory.run(factory.info(cells=GPU_CELLS[1:2]))
+    changed = factory.changed(run, factory.facts_of_process(gpu={"compute_capability": capability}))
+    (found,) = choose(judge(changed), Question(device="sm_90"))
+    assert found.fit is Fit.UNKNOWN
+
+
+def test_a_driver_that_nobody_recorded_is_not_the_one_asked_about() -> None:
+    run = factory.run(factory.info(cells=GPU_CELLS[1:2]))
+    bare = factory.changed(run, lambda one: dataclasses.replace(one, request=dataclasses.replace(one.request, gpu={})))
+    (found,) = choose(judge(bare), Question(driver="550"))
+    assert (found.fit, found.rank) == (Fit.UNKNOWN, None)
+    assert found.unknowns[0].why == "measured under a driver that nobody recorded, not under 550"
+
+
+KNOWN = (("conv2d", "convolutions"), ("scatter_nd", "segments"), ("seeded", "sequences"), ("matmul", "linalg"))
+
+
+@pytest.mark.parametrize(
+    ("given", "families", "globs"),
+    [
+        (["conv"], ("convolutions",), ()),
+        (["se"], ("segments", "sequences"), ()),
+        (["linalg", "conv"], ("convolutions", "linalg"), ()),
+        (["scatter"], (), ("*scatter*",)),
+        ([], (), ()),
+    ],
+)
+def test_needs_are_families_or_words_of_kernels(
+    given: list[str], families: tuple[str, ...], globs: tuple[str, ...]
+) -> None:
+    assert needs(given, KNOWN) == (families, globs)
+
+
+@pytest.mark.parametrize("given", ["convolution5", "", "*", "[a", "<b>"])
+def test_a_need_that_nothing_is_named_is_an_error(given: str) -> None:
+    if not given:  # the beginning of every name
+        assert needs([given], KNOWN)[0]
+        return
+    with pytest.raises(ConfigError, match="No family and no kernel") as raised:
+        needs([given], KNOWN)
+    assert "convolutions" in f"{raised.value} {raised.value.hint}"
+
+
+def test_what_is_asked_for_and_not_in_the_run_is_unknown() -> None:
+    run = factory.info(kernels=(factory.kernel("matmul"), *factory.CONTROLS))
+    found = judge(factory.run(run))
+    suite = (("matmul", "linalg"), ("matmul_f16", "linalg"), ("conv2d", "convolutions"))
+    question = Question(needs=("linalg",), kernels=("my_model",), suite=suite)
+    assert asked(found, question).kernels == ("matmul",)
+    assert asked(found, question).absent == ("matmul_f16", "my_model")
+    (one,) = choose(found, question)
+    assert (one.fit, one.exact, one.kernels) == (Fit.UNKNOWN, 1, 1)
+    assert [name for name, _ in one.unknowns[0].kernels] == ["matmul_f16", "my_model"]
+    (whole,) = choose(found, Question(needs=("linalg",), suite=suite[:1]))
+    assert whole.fit is Fit.FITS
+    assert asked(found, Question(needs=("data",))).absent == ("data",)
+
+
+def test_controls_never_count() -> None:
+    found = judge(factory.run())
+    assert asked(found, Question(kernels=("*",))).kernels == ("matmul", "conv2d")
+    assert asked(found, Question(needs=("controls",))).kernels == ()
+    assert choose(found, Question(needs=("controls",)))[0].fit is Fit.UNKNOWN
+
+
+def test_the_sample_ranks_the_same_whoever_asks() -> None:
+    found = judge(load(SAMPLE))
+    ranks = {one.cell: one.rank for one in choose(found)}
+    assert {one.cell: one.rank for one in answer(found).cells} == ranks
+    assert len(ranks) == len(found.info.cells)
+    data = {one.cell: one for one in choose(found, Question(needs=("sequences",)))}
+    assert all(
+        one.exact == one.kernels == len(asked(found, Question(needs=("sequences",))).kernels) for one in data.values()
+    )
+
+
+def test_no_question_changes_a_judgement(mixed: Judgement) -> None:
+    before: Mapping[str, Any] = dict(vars(dataclasses.replace(mixed)))
+    choose(mixed, Question(device="sm_90", max_price=1.1))
+    assert {key: before[key] for key in ("info", "verdicts", "prices")} == {
+        key: getattr(mixed, key) for key in ("info", "verdicts", "prices")
+    }

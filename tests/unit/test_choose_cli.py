@@ -1,0 +1,266 @@
+"""``choose`` on its command line: real records, hypothetical GPUs, bad questions, hostile names."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import cli, errors, verdict
+from bench.cli import choosing
+from bench.gpu.facts import Gpu, Survey
+from bench.plan import cards
+from bench.store import run as store
+from tests.unit import factory
+
+SAMPLE = ["choose", "--run", "reports/sample"]
+HOSTILE = "<img src=x>\x1b[2J$(reboot)'\"`;|\u202e\n| x"
+
+
+@lru_cache(maxsize=1)
+def sample() -> verdict.Judgement:
+    """The sample, read and judged once for all tests."""
+    return verdict.judge(store.load(Path(__file__).parents[2] / "reports" / "sample"))
+
+
+@pytest.fixture(autouse=True)
+def _in_the_house(monkeypatch: pytest.MonkeyPatch, house: Path) -> None:
+    read = choosing.judged
+    monkeypatch.chdir(house)
+    monkeypatch.setenv("COLUMNS", "400")
+    monkeypatch.setattr(choosing, "judged", lambda o: sample() if o.run_folder == Path(SAMPLE[-1]) else read(o))
+
+
+def asked(capsys: pytest.CaptureFixture[str], *arguments: str, run: list[str] | None = None) -> tuple[int, str]:
+    """Exit code and what was printed."""
+    code = cli.main([*(SAMPLE if run is None else run), *arguments])
+    return code, capsys.readouterr().out
+
+
+def as_json(capsys: pytest.CaptureFixture[str], *arguments: str, run: list[str] | None = None) -> tuple[int, Any]:
+    """Exit code and the document."""
+    code, out = asked(capsys, *arguments, "--format", "json", run=run)
+    return code, json.loads(out)
+
+
+def test_a_need_that_every_pair_of_the_sample_meets(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out = asked(capsys, "--needs", "sequences")
+    judged = sample()
+    assert code == errors.OK
+    assert f"{len(judged.info.cells)} of " in out.splitlines()[1]
+    for cell in judged.info.cells:
+        assert f"TF {cell.tensorflow} CPU: ✓ fits" in out
+    assert "(a tie)" in out
+    assert "--rounds 30" in out
+    assert "How pairs are ranked:" in out
+
+
+def measured(monkeypatch: pytest.MonkeyPatch, info: store.RunInfo) -> list[str]:
+    """The beginning of a command that asks a run made here."""
+    run = factory.run(info)
+    monkeypatch.setattr("bench.cli.choosing.store.load", lambda _: run)
+    return ["choose", "--run", "made-here"]
+
+
+def test_all_kernels_of_the_sample_fit_no_pair(capsys: pytest.CaptureFixture[str]) -> None:
+    code, body = as_json(capsys)
+    assert code == errors.GATE
+    ranked = [one for one in body["candidates"] if one["rank"]]
+    judged = sample()
+    assert {(one["cell"], one["rank"], one["exact"]) for one in ranked} == {
+        (one.cell, one.rank, one.exact) for one in verdict.answer(judged).cells
+    }
+    assert all(one["reasons"] and one["fit"] == "does not fit" for one in ranked)
+    others = [one for one in body["candidates"] if not one["rank"]]
+    assert all(one["fit"] == "unknown" and one["unknowns"] == ["not-run"] and one["price"] is None for one in others)
+    assert {one["label"].partition("-")[2] for one in others} <= {"cpu-py310", "cpu-py311"}
+
+
+def test_a_gpu_question_is_answered_from_the_rules(capsys: pytest.CaptureFixture[str]) -> None:
+    question = ["--gpu", "sm_90", "--driver", "550", "--needs", "conv,scatter", "--kernels", "my_model"]
+    code, body = as_json(capsys, *question, "--max-price", "1.15")
+    assert code == errors.NOTHING
+    assert "sm_90, driver 550" in body["question"]
+    assert {one["fit"] for one in body["candidates"]} == {"unknown"}
+    told = {one["cell"]: " ".join(one["unknowns"]) for one in body["candidates"]}
+    assert "measured on a CPU, which says nothing about a GPU" in told["tf2.18.1-cpu-py311@cpu"]
+    assert "first run compiles PTX" in told["tf2.18.1-cuda12.5-py311"]
+    assert all("rule" in text for cell, text in told.items() if "-cuda" in cell)
+    command = body["missing"][-1]["command"]
+    assert {"--device", "gpu", "--extra", "FILE"} <= set(shlex.split(command))
+    assert "my_model" in command
+    assert "scatter_nd" in command
+
+
+def test_what_the_rules_block_is_told_with_its_rule(capsys: pytest.CaptureFixture[str]) -> None:
+    code, body = as_json(capsys, "--gpu", "RTX 5090", "--driver", "535.54")
+    assert code == errors.NOTHING
+    blocked = [one for one in body["candidates"] if one["fit"] == "does not fit"]
+    assert len(blocked) > 10
+    assert all("535.54 < 570.26 for Blackwell" in one["reasons"][0] for one in blocked)
+    assert all(re.search(r"\(rules? .*blackwell-driver", one["reasons"][0]) for one in blocked)
+
+
+def test_half_a_driver_blocks_only_what_none_of_its_branch_can_run(capsys: pytest.CaptureFixture[str]) -> None:
+    _, body = as_json(capsys, "--gpu", "sm_90", "--driver", "525")
+    told = {one["cell"]: one for one in body["candidates"]}
+    newest = told["tf2.18.1-cuda12.5-py311"]
+    assert newest["fit"] == "unknown"
+    assert "with the first drivers of 525: blocked: driver 525 < 525.60.13" in newest["unknowns"][0]
+    _, body = as_json(capsys, "--gpu", "sm_90", "--driver", "525.60")
+    assert {one["cell"]: one for one in body["candidates"]}["tf2.18.1-cuda12.5-py311"]["fit"] == "does not fit"
+    _, body = as_json(capsys, "--gpu", "sm_90", "--driver", "525.60.13")
+    assert {one["cell"]: one for one in body["candidates"]}["tf2.18.1-cuda12.5-py311"]["fit"] == "unknown"
+
+
+def test_without_a_run_it_says_what_could_run_and_that_nothing_was_measured(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    code = cli.main(["choose", "--reports", str(tmp_path), "--gpu", "h100", "--driver", "470"])
+    said = capsys.readouterr()
+    assert code == errors.NOTHING
+    assert "Nothing was measured for this question" in said.err
+    assert "blocked: driver 470 < 525.60.13 for CUDA 12.x (rule driver-cuda-12)" in said.out
+    assert "tf2.14.1-cuda11.8-py311" in said.out.partition("To know more")[2]
+    assert "0 kernels" not in said.out
+
+
+@pytest.mark.parametrize(
+    ("gpus", "device"), [((), "cpu"), ((Gpu(uuid="G", name="NVIDIA L4", capability=(8, 9), memory_mb=1),), "l4")]
+)
+def test_without_a_run_and_a_device_it_is_about_this_host(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpus: Any, device: str
+) -> None:
+    monkeypatch.setattr("bench.cli.choosing.facts.survey", lambda: Survey(gpus=gpus, driver="550.54.15"))
+    code, body = as_json(capsys, run=["choose", "--reports", str(tmp_path)])
+    assert code == errors.NOTHING
+    assert f"on {device}." in body["question"]
+
+
+@pytest.mark.parametrize(
+    ("text", "device"),
+    [
+        *[(text, "sm_90") for text in ("sm_90", "SM90", "9.0", "sm_90a")],
+        *[("sm_120", "sm_120"), ("12.0", "sm_120"), ("8.6", "sm_86"), ("CPU", "cpu")],
+        *[("h100", "h100"), ("NVIDIA H100 PCIe", "h100-pcie"), ("GeForce RTX 4090", "rtx-4090")],
+    ],
+)
+def test_a_device_may_be_named_in_several_ways(text: str, device: str) -> None:
+    assert choosing.device_asked(text) == device
+
+
+def test_known_cards_have_their_capability() -> None:
+    assert cards.capability("h100-80gb-hbm3") == cards.capability("h200") == (9, 0)
+    assert cards.capability("a100") == (8, 0)
+    assert cards.capability("h1000") == cards.capability("") == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--gpu", "cuda"], "'cuda' names no device"),
+        (["--gpu", HOSTILE.replace("2", "")], "names no device"),
+        (["--gpu", "cpu", "--driver", "550"], "A driver says nothing about a CPU"),
+        (["--needs", "convolutoins"], "did you mean 'convolutions'?"),
+        (["--needs", HOSTILE], "No family and no kernel"),
+        (["--gpu", "sm_90", "--matrix", "nowhere.toml"], "nowhere.toml cannot be read"),
+    ],
+)
+def test_a_bad_question_has_its_sentence(capsys: pytest.CaptureFixture[str], arguments: list[str], words: str) -> None:
+    assert cli.main([*SAMPLE, *arguments]) == errors.CONFIG
+    said = capsys.readouterr()
+    assert words in said.err
+    assert "Traceback" not in said.err
+    assert not said.out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--max-price", "0"], ["--max-price", "nan"], ["--max-price", "-1"], ["--driver", "x"], ["--format", "html"]],
+)
+def test_bad_options_are_bad_configuration(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main([*SAMPLE, *arguments])
+    assert caught.value.code == errors.CONFIG
+
+
+@pytest.mark.parametrize("form", ["terminal", "markdown", "json"])
+def test_hostile_names_stay_text(capsys: pytest.CaptureFixture[str], form: str) -> None:
+    _, out = asked(capsys, "--kernels", HOSTILE, "--format", form)
+    assert "img src" in out
+    assert "\x1b" not in out
+    assert "\u202e" not in out
+    if form == "markdown":
+        assert "<img" not in re.sub(r"(?m)^      nox .*$", "", out)
+        assert all(line.count("|") == line.count("\\|") + 6 for line in out.splitlines() if line.startswith("| "))
+
+
+def test_a_command_survives_hostile_names(capsys: pytest.CaptureFixture[str]) -> None:
+    _, body = as_json(capsys, "--kernels", HOSTILE)
+    words = shlex.split(body["missing"][0]["command"])
+    assert words[:4] == ["nox", "-s", "matrix", "--"]
+    assert any("$(reboot)" in word for word in words)
+    assert "$(reboot)" not in words
+    assert "reboot" not in words
+
+
+def test_a_pair_measured_on_another_gpu_stands_once(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells = (factory.cell("2.18.1", "12.5"), factory.cell("2.14.1", "11.8", status="build-failed", reason="no lock"))
+    command = measured(monkeypatch, factory.info(cells=cells))
+    code, body = as_json(capsys, "--gpu", "sm_80", run=command)
+    assert code == errors.NOTHING
+    (one,) = [one for one in body["candidates"] if one["cell"].startswith("tf2.18.1-cuda12.5-py311")]
+    assert one["unknowns"][0] == "measured on h100 (sm_90), not on sm_80"
+    assert one["unknowns"][1].startswith("not-run; the preflight says:")
+    _, body = as_json(capsys, "--gpu", "sm_120", "--driver", "535.54.03", run=command)
+    (one,) = [one for one in body["candidates"] if one["cell"].startswith("tf2.18.1-cuda12.5-py311")]
+    assert one["fit"] == "does not fit"
+
+
+def test_the_device_of_a_run_is_the_one_asked_about(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = measured(monkeypatch, factory.info(cells=(factory.cell("2.18.1", "12.5"),)))
+    code, body = as_json(capsys, run=command)
+    assert code == errors.OK
+    assert "on h100." in body["question"]
+    assert body["candidates"][0]["fit"] == "fits"
+    assert body["candidates"][0]["unknowns"] == []
+    stems = [one["cell"].partition("@")[0] for one in body["candidates"]]
+    assert len(stems) == len(set(stems)) > 30
+    others = [one for one in body["candidates"] if one["rank"] is None]
+    assert any("driver 550.54.15 <" in text for one in others for text in one["unknowns"])
+
+
+def test_a_run_of_two_devices_asks_each_of_its_own(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = measured(monkeypatch, factory.info(cells=(factory.cell(), factory.cell("2.18.1", "12.5"))))
+    code, body = as_json(capsys, run=command)
+    assert code == errors.OK
+    assert "each pair on its own device" in body["question"]
+    assert [one["fit"] for one in body["candidates"]] == ["fits", "fits"]
+
+
+def test_the_suite_of_today_is_what_needs_mean(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernels = (factory.kernel("conv2d_fwd", "convolutions"), *factory.CONTROLS)
+    command = measured(monkeypatch, factory.info(kernels=kernels))
+    code, body = as_json(capsys, "--needs", "conv", run=command)
+    assert code == errors.GATE
+    assert "not in this run (8)" in body["candidates"][0]["unknowns"][0]
+    code, body = as_json(capsys, "--kernels", "conv2d_fwd", run=command)
+    assert code == errors.OK
+
+
+def test_a_folder_that_is_no_run_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["choose", "--run", "tests"]) == errors.ENGINE
+    assert "is no run folder" in capsys.readouterr().err

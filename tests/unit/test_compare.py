@@ -1,0 +1,257 @@
+"""``compare``: what it takes, what it prints, and what its exit code says."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bench import cli, verdict
+from bench.store import run as store
+from tests.unit import factory
+from tests.unit.factory import EXACT, Behaviour, Spot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from bench.store.run import Run
+    from bench.verdict import Judgement
+
+HOST = {"name": "box", "cpu": "Example", "cores": "2"}
+CELLS = (factory.cell("2.15.1"), factory.cell("2.18.1"), factory.cell("2.21.0"))
+FIRST, SECOND = "20250129T120000Z-0001", "20250130T120000Z-0002"
+PAIRS = ("tf2.15.1-cpu", "tf2.18.1-cpu")
+
+
+def worse(spot: Spot) -> Behaviour:
+    """From 2.15 to 2.18 a kernel varies, one raises, one moves its bits and gets slower; 2.21 sees nothing."""
+    if spot.kernel == "control_flicker" and "2.21" in spot.cell:
+        return Behaviour(first_s=0.06)
+    if spot.kernel.startswith("control"):
+        return EXACT
+    if "2.15" in spot.cell or spot.kernel == "calm":
+        return Behaviour(steady_s=(0.001 + spot.round * 1e-6,))
+    return {
+        "varies": Behaviour(("a", "b"), steady_s=(0.001 + spot.round * 1e-6,)),
+        "raises": Behaviour(outcome="raised", error_class="ValueError", message="no"),
+        "moves": Behaviour(("new",), steady_s=(0.0012 + spot.round * 1e-6,)),
+    }[spot.kernel]
+
+
+KERNELS = (*(factory.kernel(name) for name in ("calm", "varies", "raises", "moves")), *factory.CONTROLS)
+
+
+@lru_cache(maxsize=4)
+def made(name: str, behave: Callable[[Spot], Behaviour] | None = worse, columns: int = 3) -> Run:
+    started = f"{name[:4]}-{name[4:6]}-{name[6:8]}T12:00:00+00:00"
+    facts = factory.info(id=name, started=started, host=HOST, cells=CELLS[:columns], kernels=KERNELS)
+    return factory.run(facts, behave)
+
+
+@pytest.fixture
+def reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two runs of the same: what is read back is what the factory made."""
+    runs = {FIRST: made(FIRST), SECOND: made(SECOND)}
+    return place(tmp_path, monkeypatch, runs)
+
+
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runs: dict[str, Run]) -> Path:
+    for name, run in runs.items():
+        folder = tmp_path / "runs" / name
+        folder.mkdir(parents=True)
+        (folder / "run.json").write_text(run.info.to_json(), encoding="utf-8")
+    monkeypatch.setattr(store, "load", lambda folder: runs[folder.name])
+    return tmp_path
+
+
+def compare(reports: Path, *arguments: str) -> int:
+    return cli.main(["compare", *arguments, "--reports", str(reports)])
+
+
+@pytest.mark.parametrize(
+    ("gates", "code", "words"),
+    [
+        ("lost", 1, ["gate lost: varies (default, off), TF 2.15.1 CPU to TF 2.18.1 CPU: stops being exact"]),
+        ("raises", 1, ["gate raises: raises (default, on)", "= exact to ! raised"]),
+        ("fails", 0, []),
+        ("weaker", 0, []),
+        ("gone", 0, []),
+        ("bits", 1, ["gate bits: moves (default, off)", "bits moved, max diff"]),
+        ("slower", 1, ["gate slower: moves (default, on)", "×1.2"]),  # noqa: RUF001
+        ("slower:1.10", 1, ["gate slower: moves"]),
+        ("slower:1.5", 0, []),
+        ("fails,weaker,gone", 0, []),
+        ("none", 0, []),
+    ],
+)
+def test_gates(reports: Path, capsys: pytest.CaptureFixture[str], gates: str, code: int, words: list[str]) -> None:
+    assert compare(reports, *PAIRS, "--fail-on", gates) == code
+    told = capsys.readouterr().err
+    assert all(word in told for word in words)
+    assert ("gate" in told) is bool(code)
+
+
+def test_the_usual_gates_are_what_breaks(reports: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert compare(reports, *PAIRS) == 1
+    words = [line.split(":")[0] for line in capsys.readouterr().err.splitlines() if line.startswith("gate")]
+    assert sorted(set(words)) == ["gate lost", "gate raises"]
+    assert compare(reports, *reversed(PAIRS)) == 0
+    assert compare(reports, *PAIRS, "--kernels", "calm,moves") == 0
+    assert compare(reports, *PAIRS, "--kernels", "varies", "--mode", "on") == 1
+
+
+@pytest.mark.parametrize(
+    "gates", ["los", "slower:", "slower:0.9", "slower:fast", "slower:nan", "slower:inf", "lost:2", "", "none,lost"]
+)
+def test_a_misspelt_gate_is_refused(reports: Path, capsys: pytest.CaptureFixture[str], gates: str) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        compare(reports, *PAIRS, "--fail-on", gates)
+    assert stopped.value.code == 2
+    told = capsys.readouterr().err
+    assert "no gate" in told or "no factor" in told
+    assert gates != "los" or "did you mean 'lost'" in told
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        PAIRS,
+        ("tf2.15.1-cpu-py311", "tf2.18.1-cpu-py311@cpu"),
+        ("tf2.15*", "*2.18*"),
+        (f"{SECOND}:tf2.15.1-cpu", f"{SECOND}:tf2.18.1-cpu"),
+        (f"latest:{PAIRS[0]}", PAIRS[1]),
+        (f"previous:{PAIRS[0]}", f"latest:{PAIRS[1]}"),
+    ],
+)
+def test_columns_by_their_names(reports: Path, capsys: pytest.CaptureFixture[str], one: str, other: str) -> None:
+    assert compare(reports, one, other, "--format", "json", "--fail-on", "none") == 0
+    (found,) = json.loads(capsys.readouterr().out)["upgrades"]
+    assert (found["before"], found["after"]) == (CELLS[0].id, CELLS[1].id)
+    assert found["counts"]["stops being exact"] == 2
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "words"),
+    [
+        ("tf2.15.1-cp", "tf2.18.1-cpu", "Did you mean 'tf2.15.1-cpu'"),
+        ("tf2*", "tf2.18.1-cpu", "names 3 columns"),
+        ("latest", "tf2.18.1-cpu", "are a run and a column"),
+        (f"{SECOND}:tf9", "tf2.18.1-cpu", "is no column of run"),
+        ("lates", "latest", "'latest'"),
+        ("", "latest", "is no column"),
+        ("zzz", "latest", "The run has tf2.15.1"),
+    ],
+)
+def test_bad_names_are_exit_code_2_with_a_suggestion(
+    reports: Path, capsys: pytest.CaptureFixture[str], one: str, other: str, words: str
+) -> None:
+    assert compare(reports, one, other) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_a_misspelt_kernel_is_refused(reports: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert compare(reports, *PAIRS, "--kernels", "mofes") == 2
+    assert "Did you mean 'moves'" in capsys.readouterr().err
+
+
+def test_without_runs_there_is_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert compare(tmp_path, *PAIRS) == 3
+    assert "There is no run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("one", "other"), [("previous", "latest"), (FIRST, SECOND)])
+def test_two_runs_are_compared_column_by_column(
+    reports: Path, capsys: pytest.CaptureFixture[str], one: str, other: str
+) -> None:
+    assert compare(reports, one, other) == 0
+    told = capsys.readouterr()
+    for name in ("2.15.1", "2.18.1", "2.21.0"):
+        assert f"TF {name} CPU, {FIRST} to {SECOND}" in told.out
+    assert "a drift of the machine is inside their ratios" in told.out
+    assert "not compared: bits of 6 of 8 results, TF 2.21.0 CPU" in told.err  # blind on both sides; two raise as before
+
+
+def test_a_folder_is_a_run(reports: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folders = [str(reports / "runs" / name) for name in (FIRST, SECOND)]
+    assert compare(reports, *folders) == 0
+    assert compare(reports, f"{folders[0]}:tf2.18.1-cpu", f"{folders[1]}:tf2.18.1-cpu") == 0
+    capsys.readouterr()
+
+
+def test_columns_that_are_gone_are_named_and_can_be_a_gate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reports = place(tmp_path, monkeypatch, {FIRST: made(FIRST), SECOND: made(SECOND, worse, 2)})
+    assert compare(reports, FIRST, SECOND, "--fail-on", "gone") == 1
+    told = capsys.readouterr()
+    assert f"Only before: {CELLS[2].id}." in told.out
+    assert f"gate gone: {CELLS[2].id}" in told.err
+    assert compare(reports, SECOND, FIRST, "--fail-on", "gone") == 0
+    assert f"Only after: {CELLS[2].id}." in capsys.readouterr().out
+
+
+def test_what_cannot_be_compared_passes_no_gate(reports: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    blind = ("tf2.21.0-cpu", "tf2.21.0-cpu")
+    assert compare(reports, *blind) == 3
+    assert "Nothing could be compared, so no gate was passed" in capsys.readouterr().err
+    assert compare(reports, "latest", "latest") == 3
+    assert "these are the same records" in capsys.readouterr().err
+    # the blind column lost all its evidence: that alone is no comparison
+    assert compare(reports, "tf2.15.1-cpu", "tf2.21.0-cpu", "--kernels", "calm") == 3
+    assert compare(reports, "tf2.15.1-cpu", "tf2.21.0-cpu", "--kernels", "calm", "--fail-on", "weaker") == 1
+
+
+def test_the_formats_say_the_same(reports: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pages = {}
+    for form in ("terminal", "markdown", "json"):
+        compare(reports, *PAIRS, "--format", form, "--fail-on", "none")
+        pages[form] = capsys.readouterr().out
+    sentence = json.loads(pages["json"])["sentence"]
+    assert sentence == (
+        "6 results changed (stops being exact 2, starts raising 2, bits moved 2, slower 2): "
+        "2 of 8 results keep status and bits."
+    )
+    assert all(sentence in page.replace("\n", " ") for page in pages.values())
+    for page in (pages["terminal"], pages["markdown"]):
+        assert "TensorFlow 2.15.1 to 2.18.1 alone." in page
+    rows = json.loads(pages["json"])["upgrades"][0]["rows"]
+    assert [row["kernel"] for row in rows] == ["varies", "varies", "raises", "raises", "moves", "moves"]
+    assert rows[-1]["price"]["ratio"] == pytest.approx(1.2, rel=0.01)
+
+
+# --- the real sample -----------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=1)
+def sampled(house: Path) -> Judgement:
+    return verdict.judge(store.load(house / "reports" / "sample"))
+
+
+def test_the_sample_from_2_15_to_2_18(
+    house: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    judged = sampled(house)
+    monkeypatch.setattr(store, "load", lambda folder: folder)
+    monkeypatch.setattr(verdict, "judge", lambda _: judged)
+    sample = str(house / "reports" / "sample")
+    assert cli.main(["compare", *PAIRS, "--run", sample, "--format", "json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    (found,) = document["upgrades"]
+    assert found["moved"].startswith("TensorFlow 2.15.1 to 2.18.1, and with it Keras 2.15.0 to 3.15.1")
+    assert found["kept"] > 500
+    moved = {row["kernel"] for row in found["rows"] if "bits moved" in row["events"]}
+    assert {"matmul_f16", "conv2d_transpose"} <= moved
+    assert not moved & {"seeded_mlp", "mlp_fit", "lstm_fwd_bwd"}  # Keras is inside
+    assert cli.main(["compare", *PAIRS, "--run", sample, "--fail-on", "bits"]) == 1
+    told = capsys.readouterr().err
+    assert "gate bits: matmul_f16 (default, on)" in told
+    # those that are listed as slower, too
+    (line,) = [line for line in told.splitlines() if line.startswith("not compared")]
+    slow = {row["kernel"] for row in found["rows"] if row["why"] and "Keras" in row["why"]}
+    assert "gru_fwd_bwd" in slow
+    assert int(line.split()[4]) == 5 + sum(
+        row["kernel"] in slow and "Keras" in (row["why"] or "") for row in found["rows"]
+    )

@@ -1,0 +1,47 @@
+"""The door: noxfile.py is thin, and every session that hands on names a command that is there."""
+
+from __future__ import annotations
+
+import ast
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from bench import cli, errors
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def table(house: Path) -> dict[str, str]:
+    """The sessions that only hand on, and what is said of them; nox itself need not be there."""
+    tree = ast.parse((house / "noxfile.py").read_text(encoding="utf-8"))
+    found: dict[str, Any] = {
+        target.id: node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    named: dict[str, str] = ast.literal_eval(found["COMMANDS"])
+    return named
+
+
+def test_the_door_is_thin(house: Path) -> None:
+    assert len((house / "noxfile.py").read_text(encoding="utf-8").splitlines()) < 150
+
+
+def test_every_session_that_hands_on_is_a_command(house: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert {"matrix", "choose", "compare", "replay", "import"} <= set(table(house))
+    for name in table(house):
+        with pytest.raises(SystemExit) as caught:
+            cli.main([name, "--help"])
+        assert caught.value.code == errors.OK, name
+        assert "usage: tfrepro" in capsys.readouterr().out
+
+
+def test_every_session_has_one_line(house: Path) -> None:
+    for name, told in table(house).items():
+        assert told.endswith("."), name
+        assert "\n" not in told
+        assert len(told) < 120

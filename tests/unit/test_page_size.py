@@ -1,0 +1,98 @@
+"""The page of a large run: how big it may be, and that nothing that matters is left out for it."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bench.report import html
+from bench.report.build import build
+from bench.report.sheet import plain
+from bench.verdict import judge
+from tests.unit import factory
+from tests.unit.factory import EXACT, Behaviour
+
+if TYPE_CHECKING:
+    from bench.report.view import View
+    from tests.unit.factory import Spot
+
+RELEASES = ("2.12.1", "2.13.1", "2.14.1", "2.15.1", "2.16.2", "2.17.1", "2.18.1", "2.19.1", "2.20.0", "2.21.0")
+CUDA = ("11.8", "12.2", "12.3", "12.5", "12.6", "12.8", "12.9")
+FAMILIES = ("training", "reductions", "gradients", "convolutions", "linalg", "data", "random")
+#: Bytes of the whole file, by pairs and kernels.
+LIMITS = {(12, 45): 400_000, (40, 10): 400_000, (400, 10): 2_000_000}
+
+
+def behave(spot: Spot) -> Behaviour:
+    """Most is exact, with three classes of bits over the pairs; some varies with determinism off, some is raised."""
+    if spot.kernel.startswith("control"):
+        return EXACT
+    number, of_cell = int(spot.kernel[-2:]), sum(map(ord, spot.cell))
+    time = 0.001 * (number + 1) * (1 + spot.round / 50) * (1.4 if spot.mode == "on" else 1)
+    if number % 9 == 0 and spot.mode == "off":
+        return Behaviour((f"a{spot.round}", f"b{spot.round}", f"c{number}"), steady_s=(time,))
+    if number % 13 == 5 and spot.mode == "on":
+        return Behaviour(outcome="raised", error_class="UnimplementedError", message="no deterministic kernel")
+    bits = f"x{of_cell % 3 if number % 4 == 0 else 0}{spot.mode if number % 5 == 0 else ''}"
+    return Behaviour((bits,), steady_s=(time,))
+
+
+@lru_cache(maxsize=1)
+def view_of(pairs: int, kernels: int) -> View:
+    few = pairs > max(len(RELEASES), 40)
+    cells = tuple(
+        factory.cell(
+            RELEASES[place % 10],
+            CUDA[place // 10 % 7],
+            id=f"tf{RELEASES[place % 10]}-cuda{CUDA[place // 10 % 7]}-py311@h100-{place}",
+        )
+        for place in range(pairs)
+    )
+    rows = tuple(factory.kernel(f"kernel_name_{place:02d}", FAMILIES[place % 7]) for place in range(kernels))
+    facts = factory.info(
+        cells=cells, kernels=(*rows, *(factory.CONTROLS if few else factory.GRADED)), repeats=3 if few else 10
+    )
+    codes = {one.name: factory.digest(one.family) for one in facts.kernels}
+    run = factory.changed(factory.run(facts, behave), factory.facts_of_process(kernel_hashes=codes))
+    return build(judge(run))
+
+
+@pytest.mark.parametrize(("pairs", "kernels"), LIMITS)
+def test_a_large_page_stays_small(pairs: int, kernels: int) -> None:
+    page = html.render(view_of(pairs, kernels))
+    assert len(page.encode()) <= LIMITS[pairs, kernels]
+
+
+@pytest.mark.parametrize(("pairs", "kernels"), [(12, 45), (40, 10)])
+def test_a_large_page_has_every_field_and_all_of_what_is_not_exact(pairs: int, kernels: int) -> None:
+    view = view_of(pairs, kernels)
+    page = html.render(view)
+    table = page[page.index('<table class="matrix"') : page.index("</table>", page.index('<table class="matrix"'))]
+    tables = page[page.index('id="evidence"') : page.index('id="sight-title"')]
+    for detail in view.details:
+        for half in detail.entry.halves:
+            assert half.status in table
+        assert page.count(f"id={detail.anchor}>") == 1
+        assert detail.replay.partition(" s42-")[0].replace(detail.cell, "PAIR") in tables
+        assert f"{detail.cell} {detail.replay.partition('x10-')[2].partition('-')[0]}" in tables
+        assert f"href=#{detail.anchor}>" in table
+        row = re.search(rf"<tr id={detail.anchor}>.*", tables)
+        assert (row is None) == plain(detail)
+        if row is not None:
+            assert all(half.status in row[0] for half in detail.entry.halves)
+    assert len(re.findall(r"<td><a ", table)) == 2 * len(view.details)
+    for text in ("Difference", "First divergence", "Processes", "no deterministic kernel"):
+        assert text in tables
+    assert "writes all numbers to <code>report.json</code>" in tables
+
+
+def test_a_small_page_tells_all_of_each_field() -> None:
+    run = factory.run(factory.info(kernels=factory.info().kernels))
+    page = html.render(build(judge(run)))
+    tables = page[page.index('id="evidence"') : page.index('id="sight-title"')]
+    assert tables.count("First call, ms") == 4
+    assert "alike" not in tables
+    assert "report.json" not in tables

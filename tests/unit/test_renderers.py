@@ -1,0 +1,569 @@
+"""One view, five renderers: the same content, order and words, or a line in ``LEFT_OUT`` that says why not.
+
+Every text of a view gets a number. A renderer then shows all numbers of a field in the order of the view, each with
+its own words. A field that is added to the view is shown by all five, or gets its line here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+import json
+import re
+from fnmatch import fnmatch
+from functools import lru_cache
+from html.parser import HTMLParser
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree as ET
+
+import jsonschema
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bench.report import document, jsonout, junit, markdown, terminal
+from bench.report import html as page
+from bench.report import view as view_of
+from bench.report.build import build
+from bench.store.run import load
+from bench.verdict import judge
+from tests.unit import factory
+from tests.unit.factory import EXACT, Behaviour, Spot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from bench.report.view import View
+    from bench.store.run import Run
+
+#: Names, not texts: scripts, links, styles and programs go by them.
+NAMES = frozenset(
+    {"cell", "anchor", "tone", "symbol", "mode", "environment", "before", "after", "judgement", "control"}
+)
+#: Of which the page makes something else than text after text: lanes, plots and tables of all columns.
+SKIPPED = "-"
+APART = (
+    SKIPPED,
+    "details.pairs",
+    "details.processes",
+    "details.changes",
+    "details.entry",
+    "environments",
+    "lines.counts",
+    "notices.kind",
+)
+
+_ALL = "html terminal markdown json junit"
+_PEOPLE = "html terminal markdown junit"
+_HALF = "families.rows.entries.half"
+_UNDER = "families.rows.conditions.entries.half"
+_NUMBERS = "programs have the numbers it is made of"
+_SHORT = "the page has it; a terminal and a CI page are for the first look"
+_ONCE = "it stands once, where the row begins"
+#: What a renderer does not show, and why: renderers and a pattern of fields.
+LEFT_OUT: dict[tuple[str, str], str] = {
+    ("terminal markdown json junit", "title"): "the title of a window",
+    (_ALL, "*.price_why"): "stands in the evidence; JSON has it with the price",
+    (_ALL, "*.time_why"): "stands in the evidence",
+    ("html terminal markdown", "*.half.why"): "stands in the evidence",
+    (_ALL, "*.entries.kernel"): _ONCE,
+    (_ALL, "*.blocked.kernel"): _ONCE,
+    (_PEOPLE, "families.rows.family"): "the head above the rows has it",
+    ("json junit", "families.name"): "each kernel names its family",
+    ("junit", "families.rows.family"): "a case is named by cell, kernel and mode, which stay",
+    (_ALL, "details.kernel"): "the matrix has it",
+    (_ALL, "details.label"): "the matrix has it",
+    ("terminal markdown json junit", "columns.release"): "the label has it",
+    ("terminal markdown json junit", "columns.accelerator"): "the label has it",
+    ("terminal markdown json junit", "columns.device"): "the label has it",
+    ("html", "columns.label"): "release and accelerator say it",
+    ("html", "columns.device"): "the accelerator says it",
+    ("json", "columns.versions"): _NUMBERS,
+    ("json", "columns.origin"): _NUMBERS,
+    ("json", "columns.kind"): _NUMBERS,
+    ("junit", "columns.label"): "the answer of the column names it",
+    # A column without a number
+    ("terminal markdown", "blocked columns.*"): "its reason stands in the answer",
+    ("json", "blocked columns.versions"): _NUMBERS,
+    ("json junit", "blocked columns.release"): "the label has it",
+    ("json junit", "blocked columns.accelerator"): "the label has it",
+    ("json junit", "blocked columns.device"): "the label has it",
+    ("html", "blocked columns.label"): "release and accelerator say it",
+    ("html", "blocked columns.device"): "the accelerator says it",
+    ("junit", "blocked columns.label"): "the answer of the column names it",
+    ("terminal junit", "*.blocked.half.*"): "its word and reason stand once for the whole column",
+    # A change
+    ("json", "*upgrades.lines.*"): "lines are rows told shorter for people; JSON has the rows",
+    (_PEOPLE, "*upgrades.rows.*"): "lines tell them shorter; JSON has the rows",
+    (_PEOPLE, "since.upgrades.step"): "it is the same for all of them: from run to run",
+    (_PEOPLE, "*upgrades.unknown_why"): "the most frequent reason stands in the rest, JSON has all",
+    ("html terminal markdown", "*upgrades.lines.later.*"): "after so many they are only counted; compare lists them",
+    # Families
+    ("html terminal", "exact needs.cells.*"): "a family that is exact everywhere is only named",
+    ("html", "*needs.unlisted.*"): "of the pairs listed above",
+    # The terminal
+    ("terminal", "details.replay*"): "the first of what varies, raises or fails; tested below",
+    ("terminal", "choice.rules"): "`tfrepro choose` prints them",
+    ("terminal", "details.notes*"): _SHORT,
+    ("terminal", "instrument.lines.*"): _SHORT,
+    ("terminal", "instrument.sentence"): "it stands in the answer",
+    ("terminal", "families.rows.facts.*"): _SHORT,
+    ("terminal", f"{_UNDER}.[!w]*"): "a condition shows its status, where that differs from that of the kernel",
+    ("terminal", f"{_HALF}.condition"): "the conditions stand below where they differ",
+    ("terminal", "*.price, not resolved"): "the answer counts what is not resolved",
+    ("terminal", "legend"): "only the words in use",
+    ("terminal", "terms"): _SHORT,
+    # Markdown
+    ("markdown", "families.rows.facts.*"): "docs/suite.md has them",
+    ("markdown", "details.notes Why*"): "the cell says it in few words",
+    ("markdown", "details.notes New value*"): "the cell says that it is one",
+    ("markdown", "details.notes Accuracy*"): "on the page; a summary is short",
+    ("markdown", "details.notes Known limitation*"): "the notices have its title",
+    ("markdown", "details.replay, exact"): "only where something is not exact",
+    # JUnit
+    ("junit", "caption"): "the suites are counted",
+    ("junit", "counts_o*"): "the suites are counted",
+    ("junit", "choice.rules"): "rules do not change from run to run",
+    ("junit", "legend"): "the same in every run",
+    ("junit", "terms"): "the same in every run",
+    ("junit", "families.rows.conditions.*"): "a case is a kernel by its worst condition, which it names",
+    ("junit", "families.rows.facts.*"): "docs/suite.md has them",
+    ("junit", "details.*"): "a case tells what is behind its own mode in words of its own",
+    ("junit", "instrument.*"): "it stands in the answer, and a control is a case",
+    # The page
+    ("html", f"{_UNDER}.time"): "stands in the evidence, one click away",
+    ("html", f"{_UNDER}.price*"): "stands in the evidence, one click away",
+    ("html", f"{_UNDER}.strength"): "only where it differs from that of the kernel",
+}
+#: Lines of a cell stand beside those of the next column, so the order is that of lines.
+ANY_ORDER = {("terminal", f"{_HALF}.strength"), ("terminal", f"{_HALF}.apart"), ("html", "facts.label"),
+             ("html", "facts.value")}  # fmt: skip
+#: Where a renderer says it shorter.
+SHORTER: dict[tuple[str, str], Callable[[str], str]] = {
+    ("terminal", f"{_HALF}.time"): lambda text: text.replace(" first call", "*"),
+    ("terminal", f"{_HALF}.price"): lambda text: text.partition(" (")[0],
+    ("html", f"{_HALF}.strength"): lambda text: text.partition(" of ")[0].partition(",")[0],
+}
+
+
+class _Text(HTMLParser):
+    """What a reader of a page sees."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts: list[str] = []
+        self.hidden = 0
+
+    def handle_starttag(self, tag: str, _: list[tuple[str, str | None]]) -> None:
+        self.hidden += tag in ("script", "style", "svg")
+        self.parts.append("" if tag == "wbr" else " ")
+
+    def handle_endtag(self, tag: str) -> None:
+        self.hidden -= tag in ("script", "style", "svg")
+        self.parts.append(" ")
+
+    def handle_data(self, data: str) -> None:
+        self.parts += [] if self.hidden else [data]
+
+
+def of_html(view: View) -> str:
+    parser = _Text()
+    parser.feed(page.render(view))
+    return "".join(parser.parts)
+
+
+def of_markdown(view: View) -> str:
+    plain = re.sub(r"\\(.)", r"\1", markdown.render(view, limit=10**9)).replace("<br>", " ").replace("`", " ")
+    return html.unescape(plain)
+
+
+def of_terminal(view: View) -> str:
+    return terminal.render(view, 100_000)
+
+
+def of_json(view: View) -> str:
+    return "\n".join(_strings(json.loads(jsonout.render(view))))
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield key
+            yield from _strings(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _strings(inner)
+
+
+def of_junit(view: View) -> str:
+    tree = ET.fromstring(junit.render(view))  # noqa: S314 - our own output
+    return "\n".join(text for one in tree.iter() for text in (*one.attrib.values(), one.text or ""))
+
+
+RENDERERS: dict[str, Callable[[View], str]] = {
+    "html": of_html,
+    "terminal": of_terminal,
+    "markdown": of_markdown,
+    "json": of_json,
+    "junit": of_junit,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Numbered:
+    """A text of the view: its field, its words, the symbol before them, and the column it belongs to."""
+
+    field: str
+    text: str
+    symbol: str
+    cell: str
+
+
+#: Lines of a change that every renderer shows.
+MOST = 12
+MARK = re.compile(r"zq(\d+)qz")
+
+
+class Numberer:
+    """Gives every text of a view a number; ``instead`` has other texts for some of them."""
+
+    def __init__(self, instead: dict[int, str] | None = None) -> None:
+        self.found: list[Numbered] = []
+        self.instead = instead or {}
+        self.symbol = ""
+        self.listed: set[str] = set()
+
+    def view(self, view: View) -> View:
+        self.listed = {one.cell for one in view.choice.candidates}
+        return self._walk(view, "", None)  # type: ignore[no-any-return]
+
+    def _walk(self, value: Any, path: str, owner: Any) -> Any:
+        if path.rpartition(".")[2] in NAMES or path.startswith(APART) or value in ("", "default"):
+            return value
+        if path == "legend" and value and isinstance(value[0], str):
+            symbol, word, tone, meaning = value
+            return (symbol, self._mark(word, path, owner), tone, self._mark(meaning, path, owner))
+        if isinstance(value, str):
+            return self._mark(value, path, owner)
+        if isinstance(value, tuple):
+            later = MOST if path.endswith("upgrades.lines") else len(value)
+            return tuple(
+                self._walk(one, path if place < later else f"{path}.later", owner) for place, one in enumerate(value)
+            )
+        if not (dataclasses.is_dataclass(value) and type(value).__module__.startswith("bench.report.view")):
+            return value
+        own = value if hasattr(value, "cell") or isinstance(value, view_of.Upgrade) else owner
+        made = {}
+        for one in dataclasses.fields(value):
+            self.symbol = getattr(value, "symbol", "") if one.name in ("word", "fit") else ""
+            made[one.name] = self._walk(getattr(value, one.name), self._below(value, path, one.name), own)
+        return dataclasses.replace(value, **made)  # type: ignore[type-var]
+
+    def _below(self, value: Any, path: str, name: str) -> str:
+        """The path of a field, which tells apart what renderers may treat otherwise."""
+        if isinstance(value, view_of.Column) and value.blocked:
+            path = f"blocked {path}"
+        elif isinstance(value, view_of.Need) and value.exact:
+            path = f"exact {path}"
+        elif isinstance(value, view_of.NeedCell) and value.cell not in self.listed:
+            path = path.replace("cells", "unlisted")
+        elif isinstance(value, view_of.Detail) and name == "replay":
+            name += ", exact" if all(half.tone in ("good", "control") for half in value.entry.halves) else ""
+        elif isinstance(value, view_of.Note):  # Markdown goes by the label
+            path = SKIPPED if name == "label" else f"{path} {value.label}"
+        elif isinstance(value, view_of.Entry):
+            path = path.replace("entries", "blocked") if value.blocked else path
+            if value.blocked and name == "off":  # both say the same
+                return SKIPPED
+            name = {"off": "half", "on": "half"}.get(name, name)
+        elif (
+            isinstance(value, view_of.Half) and name == "price" and not (value.price_data and value.price_data.resolved)
+        ):
+            name = "price, not resolved"
+        return f"{path}.{name}".lstrip(".")
+
+    def _mark(self, value: str, field: str, owner: Any) -> str:
+        number = len(self.found)
+        told = f"zq{number}qz {value}"
+        self.found.append(Numbered(field, told, self.symbol, getattr(owner, "cell", "") or getattr(owner, "after", "")))
+        return self.instead.get(number, told)
+
+
+def left_out(renderer: str, field: str) -> bool:
+    return any(renderer in names.split() and fnmatch(field, pattern) for names, pattern in LEFT_OUT)
+
+
+def faults(texts: list[Numbered], view: View, renderer: str, shown: str) -> list[str]:
+    """What a rendering misses, reorders or renames."""
+    told = " ".join(shown.split())
+    places = {column.cell: place for place, column in enumerate(view.columns)}
+    marks: dict[int, list[int]] = {}
+    for one in MARK.finditer(told):
+        marks.setdefault(int(one[1]), []).append(one.start())
+    found = []
+    for field in sorted({one.field for one in texts}):
+        if left_out(renderer, field):
+            continue
+        wanted = [number for number, one in enumerate(texts) if one.field == field]
+        if renderer == "junit":  # column by column
+            wanted.sort(key=lambda number: places.get(texts[number].cell, -1))
+        order = sorted if (renderer, field) in ANY_ORDER else list
+        asked = set(wanted)
+        if order(number for number in marks if number in asked) != wanted:
+            found.append(f"{renderer} misses or reorders {field}")
+        shorter = SHORTER.get((renderer, field), str)
+        for number in wanted:
+            symbol = "" if renderer == "json" else texts[number].symbol
+            words = " ".join(f"{symbol} {shorter(texts[number].text)}".split())
+            left = words.index("zq")
+            if not any(told.startswith(words, place - left) for place in marks.get(number, ())):
+                found.append(f"{renderer} renames {field}: {words}")
+    return found
+
+
+# --- the five agree -----------------------------------------------------------------------------------
+
+
+def mixed(change: Callable[[Spot], Behaviour] | None = None) -> Run:
+    """Three columns, one of them not built, two conditions, and every kind of answer."""
+    facts = factory.info(
+        cells=(
+            factory.cell("2.15.1"),
+            factory.cell("2.16.2", status="build-failed", reason="no wheel"),
+            factory.cell(),
+        ),
+        kernels=(factory.kernel("dense_fit", "training", call_again=False), *factory.info().kernels),
+        conditions={"default": (), "isa=avx2": ("matmul",)},
+        warnings=("Swap is in use",),
+    )
+
+    def behave(spot: Spot) -> Behaviour:
+        if spot.kernel == "matmul" and spot.condition == "isa=avx2":
+            return Behaviour(outcome="crashed", message="SIGABRT")
+        if spot.kernel == "conv2d":
+            bad = Behaviour(outcome="raised", error_class="UnimplementedError", message="no deterministic kernel")
+            return bad if spot.mode == "on" else Behaviour(("a", "b"))
+        if spot.kernel == "dense_fit":
+            return Behaviour((spot.mode,), steady_s=(), steady_agrees=None, first_s=1.25)
+        return Behaviour(steady_s=(0.003 if spot.mode == "on" else 0.001,)) if spot.kernel == "matmul" else EXACT
+
+    return factory.run(facts, change or behave)
+
+
+def earlier() -> Run:
+    """A run before: everything was exact, with other bits in one column."""
+    run = mixed(lambda spot: Behaviour(("old",)) if spot.kernel == "matmul" and "2.15" in spot.cell else EXACT)
+    return dataclasses.replace(run, info=dataclasses.replace(run.info, id="20250129T120000Z-0123"))
+
+
+def of_gpus() -> Run:
+    cells = (
+        factory.cell(cuda="12.5"),
+        factory.cell("2.19.1", cuda="12.8", kind="untested", advice="supported by nobody"),
+        factory.cell("2.18.1", origin={"host": "far", "engine": "venv"}),
+    )
+    return factory.run(factory.info(cells=cells), lambda spot: EXACT if spot.mode == "on" else Behaviour(("a", "b")))
+
+
+def wide() -> Run:
+    """More columns than anyone looks at."""
+    cells = tuple(factory.cell(f"2.{minor}.{patch}") for minor in range(11, 21) for patch in range(4))
+    facts = factory.info(cells=cells, rounds=2, repeats=2)
+    return factory.run(facts, lambda spot: Behaviour(("a", "b")) if spot.cell.startswith("tf2.12.2") else EXACT)
+
+
+@lru_cache(maxsize=1)
+def sample(house: Path) -> View:
+    return build(judge(load(house / "reports" / "sample")))
+
+
+RUNS: dict[str, Callable[[], View]] = {
+    "mixed, after another run": lambda: build(judge(mixed()), judge(earlier())),
+    "of GPUs": lambda: build(judge(of_gpus())),
+    "empty": lambda: build(judge(dataclasses.replace(factory.run(), info=factory.info(cells=(), kernels=())))),
+    "one cell": lambda: build(judge(factory.run(factory.info(kernels=(factory.kernel("matmul"), *factory.CONTROLS))))),
+    "everything failed": lambda: build(judge(factory.run(None, lambda _: Behaviour(outcome="failed", message="x\ny")))),
+    "40 columns": lambda: build(judge(wide())),
+}
+
+
+@lru_cache(maxsize=8)
+def view_named(name: str) -> View:
+    return RUNS[name]()
+
+
+def check(view: View, renderer: str, instead: dict[int, str] | None = None) -> list[str]:
+    """What a renderer does wrong with a view; ``instead`` makes the renderer see other texts than the view has."""
+    plain = Numberer()
+    plain.view(view)
+    return faults(plain.found, view, renderer, RENDERERS[renderer](Numberer(instead).view(view)))
+
+
+@pytest.mark.parametrize("renderer", RENDERERS)
+@pytest.mark.parametrize("name", RUNS)
+def test_a_renderer_shows_the_whole_view(name: str, renderer: str) -> None:
+    assert check(view_named(name), renderer) == []
+
+
+@pytest.mark.parametrize("renderer", RENDERERS)
+def test_a_renderer_shows_the_whole_sample(house: Path, renderer: str) -> None:
+    assert check(sample(house), renderer) == []
+
+
+MIXED = view_named("mixed, after another run")
+TEXTS = Numberer()
+TEXTS.view(MIXED)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.data())
+def test_a_renderer_that_drops_reorders_or_renames_is_caught(data: st.DataObject) -> None:
+    renderer = data.draw(st.sampled_from(sorted(RENDERERS)))
+    shown = [number for number, one in enumerate(TEXTS.found) if not left_out(renderer, one.field)]
+    number = data.draw(st.sampled_from(shown))
+    like = [one for one in shown if one != number and TEXTS.found[one].field == TEXTS.found[number].field]
+    text = TEXTS.found[number].text
+    faulty = [{number: text.replace("qz ", "qz other ")}, {number: text.partition("qz ")[2]}]
+    if like and (renderer, TEXTS.found[number].field) not in ANY_ORDER and renderer != "junit":
+        other = data.draw(st.sampled_from(like))
+        faulty.append({number: TEXTS.found[other].text, other: text})
+    assert check(MIXED, renderer, data.draw(st.sampled_from(faulty)))
+
+
+def test_nothing_is_left_out_that_is_shown(house: Path) -> None:
+    """A line of the table that no field needs any more goes."""
+    views = [*map(view_named, RUNS), sample(house)]
+    fields = set()
+    for view in views:
+        numbered = Numberer()
+        numbered.view(view)
+        fields |= {one.field for one in numbered.found}
+    for names, pattern in LEFT_OUT:
+        assert any(fnmatch(field, pattern) for field in fields), f"{names}: {pattern}"
+
+
+# --- JSON ---------------------------------------------------------------------------------------------
+
+
+def test_the_schema_is_that_of_the_code(house: Path) -> None:
+    assert (house / "docs" / "report.schema.json").read_text("utf-8") == document.schema(), (
+        "python -m bench schema --report > docs/report.schema.json"
+    )
+
+
+DECLARED: dict[str, Any] = json.loads(document.schema())
+SCHEMA = jsonschema.Draft202012Validator(DECLARED)
+
+
+def test_the_schema_is_one_and_closed() -> None:
+    SCHEMA.check_schema(DECLARED)
+    for name, one in DECLARED["$defs"].items():
+        assert one.get("type") != "object" or one["additionalProperties"] is False, name
+        assert one.get("description") or "enum" in one, name
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_what_is_rendered_is_valid(name: str) -> None:
+    SCHEMA.validate(json.loads(jsonout.render(view_named(name))))
+
+
+def test_the_sample_is_valid(house: Path) -> None:
+    SCHEMA.validate(json.loads(jsonout.render(sample(house))))
+
+
+_BEHAVIOURS = st.builds(
+    Behaviour,
+    digests=st.sampled_from([("a",), ("a", "b"), ("",)]),
+    steady_s=st.lists(st.floats(), max_size=3).map(tuple),
+    first_s=st.floats(),
+    nan=st.booleans(),
+    outcome=st.sampled_from(["ok", "raised", "crashed", "timeout", "oom", "failed", "?"]),
+    message=st.text(max_size=20),
+    error_class=st.text(max_size=5),
+    peak_mb=st.floats(),
+)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(_BEHAVIOURS, min_size=4, max_size=4))
+def test_whatever_happens_is_valid(acts: list[Behaviour]) -> None:
+    run = factory.run(factory.info(rounds=2), lambda spot: acts[2 * (spot.mode == "on") + spot.round % 2])
+    SCHEMA.validate(json.loads(jsonout.render(build(judge(run)))))
+
+
+def test_unknown_is_null() -> None:
+    told = json.loads(jsonout.render(view_named("everything failed")))
+    half = told["kernels"][0]["worst"][0]["on"]
+    assert {half[key] for key in ("strength", "apart", "time_text", "price_text", "price")} == {None}
+    assert half["verdict"]["time"] is None
+    assert half["verdict"]["bound"] is None
+    assert told["since"]["run"] is None
+
+
+# --- JUnit --------------------------------------------------------------------------------------------
+
+
+def test_junit_has_the_shape_that_ci_systems_read() -> None:
+    tree = ET.fromstring(junit.render(MIXED))  # noqa: S314 - our own output
+    assert tree.tag == "testsuites"
+    cases = list(tree.iter("testcase"))
+    for element in (tree, *tree):
+        inside = list(element.iter("testcase"))
+        assert int(element.get("tests", "")) == len(inside)
+        for tag, plural in (("failure", "failures"), ("error", "errors"), ("skipped", "skipped")):
+            assert int(element.get(plural, "")) == sum(one.find(tag) is not None for one in inside)
+        assert float(element.get("time", "")) == pytest.approx(sum(float(one.get("time", "")) for one in inside))
+    for suite in tree:
+        tags = [one.tag for one in suite]
+        assert tags == sorted(tags, key=["properties", "testcase", "system-out"].index)
+        assert all(set(one.attrib) == {"name", "value"} for one in suite.iter("property"))
+    assert {tuple(one.attrib) for one in cases} == {("classname", "name", "time")}
+    assert len({(one.get("classname"), one.get("name")) for one in cases}) == len(cases)
+    assert {one.tag for case in cases for one in case} <= {"failure", "error", "skipped", "system-out"}
+
+
+def test_junit_names_stay_from_run_to_run() -> None:
+    trees = [ET.fromstring(junit.render(build(judge(run)))) for run in (mixed(), earlier())]  # noqa: S314 - our own
+    first, second = ([(one.get("classname"), one.get("name")) for one in tree.iter("testcase")] for tree in trees)
+    assert first == second
+    assert trees[0].get("name") == trees[1].get("name")
+
+
+# --- sizes --------------------------------------------------------------------------------------------
+
+
+def test_a_summary_stays_within_what_github_takes() -> None:
+    whole = markdown.render(MIXED)
+    assert "Left out for its size" not in whole
+    sizes = {}
+    for limit in (len(whole.encode()) - 1, 9000, 7000, 10):
+        cut = markdown.render(MIXED, limit=limit)
+        sizes[limit] = len(cut.encode())
+        assert "Left out for its size" in cut
+        assert cut.splitlines()[0] == whole.splitlines()[0]
+    assert sizes[len(whole.encode()) - 1] < len(whole.encode())
+    assert sorted(sizes.values(), reverse=True) == list(sizes.values())
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_a_terminal_keeps_its_width(width: int) -> None:
+    for name in RUNS:
+        for line in terminal.render(view_named(name), width).splitlines():
+            assert len(line) <= width or "nox -s" in line or "|" in line, line
+
+
+def test_a_terminal_lists_what_to_measure_again() -> None:
+    details = [dataclasses.replace(one, replay=f"nox -s replay -- {place}") for place, one in enumerate(MIXED.details)]
+    page = terminal.render(dataclasses.replace(MIXED, details=tuple(details * 3)), 80)
+    told = page[page.index("To measure again") :].split("\n\n")[0].splitlines()[1:]
+    wanted = [one.replay for one in details * 3 if {"fault", "bad"} & {half.tone for half in one.entry.halves}]
+    assert [line.strip() for line in told] == [*wanted[:10], f"and {len(wanted) - 10} more; the page has them"]
+
+
+def test_the_first_lines_answer() -> None:
+    head = " ".join("\n".join(terminal.render(MIXED, 80).splitlines()[:25]).split())
+    for text in (MIXED.answer[0], MIXED.lines[0].sentence, MIXED.lines[0].price, MIXED.since.sentence):
+        assert text in head

@@ -1,0 +1,573 @@
+"""The replay line: what it says, that it plans the same again, and that every pin is held before measuring."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as trying
+from hypothesis import strategies as st
+
+from bench import cli, errors
+from bench.cli import options, replaying
+from bench.gpu import facts
+from bench.gpu.facts import Gpu, Survey
+from bench.plan import devices, load, own, planner
+from bench.plan.planner import Plan, Selection
+from bench.report.replay import Pin, answer, line
+from bench.store import run as store
+from bench.store.run import CellInfo, KernelInfo, Run
+from bench.verdict import judge
+from tests.unit import factory
+from tests.unit.factory import Behaviour, Spot
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+    from bench.suite.record import Request
+    from bench.verdict.judgement import Judgement
+
+HOUSE = Path(__file__).resolve().parents[2]
+LOCKS = HOUSE / "docker" / "locks"
+SUITE = own.suite([])
+MATRIX = load.load(HOUSE / "matrix.toml")
+HOPPER = Gpu(uuid="GPU-1a2b3c4d-0000", name="NVIDIA H200", capability=(9, 0), memory_mb=143_771)
+TWIN = dataclasses.replace(HOPPER, uuid="GPU-99999999-0000")
+BARE, HOST = Survey(why="this host shows no card"), Survey(driver="570.124.06", cuda=12080, gpus=(HOPPER,))
+PAIRS = [lock.stem for lock in sorted(LOCKS.glob("*.txt"))]
+KERNELS = [name for name, one in SUITE.kernels.items() if not one.control]
+CPU = "tf2.18.1-cpu-py311"
+
+
+@pytest.fixture(autouse=True)
+def _in_the_house(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(HOUSE)
+    monkeypatch.setattr(facts, "survey", lambda: BARE)
+
+
+def code_of(kernel: str) -> str:
+    """The hash as a worker writes it into its record."""
+    return SUITE.kernels[kernel].source_hash()[:16]
+
+
+def original(stem: str, kernel: str, profile: str = "nightly", seed: int = 42) -> Plan:
+    """The plan of a run that measured one kernel in one pair, among others."""
+    matrix = MATRIX.model_copy(
+        update={"profiles": {**MATRIX.profiles, "p": MATRIX.profiles[profile].model_copy(update={"seed": seed})}}
+    )
+    wanted = Selection(only=(stem,), kernels=(kernel, "reduce_sum_1d"))
+    on = devices.choose("cpu" if "-cpu-" in stem else "gpu", HOST)
+    return planner.make(matrix, "p", wanted, LOCKS, SUITE, on)
+
+
+def measured(plan: Plan, behave: Callable[[Spot], Behaviour] | None = None) -> Run:
+    """The run of a plan, its records with the requests and the hashes of a real one."""
+    info = factory.info(
+        cells=tuple(CellInfo(**cell.facts()) for cell in plan.cells),
+        kernels=tuple(KernelInfo(**kernel.declaration()) for kernel in plan.kernels),
+        **{**plan.facts(), "repeats": 2},
+    )
+    hashes = {kernel.name: code_of(kernel.name) for kernel in plan.kernels}
+    run = factory.changed(factory.run(info, behave, keep=False), factory.facts_of_process(kernel_hashes=hashes))
+    asked = {(one.condition, str(one.mode), one.number): one for one in plan.rounds}
+    records = {}
+    for path, one in run.records.items():
+        told = asked[one.request.condition, one.request.mode, one.request.round]
+        context = {**one.request.context, "rounds": told.planned}
+        request = dataclasses.replace(told.request({}), context=context)
+        in_force: dict[str, Any] = {"env": {"TF_CPP_MIN_LOG_LEVEL": "2", **request.env}}
+        if request.threads is not None:
+            in_force["intra_op_threads"] = request.threads
+        records[path] = factory.settings(**in_force)(dataclasses.replace(one, request=request))
+    return dataclasses.replace(run, records=records)
+
+
+def line_of(judgement: Judgement, kernel: str = "matmul", **changes: Any) -> str:
+    info = next(one for one in judgement.info.kernels if one.name == kernel)
+    return line(judgement, judgement.info.cells[0], dataclasses.replace(info, **changes))
+
+
+def parsed(text: str) -> argparse.Namespace:
+    """A line as the command line takes it."""
+    words = shlex.split(text)
+    assert words[:4] == ["nox", "-s", "replay", "--"]
+    return options.parser(cli._COMMANDS).parse_args(["replay", *words[4:]])
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> tuple[str, str, str, str, int]:
+    """Pair, kernel, condition in which the kernel is worst, profile and seed."""
+    stem, kernel = draw(st.sampled_from(PAIRS)), draw(st.sampled_from(KERNELS))
+    profile = draw(st.sampled_from(["standard", "nightly"]))
+    return (
+        stem,
+        kernel,
+        draw(st.sampled_from(MATRIX.profiles["nightly"].conditions)),
+        profile,
+        draw(st.integers(0, 2**32 - 1)),
+    )
+
+
+#: What a request is asked besides its kernels, their order, and what belongs to a profile's patience.
+SAME = (
+    "cell", "mode", "condition", "round", "seed", "switch", "contrast", "env", "threads", "tf32", "extra", "expect",
+    "device", "libraries", "gpu",
+)  # fmt: skip
+
+
+def same_requests(one: Request, other: Request, kernel: str) -> bool:
+    controls = {name for name in one.kernels if SUITE.kernels[name].control}
+    assert set(other.kernels) == {kernel, *controls}
+    assert one.repeats[kernel] == other.repeats[kernel]
+    assert (one.steady_s > 0) == (other.steady_s > 0)
+    assert one.time_limit_s <= other.time_limit_s
+    for key in SAME:
+        assert getattr(one, key) == getattr(other, key), key
+    return True
+
+
+@trying(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(cases())
+def test_a_line_plans_the_rounds_of_its_run_again(case: tuple[str, str, str, str, int]) -> None:
+    stem, kernel, condition, profile, seed = case
+    plan = original(stem, kernel, profile, seed)
+    assert plan.rounds
+    planned = {name for name, names in plan.conditions.items() if kernel in names}
+    worst = Behaviour(digests=("a", "b", "c"))
+    judgement = judge(
+        measured(plan, lambda s: worst if s.condition == condition and s.kernel == kernel else factory.EXACT)
+    )
+    text = line_of(judgement, kernel)
+    found = parsed(text)
+    assert found.condition == (condition if condition in planned else "default")
+    assert bool(found.pin.bits) == (condition not in planned)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(facts, "survey", lambda: HOST)
+        again = replaying.make_plan(found)
+    assert not list(replaying.differences(again, found))
+    replaying.refuse_other_device(again, found)
+    before = {
+        (one.mode, one.number): one.request({})
+        for one in plan.rounds
+        if one.condition == found.condition and kernel in one.kernels
+    }
+    after = {(one.mode, one.number): one.request({}) for one in again.rounds}
+    assert before.keys() == after.keys()
+    assert all(same_requests(one, after[key], kernel) for key, one in before.items())
+
+
+class TestLine:
+    """What a line says, and when there is none."""
+
+    @pytest.fixture
+    def run(self) -> Run:
+        hashes = factory.facts_of_process(kernel_hashes={"matmul": "ab" * 8, "conv2d": "cd" * 8})
+        return factory.changed(factory.run(), hashes)
+
+    def test_it_is_short_and_says_all(self, run: Run) -> None:
+        text = line_of(judge(run))
+        lock, bits = factory.digest("tf2.18.1-cpu-py311")[:8], factory.digest("matmul same")[:12]
+        assert text == f"nox -s replay -- tf2.18.1-cpu-py311@cpu matmul s42-5x3-{lock}-abababab-{bits}"
+        assert len(text) < 100
+
+    def test_what_varies_has_no_bits(self, run: Run) -> None:
+        varied = Behaviour(digests=("a", "b"))
+        other = factory.changed(
+            factory.run(behave=lambda spot: varied if spot.mode == "on" else factory.EXACT),
+            factory.facts_of_process(kernel_hashes={"matmul": "ab" * 8}),
+        )
+        assert line_of(judge(other)).endswith("-abababab")
+
+    def test_the_worst_condition_is_replayed_and_default_before_its_equals(self) -> None:
+        conditions = {"isa=avx2": (), "default": (), "threads=1": ()}
+        info = factory.info(conditions=conditions)
+        hashes = factory.facts_of_process(kernel_hashes={"matmul": "ab" * 8})
+        even = judge(factory.changed(factory.run(info), hashes))
+        assert "--condition" not in line_of(even)
+        bad = Behaviour(outcome="crashed")
+        uneven = factory.run(info, lambda spot: bad if spot.condition == "threads=1" else factory.EXACT)
+        assert line_of(judge(factory.changed(uneven, hashes))).endswith("-abababab --condition threads=1")
+
+    def test_a_file_of_kernels_and_one_mode_are_named(self) -> None:
+        info = factory.info(modes=("off",))
+        run = factory.changed(factory.run(info), factory.facts_of_process(kernel_hashes={"matmul": "ab" * 8}))
+        assert line_of(judge(run), file="my_kernels.py").endswith("-abababab --mode off --extra my_kernels.py")
+
+    def test_what_was_planned_and_not_measured_is_passed_over(self) -> None:
+        info = factory.info(conditions={"default": (), "threads=1": ()})
+        run = factory.changed(factory.run(info), factory.facts_of_process(kernel_hashes={"matmul": "ab" * 8}))
+        half = factory.without(run, factory.Change(condition="threads=1"))
+        assert "-abababab-" in line_of(judge(half))
+        assert "--condition" not in line_of(judge(half))
+        assert line_of(judge(factory.without(half, factory.Change(mode="on")))).endswith("-abababab --mode off")
+
+    def test_none_where_nothing_makes_it_again(self, run: Run) -> None:
+        cell = run.info.cells[0]
+
+        def of(**changes: Any) -> str:
+            return line_of(judge(dataclasses.replace(run, info=dataclasses.replace(run.info, **changes))))
+
+        assert of()
+        assert not of(engine="here")
+        for changed in (
+            dataclasses.replace(cell, origin={"name": "x", "engine": "here"}),
+            dataclasses.replace(cell, lock_hash=""),
+            dataclasses.replace(cell, lock_hash="not a hash"),
+        ):
+            assert not of(cells=(changed,))
+        assert of(cells=(dataclasses.replace(cell, origin={"name": "x", "engine": "venv"}),))
+        for seed in (2**32, -1, "42", None, 4.5):
+            assert not of(seed=seed)
+        assert not line_of(judge(dataclasses.replace(run, records={})))
+
+    def test_none_where_the_code_is_not_known_or_not_one(self, run: Run) -> None:
+        assert not line_of(judge(factory.run()))
+        strange: tuple[Any, ...] = ({"matmul": 3}, {"matmul": "x; rm -rf /"}, [], "matmul", {})
+        for hashes in strange:
+            assert not line_of(judge(factory.changed(run, factory.facts_of_process(kernel_hashes=hashes))))
+        two = factory.changed(
+            run, factory.facts_of_process(kernel_hashes={"matmul": "ef" * 8}), factory.Change(mode="on", rounds=(2,))
+        )
+        assert not line_of(judge(two))
+
+    HOSTILE = (
+        "a;b", "a b", "$(a)", "`a`", "a|b", "a&b", "a'b", 'a"b', "a\\b", "a\nb", "-rf", "--anyway", "~a", "a*", "a?",
+        "a>b", "größe", "\u202ea", "a#b", "{a,b}", "!a", "a\x00b", "a/b", "a\n",
+    )  # fmt: skip
+
+    @pytest.mark.parametrize("name", HOSTILE)
+    def test_a_name_that_a_shell_would_read_gives_no_line(self, name: str) -> None:
+        hashes = factory.facts_of_process(kernel_hashes={name: "ab" * 8, "matmul": "ab" * 8})
+        infos = (
+            (factory.info(kernels=(factory.kernel(name), *factory.CONTROLS)), name),
+            (factory.info(cells=(factory.cell(id=name),)), "matmul"),
+            (factory.info(conditions={name: ()}), "matmul"),
+        )
+        for info, kernel in infos:
+            assert not line_of(judge(factory.changed(factory.run(info), hashes)), kernel)
+        run = factory.changed(factory.run(), hashes)
+        assert line_of(judge(run))
+        assert not line_of(judge(run), file=name)
+
+    @given(st.text(min_size=1, max_size=12))
+    def test_whatever_the_names_a_shell_reads_a_line_as_it_stands(self, name: str) -> None:
+        hashes = factory.facts_of_process(kernel_hashes={"matmul": "ab" * 8})
+        text = line_of(judge(factory.changed(factory.run(), hashes)), file=name)
+        if text:
+            assert shlex.join(shlex.split(text)) == text
+            assert re.fullmatch(r"[\w .=@+-]+", text, re.ASCII)
+
+
+class TestPin:
+    """The pin as text."""
+
+    @given(
+        st.integers(0, 2**32 - 1), st.integers(1, 1000), st.integers(1, 1000),
+        st.text("0123456789abcdef", min_size=8, max_size=64), st.text("0123456789abcdef", min_size=8, max_size=64),
+        st.one_of(st.just(""), st.text("0123456789abcdef", min_size=8, max_size=64)),
+    )  # fmt: skip
+    def test_it_comes_back_as_it_was(
+        self, seed: int, rounds: int, repeats: int, lock: str, code: str, bits: str
+    ) -> None:
+        pin = Pin(seed=seed, rounds=rounds, repeats=repeats, lock=lock, code=code, bits=bits)
+        assert Pin.parse(pin.text) == pin
+
+    @pytest.mark.parametrize(
+        "text",
+        ["", "s42", "42-5x20-3f2a1b9c-d41d8cd9", "s42-5x20-3f2a1b9-d41d8cd9", "s42-0x20-3f2a1b9c-d41d8cd9",
+         "s42-1001x20-3f2a1b9c-d41d8cd9", "s4294967296-5x20-3f2a1b9c-d41d8cd9", "s042-5x20-3f2a1b9c-d41d8cd9",
+         "s42-5x20-3F2A1B9C-d41d8cd9", "s42-5x20-3f2a1b9c-d41d8cd9-", "s42-5x20-3f2a1b9c-d41d8cd9\n",
+         "s٤٢-5x20-3f2a1b9c-d41d8cd9"],
+    )  # fmt: skip
+    def test_anything_else_is_refused(self, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(ValueError, match="is no pin"):
+            Pin.parse(text)
+        with pytest.raises(SystemExit) as caught:
+            cli.main(["replay", f"{CPU}@cpu", "matmul_f32", text])
+        assert caught.value.code == errors.CONFIG
+        assert "is no pin" in capsys.readouterr().err
+
+
+def pin_of(kernel: str = "matmul_f32", stem: str = CPU, **changes: Any) -> str:
+    """A pin that fits this checkout."""
+    lock = LOCKS / f"{stem}.txt"
+    cell = dataclasses.replace(original(CPU, kernel).cells[0], lock=lock)
+    pin = Pin(seed=42, rounds=2, repeats=3, lock=cell.lock_hash()[:8], code=code_of(kernel)[:8])
+    return dataclasses.replace(pin, **changes).text
+
+
+@pytest.fixture
+def ran(monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
+    """Plans that came so far as to be measured; nothing is."""
+    plans: list[Plan] = []
+
+    def measure(plan: Plan, given: argparse.Namespace) -> None:
+        assert given.fresh
+        assert given.reports == Path("reports/replay")
+        plans.append(plan)
+
+    monkeypatch.setattr(replaying, "measure", measure)
+    return plans
+
+
+class TestHeld:
+    """What does not fit is told in one sentence each, before anything is measured."""
+
+    @pytest.mark.parametrize(
+        ("changes", "words"),
+        [
+            ({"lock": "00000000"}, [f"{CPU}.txt has the hash", "00000000 on the page", "other wheels"]),
+            ({"code": "00000000"}, ["The code of matmul_f32 in the suite", "00000000 on the page", "other code"]),
+            ({"lock": "00000000", "code": "00000000"}, ["other wheels would be installed.\nThe code of"]),
+        ],
+    )
+    def test_every_difference_is_refused_unless_anyway(
+        self, ran: list[Plan], capsys: pytest.CaptureFixture[str], changes: dict[str, str], words: list[str]
+    ) -> None:
+        words = [*words, "git checkout REVISION", "--anyway"]
+        arguments = ["replay", f"{CPU}@cpu", "matmul_f32", pin_of(**changes)]
+        assert cli.main(arguments) == errors.CONFIG
+        said = capsys.readouterr()
+        assert all(word in said.err for word in words), said.err
+        assert not ran
+        assert cli.main([*arguments, "--anyway"]) == errors.OK
+        assert "note: " in capsys.readouterr().err
+        assert len(ran) == 1
+
+    def test_what_fits_is_measured_with_the_pins_numbers(self, ran: list[Plan]) -> None:
+        assert cli.main(["replay", f"{CPU}@cpu", "matmul_f32", pin_of(seed=7), "--condition", "isa=avx2"]) == 0
+        (plan,) = ran
+        assert {one.seed for one in plan.rounds} == {7}
+        assert [(one.mode, one.number) for one in plan.rounds] == [("off", 1), ("on", 1), ("on", 2), ("off", 2)]
+        assert {one.condition for one in plan.rounds} == {"isa=avx2"}
+        assert {one.repeats["matmul_f32"] for one in plan.rounds} == {3}
+        assert {one.planned for one in plan.rounds} == {2}
+
+    def test_what_the_matrix_has_changed_meanwhile_changes_no_replay(self, ran: list[Plan], tmp_path: Path) -> None:
+        text = (HOUSE / "matrix.toml").read_text(encoding="utf-8")
+        text = text.replace("exclude = []", 'exclude = ["tf2.18*"]').replace('skip = ["*_xla"]', 'skip = ["matmul_*"]')
+        text += (
+            '\n[[overrides]]\nselect = "tf2.18*"\nrounds = 9\nrepeats = 9\nskip = ["matmul_*"]\ntime_limit_s = 500\n'
+        )
+        (tmp_path / "matrix.toml").write_text(text, encoding="utf-8")
+        more = ("--condition", "isa=avx2", "--matrix", str(tmp_path / "matrix.toml"))
+        assert cli.main(["replay", f"{CPU}@cpu", "matmul_f32", pin_of(repeats=8), *more]) == 0
+        (plan,) = ran
+        assert len(plan.rounds) == 4
+        assert {one.repeats["matmul_f32"] for one in plan.rounds} == {8}
+        assert {one.time_limit_s for one in plan.rounds} == {500}
+
+    def test_a_missing_lock_is_a_difference(
+        self, ran: list[Plan], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        pin = pin_of()
+        monkeypatch.setattr(replaying, "LOCKS", tmp_path)
+        assert cli.main(["replay", f"{CPU}@cpu", "matmul_f32", pin]) == errors.CONFIG
+        assert f"docker/locks has no {CPU}.txt" in capsys.readouterr().err
+        assert not ran
+
+    @pytest.mark.parametrize(
+        ("arguments", "code", "words"),
+        [
+            (["tf2.18.1-cpu", "matmul_f32"], errors.CONFIG, ["is no cell", "tf2.18.1-cpu-py311@cpu"]),
+            (["tf9.9.9-cpu-py311@cpu", "matmul_f32"], errors.NOTHING, ["No CPU pair matches tf9.9.9-cpu-py311"]),
+            ([f"{CPU}@cpu", "matmul_f23"], errors.CONFIG, ["no kernel 'matmul_f23'", "Did you mean 'matmul_f32'?"]),
+            ([f"{CPU}@cpu", "matmul*"], errors.CONFIG, ["no kernel 'matmul*'", "--extra FILE"]),
+            ([f"{CPU}@cpu", "matmul_f32", "--condition", "isa=avx3"], errors.CONFIG, ["Did you mean 'isa=avx2'?"]),
+            ([f"{CPU}@cpu", "matmul_f32", "--extra", "nowhere.py"], errors.CONFIG, ["nowhere.py", "cannot be read"]),
+        ],
+    )
+    def test_every_mistake_has_its_sentence(
+        self, ran: list[Plan], capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, words: list[str]
+    ) -> None:
+        assert cli.main(["replay", *arguments[:2], pin_of(), *arguments[2:]]) == code
+        said = capsys.readouterr()
+        assert all(word in said.err for word in [*words, "error:", "hint:"]), said.err
+        assert not said.out
+        assert not ran
+
+    @pytest.mark.parametrize("digest", ["xyz", "4FDEDF20592D", "4fd", ""])
+    def test_a_digest_that_is_none(self, digest: str, capsys: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(SystemExit):
+            cli.main(["replay", f"{CPU}@cpu", "matmul_f32", pin_of(), "--digest", digest])
+        assert "is no digest" in capsys.readouterr().err
+
+    def test_a_kernel_of_ones_own_is_held_too(
+        self, ran: list[Plan], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        head = "from bench.suite.kernels import kernel\n\n"
+        told = "family='own', exercises='mine', shapes='[8]', dtypes='float32', source='own'"
+        file = tmp_path / "my_kernels.py"
+        file.write_text(f"{head}@kernel({told})\ndef mine(tf, seed):\n    return lambda: {{}}\n", encoding="utf-8")
+        code = own.suite([file]).kernels["mine"].source_hash()
+        arguments = ["replay", f"{CPU}@cpu", "mine", pin_of(code=code[:8]), "--extra", str(file)]
+        assert cli.main(arguments) == errors.OK
+        assert ran[0].rounds[0].kernels[0] in {"mine", *(name for name in SUITE.kernels if "control" in name)}
+        file.write_text(file.read_text(encoding="utf-8") + "# changed\n", encoding="utf-8")
+        assert cli.main(arguments) == errors.CONFIG
+        assert "The code of mine in my_kernels.py" in capsys.readouterr().err
+
+
+class TestDevice:
+    """A cell of a GPU is replayed on that model, or nowhere."""
+
+    CUDA = "tf2.18.1-cuda12.5-py311"
+
+    def replayed(self, monkeypatch: pytest.MonkeyPatch, survey: Survey, device: str, *more: str) -> int:
+        monkeypatch.setattr(facts, "survey", lambda: survey)
+        return cli.main(["replay", f"{self.CUDA}@{device}", "matmul_f32", pin_of(stem=self.CUDA), *more])
+
+    def test_without_a_gpu_it_ends_as_the_matrix_does(
+        self, ran: list[Plan], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        for more in ((), ("--anyway",)):
+            assert self.replayed(monkeypatch, BARE, "h100", *more) == errors.NO_GPU
+            assert "The cell is of the GPU h100, and this host shows no card." in capsys.readouterr().err
+        assert not ran
+
+    def test_another_model_is_refused_unless_anyway(
+        self, ran: list[Plan], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert self.replayed(monkeypatch, HOST, "h100") == errors.NO_GPU
+        assert "is of the GPU h100, and the one here is NVIDIA H200" in capsys.readouterr().err
+        assert not ran
+        assert self.replayed(monkeypatch, HOST, "h100", "--anyway") == errors.OK
+        assert "is replayed on NVIDIA H200" in capsys.readouterr().err
+        assert ran[0].cells[0].id == f"{self.CUDA}@h200"
+
+    @pytest.mark.parametrize(
+        ("device", "uuid"), [("h200", HOPPER.uuid), ("h200-99999999", TWIN.uuid), ("h200-1a2b3c4d", HOPPER.uuid)]
+    )
+    def test_the_gpu_of_the_cell_is_taken(
+        self, ran: list[Plan], monkeypatch: pytest.MonkeyPatch, device: str, uuid: str
+    ) -> None:
+        both = dataclasses.replace(HOST, gpus=(HOPPER, TWIN))
+        assert self.replayed(monkeypatch, both, device) == errors.OK
+        assert {one.cell.gpu for one in ran[0].rounds} == {uuid}
+
+    def test_an_idle_one_of_two_is_taken(self, ran: list[Plan], monkeypatch: pytest.MonkeyPatch) -> None:
+        busy = dataclasses.replace(HOPPER, processes={1: 100})
+        assert self.replayed(monkeypatch, dataclasses.replace(HOST, gpus=(busy, TWIN)), "h200") == errors.OK
+        assert {one.cell.gpu for one in ran[0].rounds} == {TWIN.uuid}
+
+
+class TestAnswer:
+    """Whether the bits are those of the page, in words and in the exit code."""
+
+    BITS = factory.digest("matmul_f32 same")
+    OTHER = factory.digest("matmul_f32 else")
+
+    @pytest.fixture(autouse=True)
+    def _fake(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.code = errors.OK
+        self.behaviour = factory.EXACT
+        monkeypatch.setattr(replaying, "measure", lambda plan, _: self.remember(plan))
+        monkeypatch.setattr(replaying, "show", lambda *_: self.code)
+        monkeypatch.setattr(store, "load", lambda _: measured(self.plan, self.behave))
+
+    def remember(self, plan: Plan) -> Path:
+        self.plan = plan
+        return Path("nowhere")
+
+    def behave(self, spot: Spot) -> Behaviour:
+        if spot.kernel != "matmul_f32" or spot.mode == "off":
+            return factory.EXACT
+        return self.behaviour
+
+    def replayed(self, capsys: pytest.CaptureFixture[str], *more: str, **pin: Any) -> tuple[int, str]:
+        code = cli.main(["replay", f"{CPU}@cpu", "matmul_f32", pin_of(rounds=5, **pin), *more])
+        return code, capsys.readouterr().out
+
+    def test_the_same_bits(self, capsys: pytest.CaptureFixture[str]) -> None:
+        code, said = self.replayed(capsys, bits=self.BITS[:12])
+        assert (code, said) == (
+            0, f"determinism on: same bits as before, {self.BITS[:12]}, in all 10 repeats of 5 processes\n",
+        )  # fmt: skip
+        assert self.replayed(capsys, "--digest", self.BITS)[0] == 0
+        assert self.replayed(capsys, "--digest", self.BITS[:8])[0] == 0
+
+    def test_other_bits(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self.behaviour = Behaviour(digests=("else",))
+        code, said = self.replayed(capsys, bits=self.BITS[:12])
+        assert code == errors.GATE
+        assert f"determinism on: other bits, {self.OTHER[:12]}" in said
+        assert f"before: {self.BITS[:12]}. Those came with determinism off." in said
+
+    def test_it_varies(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self.behaviour = Behaviour(digests=("same", "else"))
+        code, said = self.replayed(capsys, bits=self.BITS[:12])
+        assert code == errors.GATE
+        assert said.startswith("determinism on: varies.")
+        assert self.replayed(capsys)[0] == errors.OK, "the page's varied too, and its gates have spoken"
+
+    def test_bits_that_prove_nothing_are_no_answer(self, capsys: pytest.CaptureFixture[str]) -> None:
+        for bad in (Behaviour(outcome="crashed"), Behaviour(contrast="same")):
+            self.behaviour = bad
+            code, said = self.replayed(capsys, bits=self.BITS[:12])
+            assert code == errors.GATE
+            assert said.startswith("determinism on: no bits to compare, ")
+
+    def test_off_is_compared_with_what_was_named_only(self, capsys: pytest.CaptureFixture[str]) -> None:
+        code, said = self.replayed(capsys, "--mode", "off", bits=self.OTHER[:12])
+        assert code == errors.OK
+        assert "none to compare them with were given" in said
+        assert self.replayed(capsys, "--mode", "off", "--digest", self.OTHER[:12])[0] == errors.GATE
+        assert self.replayed(capsys, "--mode", "off", "--digest", self.BITS[:12])[0] == errors.OK
+
+    def test_trouble_of_the_run_has_its_own_code(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self.code = errors.ENGINE
+        assert self.replayed(capsys, bits=self.BITS[:12])[0] == errors.ENGINE
+        self.code = errors.GATE
+        assert self.replayed(capsys, bits=self.BITS[:12])[0] == errors.GATE
+
+    def test_half_a_digest_is_not_the_same(self) -> None:
+        judgement = judge(measured(original(CPU, "matmul_f32")))
+        found = judgement.of(f"{CPU}@cpu", "matmul_f32", "default", "on")
+        assert found is not None
+        whole = found.comparison.digests[0][0]
+        assert answer(judgement, found, whole).word == "same"
+        assert answer(judgement, found, whole[:8]).word == "same"
+        assert answer(judgement, found, whole[1:9]).word == "other"
+        assert answer(judgement, found, "").word == "unknown"
+
+
+class TestCondition:
+    """``nox -s matrix -- --condition``."""
+
+    def test_it_takes_the_place_of_the_profiles(self) -> None:
+        chosen = Selection(only=(CPU,), kernels=("matmul_f32",), conditions=("isa=avx2", "threads=3"))
+        plan = planner.make(MATRIX, "standard", chosen, LOCKS, SUITE)
+        assert list(plan.conditions) == ["isa=avx2", "threads=3"], "one that matrix.toml does not name is known, too"
+        assert {one.condition for one in plan.rounds} == {"isa=avx2", "threads=3"}
+        assert {one.request({}).threads for one in plan.rounds} == {None, 3}
+
+    def test_its_table_still_limits_it(self) -> None:
+        plan = planner.make(MATRIX, "standard", Selection(only=(CPU,), conditions=("isa=avx2",)), LOCKS, SUITE)
+        assert "mlp_fit" not in plan.conditions["isa=avx2"]
+        assert plan.rounds[0].repeats["matmul_f32"] == 5
+
+    def test_one_that_has_nothing_to_run_is_told(self) -> None:
+        chosen = Selection(only=(CPU,), conditions=("default", "tf32=off"))
+        plan = planner.make(MATRIX, "standard", chosen, LOCKS, SUITE)
+        assert any("tf32=off is left out" in note for note in plan.notes)
+        with pytest.raises(errors.NothingError, match="no round"):
+            planner.make(MATRIX, "standard", Selection(only=(CPU,), conditions=("tf32=off",)), LOCKS, SUITE)
+
+    @pytest.mark.parametrize(
+        ("name", "near"), [("isa=avx3", "isa=avx2"), ("thread=1", "threads=1"), ("tf32=of", "tf32=off"), ("", "")]
+    )
+    def test_an_unknown_one_is_bad_configuration_with_the_nearest(
+        self, name: str, near: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        arguments = ["matrix", "--dry-run", "--engine", "venv", "--condition", f"{name},default" if name else "nope"]
+        assert cli.main(arguments) == errors.CONFIG
+        said = capsys.readouterr().err
+        assert "is no condition" in said
+        assert (f"Did you mean {near!r}?" in said) if near else ("Did you mean" not in said)
+        assert "matrix.toml names: threads=1" in said

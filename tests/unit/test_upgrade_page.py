@@ -1,0 +1,281 @@
+"""The upgrade view and what changed since the last run, as every page shows them."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from bench.report import Format, Last, render
+from bench.report.since import since
+from bench.report.upgrade import DRIFT, compared, upgrades
+from bench.verdict import judge
+from bench.verdict.change import Side
+from tests.unit import factory
+from tests.unit.factory import EXACT, Behaviour, Spot
+from tests.unit.test_report import HOSTILE, rendered, view_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bench.report.view import Since
+    from bench.store.run import Run
+    from bench.verdict import Judgement
+
+PAGES = (Format.HTML, Format.TERMINAL, Format.MARKDOWN, Format.JSON)
+HOST = {"name": "box", "cpu": "Example", "cores": "2"}
+CELLS = (factory.cell("2.15.1"), factory.cell("2.18.1"))
+
+
+def plain(page: str) -> str:
+    """The words of a page, whatever carries them."""
+    text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page)).replace("\\", "")
+    return text.replace("&#39;", "'").replace("&gt;", ">")
+
+
+def slower(spot: Spot) -> Behaviour:
+    if spot.kernel == "matmul" and "2.18" in spot.cell:
+        return Behaviour(steady_s=(0.002 + spot.round * 1e-5,))
+    return Behaviour(steady_s=(0.001 + spot.round * 1e-5,)) if not spot.kernel.startswith("control") else EXACT
+
+
+def upgraded(behave: Callable[[Spot], Behaviour] = slower, **facts: Any) -> Run:
+    return factory.run(factory.info(cells=CELLS, **facts), behave)
+
+
+def test_a_step_names_what_is_resolved_and_counts_the_rest() -> None:
+    (one,) = view_of(upgraded()).upgrades
+    assert one.label == "TF 2.15.1 CPU to TF 2.18.1 CPU"
+    assert one.sentences == (
+        "Determinism off: 1 kernel slower, 0 faster, 1 not resolved; bits moved in 0 of 2 kernels.",
+        "Determinism on: 1 kernel slower, 0 faster, 1 not resolved; bits moved in 0 of 2 kernels.",
+    )
+    assert (one.step, one.moved, one.alone) == ("TensorFlow step", "TensorFlow 2.15.1 to 2.18.1 alone.", True)
+    (line,) = one.lines
+    assert (line.kernel, line.where, line.events, line.bits) == ("matmul", "off and on", ("slower",), "same bits")
+    ratio = r"×1\.9\d \(1\.\d\d–\d\.\d\d\) slower"  # noqa: RUF001
+    assert re.fullmatch(rf"{ratio} \(off\), {ratio} \(on\)", line.time)
+    assert [row.events for row in one.rows] == [("slower",), ("slower",)]
+    assert (one.counts, one.quiet, one.kept, one.results) == ((("slower", 2),), 2, 2, 4)
+    for form in PAGES:
+        assert one.sentences[0] in rendered(upgraded(), form).replace("\\", "")
+    assert line.time in plain(rendered(upgraded(), Format.HTML))
+
+
+def test_without_a_step_the_page_says_so() -> None:
+    assert not view_of(factory.run()).upgrades
+    assert "No two pairs of this run are one step apart" in rendered(factory.run(), Format.HTML)
+
+
+def test_rows_to_which_the_same_happened_are_one_line() -> None:
+    def moved(spot: Spot) -> Behaviour:
+        return Behaviour(("new",)) if spot.kernel == "matmul" and "2.18" in spot.cell else EXACT
+
+    places: dict[str, tuple[str, ...]] = {"default": (), "threads=1": (), "onednn=0": ()}
+    (one,) = view_of(upgraded(moved, conditions=places)).upgrades
+    (line,) = one.lines
+    assert line.where == "everywhere (6)"
+    assert re.fullmatch(r"moved, max diff \d\.\de-07, V_c 0\.\d+", line.bits)
+    assert len(one.rows) == 6
+
+    def one_place(spot: Spot) -> Behaviour:
+        return moved(spot) if (spot.condition, spot.mode) in {("threads=1", "on"), ("default", "on")} else EXACT
+
+    (one,) = view_of(upgraded(one_place, conditions=places)).upgrades
+    assert [line.where for line in one.lines] == ["default on and threads=1 on"]
+
+
+def test_the_gravest_comes_first_and_a_status_is_shown_on_both_sides() -> None:
+    def worse(spot: Spot) -> Behaviour:
+        if "2.15" in spot.cell:
+            return EXACT
+        return {"matmul": Behaviour(("new",)), "conv2d": Behaviour(("a", "b"))}.get(spot.kernel, EXACT)
+
+    (one,) = view_of(upgraded(worse)).upgrades
+    assert [(line.kernel, line.events[0]) for line in one.lines] == [
+        ("conv2d", "stops being exact"),
+        ("matmul", "bits moved"),
+    ]
+    lost = one.lines[0]
+    assert (lost.before.word, lost.after.word, lost.turned, lost.bits) == (
+        "exact",
+        "varies",
+        True,
+        "not compared; varies after",
+    )
+    for form in PAGES:
+        assert "stops being exact" in plain(rendered(upgraded(worse), form))
+
+
+def test_what_is_not_compared_has_its_reason() -> None:
+    kernels = (factory.kernel("mlp_fit", portable=False), *factory.info().kernels)
+    cells = (factory.cell("2.15.1", keras="2.15.0"), factory.cell())
+    (one,) = view_of(factory.run(factory.info(cells=cells, kernels=kernels))).upgrades
+    assert one.unknown_why == (("Keras is part of the kernel, and moves from 2.15.0 to 3.15.1", 2),)
+    assert one.rest == f"4 keep status and bits; 2 not compared ({one.unknown_why[0][0]})"
+    assert one.sentences[0].endswith("bits moved in 0 of 2 kernels, 1 not compared.")
+    assert one.rest in plain(rendered(factory.run(factory.info(cells=cells, kernels=kernels)), Format.HTML))
+
+
+def test_weak_evidence_is_never_the_same_bits() -> None:
+    few = factory.info(cells=CELLS, rounds=2)
+    (one,) = view_of(factory.run(few)).upgrades
+    assert (one.kept, one.so_far) == (0, 4)
+    assert one.sentences[0].endswith("bits moved in 0 of 2 kernels (2 the same only so far).")
+
+
+def test_a_comparison_says_all_that_differs() -> None:
+    cells = (factory.cell("2.15.1", python="3.10"), factory.cell())
+    judged = judge(factory.run(factory.info(cells=cells)))
+    found = compared(*(Side(judgement=judged, cell=one.id) for one in cells))
+    assert found.moved.startswith("TensorFlow 2.15.1 to 2.18.1, Python 3.10 to 3.11")
+    assert "of no one alone" in found.moved
+    assert not found.alone
+    long = judge(factory.run(factory.info(id="long", host={"name": "x" * 10_000})))
+    far = compared(Side(judgement=judged, cell=cells[1].id), Side(judgement=long, cell=cells[1].id))
+    assert "host bench-host to xxx" in far.moved
+    assert len(far.moved) < 500
+    same = compared(*(Side(judgement=judged, cell=one.id) for one in (cells[1], cells[1])))
+    assert same.moved == "Nothing that is known differs between the two."
+
+
+def test_a_long_list_ends_with_the_command_that_shows_the_rest() -> None:
+    def moves(spot: Spot) -> Behaviour:
+        return EXACT if spot.kernel.startswith("control") else Behaviour((spot.cell,))
+
+    cells = tuple(factory.cell(f"2.{minor}.0") for minor in range(10, 22))
+    kernels = (*(factory.kernel(f"k{number}") for number in range(40)), *factory.CONTROLS)
+    run = factory.run(factory.info(cells=cells, kernels=kernels), moves)
+    page = plain(rendered(run, Format.HTML))
+    ids = [f"{run.info.id}:{cell.id}" for cell in cells[:2]]
+    assert f"And 33 more: python -m bench compare {ids[0]} {ids[1]}" in page
+
+
+# --- since the last run --------------------------------------------------------------------------------
+
+
+def last(behave: Callable[[Spot], Behaviour] | None = None, **facts: Any) -> Judgement:
+    info = factory.info(
+        **{"id": "20250129T120000Z-0000", "started": "2025-01-29T12:00:00+00:00", "host": HOST, **facts}
+    )
+    return judge(factory.run(info, behave))
+
+
+def now(behave: Callable[[Spot], Behaviour] | None = None, **facts: Any) -> Judgement:
+    return judge(factory.run(factory.info(**{"host": HOST, **facts}), behave))
+
+
+def test_without_an_earlier_run_there_is_nothing_to_say() -> None:
+    found = since(now(), None)
+    assert (found.run, found.upgrades, found.quiet) == ("", (), True)
+    assert found.sentence == "There is no earlier run to compare with."
+    assert found.sentence in plain(render(now(), Format.HTML))
+
+
+def test_nothing_changed_is_said_of_what_is_known_only() -> None:
+    found = since(now(), last())
+    assert (found.run, found.moment) == ("20250129T120000Z-0000", "2025-01-29 12:00 UTC")
+    assert found.sentence == "Nothing changed: 4 of 4 results keep status and bits."
+    assert found.quiet
+    assert found.notes == ()
+    page = plain(render(now(), Format.HTML, before=Last(judgement=last())))
+    assert found.sentence in page
+    assert found.run in page
+    weak = since(now(rounds=2), last(rounds=2))
+    assert weak.sentence == (
+        "No change was seen: 0 of 4 results keep status and bits; 4 have the same bits so far, on weak evidence."
+    )
+    blind = since(now(lambda _: Behaviour(first_s=0.06)), last(lambda _: Behaviour(first_s=0.06)))
+    assert blind.sentence == "Nothing is known: none of 4 results can be compared."
+
+
+def varying(spot: Spot) -> Behaviour:
+    return Behaviour(("a", "b")) if spot.kernel == "matmul" and spot.mode == "off" else EXACT
+
+
+def test_what_varies_as_before_is_no_change() -> None:
+    found = since(now(varying), last(varying))
+    assert found.sentence == ("Nothing changed: 3 of 4 results keep status and bits; 1 vary, raise or fail as before.")
+
+
+def test_what_changed_is_listed() -> None:
+    found = since(now(varying), last())
+    assert not found.quiet
+    assert found.sentence == "1 result changed (stops being exact 1): 3 of 4 results keep status and bits."
+    (one,) = found.upgrades
+    assert one.label == "TF 2.18.1 CPU"
+    assert one.lines[0].events == ("stops being exact",)
+    for form in PAGES:
+        assert "1 result changed" in plain(render(now(varying), form, before=Last(judgement=last())))
+
+
+def test_a_kernel_that_only_got_slower_is_told() -> None:
+    def pace(seconds: float) -> Callable[[Spot], Behaviour]:
+        return lambda s: EXACT if s.kernel.startswith("control") else Behaviour(steady_s=(seconds + s.round * 1e-5,))
+
+    found = since(now(pace(0.002)), last(pace(0.001)))
+    assert found.sentence.startswith("4 results changed (slower 4)")
+    assert found.upgrades[0].lines[0].bits == "same bits"
+    assert DRIFT in found.notes
+    assert not upgrades(judge(upgraded()))[0].note  # rounds of one run take turns
+
+
+def test_columns_that_came_and_went_and_another_suite() -> None:
+    found = since(now(suite_hash="6" * 64), last(cells=CELLS))
+    assert found.notes[0] == "Gone since then: TF 2.15.1 CPU."
+    assert found.notes[1].startswith("The suite has changed between the runs: times are not compared")
+    assert found.sentence == "Nothing is known: none of 4 results can be compared."
+    assert since(now(cells=CELLS), last()).notes[0] == "New since then: TF 2.15.1 CPU."
+
+
+@pytest.mark.parametrize(
+    ("facts", "why"),
+    [
+        ({"engine": "venv"}, "engine"),
+        ({"host": {**HOST, "name": "other"}}, "host"),
+        ({"host": {**HOST, "cpu": "Newer"}}, "host"),
+    ],
+)
+def test_a_column_of_another_place_is_not_compared(facts: dict[str, Any], why: str) -> None:
+    found = since(now(**facts), last())
+    assert found.notes[0] == f"TF 2.18.1 CPU is not compared: it was measured with another {why}."
+    assert found.sentence == "Nothing can be compared: the runs have no result in common."
+
+
+def test_records_taken_over_are_not_called_unchanged() -> None:
+    both = factory.run(factory.info(host=HOST))
+    copy = dataclasses.replace(both, info=dataclasses.replace(both.info, id="earlier"))
+    found = since(judge(both), judge(copy))
+    assert found.sentence == "Nothing is known: none of 4 results can be compared."
+
+
+def test_notes_of_runs_that_were_passed_over_reach_the_page() -> None:
+    told = Last(notes=("Run x was passed over: <b>schema 1</b>.",))
+    page = render(now(), Format.HTML, before=told)
+    assert "<b>schema 1" not in page
+    assert "Run x was passed over" in page
+
+
+def test_hostile_names_cannot_become_markup() -> None:
+    text = HOSTILE
+    kernels = (factory.kernel(f"k{text}", family=text), *factory.CONTROLS)
+
+    def moves(spot: Spot) -> Behaviour:
+        return EXACT if spot.kernel.startswith("control") else Behaviour((spot.cell,))
+
+    run = factory.run(factory.info(cells=CELLS, kernels=kernels, host={"name": text}), moves)
+    before: Judgement = last(kernels=kernels, cells=CELLS, host={"name": text})
+    page = render(judge(run), Format.HTML, before=Last(judgement=before))
+    found: Since = since(judge(run), before)
+    assert found.upgrades
+    page = page.split('<script type="application/json"')[0]
+    assert "<script>alert" not in page
+    assert not {"\x00", "\x1b", "\u202e", "\u2028"} & set(page)
+
+
+def test_the_same_runs_give_the_same_bytes() -> None:
+    first, second = (render(now(varying), Format.HTML, before=Last(judgement=last())) for _ in range(2))
+    assert first == second
+    assert upgrades(judge(upgraded())) == upgrades(judge(upgraded()))
