@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 #: More candidates than any matrix has.
 _ALL = 10_000
 #: The newest driver of a branch that is asked for by its first number.
-_NEWEST = ".999.99"
+_NEWEST = ".999.999"
+_PART = len(".999")
 
 
 def choosing(options: argparse.Namespace) -> int:
@@ -137,8 +138,9 @@ def _advised(judgement: Judgement, question: Question, pairs: Sequence[Pair]) ->
             yield Unmeasured(pair=pair.stem)
         else:
             low = preflight.advise(pair, gpu, driver)
-            high = preflight.advise(pair, gpu, f"{driver}{_NEWEST}") if driver.isdecimal() else low
-            told = high.text.replace(_NEWEST, "")
+            newest = _NEWEST[: len(_NEWEST) - _PART * driver.count(".")]
+            high = preflight.advise(pair, gpu, f"{driver}{newest}") if driver and newest else low
+            told = high.text.replace(newest, "") if newest else high.text
             if told != low.text:  # a branch of drivers, and not all of them do
                 told = f"{told}; with the first drivers of {driver}: {low.text}"
             names = tuple(rule.id for rule in (low if high.level == "blocked" else high).rules)

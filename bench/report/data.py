@@ -16,7 +16,7 @@ from bench.report import apart
 from bench.report.missing import GOAL, rounds_for
 from bench.report.text import clean
 from bench.report.words import WORDS
-from bench.verdict.change import Distances, state
+from bench.verdict.change import Distances, endings, state
 from bench.verdict.choice import ANSWERS, UNMEASURED
 from bench.verdict.classes import PRIME
 from bench.verdict.question import architectures
@@ -69,10 +69,25 @@ def _body(view: View) -> dict[str, Any]:
         "texts": sides.texts.values,
         "works": sides.works.values,
         "facts": sides.facts.values,
+        "prices": _other_prices(view),
         "steps": {f"{number[one.before.id]} {number[one.after.id]}": clean(one.sentence) for one in judgement.steps},
         "columns": columns,
         "kernels": kernels,
     }
+
+
+def _other_prices(view: View) -> dict[str, list[list[Any]]]:
+    """Prices under conditions behind the first one, by row and column: lower and upper end, and whether resolved."""
+    judgement = view.judgement
+    kernels = [judgement.info.kernels[row.index].name for row in view.rows]
+    found: dict[str, list[list[Any]]] = {}
+    for row, name in enumerate(kernels):
+        for place, cell in enumerate(judgement.info.cells):
+            for condition in judgement.conditions[1:]:
+                price = judgement.prices.get((cell.id, name, condition))
+                if price is not None:
+                    found.setdefault(f"{row} {place}", []).append([price.low, price.high, int(price.resolved)])
+    return found
 
 
 def _status(one: Status) -> list[Any]:
@@ -80,6 +95,10 @@ def _status(one: Status) -> list[Any]:
     word = WORDS[one]
     flags = (one in FROM_DIGESTS or one is Status.BLIND, one in ANSWERS, one in UNMEASURED)
     return [one.value, word.symbol, word.word, word.tone, *map(int, flags)]
+
+
+#: What ended badly, and is told by how its processes ended.
+_ENDED = frozenset({"raises", "fails"})
 
 
 class _Table:
@@ -170,7 +189,8 @@ class _Sides:
 
         Of all conditions: status and condition of the headline, and, of those behind an exact one, the fewest
         comparisons and the greatest bound in percent. Of the first: status, state, class of error, work (code, seeds,
-        shapes, names of outputs), whether it was timed, kind of time, whether its letter is of another alphabet.
+        shapes, names of outputs), whether it was timed, kind of time, whether its letter is of another alphabet;
+        how the processes ended where they raised or failed, and whether anything varies.
         """
         cell = self.cells[place].id
         head = self.judgement.headline(cell, kernel, _MODES[mode])
@@ -200,6 +220,8 @@ class _Sides:
             int(any(witness.timed for witness in one.witnesses)),
             0 if one.timing is None else 1 + (one.timing.kind is Kind.FIRST),
             int(PRIME in one.digest_class),
+            self.texts(endings(one) if one.outcomes and state(one) in _ENDED else ""),
+            int(one.comparison.varies),
         )
 
     def _distances(self, verdicts: Sequence[Verdict | None]) -> dict[str, str]:

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from bench.verdict.judgement import Judgement, Verdict
-    from bench.verdict.limitations import Limitation
 
 _MOST_ITEMS = 12
 _MOST_NAMES = 4
@@ -154,16 +153,13 @@ def _on_host(judgement: Judgement) -> list[Notice]:
 
 def _limitations(judgement: Judgement) -> list[Notice]:
     """The known limitations that were met, each with the kernels it explains; what to do stands beside these."""
-    met: dict[str, tuple[Limitation, list[str]]] = {}
+    met: dict[str, dict[str, None]] = {}
     for verdict in judgement.verdicts:
         if verdict.limitation is not None:
-            met.setdefault(verdict.limitation.id, (verdict.limitation, []))[1].append(clean(verdict.kernel))
+            met.setdefault(clean(verdict.limitation.title).rstrip("."), {})[clean(verdict.kernel)] = None
     if not met:
         return []
-    items = []
-    for found, kernels in met.values():
-        names = list(dict.fromkeys(kernels))
-        items.append(f"{clean(found.title).rstrip('.')}. Met by {listed(names, _MOST_NAMES)}.")
+    items = [f"{title}. Met by {listed(list(kernels), _MOST_NAMES)}." for title, kernels in met.items()]
     text = f"{count(len(met), 'limit')} of TensorFlow that {'explains' if len(met) == 1 else 'explain'} what is shown."
     return [Notice(kind="note", title="Known limitations", text=text, items=_few(items))]
 

@@ -56,7 +56,7 @@ def since(judgement: Judgement, before: Judgement | None, notes: Sequence[str] =
         sentence=sentence(found),
         notes=tuple(told),
         upgrades=changed,
-        quiet=not changed,
+        quiet=not changed and not any(one.gone or one.new for one in found),
     )
 
 
@@ -67,8 +67,8 @@ def sentence(found: Iterable[Upgrade]) -> str:
     if not results:
         return "Nothing can be compared: the runs have no result in common."
     happened = sum(len(one.rows) for one in every)
-    kept, so_far, as_before, unknown = (
-        sum(getattr(one, key) for one in every) for key in ("kept", "so_far", "as_before", "unknown")
+    kept, so_far, as_before, unknown, gone, new = (
+        sum(getattr(one, key) for one in every) for key in ("kept", "so_far", "as_before", "unknown", "gone", "new")
     )
     whole = f"{kept} of {count(results, 'result')} keep status and bits"
     others = [
@@ -77,6 +77,8 @@ def sentence(found: Iterable[Upgrade]) -> str:
             (so_far, "have the same bits so far, on weak evidence"),
             (as_before, "vary, raise or fail as before"),
             (unknown, "cannot be compared"),
+            (gone, "are gone"),
+            (new, "are new"),
         )
         if number
     ]
@@ -88,7 +90,7 @@ def sentence(found: Iterable[Upgrade]) -> str:
     elif unknown == results:
         return f"Nothing is known: none of {count(results, 'result')} can be compared."
     else:
-        head = "No change was seen" if unknown or so_far else "Nothing changed"
+        head = "No change was seen" if unknown or so_far or gone or new else "Nothing changed"
     return f"{head}: {'; '.join([whole, *others])}."
 
 

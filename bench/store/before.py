@@ -75,5 +75,17 @@ def _columns(info: RunInfo) -> set[tuple[str, str, str, str]]:
 
 
 def _alike(found: RunInfo, info: RunInfo) -> bool:
-    known = {kernel.name for kernel in found.kernels}
-    return (found.profile, found.seed) == (info.profile, info.seed) and known >= {one.name for one in info.kernels}
+    """Whether an earlier run set out to measure all that this one does: else what got worse here would seem new."""
+    return (found.profile, found.seed) == (info.profile, info.seed) and all(
+        _planned(found, what) >= _planned(info, what) for what in ("cells", "kernels", "modes", "conditions")
+    )
+
+
+def _planned(info: RunInfo, what: str) -> set[str]:
+    if what == "cells":
+        return {cell.id for cell in info.cells if cell.status == "ready"}
+    if what == "kernels":
+        return {kernel.name for kernel in info.kernels}
+    if what == "modes":
+        return {f"{name} {mode}" for name in info.conditions for mode in info.condition_modes.get(name, info.modes)}
+    return set(info.conditions)

@@ -10,6 +10,7 @@ import dataclasses
 from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
+from fractions import Fraction
 from itertools import combinations
 from typing import TYPE_CHECKING
 
@@ -166,7 +167,8 @@ class KernelChange:
         if self.bits in (Bits.SAME, Bits.SO_FAR):
             return Told.KEPT if self.bits is Bits.SAME else Told.SO_FAR
         ends = {state(one) for one in (self.before, self.after) if one}
-        again = len(ends) == 1 and ends <= _WITHOUT_ONE_DIGEST and self.bits_why != SAME_RECORDS
+        nan = any(one and one.status is Status.NAN for one in (self.before, self.after))
+        again = len(ends) == 1 and ends <= _WITHOUT_ONE_DIGEST and not nan and self.bits_why != SAME_RECORDS
         return Told.AS_BEFORE if again else Told.UNKNOWN
 
 
@@ -335,18 +337,28 @@ def _ends(before: Verdict, after: Verdict) -> Iterator[Event]:
             yield ran[old][1]
     elif _State.WEAK in (old, new):
         yield Event.STRONGER if old is _State.WEAK else Event.WEAKER
+        if _State.DIFFERS in (old, new):  # bits that were the same so far and no longer are
+            yield Event.VARIES_MORE if new is _State.DIFFERS else Event.VARIES_LESS
     else:
         yield Event.LOST if old is _State.EXACT else Event.FOUND
 
 
 def _alike(before: Verdict, after: Verdict, both: _State) -> Iterator[Event]:
     """Two statuses of one kind that are not the same status."""
-    if both in (_State.RAISES, _State.FAILS):
-        if (before.status, before.error_class) != (after.status, after.error_class):
+    if both in (_State.RAISES, _State.FAILS):  # what leads must not hide what is behind it
+        if before.comparison.varies != after.comparison.varies:
+            yield Event.VARIES_MORE if after.comparison.varies else Event.VARIES_LESS
+        if (before.status, before.error_class, endings(before)) != (after.status, after.error_class, endings(after)):
             yield Event.OTHERWISE
     elif both is _State.DIFFERS and before.status is not after.status:
         worse = severity(after.status) < severity(before.status)
         yield Event.VARIES_MORE if worse else Event.VARIES_LESS
+
+
+def endings(verdict: Verdict) -> str:
+    """How the processes ended, as shares of them all: ``crashed 1/5, ok 4/5``."""
+    total = sum(number for _, number in verdict.outcomes)
+    return ", ".join(f"{outcome} {Fraction(number, total)}" for outcome, number in verdict.outcomes)
 
 
 def distances(

@@ -264,8 +264,21 @@ def _prices(
     judgement: Judgement, cell: CellInfo, names: Sequence[str], exact: Collection[str], limit: float
 ) -> tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]]:
     """Kernels that are known to cost more, and exact ones that are not known to cost at most so much."""
-    paid = {name: judgement.prices.get((cell.id, name, judgement.conditions[0])) for name in names}
-    dear = [name for name, price in paid.items() if price and price.resolved and (price.low or 0.0) > limit]
-    within = [name for name, price in paid.items() if price and price.high is not None and price.high <= limit]
+    first = judgement.conditions[0]
+    paid = {
+        name: [
+            judgement.prices[key]
+            for key in ((cell.id, name, one) for one in judgement.conditions)
+            if key in judgement.prices
+        ]
+        for name in names
+    }
+    dear = [name for name, all_ in paid.items() if any(one.resolved and (one.low or 0.0) > limit for one in all_)]
+    within = [
+        name
+        for name, all_ in paid.items()
+        if (cell.id, name, first) in judgement.prices
+        and all(one.high is not None and one.high <= limit for one in all_)
+    ]
     unsure = [name for name in paid if name in exact and name not in {*dear, *within}]
     return tuple((name, "") for name in dear), tuple((name, "") for name in unsure)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from bench.suite.record import Record
     from bench.verdict.judgement import Judgement
 
+#: What may stand behind the name of a chip without making another one of it.
+_SAME_CHIP = re.compile(r"pcie|sxm\d?|nvl|hbm\d?e?|\d+gb|[0-9a-f]{8}")
 #: How a compute capability is written: ``sm_90``.
 ARCHITECTURE = "sm_"
 _WORD = re.compile(r"\w+")
@@ -98,7 +100,7 @@ def elsewhere(judgement: Judgement, cell: CellInfo, question: Question) -> str:
         return "" if cell.device == "cpu" else f"measured on {cell.device}, which says nothing about a CPU"
     if cell.device == "cpu":
         return "measured on a CPU, which says nothing about a GPU" if wanted or question.driver else ""
-    if wanted and not wanted.startswith(ARCHITECTURE) and not f"{cell.device}-".startswith(f"{wanted}-"):
+    if wanted and not wanted.startswith(ARCHITECTURE) and not is_one(cell.device, wanted):
         return f"measured on {cell.device}, not on {wanted}"
     seen = architectures(judgement, [cell])
     if wanted.startswith(ARCHITECTURE) and seen != [wanted]:
@@ -108,6 +110,17 @@ def elsewhere(judgement: Judgement, cell: CellInfo, question: Question) -> str:
         told = f"measured under driver {', '.join(under)}" if under else "measured under a driver that nobody recorded"
         return f"{told}, not under {question.driver}"
     return ""
+
+
+def is_one(device: str, wanted: str) -> bool:
+    """Whether a GPU's short name is the one asked for: it, or it with a form factor, memory size or digits of a UUID.
+
+    A ``ti``, ``laptop`` or ``mig`` behind the name makes another chip of it, or a part of one.
+    """
+    if device == wanted:
+        return True
+    rest = device.removeprefix(f"{wanted}-")
+    return rest != device and all(_SAME_CHIP.fullmatch(part) for part in rest.split("-"))
 
 
 def architectures(judgement: Judgement, cells: Iterable[CellInfo]) -> list[str]:

@@ -54,7 +54,7 @@ def test_columns_and_modes_are_filtered_too(visit: Callable[..., Page]) -> None:
     assert page.locator("#told").inner_text().endswith("2 of 5 pairs")
     page.locator("#filter").get_by_label("CUDA").select_option("12.5")
     page.locator("#filter").get_by_label("Determinism").select_option("on")
-    assert page.locator("#told").inner_text().endswith("1 of 5 pairs")
+    assert page.locator("#told").inner_text().endswith("1 of 5 pairs, determinism on only")
     assert page.locator(".matrix thead th[data-c]:visible").count() == 1
     row = page.locator("tbody[data-row]").first.locator("tr").first
     assert row.locator("td:visible").count() == 1
@@ -160,6 +160,14 @@ def test_copies_what_is_shown(visit: Callable[..., Page], page_text: str) -> Non
     assert [row["mode"] for row in rows] == ["off", "on"] * 3
     shown = page.locator("tbody[data-row]:visible td").first.inner_text()
     assert rows[0]["status"] in shown
+    assert not any(row["compared"] for row in rows), "nothing that varies or is unsupported has a strength"
+    page.get_by_role("searchbox", name="Kernel").fill("matmul")
+    page.get_by_role("button", name="Copy as CSV").click()
+    page.wait_for_function("window.copied.includes('matmul')")
+    strong: list[dict[str, Any]] = list(csv.DictReader(io.StringIO(page.evaluate("window.copied"))))
+    assert {(row["compared"], row["bound_percent"]) for row in strong if row["status"] == "= exact"} <= {("4", "53")}
+    assert {row["condition"] for row in strong if "crashed" in row["status"]} == {"isa=avx2"}
+    page.get_by_role("searchbox", name="Kernel").fill("conv")
     page.get_by_role("button", name="Copy as JSON").click()
     page.wait_for_function("window.copied.startsWith('[')")
     again = json.loads(page.evaluate("window.copied"))
@@ -282,3 +290,14 @@ def test_a_filter_with_one_choice_is_not_shown(visit: Callable[..., Page], page_
     page.locator("#filter [name=device]").select_option("h100")
     assert page.locator("#told").inner_text().endswith("2 of 5 pairs")
     assert not visit(page_text).locator("#filter [name=device]").is_visible()
+
+
+@pytest.mark.parametrize("fragment", ["#on=h999&price=2", "#needs=linalg,nonsense", "#on=sm_90"])
+def test_a_question_of_the_address_that_the_page_cannot_ask_is_not_made_easier(
+    visit: Callable[..., Page], fragment: str
+) -> None:
+    page = visit(made("several"), fragment)
+    assert page.locator("#chosen").inner_text().startswith("Nothing is ranked. The address asks for ")
+    assert page.locator("#chosen .picks").count() == 0
+    page.locator("#chooser input[name=price]").fill("2")
+    assert page.locator("#chosen .picks").count() == 1

@@ -53,26 +53,34 @@ const endsOf = ([before, after]) => {
   const ran = {raises: ["starts raising", "stops raising"], fails: ["starts failing", "stops failing"]};
   if (old === now) {
     const other = before.status.name !== after.status.name;
-    if (old in ran) return other || before.error !== after.error ? ["ends otherwise"] : [];
+    if (old in ran) {
+      return [...(before.varies !== after.varies ? [after.varies ? "varies more" : "varies less"] : []),
+        ...(other || before.error !== after.error || before.endings !== after.endings ? ["ends otherwise"] : [])];
+    }
     return old === "differs" && other ? [after.status.number < before.status.number ? "varies more" : "varies less"] : [];
   }
   if (old === "unknown" || now === "unknown") return [old === "unknown" ? "evidence is stronger" : "evidence is weaker"];
   if (old in ran || now in ran) return [...(now in ran ? [ran[now][0]] : []), ...(old in ran ? [ran[old][1]] : [])];
-  if (old === "weak" || now === "weak") return [old === "weak" ? "evidence is stronger" : "evidence is weaker"];
+  if (old === "weak" || now === "weak") {
+    return [old === "weak" ? "evidence is stronger" : "evidence is weaker",
+      ...(now === "differs" ? ["varies more"] : old === "differs" ? ["varies less"] : [])];
+  }
   return [old === "exact" ? "stops being exact" : "starts being exact"];
 };
-const toldOf = (events, bits, sides) => {
+const SAME_RECORDS = "these are the same records, not measured again";
+const toldOf = (events, bits, why, sides) => {
   if (events.length) return "changed";
   if (bits === "same bits") return "kept";
   if (bits === "same so far") return bits;
   const without = sides.filter((one) => ["differs", "raises", "fails"].includes(one.state));
   const one = new Set(without.map((side) => side.status.name)).size === 1 && sides[0].state === sides[1].state;
-  return one ? "as before" : "not compared";
+  const nan = sides.some((side) => side.status.name === "nan");
+  return one && !nan && why !== SAME_RECORDS ? "as before" : "not compared";
 };
 const change = (kernel, mode, pair) => {
   const sides = pair.map((one) => result(kernel, one.place, mode));
   if (!sides[0] || !sides[1]) return sides[0] || sides[1] ? {kernel, mode, sides, events: [sides[0] ? "gone" : "new"]} : null;
-  const repeated = pair[0].shared[mode].some((one) => pair[1].shared[mode].includes(one)) ? "these are the same records, not measured again" : "";
+  const repeated = pair[0].shared[mode].some((one) => pair[1].shared[mode].includes(one)) ? SAME_RECORDS : "";
   const silent = named(sides, (one) => ["unknown", "raises", "fails"].includes(one.state));
   const other = repeated || silent || otherWork(kernel, mode, pair, sides);
   const [bits, why] = bitsOf(kernel, pair, sides, other);
@@ -83,7 +91,7 @@ const change = (kernel, mode, pair) => {
   const far = bits === "moved" ? kernel.apart[`${sides[0].digest} ${sides[1].digest}`] || "" : "";
   const time = !cost ? "" : !cost.resolved ? "not resolved"
     : `×${significant(cost.value)} ${span(cost)} ${cost.value > 1 ? "slower" : "faster"}`;
-  return {kernel, mode, sides, bits, why, cost, events, far, time, told: toldOf(events, bits, sides)};
+  return {kernel, mode, sides, bits, why, cost, events, far, time, told: toldOf(events, bits, why, sides)};
 };
 
 const lineOf = (group) => {

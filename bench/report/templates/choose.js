@@ -28,10 +28,13 @@ const asked = (question) => {
     absent: question.kernels.filter((_, at) => !planned.some((one) => globs[at].test(one.name))),
   };
 };
+const CHIP = /^(pcie|sxm\d?|nvl|hbm\d?e?|\d+gb|[0-9a-f]{8})$/;
+const isOne = (model, device) => model === device
+  || model.startsWith(`${device}-`) && model.slice(device.length + 1).split("-").every((part) => CHIP.test(part));
 const elsewhere = (column, device) => {
   if (device === "cpu") return column.model === "cpu" ? "" : `measured on ${column.model}, which says nothing about a CPU`;
   if (column.model === "cpu") return device ? "measured on a CPU, which says nothing about a GPU" : "";
-  if (device && !device.startsWith("sm_") && !`${column.model}-`.startsWith(`${device}-`)) return `measured on ${column.model}, not on ${device}`;
+  if (device && !device.startsWith("sm_") && !isOne(column.model, device)) return `measured on ${column.model}, not on ${device}`;
   if (device.startsWith("sm_") && column.chips.join() !== device) {
     return `measured on ${column.model} (${column.chips.join(", ") || "compute capability not recorded"}), not on ${device}`;
   }
@@ -48,6 +51,9 @@ const bill = (place, wanted) => {
     high: bound ? high : null, median: paid.length ? median(paid.map((one) => one[1].value)) : null,
   };
 };
+// Prices under the conditions behind the first one that were timed, too.
+const otherPrices = (kernel, place) => (DATA.prices[`${kernel.row} ${place}`] || [])
+  .map(([low, high, resolved]) => ({low, high, resolved}));
 const candidate = (column, question, wanted) => {
   const {place} = column;
   const heads = wanted.kernels.map((kernel) => ({kernel, ...(head(kernel, place, 1) || {status: status(NOT_RUN), condition: ""})}));
@@ -68,9 +74,11 @@ const candidate = (column, question, wanted) => {
     });
   }
   if (question.most !== null) {
-    const paid = heads.map((one) => [one.kernel.name, price(`${one.kernel.row} ${place}`), one.status.name === "exact"]);
-    const dear = paid.filter(([, one]) => one && one.resolved && one.low > question.most);
-    const unsure = paid.filter((one) => one[2] && !dear.includes(one) && !(one[1] && one[1].high !== null && one[1].high <= question.most));
+    const paid = heads.map((one) => [one.kernel.name, price(`${one.kernel.row} ${place}`), one.status.name === "exact", otherPrices(one.kernel, place)]);
+    const over = (one) => one && one.resolved && one.low > question.most;
+    const under = (one) => one && one.high !== null && one.high <= question.most;
+    const dear = paid.filter((one) => over(one[1]) || one[3].some(over));
+    const unsure = paid.filter((one) => one[2] && !dear.includes(one) && !(under(one[1]) && one[3].every(under)));
     const names = (group) => `×${question.most} (${group.length}): ${listed(group.map((one) => one[0]), 4)}`;
     if (dear.length) found.reasons.push({kind: "dear", told: `dearer than ${names(dear)}`});
     if (unsure.length) found.unknowns.push({kind: "price", told: `price not known to be within ${names(unsure)}`});

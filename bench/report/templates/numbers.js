@@ -39,8 +39,8 @@ const result = (kernel, place, mode) => {
   const at = 2 * place + mode;
   const told = DATA.facts[kernel.facts[at]];
   if (!told || told.length < 5) return null;
-  const [number, state, error, work, timed, kind, prime] = told.slice(4);
-  return {status: status(number), state: text(state), error, work: DATA.works[work], timed, kind, prime,
+  const [number, state, error, work, timed, kind, prime, endings, varies] = told.slice(4);
+  return {status: status(number), state: text(state), error, work: DATA.works[work], timed, kind, prime, endings, varies,
     digest: kernel.digests[at], times: unpack(kernel.times[at]), firsts: unpack(kernel.firsts[at])};
 };
 

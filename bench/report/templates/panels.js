@@ -73,7 +73,13 @@ const chooser = () => {
   // An address may come from anybody: nothing that turns a line around or hides in it gets into a command.
   const list = (told) => told.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, "").split(",").map((one) => one.trim()).filter(Boolean);
   const {device, kernels: names, price: most} = form.elements;
+  let strange = [];
   const show = () => {
+    // A question that this page cannot ask is not answered as an easier one.
+    if (strange.length) {
+      return out.replaceChildren(make("p", {}, make("b", {}, "Nothing is ranked."),
+        ` The address asks for ${list(strange.join(",")).join(", ")}, which this page does not have.`));
+    }
     const limit = most.value.trim() === "" ? null : Number(most.value.trim().replace(",", "."));
     const wrong = limit !== null && !(limit > 0 && limit < Infinity);
     most.setAttribute("aria-invalid", wrong);
@@ -85,16 +91,23 @@ const chooser = () => {
     if (wrong) return out.replaceChildren(make("p", {}, "The greatest price is a ratio above 0, such as 1.15."));
     if (!question.device && !question.kernels.length && !question.needs.length && limit === null) return out.replaceChildren(...given);
     const flag = (name, value) => value ? [`${name} ${quote(value)}`] : [];
-    const command = ["nox -s choose --", ...flag("--gpu", question.device), ...flag("--needs", question.needs.join(",")),
-      ...flag("--kernels", question.kernels.join(",")), ...flag("--max-price", question.most === null ? "" : String(question.most))].join(" ");
+    // By name: a family may have kernels that this run has not, and the command line would ask for them.
+    const meant = planned.filter((one) => question.needs.includes(one.family)).map((one) => one.name);
+    const command = ["nox -s choose --", ...flag("--gpu", question.device), ...flag("--kernels", [...meant, ...question.kernels].join(",")), ...flag("--max-price", question.most === null ? "" : String(question.most))].join(" ");
     out.replaceChildren(...shownChoice(choice(question), command));
   };
   form.hidden = false;
   form.addEventListener("submit", (event) => event.preventDefault());
-  form.addEventListener("input", show);
-  form.addEventListener("reset", () => setTimeout(show));
+  const anew = () => {
+    strange = [];
+    show();
+  };
+  form.addEventListener("input", anew);
+  form.addEventListener("reset", () => setTimeout(anew));
   loaders.push(() => {
     const wanted = list(state.get("needs") || "");
+    const there = [...device.options, ...needs()].map((one) => one.value);
+    strange = [...wanted, state.get("on") || ""].filter((one) => one && !there.includes(one));
     device.value = [...device.options].some((one) => one.value === state.get("on")) ? state.get("on") : "";
     names.value = state.get("kernels") || "";
     most.value = state.get("price") || "";

@@ -78,7 +78,7 @@ const filterNow = () => {
   const controls = kernels.filter((one) => one.control).length;
   const some = shownRows.filter((one) => one.control).length;
   byId("told").textContent = `${shownRows.length - some} of ${count(planned.length, "kernel")}, `
-    + (controls ? `${some} of ${count(controls, "control")}, ` : "") + `${shownColumns.length} of ${count(columns.length, "pair")}`;
+    + (controls ? `${some} of ${count(controls, "control")}, ` : "") + `${shownColumns.length} of ${count(columns.length, "pair")}` + (mode ? `, determinism ${mode} only` : "");
 };
 
 // Order: by name, or by what one column has in one mode. Unknown comes last.
@@ -198,10 +198,13 @@ const records = () => {
     const pair = lead.get(kernel.row)[column.place];
     const cell = pair[mode] || pair[0];
     const paid = mode ? priceAt(kernel, column.place) : null;
+    const whole = head(kernel, column.place, mode);
+    const exact = whole && whole.status.name === "exact";
     const told = (selector, glue) => all(selector, cell).map((one) => one.textContent.trim()).join(glue);
     return {
       kernel: kernel.name, family: kernel.family, pair: column.label, cell: column.cell, device: column.device, mode: MODES[mode],
-      status: wordsOf(cell), bits: told("b", " "), seconds: timeOf(kernel, column.place, mode),
+      status: wordsOf(cell), condition: (whole && whole.condition) || "", compared: exact ? whole.compared : null,
+      bound_percent: exact ? whole.percent : null, bits: told("b", " "), seconds: timeOf(kernel, column.place, mode),
       price: paid ? paid.value : null, price_low: paid ? paid.low : null, price_high: paid ? paid.high : null, shown: told("p", "; "),
     };
   })));
