@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,11 @@ import pytest
 from bench.engines import docker
 
 HOUSE = Path(__file__).resolve().parents[1]
+
+
+def pytest_configure() -> None:
+    """Let what tests interrupt be interrupted: a job in a shell's background gets SIGINT as ignored, and hangs."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
