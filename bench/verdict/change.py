@@ -45,7 +45,11 @@ __all__ = [
 
 
 class Event(StrEnum):
-    """What can happen to a kernel, the gravest first. Swapped sides give the mirrored event."""
+    """What can happen to a kernel, the gravest first.
+
+    Swapped sides give the mirrored event, except from or to what is unknown: a crash where nothing was known starts
+    failing, but what was known to crash and no longer is known only has weaker evidence.
+    """
 
     LOST = "stops being exact"
     RAISES = "starts raising"
@@ -329,7 +333,8 @@ def _ends(before: Verdict, after: Verdict) -> Iterator[Event]:
     if old is new:
         yield from _alike(before, after, old)
     elif _State.UNKNOWN in (old, new):
-        yield Event.STRONGER if old is _State.UNKNOWN else Event.WEAKER
+        known = ran[new][0] if new in ran else Event.STRONGER
+        yield known if old is _State.UNKNOWN else Event.WEAKER
     elif old in ran or new in ran:
         if new in ran:
             yield ran[new][0]

@@ -59,7 +59,7 @@ const endsOf = ([before, after]) => {
     }
     return old === "differs" && other ? [after.status.number < before.status.number ? "varies more" : "varies less"] : [];
   }
-  if (old === "unknown" || now === "unknown") return [old === "unknown" ? "evidence is stronger" : "evidence is weaker"];
+  if (old === "unknown" || now === "unknown") return [old !== "unknown" ? "evidence is weaker" : now in ran ? ran[now][0] : "evidence is stronger"];
   if (old in ran || now in ran) return [...(now in ran ? [ran[now][0]] : []), ...(old in ran ? [ran[old][1]] : [])];
   if (old === "weak" || now === "weak") {
     return [old === "weak" ? "evidence is stronger" : "evidence is weaker",
