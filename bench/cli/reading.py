@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
 import sys
@@ -18,7 +19,6 @@ from bench.store.before import before
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
     from pathlib import Path
 
 
@@ -55,10 +55,11 @@ def show(folder: Path, options: argparse.Namespace) -> int:
     """Write the pages of a run, print its table, and say what its gates say."""
     run = store.load(folder)
     pages = (report.Format.HTML, report.Format.MARKDOWN, report.Format.JSON, report.Format.JUNIT)
-    last = _last(folder, run)
-    judgement = _write(run, options.reports, pages, last)
-    width = shutil.get_terminal_size((120, 24)).columns
-    print(report.render(judgement, report.Format.TERMINAL, width=width, before=last), end="")
+    judgement, last = verdict.judge(run), _last(folder, run)
+    gc.freeze()  # they stay to the end: to look through them for garbage takes as long as to make the pages
+    made = report.Pages(judgement, last)
+    made.write(options.reports, pages)
+    print(made.render(report.Format.TERMINAL, shutil.get_terminal_size((120, 24)).columns), end="")
     print(f"page: {(options.reports / report.FORMATS[report.Format.HTML]).absolute()}", file=sys.stderr)
     broken = verdict.gate(judgement, options.fail_on)
     for sentence in broken:
@@ -96,15 +97,6 @@ def _last(folder: Path, run: store.Run) -> report.Last:
         return report.Last(notes=(*found.notes, f"Run {found.folder.name} was passed over: {why}."))
 
 
-def _write(
-    run: store.Run, folder: Path, pages: Sequence[report.Format], last: report.Last | None = None
-) -> verdict.Judgement:
-    """Write pages of a run into a folder."""
-    judgement = verdict.judge(run)
-    report.write(judgement, {form: folder / report.FORMATS[form] for form in pages}, before=last or report.Last())
-    return judgement
-
-
 def diverging(options: argparse.Namespace) -> int:
     """``diverge``: where the samples of one kernel part, tensor by tensor."""
     run = store.load(options.run_folder or _newest(options.reports))
@@ -128,7 +120,7 @@ def sample(options: argparse.Namespace) -> int:
     if not store.load(folder).info.finished:
         raise errors.NothingError(f"{folder} is not finished.", "Name another run, or go on with: nox -s matrix")
     store.compact(folder, options.to)
-    _write(store.load(options.to), options.to, (report.Format.HTML, report.Format.MARKDOWN))
+    report.Pages(verdict.judge(store.load(options.to))).write(options.to, (report.Format.HTML, report.Format.MARKDOWN))
     return errors.OK
 
 

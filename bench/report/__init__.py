@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from bench.report.write import FORMATS, Format, Last, render, write
+from bench.report.write import FORMATS, Format, Last, Pages, render
 
-__all__ = ["FORMATS", "Format", "Last", "render", "write"]
+__all__ = ["FORMATS", "Format", "Last", "Pages", "render"]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from bench.store.run import CellInfo
     from bench.suite.record import Record, Sample
-    from bench.verdict.judgement import Judgement
+    from bench.verdict.judgement import Judgement, Verdict
 
 _MOST_VALUES = 4
 _MOST_ITEMS = 12
@@ -82,7 +82,9 @@ def notices(judgement: Judgement) -> list[Notice]:
             for (cell, word, why), number in tally.items()
         ]
         told.append(Notice(kind="warn", title="Times left out", text=text, items=_few(left_out)))
-    unwatched = [cell.id for cell in judgement.info.cells if cell.device != "cpu" and _unwatched(judgement, cell)]
+    gpus = {cell.id for cell in judgement.info.cells if cell.device != "cpu"}
+    timed = (one for one in judgement.verdicts if one.cell in gpus and one.timing and not one.control)
+    unwatched = list(dict.fromkeys(one.cell for one in timed if _unwatched(one)))
     if unwatched:
         where = listed([names[cell] for cell in unwatched])
         text = f"Clocks were not watched, or not all the while, as times were taken on {where}."
@@ -91,10 +93,9 @@ def notices(judgement: Judgement) -> list[Notice]:
     return told
 
 
-def _unwatched(judgement: Judgement, cell: CellInfo) -> bool:
-    """Whether a time of the column is shown that was taken while nobody looked at the GPU."""
-    shown = (one for one in judgement.verdicts if one.cell == cell.id and one.timing and not one.control)
-    return any(not guard.watched(sample) for one in shown for said in one.witnesses for sample in said.timings)
+def _unwatched(verdict: Verdict) -> bool:
+    """Whether a time was taken while nobody looked at the GPU."""
+    return any(not guard.watched(sample) for said in verdict.witnesses for sample in said.timings)
 
 
 def _excuses(judgement: Judgement, cells: Iterable[str]) -> list[str]:

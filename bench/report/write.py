@@ -11,10 +11,9 @@ from bench.report.build import build
 from bench.store.folder import write_atomic
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable
     from pathlib import Path
 
-    from bench.report.view import View
     from bench.verdict import Judgement
 
 
@@ -49,30 +48,34 @@ class Last:
 _NO_LAST = Last()
 
 
-def render(judgement: Judgement, form: Format, *, width: int = terminal.WIDTH, before: Last = _NO_LAST) -> str:
-    """A judged run in one format. ``width`` is the terminal's, in characters."""
-    return _rendered(build(judgement, before.judgement, before.notes), form, width)
+class Pages:
+    """A judged run as people read it; its view is made once, whatever it is rendered as."""
+
+    def __init__(self, judgement: Judgement, before: Last = _NO_LAST) -> None:
+        self.view = build(judgement, before.judgement, before.notes)
+
+    def render(self, form: Format, width: int = terminal.WIDTH) -> str:
+        """One format. ``width`` is the terminal's, in characters."""
+        if form is Format.TERMINAL:
+            return terminal.render(self.view, width)
+        renderers = {
+            Format.HTML: html.render,
+            Format.MARKDOWN: markdown.render,
+            Format.JSON: jsonout.render,
+            Format.JUNIT: junit.render,
+        }
+        return renderers[form](self.view)
+
+    def write(self, folder: Path, forms: Iterable[Format]) -> None:
+        """Write several formats under their usual names, each file whole or not at all.
+
+        Raises:
+            StorageError: a file could not be written.
+        """
+        for form in forms:
+            write_atomic(folder / FORMATS[form], self.render(form))
 
 
-def write(judgement: Judgement, targets: Mapping[Format, Path], *, before: Last = _NO_LAST) -> tuple[Path, ...]:
-    """Write a judged run in several formats, each file whole or not at all; the files written.
-
-    Raises:
-        StorageError: a file could not be written.
-    """
-    view = build(judgement, before.judgement, before.notes)
-    for form, path in targets.items():
-        write_atomic(path, _rendered(view, form, terminal.WIDTH))
-    return tuple(targets.values())
-
-
-def _rendered(view: View, form: Format, width: int) -> str:
-    if form is Format.TERMINAL:
-        return terminal.render(view, width)
-    renderers = {
-        Format.HTML: html.render,
-        Format.MARKDOWN: markdown.render,
-        Format.JSON: jsonout.render,
-        Format.JUNIT: junit.render,
-    }
-    return renderers[form](view)
+def render(judgement: Judgement, form: Format, *, before: Last = _NO_LAST) -> str:
+    """A judged run in one format."""
+    return Pages(judgement, before).render(form)

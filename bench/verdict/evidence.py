@@ -91,7 +91,7 @@ class Witness:
         """The timing pass."""
         return tuple(sample for sample in self.samples if sample.role == "timing")
 
-    @property
+    @cached_property
     def seeds(self) -> frozenset[int]:
         """The seeds of its repeats."""
         return frozenset(sample.seed for sample in self.repeats)

@@ -14,7 +14,7 @@ from bench.verdict.steps import steps
 from bench.verdict.timing import price
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from bench.store.run import CellInfo, RunInfo
     from bench.suite.record import Record
@@ -201,10 +201,14 @@ class Judgement:
 
     def seen(self, cell: str, key: str) -> str:
         """What the processes of a cell say of themselves, or the host of the GPU asked for; "" where nobody said."""
-        records = self._records.get(cell, [])
+        records = self.records(cell)
         told = (process.provenance.get(key) for record in records for process in record.processes)
         asked = (record.request.gpu.get(key) for record in records)
         return next((str(value) for value in (*told, *asked) if value), "")
+
+    def records(self, cell: str) -> Sequence[Record]:
+        """The records of a column that count, of all its conditions and modes."""
+        return self._records.get(cell, [])
 
     @cached_property
     def _records(self) -> dict[str, list[Record]]:

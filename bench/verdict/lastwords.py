@@ -24,8 +24,8 @@ def last_words(judgement: Judgement, verdict: Verdict) -> LastWords | None:
     """Those of the first process in which the kernel died, None where it did not or no log is left."""
     group = judgement.groups.get((verdict.cell, verdict.condition, verdict.mode), ())
     for kept in group:
-        died = [one.kernel for one in kept.record.outcomes if one.outcome in DIED]
         text = judgement.tails.records.get(kept.path, "")
-        if text and verdict.kernel in died:
+        died = [one.kernel for one in kept.record.outcomes if one.outcome in DIED] if text else []
+        if verdict.kernel in died:
             return LastWords(round=kept.record.request.round, kernel=died[0], text=text)
     return None

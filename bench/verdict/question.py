@@ -6,6 +6,7 @@ import difflib
 import re
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from bench.errors import ConfigError
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from bench.store.run import CellInfo
-    from bench.suite.record import Record
     from bench.verdict.judgement import Judgement
 
 #: What may stand behind the name of a chip without making another one of it.
@@ -126,7 +126,7 @@ def is_one(device: str, wanted: str) -> bool:
 def architectures(judgement: Judgement, cells: Iterable[CellInfo]) -> list[str]:
     """The compute capabilities that the processes of some columns saw, as ``sm_90``."""
     found = set()
-    for record in _records(judgement, cells):
+    for record in chain.from_iterable(judgement.records(cell.id) for cell in cells):
         for process in record.processes:
             gpu = process.provenance.get("gpu")
             capability = gpu.get("compute_capability") if isinstance(gpu, dict) else None
@@ -137,10 +137,5 @@ def architectures(judgement: Judgement, cells: Iterable[CellInfo]) -> list[str]:
 
 def drivers(judgement: Judgement, cells: Iterable[CellInfo]) -> list[str]:
     """The drivers of the hosts of some columns, as the records have them."""
-    seen = {str(record.request.gpu.get("driver") or "") for record in _records(judgement, cells)}
-    return sorted(seen - {""})
-
-
-def _records(judgement: Judgement, cells: Iterable[CellInfo]) -> list[Record]:
-    names = {cell.id for cell in cells}
-    return [kept.record for group, held in judgement.groups.items() if group[0] in names for kept in held]
+    records = chain.from_iterable(judgement.records(cell.id) for cell in cells)
+    return sorted({str(record.request.gpu.get("driver") or "") for record in records} - {""})

@@ -301,13 +301,13 @@ def test_a_page_stays_small() -> None:
 
 
 def test_write_makes_all_files_or_says_why_not(tmp_path: Path) -> None:
-    targets = {form: tmp_path / name for form, name in FORMATS.items()}
-    assert report.write(judge(mixed()), targets) == tuple(targets.values())
+    made = report.Pages(judge(mixed()))
+    made.write(tmp_path, FORMATS)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(FORMATS.values())
-    assert targets[Format.JSON].read_text("utf-8") == rendered(mixed(), Format.JSON)
+    assert (tmp_path / FORMATS[Format.JSON]).read_text("utf-8") == rendered(mixed(), Format.JSON)
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError):
-        report.write(judge(mixed()), {Format.HTML: tmp_path / "file" / "index.html"})
+        made.write(tmp_path / "file", [Format.HTML])
 
 
 # --- bad input ----------------------------------------------------------------------------------------
