@@ -107,7 +107,7 @@ def _summary(shown: Sequence[Candidate], fitting: int) -> str:
         return "There is no pair."
     best = [one.label for one in shown if one.fit == Fit.FITS and one.rank.partition(" ")[0] == "1"]
     unknown = sum(one.fit == Fit.UNKNOWN for one in shown)
-    rest = f" {unknown} of {len(shown)} are unknown." if unknown else ""
+    rest = f" Unknown: {unknown} of {len(shown)}." if unknown else ""
     if not fitting:
         return f"No pair is known to fit.{rest}"
     verb = "fits" if fitting == 1 else "fit"
@@ -178,7 +178,7 @@ def bill_text(found: Bill) -> str:
         clear = not found.low <= 1 <= found.high and found.high <= found.low * MAX_WIDTH
         number = f"{significant(found.median)} {interval}" if clear else f"not resolved {interval}"
     sign = "" if number.startswith("not") else TIMES
-    told = f"median {sign}{number} of {count(found.priced, 'price')}"
+    told = f"median of {count(found.priced, 'price')} {sign}{number}"
     if found.dearest is None:
         return f"{told}; none stated"
     return f"{told}; {found.resolved} stated, dearest {_dearest(found)}"

@@ -10,7 +10,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bench.report.text import DIGEST_LENGTH
+from bench.report.text import DIGEST_LENGTH, clean, listed
+from bench.verdict.sides import Side
 from bench.verdict.status import COMPARABLE, FROM_DIGESTS, Status, severity
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ _HASH = re.compile(r"[0-9a-f]{8,64}")
 #: Hexadecimal characters of a hash in a pin.
 _SHORT = 8
 _MOST_SEED = 2**32 - 1
+#: Facts of a machine that decide bits; no pin has them.
+_OF_THE_PLACE = ("GPU", "driver", "CPU", "cores", "instruction set")
 _MOST_TIMES = 1000
 
 
@@ -141,6 +144,13 @@ def _bits(verdict: Verdict) -> str:
     return digests[0][0][:DIGEST_LENGTH]
 
 
+def _place(judgement: Judgement, verdict: Verdict) -> str:
+    """What decides bits and is in no pin, as it is here."""
+    facts = Side(judgement=judgement, cell=verdict.cell).facts
+    here = [f"{title} {clean(facts[title])}" for title in _OF_THE_PLACE if facts[title]]
+    return f" Other machines can give other bits; here: {listed(here, 5)}." if here else ""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Answer:
     """Whether a replay gave the bits asked for: ``same``, ``other``, ``varies`` or ``unknown``, and a sentence."""
@@ -164,7 +174,8 @@ def answer(judgement: Judgement, verdict: Verdict, digest: str) -> Answer:
     if whole.startswith(digest):
         return Answer(word="same", sentence=f"{mode}: same bits as before, {own}, {samples}")
     other = judgement.of(verdict.cell, verdict.kernel, verdict.condition, "off" if verdict.mode == "on" else "on")
-    hint = ""
     if other is not None and _bits(other) and other.comparison.digests[0][0].startswith(digest):
         hint = f" Those came with determinism {other.mode}."
+    else:
+        hint = _place(judgement, verdict)
     return Answer(word="other", sentence=f"{mode}: other bits, {own}, {samples}; before: {digest}.{hint}")

@@ -90,11 +90,11 @@ def test_a_candidate_says_evidence_price_reasons_and_unknowns(mixed: Judgement) 
     best, worst, hole = found.candidates
     assert (best.label, best.rank, best.fit, best.symbol) == ("TF 2.18.1 CPU", "1", "fits", "✓")
     assert best.evidence == "2 of 2 kernels exact; weakest: 0 of 4 differed, ≤ 53 %"
-    assert re.fullmatch(rf"median {TIMES}1.25 \(.*\) of 2 prices; 1 stated, dearest {TIMES}1.50 matmul", best.price)
+    assert re.fullmatch(rf"median of 2 prices {TIMES}1.25 \(.*\); 1 stated, dearest {TIMES}1.50 matmul", best.price)
     assert (hole.rank, hole.fit, hole.unknowns) == ("", "unknown", ("build-failed: no lock",))
     assert (hole.evidence, hole.price) == ("nothing was measured for this", "")
     assert (worst.rank, worst.fit, worst.reasons) == ("2", "does not fit", ("varies (1): conv2d",))
-    assert found.sentence == "1 of 3 pairs fits; the best: TF 2.18.1 CPU. 1 of 3 are unknown."
+    assert found.sentence == "1 of 3 pairs fits; the best: TF 2.18.1 CPU. Unknown: 1 of 3."
     assert found.rules == RULES
 
 
@@ -147,9 +147,9 @@ def test_families_have_what_each_pair_gives_them(mixed: Judgement) -> None:
 @pytest.mark.parametrize(
     ("ends", "words"),
     [
-        ([(1.5, 1.4, 1.6)], f"median {TIMES}1.50 (1.40{DASH}1.60) of 1 price; 1 stated, dearest {TIMES}1.50 k0"),
-        ([(1.1, 0.9, 1.3)], f"median not resolved (0.90{DASH}1.30) of 1 price; 1 stated, dearest {TIMES}1.10 k0"),
-        ([(2.0, 1.1, 4.0)], f"median not resolved (1.10{DASH}4.00) of 1 price; 1 stated, dearest {TIMES}2.00 k0"),
+        ([(1.5, 1.4, 1.6)], f"median of 1 price {TIMES}1.50 (1.40{DASH}1.60); 1 stated, dearest {TIMES}1.50 k0"),
+        ([(1.1, 0.9, 1.3)], f"median of 1 price not resolved (0.90{DASH}1.30); 1 stated, dearest {TIMES}1.10 k0"),
+        ([(2.0, 1.1, 4.0)], f"median of 1 price not resolved (1.10{DASH}4.00); 1 stated, dearest {TIMES}2.00 k0"),
         ([], "no price"),
     ],
 )
@@ -160,7 +160,7 @@ def test_a_median_is_stated_only_where_it_is_resolved(ends: list[tuple[float, fl
 
 def test_no_interval_no_number() -> None:
     column: list[Field] = [(Status.EXACT, price(1.5, None, None, resolved=False))]
-    assert bill_text(choose(judgement([column]))[0].bill) == "median not resolved of 1 price; none stated"
+    assert bill_text(choose(judgement([column]))[0].bill) == "median of 1 price not resolved; none stated"
 
 
 def test_the_page_says_what_the_view_says(mixed: Judgement) -> None:

@@ -499,6 +499,11 @@ class TestAnswer:
         assert f"determinism on: other bits, {self.OTHER[:12]}" in said
         assert f"before: {self.BITS[:12]}. Those came with determinism off." in said
 
+    def test_bits_of_nowhere_name_the_machine(self, capsys: pytest.CaptureFixture[str]) -> None:
+        code, said = self.replayed(capsys, bits="0" * 12)
+        assert code == errors.GATE
+        assert "Other machines can give other bits; here: CPU" in said
+
     def test_it_varies(self, capsys: pytest.CaptureFixture[str]) -> None:
         self.behaviour = Behaviour(digests=("same", "else"))
         code, said = self.replayed(capsys, bits=self.BITS[:12])

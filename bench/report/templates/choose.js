@@ -105,7 +105,7 @@ const billText = (found) => {
   const bound = found.low !== null;
   const clear = bound && !(found.low <= 1 && found.high >= 1) && found.high <= found.low * 2;
   const number = clear ? `×${significant(found.median)} ${span(found)}` : `not resolved${bound ? ` ${span(found)}` : ""}`;
-  const told = `median ${number} of ${count(found.priced, "price")}`;
+  const told = `median of ${count(found.priced, "price")} ${number}`;
   if (!found.dearest) return `${told}; none stated`;
   return `${told}; ${found.resolved} stated, dearest ×${significant(found.dearest[1].value)} ${found.dearest[0]}`;
 };
@@ -150,7 +150,7 @@ const choice = (question) => {
   const fitting = found.filter((one) => one.fit === 0);
   const best = fitting.filter((one) => one.rank === 1).map((one) => one.column.label);
   const unknown = found.filter((one) => one.fit === 1).length;
-  const rest = unknown ? ` ${unknown} of ${found.length} are unknown.` : "";
+  const rest = unknown ? ` Unknown: ${unknown} of ${found.length}.` : "";
   const number = count(wanted.kernels.length + wanted.absent.length, "kernel");
   const words = [...question.needs, ...question.kernels];
   const named = words.length ? `${listed(words, 8)}: ${number}` : kernels.length ? `All ${number} of the run` : "All kernels";
