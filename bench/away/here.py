@@ -23,6 +23,7 @@ from bench.away.errors import CONFIG, INTERRUPTED, NO_GPU, NOTHING, AwayError
 from bench.away.folder import SCHEMA
 from bench.away.host import Gpu, Survey
 from bench.away.launch import Local
+from bench.away.narrow import positive
 from bench.away.pack import pack
 from bench.away.play import Job, play, tell
 from bench.suite import record
@@ -59,21 +60,14 @@ def _parser() -> argparse.ArgumentParser:
         "run, 5 a GPU was demanded and is missing, 130 interrupted.",
     )
     add = parser.add_argument
-    add("--rounds", type=_number, metavar="N", help="fresh processes per mode (default 5: fewer prove nothing)")
-    add("--repeats", type=_number, metavar="N", help="repeats per process (default 5; heavy kernels 2)")
+    add("--rounds", type=positive, metavar="N", help="fresh processes per mode (default 5: fewer prove nothing)")
+    add("--repeats", type=positive, metavar="N", help="repeats per process (default 5; heavy kernels 2)")
     add("--kernels", default="*", metavar="GLOBS", help="kernels: 'matmul*,reduce*'; controls always run")
     add("--quick", action="store_true", help="2 rounds of 3 repeats without heavy kernels: finds what varies, no more")
     add("--mode", choices=["off", "on", "both"], default="both", help="determinism off, on, or both (default)")
     add("--out", type=Path, default=Path("tfrepro-here"), metavar="DIR", help="where runs and archives go")
     add("--device", choices=["auto", "cpu", "gpu"], default="auto", help="auto: a GPU if TensorFlow sees one")
     return parser
-
-
-def _number(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 1000:  # noqa: PLR2004 - as matrix.toml has it
-        message = f"{text!r} is not a number from 1 to 1000"
-        raise argparse.ArgumentTypeError(message)
-    return int(text)
 
 
 def measure(options: argparse.Namespace) -> int:

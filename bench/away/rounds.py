@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from bench.away import host
 from bench.away.errors import CONFIG, NO_GPU, AwayError
 from bench.away.launch import Container, Launcher, Local, ask, bare, driver_folders, gpu_options
+from bench.away.narrow import Wanted, add_options, narrowed, wanted
 from bench.away.pack import pack
 from bench.away.play import Job, play, tell
 from bench.suite.identity import HOUSE
@@ -29,13 +30,15 @@ from bench.suite.record import Request
 if TYPE_CHECKING:
     from bench.away.host import Gpu, Survey
 
+_ALL = Wanted()
+
 
 def main(arguments: list[str]) -> int:
     """Play a plan and pack its records; prints the archive's path. 5 where the GPU it needs was not seen."""
     options = _parser().parse_args(arguments)
     try:
         plan = json.loads(options.plan.read_text(encoding="utf-8"))
-        job = made(plan, options.out, options.gpu)
+        job = made(plan, options.out, options.gpu, wanted(options))
         if options.dry:
             job = dataclasses.replace(job, requests=job.requests[:1])
         folder = play(job)
@@ -61,15 +64,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, required=True, help="where run and archive go")
     parser.add_argument("--gpu", default="", metavar="UUID", help="the GPU to measure (default: the first)")
     parser.add_argument("--dry", action="store_true", help="one round only: whether the cell is what was asked")
+    add_options(parser)
     return parser
 
 
-def made(plan: dict[str, Any], out: Path, wanted: str = "") -> Job:
+def made(plan: dict[str, Any], out: Path, uuid: str = "", want: Wanted = _ALL) -> Job:
     """The job of a plan on this host: its GPU, its facts, and where its rounds run."""
     survey = host.survey()
-    run, requests = plan["run"], [Request.from_json(json.dumps(one)) for one in plan["requests"]]
+    run, requests = narrowed(plan["run"], [Request.from_json(json.dumps(one)) for one in plan["requests"]], want)
     needed = run["cells"][0]["device"] != "cpu"
-    gpu = _gpu(survey, wanted) if needed else None
+    gpu = _gpu(survey, uuid) if needed else None
     missing = "" if gpu or not needed else survey.why or "this host shows no GPU"
     where = plan["where"]
     launcher, identity = _container(where, gpu) if where["engine"] == "docker" else _local(where, gpu)

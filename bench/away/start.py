@@ -66,6 +66,13 @@ def _manifest(here: Path) -> dict[str, Any]:
     return found
 
 
+#: Handed on to ``bench.away.rounds``, which knows what they mean (see ``bench.away.narrow``).
+_NARROWING = {
+    "--kernels": ("GLOBS", "kernels: 'matmul*,reduce*'; controls always run"),
+    "--condition": ("NAMES", "these of the profile's conditions: tf32=off"),
+    "--rounds": ("N", "fresh processes per mode, instead of the profile's"),
+    "--repeats": ("N", "repeats per process, of heavy kernels too"),
+}
 _AGAIN = "Copy the bundle here again, all its files into one folder."
 
 
@@ -81,6 +88,8 @@ def _options(manifest: dict[str, Any], here: Path, arguments: list[str]) -> argp
     parser.add_argument("--dir", type=Path, default=here / "work", help="where it is installed (default: work, beside)")
     parser.add_argument("--gpu", default="", metavar="UUID", help="the GPU to measure (default: the first)")
     parser.add_argument("--dry", action="store_true", help="verify, install and run one round only")
+    for name, (metavar, told) in _NARROWING.items():
+        parser.add_argument(name, default="", metavar=metavar, help=told)
     options = parser.parse_args(arguments)
     options.dir = options.dir.absolute()
     return options
@@ -225,6 +234,9 @@ def measure(python: str, inside: Path, options: argparse.Namespace) -> int:
     words = [python, "-m", "bench.away.rounds", plan, "--out", str(options.dir / f"records-{options.profile}")]
     words += ["--gpu", options.gpu] if options.gpu else []
     words += ["--dry"] if options.dry else []
+    for name in _NARROWING:
+        value = getattr(options, name.lstrip("-"))
+        words += [name, value] if value else []
     environment = {**os.environ, "PYTHONPATH": str(inside / "house"), "PYTHONDONTWRITEBYTECODE": "1"}
     child = subprocess.Popen(words, env=environment)
     while True:

@@ -54,14 +54,15 @@ def statuses(run: store.Run) -> dict[tuple[str, str], Status]:
 def test_a_bundle_measures_without_network_and_its_records_come_home(house: Path, tmp_path: Path) -> None:
     order = bundle.Order(
         matrix=load.load(house / "matrix.toml"), pair="tf2.18.1-cpu", out=tmp_path / "bundle", house=house,
-        profile="quick", selection=Selection(kernels=KERNELS, rounds=2, repeats=2),
+        profile="quick", selection=Selection(kernels=(*KERNELS, "matmul_f64"), rounds=1, repeats=2),
     )  # fmt: skip
     made = bundle.make(order, lambda _: None)
     assert made.parts > 1
     assert max(path.stat().st_size for path in order.out.iterdir()) <= 60 << 20
     far = tmp_path / "far"
     shutil.move(order.out, far)
-    done = offline(["sh", str(far / "run-bundle.sh"), "--dir", str(tmp_path / "work")], tmp_path)
+    words = ["--kernels", ",".join(KERNELS), "--rounds", "2", "--repeats", "3", "--dir", str(tmp_path / "work")]
+    done = offline(["sh", str(far / "run-bundle.sh"), *words], tmp_path)
     assert done.returncode == 0, done.stderr
     archive = tmp_path / done.stdout.strip()
     folder = bundle.importing(archive, tmp_path / "reports", say=lambda _: None)
@@ -69,6 +70,8 @@ def test_a_bundle_measures_without_network_and_its_records_come_home(house: Path
     (cell,) = run.info.cells
     assert (cell.id, cell.status, cell.origin["engine"]) == ("tf2.18.1-cpu-py311@cpu", "ready", "venv")
     assert len(run.records) == 4
+    assert (run.info.rounds, run.info.repeats) == (2, 3)
+    assert {one.name for one in run.info.kernels if not one.control} == set(KERNELS)
     assert not run.unreadable
     assert run.kept.rows
     # two processes prove nothing, and are no fault
