@@ -111,6 +111,7 @@ def compare(options: argparse.Namespace) -> int:
         options.after,
         list(_upgrades(judged, pairs, options)),
         notes + [f"Only before: {x}." for x in lost],
+        len(notes) + len(lost),
     )
     print(
         comparing.render(found, comparing.Format(options.format), shutil.get_terminal_size((120, 24)).columns), end=""
@@ -138,6 +139,12 @@ def _gate(found: Comparison, options: argparse.Namespace, lost: Sequence[str]) -
                 f"not compared: bits of {reasons.total()} of {one.results} results, {one.label}: {told}",
                 file=sys.stderr,
             )
+        if one.untimed_why:
+            told = "; ".join(f"{why} ({number})" for why, number in one.untimed_why[:_MOST_REASONS])
+            print(
+                f"not compared: times of {one.results - one.timed} of {one.results} results, {one.label}: {told}",
+                file=sys.stderr,
+            )
     broken = comparing.findings(found, options.fail_on, lost)
     for sentence in broken:
         print(f"gate {sentence}", file=sys.stderr)
@@ -146,6 +153,10 @@ def _gate(found: Comparison, options: argparse.Namespace, lost: Sequence[str]) -
     if not found.compared:
         hint = "See the reasons above." if any(one.unknown for one in found.upgrades) else found.sentence
         raise errors.NothingError("Nothing could be compared, so no gate was passed.", hint)
+    blind = comparing.blind_gates(found, options.fail_on)
+    if blind:
+        message = f"Nothing of what the gate {' and '.join(blind)} is about was compared, so it was not passed."
+        raise errors.NothingError(message, "See the reasons above.")
     return errors.OK
 
 

@@ -175,7 +175,8 @@ def _choosing(parser: argparse.ArgumentParser) -> None:
 def _comparing(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         f"{parser.description} A and B are columns (tf2.15.1-cpu, an id, or a pattern that fits one), runs (a folder, "
-        "an id, latest, previous), or RUN:CELL. Exit codes: 1 a finding, 3 nothing could be compared."
+        "an id, latest, previous), or RUN:CELL. Exit codes: 1 a finding, 3 nothing that "
+        "a gate is about could be compared."
     )
     add = parser.add_argument
     add("before", metavar="A", help="where from")

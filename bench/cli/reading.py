@@ -16,10 +16,14 @@ from bench.report import catalogue, diverge, document
 from bench.store import merge
 from bench.store import run as store
 from bench.store.before import before
+from bench.verdict.status import FROM_DIGESTS, Status
 
 if TYPE_CHECKING:
     import argparse
     from pathlib import Path
+
+#: What a kernel has to come to for a run to have an answer: bits, or TensorFlow's own refusal.
+_RESULTS = FROM_DIGESTS | {Status.UNSUPPORTED}
 
 
 def kernels(options: argparse.Namespace) -> int:
@@ -77,7 +81,19 @@ def show(folder: Path, options: argparse.Namespace) -> int:
     if not run.info.finished:
         print("the run is not finished; the same command goes on from there", file=sys.stderr)
         return errors.ENGINE
+    silent = _silent(judgement)
+    if silent:
+        raise errors.NothingError(silent, "The page says why of each kernel; full logs are beside the records.")
     return errors.OK
+
+
+def _silent(judgement: verdict.Judgement) -> str:
+    """Why the run says nothing of determinism, "" where a kernel of some column that was measured gave a result."""
+    ready = {cell.id for cell in judgement.info.cells if cell.status == "ready"} - judgement.unmeasured.keys()
+    on = [one for one in judgement.verdicts if one.cell in ready and one.mode == "on" and not one.control]
+    if on and not any(one.status in _RESULTS for one in on):
+        return "No kernel gave a result with determinism on."
+    return ""
 
 
 def _missing_gpu(run: store.Run) -> type[errors.TfreproError] | None:

@@ -17,7 +17,7 @@ from bench.verdict.change import Bits, Event
 from bench.verdict.status import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from bench.report.view import Upgrade, UpgradeLine, UpgradeRow
 
@@ -28,7 +28,7 @@ SCHEMA = 1
 _HEADS = ("Kernel", "Where", "What happened", "Before", "After", "Bits", "Time")
 #: What each word of ``--fail-on`` is about.
 GATES: Mapping[str, frozenset[Event]] = {
-    "lost": frozenset({Event.LOST, Event.VARIES_MORE}),
+    "lost": frozenset({Event.LOST, Event.VARIES, Event.VARIES_MORE, Event.UNPROVED}),
     "raises": frozenset({Event.RAISES}),
     "fails": frozenset({Event.FAILS}),
     "bits": frozenset({Event.BITS}),
@@ -37,7 +37,7 @@ GATES: Mapping[str, frozenset[Event]] = {
     "gone": frozenset({Event.GONE}),
 }
 #: What is only said of the evidence: where nothing else happened, nothing was compared.
-_OF_EVIDENCE = frozenset({Event.WEAKER.value, Event.STRONGER.value})
+_OF_EVIDENCE = frozenset({Event.WEAKER.value, Event.STRONGER.value, Event.UNPROVED.value})
 
 
 #: Statuses with bits that could be compared.
@@ -52,17 +52,30 @@ class Format(StrEnum):
     JSON = "json"
 
 
-def comparison(before: str, after: str, upgrades: Sequence[Upgrade], notes: Sequence[str] = ()) -> Comparison:
-    """Changes of one or more columns as one comparison; ``before`` and ``after`` are what was asked for."""
+def comparison(
+    before: str, after: str, upgrades: Sequence[Upgrade], notes: Sequence[str] = (), apart: int = 0
+) -> Comparison:
+    """Changes of one or more columns as one comparison; ``before`` and ``after`` are what was asked for.
+
+    ``apart`` columns are of one side only.
+    """
     notes = [*map(clean, notes), *dict.fromkeys(one.note for one in upgrades if one.note)]
     return Comparison(
         before=clean(before),
         after=clean(after),
-        sentence=sentence(upgrades),
+        sentence=sentence(upgrades, apart),
         notes=tuple(notes),
         upgrades=tuple(upgrades),
         compared=sum(_compared(one) for one in upgrades),
     )
+
+
+def blind_gates(found: Comparison, gates: Collection[str]) -> tuple[str, ...]:
+    """The gates that nothing went through, for nothing of what they are about was compared."""
+    rows = sum(row.bits != Bits.UNKNOWN for one in found.upgrades for row in one.rows)
+    bits = rows + sum(one.kept + one.so_far for one in found.upgrades)
+    seen = {"slower": sum(one.timed for one in found.upgrades), "bits": bits}
+    return tuple(word for word, number in seen.items() if word in gates and not number)
 
 
 def _compared(one: Upgrade) -> int:

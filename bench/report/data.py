@@ -15,22 +15,24 @@ from typing import TYPE_CHECKING, Any
 from bench.report import apart
 from bench.report.missing import GOAL, rounds_for
 from bench.report.text import clean
+from bench.report.upgrade import step_sentence
 from bench.report.words import WORDS
 from bench.verdict.change import Distances, endings, state
-from bench.verdict.choice import ANSWERS, UNMEASURED
+from bench.verdict.choice import ANSWERS, UNMEASURED, owed
 from bench.verdict.classes import PRIME
 from bench.verdict.question import architectures
-from bench.verdict.sides import FOLLOW, Side, outputs, seeds, shapes
+from bench.verdict.sides import FOLLOW, Pair, Side, outputs, seeds, shapes
 from bench.verdict.status import FROM_DIGESTS, SEVERITY, Status
 from bench.verdict.strength import percent_up
 from bench.verdict.tensors import lines
-from bench.verdict.timing import Kind, timing
+from bench.verdict.timing import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
     from bench.report.view import Column, Row, View
     from bench.verdict.judgement import Judgement, Verdict
+    from bench.verdict.steps import Step
 
 #: Of this document. A script reads only the one it was written for, and both travel in one file.
 SCHEMA = 1
@@ -70,24 +72,32 @@ def _body(view: View) -> dict[str, Any]:
         "works": sides.works.values,
         "facts": sides.facts.values,
         "prices": _other_prices(view),
-        "steps": {f"{number[one.before.id]} {number[one.after.id]}": clean(one.sentence) for one in judgement.steps},
+        "steps": {f"{number[one.before.id]} {number[one.after.id]}": _step(judgement, one) for one in judgement.steps},
         "columns": columns,
         "kernels": kernels,
     }
 
 
 def _other_prices(view: View) -> dict[str, list[list[Any]]]:
-    """Prices under conditions behind the first one, by row and column: lower and upper end, and whether resolved."""
+    """Prices under conditions behind the first one, by row and column: lower and upper end, and whether resolved.
+
+    Without ends where calls were timed, and the price is not known all the same.
+    """
     judgement = view.judgement
     kernels = [judgement.info.kernels[row.index].name for row in view.rows]
     found: dict[str, list[list[Any]]] = {}
     for row, name in enumerate(kernels):
         for place, cell in enumerate(judgement.info.cells):
-            for condition in judgement.conditions[1:]:
-                price = judgement.prices.get((cell.id, name, condition))
-                if price is not None:
-                    found.setdefault(f"{row} {place}", []).append([price.low, price.high, int(price.resolved)])
+            prices = owed(judgement, cell.id, name)[1:]
+            if prices:
+                ends = ([one.low, one.high, int(one.resolved)] if one else [None, None, 0] for one in prices)
+                found[f"{row} {place}"] = list(ends)
     return found
+
+
+def _step(judgement: Judgement, step: Step) -> str:
+    sides = [Side(judgement=judgement, cell=cell.id) for cell in (step.before, step.after)]
+    return clean(step_sentence(Pair(*sides).moved, step))
 
 
 def _status(one: Status) -> list[Any]:
@@ -178,7 +188,6 @@ class _Sides:
             ),
             _numbers([digests(one.comparison.digests[0][0]) if one and one.digest_class else 0 for one in verdicts]),
             "" if info.control else ",".join(_times(one.per_process) if one else "" for one in timings),
-            ",".join(map(_first, verdicts)) if len({one.kind for one in timings if one}) > 1 else "",
             {} if info.control else self._distances(verdicts),
         ]
 
@@ -239,11 +248,6 @@ class _Sides:
                 told[f"{number} {place}"] = text
         self.left -= len(told)
         return told
-
-
-def _first(one: Verdict | None) -> str:
-    found = timing(one.witnesses, Kind.FIRST) if one else None
-    return _times(found.per_process) if found else ""
 
 
 def _times(values: Sequence[float]) -> str:

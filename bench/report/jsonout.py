@@ -153,6 +153,7 @@ def upgrade(one: v.Upgrade) -> document.Upgrade:
         as_before=one.as_before,
         unknown=one.unknown,
         unknown_why=dict(one.unknown_why),
+        untimed_why=dict(one.untimed_why),
         gone=one.gone,
         new=one.new,
         note=one.note or None,

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _SUCCESS = frozenset({words.WORDS[Status.EXACT].word, words.PASS.word})
 _FAILURE = frozenset({words.WORDS[status].word for status in (Status.VARIES, Status.EXACT_IN_PROCESS)})
+#: Why a column has no number although nothing went wrong.
+_NOT_HERE = frozenset({words.WORDS[status].word for status in (Status.IMPOSSIBLE, Status.NO_GPU)})
 _ERROR = frozenset({word.word for word in words.WORDS.values() if word.tone == "fault"} | {words.FAIL.word})
 
 
@@ -40,7 +42,8 @@ def render(view: View) -> str:
         _properties(suite, view, column.cell)
         if column.blocked:  # one sentence says it of all its kernels
             case = ET.SubElement(suite, "testcase", classname=column.cell, name="column", time="0")
-            ET.SubElement(case, "skipped", message=f"{column.symbol} {column.blocked}").text = column.reason
+            tag = "skipped" if column.blocked in _NOT_HERE else "error"
+            ET.SubElement(case, tag, message=f"{column.symbol} {column.blocked}").text = column.reason
         names = _names(view)
         for row in () if column.blocked else view.rows:
             for half in row.entries[place].halves:

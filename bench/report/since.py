@@ -43,6 +43,7 @@ def since(judgement: Judgement, before: Judgement | None, notes: Sequence[str] =
     ]
     told += [f"{names[cell]} is not compared: {why}." for cell, why in moved.items() if why]
     told += _came_and_went(judgement, before)
+    apart = sum(map(bool, moved.values())) + len(ids ^ {cell.id for cell in judgement.info.cells})
     if judgement.info.suite_hash != before.info.suite_hash:
         told.append(
             "The suite has changed between the runs: times are not compared, and bits are only where they are equal "
@@ -53,15 +54,18 @@ def since(judgement: Judgement, before: Judgement | None, notes: Sequence[str] =
     return Since(
         run=clean(before.info.id),
         moment=moment(before.info.started),
-        sentence=sentence(found),
+        sentence=sentence(found, apart),
         notes=tuple(told),
         upgrades=changed,
-        quiet=not changed and not any(one.gone or one.new for one in found),
+        quiet=not (changed or apart or any(one.gone or one.new for one in found)),
     )
 
 
-def sentence(found: Iterable[Upgrade]) -> str:
-    """All columns in one sentence: what happened, what is kept, and what nobody knows."""
+def sentence(found: Iterable[Upgrade], apart: int = 0) -> str:
+    """All columns in one sentence: what happened, what is kept, and what nobody knows.
+
+    ``apart`` columns came, went or cannot be compared.
+    """
     every = list(found)
     results = sum(one.results for one in every)
     if not results:
@@ -75,13 +79,14 @@ def sentence(found: Iterable[Upgrade]) -> str:
         f"{number} {words}"
         for number, words in (
             (so_far, "have the same bits so far, on weak evidence"),
-            (as_before, "vary, raise or fail as before"),
+            (as_before, "still vary, raise or fail"),
             (unknown, "cannot be compared"),
             (gone, "are gone"),
             (new, "are new"),
         )
         if number
     ]
+    others += [f"{count(apart, 'column')} not compared"] if apart else []
     if happened:
         counts: Counter[str] = Counter()
         for one in every:
@@ -90,13 +95,15 @@ def sentence(found: Iterable[Upgrade]) -> str:
     elif unknown == results:
         return f"Nothing is known: none of {count(results, 'result')} can be compared."
     else:
-        head = "No change was seen" if unknown or so_far or gone or new else "Nothing changed"
+        head = "No change was seen" if others else "Nothing changed"
     return f"{head}: {'; '.join([whole, *others])}."
 
 
 def _other_place(before: Side, after: Side) -> str:
-    """Why a column of both runs is not compared, "" where it is."""
-    other = [key for key in _PLACE if before.facts[key] != after.facts[key]]
+    """Why a column of both runs is not compared, "" where it is; what was never measured cannot say where."""
+    silent = any(side.cell in side.judgement.unmeasured for side in (before, after))
+    facts = [(key, before.facts[key], after.facts[key]) for key in _PLACE]
+    other = [key for key, old, new in facts if old != new and not (silent and not (old and new))]
     if not other and before.machine != after.machine:
         other = ["host"]
     return f"it was measured with another {' and '.join(other)}" if other else ""

@@ -13,14 +13,16 @@ from bench.report.text import cap, clean, listed
 from bench.report.view import Upgrade, UpgradeLine, UpgradeRow
 from bench.verdict.change import Bits, Distances, Event, Told, change, narrowed, of_step
 from bench.verdict.sentences import count
+from bench.verdict.steps import TITLES
 from bench.verdict.tensors import size_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from bench.report.view import Half
     from bench.verdict.change import Change, KernelChange, Side
     from bench.verdict.judgement import Judgement, Verdict
+    from bench.verdict.steps import Step
     from bench.verdict.timing import Price
 
 #: Events of what only one side planned: counted, never listed.
@@ -38,13 +40,7 @@ def upgrades(judgement: Judgement) -> tuple[Upgrade, ...]:
     """What each step between columns does, in the order of the columns; where nothing is known there is none."""
     names, known = by_cell(judgement), Distances(judgement)
     found = (
-        of_change(
-            of_step(judgement, step, known),
-            f"{names[step.before.id]} to {names[step.after.id]}",
-            step=step.name,
-            moved=step.sentence,
-            alone=not step.mixed,
-        )
+        _of_step(of_step(judgement, step, known), f"{names[step.before.id]} to {names[step.after.id]}", step)
         for step in judgement.steps
     )
     return tuple(one for one in found if one.sentences)
@@ -73,18 +69,35 @@ def compared(
         label = f"{sides[0]} ({runs[0]}) to {sides[1]} ({runs[1]})"
     else:
         label = f"{sides[0]} to {sides[1]}"
-    told = [
-        f"{title} {cap(old, _LONGEST) or 'unknown'} to {cap(new, _LONGEST) or 'unknown'}"
-        for title, (old, new) in found.moved.items()
-    ]
-    moved = f"{', '.join(told)}: they differ together, so what changed is of no one alone."
-    if len(told) <= 1:
-        moved = f"{told[0]} alone." if told else "Nothing that is known differs between the two."
     steps = () if found.two_runs else before.judgement.steps
     step = next((one for one in steps if (one.before.id, one.after.id) == (before.cell, after.cell)), None)
     if step is not None:
-        return of_change(found, label, step=step.name, moved=step.sentence, alone=not step.mixed)
+        return _of_step(found, label, step)
+    told = _facts(found.moved)
+    moved = f"{', '.join(told)}: they differ together, so what changed is of no one alone."
+    if len(told) <= 1:
+        moved = f"{told[0]} alone." if told else "Nothing that is known differs between the two."
     return of_change(found, label, step="comparison", moved=moved, alone=len(told) == 1)
+
+
+def _facts(moved: Mapping[str, tuple[str, str]], but: Collection[str] = ()) -> list[str]:
+    """What differs, before and after, but for some titles."""
+    return [
+        f"{title} {cap(old, _LONGEST) or 'unknown'} to {cap(new, _LONGEST) or 'unknown'}"
+        for title, (old, new) in moved.items()
+        if title not in but
+    ]
+
+
+def step_sentence(moved: Mapping[str, tuple[str, str]], step: Step) -> str:
+    """What a step moves, and what its processes tell of beyond that."""
+    more = _facts(moved, {TITLES[key] for key in step.moved})
+    return f"{step.sentence} Also {', '.join(more)}: what changed is of no one alone." if more else step.sentence
+
+
+def _of_step(found: Change, label: str, step: Step) -> Upgrade:
+    moved = step_sentence(found.moved, step)
+    return of_change(found, label, step=step.name, moved=moved, alone=not step.mixed and moved == step.sentence)
 
 
 def of_change(found: Change, label: str, *, step: str, moved: str, alone: bool) -> Upgrade:
@@ -94,6 +107,7 @@ def of_change(found: Change, label: str, *, step: str, moved: str, alone: bool) 
     told = Counter(one.told for one in both)
     counts = Counter(event for one in found.kernels for event in one.events)
     reasons = Counter(one.bits_why for one in both if one.told is Told.UNKNOWN)
+    untimed = Counter(one.cost_why for one in both if one.cost is None)
     rows = tuple(_row(found, one) for one in happened)
     sentences = tuple(filter(None, (_sentence(found, mode) for mode in ("off", "on"))))
     return Upgrade(
@@ -113,6 +127,7 @@ def of_change(found: Change, label: str, *, step: str, moved: str, alone: bool) 
         as_before=told[Told.AS_BEFORE],
         unknown=told[Told.UNKNOWN],
         unknown_why=tuple((clean(why), number) for why, number in reasons.most_common()),
+        untimed_why=tuple((clean(why), number) for why, number in untimed.most_common()),
         gone=counts[Event.GONE],
         new=counts[Event.NEW],
         note=DRIFT if found.two_runs and any(one.cost is not None for one in both) else "",
@@ -158,6 +173,11 @@ def _sentence(found: Change, mode: str) -> str:
     slower = sum(price.resolved and price.ratio > 1 for price in prices)
     faster = sum(price.resolved and price.ratio <= 1 for price in prices)
     times = f"{count(slower, 'kernel')} slower, {faster} faster, {len(prices) - slower - faster} not resolved"
+    untimed = Counter(one.cost_why for one in here if one.cost is None)
+    if untimed:
+        times += f", {untimed.total()} not compared"
+    if not prices and untimed:
+        times = f"no time compared ({untimed.most_common(1)[0][0]})"
     bits = Counter(one.bits for one in here)
     known = bits[Bits.SAME] + bits[Bits.SO_FAR] + bits[Bits.MOVED]
     moved = f"bits moved in {bits[Bits.MOVED]} of {count(known, 'kernel')}"
@@ -165,7 +185,7 @@ def _sentence(found: Change, mode: str) -> str:
     moved += f", {bits[Bits.UNKNOWN]} not compared" if bits[Bits.UNKNOWN] else ""
     if not (prices or known):
         return ""
-    return f"Determinism {mode}: {'; '.join([*([times] if prices else []), moved])}."
+    return f"Determinism {mode}: {times}; {moved}."
 
 
 def _places(both: Sequence[KernelChange]) -> dict[str, list[tuple[str, str]]]:

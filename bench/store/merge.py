@@ -148,6 +148,7 @@ def together(mine: RunInfo, theirs: RunInfo) -> RunInfo:
         cells=(*mine.cells, *(_from_elsewhere(cell, theirs) for cell in theirs.cells)),
         kernels=kernels,
         warnings=(*mine.warnings, *_warnings(theirs)),
+        taken_over={**mine.taken_over, **theirs.taken_over},
     )
 
 

@@ -102,6 +102,21 @@ def objection(info: RunInfo, cell: CellInfo, by_mode: Mapping[str, Sequence[Kept
     return next((reason for reason in reasons if reason is not None), None)
 
 
+def mixed(cell: CellInfo, group: Sequence[Kept]) -> Objection | None:
+    """Why the records of all conditions of a cell are not of one machine and environment, or None."""
+    processes = _processes(group)
+    reasons = (
+        _wrong_gpu(cell, group),
+        _other_place(group),
+        _disagree(processes, SAME_PROVENANCE, "provenance"),
+        _other_gpu(processes),
+        _other_code(processes),
+        _other_libraries(processes),
+        _other_cuda(processes),
+    )
+    return next((reason for reason in reasons if reason is not None), None)
+
+
 def unshown(info: RunInfo, cell: CellInfo, group: Sequence[Kept]) -> tuple[str, ...]:
     """What a green would need to know and the processes did not say."""
     missing: dict[str, None] = {}
@@ -111,9 +126,10 @@ def unshown(info: RunInfo, cell: CellInfo, group: Sequence[Kept]) -> tuple[str, 
         if on_gpu and cell.gpu and not request.gpu.get("uuid"):
             missing["a round was not asked for its GPU by the UUID"] = None
         for process in kept.record.processes:
-            if on_gpu and not _mapping(process.provenance.get("cuda")):
+            if on_gpu and not set(_mapping(process.provenance.get("cuda"))) - {"driver"}:
                 missing["a process did not say which CUDA libraries it loaded"] = None
-            if on_gpu and not _mapping(process.provenance.get("gpu")):
+            gpu = _mapping(process.provenance.get("gpu"))
+            if on_gpu and not (gpu.get("uuid") if cell.gpu else gpu):
                 missing["a process did not say which GPU it had"] = None
             if cell.tensorflow and not process.provenance.get("tensorflow"):
                 missing["a process did not say which TensorFlow it ran"] = None
@@ -308,6 +324,12 @@ def _wrong_versions(cell: CellInfo, group: Sequence[Kept]) -> Objection | None:
             exact = name != "python"  # a cell names Python's minor only
             if wanted and found and not _fits(wanted, found, exact=exact):
                 return _not_asked(f"the column is {name} {wanted}, but {found} ran")
+        cuda = _mapping(process.provenance.get("cuda"))
+        for name, key, wanted in (("CUDA", "cudart", cell.cuda), ("cuDNN", "cudnn", cell.cudnn)):
+            found = str(cuda.get(key) or "")
+            one, other = (f"{text}.".split(".")[:2] for text in (wanted, found))
+            if wanted and found and one != other:
+                return _not_asked(f"the column is {name} {wanted}, but {found} was loaded")
     return None
 
 
@@ -393,12 +415,12 @@ def _short(text: str) -> str:
 
 
 def _wrong_seeds(group: Sequence[Kept]) -> Objection | None:
-    """Repeats of one kernel with two seeds cannot be compared, and would look like a variation."""
-    seeds: dict[str, int] = {}
+    """Repeats with two seeds would look like a variation, and those with another than was asked nobody gets again."""
     for kept in group:
+        wanted = kept.record.request.seed
         for sample in kept.record.samples:
-            if sample.role != "contrast" and seeds.setdefault(sample.kernel, sample.seed) != sample.seed:
+            if sample.role != "contrast" and sample.seed != wanted:
                 return _not_asked(
-                    f"{sample.kernel} was repeated with the seeds {seeds[sample.kernel]} and {sample.seed}"
+                    f"{sample.kernel} was repeated with the seed {sample.seed}, and {wanted} was asked for"
                 )
     return None

@@ -47,13 +47,15 @@ __all__ = [
 class Event(StrEnum):
     """What can happen to a kernel, the gravest first.
 
-    Swapped sides give the mirrored event, except from or to what is unknown: a crash where nothing was known starts
-    failing, but what was known to crash and no longer is known only has weaker evidence.
+    Swapped sides give the mirrored event, but a bad end is told as such even where the way back is no good news: what
+    was unknown and crashes starts failing, what was refused and varies starts varying.
     """
 
     LOST = "stops being exact"
     RAISES = "starts raising"
     FAILS = "starts failing"
+    VARIES = "starts varying"
+    UNPROVED = "no longer known exact"
     VARIES_MORE = "varies more"
     WEAKER = "evidence is weaker"
     BITS = "bits moved"
@@ -137,6 +139,8 @@ _STATES = {
     Status.IMAGE_GONE: _State.FAILS,
 }
 
+
+_RAN = {_State.RAISES: (Event.RAISES, Event.STOPS_RAISING), _State.FAILS: (Event.FAILS, Event.STOPS_FAILING)}
 
 #: What varies, raises or fails has no single digest, and can still do so as before.
 _WITHOUT_ONE_DIGEST = frozenset({_State.DIFFERS, _State.RAISES, _State.FAILS})
@@ -329,23 +333,32 @@ def _cost(pair: Pair, before: Verdict, after: Verdict, other: str) -> tuple[Pric
 def _ends(before: Verdict, after: Verdict) -> Iterator[Event]:
     """What happens to the status."""
     old, new = state(before), state(after)
-    ran = {_State.RAISES: (Event.RAISES, Event.STOPS_RAISING), _State.FAILS: (Event.FAILS, Event.STOPS_FAILING)}
     if old is new:
         yield from _alike(before, after, old)
     elif _State.UNKNOWN in (old, new):
-        known = ran[new][0] if new in ran else Event.STRONGER
-        yield known if old is _State.UNKNOWN else Event.WEAKER
-    elif old in ran or new in ran:
-        if new in ran:
-            yield ran[new][0]
-        if old in ran:
-            yield ran[old][1]
+        yield _from_unknown(new) if old is _State.UNKNOWN else _to_unknown(old)
+    elif old in _RAN or new in _RAN:
+        if new in _RAN:
+            yield _RAN[new][0]
+        if old in _RAN:
+            yield _RAN[old][1]
+        if new is _State.DIFFERS and not before.comparison.varies:
+            yield Event.VARIES
     elif _State.WEAK in (old, new):
         yield Event.STRONGER if old is _State.WEAK else Event.WEAKER
         if _State.DIFFERS in (old, new):  # bits that were the same so far and no longer are
             yield Event.VARIES_MORE if new is _State.DIFFERS else Event.VARIES_LESS
     else:
         yield Event.LOST if old is _State.EXACT else Event.FOUND
+
+
+def _from_unknown(new: _State) -> Event:
+    """Evidence is stronger, unless it is evidence of something bad."""
+    return _RAN[new][0] if new in _RAN else Event.VARIES if new is _State.DIFFERS else Event.STRONGER
+
+
+def _to_unknown(old: _State) -> Event:
+    return Event.UNPROVED if old is _State.EXACT else Event.WEAKER
 
 
 def _alike(before: Verdict, after: Verdict, both: _State) -> Iterator[Event]:

@@ -264,21 +264,25 @@ def _prices(
     judgement: Judgement, cell: CellInfo, names: Sequence[str], exact: Collection[str], limit: float
 ) -> tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]]:
     """Kernels that are known to cost more, and exact ones that are not known to cost at most so much."""
-    first = judgement.conditions[0]
-    paid = {
-        name: [
-            judgement.prices[key]
-            for key in ((cell.id, name, one) for one in judgement.conditions)
-            if key in judgement.prices
-        ]
-        for name in names
-    }
-    dear = [name for name, all_ in paid.items() if any(one.resolved and (one.low or 0.0) > limit for one in all_)]
+    paid = {name: owed(judgement, cell.id, name) for name in names}
+    dear = [
+        name for name, all_ in paid.items() if any(one and one.resolved and (one.low or 0.0) > limit for one in all_)
+    ]
     within = [
         name
         for name, all_ in paid.items()
-        if (cell.id, name, first) in judgement.prices
-        and all(one.high is not None and one.high <= limit for one in all_)
+        if all(one is not None and one.high is not None and one.high <= limit for one in all_)
     ]
     unsure = [name for name in paid if name in exact and name not in {*dear, *within}]
     return tuple((name, "") for name in dear), tuple((name, "") for name in unsure)
+
+
+def owed(judgement: Judgement, cell: str, kernel: str) -> tuple[Price | None, ...]:
+    """The price of a kernel under the first condition, and under every other one with timed calls; None is unknown."""
+    first, *others = judgement.conditions
+    timed = [
+        one.condition
+        for one in judgement.over_conditions(cell, kernel, "on")
+        if one.condition in others and any(witness.timed for witness in one.witnesses)
+    ]
+    return tuple(judgement.prices.get((cell, kernel, one)) for one in (first, *timed))

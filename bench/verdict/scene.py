@@ -50,10 +50,13 @@ def scenes(run: Run, cell: CellInfo, found: evidence.Sorted) -> list[Scene]:
     spoken = {key: evidence.hear(found.groups.get(key, ()), names) for key in keys}
     compared = {key: {name: compare(said) for name, said in heard.items()} for key, heard in spoken.items()}
     sides = {key: {mode: found.groups.get((*key[:2], mode), ()) for mode in ("off", "on")} for key in keys}
-    objections = {key: asked.objection(info, cell, sides[key], key[2]) for key in keys}
+    mixed = asked.mixed(cell, [kept for key in keys for kept in found.groups.get(key, ())])
+    objections = {
+        key: asked.objection(info, cell, sides[key], key[2]) or mixed for key in keys if found.groups.get(key)
+    }
     # what ran something else proves nothing of this kernel either
     sensitive = frozenset(
-        name for key, seen in compared.items() if not objections[key] for name, one in seen.items() if one.sensitive
+        name for key, seen in compared.items() if not objections.get(key) for name, one in seen.items() if one.sensitive
     )
     staged = []
     for key in keys:
@@ -70,7 +73,7 @@ def scenes(run: Run, cell: CellInfo, found: evidence.Sorted) -> list[Scene]:
                 group=sides[key][mode],
                 stale=found.stale.get(key, 0),
                 unreadable=tuple(why for path, why in sorted(run.unreadable.items()) if path.startswith(prefix)),
-                objection=objections[key],
+                objection=objections.get(key),
                 unshown=asked.unshown(info, cell, sides[key][mode]),
                 witnesses=spoken[key],
                 comparisons=compared[key],

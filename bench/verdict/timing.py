@@ -88,9 +88,9 @@ def process_median(witness: Witness, kind: Kind) -> float | None:
 
 
 def timing(witnesses: Sequence[Witness], kind: Kind | None = None) -> Timing | None:
-    """The times over processes; of steady calls where every process that was timed to its end has them.
+    """The times over processes: of steady calls, and where no process that was timed to its end has any, of first ones.
 
-    Else of first calls: of kernels that may not be called again, and of rounds without a timing pass. None where
+    Those are kernels that may not be called again, and rounds without a timing pass. None where
     every process was timed on a throttled or shared GPU: first calls are no substitute for the times asked for.
     """
     sane = [witness for witness in witnesses if witness.repeats and not guard.silenced(witness)]
@@ -98,8 +98,9 @@ def timing(witnesses: Sequence[Witness], kind: Kind | None = None) -> Timing | N
         whole = [one for one in sane if one.timed and one.outcome == "ok"]
         if not whole and any(guard.silenced(one) for one in witnesses):
             return None
-        every = bool(whole) and all(process_median(one, Kind.STEADY) is not None for one in whole)
-        kind = Kind.STEADY if every else Kind.FIRST
+        # one process without its times must not turn all others into first calls
+        steady = any(process_median(one, Kind.STEADY) is not None for one in whole)
+        kind = Kind.STEADY if steady else Kind.FIRST
     medians = [median for one in sane if (median := process_median(one, kind)) is not None]
     if not medians:
         return None
@@ -131,19 +132,15 @@ def _over_processes(medians: Iterable[float | None]) -> float | None:
 def price(
     on: Sequence[Witness], off: Sequence[Witness], known: tuple[Timing | None, Timing | None] | None = None
 ) -> Price | None:
-    """The price of determinism, like compared with like; None where a side has no times or was not timed.
+    """The price of determinism; None where a side has no times, was not timed, or has times of another kind.
 
     ``known`` are the timings of both sides where they were made already.
     """
     if not all(any(one.timed for one in side) for side in (on, off)):
         return None
     left, right = known or (timing(on), timing(off))
-    if left is None or right is None:
+    if left is None or right is None or left.kind is not right.kind:
         return None
-    if left.kind is not right.kind:
-        left, right = timing(on, Kind.FIRST), timing(off, Kind.FIRST)
-        if left is None or right is None:
-            return None
     found = ratio(left.per_process, right.per_process)
     return Price(
         kind=left.kind,

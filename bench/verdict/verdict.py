@@ -51,7 +51,7 @@ def judge(run: Run) -> Judgement:
         for kernel in run.info.kernels
         if kernel.control or _planned(scene, kernel)
     ]
-    verdicts = with_changed_value(with_classes(run.info, verdicts))
+    verdicts = with_changed_value(with_classes(run.info, _refused_anyway(verdicts)))
     return Judgement(
         info=run.info,
         verdicts=tuple(verdicts),
@@ -64,6 +64,24 @@ def judge(run: Run) -> Judgement:
         kept=run.kept,
         tails=run.tails,
     )
+
+
+def _refused_anyway(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """What raises the same with determinism off is no matter of determinism: raised, not unsupported."""
+    off = {(one.cell, one.kernel, one.condition): one for one in verdicts if one.mode == "off"}
+    found = []
+    for one in verdicts:
+        other = off.get((one.cell, one.kernel, one.condition)) if one.status is Status.UNSUPPORTED else None
+        same = other and (other.status, other.error_class, other.error_message) == (
+            Status.RAISED, one.error_class, one.error_message,
+        )  # fmt: skip
+        if same:
+            first = one.witnesses[0]
+            why = fault(Status.RAISED, dict(one.outcomes), "raised", first, varies=one.comparison.varies)
+            found.append(dataclasses.replace(one, status=Status.RAISED, why=f"{why} So it does with determinism off."))
+        else:
+            found.append(one)
+    return found
 
 
 def _sights(staged: Sequence[Scene], verdicts: Sequence[Verdict]) -> dict[tuple[str, str, str], controls.Sight]:

@@ -304,7 +304,7 @@ def samples(
     bits = [digest(text and f"{name} {text}") for text in names]
     acts = acts if acts.device else dataclasses.replace(acts, device=device)
     found = [
-        dataclasses.replace(sample(name, acts, number, SEED, own), parted=parted(bits[0], own) if keep else None)
+        dataclasses.replace(sample(name, acts, number, facts.seed, own), parted=parted(bits[0], own) if keep else None)
         for number, own in enumerate(bits)
     ]
     if acts.outcome != "ok":
@@ -312,7 +312,7 @@ def samples(
     if acts.contrast:
         found.append(sample(name, acts, 0, CONTRAST_SEED, digest(f"{name} {acts.contrast}"), role="contrast"))
     if acts.steady_s and acts.steady_agrees is not None and not (control and acts.steady_agrees):
-        found.append(sample(name, acts, 0, SEED, bits[0], role="timing"))
+        found.append(sample(name, acts, 0, facts.seed, bits[0], role="timing"))
     return tuple(found)
 
 
@@ -450,7 +450,7 @@ def provenance(column: CellInfo, hostname: str) -> dict[str, Any]:
 def gpu(column: CellInfo) -> dict[str, Any]:
     """What a process of a GPU column tells besides."""
     return {
-        "cuda": dict(LIBRARIES),
+        "cuda": {**LIBRARIES, "cudnn": ".".join((column.cudnn or LIBRARIES["cudnn"]).split(".")[:3])},
         "cuda_files": {"libcuda": f"/usr/lib/libcuda.so.{DRIVER}"},
         "gpu": {
             "device_name": "NVIDIA H100",

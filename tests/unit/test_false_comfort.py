@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bench import cli
+from bench import cli, verdict
 from bench.report import comparing
 from bench.report.since import since
+from bench.report.upgrade import upgrades
+from bench.store import merge
+from bench.store import run as store
 from bench.store.before import before
+from bench.store.run import Run
 from bench.verdict import judge
-from bench.verdict.change import Told, change
+from bench.verdict.change import Event, Told, change
 from bench.verdict.choice import Fit, choose
 from bench.verdict.question import Question
 from bench.verdict.sides import Side
@@ -39,6 +43,7 @@ def one_kernel(acts: Callable[[Spot], Behaviour]) -> Callable[[Spot], Behaviour]
 
 EXACTLY = one_kernel(lambda _: EXACT)
 VARIES = one_kernel(lambda _: Behaviour(("a", "b")))
+REFUSED = one_kernel(lambda _: Behaviour(outcome="raised", error_class="UnimplementedError"))
 CRASHES = one_kernel(lambda _: Behaviour(outcome="crashed"))
 CRASHES_ONCE = one_kernel(lambda spot: Behaviour(outcome="crashed") if spot.round == 1 else EXACT)
 CRASHES_ONCE_AND_VARIES = one_kernel(
@@ -154,3 +159,153 @@ def test_the_beginning_of_a_driver_blocks_only_what_none_of_them_can_run(capsys:
     cli.main(["choose", "--run", "reports/sample", "--gpu", "h100", "--driver", "525.60", "--format", "json"])
     told = json.loads(capsys.readouterr().out)["candidates"]
     assert not [one["cell"] for one in told if any("driver 525.60 < 525.60.13" in text for text in one["reasons"])]
+
+
+# "1 result changed (stops raising 1)", in the tone of an information: TensorFlow had refused, and varies silently now.
+@pytest.mark.parametrize("before", [REFUSED, CRASHES], ids=["refused", "crashed"])
+@pytest.mark.parametrize(
+    "now", [VARIES, one_kernel(lambda s: Behaviour((str(s.round),)))], ids=["varies", "from process to process"]
+)
+def test_what_was_refused_and_varies_now_starts_varying(
+    before: Callable[[Spot], Behaviour], now: Callable[[Spot], Behaviour]
+) -> None:
+    found = matmul(measured(EARLY, before), measured(LATE, now))
+    assert found.events[0] is Event.VARIES
+    assert comparing.GATES["lost"] & set(found.events)
+
+
+# "evidence is weaker" passed every usual gate: the GPU was gone, or determinism was never on.
+def test_a_column_that_is_no_longer_known_exact_breaks_the_usual_gate() -> None:
+    off = factory.changed(factory.run(), factory.settings(determinism_enabled=False), factory.Change(mode="on"))
+    found = matmul(measured(EARLY), judge(off))
+    assert found.events == (Event.UNPROVED,)
+    assert Event.UNPROVED in comparing.GATES["lost"]
+
+
+def slow(factor: float) -> Callable[[Spot], Behaviour]:
+    return lambda s: (
+        EXACT if s.kernel.startswith("control") else Behaviour(steady_s=(factor * 0.001 * (1 + s.round / 1000),))
+    )
+
+
+# "Nothing changed" and exit code 0 for --fail-on slower:1.10, with ten times the time: no time was compared, for the
+# host has no name, or another one, and nobody said so.
+@pytest.mark.parametrize(
+    ("host", "why"), [({}, "the host has no name"), ({**HOST, "name": "other"}, "another host")], ids=["none", "other"]
+)
+def test_a_gate_on_times_is_not_passed_where_none_was_compared(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    host: dict[str, str],
+    why: str,
+) -> None:
+    before = HOST if host else {}
+    runs = {EARLY: measured(EARLY, slow(1), host=before), LATE: measured(LATE, slow(10), host=host)}
+    for name, judgement in runs.items():
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        (tmp_path / "runs" / name / "run.json").write_text(judgement.info.to_json(), encoding="utf-8")
+    monkeypatch.setattr(store, "load", lambda folder: folder.name)
+    monkeypatch.setattr(verdict, "judge", lambda name: runs[name])
+    words = ["compare", EARLY, LATE, "--reports", str(tmp_path), "--fail-on"]
+    assert cli.main([*words, "slower:1.10"]) == 3
+    told = capsys.readouterr()
+    assert "Nothing of what the gate slower is about was compared" in told.err
+    assert f"not compared: times of 4 of 4 results, TF 2.18.1 CPU, {EARLY} to {LATE}: {why} (4)" in told.err
+    assert f"no time compared ({why})" in told.out or "not compared" in told.out
+    assert cli.main([*words, "lost"]) == 0
+
+
+# The price was that of first calls, x1.00 for a kernel whose calls take five times as long: one process of twelve had
+# lost its timing pass.
+def test_one_process_without_times_does_not_make_a_price_of_first_calls() -> None:
+    def acts(spot: Spot) -> Behaviour:
+        if spot.kernel.startswith("control"):
+            return EXACT
+        if (spot.kernel, spot.mode, spot.round) == ("matmul", "off", 6):
+            return Behaviour(steady_agrees=None, steady_s=(), first_s=0.05)
+        time = 0.001 * (5 if spot.mode == "on" else 1) * (1 + spot.round / 1000)
+        return Behaviour(steady_s=(time,) * 3, first_s=0.05)
+
+    found = measured(LATE, acts, rounds=6)
+    price = found.price(found.info.cells[0].id, "matmul")
+    assert price is not None
+    assert price.ratio == pytest.approx(5, rel=0.01)
+    (best,) = choose(found, Question(kernels=("matmul",), max_price=1.15))
+    assert best.fit is not Fit.FITS
+
+
+# "fits", though under another condition the calls with determinism on were timed, and nobody knows what they cost.
+def test_a_price_that_is_not_known_under_another_condition_does_not_fit() -> None:
+    def acts(spot: Spot) -> Behaviour:
+        if (spot.condition, spot.mode, spot.kernel) == ("threads=1", "off", "matmul"):
+            return Behaviour(outcome="crashed")
+        return EXACT
+
+    found = measured(LATE, acts, conditions={"default": (), "threads=1": ()}, rounds=6)
+    found = judge(_threads(found))
+    (best,) = choose(found, Question(kernels=("matmul",), max_price=100.0))
+    assert best.fit is not Fit.FITS
+
+
+# "Nothing changed: 4 of 4 results keep status and bits", while a column was gone, or could not be compared at all.
+@pytest.mark.parametrize(
+    "new",
+    [
+        {"cells": BOTH[:1]},
+        {"cells": (BOTH[0], dataclasses.replace(BOTH[1], origin={"name": "elsewhere", "engine": "venv"}))},
+    ],
+    ids=["gone", "of another host"],
+)
+def test_a_column_that_is_not_compared_is_no_nothing_changed(new: dict[str, Any]) -> None:
+    found = since(measured(LATE, **new), measured(EARLY, cells=BOTH))
+    assert found.sentence == "No change was seen: 4 of 4 results keep status and bits; 1 column not compared."
+    assert not found.quiet
+
+
+# "TensorFlow 2.18.1 to 2.21.0 alone.", though the second column ran with more threads, on another CPU.
+def test_a_step_of_which_processes_tell_more_is_of_no_one_alone() -> None:
+    run = factory.run(factory.info(cells=BOTH))
+    more = factory.facts_of_process(isa="avx2")
+    found = judge(factory.changed(run, more, factory.Change(cell=BOTH[1].id)))
+    (step,) = upgrades(found)
+    assert not step.alone
+    assert step.moved.endswith("Also instruction set avx512f to avx2: what changed is of no one alone.")
+    (plain,) = upgrades(judge(run))
+    assert plain.alone
+    assert plain.moved == "TensorFlow 2.18.1 to 2.21.0 alone."
+
+
+# Exit code 0 where nothing at all came of determinism on: every kernel crashed, or it was never on.
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda run: factory.run(run.info, lambda s: Behaviour(outcome="crashed") if s.mode == "on" else EXACT),
+        lambda run: factory.changed(run, factory.settings(determinism_enabled=False), factory.Change(mode="on")),
+        lambda run: factory.without(run, factory.Change(mode="on")),
+    ],
+    ids=["crashed", "never on", "no record"],
+)
+def test_a_run_without_a_result_is_no_success(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    change: Callable[[Run], Run],
+) -> None:
+    run = change(factory.run())
+    monkeypatch.setattr(store, "load", lambda _: run)
+    assert cli.main(["report", str(tmp_path), "--reports", str(tmp_path / "out"), "--fail-on", "none"]) == 3
+    assert "No kernel gave a result with determinism on." in capsys.readouterr().err
+    assert (tmp_path / "out" / "index.html").is_file()
+
+
+def test_what_was_taken_over_elsewhere_is_still_taken_over_here() -> None:
+    theirs = factory.info(id="theirs", cells=(BOTH[1],), taken_over={"records/x": "run"})
+    assert merge.together(factory.info(cells=(BOTH[0],)), theirs).taken_over == {"records/x": "run"}
+
+
+def _threads(judgement: Judgement) -> Run:
+    """The run behind a judgement, its processes with the threads of their condition."""
+    records = {kept.path: kept.record for group in judgement.groups.values() for kept in group}
+    run = Run(info=judgement.info, records=records, unreadable={})
+    return factory.changed(run, factory.settings(intra_op_threads=1), factory.Change(condition="threads=1"))

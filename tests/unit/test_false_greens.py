@@ -259,7 +259,9 @@ def test_processes_of_two_gpus_drivers_or_libraries_are_not_compared(
     [
         (factory.facts_of_process(cuda=None), "which CUDA libraries"),
         (factory.facts_of_process(cuda="12.5"), "which CUDA libraries"),
+        (factory.facts_of_process(cuda={"driver": "12.4"}), "which CUDA libraries"),
         (factory.facts_of_process(gpu={}), "which GPU it had"),
+        (factory.facts_of_process(gpu={"device_name": "NVIDIA H100"}), "which GPU it had"),
         (asked(gpu={}), "by the UUID"),
     ],
 )
@@ -486,3 +488,34 @@ def test_a_crash_lends_no_time_to_spoiled_ones() -> None:
 
     found = verdict(factory.run(GPU_RUN, behave), cell=H100.id)
     assert (found.status, found.timing) == (Status.CRASHED, None)
+
+
+@pytest.mark.parametrize(
+    ("cuda", "told"), [({"cudnn": "8.9.0"}, "cuDNN 9.3.0.75, but 8.9.0"), ({"cudart": "11.8"}, "CUDA 12.5, but 11.8")]
+)
+def test_another_cuda_than_the_columns_is_not_what_was_asked(cuda: dict[str, str], told: str) -> None:
+    found = verdict(factory.changed(factory.run(GPU_RUN), factory.facts_of_process(cuda=cuda)), cell=H100.id)
+    assert (found.status, told in found.why) == (Status.FAILED, True)
+    same = factory.facts_of_process(cuda={"cudnn": "9.3.0", "cudart": "12.5"})
+    assert verdict(factory.changed(factory.run(GPU_RUN), same), cell=H100.id).status is Status.EXACT
+
+
+def test_a_seed_that_nobody_asked_for_is_gained_by_nobody() -> None:
+    """All repeats agree; the page, and its replay line, name another seed than the one they came of."""
+    reseeded = factory.in_samples(lambda one: dataclasses.replace(one, seed=7) if one.role != "contrast" else one)
+    found = verdict(factory.changed(factory.run(), reseeded))
+    assert found.status is Status.FAILED
+    assert "repeated with the seed 7, and 42 was asked for" in found.why
+
+
+@pytest.mark.parametrize(
+    "change",
+    [factory.facts_of_process(cpu_model="Another CPU", isa="avx2"), asked(context={"engine": "venv", "host": "other"})],
+)
+def test_conditions_of_two_machines_are_no_column(change: Callable[[Record], Record]) -> None:
+    """Each condition agrees with itself, and the facts of the first one stood above both."""
+    run = factory.run(factory.info(conditions={"default": (), "onednn=0": ()}))
+    run = factory.changed(run, factory.settings(onednn="off"), Change(condition="onednn=0"))
+    assert verdict(run, condition="onednn=0").status is Status.EXACT
+    mixed = factory.changed(run, change, Change(condition="onednn=0"))
+    assert {verdict(mixed, condition=one).status for one in ("default", "onednn=0")} == {Status.FAILED}

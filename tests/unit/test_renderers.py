@@ -98,6 +98,7 @@ LEFT_OUT: dict[tuple[str, str], str] = {
     (_PEOPLE, "*upgrades.rows.*"): "lines tell them shorter; JSON has the rows",
     (_PEOPLE, "since.upgrades.step"): "it is the same for all of them: from run to run",
     (_PEOPLE, "*upgrades.unknown_why"): "the most frequent reason stands in the rest, JSON has all",
+    (_PEOPLE, "*upgrades.untimed_why"): "the sentences count them, JSON has the reasons",
     ("html terminal markdown", "*upgrades.lines.later.*"): "after so many they are only counted; compare lists them",
     # Families
     ("html terminal", "exact needs.cells.*"): "a family that is exact everywhere is only named",

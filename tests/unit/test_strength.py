@@ -87,10 +87,13 @@ def test_the_process_is_the_sampling_unit() -> None:
     assert (found.low_s, found.high_s) == (2.0, 6.0)
 
 
-def test_first_calls_where_a_process_has_no_steady_ones() -> None:
+def test_a_process_without_steady_calls_does_not_make_first_ones_of_all() -> None:
     found = timing([said(1.0), said(first=0.25), said(1.0)])
     assert found is not None
-    assert (found.kind, found.per_process) == (Kind.FIRST, (0.5, 0.25, 0.5))
+    assert (found.kind, found.per_process) == (Kind.STEADY, (1.0, 1.0))
+    alone = timing([said(first=0.25), said(first=0.5)])
+    assert alone is not None
+    assert (alone.kind, alone.per_process) == (Kind.FIRST, (0.25, 0.5))
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, 0.0, -1.0])
@@ -101,7 +104,9 @@ def test_times_that_cannot_be_are_not_used(bad: float) -> None:
 
 
 def test_like_is_compared_with_like() -> None:
-    found = price(many([1.0, 1.0, 1.0]), [said(first=0.25, number=n) for n in (1, 2, 3)])
+    assert price(many([1.0, 1.0, 1.0]), [said(first=0.25, number=n) for n in (1, 2, 3)]) is None
+    on, off = ([said(first=first, number=n) for n in (1, 2, 3)] for first in (0.5, 0.25))
+    found = price(on, off)
     assert found is not None
     assert (found.kind, found.ratio) == (Kind.FIRST, 2.0)
     assert price([], many([1.0])) is None

@@ -197,7 +197,7 @@ def varying(spot: Spot) -> Behaviour:
 
 def test_what_varies_as_before_is_no_change() -> None:
     found = since(now(varying), last(varying))
-    assert found.sentence == ("Nothing changed: 3 of 4 results keep status and bits; 1 vary, raise or fail as before.")
+    assert found.sentence == "No change was seen: 3 of 4 results keep status and bits; 1 still vary, raise or fail."
 
 
 def test_what_changed_is_listed() -> None:

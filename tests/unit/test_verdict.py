@@ -612,8 +612,8 @@ def test_processes_that_disagree_are_exact_in_process() -> None:
 @pytest.mark.parametrize(
     ("outcome", "error_class", "status"),
     [
-        ("raised", "UnimplementedError", Status.UNSUPPORTED),
-        ("raised", "tensorflow.errors.UnimplementedError", Status.UNSUPPORTED),
+        ("raised", "UnimplementedError", Status.RAISED),
+        ("raised", "tensorflow.errors.UnimplementedError", Status.RAISED),
         ("raised", "FailedPreconditionError", Status.RAISED),
         ("crashed", "", Status.CRASHED),
         ("timeout", "", Status.TIMEOUT),
@@ -628,8 +628,17 @@ def test_bad_outcomes_have_their_own_names(outcome: str, error_class: str, statu
     assert found.digest_class == ""
 
 
-def test_unimplemented_is_unsupported_only_with_determinism_on_and_everywhere() -> None:
-    acts = Behaviour(outcome="raised", error_class="UnimplementedError")
+@pytest.mark.parametrize("error_class", ["UnimplementedError", "tensorflow.errors.UnimplementedError"])
+def test_unimplemented_is_unsupported_only_with_determinism_on_and_everywhere(error_class: str) -> None:
+    acts = Behaviour(outcome="raised", error_class=error_class)
+    found = verdict(factory.run(None, only("matmul", acts, "on")))
+    assert (found.status, found.error_class) == (Status.UNSUPPORTED, "UnimplementedError")
+    anyway = verdict(factory.run(None, only("matmul", acts)))
+    assert anyway.status is Status.RAISED
+    assert anyway.why.endswith("So it does with determinism off.")
+    other = dataclasses.replace(acts, message="for another reason")
+    run = factory.run(None, only("matmul", lambda spot: acts if spot.mode == "on" else other))
+    assert verdict(run).status is Status.UNSUPPORTED
     assert verdict(factory.run(None, only("matmul", acts)), mode="off").status is Status.RAISED
     once = factory.run(None, only("matmul", lambda spot: acts if spot.round == 2 else EXACT))
     assert verdict(once).status is Status.RAISED
@@ -951,7 +960,7 @@ def test_gates_name_what_broke_them() -> None:
     ("name", "run"),
     [
         ("on-varies", lambda: factory.run(None, only("matmul", lambda s: Behaviour((str(s.round),))))),
-        ("on-unsupported", lambda: factory.run(None, only("matmul", UNIMPLEMENTED))),
+        ("on-unsupported", lambda: factory.run(None, only("matmul", UNIMPLEMENTED, "on"))),
         ("blind", lambda: factory.run(None, _still_flicker)),
         ("weak", lambda: factory.run(factory.info(rounds=1))),
         ("faults", lambda: factory.run(None, only("matmul", Behaviour(outcome="timeout")))),

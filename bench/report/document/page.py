@@ -237,6 +237,7 @@ class Upgrade(Closed):
     unknown: int
     """Not compared."""
     unknown_why: dict[str, int]
+    untimed_why: dict[str, int]
     gone: int
     """Planned only before."""
     new: int

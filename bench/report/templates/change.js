@@ -1,7 +1,7 @@
 // What changes from one column to another: the questions of bench/verdict/change.py and sides.py, in their order.
 const EVENTS = [
   ["stops being exact", "≠", "bad"], ["starts raising", "!", "fault"], ["starts failing", "†", "fault"],
-  ["varies more", "≠", "bad"], ["evidence is weaker", "?", "weak"], ["bits moved", "→", "part"],
+  ["starts varying", "≠", "bad"], ["no longer known exact", "?", "blind"], ["varies more", "≠", "bad"], ["evidence is weaker", "?", "weak"], ["bits moved", "→", "part"],
   ["ends otherwise", "!", "fault"], ["slower", "▲", "part"], ["gone", "−", "none"], ["faster", "▼", "info"],
   ["varies less", "≈", "info"], ["starts being exact", "=", "good"], ["stops raising", "✓", "info"],
   ["stops failing", "✓", "info"], ["evidence is stronger", "+", "info"], ["new", "+", "none"],
@@ -59,8 +59,12 @@ const endsOf = ([before, after]) => {
     }
     return old === "differs" && other ? [after.status.number < before.status.number ? "varies more" : "varies less"] : [];
   }
-  if (old === "unknown" || now === "unknown") return [old !== "unknown" ? "evidence is weaker" : now in ran ? ran[now][0] : "evidence is stronger"];
-  if (old in ran || now in ran) return [...(now in ran ? [ran[now][0]] : []), ...(old in ran ? [ran[old][1]] : [])];
+  if (now === "unknown") return [old === "exact" ? "no longer known exact" : "evidence is weaker"];
+  if (old === "unknown") return [now in ran ? ran[now][0] : now === "differs" ? "starts varying" : "evidence is stronger"];
+  if (old in ran || now in ran) {
+    return [...(now in ran ? [ran[now][0]] : []), ...(old in ran ? [ran[old][1]] : []),
+      ...(now === "differs" && !before.varies ? ["starts varying"] : [])];
+  }
   if (old === "weak" || now === "weak") {
     return [old === "weak" ? "evidence is stronger" : "evidence is weaker",
       ...(now === "differs" ? ["varies more"] : old === "differs" ? ["varies less"] : [])];
@@ -84,14 +88,16 @@ const change = (kernel, mode, pair) => {
   const silent = named(sides, (one) => ["unknown", "raises", "fails"].includes(one.state));
   const other = repeated || silent || otherWork(kernel, mode, pair, sides);
   const [bits, why] = bitsOf(kernel, pair, sides, other);
-  const cost = other || otherPlace(mode, pair) ? null : priceOf(sides[1], sides[0]);
+  const untimed = other || otherPlace(mode, pair);
+  const cost = untimed ? null : priceOf(sides[1], sides[0]);
   const events = [...endsOf(sides), ...(bits === "moved" ? ["bits moved"] : [])];
   if (cost && cost.resolved) events.push(cost.value > 1 ? "slower" : "faster");
   events.sort((one, two) => gravity(one) - gravity(two));
   const far = bits === "moved" ? kernel.apart[`${sides[0].digest} ${sides[1].digest}`] || "" : "";
   const time = !cost ? "" : !cost.resolved ? "not resolved"
     : `×${significant(cost.value)} ${span(cost)} ${cost.value > 1 ? "slower" : "faster"}`;
-  return {kernel, mode, sides, bits, why, cost, events, far, time, told: toldOf(events, bits, why, sides)};
+  const costWhy = untimed || (cost ? "" : "not timed on both sides");
+  return {kernel, mode, sides, bits, why, cost, costWhy, events, far, time, told: toldOf(events, bits, why, sides)};
 };
 
 const lineOf = (group) => {
@@ -120,9 +126,13 @@ const summed = (all, mode) => {
   const bits = tally(here.map((one) => one.bits));
   const [same, soFar, moved, unknown] = ["same bits", "same so far", "moved", "not compared"].map((one) => bits.get(one) || 0);
   const known = same + soFar + moved;
-  const times = `${count(slower, "kernel")} slower, ${faster} faster, ${prices.length - slower - faster} not resolved; `;
+  const whys = [...tally(here.filter((one) => !one.cost).map((one) => one.costWhy))].sort((a, b) => b[1] - a[1]);
+  const untimed = here.length - prices.length;
+  const times = !prices.length && untimed ? `no time compared (${whys[0][0]})`
+    : `${count(slower, "kernel")} slower, ${faster} faster, ${prices.length - slower - faster} not resolved`
+      + (untimed ? `, ${untimed} not compared` : "");
   return prices.length || known
-    ? `Determinism ${MODES[mode]}: ${prices.length ? times : ""}bits moved in ${moved} of ${count(known, "kernel")}`
+    ? `Determinism ${MODES[mode]}: ${times}; bits moved in ${moved} of ${count(known, "kernel")}`
       + (soFar ? ` (${soFar} the same only so far)` : "") + (unknown ? `, ${unknown} not compared` : "") + "."
     : "";
 };
@@ -144,7 +154,7 @@ const upgrade = (pair) => {
   const rest = [
     [told.get("kept"), "keep status and bits"],
     [told.get("same so far"), "have the same bits so far, on weak evidence"],
-    [told.get("as before"), "vary, raise or fail as before"],
+    [told.get("as before"), "still vary, raise or fail"],
     [told.get("not compared"), `not compared (${whys.length ? whys[0][0] : ""}${whys.length > 1 ? ", among others" : ""})`],
     [counts.get("gone"), "are gone"], [counts.get("new"), "are new"],
   ];

@@ -24,9 +24,9 @@ const unpack = (packed) => {
 const numbers = (told) => typeof told === "string" ? [...told].map((sign) => CODE.indexOf(sign)) : told;
 
 const kernels = DATA.kernels.map((one, row) => {
-  const [name, family, index, control, portable, larger, facts, digests, times, firsts, apart] = one;
+  const [name, family, index, control, portable, larger, facts, digests, times, apart] = one;
   return {row, name, family, index, control, portable, larger, apart, facts: numbers(facts), digests: numbers(digests),
-    times: times.split(","), firsts: firsts.split(",")};
+    times: times.split(",")};
 });
 const planned = kernels.filter((one) => !one.control).sort((one, other) => one.index - other.index);
 
@@ -41,7 +41,7 @@ const result = (kernel, place, mode) => {
   if (!told || told.length < 5) return null;
   const [number, state, error, work, timed, kind, prime, endings, varies] = told.slice(4);
   return {status: status(number), state: text(state), error, work: DATA.works[work], timed, kind, prime, endings, varies,
-    digest: kernel.digests[at], times: unpack(kernel.times[at]), firsts: unpack(kernel.firsts[at])};
+    digest: kernel.digests[at], times: unpack(kernel.times[at])};
 };
 
 const median = (values) => {
@@ -116,11 +116,10 @@ const ratio = (dear, cheap) => {
   const clear = low !== null && high <= low * 2 && !(low <= 1 && high >= 1);
   return {value: median(dear) / median(cheap), low, high, resolved: clear && chance(dear, cheap) <= 0.01};
 };
-// The price of one result against another: steady times, or first calls of both.
+// The price of one result against another: steady times of both, or first calls of both.
 const priceOf = (dear, cheap) => {
   if (!dear || !cheap || !(dear.status.priced && cheap.status.priced && dear.timed && cheap.timed)) return null;
-  const key = dear.kind === cheap.kind ? "times" : "firsts";
-  return dear.times && cheap.times && dear[key] && cheap[key] ? ratio(dear[key], cheap[key]) : null;
+  return dear.times && cheap.times && dear.kind === cheap.kind ? ratio(dear.times, cheap.times) : null;
 };
 const price = memo((key) => {
   const [row, place] = key.split(" ").map(Number);

@@ -63,8 +63,9 @@ class Upgrade:
     ``sentences`` sum up each mode. ``counts`` has each event and the number of its results (one kernel under one
     condition and mode), ``rows`` those in which something happened, the gravest first, and ``lines`` the same for
     people; ``quiet`` counts the others, of which ``kept`` are known to keep status and bits, ``so_far`` keep them in
-    what little was seen, ``as_before`` vary, raise or fail as before, and ``unknown`` are not compared, for the reasons
-    in ``unknown_why``, the most frequent first. ``gone`` and ``new`` count what only one side planned.
+    what little was seen, ``as_before`` still vary, raise or fail (how much so is not compared), and ``unknown`` are not
+    compared, for the reasons in ``unknown_why``, the most frequent first. ``untimed_why`` has the reasons why times of
+    results are not compared, likewise. ``gone`` and ``new`` count what only one side planned.
     """
 
     label: str
@@ -83,6 +84,7 @@ class Upgrade:
     as_before: int = 0
     unknown: int = 0
     unknown_why: tuple[tuple[str, int], ...] = ()
+    untimed_why: tuple[tuple[str, int], ...] = ()
     gone: int = 0
     new: int = 0
     note: str = ""
@@ -93,13 +95,18 @@ class Upgrade:
         return len(self.rows) + self.quiet
 
     @property
+    def timed(self) -> int:
+        """Results of which times are compared, resolved or not."""
+        return self.results - sum(number for _, number in self.untimed_why)
+
+    @property
     def rest(self) -> str:
         """What is to be said of the results in which nothing happened, "" where there are none."""
         why = self.unknown_why[0][0] if self.unknown_why else ""
         told = (
             (self.kept, "keep status and bits"),
             (self.so_far, "have the same bits so far, on weak evidence"),
-            (self.as_before, "vary, raise or fail as before"),
+            (self.as_before, "still vary, raise or fail"),
             (self.unknown, f"not compared ({why}{', among others' if len(self.unknown_why) > 1 else ''})"),
             (self.gone, "gone"),
             (self.new, "new"),
