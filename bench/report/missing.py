@@ -73,8 +73,9 @@ def _missing(
     if there:
         device, driver = clean(question.device), clean(question.driver)
         where = f" Run it on a host with {device or 'a GPU'}{f' and driver {driver}' if driver else ''}." if gpu else ""
-        few = there if len(there) <= _PAIRS else []
-        yield lack(f"Not run: {listed(there, _PAIRS)}.{where}", few, f"--device {'gpu' if gpu else 'cpu'}")
+        few, more = there[:_PAIRS], len(there[_PAIRS:])
+        rest = f"; {more} more could be" if more else ""
+        yield lack(f"Not run: {listed(few, _PAIRS)}{rest}.{where}", few, f"--device {'gpu' if gpu else 'cpu'}")
 
 
 def _elsewhere(one: Candidate) -> bool:

@@ -81,6 +81,19 @@ def test_all_kernels_of_the_sample_fit_no_pair(capsys: pytest.CaptureFixture[str
     assert {one["label"].partition("-")[2] for one in others} <= {"cpu-py310", "cpu-py311"}
 
 
+@pytest.mark.parametrize("question", [[], ["--gpu", "sm_90"]])
+def test_what_was_not_run_is_named_by_its_command(capsys: pytest.CaptureFixture[str], question: list[str]) -> None:
+    _, body = as_json(capsys, *question)
+    told = body["missing"][-1]
+    words = shlex.split(told["command"])
+    named = words[words.index("--only") + 1].split(",")
+    possible = [one for one in body["candidates"] if one["unknowns"][:1] and one["unknowns"][0].startswith("not-run")]
+    assert len(named) == 5 < len(possible)
+    listed = f"{', '.join(named[:-1])} and {named[-1]}"
+    assert told["why"].startswith(f"Not run: {listed}; {len(possible) - 5} more could be.")
+    assert set(named) <= {one["cell"].partition("@")[0] for one in possible}
+
+
 def test_a_gpu_question_is_answered_from_the_rules(capsys: pytest.CaptureFixture[str]) -> None:
     question = ["--gpu", "sm_90", "--driver", "550", "--needs", "conv,scatter", "--kernels", "my_model"]
     code, body = as_json(capsys, *question, "--max-price", "1.15")

@@ -7,7 +7,6 @@ its own words. A field that is added to the view is shown by all five, or gets i
 from __future__ import annotations
 
 import dataclasses
-import html
 import json
 import re
 from fnmatch import fnmatch
@@ -20,6 +19,7 @@ import jsonschema
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 
 from bench.report import document, jsonout, junit, markdown, terminal
 from bench.report import html as page
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
     from bench.report.view import View
     from bench.store.run import Run
+
+#: Reads Markdown as GitHub does.
+GITHUB = MarkdownIt("commonmark").enable("table")
 
 #: Names, not texts: scripts, links, styles and programs go by them.
 NAMES = frozenset(
@@ -168,15 +171,18 @@ class _Text(HTMLParser):
         self.parts += [] if self.hidden else [data]
 
 
-def of_html(view: View) -> str:
+def _read(source: str) -> str:
     parser = _Text()
-    parser.feed(page.render(view))
+    parser.feed(source)
     return "".join(parser.parts)
 
 
+def of_html(view: View) -> str:
+    return _read(page.render(view))
+
+
 def of_markdown(view: View) -> str:
-    plain = re.sub(r"\\(.)", r"\1", markdown.render(view, limit=10**9)).replace("<br>", " ").replace("`", " ")
-    return html.unescape(plain)
+    return _read(GITHUB.render(markdown.render(view, limit=10**9)))
 
 
 def of_terminal(view: View) -> str:

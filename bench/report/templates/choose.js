@@ -140,7 +140,9 @@ const missing = (question, found, wanted) => {
   const there = stems(known.filter((one) => has(one, ["elsewhere"]))).filter((one) => one.includes("-cuda") === gpu);
   if (there.length) {
     const where = gpu ? ` Run it on a host with ${question.device || "a GPU"}.` : "";
-    lack(`Not run: ${listed(there, 5)}.${where}`, there.length <= 5 ? there : [], `--device ${gpu ? "gpu" : "cpu"}`);
+    const few = there.slice(0, 5);
+    const rest = there.length > 5 ? `; ${there.length - 5} more could be` : "";
+    lack(`Not run: ${listed(few, 5)}${rest}.${where}`, few, `--device ${gpu ? "gpu" : "cpu"}`);
   }
   return told;
 };
