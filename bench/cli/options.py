@@ -93,7 +93,8 @@ def _selecting() -> argparse.ArgumentParser:
     add("--matrix", type=Path, default=Path("matrix.toml"), metavar="FILE", help="another matrix.toml")
     add("--profile", default="standard", help="a profile of matrix.toml (default: standard)")
     add("--only", type=_globs, default=(), metavar="GLOBS", help="cells, by pair or id: 'tf2.18*,tf2.21*'")
-    add("--kernels", type=_globs, default=(), metavar="GLOBS", help="kernels: 'matmul*,reduce*'; controls always run")
+    text = "these kernels instead of the profile's: 'matmul*,reduce*'; controls always run"
+    add("--kernels", type=_globs, default=(), metavar="GLOBS", help=text)
     _add_extra(selecting)
     add(
         "--device",

@@ -249,14 +249,15 @@ def _refuse_idle_globs(matrix: Matrix, suite: Suite) -> None:
 
 
 def _select_kernels(suite: Suite, profile: tuple[str, ...], asked: tuple[str, ...]) -> tuple[Kernel, ...]:
+    """The kernels that were asked for, else those of the profile and of the user's own files; and all controls."""
     kernels = suite.kernels
-    # whoever names a file of kernels wants them, whatever the profile lists
-    found = {name: kernel for name, kernel in kernels.items() if kernel.file or _matches(name, profile)}
     for glob in asked or profile:
-        if not suite.errors and not any(_matches(name, (glob,)) for name in (found if asked else kernels)):
+        if not suite.errors and not any(_matches(name, (glob,)) for name in kernels):
             raise NothingError(f"No kernel matches {glob}.", f"There are: {', '.join(kernels)}.")
-    if asked:
-        found = {name: kernel for name, kernel in found.items() if _matches(name, asked)}
+    # whoever names a file of kernels wants them, whatever the profile lists
+    found = {
+        name for name, kernel in kernels.items() if _matches(name, asked or profile) or (kernel.file and not asked)
+    }
     # without its controls a cell proves nothing, so they run whatever was asked
     return tuple(kernel for name, kernel in kernels.items() if name in found or kernel.control)
 

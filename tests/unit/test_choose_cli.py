@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shlex
@@ -92,6 +93,16 @@ def test_what_was_not_run_is_named_by_its_command(capsys: pytest.CaptureFixture[
     listed = f"{', '.join(named[:-1])} and {named[-1]}"
     assert told["why"].startswith(f"Not run: {listed}; {len(possible) - 5} more could be.")
     assert set(named) <= {one["cell"].partition("@")[0] for one in possible}
+
+
+def test_every_command_can_be_planned(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a quick run too, whose profile lists fewer kernels than are asked for."""
+    command = measured(monkeypatch, dataclasses.replace(factory.info(), profile="quick"))
+    _, body = as_json(capsys, "--needs", "scatter", run=command)
+    assert "scatter_nd_xla" in body["missing"][0]["command"]
+    for told in body["missing"]:
+        flags = shlex.split(told["command"].partition(" -- ")[2])
+        assert asked(capsys, *flags, "--engine", "venv", run=["plan"])[0] == errors.OK, told
 
 
 def test_a_gpu_question_is_answered_from_the_rules(capsys: pytest.CaptureFixture[str]) -> None:
