@@ -13,6 +13,8 @@ NOTHING = 3
 ENGINE = 4
 NO_GPU = 5
 INTERRUPTED = 130
+#: As a shell says of a command that SIGPIPE ended.
+UNREAD = 141
 
 
 class TfreproError(Exception):

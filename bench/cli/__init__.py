@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.command = shlex.join(["python", "-m", "bench", *given])
     signal.signal(signal.SIGTERM, _as_interrupt)
     try:
-        return int(options.run(options))
+        return _flushed(int(options.run(options)))
     except errors.TfreproError as error:
         if options.debug:
             traceback.print_exc()
@@ -42,14 +42,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("nox -s report shows what there is so far", file=sys.stderr)
         return errors.INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return errors.OK
+        # the reader left before the end, and a gate behind it was never asked: that is no pass
+        _to_nobody()
+        return errors.UNREAD
     except Exception as error:
         if options.debug:
             raise
         print(f"error: this should not have happened: {type(error).__name__}: {error}", file=sys.stderr)
         print("\nhint: run it again with --debug and report what it prints", file=sys.stderr)
         return errors.ENGINE
+
+
+def _flushed(code: int) -> int:
+    """The exit code, once the rest is said: where the reader left only now, all is decided."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _to_nobody()
+    return code
+
+
+def _to_nobody() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _as_interrupt(_number: int, _frame: object) -> None:

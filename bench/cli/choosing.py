@@ -19,6 +19,7 @@ from bench.report import chosen
 from bench.report.choice import Unmeasured, choice
 from bench.report.text import clean
 from bench.store import run as store
+from bench.store import runs
 from bench.verdict.choice import Kind, choose
 from bench.verdict.question import ARCHITECTURE, Question, architectures, drivers, needs
 
@@ -92,10 +93,8 @@ def device_asked(text: str) -> str:
 
 def judged(options: argparse.Namespace) -> Judgement:
     """The run that is asked; without any run, one without columns."""
-    folders = sorted((options.reports / "runs").glob("*/run.json"))
-    folder: Path | None = options.run_folder or (folders[-1].parent if folders else None)
-    if folder is not None:
-        return verdict.judge(store.load(folder))
+    if options.run_folder or runs.every(options.reports):
+        return verdict.judge(store.load(runs.chosen(options.reports, options.run_folder)))
     empty = store.RunInfo(
         schema=store.SCHEMA, id="", started="", finished="", version="", revision="", command="", profile="standard",
         rounds=0, repeats=0, seed=0, modes=(), conditions={}, condition_modes={}, engine="", engine_why="",

@@ -9,17 +9,18 @@ import shutil
 import sys
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench import errors, verdict
 from bench.report import comparing
 from bench.store import run as store
+from bench.store import runs as store_runs
 from bench.store.before import before as run_before
 from bench.verdict.change import Distances, Side
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from bench.report.view import Comparison, Upgrade
     from bench.verdict.judgement import Judgement
@@ -52,22 +53,11 @@ class _Runs:
     @property
     def usual(self) -> Path:
         """The run whose columns are meant where none is named: the one given, or the newest."""
-        return self._given or self.newest()
-
-    def ids(self) -> list[str]:
-        """The ids of all runs, the oldest first."""
-        return sorted(one.parent.name for one in (self.reports / "runs").glob("*/run.json"))
-
-    def newest(self) -> Path:
-        """The folder of the newest run; raises NothingError where there is none."""
-        ids = self.ids()
-        if not ids:
-            raise errors.NothingError(f"There is no run in {self.reports / 'runs'}.", "Measure first: nox -s matrix")
-        return self.reports / "runs" / ids[-1]
+        return store_runs.chosen(self.reports, self._given)
 
     def previous(self) -> Path:
         """The run that ``latest`` is compared with on its page; raises NothingError where there is none."""
-        newest = self.newest()
+        newest = store_runs.chosen(self.reports, None)
         found = run_before(newest, self.judged(newest).info)
         if found.folder is None:
             hint = "\n".join(found.notes) or "Name a run by its id or folder."
@@ -77,9 +67,8 @@ class _Runs:
     def folder(self, text: str) -> Path | None:
         """The run that a text names, None where it names none."""
         if text in (LATEST, PREVIOUS):
-            return self.newest() if text == LATEST else self.previous()
-        places = (Path(text), self.reports / "runs" / text) if text else ()
-        return next((place for place in places if (place / "run.json").is_file()), None)
+            return store_runs.chosen(self.reports, None) if text == LATEST else self.previous()
+        return store_runs.named(self.reports, text)
 
     def judged(self, folder: Path) -> Judgement:
         """A run, judged; raises StorageError where it cannot be read."""
@@ -196,7 +185,7 @@ def _cell(text: str, runs: _Runs, folder: Path) -> str:
         raise errors.ConfigError(f"{text!r} names {len(fitting)} columns.", f"Name one of: {', '.join(fitting)}.")
     known = [
         *dict.fromkeys(name for one in ids for name in (one.partition("-py")[0], one)),
-        *runs.ids(),
+        *(one.name for one in store_runs.every(runs.reports)),
         LATEST,
         PREVIOUS,
     ]

@@ -13,7 +13,7 @@ from tabulate import tabulate
 from bench import errors, report, verdict
 from bench.plan import load, own
 from bench.report import catalogue, diverge, document
-from bench.store import merge
+from bench.store import merge, runs
 from bench.store import run as store
 from bench.store.before import before
 from bench.verdict.status import FROM_DIGESTS, Status
@@ -51,7 +51,7 @@ def kernels(options: argparse.Namespace) -> int:
 
 def report_again(options: argparse.Namespace) -> int:
     """``report``: write the pages again from the records of a run."""
-    folder = options.run_folder or _newest(options.reports)
+    folder = runs.chosen(options.reports, options.run_folder)
     return show(folder, options)
 
 
@@ -72,9 +72,10 @@ def show(folder: Path, options: argparse.Namespace) -> int:
         return errors.GATE
     lost = [cell.id for cell in run.info.cells if cell.status not in {"ready", "impossible"}]
     if not run.records:
-        reasons = "\n".join(f"{cell.id}: {cell.status}: {cell.reason}" for cell in run.info.cells if cell.reason)
+        reasons = "".join(f"\n{cell.id}: {cell.status}: {cell.reason}" for cell in run.info.cells if cell.reason)
         kind = _missing_gpu(run) or (errors.EngineError if lost else errors.NothingError)
-        raise kind(f"Nothing was measured.\n{reasons}", f"Mend the reasons given; full logs are in {folder / 'logs'}.")
+        logs = f"; full logs are in {folder / 'logs'}" if (folder / "logs").is_dir() else ""
+        raise kind(f"Nothing was measured.{reasons}", f"Mend the reasons given{logs}." if reasons else "")
     if lost:
         print(f"not measured, or not to the end: {', '.join(lost)}; the page says why", file=sys.stderr)
         return (_missing_gpu(run) or errors.EngineError).code
@@ -115,7 +116,7 @@ def _last(folder: Path, run: store.Run) -> report.Last:
 
 def diverging(options: argparse.Namespace) -> int:
     """``diverge``: where the samples of one kernel part, tensor by tensor."""
-    run = store.load(options.run_folder or _newest(options.reports))
+    run = store.load(runs.chosen(options.reports, options.run_folder))
     width = shutil.get_terminal_size((120, 24)).columns
     text = diverge.text(
         run, verdict.judge(run), options.cell, options.kernel, one=options.one, other=options.other, width=width
@@ -132,19 +133,12 @@ def schema(options: argparse.Namespace) -> int:
 
 def sample(options: argparse.Namespace) -> int:
     """``sample``: copy a finished run into a folder to keep, without logs, and write its pages for people there."""
-    folder = options.run_folder or _newest(options.reports)
+    folder = runs.chosen(options.reports, options.run_folder)
     if not store.load(folder).info.finished:
         raise errors.NothingError(f"{folder} is not finished.", "Name another run, or go on with: nox -s matrix")
     store.compact(folder, options.to)
     report.Pages(verdict.judge(store.load(options.to))).write(options.to, (report.Format.HTML, report.Format.MARKDOWN))
     return errors.OK
-
-
-def _newest(reports: Path) -> Path:
-    folders = sorted((reports / "runs").glob("*/run.json"))
-    if not folders:
-        raise errors.NothingError(f"There is no run in {reports / 'runs'}.", "Measure first: nox -s matrix")
-    return folders[-1].parent
 
 
 def import_records(options: argparse.Namespace) -> int:

@@ -14,6 +14,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from bench.errors import StorageError
+from bench.store import runs
 from bench.store.archive import unpack
 from bench.store.folder import RunFolder, now, reports_lock, write_atomic
 from bench.store.kept import kept_files
@@ -53,7 +54,7 @@ def importing(file: Path, reports: Path, into: Path | None = None, say: Callable
                 say(f"{name} cannot be read and will not count: {why}")
             theirs = unpacked.info
             _refuse_twice(reports, theirs)
-            base = into or _newest(reports)
+            base = into or next(reversed(runs.every(reports)), None)
             mine = _info(base) if base else None
             why = apart(mine, theirs) if mine else "there is no run here yet"
             folder = scratch / "ours"
@@ -76,11 +77,6 @@ def _settle(folder: Path, info: RunInfo, reports: Path) -> Path:
     place = RunFolder.create(reports)
     write_atomic(folder / "run.json", dataclasses.replace(info, id=place.id).to_json())
     return folder.rename(place.path)  # onto an empty folder
-
-
-def _newest(reports: Path) -> Path | None:
-    folders = sorted((reports / "runs").glob("*/run.json"))
-    return folders[-1].parent if folders else None
 
 
 def _info(folder: Path) -> RunInfo:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import collections
+import io
 import json
+import os
 import shutil
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +16,8 @@ import pytest
 from bench import cli, errors
 from bench.engines import docker
 from bench.plan import load
+from tests.unit import factory
+from tests.unit.test_tails import folder_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -235,6 +241,47 @@ def test_a_surprise_is_one_line_and_a_traceback_only_with_debug(
     assert "Traceback" not in said
     with pytest.raises(RuntimeError):
         cli.main(["schema", "--debug"])
+
+
+def test_a_reader_who_leaves_early_makes_no_pass() -> None:
+    """Behind a pipe a gate may stand after the point where the reader left."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "bench", "kernels", "--json"]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, check=False, text=True)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (errors.UNREAD, "")
+
+
+def test_an_exit_code_that_was_decided_stays(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    class Left(io.StringIO):
+        def flush(self) -> None:
+            raise BrokenPipeError
+
+        def fileno(self) -> int:
+            return file.fileno()
+
+    monkeypatch.setattr(load, "schema", lambda: "short")
+    with (tmp_path / "out").open("w") as file:
+        monkeypatch.setattr(sys, "stdout", Left())
+        assert cli.main(["schema"]) == errors.OK
+
+
+def test_a_run_is_found_by_its_id(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """As the page of a large run says it."""
+    folder = tmp_path / "reports" / "runs" / "20250101T000000Z-aaaa"
+    folder_of(folder, factory.run())
+    monkeypatch.chdir(tmp_path)
+    said = []
+    for name in (str(folder), folder.name):
+        code = cli.main(["report", name])
+        said.append((code, capsys.readouterr().out))
+    assert said[0] == said[1]
+    assert "TF 2.18.1 CPU" in said[1][1]
+    assert cli.main(["report", "20250101T000000Z-bbbb"]) == errors.ENGINE
+    assert "is no run folder" in capsys.readouterr().err
 
 
 def test_interruption_is_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
