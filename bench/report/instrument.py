@@ -140,7 +140,7 @@ def _weakest(sights: Mapping[Group, Sight], names: Mapping[str, str]) -> str:
         lost = [key for key, sight in open_eyes.items() if sight.sensitivity is None]
         told.append(f"No control shows that a difference would have been seen in {_place(lost, names)}.")
     if blind:
-        told.append(f"It was blind in {_place(blind, names)}.")
+        told.append(f"The instrument was blind in {_place(blind, names)}.")
     return " ".join(told)
 
 

@@ -31,8 +31,8 @@ def report(view: v.View) -> document.Report:
         answer=view.answer,
         pairs=tuple(map(_pair, view.lines)),
         counts=document.Counts(off=_counts(view.counts_off), on=_counts(view.counts_on)),
-        facts=tuple(document.Label(label=fact.label, value=fact.value) for fact in view.facts),
         since=_since(view.since),
+        facts=tuple(document.Label(label=fact.label, value=fact.value) for fact in view.facts),
         notices=tuple(
             document.Notice(kind=one.kind, title=one.title, text=one.text, items=one.items) for one in view.notices
         ),

@@ -85,17 +85,17 @@ def _counted(element: ET.Element, cases: list[ET.Element]) -> None:
 def _properties(suite: ET.Element, view: View, cell: str) -> None:
     """What holds for the run, and the answer for this column."""
     told = [("run", view.run), *(("answer", text) for text in view.answer)]
-    told += [(f"fact: {fact.label}", fact.value) for fact in view.facts]
-    told += [(f"notice: {one.title}", " ".join((one.text, *one.items))) for one in view.notices]
-    since = view.since
-    told += [("since the last run", f"{since.run} {since.moment} {since.sentence}")]
-    told += [*(("since the last run", text) for text in since.notes)]
-    for column in view.columns:
-        if column.cell == cell:
-            told += [*(("to know", text) for text in (column.versions, column.kind, column.origin, column.note))]
     for line in view.lines:
         if line.cell == cell:
             told += [("rank", line.rank), ("pair", f"{line.label}: {line.sentence}"), ("price", line.price)]
+    since = view.since
+    told += [("since the last run", f"{since.run} {since.moment} {since.sentence}")]
+    told += [*(("since the last run", text) for text in since.notes)]
+    told += [(f"fact: {fact.label}", fact.value) for fact in view.facts]
+    told += [(f"notice: {one.title}", " ".join((one.text, *one.items))) for one in view.notices]
+    for column in view.columns:
+        if column.cell == cell:
+            told += [*(("to know", text) for text in (column.versions, column.kind, column.origin, column.note))]
     told += [("choice", f"{view.choice.sentence} {view.choice.question}"), ("choice", view.choice.more)]
     for one in view.choice.candidates:
         if one.cell == cell:

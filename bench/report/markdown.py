@@ -55,6 +55,8 @@ def _page(view: View, level: int) -> str:
     lines += _table(["Rank", "Pair", "Answer", "Price of determinism"], rows) if rows else []
     lines += [f"- Determinism off: {_counts(view.counts_off)}", f"- Determinism on: {_counts(view.counts_on)}", ""]
     lines += _since(view)
+    facts = [["Run", view.run], *([fact.label, fact.value] for fact in view.facts)]
+    lines += ["<details><summary>Facts of the run</summary>", "", *_table(["Fact", "Value"], facts), "</details>", ""]
     for one in view.notices:
         lines += [f"> **{plain(one.title)}.** {plain(one.text)}", *(f"> - {plain(item)}" for item in one.items), ""]
     if _LEFT_OUT[level]:
@@ -70,11 +72,6 @@ def _page(view: View, level: int) -> str:
     )
     lines += _evidence(view) if level < _NO_EVIDENCE else []
     lines += _instrument(view)
-    lines += [
-        "## Facts",
-        "",
-        *_table(["Fact", "Value"], [["Run", view.run], *([fact.label, fact.value] for fact in view.facts)]),
-    ]
     lines += ["## How to read this page", ""]
     lines += _table(["Word", "Meaning"], [[f"{symbol} {word}", meaning] for symbol, word, _, meaning in view.legend])
     lines += _table(["Sign", "Meaning"], [list(term) for term in view.terms])
@@ -108,7 +105,7 @@ def _matrix(view: View, level: int) -> list[str]:
                 under = [text for entry, head in entries for text in _entry(entry, common, head)]
                 rows.append([f"- {plain(sub.condition)}", *under])
     lead = plain(f"{view.caption} {usual.sentence(common)}".strip())
-    return ["## Kernels and pairs", "", *_columns(view), lead, "", *_raw_table(["Kernel", *heads], rows)]
+    return ["## Kernels and pairs", "", lead, "", *_columns(view), *_raw_table(["Kernel", *heads], rows)]
 
 
 def _fine(row: Row) -> bool:

@@ -153,7 +153,7 @@ def strength(verdict: Verdict) -> str:
     if not found.repeats or verdict.status in (Status.BLIND, Status.FAILED):
         return ""
     if found.unsteady:
-        return f"{count(len(found.digests), 'digest')} in {count(found.repeats, 'repeat')}"
+        return f"{count(len(found.digests), 'digest')} in {count(found.repeats + found.timings, 'sample')}"
     if not found.compared:
         return f"{count(found.repeats, 'repeat')}, 1 process"
     bound = "" if found.varies else f", ≤ {percent_up(found.bound)} %"

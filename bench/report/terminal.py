@@ -39,15 +39,14 @@ def render(view: View, width: int = WIDTH) -> str:
         _told([[line.rank, line.label, _answer(line)] for line in view.lines], width),
         _counts("determinism off", view.counts_off, width) + "\n" + _counts("determinism on", view.counts_on, width),
         _since(view.since, width),
+        _told([["Run", view.run], *([fact.label, fact.value] for fact in view.facts)], width),
         *_notices(view, width),
-        _columns(view, width),
         *_matrix(view, width),
         "* time of the first call, trace and compile included" if _has_first(view) else "",
         _choice(view, width),
         _needs(view, width),
         *_upgrades(view, width),
         _replays(view),
-        _told([["Run", view.run], *([fact.label, fact.value] for fact in view.facts)], width),
         _legend(view, width),
     ]
     return "\n\n".join(filter(None, parts)) + "\n"
@@ -192,7 +191,7 @@ def _matrix(view: View, width: int) -> list[str]:
     heads = [view.columns[place].label for place in places]
     told = usual.sentence(common)
     blocks = [_block(names, heads, cells, block) for block in _blocks(names, heads, cells, width)]
-    return [_wrapped(f"{view.caption} {told}".strip(), width), *blocks]
+    return [_wrapped(f"{view.caption} {told}".strip(), width), _columns(view, width), *blocks]
 
 
 def _telling(row: Row) -> tuple[SubRow, ...]:

@@ -21,6 +21,8 @@ DIGEST_LENGTH = 12
 
 #: Numbers from here on are shown without their fraction, and from there on with an exponent.
 _WHOLE, _LARGE = 100, 100_000
+#: Seconds that no call takes, and no table has room for.
+_ENDLESS = 1e6
 #: Numbers that follow each other, and are one more, from which on only the ends are shown.
 _LONG_RUN = 2
 
@@ -54,6 +56,8 @@ def cap(text: str, limit: int = MESSAGE_LIMIT) -> str:
 
 def seconds(value: float) -> str:
     """A time with its unit and three significant digits: ``12.3 µs``, ``1.05 ms``, ``2.00 s``."""
+    if value >= _ENDLESS:
+        return f"{value:.2e} s"
     for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
         if value >= size * 0.9995 or unit == "µs":
             return f"{significant(value / size)} {unit}"

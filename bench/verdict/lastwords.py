@@ -21,11 +21,19 @@ class LastWords:
 
 
 def last_words(judgement: Judgement, verdict: Verdict) -> LastWords | None:
-    """Those of the first process in which the kernel died, None where it did not or no log is left."""
-    group = judgement.groups.get((verdict.cell, verdict.condition, verdict.mode), ())
-    for kept in group:
-        text = judgement.tails.records.get(kept.path, "")
-        died = [one.kernel for one in kept.record.outcomes if one.outcome in DIED] if text else []
+    """Those of the first process in which the kernel died and that left a log, None where it did not die.
+
+    Without any log the text is empty.
+    """
+    if not DIED & dict(verdict.outcomes).keys():
+        return None
+    silent = None
+    for kept in judgement.groups.get((verdict.cell, verdict.condition, verdict.mode), ()):
+        died = [one.kernel for one in kept.record.outcomes if one.outcome in DIED]
         if verdict.kernel in died:
-            return LastWords(round=kept.record.request.round, kernel=died[0], text=text)
-    return None
+            text = judgement.tails.records.get(kept.path, "")
+            found = LastWords(round=kept.record.request.round, kernel=died[0], text=text)
+            if text:
+                return found
+            silent = silent or found
+    return silent

@@ -33,11 +33,16 @@ def test_filter_counts_and_keeps_its_state_in_the_address(visit: Callable[..., P
     told = page.locator("#told")
     assert told.inner_text() == ALL
     assert told.evaluate("one => one.tagName") == "OUTPUT"  # a live region by itself
-    page.get_by_role("searchbox", name="Kernel").fill("CONV")
+    page.get_by_role("searchbox", name="Text").fill("CONV")
     assert told.inner_text() == "1 of 3 kernels, 0 of 2 controls, 3 of 3 pairs"
     assert page.locator(".matrix tbody[data-row]:visible").count() == 1
     assert page.locator(".ev:visible").count() == 1
-    page.get_by_role("searchbox", name="Kernel").fill("")
+    for text in ("crashed matmul", "no deterministic kernel"):  # a status and a name, an error
+        page.get_by_role("searchbox", name="Text").fill(text)
+        assert told.inner_text() == "1 of 3 kernels, 0 of 2 controls, 3 of 3 pairs"
+    page.get_by_role("searchbox", name="Text").fill("no such words")
+    assert told.inner_text().startswith("0 of 3 kernels")
+    page.get_by_role("searchbox", name="Text").fill("")
     page.locator("#filter").get_by_label("Status").select_option("unsupported")
     assert told.inner_text().startswith("1 of 3 kernels")
     assert page.url.endswith("#status=unsupported")
@@ -100,8 +105,8 @@ def test_order(visit: Callable[..., Page]) -> None:
 
 def test_a_permalink_brings_everything_back(visit: Callable[..., Page]) -> None:
     page = visit(made("several"))
-    page.get_by_role("searchbox", name="Kernel").fill("kernel & 1")
-    page.get_by_role("searchbox", name="Kernel").fill("kernel")
+    page.get_by_role("searchbox", name="Text").fill("kernel & 1")
+    page.get_by_role("searchbox", name="Text").fill("kernel")
     page.get_by_role("button", name="Kernel", exact=True).click()
     page.locator("#picker select").first.select_option(index=1)
     page.locator("#picker select").nth(1).select_option(index=2)
@@ -150,7 +155,7 @@ CLIPBOARD = """(works) => {
 def test_copies_what_is_shown(visit: Callable[..., Page], page_text: str) -> None:
     page = visit(page_text)
     page.evaluate(CLIPBOARD, True)
-    page.get_by_role("searchbox", name="Kernel").fill("conv")
+    page.get_by_role("searchbox", name="Text").fill("conv")
     page.get_by_role("button", name="Copy as CSV").click()
     page.wait_for_function("window.copied")
     assert page.locator("#copied").inner_text() == "Copied 6 results as CSV."
@@ -161,13 +166,13 @@ def test_copies_what_is_shown(visit: Callable[..., Page], page_text: str) -> Non
     shown = page.locator("tbody[data-row]:visible td").first.inner_text()
     assert rows[0]["status"] in shown
     assert not any(row["compared"] for row in rows), "nothing that varies or is unsupported has a strength"
-    page.get_by_role("searchbox", name="Kernel").fill("matmul")
+    page.get_by_role("searchbox", name="Text").fill("matmul")
     page.get_by_role("button", name="Copy as CSV").click()
     page.wait_for_function("window.copied.includes('matmul')")
     strong: list[dict[str, Any]] = list(csv.DictReader(io.StringIO(page.evaluate("window.copied"))))
     assert {(row["compared"], row["bound_percent"]) for row in strong if row["status"] == "= exact"} <= {("4", "53")}
     assert {row["condition"] for row in strong if "crashed" in row["status"]} == {"isa=avx2"}
-    page.get_by_role("searchbox", name="Kernel").fill("conv")
+    page.get_by_role("searchbox", name="Text").fill("conv")
     page.get_by_role("button", name="Copy as JSON").click()
     page.wait_for_function("window.copied.startsWith('[')")
     again = json.loads(page.evaluate("window.copied"))
@@ -244,6 +249,18 @@ def test_enter_opens_the_evidence_and_escape_comes_back(visit: Callable[..., Pag
     page.keyboard.press("Escape")
     assert link.evaluate("one => one === document.activeElement")
     assert "open=" not in page.url
+    assert not place.is_visible()
+
+
+def test_escape_folds_a_row_again(visit: Callable[..., Page], page_text: str) -> None:
+    page = visit(page_text)
+    summary = page.locator("tbody[data-row] summary", has_text="matmul").first
+    summary.focus()
+    page.keyboard.press("Enter")
+    assert page.locator("tr.under").first.is_visible()
+    page.keyboard.press("Escape")
+    assert not page.locator("tr.under").first.is_visible()
+    assert summary.evaluate("one => one === document.activeElement")
 
 
 def test_the_theme_is_remembered_where_that_is_allowed(visit: Callable[..., Page], page_text: str) -> None:

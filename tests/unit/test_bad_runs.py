@@ -171,6 +171,13 @@ def test_no_number_stands_for_a_time_that_is_none() -> None:
             assert (half["time_text"], half["price"], half["verdict"]["time"]) == (None, None, None)
 
 
+def test_a_time_without_end_keeps_its_place() -> None:
+    found = build(judge(timed(1e300)))
+    told = terminal.render(found, 80)
+    assert "1.00e+300 s" in told
+    assert max(len(line) for line in told.splitlines() if "nox -s" not in line) <= 80
+
+
 def test_half_a_pair_is_not_a_safe_pair() -> None:
     lines = {line.label: line for line in view("half missing").lines}
     assert (lines["TF 2.15.1 CPU"].safe, lines["TF 2.18.1 CPU"].safe) == (False, True)

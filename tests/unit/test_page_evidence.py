@@ -294,7 +294,7 @@ def test_a_blind_place_is_named_on_the_first_screen() -> None:
         return Behaviour(("frozen",)) if spot.kernel == "control_flicker" and spot.mode == "on" else EXACT
 
     shown = view_of(factory.run(None, frozen)).instrument
-    assert shown.sentence.endswith("It was blind in TF 2.18.1 CPU, default, on.")
+    assert shown.sentence.endswith("The instrument was blind in TF 2.18.1 CPU, default, on.")
     assert {line.places for line in shown.lines} == {"default off", "default on"}
     blind = next(line for line in shown.lines if line.places == "default on")
     assert blind.failed.startswith("control_flicker: it was not seen to differ")

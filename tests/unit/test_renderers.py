@@ -25,6 +25,7 @@ from bench.report import document, jsonout, junit, markdown, terminal
 from bench.report import html as page
 from bench.report import view as view_of
 from bench.report.build import build
+from bench.report.view import View
 from bench.store.run import load
 from bench.verdict import judge
 from tests.unit import factory
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from bench.report.view import View
     from bench.store.run import Run
 
 #: Reads Markdown as GitHub does.
@@ -160,11 +160,11 @@ class _Text(HTMLParser):
         self.hidden = 0
 
     def handle_starttag(self, tag: str, _: list[tuple[str, str | None]]) -> None:
-        self.hidden += tag in ("script", "style", "svg")
+        self.hidden += tag in ("script", "style", "svg", "select")
         self.parts.append("" if tag == "wbr" else " ")
 
     def handle_endtag(self, tag: str) -> None:
-        self.hidden -= tag in ("script", "style", "svg")
+        self.hidden -= tag in ("script", "style", "svg", "select")
         self.parts.append(" ")
 
     def handle_data(self, data: str) -> None:
@@ -418,6 +418,30 @@ def test_a_renderer_shows_the_whole_view(name: str, renderer: str) -> None:
 @pytest.mark.parametrize("renderer", RENDERERS)
 def test_a_renderer_shows_the_whole_sample(house: Path, renderer: str) -> None:
     assert check(sample(house), renderer) == []
+
+
+#: Sections that a renderer has at another place, and why.
+ELSEWHERE: dict[str, dict[str, str]] = {
+    "html": {"title": "the title of the window", "needs": "families are ticked where pairs are chosen"},
+    "terminal": {"run": "the first of the facts"},
+    "markdown": {"run": "the first of the facts"},
+    "junit": {"families": "cases stand behind the properties of their suite"},
+}
+
+
+@pytest.mark.parametrize("renderer", RENDERERS)
+@pytest.mark.parametrize("name", RUNS)
+def test_a_renderer_keeps_the_order_of_sections(name: str, renderer: str) -> None:
+    numbered = Numberer()
+    shown = RENDERERS[renderer](numbered.view(view_named(name)))
+    first = {int(one[1]): one.start() for one in reversed(list(MARK.finditer(shown)))}
+    places: dict[str, int] = {}
+    for number, one in enumerate(numbered.found):
+        section = re.split(r"[. ,]", one.field.removeprefix("blocked ").removeprefix("exact "))[0]
+        if number in first and not left_out(renderer, one.field) and section not in ELSEWHERE.get(renderer, {}):
+            places[section] = min(first[number], places.get(section, first[number]))
+    wanted = [one.name for one in dataclasses.fields(View) if one.name in places]
+    assert sorted(places, key=places.__getitem__) == wanted
 
 
 MIXED = view_named("mixed, after another run")

@@ -136,7 +136,7 @@ def test_terminal_says_what_the_view_says() -> None:
         line = next(line for line in page.splitlines() if line.startswith(row.kernel))
         assert in_order([half.status for entry in row.entries if not entry.blocked for half in entry.halves], line)
     assert in_order([" ".join(view.answer), *(line.sentence for line in view.lines)], " ".join(page.split()))
-    assert max(map(len, page[page.index("kernel (off") : page.index("\n\nRun ")].splitlines())) <= 120
+    assert max(map(len, page[page.index("kernel (off") : page.index("\n\nChoose: ")].splitlines())) <= 120
 
 
 def test_markdown_says_what_the_view_says() -> None:

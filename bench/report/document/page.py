@@ -337,8 +337,8 @@ class Report(Closed):
     answer: tuple[str, ...]
     pairs: tuple[Pair, ...]
     counts: Counts
-    facts: tuple[Label, ...]
     since: Since
+    facts: tuple[Label, ...]
     notices: tuple[Notice, ...]
     caption: str
     columns: tuple[Column, ...]

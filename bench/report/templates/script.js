@@ -41,6 +41,9 @@ const wordsOf = (cell) => {
 const words = memo((row) => grid.filter((one) => one.row === row)
   .map((one) => one.cells.map((pair) => pair.length < 2 ? [wordsOf(pair[0]), wordsOf(pair[0])] : pair.map(wordsOf))));
 
+// What the text filter looks through: a kernel with its facts, its statuses, and what is said of them.
+const texts = memo((row) => [bodies.get(row).rows[0].cells[0], ...all(".notes", evidence.get(row))].map((one) => one.textContent)
+  .concat(kernels[row].family, words(row).flat()).join(" ").toLowerCase());
 let shownRows = [];
 let shownColumns = columns;
 let shownModes = [0, 1];
@@ -53,13 +56,12 @@ const cover = (pair, wanted) => {
 let layout = "";
 const filterNow = () => {
   const [q, family, tf, cuda, device, word, mode] = FIELDS.map((name) => field(name).value);
-  const needle = q.trim().toLowerCase();
+  const needles = q.toLowerCase().split(/\s+/);
   shownModes = mode ? [MODES.indexOf(mode)] : [0, 1];
   shownColumns = columns.filter((one) => (!tf || one.tf === tf) && (!cuda || one.cuda === cuda) && (!device || one.device === device));
   const has = (row) => words(row).some((line) => shownColumns.some((one) => shownModes.some((at) => line[one.place][at] === word)));
   shownRows = kernels.filter((one) => {
-    const told = `${one.name} ${one.family}`.toLowerCase();
-    return told.includes(needle) && (!family || one.family === family) && (!word || has(one.row));
+    return needles.every((part) => !part || texts(one.row).includes(part)) && (!family || one.family === family) && (!word || has(one.row));
   });
   const rows = new Set(shownRows.map((one) => one.row));
   const sorted = Boolean(order().key);
@@ -302,7 +304,6 @@ const start = () => {
   choices("tf", columns.map((one) => one.tf));
   choices("cuda", columns.map((one) => one.cuda));
   choices("device", columns.map((one) => one.device));
-  choices("status", [...bodies.values()].flatMap((one) => one.dataset.words.split("|")).filter(Boolean).sort());
   for (const name of ["family", "tf", "cuda", "device", "status"]) field(name).parentElement.hidden = field(name).options.length < 3;
   sorter(table.tHead.rows[0].cells[0], "Kernel");
   modeHeads.forEach((pair, place) => { if (pair.length > 1) pair.forEach((th, mode) => sorter(th, MODES[mode], place, mode)); });
@@ -334,8 +335,11 @@ const start = () => {
     if (cell && cell !== active) stop(cell, false);
   });
   document.addEventListener("click", goTo);
-  byId("evidence").addEventListener("keydown", (event) => {
-    if (event.key !== "Escape" || !cameFrom) return;
+  document.addEventListener("keydown", (event) => {
+    const box = event.key === "Escape" && event.target.closest("details[open]");
+    if (!box) return;
+    box.open = false;
+    if (!cameFrom || !byId("evidence").contains(box)) return find("summary", box).focus();
     keep("open", "");
     cameFrom.focus();
     cameFrom.closest("td").scrollIntoView({block: "center", inline: "nearest"});

@@ -18,8 +18,9 @@ SCHEMA: Final = 4
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """A whole page. ``judgement`` has the numbers behind it, for renderers that hand them on.
+    """A whole page; the order of its fields is that of every renderer.
 
+    ``judgement`` has the numbers behind it, for renderers that hand them on.
     ``since`` says what changed since the last run, ``choice`` answers for all kernels what ``tfrepro choose`` answers
     for some, and ``needs`` has the same by family.
     """
@@ -28,19 +29,19 @@ class View:
     title: str
     answer: tuple[str, ...]
     lines: tuple[Line, ...]
-    facts: tuple[Fact, ...]
     counts_off: tuple[Count, ...]
     counts_on: tuple[Count, ...]
-    notices: tuple[Notice, ...]
     since: Since
+    facts: tuple[Fact, ...]
+    notices: tuple[Notice, ...]
     caption: str
     columns: tuple[Column, ...]
     families: tuple[Family, ...]
-    details: tuple[Detail, ...]
-    instrument: Instrument
     choice: Choice
     needs: tuple[Need, ...]
     upgrades: tuple[Upgrade, ...]
+    details: tuple[Detail, ...]
+    instrument: Instrument
     environments: tuple[Environment, ...]
     legend: tuple[tuple[str, str, str, str], ...]
     terms: tuple[tuple[str, str], ...]
