@@ -20,13 +20,13 @@ import numpy as np
 from tabulate import tabulate
 
 from bench import report, verdict
+from bench.away.keeping import Keeper
 from bench.engines.venv import VenvEngine
 from bench.gpu.facts import Gpu, Survey
 from bench.plan import load, own, planner
 from bench.plan.devices import Devices
 from bench.plan.planner import Selection
 from bench.store import run as store
-from bench.store.kept import Keeper
 from bench.suite import record
 from bench.suite.digest import collect, digest, same_bits
 from bench.suite.identity import HOUSE

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from bench.report.apart import Changes
 from bench.report.columns import labels
-from bench.report.costs import cost
 from bench.report.matrix import of_verdict, rung
 from bench.report.notes import notes, place, together
 from bench.report.replay import line
@@ -86,7 +85,6 @@ def _part(judgement: Judgement, verdict: Verdict, half: Half | None) -> Part:
         evidence="; ".join(filter(None, evidence)),
         digests=_digests(digests, numbers),
         times=verdict.timing.per_process if verdict.timing else (),
-        cost=cost(verdict),
     )
 
 

@@ -126,9 +126,7 @@ def of_verdict(judgement: Judgement, verdict: Verdict | None, mode: str, *, seve
         apart="" if verdict.control else apart.short(verdict.difference),
         letters=" ".join(dict.fromkeys(filter(None, letters))),
         time=_time(verdict.timing, verdict.spoil),
-        time_why=_time_why(verdict.timing, verdict.spoil),
         price=price_text(price) or lost,
-        price_why=_price_why(price),
         new_value=verdict.changed_value is True,
         verdict=verdict,
         price_data=price,
@@ -171,16 +169,6 @@ def _time(timing: Timing | None, spoil: Spoil | None) -> str:
     return seconds(timing.median_s) + (" first call" if timing.kind is Kind.FIRST else "")
 
 
-def _time_why(timing: Timing | None, spoil: Spoil | None) -> str:
-    left_out = clean(spoil.sentence) if spoil else ""
-    if timing is None:
-        return left_out
-    which = "first calls, trace and compile included" if timing.kind is Kind.FIRST else "calls after the first"
-    number = count(len(timing.per_process), "process")
-    told = f"Median over {number} ({which}); range {seconds(timing.low_s)} to {seconds(timing.high_s)}."
-    return " ".join(filter(None, [told, left_out]))
-
-
 def _lost(judgement: Judgement, verdict: Verdict) -> str:
     """What a price reads where one of its sides was only timed on a throttled or shared GPU."""
     off = judgement.of(verdict.cell, verdict.kernel, verdict.condition, "off")
@@ -200,13 +188,3 @@ def price_text(price: Price | None) -> str:
     if price.resolved:
         return f"{TIMES}{significant(price.ratio)} ({interval})"
     return f"{TIMES} not resolved ({interval})" if interval else f"{TIMES} not resolved"
-
-
-def _price_why(price: Price | None) -> str:
-    if price is None:
-        return ""
-    number = f"{price.processes_off} processes off, {price.processes_on} on"
-    if not price.resolved:
-        return f"No price is stated: {price.why} ({number})."
-    word = "slower" if price.ratio > 1 else "faster"
-    return f"Determinism makes it {word} ({number})."

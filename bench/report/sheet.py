@@ -163,7 +163,7 @@ def _sheet(details: Sequence[Detail], names: dict[str, str], room: Depth) -> She
         low=seconds(line[1]) if line else "",
         high=seconds(line[2]) if line else "",
         conditions=any(part.condition != "default" for part in parts),
-        gpu=any(part.cost.gpu_peak for part in parts),
+        gpu=any(part.half.verdict and part.half.verdict.peak_gpu_mb is not None for part in parts),
         bands=bands,
         alike=_alike(spare, labels, letters),
         letters=tuple(sorted(letters.items())),

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from bench.verdict.steps import Step
     from bench.verdict.timing import Price
 
-#: Events of what only one side planned: counted, never listed.
-_ONE_SIDED = frozenset({Event.GONE, Event.NEW})
 _TIMES = frozenset({Event.SLOWER, Event.FASTER})
 #: Conditions that a line names before it counts them.
 _MOST_PLACES = 3

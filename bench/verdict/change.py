@@ -11,12 +11,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from fractions import Fraction
-from itertools import combinations
 from typing import TYPE_CHECKING
 
 from bench.store.kept import Kept
 from bench.verdict import difference
-from bench.verdict.classes import PRIME
 from bench.verdict.judgement import price_of
 from bench.verdict.sides import SAME_RECORDS, Pair, Side
 from bench.verdict.status import Status, severity
@@ -38,7 +36,6 @@ __all__ = [
     "Side",
     "Told",
     "change",
-    "distances",
     "narrowed",
     "of_step",
 ]
@@ -377,20 +374,3 @@ def endings(verdict: Verdict) -> str:
     """How the processes ended, as shares of them all: ``crashed 1/5, ok 4/5``."""
     total = sum(number for _, number in verdict.outcomes)
     return ", ".join(f"{outcome} {Fraction(number, total)}" for outcome, number in verdict.outcomes)
-
-
-def distances(
-    judgement: Judgement, kernel: str, most: int = 10, known: Distances | None = None
-) -> dict[tuple[str, str], Difference]:
-    """How far the digest classes of a kernel are apart, by their letters; of ``most`` pairs at most, A and B first.
-
-    Letters of two alphabets are of other work, and are not compared. Pairs without kept values are left out.
-    """
-    first: dict[str, Verdict] = {}
-    for one in judgement.verdicts:
-        if one.kernel == kernel and one.digest_class:
-            first.setdefault(one.digest_class, one)
-    known = known or Distances(judgement)
-    pairs = [(a, b) for a, b in combinations(first, 2) if (PRIME in a) == (PRIME in b)]
-    found = {(a, b): known.of(first[a], first[b]) for a, b in pairs[:most]}
-    return {pair: one for pair, one in found.items() if one is not None}

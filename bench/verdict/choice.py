@@ -101,11 +101,6 @@ class Bill:
     dearest: tuple[str, Price] | None
     cheapest: tuple[str, Price] | None
 
-    @property
-    def unresolved(self) -> int:
-        """Kernels whose ratio must not be stated."""
-        return self.priced - self.resolved
-
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 from enum import IntEnum, StrEnum
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 
 class Status(StrEnum):
@@ -71,11 +67,6 @@ OF_COLUMN = frozenset({Status.BUILD_FAILED, Status.IMAGE_GONE, Status.IMPOSSIBLE
 def severity(status: Status) -> int:
     """Place in the order of severity: 0 is the worst."""
     return SEVERITY.index(status)
-
-
-def worst(statuses: Iterable[Status]) -> Status:
-    """The worst of some statuses; ``not-run`` where there are none, never a green."""
-    return min(statuses, key=severity, default=Status.NOT_RUN)
 
 
 class Rung(IntEnum):

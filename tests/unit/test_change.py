@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.verdict import Status, judge
-from bench.verdict.change import Bits, Change, Event, KernelChange, Side, Told, change, distances, narrowed, of_step
+from bench.verdict.change import Bits, Change, Event, KernelChange, Side, Told, change, narrowed, of_step
 from bench.verdict.sides import SAME_RECORDS
 from tests.unit import factory
 from tests.unit.factory import EXACT, Behaviour, Spot
@@ -422,19 +422,6 @@ def test_a_step_compares_its_two_columns() -> None:
     assert dict(found.moved) == {"TensorFlow": ("2.17.1", "2.18.1")}
     assert {one.kernel for one in found.kernels} == {"matmul", "conv2d"}  # controls apart
     assert not found.two_runs
-
-
-def test_distances_of_digest_classes() -> None:
-    names = {factory.cell(name).id: name for name in ("2.15.1", "2.16.2", "2.17.1", "2.18.1", "2.19.1", "2.20.0")}
-    facts = factory.info(cells=tuple(factory.cell(name) for name in names.values()))
-    run = factory.run(facts, lambda s: Behaviour((names[s.cell],)) if s.kernel == "matmul" else EXACT)
-    judged = judge(run)
-    found = distances(judged, "matmul")
-    assert list(found)[:2] == [("A", "B"), ("A", "C")]
-    assert len(found) == 10
-    assert len(distances(judged, "matmul", most=3)) == 3
-    assert distances(judged, "conv2d") == {}
-    assert distances(judge(dataclasses.replace(run, kept=type(run.kept)())), "matmul") == {}
 
 
 def test_what_else_differs_is_told_of_a_column_and_itself() -> None:

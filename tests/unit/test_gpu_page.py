@@ -165,8 +165,6 @@ def test_what_the_process_and_the_host_saw_of_the_gpu() -> None:
 
 def test_gpu_memory_stands_beside_that_of_the_process() -> None:
     run = factory.run(factory.info(cells=(H100, factory.cell())))
-    costs = {detail.label: detail.pairs[0][1].cost for detail in view_of(run).details if detail.pairs[0][1]}
-    assert [one.gpu_peak for one in costs.values()] == ["64 MB", ""]
     page = rendered(run, Format.HTML)
     assert "Peak on the GPU, MB" in page[page.index('id="evidence"') :]
     assert "<td>64<td>64<td>" in page[page.index('id="evidence"') :]

@@ -256,18 +256,6 @@ def test_accuracy_is_one_line() -> None:
     assert (found["off"], found["on"], found["on_is"]) == (3.1e-7, 1.2e-7, "more")
 
 
-def test_cost_of_a_kernel() -> None:
-    run = factory.run(None, only(off=Behaviour(steady_s=(0.001,), first_s=0.05, peak_mb=2048.0)))
-    (pair,) = detail(run).pairs
-    assert pair[0] is not None
-    cost = pair[0].cost
-    assert (cost.wall, cost.span, cost.cpu, cost.first, cost.peak) == ("1.00 ms", "", "2.00 ms", "50.0 ms", "2.05 GB")
-    untimed = factory.run(None, None, timed=())
-    (pair,) = detail(untimed).pairs
-    assert pair[0] is not None
-    assert (pair[0].cost.wall, pair[0].cost.first) == ("", "50.0 ms")
-
-
 # --- the instrument -----------------------------------------------------------------------------------
 
 

@@ -67,8 +67,6 @@ _ONCE = "it stands once, where the row begins"
 #: What a renderer does not show, and why: renderers and a pattern of fields.
 LEFT_OUT: dict[tuple[str, str], str] = {
     ("terminal markdown json junit", "title"): "the title of a window",
-    (_ALL, "*.price_why"): "stands in the evidence; JSON has it with the price",
-    (_ALL, "*.time_why"): "stands in the evidence",
     ("html terminal markdown", "*.half.why"): "stands in the evidence",
     (_ALL, "*.entries.kernel"): _ONCE,
     (_ALL, "*.blocked.kernel"): _ONCE,

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from bench.store.kept import DIGEST_LIMIT, GROUP_LIMIT, Keeper, Kept, kept_files, load_kept
+from bench.away.keeping import DIGEST_LIMIT, GROUP_LIMIT, Keeper, kept_files
+from bench.store.kept import Kept, load_kept
 from bench.suite.digest import SHORT, collect, digest
 from bench.suite.distance import numbers
 from bench.suite.kernels import Traced

@@ -15,7 +15,7 @@ from bench.verdict import GATES, MIN_PROCESSES, Rung, Status, Verdict, answer, c
 from bench.verdict.change import of_step
 from bench.verdict.classes import letter, letters
 from bench.verdict.judgement import Accuracy, GpuControls
-from bench.verdict.status import SEVERITY, worst
+from bench.verdict.status import SEVERITY
 from bench.verdict.timing import Kind
 from tests.unit import factory
 from tests.unit.factory import EXACT, Behaviour, Change, Spot
@@ -75,7 +75,6 @@ def test_statuses_are_the_named_ones_and_all_have_a_severity() -> None:
     assert set(SEVERITY) == set(Status)
     assert len(SEVERITY) == len(set(SEVERITY))
     assert SEVERITY[-1] is Status.EXACT
-    assert worst([]) is Status.NOT_RUN
 
 
 # --- planted false greens -----------------------------------------------------------------------------

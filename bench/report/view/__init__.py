@@ -9,7 +9,6 @@ from bench.report.view.change import Comparison, Since, Upgrade, UpgradeLine, Up
 from bench.report.view.choice import Candidate, Choice, Missing, Need, NeedCell
 from bench.report.view.evidence import (
     Change,
-    Cost,
     Detail,
     Environment,
     Instrument,
@@ -29,7 +28,6 @@ __all__ = [
     "Choice",
     "Column",
     "Comparison",
-    "Cost",
     "Count",
     "Detail",
     "Entry",

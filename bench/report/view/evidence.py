@@ -42,22 +42,6 @@ class Note:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cost:
-    """What a kernel takes in one condition and mode, ready to show, "" where unknown.
-
-    ``wall`` and ``span`` are the median and the range of a call over processes, ``cpu`` its CPU time,
-    ``first`` the median of first calls, ``peak`` the highest resident memory and ``gpu_peak`` that of the GPU.
-    """
-
-    wall: str = ""
-    span: str = ""
-    cpu: str = ""
-    first: str = ""
-    peak: str = ""
-    gpu_peak: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
 class Part:
     """One condition and mode of a detail."""
 
@@ -66,7 +50,6 @@ class Part:
     evidence: str
     digests: tuple[Fact, ...]
     times: tuple[float, ...]
-    cost: Cost
 
 
 @dataclass(frozen=True, kw_only=True)

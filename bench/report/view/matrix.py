@@ -91,9 +91,7 @@ class Half:
     apart: str = ""
     letters: str = ""
     time: str = ""
-    time_why: str = ""
     price: str = ""
-    price_why: str = ""
     new_value: bool = False
     verdict: Verdict | None = None
     price_data: Price | None = None
