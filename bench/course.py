@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from bench import rounds
+from bench.away.keeping import Keeper
 from bench.errors import BuildError, EngineError, NoGpuError, TfreproError
-from bench.store.kept import Keeper
 from bench.store.run import record_files
 
 if TYPE_CHECKING:

@@ -41,7 +41,7 @@ class Keeper:
         """Count what already lies in a run folder: records taken over from another run bring their kept values."""
         for file in kept_files(folder):
             group = (file.parts[-3], file.parts[-2], file.name.partition("-")[0])
-            damage = suppress(OSError, lzma.LZMAError, EOFError, ValueError, KeyError, TypeError)
+            damage = suppress(OSError, lzma.LZMAError, EOFError, ValueError, KeyError, TypeError, RecursionError)
             with damage, lzma.open(file, "rt", encoding="utf-8") as stream:
                 for text in stream:
                     row = json.loads(text)

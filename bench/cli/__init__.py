@@ -1,7 +1,7 @@
 """``python -m bench``, also installed as ``tfrepro``: the roof over both wings.
 
 Exit codes: 0 ok, 1 a gate failed, 2 bad configuration, 3 nothing selected or measured, 4 engine, build or
-storage trouble, 5 a GPU was demanded and is missing, 130 interrupted.
+storage trouble, 5 a GPU was demanded and is missing, 130 interrupted, 141 the reader of a pipe left.
 """
 
 from __future__ import annotations
@@ -38,8 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"\nhint: {error.hint}", file=sys.stderr)
         return error.code
     except KeyboardInterrupt:
-        print("\ninterrupted: finished rounds are kept, and the same command goes on from there;", file=sys.stderr)
-        print("nox -s report shows what there is so far", file=sys.stderr)
+        print("\ninterrupted", file=sys.stderr)
+        if options.run is measuring.matrix:
+            told = "finished rounds are kept, and the same command goes on from there; nox -s report shows them"
+            print(told, file=sys.stderr)
         return errors.INTERRUPTED
     except BrokenPipeError:
         # the reader left before the end, and a gate behind it was never asked: that is no pass
@@ -59,6 +61,10 @@ def _flushed(code: int) -> int:
         sys.stdout.flush()
     except BrokenPipeError:
         _to_nobody()
+    except OSError as error:
+        _to_nobody()
+        message = f"The output could not be written: {error.strerror}."
+        raise errors.StorageError(message, "Free some space, or write it elsewhere.") from error
     return code
 
 

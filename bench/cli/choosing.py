@@ -21,7 +21,7 @@ from bench.report.text import clean
 from bench.store import run as store
 from bench.store import runs
 from bench.verdict.choice import Kind, choose
-from bench.verdict.question import ARCHITECTURE, Question, architectures, drivers, needs
+from bench.verdict.question import ARCHITECTURE, Question, architectures, drivers, is_one, needs
 
 if TYPE_CHECKING:
     import argparse
@@ -148,7 +148,7 @@ def _advised(judgement: Judgement, question: Question, pairs: Sequence[Pair]) ->
 
 def _hypothetical(judgement: Judgement, question: Question) -> tuple[tuple[int, int], str]:
     """Compute capability and driver of the device asked about: as asked, as the run's records have it, or as known."""
-    seen = [cell for cell in judgement.info.cells if f"{cell.device}-".startswith(f"{question.device}-")]
+    seen = [cell for cell in judgement.info.cells if is_one(cell.device, question.device)]
     named = [question.device] if question.device.startswith(ARCHITECTURE) else []
     digits = next((one.removeprefix(ARCHITECTURE) for one in (*named, *architectures(judgement, seen))), "")
     capability = (int(digits[:-1]), int(digits[-1])) if digits else cards.capability(question.device)

@@ -24,7 +24,8 @@ def parser(run: Mapping[str, Callable[[argparse.Namespace], int]]) -> argparse.A
         prog="tfrepro",
         description="Which TensorFlow x CUDA pair gives the same bits again, and at what price.",
         epilog="Exit codes: 0 ok, 1 a gate failed, 2 bad configuration, 3 nothing selected or measured, "
-        "4 engine, build or storage trouble, 5 a GPU was demanded and is missing, 130 interrupted.",
+        "4 engine, build or storage trouble, 5 a GPU was demanded and is missing, 130 interrupted, "
+        "141 the reader of a pipe left.",
     )
     top.add_argument("--version", action="version", version=f"tfrepro {bench.__version__}")
     commands = top.add_subparsers(required=True, metavar="COMMAND")

@@ -112,11 +112,14 @@ def _prove(engine: DockerEngine, cell: Cell, log: Path, view: View) -> _Proof:
 
 
 def _pushed(engine: DockerEngine, proof: _Proof, target: str, view: View) -> _Proof:
-    """Hand an image on; one that is in trouble stays here."""
+    """Hand an image on; one that is in trouble stays here, and one that cannot be pushed stops no other."""
     if proof.trouble:
         return proof
     view.say(f"{proof.cell.pair.stem}: pushing to {target}")
-    return dataclasses.replace(proof, digest=engine.push(proof.cell, target))
+    try:
+        return dataclasses.replace(proof, digest=engine.push(proof.cell, target))
+    except errors.EngineError as error:
+        return dataclasses.replace(proof, trouble=f"{error} {error.hint}".strip())
 
 
 def _print_proofs(proofs: list[_Proof]) -> None:

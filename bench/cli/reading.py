@@ -79,6 +79,9 @@ def show(folder: Path, options: argparse.Namespace) -> int:
     if lost:
         print(f"not measured, or not to the end: {', '.join(lost)}; the page says why", file=sys.stderr)
         return (_missing_gpu(run) or errors.EngineError).code
+    if run.unreadable:
+        print(f"records that cannot be read: {len(run.unreadable)}; the page names them", file=sys.stderr)
+        return errors.ENGINE
     if not run.info.finished:
         print("the run is not finished; the same command goes on from there", file=sys.stderr)
         return errors.ENGINE

@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from bench.errors import StorageError
-from bench.store.run import RunInfo, record_files
-from bench.store.shape import problem
+from bench.store.run import UNREADABLE, RunInfo, record_files
+from bench.store.shape import HASH, NAME, problem
 from bench.suite import record
 
 if TYPE_CHECKING:
@@ -34,11 +34,10 @@ KIND = "tfrepro records"
 _HINT = "Copy it again from the host that wrote it; if it is the same file there, measure again."
 _BLOCK = 512
 _CHUNK = 1 << 20
-_NAME = r"[A-Za-z0-9][A-Za-z0-9._=@+-]{0,119}"
+_NAME = NAME.pattern
 _ALLOWED = re.compile(
     rf"run\.json|records/(?P<cell>{_NAME})/{_NAME}/(?:off|on)-[0-9]{{3,4}}\.(?:jsonl|kept)\.xz|logs/{_NAME}/{_NAME}\.log"
 )
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +99,7 @@ def _unpack(file: Path, target: Path, limits: Limits) -> Unpacked:
     for name in sorted(listed):
         if name.endswith(".xz"):
             _check_size(target / name, limits, name, refuse)
-    return Unpacked(info=info, unreadable=_unreadable(target, refuse))
+    return Unpacked(info=info, unreadable=_unreadable(target))
 
 
 class _Limited:
@@ -206,7 +205,7 @@ def _manifest(reader: _Reader, limits: Limits, refuse: Callable[[str], StorageEr
     for name, (digest, size) in listed.items():
         if not _ALLOWED.fullmatch(name):
             raise refuse(f"{name!r} is no file of a run")
-        if not _SHA256.fullmatch(digest) or type(size) is not int or size < 0:
+        if not HASH.fullmatch(digest) or type(size) is not int or size < 0:
             raise refuse(f"its manifest does not say SHA-256 and size of {name}")
     return listed
 
@@ -220,8 +219,8 @@ def _info(
     try:
         text = (target / "run.json").read_text(encoding="utf-8")
         info = RunInfo.from_json(text)
-    except (StorageError, UnicodeDecodeError, RecursionError) as error:
-        raise refuse(str(error) or "run.json nests too deep") from error
+    except (StorageError, UnicodeDecodeError) as error:
+        raise refuse(str(error)) from error
     why = problem(info)
     if why:
         raise refuse(f"run.json: {why}")
@@ -253,15 +252,13 @@ def _check_size(path: Path, limits: Limits, name: str, refuse: Callable[[str], S
             raise refuse(f"{name} needs more than {limits.memory} bytes of memory to unpack") from error
 
 
-def _unreadable(target: Path, refuse: Callable[[str], StorageError]) -> dict[str, str]:
+def _unreadable(target: Path) -> dict[str, str]:
     """Records that cannot be read; they are listed, as those of a run at home are."""
     found: dict[str, str] = {}
     for file in record_files(target):
         name = file.relative_to(target).as_posix()
         try:
             record.read(file)
-        except (record.RecordError, OSError, lzma.LZMAError, EOFError) as error:
+        except UNREADABLE as error:
             found[name] = str(error)
-        except RecursionError as error:
-            raise refuse(f"{name} nests too deep") from error
     return found

@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bench.errors import StorageError
-from bench.store.run import RunInfo
+from bench.store import runs
+from bench.store.run import read_info
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from bench.store.run import RunInfo
 
 #: Earlier runs that are looked at, the newest first.
 MOST_RUNS = 200
@@ -46,14 +49,12 @@ def before(folder: Path, info: RunInfo) -> Before:
 
 def _earlier(folder: Path) -> Iterator[tuple[Path, RunInfo | StorageError]]:
     """Runs with an earlier name, the newest first; a folder without run.json was never a run."""
-    places = sorted((one.parent for one in folder.resolve().parent.glob("*/run.json")), reverse=True)
-    for place in [one for one in places if one.name < folder.resolve().name][:MOST_RUNS]:
+    own = folder.resolve()
+    for place in [one for one in reversed(runs.every(own.parent.parent)) if one.name < own.name][:MOST_RUNS]:
         try:
-            yield place, RunInfo.from_json((place / "run.json").read_text(encoding="utf-8", errors="replace"))
-        except StorageError as error:
-            yield place, error
-        except OSError as error:
-            yield place, StorageError(f"run.json cannot be read ({error.strerror})")
+            yield place, read_info(place)
+        except StorageError as error:  # of a page, the run's name is enough
+            yield place, StorageError(str(error).replace(f"{place}/", "").replace(str(place), "it"))
 
 
 def _shares(found: RunInfo, info: RunInfo) -> bool:

@@ -1,7 +1,8 @@
-"""A run folder that is being written: atomic files, the lock of the reports folder and those of the devices."""
+"""A run folder that is being written: atomic files, and the lock of the reports folder."""
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import lzma
@@ -9,7 +10,7 @@ import os
 import secrets
 import shutil
 import socket
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TextIO
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
     from bench.store.run import RunInfo
 
-#: Where the locks of measurements lie, for all users of a host, and how their names begin; nothing is written to them.
 #: Of xz: level 6 packs a record to a few per cent in a tenth of a second.
 _PRESET = 6
 
@@ -38,12 +38,16 @@ def write_atomic(path: Path, text: str) -> None:
             os.fsync(stream.fileno())
         part.replace(path)
     except OSError as error:
+        with suppress(OSError):
+            part.unlink()  # on a full disk, half a page would keep it full
         raise unwritable(path, error) from error
 
 
 def unwritable(path: Path, error: OSError) -> StorageError:
     """The sentence for a file that could not be written."""
-    hint = "Free some space, or name another folder with --reports; what was measured so far is kept."
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    do = "Free some space" if full else "See what is there, and who may write"
+    hint = f"{do}, or name another folder with --reports; what was measured so far is kept."
     return StorageError(f"{path} cannot be written: {error.strerror}.", hint)
 
 
@@ -107,15 +111,25 @@ class RunFolder:
             raise unwritable(path, error) from error
 
     def take(self, source: Path, relative: str) -> None:
-        """Take a finished record of another run over, with its kept values: hard-linked where that works."""
+        """Take a finished record of another run over, with its kept values: hard-linked where that works.
+
+        Raises StorageError where that cannot be done.
+        """
         target = self.path / relative
-        target.parent.mkdir(parents=True, exist_ok=True)
-        for old, new in ((kept_path(source), kept_path(target)), (source, target)):
-            if old.is_file():
-                try:
-                    os.link(old, new)
-                except OSError:
-                    shutil.copyfile(old, new)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            for old, new in ((kept_path(source), kept_path(target)), (source, target)):
+                if old.is_file():
+                    _linked(old, new)
+        except OSError as error:
+            raise unwritable(target, error) from error
+
+
+def _linked(old: Path, new: Path) -> None:
+    try:
+        os.link(old, new)
+    except OSError:
+        shutil.copyfile(old, new)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import lzma
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from bench.away.keeping import DIGEST_LIMIT, GROUP_LIMIT, Keeper, kept_files
+from bench.away.keeping import kept_files
 from bench.suite.values import kept as read_tensor
 
 if TYPE_CHECKING:
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bench.suite.values import KeptTensor
-
-__all__ = ["DIGEST_LIMIT", "GROUP_LIMIT", "Keeper", "Kept", "kept_files", "load_kept"]
 
 
 @dataclass(frozen=True)
@@ -49,6 +47,6 @@ def load_kept(folder: Path) -> Kept:
                 for text in stream:
                     row = json.loads(text)
                     rows.setdefault((row["kernel"], row["digest"]), tuple(row["tensors"]))
-        except (OSError, lzma.LZMAError, EOFError, ValueError, KeyError, TypeError) as error:
+        except (OSError, lzma.LZMAError, EOFError, ValueError, KeyError, TypeError, RecursionError) as error:
             problems[file.relative_to(folder).as_posix()] = str(error)
     return Kept(rows=rows, problems=problems)

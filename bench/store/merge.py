@@ -13,18 +13,18 @@ import shutil
 import sys
 from typing import TYPE_CHECKING
 
+from bench.away.keeping import kept_files
 from bench.errors import StorageError
 from bench.store import runs
 from bench.store.archive import unpack
-from bench.store.folder import RunFolder, now, reports_lock, write_atomic
-from bench.store.kept import kept_files
-from bench.store.run import SCHEMA, RunInfo, record_files
+from bench.store.folder import RunFolder, now, reports_lock, unwritable, write_atomic
+from bench.store.run import SCHEMA, read_info, record_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from bench.store.run import CellInfo, KernelInfo
+    from bench.store.run import CellInfo, KernelInfo, RunInfo
 
 #: Facts of the other host that a column keeps, from ``RunInfo.host``.
 _OF_HOST = ("name", "system", "cpu", "cores", "memory_gb", "gpu")
@@ -55,7 +55,7 @@ def importing(file: Path, reports: Path, into: Path | None = None, say: Callable
             theirs = unpacked.info
             _refuse_twice(reports, theirs)
             base = into or next(reversed(runs.every(reports)), None)
-            mine = _info(base) if base else None
+            mine = read_info(base) if base else None
             why = apart(mine, theirs) if mine else "there is no run here yet"
             folder = scratch / "ours"
             if base and mine and not why:
@@ -79,15 +79,6 @@ def _settle(folder: Path, info: RunInfo, reports: Path) -> Path:
     return folder.rename(place.path)  # onto an empty folder
 
 
-def _info(folder: Path) -> RunInfo:
-    path = folder / "run.json"
-    try:
-        return RunInfo.from_json(path.read_text(encoding="utf-8"), str(path))
-    except OSError as error:
-        message = f"{folder} is no run folder: run.json cannot be read ({error.strerror})"
-        raise StorageError(message, "Name a folder under reports/runs/.") from error
-
-
 def _imported(folder: Path) -> tuple[str, ...]:
     """Ids of the runs that were imported into a run folder."""
     try:
@@ -98,7 +89,7 @@ def _imported(folder: Path) -> tuple[str, ...]:
 
 def _refuse_twice(reports: Path, theirs: RunInfo) -> None:
     """The same records must not stand on the page as two columns, and then as evidence for each other."""
-    for folder in sorted((reports / "runs").glob("*/")):
+    for folder in runs.every(reports):
         if theirs.id in (folder.name, *_imported(folder)):
             message = f"Run {theirs.id} is here already, in {folder}."
             raise StorageError(message, "To import it again, remove that folder first.")
@@ -190,6 +181,9 @@ def _copy(source: Path, target: Path) -> None:
         folder.take(file, file.relative_to(source).as_posix())
     for file in (*kept_files(source), *sorted((source / "logs").glob("*/*.log"))):
         copy = target / file.relative_to(source)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        if not copy.exists():
-            shutil.copyfile(file, copy)
+        try:
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            if not copy.exists():
+                shutil.copyfile(file, copy)
+        except OSError as error:
+            raise unwritable(copy, error) from error

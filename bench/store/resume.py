@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import lzma
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import StorageError
-from bench.store.run import RunInfo, record_files
+from bench.store import runs
+from bench.store.run import UNREADABLE, read_info, record_files
 from bench.suite import record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
+
+    from bench.store.run import RunInfo
 
 #: Outcomes that are results, whoever asks again.
 _TAKEN = frozenset({"ok", "raised"})
@@ -33,11 +35,11 @@ def resume_key(facts: Mapping[str, Any]) -> str:
 def interrupted(reports: Path, like: RunInfo) -> tuple[Path, ...]:
     """Folders of unfinished runs, newest first, back to a finished one of this plan or one that went on from them."""
     found: list[Path] = []
-    for folder in sorted((reports / "runs").glob("*/"), reverse=True):
+    for folder in reversed(runs.every(reports)):
         try:
-            info = RunInfo.from_json((folder / "run.json").read_text(encoding="utf-8"))
-        except (OSError, StorageError):
-            continue  # a folder that never came to its run.json has nothing to give
+            info = read_info(folder)
+        except StorageError:
+            continue  # what cannot be understood has nothing to give
         if not info.finished:
             found.append(folder)
             if "--fresh" in info.command.split():
@@ -74,7 +76,7 @@ def _whole_records(folders: tuple[Path, ...]) -> Iterator[tuple[Path, record.Rec
         for file in record_files(folder):
             try:
                 whole = record.read(file)
-            except (record.RecordError, OSError, lzma.LZMAError, EOFError):
+            except UNREADABLE:
                 continue
             if whole.complete:
                 yield file, whole

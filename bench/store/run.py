@@ -14,22 +14,30 @@ from __future__ import annotations
 import dataclasses
 import json
 import lzma
+import os
+import secrets
 import shutil
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
 
+from bench.away.keeping import kept_files
 from bench.errors import StorageError
-from bench.store.kept import Kept, kept_files, load_kept
+from bench.store.folder import unwritable, write_atomic
+from bench.store.kept import Kept, load_kept
 from bench.store.tails import Tails, keep, load_tails
 from bench.suite import record
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
+    from collections.abc import Callable, Mapping
 
 SCHEMA = 3
+#: Folders between ``records`` and a record: cell and condition.
+_DEPTH = 2
 #: Schemas that can be read: 2 knew no GPU.
 READABLE = (2, SCHEMA)
+#: What reading a record can raise; RecursionError where it nests too deep.
+UNREADABLE = (record.RecordError, OSError, lzma.LZMAError, EOFError, RecursionError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +144,7 @@ class RunInfo:
                 message = f"{name} has fields that this version does not know: {', '.join(map(ascii, unknown))}"
                 raise StorageError(message, "Read it with the tfrepro that wrote it, or measure again.")
             return _build(data)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             message = f"{name} is not a run's description ({error})"
             raise StorageError(message, "The file was cut off or edited; measure again.") from error
 
@@ -173,46 +181,97 @@ class Run:
 
 
 def load(folder: Path) -> Run:
-    """Read a whole run folder. A record that cannot be read is listed, never fatal.
+    """Read a whole run folder. A record, or a folder of them, that cannot be read is listed, never fatal.
 
     Raises StorageError where run.json itself is missing or not understood.
     """
-    path = folder / "run.json"
-    try:
-        info = RunInfo.from_json(path.read_text(encoding="utf-8"), str(path))
-    except OSError as error:
-        message = f"{folder} is no run folder: run.json cannot be read ({error.strerror})"
-        raise StorageError(message, "Name a folder under reports/runs/.") from error
+    info = read_info(folder)
     records: dict[str, record.Record] = {}
     unreadable: dict[str, str] = {}
-    for file in record_files(folder):
+
+    def refused(error: OSError) -> None:
+        unreadable[Path(error.filename).relative_to(folder).as_posix()] = str(error.strerror)
+
+    for file in record_files(folder, refused):
         name = file.relative_to(folder).as_posix().removesuffix(".xz")
         try:
             records[name] = record.read(file)
-        except (record.RecordError, OSError, lzma.LZMAError, EOFError) as error:
+        except UNREADABLE as error:
             unreadable[name] = str(error)
     tails = load_tails(folder, info.cells, records)
     return Run(info=info, records=records, unreadable=unreadable, kept=load_kept(folder), tails=tails)
 
 
-def record_files(folder: Path) -> list[Path]:
-    """The record files of a run folder, compressed or not, sorted."""
-    return sorted([*(folder / "records").glob("*/*/*.jsonl"), *(folder / "records").glob("*/*/*.jsonl.xz")])
+def read_info(folder: Path) -> RunInfo:
+    """The facts of a run folder; raises StorageError where run.json is missing or not understood."""
+    path = folder / "run.json"
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        message = f"{folder} is no run folder: run.json cannot be read ({why})"
+        raise StorageError(message, "Name a folder under reports/runs/.") from error
+    return RunInfo.from_json(text, str(path))
+
+
+def record_files(folder: Path, refused: Callable[[OSError], None] | None = None) -> list[Path]:
+    """The record files of a run folder, compressed or not, sorted. ``refused`` hears of folders that cannot be read."""
+
+    def tell(error: OSError) -> None:
+        if refused and not isinstance(error, FileNotFoundError):  # a run that came to no record has no folder of them
+            refused(error)
+
+    found: list[Path] = []
+    top = folder / "records"
+    for place, below, names in os.walk(top, onerror=tell, followlinks=True):
+        if len(Path(place).relative_to(top).parts) == _DEPTH:
+            below.clear()
+            found += (Path(place, name) for name in names if name.endswith((".jsonl", ".jsonl.xz")))
+    return sorted(found)
 
 
 def compact(source: Path, target: Path) -> None:
-    """Copy a run without its logs; what lies in ``target`` from an earlier copy goes.
+    """Copy a run without its logs; what lies in ``target`` from an earlier copy goes once the new one is whole.
 
-    The tails of logs in which something died are kept. Raises StorageError where ``source`` is no run, or ``target`` is
-    a run folder with logs.
+    The tails of logs in which something died are kept. Raises StorageError where ``source`` is no run or not all of it
+    can be read, and where ``target`` has anything else in it than an earlier copy, or cannot be written.
     """
     run = load(source)
-    if (target / "logs").exists() or target.resolve() == source.resolve():
+    _refuse_target(source, target)
+    fresh = target / f".records-{secrets.token_hex(4)}"
+    try:
+        fresh.mkdir(parents=True)
+        for file in [*record_files(source, _raise), *kept_files(source)]:
+            copy = fresh / file.relative_to(source / "records")
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, copy)
+        (target / "run.json").unlink(missing_ok=True)  # new records under old facts would be another run
+        if (target / "records").exists():
+            shutil.rmtree(target / "records")
+        fresh.rename(target / "records")
+        keep(target, run.tails)
+        write_atomic(target / "run.json", run.info.to_json())
+    except OSError as error:
+        message = f"{source} cannot be copied to {target}: {error.filename}: {error.strerror}."
+        raise StorageError(message, "Give this user the right to read and write there, or free some space.") from error
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _raise(error: OSError) -> NoReturn:
+    raise error
+
+
+def _refuse_target(source: Path, target: Path) -> None:
+    """What is no earlier copy must not be lost: another run, or anything else of the user's."""
+    place = target.resolve()
+    if (target / "logs").exists() or place == source.resolve() or place.parent.name == "runs":
         raise StorageError(f"{target} is a run of its own, and would be lost.", "Name another folder.")
-    shutil.rmtree(target / "records", ignore_errors=True)
-    for file in [*record_files(source), *kept_files(source)]:
-        copy = target / file.relative_to(source)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, copy)
-    keep(target, run.tails)
-    (target / "run.json").write_text(run.info.to_json(), encoding="utf-8")
+    try:
+        foreign = not (target / "run.json").exists() and any((target / "records").iterdir())
+    except FileNotFoundError:
+        foreign = False
+    except OSError as error:
+        raise unwritable(target, error) from error
+    if foreign:
+        raise StorageError(f"{target}/records is there, and no copy of a run.", "Name another folder.")

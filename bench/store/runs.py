@@ -4,18 +4,36 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.errors import NothingError
+from bench.errors import NothingError, StorageError
 
 
 def every(reports: Path) -> list[Path]:
-    """The folders of all runs, the oldest first. One without ``run.json`` was never a run."""
-    return sorted(one.parent for one in (reports / "runs").glob("*/run.json"))
+    """The folders of all runs, the oldest first. One without ``run.json`` was never a run.
+
+    Raises StorageError where the folder of runs is there and cannot be read.
+    """
+    place = reports / "runs"
+    try:
+        return sorted(one for one in place.iterdir() if _is_run(one))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        message = f"{place} cannot be read: {error.strerror}."
+        raise StorageError(message, "Give this user the right to read it, or name another with --reports.") from error
+
+
+def _is_run(place: Path) -> bool:
+    """Whether it has a run.json. One that cannot be looked into counts, so that nobody passes it by without a word."""
+    try:
+        return (place / "run.json").is_file()
+    except OSError:
+        return True
 
 
 def named(reports: Path, name: str | Path) -> Path | None:
     """The run of a name, which is its folder or its id, None where there is none."""
     places = (Path(name), reports / "runs" / name) if str(name) else ()
-    return next((place for place in places if (place / "run.json").is_file()), None)
+    return next((place for place in places if _is_run(place)), None)
 
 
 def chosen(reports: Path, name: Path | None) -> Path:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 #: Names become folders, and stand on the page.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=@+-]{0,119}")
 _RUN = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{4,16}")
-_HASH = re.compile(r"[0-9a-f]{64}")
+HASH = re.compile(r"[0-9a-f]{64}")
 _TEXT = 20_000
 _MOST = 2_000
 #: Of rounds and of repeats, as in matrix.toml: what comes after counts up to it.
@@ -86,7 +86,7 @@ def problem(info: RunInfo) -> str:
     checks = (
         (odd is not None, f"{odd!r} is no name of a cell or condition"),
         (not _RUN.fullmatch(info.id), f"{info.id!r} is no name of a run"),
-        (not _HASH.fullmatch(info.suite_hash), "the hash of the suite is none"),
+        (not HASH.fullmatch(info.suite_hash), "the hash of the suite is none"),
         (not info.cells, "it has no cell"),
         (len(names) != len(set(names)), "a cell is in it twice"),
         (any(cell.status not in _STATUSES for cell in info.cells), "a cell has a status that is none"),

@@ -130,7 +130,7 @@ def architectures(judgement: Judgement, cells: Iterable[CellInfo]) -> list[str]:
         for process in record.processes:
             gpu = process.provenance.get("gpu")
             capability = gpu.get("compute_capability") if isinstance(gpu, dict) else None
-            if isinstance(capability, list) and all(isinstance(part, int) for part in capability):
+            if isinstance(capability, list) and all(type(part) is int and part >= 0 for part in capability):
                 found.add(ARCHITECTURE + "".join(map(str, capability)))
     return sorted(found)
 

@@ -72,7 +72,11 @@ def scenes(run: Run, cell: CellInfo, found: evidence.Sorted) -> list[Scene]:
                 mode=mode,
                 group=sides[key][mode],
                 stale=found.stale.get(key, 0),
-                unreadable=tuple(why for path, why in sorted(run.unreadable.items()) if path.startswith(prefix)),
+                unreadable=tuple(
+                    why
+                    for path, why in sorted(run.unreadable.items())
+                    if path.startswith(prefix) or prefix.startswith(f"{path}/")  # a record, or a folder of them
+                ),
                 objection=objections.get(key),
                 unshown=asked.unshown(info, cell, sides[key][mode]),
                 witnesses=spoken[key],

@@ -99,6 +99,19 @@ def test_a_damaged_or_older_one_is_a_note(tmp_path: Path, text: str) -> None:
     name, (note,) = found(tmp_path)
     assert name == "20250110"
     assert note.startswith("Run 20250120 was passed over: run.json")
+    assert str(tmp_path) not in note
+
+
+@pytest.mark.parametrize("body", [b'{"schema": 3, "id": "\xff"}', b"[" * 100_000])
+def test_one_that_no_parser_takes_is_a_note(tmp_path: Path, body: bytes) -> None:
+    write(tmp_path, "20250110")
+    place = tmp_path / "runs" / "20250120"
+    place.mkdir()
+    (place / "run.json").write_bytes(body)
+    name, (note,) = found(tmp_path)
+    assert name == "20250110"
+    assert note.startswith("Run 20250120 was passed over: ")
+    assert str(tmp_path) not in note
 
 
 def test_a_run_kept_elsewhere_has_no_neighbours(tmp_path: Path) -> None:

@@ -136,8 +136,11 @@ def test_half_a_driver_blocks_only_what_none_of_its_branch_can_run(capsys: pytes
     newest = told["tf2.18.1-cuda12.5-py311"]
     assert newest["fit"] == "unknown"
     assert "with the first drivers of 525: blocked: driver 525 < 525.60.13" in newest["unknowns"][0]
+    assert "(rules ptx-driver and minor-version-12)" in newest["unknowns"][0]
     _, body = as_json(capsys, "--gpu", "sm_90", "--driver", "525.59")
-    assert {one["cell"]: one for one in body["candidates"]}["tf2.18.1-cuda12.5-py311"]["fit"] == "does not fit"
+    older = {one["cell"]: one for one in body["candidates"]}["tf2.18.1-cuda12.5-py311"]
+    assert older["fit"] == "does not fit"
+    assert "(rule driver-cuda-12)" in older["reasons"][0]
     _, body = as_json(capsys, "--gpu", "sm_90", "--driver", "525.60.13")
     assert {one["cell"]: one for one in body["candidates"]}["tf2.18.1-cuda12.5-py311"]["fit"] == "unknown"
 

@@ -9,18 +9,20 @@ import os
 import shutil
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
 from bench import cli, errors
+from bench.cli import preparing
 from bench.engines import docker
 from bench.plan import load
 from tests.unit import factory
 from tests.unit.test_tails import folder_of
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from bench.plan.cell import Cell
 
 
 @pytest.fixture(autouse=True)
@@ -290,4 +292,63 @@ def test_interruption_is_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
 
     monkeypatch.setattr(load, "schema", interrupt)
     assert cli.main(["schema"]) == errors.INTERRUPTED
+    assert capsys.readouterr().err.strip() == "interrupted"  # it measured nothing that could be gone on with
+    monkeypatch.setattr(load, "load", lambda *_: interrupt())
+    assert cli.main(["matrix"]) == errors.INTERRUPTED
     assert "goes on from there" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("changes", "harm", "code", "told"),
+    [
+        ({}, "", errors.NOTHING, "No kernel gave a result with determinism on"),
+        ({"finished": ""}, "", errors.ENGINE, "the run is not finished"),
+        ({}, "no xz at all", errors.ENGINE, "records that cannot be read: 1; the page names them"),
+    ],
+)
+def test_a_run_of_which_something_is_missing_is_no_pass(
+    changes: dict[str, Any], harm: str, code: int, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = folder_of(tmp_path / "runs" / "20250101T000000Z-aaaa", factory.run(factory.info(**changes)))
+    if harm:
+        next(folder.rglob("*.jsonl.xz")).write_text(harm, encoding="utf-8")
+    assert cli.main(["report", "--reports", str(tmp_path), "--fail-on", "none"]) == code
+    assert told in capsys.readouterr().err
+
+
+class Hands:
+    """An engine that has every image; one lacks a library, and the registry refuses the first it is given."""
+
+    pushed: ClassVar[list[str]] = []
+
+    def __init__(self, *_: object, **__: object) -> None:
+        self.pushed.clear()
+
+    def disk_need(self, *_: object) -> tuple[Path, int]:
+        return Path.cwd(), 0
+
+    def prepare(self, *_: object) -> None:
+        """Say nothing: it stands."""
+
+    def examine(self, _: object, cell: Cell, *__: object) -> str:
+        missing = {"libcudnn.so.9": "not found"} if cell.id.startswith("tf2.15") else {}
+        return json.dumps({"libraries": ["libcuda.so.1"], "missing": missing, "problems": []})
+
+    def push(self, cell: Cell, _: str) -> str:
+        self.pushed.append(cell.id)
+        if len(self.pushed) == 1:
+            message = "the registry took it not"
+            raise errors.EngineError(message, "see its log")
+        return "sha256:one"
+
+
+def test_an_image_that_cannot_be_pushed_stops_no_other(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preparing, "DockerEngine", Hands)
+    assert cli.main(["images", "--push", "registry:5000", "--device", "cpu"]) == errors.ENGINE
+    told = capsys.readouterr().out
+    assert [one.partition("-")[0] for one in Hands.pushed] == ["tf2.18.1", "tf2.21.0"]
+    assert told.count("sha256:one") == 1
+    assert told.count("the registry took it not") == 1
+    assert "libcudnn.so.9: not found" in told

@@ -41,6 +41,12 @@ def test_a_text_stays_the_text_it_is(text: str) -> None:
     assert (shown(table, "th"), shown(table, "td")) == ([wanted, "1"], ["2", wanted])
 
 
+@pytest.mark.parametrize("text", ["www.example.org", "see WWW.example.org", "https://example.org", "a@example.org"])
+def test_nothing_becomes_a_link_by_itself(text: str) -> None:
+    """GitHub links these wherever they stand whole in the source, after its parser is done with escapes."""
+    assert not re.search(r"(?i)www\.|[a-z]://|[a-z]@", plain(text))
+
+
 @pytest.mark.parametrize("text", ["9.45 ms", "0 of 4 differed, \N{LESS-THAN OR EQUAL TO} 53 %", "13.2 ms first call"])
 def test_a_number_needs_no_escape(text: str) -> None:
     assert plain(text) == text

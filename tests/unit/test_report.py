@@ -179,6 +179,13 @@ def test_junit_says_what_the_view_says() -> None:
             assert (result.get("message") or result.text or "").startswith(half.status)
 
 
+@pytest.mark.parametrize(("status", "tag"), [("impossible", "skipped"), ("no-gpu", "skipped"), ("not-run", "error")])
+def test_junit_has_no_error_where_nothing_went_wrong(status: str, tag: str) -> None:
+    column = factory.cell("2.21.0", "12.5", status=status, reason="this host has no GPU", device="gpu", gpu="")
+    tree = ET.fromstring(rendered(factory.run(factory.info(cells=(column,))), Format.JUNIT))  # noqa: S314 - our own
+    assert [case[0].tag for case in tree.iter("testcase")] == [tag]
+
+
 def test_junit_passes_nothing_but_exact_and_controls() -> None:
     tree = ET.fromstring(rendered(mixed(), Format.JUNIT))  # noqa: S314 - our own output
     for case in tree.iter("testcase"):
@@ -279,7 +286,8 @@ def test_every_status_has_a_word_and_no_two_share_one() -> None:
 def test_prices_are_withheld_where_they_are_not_resolved() -> None:
     half = view_of(factory.run()).rows[0].entries[0].on
     assert half.price.endswith("not resolved (1.00\N{EN DASH}1.00)")
-    assert "the interval contains 1" in half.price_why
+    assert half.price_data is not None
+    assert half.price_data.why == "the interval contains 1"
 
 
 # --- bytes and files ----------------------------------------------------------------------------------

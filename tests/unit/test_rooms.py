@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 #: Room -> rooms of the package that it may import (besides itself and ``bench.errors``).
 MAY_KNOW = {
     "suite": set[str](),
+    "console": set[str](),
+    "host": {"gpu"},
     "away": {"suite"},
     "gpu": set[str](),
     "plan": {"suite", "gpu"},
@@ -23,7 +25,7 @@ MAY_KNOW = {
     "bundle": {"plan", "engines", "store", "suite", "gpu", "away", "host"},
     "doctor": {"plan", "engines", "gpu", "suite", "host", "console"},
     "rounds": {"away", "plan", "engines", "store", "suite", "console", "gpu"},
-    "course": {"plan", "engines", "store", "suite", "console", "rounds"},
+    "course": {"away", "plan", "engines", "store", "suite", "console", "rounds"},
     "runner": {"away", "plan", "engines", "store", "suite", "host", "console", "gpu", "rounds", "course"},
 }
 

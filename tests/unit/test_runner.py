@@ -19,6 +19,7 @@ import pytest
 from rich.console import Console
 
 from bench import console, host, rounds, runner
+from bench.away.keeping import kept_files
 from bench.engines.base import Environment, Execution
 from bench.errors import EngineError, NoGpuError, StorageError
 from bench.gpu.facts import Gpu, Survey
@@ -27,7 +28,6 @@ from bench.plan import estimate, own, planner
 from bench.plan.devices import Devices
 from bench.plan.models import Matrix
 from bench.plan.planner import Selection
-from bench.store.kept import kept_files
 from bench.store.run import Run, load
 from bench.suite import record
 from bench.suite.identity import HOUSE, suite_hash

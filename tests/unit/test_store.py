@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import lzma
+import os
 import re
 import subprocess
 import sys
 import threading
 import time
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from bench import console, report, runner
 from bench.away.alone import measuring_lock
+from bench.away.keeping import kept_files
 from bench.course import State
 from bench.errors import BusyError, EngineError, StorageError
-from bench.store import resume
+from bench.store import resume, runs
 from bench.store.folder import RunFolder, kept_path, reports_lock, write_atomic
-from bench.store.kept import kept_files
 from bench.store.run import RunInfo, compact, load
 from bench.suite.record import SCHEMA, Request, line
 from bench.suite.values import keep
@@ -74,6 +76,21 @@ def test_a_broken_run_json_is_one_sentence(tmp_path: Path, text: str) -> None:
         load(tmp_path)
 
 
+def spoilt(kind: str) -> bytes:
+    """What a disk or an editor can leave of a file, and no JSON parser takes."""
+    return {"not UTF-8": b'{"schema": 3, "id": "\xff"}', "too deep": b"[" * 100_000}[kind]
+
+
+@pytest.mark.parametrize("kind", ["not UTF-8", "too deep"])
+def test_bytes_that_no_parser_takes_are_one_sentence(tmp_path: Path, kind: str) -> None:
+    place = tmp_path / "runs" / "20250101T000000Z-abcd"
+    place.mkdir(parents=True)
+    (place / "run.json").write_bytes(spoilt(kind))
+    with pytest.raises(StorageError, match=r"run\.json"):
+        load(place)
+    assert resume.interrupted(tmp_path, info()) == ()
+
+
 def test_a_folder_without_run_json_is_no_run(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="is no run folder"):
         load(tmp_path / "nothing")
@@ -89,6 +106,53 @@ def test_an_unreadable_record_is_listed_and_the_rest_stands(tmp_path: Path) -> N
     assert list(run.records) == ["records/c/default/off-001.jsonl"]
     assert sorted(name[-10:] for name in run.unreadable) == ["-002.jsonl", "-003.jsonl"]
     assert "schema 99" in next(text for name, text in run.unreadable.items() if "003" in name)
+
+
+def test_a_record_and_kept_values_that_nest_too_deep_are_listed(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path)
+    folder.write_info(info(id=folder.id))
+    put(folder, 1, record_text("a"))
+    put(folder, 2, spoilt("too deep").decode(), spoilt("too deep").decode())
+    run = load(folder.path)
+    assert list(run.unreadable) == ["records/c/default/off-002.jsonl"]
+    assert list(run.kept.problems) == ["records/c/default/off-002.kept.xz"]
+
+
+def test_a_folder_of_records_that_cannot_be_read_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests may run as root, who can read everything: the refusal is the system's, the rest is ours."""
+    folder = RunFolder.create(tmp_path)
+    folder.write_info(info(id=folder.id))
+    closed = put(folder, 1, record_text("a")).parent
+    scan = os.scandir
+
+    def refuse(place: str) -> Any:
+        if str(place) == str(closed):
+            raise PermissionError(errno.EACCES, "Permission denied", str(place))
+        return scan(place)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    run = load(folder.path)
+    assert run.unreadable == {"records/c/default": "Permission denied"}
+    assert not run.records
+
+
+def test_a_folder_of_runs_that_cannot_be_read_is_no_empty_one(tmp_path: Path) -> None:
+    (tmp_path / "runs").symlink_to("runs")
+    with pytest.raises(StorageError, match="cannot be read"):
+        runs.every(tmp_path)
+
+
+def test_a_run_that_cannot_be_looked_into_is_not_passed_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests may run as root, who can look into everything: the refusal is the system's, the rest is ours."""
+    place = tmp_path / "runs" / "20250101T000000Z-abcd"
+    place.mkdir(parents=True)
+
+    def refuse(path: Path) -> bool:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(type(tmp_path), "is_file", refuse)
+    assert runs.every(tmp_path) == [place]
+    assert runs.named(tmp_path, place.name) is not None
 
 
 @pytest.mark.parametrize("harm", [b"", b"no xz at all", None])
@@ -202,6 +266,7 @@ def test_an_atomic_write_leaves_the_old_file_where_it_fails(tmp_path: Path) -> N
     target.mkdir()
     with pytest.raises(StorageError, match="cannot be written"):
         write_atomic(target, "new")
+    assert list(tmp_path.iterdir()) == [target]  # on a full disk, half a page would keep it full
 
 
 def test_reports_that_is_a_file_is_one_sentence(tmp_path: Path) -> None:
@@ -428,6 +493,29 @@ class TestCompact:
         file.write_bytes(file.read_bytes()[:-20])
         compact(folder.path, tmp_path / "kept")
         assert len(load(tmp_path / "kept").unreadable) == 1
+
+    @pytest.mark.parametrize("lost", ["off-001.jsonl.xz", "off-001.kept.xz"])
+    def test_an_earlier_copy_stays_where_a_new_one_cannot_be_made(self, tmp_path: Path, lost: str) -> None:
+        folder, other = self.make(tmp_path / "1"), self.make(tmp_path / "2")
+        compact(folder.path, tmp_path / "kept")
+        file = next(other.path.rglob(lost))
+        file.unlink()
+        file.symlink_to(tmp_path / "gone")
+        with pytest.raises(StorageError, match="cannot be copied"):
+            compact(other.path, tmp_path / "kept")
+        assert load(tmp_path / "kept") == load(folder.path)
+        assert sorted(one.name for one in (tmp_path / "kept").iterdir()) == ["records", "run.json"]
+
+    def test_what_is_no_copy_is_not_written_over(self, tmp_path: Path) -> None:
+        folder = self.make(tmp_path)
+        mine = tmp_path / "desk" / "records" / "mine.txt"
+        mine.parent.mkdir(parents=True)
+        mine.write_text("years of it", encoding="utf-8")
+        with pytest.raises(StorageError, match="no copy of a run"):
+            compact(folder.path, tmp_path / "desk")
+        assert mine.read_text(encoding="utf-8") == "years of it"
+        with pytest.raises(StorageError, match="of its own"):
+            compact(folder.path, folder.path.parent / "20250101T000000Z-abcd")
 
     def test_it_never_empties_a_run(self, tmp_path: Path) -> None:
         folder, other = self.make(tmp_path / "1"), self.make(tmp_path / "2")
