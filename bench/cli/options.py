@@ -167,7 +167,9 @@ def _choosing(parser: argparse.ArgumentParser) -> None:
     add("--driver", type=_driver, metavar="VERSION", help="its driver, or the branch: 550.54.15, 550")
     add("--needs", type=_globs, default=(), metavar="FAMILIES", help="families, or words of kernels: conv,scatter")
     add("--kernels", type=_globs, default=(), metavar="GLOBS", help="kernels: 'matmul*,my_model' (default: all)")
-    add("--max-price", type=_price, metavar="RATIO", help="what determinism may cost each kernel at most: 1.15")
+    add(
+        "--max-price", type=_price, metavar="RATIO", help="what determinism may cost each kernel at most: 1.15, or 15%%"
+    )
     add("--run", dest="run_folder", type=Path, metavar="DIR", help="a folder under reports/runs (default: the newest)")
     add("--reports", type=Path, default=Path("reports"), metavar="DIR", help="where the runs are")
     add("--matrix", type=Path, default=Path("matrix.toml"), metavar="FILE", help="another matrix.toml")
@@ -274,7 +276,8 @@ def _driver(text: str) -> str:
 
 
 def _price(text: str) -> float:
-    if not re.fullmatch(r"\d{1,3}(\.\d{1,4})?", text) or not float(text):
-        message = f"{text!r} is no price: give a ratio of times on to off, such as 1.15"
+    number, share = text.removesuffix("%"), text.endswith("%")
+    if not re.fullmatch(r"\d{1,3}(\.\d{1,4})?", number) or not (share or float(number)):
+        message = f"{text!r} is no price: give a ratio of times on to off, such as 1.15, or what it may add: 15%"
         raise argparse.ArgumentTypeError(message)
-    return float(text)
+    return round(1 + float(number) / 100, 6) if share else float(number)

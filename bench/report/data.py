@@ -16,7 +16,7 @@ from bench.report import apart
 from bench.report.missing import GOAL, rounds_for
 from bench.report.text import clean
 from bench.report.upgrade import step_sentence
-from bench.report.words import WORDS
+from bench.report.words import EVENTS, WORDS
 from bench.verdict.change import Distances, endings, state
 from bench.verdict.choice import ANSWERS, UNMEASURED, owed
 from bench.verdict.classes import PRIME
@@ -67,6 +67,7 @@ def _body(view: View) -> dict[str, Any]:
         "rounds": rounds_for(GOAL),
         "goal": percent_up(GOAL),
         "statuses": [_status(one) for one in SEVERITY],
+        "events": [[event.value, *mark] for event, mark in EVENTS.items()],
         "titles": [title for title in (sides.sides[0].facts if sides.sides else ()) if title not in FOLLOW],
         "texts": sides.texts.values,
         "works": sides.works.values,

@@ -35,12 +35,13 @@ def sentences(judgement: Judgement, instrument: Instrument) -> tuple[str, ...]:
     safe = [names[one.cell] for one in found if one.safe]
     rest = [one for one in found if not one.safe]
     told = []
+    where = f"under all {len(judgement.conditions)} conditions on" if len(judgement.conditions) > 1 else "on"
     if safe:
-        told.append(f"With determinism on, {every} exact on {listed(safe)}.")
+        told.append(f"With determinism on, {every} exact {where} {listed(safe)}.")
     elif rest:
         best = [names[one.cell] for one in rest if one.exact == rest[0].exact]
         verb = "is" if rest[0].exact == 1 else "are"
-        told.append(f"With determinism on, {rest[0].exact} of {total} kernels {verb} exact on {listed(best)}.")
+        told.append(f"With determinism on, {rest[0].exact} of {total} kernels {verb} exact {where} {listed(best)}.")
         told.append("No pair is exact on every kernel." if len(found) > 1 else "It is not exact on every kernel.")
         rest = [one for one in rest if one.exact != rest[0].exact]
     if rest:

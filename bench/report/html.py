@@ -15,6 +15,7 @@ from bench.report.data import document
 from bench.report.plots import small
 from bench.report.sheet import Depth, common, depth, locks, sheets
 from bench.report.versions import versions
+from bench.report.words import EVENTS
 from bench.verdict.status import Status
 from bench.verdict.strength import percent_up
 
@@ -78,6 +79,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    made.globals["events"] = {event.value: mark for event, mark in EVENTS.items()}
     made.filters["small"] = small
     made.filters["brief"] = brief
     made.filters["cited"] = cited

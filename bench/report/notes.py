@@ -77,7 +77,7 @@ def _log_tail(judgement: Judgement, verdict: Verdict) -> list[_Said]:
     if found is None:
         return []
     if not found.text:
-        return [("Log tail", ("No log was kept with these records.",), "")]
+        return [("Log tail", ("The log was not kept with these records.",), "")]
     if found.kernel != verdict.kernel:
         told = f"Round {found.round} has one log; its end stands with {clean(found.kernel)}, which died there first."
         return [("Log tail", (told,), "")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bench.report.text import DASH, TIMES
+from bench.verdict.change import Event
 from bench.verdict.classes import PRIME
 from bench.verdict.status import Status
 
@@ -52,6 +53,28 @@ WORDS: dict[Status, Word] = {
     Status.THROTTLED: Word("↓", "throttled", "none", "The GPU was throttled while a time was taken; bits stand."),
     Status.STALE: Word("«", "stale", "none", "Only records of another version of the suite."),
     Status.NOT_RUN: Word("·", "not-run", "none", "Planned, but there is no record."),
+}
+
+#: Symbol and tone of what can happen from one column to another, the gravest first.
+EVENTS: dict[Event, tuple[str, str]] = {
+    Event.LOST: ("≠", "bad"),
+    Event.RAISES: ("!", "fault"),
+    Event.FAILS: ("†", "fault"),
+    Event.VARIES: ("≠", "bad"),
+    Event.UNPROVED: ("?", "blind"),
+    Event.VARIES_MORE: ("≠", "bad"),
+    Event.WEAKER: ("?", "weak"),
+    Event.BITS: ("→", "part"),
+    Event.OTHERWISE: ("!", "fault"),
+    Event.SLOWER: ("▲", "part"),
+    Event.GONE: ("\N{MINUS SIGN}", "none"),
+    Event.FASTER: ("▼", "info"),
+    Event.VARIES_LESS: ("≈", "info"),
+    Event.FOUND: ("=", "good"),
+    Event.STOPS_RAISING: ("✓", "info"),
+    Event.STOPS_FAILING: ("✓", "info"),
+    Event.STRONGER: ("+", "info"),
+    Event.NEW: ("+", "none"),
 }
 
 #: What a control shows instead of a status.

@@ -196,6 +196,30 @@ def test_printed_whole(visit: Callable[..., Page], page_text: str, size: tuple[i
     assert page.evaluate("getComputedStyle(document.querySelector('.scroller')).overflowX") == "visible"
 
 
+def test_no_number_is_broken_on_paper(visit: Callable[..., Page], house: Path) -> None:
+    text = (house / "reports" / "sample" / "index.html").read_text(encoding="utf-8")
+    page = visit(text, viewport={"width": PAPER, "height": 700})
+    page.emulate_media(media="print")
+    broken = """() => {
+      document.querySelectorAll("details").forEach((one) => { one.open = true; });
+      const found = [];
+      for (const cell of document.querySelectorAll(".kernel td")) {
+        const words = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT);
+        for (let node = words.nextNode(); node; node = words.nextNode()) {
+          for (const number of node.data.matchAll(/[0-9][0-9.]+/g)) {
+            const range = document.createRange();
+            range.setStart(node, number.index);
+            range.setEnd(node, number.index + number[0].length);
+            if (range.getClientRects().length > 1) found.push(number[0]);
+          }
+        }
+      }
+      return found;
+    }"""
+    assert page.evaluate(broken) == []
+    assert page.locator(".sort").first.evaluate("one => getComputedStyle(one).display") == "contents"
+
+
 def test_forced_colours_keep_a_border(visit: Callable[..., Page], page_text: str) -> None:
     page = visit(page_text, forced_colors="active")
     assert page.locator(".chip").first.evaluate("one => getComputedStyle(one).borderTopStyle") == "solid"

@@ -237,8 +237,15 @@ def test_an_empty_question_shows_what_the_page_had(visit: Callable[..., Page]) -
     opened = visit(page("several"))
     given = opened.locator("#chosen").text_content()
     opened.locator("#chooser [name=price]").fill("1.2")
-    assert opened.locator("#chosen").text_content() != given
+    asked = opened.locator("#chosen").text_content()
+    assert asked != given
+    opened.locator("#chooser [name=price]").fill("20 %")
+    assert opened.locator("#chosen").text_content() == asked
+    opened.locator("#chooser [name=price]").fill("%")
+    assert "is a ratio above 0" in opened.locator("#chosen").inner_text()
     opened.locator("#chooser [name=price]").fill("much")
-    assert opened.locator("#chosen").inner_text() == "The greatest price is a ratio above 0, such as 1.15."
+    assert opened.locator("#chosen").inner_text() == (
+        "The greatest price is a ratio above 0, such as 1.15, or what it may add: 15%."
+    )
     opened.locator("#chooser [type=reset]").click()
     opened.wait_for_function("(text) => document.getElementById('chosen').textContent === text", arg=given)

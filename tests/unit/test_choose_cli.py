@@ -206,9 +206,23 @@ def test_a_bad_question_has_its_sentence(capsys: pytest.CaptureFixture[str], arg
     assert not said.out
 
 
+@pytest.mark.parametrize(("text", "most"), [("1.15", "1.15"), ("15%", "1.15"), ("0%", "1"), ("12.5%", "1.125")])
+def test_a_price_may_be_told_as_what_it_adds(capsys: pytest.CaptureFixture[str], text: str, most: str) -> None:
+    _, body = as_json(capsys, "--max-price", text)
+    assert f"at most \N{MULTIPLICATION SIGN}{most} each" in body["question"]
+
+
 @pytest.mark.parametrize(
     "arguments",
-    [["--max-price", "0"], ["--max-price", "nan"], ["--max-price", "-1"], ["--driver", "x"], ["--format", "html"]],
+    [
+        ["--max-price", "%"],
+        ["--max-price", "-5%"],
+        ["--max-price", "0"],
+        ["--max-price", "nan"],
+        ["--max-price", "-1"],
+        ["--driver", "x"],
+        ["--format", "html"],
+    ],
 )
 def test_bad_options_are_bad_configuration(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as caught:

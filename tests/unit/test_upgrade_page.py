@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bench.report import Format, Last, render
+from bench.report import Format, Last, render, words
 from bench.report.since import since
 from bench.report.upgrade import DRIFT, compared, upgrades
 from bench.verdict import judge
-from bench.verdict.change import Side
+from bench.verdict.change import Event, Side
 from tests.unit import factory
 from tests.unit.factory import EXACT, Behaviour, Spot
 from tests.unit.test_report import HOSTILE, rendered, view_of
@@ -33,6 +33,13 @@ def plain(page: str) -> str:
     """The words of a page, whatever carries them."""
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page)).replace("\\", "")
     return text.replace("&#39;", "'").replace("&gt;", ">")
+
+
+def test_every_event_has_its_sign_and_place() -> None:
+    """The script ranks events by their place in the table, and paints them by their tone."""
+    assert list(words.EVENTS) == list(Event)
+    good = [event for event, (_, tone) in words.EVENTS.items() if tone == "good"]
+    assert good == [Event.FOUND]
 
 
 def slower(spot: Spot) -> Behaviour:

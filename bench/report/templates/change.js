@@ -1,11 +1,5 @@
 // What changes from one column to another: the questions of bench/verdict/change.py and sides.py, in their order.
-const EVENTS = [
-  ["stops being exact", "≠", "bad"], ["starts raising", "!", "fault"], ["starts failing", "†", "fault"],
-  ["starts varying", "≠", "bad"], ["no longer known exact", "?", "blind"], ["varies more", "≠", "bad"], ["evidence is weaker", "?", "weak"], ["bits moved", "→", "part"],
-  ["ends otherwise", "!", "fault"], ["slower", "▲", "part"], ["gone", "−", "none"], ["faster", "▼", "info"],
-  ["varies less", "≈", "info"], ["starts being exact", "=", "good"], ["stops raising", "✓", "info"],
-  ["stops failing", "✓", "info"], ["evidence is stronger", "+", "info"], ["new", "+", "none"],
-];
+const EVENTS = DATA.events;
 const gravity = (word) => EVENTS.findIndex((one) => one[0] === word);
 const SIDES = ["before", "after"];
 

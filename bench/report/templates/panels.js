@@ -80,7 +80,8 @@ const chooser = () => {
       return out.replaceChildren(make("p", {}, make("b", {}, "Nothing is ranked."),
         ` The address asks for ${list(strange.join(",")).join(", ")}, which this page does not have.`));
     }
-    const limit = most.value.trim() === "" ? null : Number(most.value.trim().replace(",", "."));
+    const typed = most.value.trim().replace(",", ".");
+    const limit = typed === "" ? null : typed.endsWith("%") ? 1 + Number(typed.slice(0, -1) || NaN) / 100 : Number(typed);
     const wrong = limit !== null && !(limit > 0 && limit < Infinity);
     most.setAttribute("aria-invalid", wrong);
     const question = {
@@ -88,7 +89,7 @@ const chooser = () => {
       most: limit === null || wrong ? null : Number(limit.toPrecision(6)),
     };
     [["on", question.device], ["kernels", names.value], ["price", most.value], ["needs", question.needs.join(",")]].forEach((one) => keep(...one));
-    if (wrong) return out.replaceChildren(make("p", {}, "The greatest price is a ratio above 0, such as 1.15."));
+    if (wrong) return out.replaceChildren(make("p", {}, "The greatest price is a ratio above 0, such as 1.15, or what it may add: 15%."));
     if (!question.device && !question.kernels.length && !question.needs.length && limit === null) return out.replaceChildren(...given);
     const flag = (name, value) => value ? [`${name} ${quote(value)}`] : [];
     // By name: a family may have kernels that this run has not, and the command line would ask for them.

@@ -12,6 +12,7 @@ const make = (tag, facts = {}, ...children) => {
 const option = (value, words = value) => make("option", {value}, words);
 
 const table = find(".matrix");
+const scroller = table.parentElement;
 const filter = byId("filter");
 const field = (name) => filter.elements[name];
 const bodies = new Map(all("tbody[data-row]", table).map((one) => [Number(one.dataset.row), one]));
@@ -38,12 +39,13 @@ const wordsOf = (cell) => {
   const told = find("a,.chip", cell);
   return told ? told.textContent.trim().split(/\s+/).slice(1).join(" ") : "";
 };
-const words = memo((row) => grid.filter((one) => one.row === row)
-  .map((one) => one.cells.map((pair) => pair.length < 2 ? [wordsOf(pair[0]), wordsOf(pair[0])] : pair.map(wordsOf))));
+const wordsIn = (line) => line.map((pair) => [pair[0], pair[1] || pair[0]].map(wordsOf));
+// The status that leads: what the first screen counts, and what the status filter looks for.
+const leading = memo((row) => wordsIn(lead.get(row)));
 
 // What the text filter looks through: a kernel with its facts, its statuses, and what is said of them.
 const texts = memo((row) => [bodies.get(row).rows[0].cells[0], ...all(".notes", evidence.get(row))].map((one) => one.textContent)
-  .concat(kernels[row].family, words(row).flat()).join(" ").toLowerCase());
+  .concat(kernels[row].family, ...grid.filter((one) => one.row === row).map((one) => wordsIn(one.cells))).join(" ").toLowerCase());
 let shownRows = [];
 let shownColumns = columns;
 let shownModes = [0, 1];
@@ -59,7 +61,7 @@ const filterNow = () => {
   const needles = q.toLowerCase().split(/\s+/);
   shownModes = mode ? [MODES.indexOf(mode)] : [0, 1];
   shownColumns = columns.filter((one) => (!tf || one.tf === tf) && (!cuda || one.cuda === cuda) && (!device || one.device === device));
-  const has = (row) => words(row).some((line) => shownColumns.some((one) => shownModes.some((at) => line[one.place][at] === word)));
+  const has = (row) => shownColumns.some((one) => shownModes.some((at) => leading(row)[one.place][at] === word));
   shownRows = kernels.filter((one) => {
     return needles.every((part) => !part || texts(one.row).includes(part)) && (!family || one.family === family) && (!word || has(one.row));
   });
@@ -79,7 +81,9 @@ const filterNow = () => {
   }
   const controls = kernels.filter((one) => one.control).length;
   const some = shownRows.filter((one) => one.control).length;
-  byId("told").textContent = `${shownRows.length - some} of ${count(planned.length, "kernel")}, `
+  byId("copied").textContent = "";
+  byId("copy").hidden = true;
+  byId("told").textContent = `${shownRows.length ? "" : "Nothing matches: "}${shownRows.length - some} of ${count(planned.length, "kernel")}, `
     + (controls ? `${some} of ${count(controls, "control")}, ` : "") + `${shownColumns.length} of ${count(columns.length, "pair")}` + (mode ? `, determinism ${mode} only` : "");
 };
 
@@ -141,11 +145,11 @@ const sorter = (th, name, place, mode) => {
 };
 
 // The address holds all that was chosen; whatever does not fit this page is left out.
-const keep = (name, value) => {
+const keep = (name, value, way = "replaceState") => {
   if (value) state.set(name, value);
   else state.delete(name);
   const told = state.toString();
-  history.replaceState(null, "", told ? `#${told}` : location.pathname + location.search);
+  history[way](null, "", told ? `#${told}` : location.pathname + location.search);
 };
 const THEMES = ["", "light", "dark"];
 const paint = () => {
@@ -167,7 +171,11 @@ const open = (id) => {
     if (box.tagName === "DETAILS") box.open = true;
     if (box.hidden && box.matches(".ev,tbody")) box.hidden = false;
   }
-  if (target) target.scrollIntoView();
+  if (!target) return null;
+  // with the kernel's name above it, where both find room
+  const box = target.closest(".one") || target;
+  const away = target.getBoundingClientRect().top - box.getBoundingClientRect().top;
+  (away < innerHeight / 2 ? box : target).scrollIntoView();
   return target;
 };
 const loaders = [];
@@ -257,6 +265,8 @@ const stop = (cell, focus) => {
   target(cell).tabIndex = 0;
   if (!focus) return;
   target(cell).focus({preventScroll: true});
+  // what sticks must not cover it
+  scroller.style.scrollPadding = `${table.tHead.offsetHeight}px 0 0 ${table.rows[0].cells[0].offsetWidth}px`;
   cell.scrollIntoView({block: "nearest", inline: "nearest", behavior: "instant"});
 };
 const lineOfCells = (row) => {
@@ -293,7 +303,7 @@ const goTo = (event) => {
   const found = open(id);
   if (!found) return;
   cameFrom = table.contains(link) ? link : cameFrom;
-  if (/^d/.test(id)) keep("open", id);
+  if (/^d/.test(id)) keep("open", id, "pushState");
   found.tabIndex = -1;
   found.focus({preventScroll: true});
 };

@@ -152,9 +152,8 @@ class Row:
 
     @property
     def words(self) -> tuple[str, ...]:
-        """All status words of the row, sorted: what a filter looks for."""
-        entries = (*self.entries, *(entry for sub in self.conditions for entry in sub.entries))
-        return tuple(sorted({half.word for entry in entries for half in entry.halves}))
+        """The status words that lead in the row, sorted: what a filter looks for."""
+        return tuple(sorted({half.word for entry in self.entries for half in entry.halves}))
 
 
 @dataclass(frozen=True, kw_only=True)
