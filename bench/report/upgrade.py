@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from bench.report import apart
 from bench.report.columns import labels
 from bench.report.matrix import of_verdict, price_text
-from bench.report.text import cap, clean, listed
+from bench.report.text import TIMES, cap, clean, listed, significant
 from bench.report.view import Upgrade, UpgradeLine, UpgradeRow
 from bench.verdict.change import Bits, Distances, Event, Told, change, narrowed, of_step
 from bench.verdict.sentences import count
@@ -167,10 +167,12 @@ def _sentence(found: Change, mode: str) -> str:
     """One mode under the first condition; "" where nothing of it was compared."""
     first = found.after.judgement.conditions[0]
     here = [one for one in found.kernels if (one.condition, one.mode) == (first, mode) and one.before and one.after]
-    prices = [one.cost for one in here if one.cost is not None]
-    slower = sum(price.resolved and price.ratio > 1 for price in prices)
-    faster = sum(price.resolved and price.ratio <= 1 for price in prices)
-    times = f"{count(slower, 'kernel')} slower, {faster} faster, {len(prices) - slower - faster} not resolved"
+    prices = [(one.kernel, one.cost) for one in here if one.cost is not None]
+    stated = [(price.ratio, significant(price.ratio), name) for name, price in prices if price.resolved]
+    stated.sort(key=lambda one: (float(one[1]), one[2]))  # as shown: the page's script has fewer digits
+    slower, faster = [one for one in stated if one[0] > 1], [one for one in stated if one[0] <= 1]
+    times = f"{count(len(slower), 'kernel')} slower{_most(slower[-1:])}, {len(faster)} faster{_most(faster[:1])}"
+    times += f", {len(prices) - len(stated)} not resolved"
     untimed = Counter(one.cost_why for one in here if one.cost is None)
     if untimed:
         times += f", {untimed.total()} not compared"
@@ -184,6 +186,10 @@ def _sentence(found: Change, mode: str) -> str:
     if not (prices or known):
         return ""
     return f"Determinism {mode}: {times}; {moved}."
+
+
+def _most(one: Sequence[tuple[float, str, str]]) -> str:
+    return "".join(f" (most: {clean(name)} {TIMES}{shown})" for _, shown, name in one)
 
 
 def _places(both: Sequence[KernelChange]) -> dict[str, list[tuple[str, str]]]:

@@ -114,16 +114,18 @@ const lineOf = (group) => {
 };
 const summed = (all, mode) => {
   const here = all.filter((one) => one.mode === mode && one.bits);
-  const prices = here.flatMap((one) => one.cost ? [one.cost] : []);
-  const [slower, faster] = [(one) => one.value > 1, (one) => one.value <= 1]
-    .map((fits) => prices.filter((one) => one.resolved && fits(one)).length);
+  const prices = here.filter((one) => one.cost);
+  const shown = (one) => significant(one.cost.value);
+  const stated = prices.filter((one) => one.cost.resolved).sort((a, b) => shown(a) - shown(b) || (a.kernel.name < b.kernel.name ? -1 : 1));
+  const [slower, faster] = [stated.filter((one) => one.cost.value > 1), stated.filter((one) => one.cost.value <= 1)];
+  const most = (group) => group.map((one) => ` (most: ${one.kernel.name} ×${shown(one)})`).join("");
   const bits = tally(here.map((one) => one.bits));
   const [same, soFar, moved, unknown] = ["same bits", "same so far", "moved", "not compared"].map((one) => bits.get(one) || 0);
   const known = same + soFar + moved;
   const whys = [...tally(here.filter((one) => !one.cost).map((one) => one.costWhy))].sort((a, b) => b[1] - a[1]);
   const untimed = here.length - prices.length;
   const times = !prices.length && untimed ? `no time compared (${whys[0][0]})`
-    : `${count(slower, "kernel")} slower, ${faster} faster, ${prices.length - slower - faster} not resolved`
+    : `${count(slower.length, "kernel")} slower${most(slower.slice(-1))}, ${faster.length} faster${most(faster.slice(0, 1))}, ${prices.length - stated.length} not resolved`
       + (untimed ? `, ${untimed} not compared` : "");
   return prices.length || known
     ? `Determinism ${MODES[mode]}: ${times}; bits moved in ${moved} of ${count(known, "kernel")}`
