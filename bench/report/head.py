@@ -35,12 +35,12 @@ def sentences(judgement: Judgement, instrument: Instrument) -> tuple[str, ...]:
     safe = [names[one.cell] for one in found if one.safe]
     rest = [one for one in found if not one.safe]
     told = []
-    where = f"under all {len(judgement.conditions)} conditions on" if len(judgement.conditions) > 1 else "on"
     if safe:
-        told.append(f"With determinism on, {every} exact {where} {listed(safe)}.")
+        told.append(f"With determinism on, {every} exact {_where(judgement, total)} {listed(safe)}.")
     elif rest:
         best = [names[one.cell] for one in rest if one.exact == rest[0].exact]
         verb = "is" if rest[0].exact == 1 else "are"
+        where = _where(judgement, rest[0].exact)
         told.append(f"With determinism on, {rest[0].exact} of {total} kernels {verb} exact {where} {listed(best)}.")
         told.append("No pair is exact on every kernel." if len(found) > 1 else "It is not exact on every kernel.")
         rest = [one for one in rest if one.exact != rest[0].exact]
@@ -56,6 +56,12 @@ def sentences(judgement: Judgement, instrument: Instrument) -> tuple[str, ...]:
         )
     seen = instrument.sentence
     return (*told, *([seen] if seen else []))
+
+
+def _where(judgement: Judgement, kernels: int) -> str:
+    """``under each of their conditions on``: not every kernel is planned under every one."""
+    whose = "its" if kernels == 1 else "their"
+    return f"under each of {whose} conditions on" if len(judgement.conditions) > 1 else "on"
 
 
 def lines(judgement: Judgement) -> tuple[Line, ...]:

@@ -213,7 +213,7 @@ def test_the_answer_names_the_best_pair() -> None:
         "By its controls, the instrument would have seen a kernel that differs in every sample.",
     )
     assert view_of(mixed()).answer[:2] == (
-        "With determinism on, 1 of 3 kernels is exact under all 2 conditions on TF 2.15.1 CPU and TF 2.18.1 CPU.",
+        "With determinism on, 1 of 3 kernels is exact under each of its conditions on TF 2.15.1 CPU and TF 2.18.1 CPU.",
         "No pair is exact on every kernel.",
     )
 
