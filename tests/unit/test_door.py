@@ -13,17 +13,22 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def table(house: Path) -> dict[str, str]:
-    """The sessions that only hand on, and what is said of them; nox itself need not be there."""
+def constant(house: Path, name: str) -> Any:
+    """A literal that noxfile.py assigns to ``name``; nox itself need not be there."""
     tree = ast.parse((house / "noxfile.py").read_text(encoding="utf-8"))
-    found: dict[str, Any] = {
+    found = {
         target.id: node.value
         for node in tree.body
         if isinstance(node, ast.Assign)
         for target in node.targets
         if isinstance(target, ast.Name)
     }
-    named: dict[str, str] = ast.literal_eval(found["COMMANDS"])
+    return ast.literal_eval(found[name])
+
+
+def table(house: Path) -> dict[str, str]:
+    """The sessions that only hand on, and what is said of them."""
+    named: dict[str, str] = constant(house, "COMMANDS")
     return named
 
 
@@ -45,3 +50,7 @@ def test_every_session_has_one_line(house: Path) -> None:
         assert told.endswith("."), name
         assert "\n" not in told
         assert len(told) < 120
+
+
+def test_an_answer_of_no_fails_no_session_and_a_gate_does(house: Path) -> None:
+    assert constant(house, "SUCCESS_CODES") == {"choose": [errors.OK, errors.GATE]}
