@@ -37,7 +37,7 @@ from bench.plan import columns, locks, own, planner
 from bench.plan.devices import Devices
 from bench.plan.planner import Selection
 from bench.store.merge import importing
-from bench.store.run import SCHEMA, CellInfo, KernelInfo, RunInfo
+from bench.store.run_info import SCHEMA, CellInfo, KernelInfo, RunInfo
 from bench.suite.identity import suite_hash
 
 if TYPE_CHECKING:

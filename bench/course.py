@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from bench.plan.planner import Round
     from bench.rounds import Watching
     from bench.store.folder import RunFolder
-    from bench.store.run import RunInfo
+    from bench.store.run_info import RunInfo
     from bench.suite.record import Request
 
 

@@ -19,7 +19,7 @@ from bench.gpu.guard import watching
 from bench.plan import estimate
 from bench.store import resume
 from bench.store.folder import RunFolder, now, reports_lock
-from bench.store.run import SCHEMA, CellInfo, KernelInfo, RunInfo
+from bench.store.run_info import SCHEMA, CellInfo, KernelInfo, RunInfo
 from bench.suite.identity import suite_hash
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from bench.report import chosen
 from bench.report.choice import Unmeasured, choice
 from bench.report.text import clean
 from bench.store import run as store
-from bench.store import runs
+from bench.store import run_info, runs
 from bench.verdict.choice import Kind, choose
 from bench.verdict.question import ARCHITECTURE, Question, architectures, drivers, is_one, needs
 
@@ -95,8 +95,8 @@ def judged(options: argparse.Namespace) -> Judgement:
     """The run that is asked; without any run, one without columns."""
     if options.run_folder or runs.every(options.reports):
         return verdict.judge(store.load(runs.chosen(options.reports, options.run_folder)))
-    empty = store.RunInfo(
-        schema=store.SCHEMA, id="", started="", finished="", version="", revision="", command="", profile="standard",
+    empty = run_info.RunInfo(
+        schema=run_info.SCHEMA, id="", started="", finished="", version="", revision="", command="", profile="standard",
         rounds=0, repeats=0, seed=0, modes=(), conditions={}, condition_modes={}, engine="", engine_why="",
         engine_facts={}, host={}, suite_hash="", cells=(), kernels=(),
     )  # fmt: skip

@@ -66,7 +66,7 @@ class Cell:
         return f"{self.pair.stem}@{self.device}"
 
     def facts(self) -> dict[str, Any]:
-        """What a run folder holds of this cell before it is measured, by the names of ``bench.store.run.CellInfo``."""
+        """What a run folder holds of this cell before it is measured, by the names of ``run_info.CellInfo``."""
         return {
             "id": self.id,
             "tensorflow": self.pair.tensorflow,

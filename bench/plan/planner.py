@@ -163,7 +163,7 @@ class Plan:
     notes: tuple[str, ...] = ()
 
     def facts(self) -> dict[str, Any]:
-        """What a run folder holds of the plan, by the names of ``bench.store.run.RunInfo``."""
+        """What a run folder holds of the plan, by the names of ``bench.store.run_info.RunInfo``."""
         return {
             "profile": self.profile_name,
             "rounds": self.profile.rounds,

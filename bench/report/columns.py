@@ -11,7 +11,7 @@ from bench.report.view import Column
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bench.store.run import CellInfo
+    from bench.store.run_info import CellInfo
     from bench.verdict.judgement import Judgement
 
 #: Kinds of pairs as a column says them. Of a CPU pair there is nothing to say.

@@ -12,7 +12,7 @@ from bench.report.view import Environment, Fact
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from bench.store.run import CellInfo
+    from bench.store.run_info import CellInfo
     from bench.verdict.evidence import Kept
     from bench.verdict.judgement import Judgement
 

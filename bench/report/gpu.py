@@ -14,7 +14,7 @@ from bench.verdict.sentences import count
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from bench.store.run import CellInfo
+    from bench.store.run_info import CellInfo
     from bench.suite.record import Record, Sample
     from bench.verdict.judgement import Judgement, Verdict
 

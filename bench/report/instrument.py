@@ -13,7 +13,7 @@ from bench.verdict.sentences import count
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from bench.store.run import CellInfo
+    from bench.store.run_info import CellInfo
     from bench.verdict.controls import Check, Sight
     from bench.verdict.judgement import Group, Judgement
 

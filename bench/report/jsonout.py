@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from bench.report import view as v
-    from bench.store.run import CellInfo
+    from bench.store.run_info import CellInfo
     from bench.verdict.judgement import Judgement
 
 

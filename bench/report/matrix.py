@@ -15,7 +15,7 @@ from bench.verdict.timing import Kind
 
 if TYPE_CHECKING:
     from bench.report.words import Word
-    from bench.store.run import KernelInfo
+    from bench.store.run_info import KernelInfo
     from bench.verdict.guard import Spoil
     from bench.verdict.judgement import Judgement, Verdict
     from bench.verdict.timing import Price, Timing

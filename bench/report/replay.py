@@ -17,7 +17,7 @@ from bench.verdict.status import COMPARABLE, FROM_DIGESTS, Status, severity
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bench.store.run import CellInfo, KernelInfo
+    from bench.store.run_info import CellInfo, KernelInfo
     from bench.suite.record import Process
     from bench.verdict.judgement import Judgement, Verdict
 

@@ -19,7 +19,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from bench.errors import StorageError
-from bench.store.run import UNREADABLE, RunInfo, record_files
+from bench.store.run import UNREADABLE, record_files
+from bench.store.run_info import RunInfo
 from bench.store.shape import HASH, NAME, problem
 from bench.suite import record
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from bench.store.run import RunInfo
+    from bench.store.run_info import RunInfo
 
 #: Earlier runs that are looked at, the newest first.
 MOST_RUNS = 200

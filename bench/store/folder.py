@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from bench.store.run import RunInfo
+    from bench.store.run_info import RunInfo
 
 #: Of xz: level 6 packs a record to a few per cent in a tenth of a second.
 _PRESET = 6

@@ -18,13 +18,14 @@ from bench.errors import StorageError
 from bench.store import runs
 from bench.store.archive import unpack
 from bench.store.folder import RunFolder, now, reports_lock, unwritable, write_atomic
-from bench.store.run import SCHEMA, read_info, record_files
+from bench.store.run import read_info, record_files
+from bench.store.run_info import SCHEMA
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from bench.store.run import CellInfo, KernelInfo, RunInfo
+    from bench.store.run_info import CellInfo, KernelInfo, RunInfo
 
 #: Facts of the other host that a column keeps, from ``RunInfo.host``.
 _OF_HOST = ("name", "system", "cpu", "cores", "memory_gb", "gpu")

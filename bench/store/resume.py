@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from bench.store.run import RunInfo
+    from bench.store.run_info import RunInfo
 
 #: Outcomes that are results, whoever asks again.
 _TAKEN = frozenset({"ok", "raised"})

@@ -10,10 +10,10 @@ import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from bench.store.run import CellInfo, KernelInfo
+from bench.store.run_info import CellInfo, KernelInfo
 
 if TYPE_CHECKING:
-    from bench.store.run import RunInfo
+    from bench.store.run_info import RunInfo
 
 #: Names become folders, and stand on the page.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=@+-]{0,119}")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from bench.store.run import CellInfo
+    from bench.store.run_info import CellInfo
     from bench.suite.record import Record
 
 FILE = "tails.json"

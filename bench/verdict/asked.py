@@ -17,7 +17,7 @@ from bench.verdict.status import Status
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from bench.store.run import CellInfo, KernelInfo, RunInfo
+    from bench.store.run_info import CellInfo, KernelInfo, RunInfo
     from bench.suite.record import Process
     from bench.verdict.evidence import Kept, Witness
 

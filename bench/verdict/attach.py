@@ -14,7 +14,8 @@ from bench.verdict.status import COMPARABLE, Status
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bench.store.run import CellInfo, Run, RunInfo
+    from bench.store.run import Run
+    from bench.store.run_info import CellInfo, RunInfo
     from bench.verdict.judgement import Verdict
     from bench.verdict.timing import Price
 

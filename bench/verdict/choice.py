@@ -34,7 +34,7 @@ from bench.verdict.status import OF_COLUMN, SEVERITY, Status
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from bench.store.run import CellInfo
+    from bench.store.run_info import CellInfo
     from bench.verdict.judgement import Judgement, Verdict
     from bench.verdict.question import Asked
     from bench.verdict.timing import Price

@@ -21,7 +21,7 @@ from bench.verdict.evidence import CUT_OFF
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from bench.store.run import KernelInfo
+    from bench.store.run_info import KernelInfo
     from bench.verdict.compare import Comparison
     from bench.verdict.evidence import Witness
 

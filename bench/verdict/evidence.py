@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from bench.store.run import Run, RunInfo
+    from bench.store.run import Run
+    from bench.store.run_info import RunInfo
     from bench.suite.record import Outcome, Record, Sample
 
 #: Outcome of a kernel whose record ends before it does. No worker writes it.

@@ -16,7 +16,7 @@ from bench.verdict.timing import price
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from bench.store.run import CellInfo, RunInfo
+    from bench.store.run_info import CellInfo, RunInfo
     from bench.suite.record import Record
     from bench.verdict.controls import Sight
     from bench.verdict.difference import Difference

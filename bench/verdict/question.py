@@ -14,7 +14,7 @@ from bench.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from bench.store.run import CellInfo
+    from bench.store.run_info import CellInfo
     from bench.verdict.judgement import Judgement
 
 #: What may stand behind the name of a chip without making another one of it.

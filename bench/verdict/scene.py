@@ -12,7 +12,8 @@ from bench.verdict.compare import compare
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from bench.store.run import CellInfo, Run, RunInfo
+    from bench.store.run import Run
+    from bench.store.run_info import CellInfo, RunInfo
     from bench.verdict.compare import Comparison
     from bench.verdict.evidence import Kept, Witness
 

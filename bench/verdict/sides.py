@@ -16,7 +16,7 @@ from bench.verdict.classes import PRIME
 from bench.verdict.steps import TITLES
 
 if TYPE_CHECKING:
-    from bench.store.run import CellInfo, KernelInfo
+    from bench.store.run_info import CellInfo, KernelInfo
     from bench.suite.record import Record
     from bench.verdict.judgement import Judgement, Verdict
 

@@ -19,7 +19,7 @@ from packaging.version import InvalidVersion, Version
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from bench.store.run import CellInfo
+    from bench.store.run_info import CellInfo
 
 #: What can move, in the order in which it is told.
 TITLES = {

@@ -22,7 +22,8 @@ from bench.verdict.timing import timing
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bench.store.run import KernelInfo, Run
+    from bench.store.run import Run
+    from bench.store.run_info import KernelInfo
     from bench.verdict.compare import Comparison
     from bench.verdict.evidence import Witness
     from bench.verdict.scene import Scene

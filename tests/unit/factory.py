@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench.store.kept import Kept
-from bench.store.run import CellInfo, KernelInfo, Run, RunInfo
+from bench.store.run import Run
+from bench.store.run_info import CellInfo, KernelInfo, RunInfo
 from bench.suite import values
 from bench.suite.distance import as_dict, distance
 from bench.suite.record import Outcome, Process, Record, Request, Sample

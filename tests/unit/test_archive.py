@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from bench.away import pack
 from bench.errors import StorageError
 from bench.store import archive, shape
-from bench.store.run import CellInfo, KernelInfo, RunInfo
+from bench.store.run_info import CellInfo, KernelInfo, RunInfo
 from bench.suite.record import Request, line
 from tests.unit import factory
 

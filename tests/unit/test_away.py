@@ -20,6 +20,7 @@ from bench.away.errors import AwayError
 from bench.away.launch import Container, Local, gpu_options
 from bench.gpu import facts
 from bench.store import run as store
+from bench.store import run_info
 from bench.suite import provenance, record
 from bench.suite.identity import suite_files, suite_hash
 from bench.suite.record import Request
@@ -53,7 +54,7 @@ def test_the_suite_does_not_know_that_it_travels(house: Path) -> None:
 
 
 def test_numbers_that_are_written_twice_agree() -> None:
-    assert folder.SCHEMA == store.SCHEMA
+    assert folder.SCHEMA == run_info.SCHEMA
     assert (answer.MIN_PROCESSES, answer.REACH) == (MIN_PROCESSES, REACH)
     for name in ("SAME_PROVENANCE", "SAME_SETTINGS", "SAME_IN_MODE", "SAME_LIBRARIES"):
         assert set(getattr(answer, name)) >= set(getattr(asked, name)), name
@@ -208,7 +209,7 @@ def job(tmp_path: Path, body: str, device: str = "cpu", count: int = 2, **change
         for number in range(1, count + 1)
     )  # fmt: skip
     run = json.loads(
-        json.dumps({**dataclasses.asdict(factory.info(cells=())), "cells": [cell], "schema": store.SCHEMA})
+        json.dumps({**dataclasses.asdict(factory.info(cells=())), "cells": [cell], "schema": run_info.SCHEMA})
     )
     made = play.Job(run, requests, scripted(tmp_path, body), tmp_path / "out", say=lambda _: None)
     return dataclasses.replace(made, **changes)
@@ -380,7 +381,7 @@ def exact(run: store.Run) -> set[tuple[str, str]]:
     return {(one.mode, one.kernel) for one in judge(run).verdicts if one.status is Status.EXACT and not one.control}
 
 
-def graded(**changes: Any) -> store.RunInfo:
+def graded(**changes: Any) -> run_info.RunInfo:
     return factory.info(kernels=(factory.kernel("matmul"), factory.kernel("conv2d"), *factory.GRADED), **changes)
 
 
@@ -498,7 +499,7 @@ def test_here_names_the_column_by_what_it_found() -> None:
     assert (cell["id"], cell["cuda"]) == ("tf2.17.0-cuda12.5-here-py312@h200", "12.5")
     bare = here._cell({**found, "gpus": 0}, host.Survey())
     assert (bare["id"], bare["cuda"], bare["kind"]) == ("tf2.17.0-here-py312@cpu", "cpu", "here")
-    store.CellInfo(**cell)
+    run_info.CellInfo(**cell)
 
 
 def test_here_measures_one_gpu_of_several(capsys: pytest.CaptureFixture[str]) -> None:
@@ -523,6 +524,6 @@ def test_here_plans_rounds_that_alternate_and_keeps_the_controls() -> None:
     assert "matmul_f32" in names
     assert {one["name"] for one in run["kernels"] if one["control"]} == names - {"matmul_f32"}
     assert all(one.env == {"CUDA_VISIBLE_DEVICES": "-1"} and set(one.kernels) == names for one in requests)
-    assert store.RunInfo.from_json(json.dumps({**run, "id": "x", "started": "", "finished": ""})).engine == "here"
+    assert run_info.RunInfo.from_json(json.dumps({**run, "id": "x", "started": "", "finished": ""})).engine == "here"
     with pytest.raises(AwayError, match="No kernel matches"):
         here.plan(here._parser().parse_args(["--kernels", "nosuch"]), found, host.Survey(), {})

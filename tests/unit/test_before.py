@@ -16,7 +16,8 @@ from tests.unit import factory
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from bench.store.run import Run, RunInfo
+    from bench.store.run import Run
+    from bench.store.run_info import RunInfo
 
 HOST = {"name": "box"}
 NOW = factory.info(id="20250130", started="2025-01-30T12:00:00+00:00", host=HOST)

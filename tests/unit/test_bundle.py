@@ -18,7 +18,7 @@ from bench.engines import wheelhouse
 from bench.errors import BuildError, ConfigError
 from bench.plan import load, locks
 from bench.plan.planner import Selection
-from bench.store.run import RunInfo
+from bench.store.run_info import RunInfo
 from bench.suite.record import Request
 
 if TYPE_CHECKING:

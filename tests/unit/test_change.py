@@ -19,7 +19,7 @@ from tests.unit.factory import EXACT, Behaviour, Spot
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bench.store.run import RunInfo
+    from bench.store.run_info import RunInfo
     from bench.suite.record import Record, Sample
     from bench.verdict.judgement import Judgement
 

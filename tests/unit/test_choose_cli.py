@@ -17,6 +17,7 @@ from bench.cli import choosing
 from bench.gpu.facts import Gpu, Survey
 from bench.plan import cards
 from bench.store import run as store
+from bench.store import run_info
 from tests.unit import factory
 
 SAMPLE = ["choose", "--run", "reports/sample"]
@@ -61,7 +62,7 @@ def test_a_need_that_every_pair_of_the_sample_meets(capsys: pytest.CaptureFixtur
     assert "How pairs are ranked:" in out
 
 
-def measured(monkeypatch: pytest.MonkeyPatch, info: store.RunInfo) -> list[str]:
+def measured(monkeypatch: pytest.MonkeyPatch, info: run_info.RunInfo) -> list[str]:
     """The beginning of a command that asks a run made here."""
     run = factory.run(info)
     monkeypatch.setattr("bench.cli.choosing.store.load", lambda _: run)

@@ -21,7 +21,8 @@ from tests.unit.test_verdict import GRADED, only, sight, verdict
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bench.store.run import CellInfo, Run
+    from bench.store.run import Run
+    from bench.store.run_info import CellInfo
     from bench.suite.record import Record
     from tests.unit.factory import Spot
 

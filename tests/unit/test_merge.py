@@ -22,7 +22,8 @@ from tests.unit import factory
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from bench.store.run import Run, RunInfo
+    from bench.store.run import Run
+    from bench.store.run_info import RunInfo
     from bench.suite.record import Record
 
 HERE, THERE = "20250130T120000Z-aaaa", "20250131T120000Z-bbbb"

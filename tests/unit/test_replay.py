@@ -21,7 +21,7 @@ from bench.plan import devices, load, own, planner
 from bench.plan.planner import Plan, Selection
 from bench.report.replay import Pin, answer, line
 from bench.store import run as store
-from bench.store.run import CellInfo, KernelInfo, Run
+from bench.store.run_info import CellInfo, KernelInfo
 from bench.verdict import judge
 from tests.unit import factory
 from tests.unit.factory import Behaviour, Spot
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
+    from bench.store.run import Run
     from bench.suite.record import Request
     from bench.verdict.judgement import Judgement
 

@@ -25,7 +25,7 @@ from bench.course import State
 from bench.errors import BusyError, EngineError, StorageError
 from bench.store import resume, runs
 from bench.store.folder import RunFolder, kept_path, reports_lock, write_atomic
-from bench.store.run import RunInfo, compact, load
+from bench.store.run import compact, load
 from bench.suite.record import SCHEMA, Request, line
 from bench.suite.values import keep
 from bench.verdict import judge
@@ -33,6 +33,8 @@ from tests.unit import factory
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from bench.store.run_info import RunInfo
 
 
 def info(**changes: object) -> RunInfo:
