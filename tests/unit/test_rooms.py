@@ -22,6 +22,7 @@ MAY_KNOW = {
     "store": {"suite", "away"},
     "verdict": {"store", "suite"},
     "report": {"verdict", "store", "suite"},
+    "api": {"verdict", "store"},
     "bundle": {"plan", "engines", "store", "suite", "gpu", "away", "host"},
     "doctor": {"plan", "engines", "gpu", "suite", "host", "console"},
     "rounds": {"away", "plan", "engines", "store", "suite", "console", "gpu"},

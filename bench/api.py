@@ -1,0 +1,104 @@
+"""The Python API: load a run and get its results as typed objects or as a flat table."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench import verdict
+from bench.errors import NothingError
+from bench.store import run as store
+from bench.store import runs
+from bench.verdict.compare import Comparison
+
+if TYPE_CHECKING:
+    from bench.verdict import Judgement, Verdict
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One kernel in one column, variation and mode.
+
+    ``compared`` counts fresh processes compared with the first one, and ``bound`` is the share of processes that may
+    differ at most, at 95 %. ``digest`` is None unless all samples have the same bits. ``median_seconds`` is the
+    median over processes. ``overhead`` is the ratio of the median time on to off, the same in both rows of a kernel;
+    ``significant`` is False where its interval does not allow to state it. Unknown values are None.
+    """
+
+    column: str
+    kernel: str
+    family: str
+    variation: str
+    mode: str
+    status: str
+    reason: str
+    compared: int
+    bound: float | None
+    digest: str | None
+    median_seconds: float | None
+    overhead: float | None
+    overhead_low: float | None
+    overhead_high: float | None
+    significant: bool | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """The evaluated results of one run. ``evaluated`` has everything that the pages are made from."""
+
+    folder: Path
+    run_id: str
+    evaluated: Judgement
+    rows: tuple[Row, ...]
+
+    def table(self) -> list[dict[str, Any]]:
+        """One plain dictionary a row, for instance for ``pandas.DataFrame``."""
+        return [asdict(row) for row in self.rows]
+
+
+def load(run: str | Path = "", *, reports: str | Path = "reports", controls: bool = False) -> Results:
+    """Load and evaluate a run.
+
+    Args:
+        run: its folder or its id; the newest run of ``reports`` where it is empty.
+        reports: the folder with ``runs/``, in which an id is looked up.
+        controls: include the control kernels.
+
+    Raises:
+        NothingError: there is no such run.
+        StorageError: the run cannot be read.
+    """
+    if run and runs.named(Path(reports), run) is None:
+        raise NothingError(
+            f"There is no run {str(run)!r}.", f"Give a folder with a run.json, or an id in {reports}/runs."
+        )
+    folder = runs.chosen(Path(reports), Path(run) if run else None)
+    evaluated = verdict.judge(store.load(folder))
+    families = {kernel.name: kernel.family for kernel in evaluated.info.kernels}
+    rows = tuple(
+        _row(evaluated, one, families[one.kernel]) for one in evaluated.verdicts if controls or not one.control
+    )
+    return Results(folder=folder, run_id=evaluated.info.id, evaluated=evaluated, rows=rows)
+
+
+def _row(evaluated: Judgement, one: Verdict, family: str) -> Row:
+    overhead = evaluated.prices.get((one.cell, one.kernel, one.condition))
+    found = Comparison() if one.objected else one.comparison  # something else ran: its numbers are not shown
+    return Row(
+        column=one.cell,
+        kernel=one.kernel,
+        family=family,
+        variation=one.condition,
+        mode=one.mode,
+        status=one.status.value,
+        reason=one.why,
+        compared=found.compared,
+        bound=found.bound if found.compared else None,
+        digest=found.digests[0][0] if len(found.digests) == 1 else None,
+        median_seconds=one.timing.median_s if one.timing and not one.objected else None,
+        overhead=overhead.ratio if overhead else None,
+        overhead_low=overhead.low if overhead else None,
+        overhead_high=overhead.high if overhead else None,
+        significant=overhead.resolved if overhead else None,
+    )

@@ -1,0 +1,55 @@
+"""The Python API, on the shipped sample."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bench import api
+from bench.errors import NothingError
+from bench.verdict import Status
+
+HOUSE = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def results() -> api.Results:
+    return api.load(HOUSE / "reports" / "sample")
+
+
+def test_the_table_has_every_result_but_the_controls(results: api.Results) -> None:
+    table = results.table()
+    assert len(table) == sum(not one.control for one in results.evaluated.verdicts)
+    assert {row["column"] for row in table} == {cell.id for cell in results.evaluated.info.cells}
+    assert {row["mode"] for row in table} == {"off", "on"}
+    assert {"default", "threads=1"} <= {row["variation"] for row in table}
+    assert json.loads(json.dumps(table)) == table
+
+
+def test_a_row_agrees_with_its_verdict(results: api.Results) -> None:
+    row = next(one for one in results.rows if one.kernel == "matmul_f32" and one.mode == "on")
+    one = results.evaluated.of(row.column, row.kernel, row.variation, row.mode)
+    assert one is not None
+    assert (row.status, row.family, row.variation) == (Status.EXACT, "linalg", "default")
+    assert (row.compared, round(row.bound or 0, 2)) == (4, 0.53)
+    assert row.digest == one.comparison.digests[0][0]
+    assert row.median_seconds
+    assert row.median_seconds > 0
+    assert row.overhead_low is not None
+    assert row.overhead_high is not None
+    assert row.overhead_low <= (row.overhead or 0) <= row.overhead_high
+
+
+def test_what_varies_has_no_single_digest(results: api.Results) -> None:
+    rows = [one for one in results.rows if one.status == Status.VARIES]
+    assert rows
+    assert all(one.digest is None for one in rows)
+
+
+def test_an_unknown_run_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(NothingError, match="no run 'nowhere'"):
+        api.load("nowhere", reports=tmp_path)
+    with pytest.raises(NothingError, match="no run in"):
+        api.load(reports=tmp_path)
