@@ -50,16 +50,19 @@ def groups(session: nox.Session, *names: str) -> None:
 def install_package(session: nox.Session) -> None:
     """Install the package into the session's environment, unless that was done for this pyproject.toml and folder.
 
-    The installation is editable, so a change of the code needs no new one; the mark lies inside the environment and is
-    gone when nox makes the environment anew.
+    The installation is editable, so code changes take effect without a new one. The file that records the installation
+    is inside the environment, so it disappears when nox recreates the environment.
     """
-    mark = Path(session.virtualenv.location, "tfrepro-installed")
-    wanted = hashlib.sha256(f"{Path.cwd()}\n{Path('pyproject.toml').read_text(encoding='utf-8')}".encode()).hexdigest()
-    if mark.is_file() and mark.read_text(encoding="utf-8") == wanted:
+    if session.bin_paths is None:  # with --no-venv; nox refuses to install there, and says why
+        session.install("-e", ".")
         return
-    mark.unlink(missing_ok=True)
+    record = Path(session.bin, "tfrepro-installed")
+    wanted = hashlib.sha256(f"{Path.cwd()}\n{Path('pyproject.toml').read_text(encoding='utf-8')}".encode()).hexdigest()
+    if record.is_file() and record.read_text(encoding="utf-8") == wanted:
+        return
+    record.unlink(missing_ok=True)
     session.install("-e", ".")
-    mark.write_text(wanted, encoding="utf-8")
+    record.write_text(wanted, encoding="utf-8")
 
 
 def handing_on(command: str, told: str) -> Callable[[nox.Session], None]:

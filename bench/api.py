@@ -21,9 +21,10 @@ class Row:
     """One kernel in one column, variation and mode.
 
     ``compared`` counts fresh processes compared with the first one, and ``bound`` is the share of processes that may
-    differ at most, at 95 %. ``digest`` is None unless all samples have the same bits. ``median_seconds`` is the
-    median over processes. ``overhead`` is the ratio of the median time on to off, the same in both rows of a kernel;
-    ``significant`` is False where its interval does not allow to state it. Unknown values are None.
+    differ at most, at 95 % confidence. ``digest`` is None unless all samples have the same bits. ``median_seconds`` is
+    the median over processes. ``overhead`` is the ratio of the median time on to off, the same in both rows of a
+    kernel; ``significant`` is False where its interval is too wide, or too close to 1, to call it a slowdown or a
+    speed-up. Unknown values are None.
     """
 
     column: str
@@ -61,8 +62,8 @@ def load(run: str | Path = "", *, reports: str | Path = "reports", controls: boo
     """Load and evaluate a run.
 
     Args:
-        run: its folder or its id; the newest run of ``reports`` where it is empty.
-        reports: the folder with ``runs/``, in which an id is looked up.
+        run: the folder or the id of a run; empty for the newest run in ``reports``.
+        reports: the folder that contains ``runs/``; ids are looked up there.
         controls: include the control kernels.
 
     Raises:
@@ -77,7 +78,7 @@ def load(run: str | Path = "", *, reports: str | Path = "reports", controls: boo
     evaluated = verdict.judge(store.load(folder))
     families = {kernel.name: kernel.family for kernel in evaluated.info.kernels}
     rows = tuple(
-        _row(evaluated, one, families[one.kernel]) for one in evaluated.verdicts if controls or not one.control
+        _row(evaluated, one, families.get(one.kernel, "")) for one in evaluated.verdicts if controls or not one.control
     )
     return Results(folder=folder, run_id=evaluated.info.id, evaluated=evaluated, rows=rows)
 

@@ -127,10 +127,13 @@ class RunInfo:
 
 
 def _unknown(data: dict[str, Any]) -> list[str]:
-    """Fields of run.json that nobody here reads: leaving them out could leave out what makes a green one red."""
+    """The fields of run.json that this version does not know.
+
+    They are refused instead of ignored, because one of them could turn a green cell red.
+    """
     parts = ((RunInfo, [data]), (CellInfo, data["cells"]), (KernelInfo, data["kernels"]))
-    known = [({one.name for one in dataclasses.fields(made)}, told) for made, told in parts]
-    return sorted({key for names, told in known for one in told for key in one if key not in names})
+    known = [({field.name for field in dataclasses.fields(model)}, objects) for model, objects in parts]
+    return sorted({key for names, objects in known for item in objects for key in item if key not in names})
 
 
 def _build(data: dict[str, Any]) -> RunInfo:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -53,3 +54,19 @@ def test_an_unknown_run_is_an_error(tmp_path: Path) -> None:
         api.load("nowhere", reports=tmp_path)
     with pytest.raises(NothingError, match="no run in"):
         api.load(reports=tmp_path)
+
+
+def test_the_documented_example_lists_what_is_not_exact(
+    results: api.Results, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (HOUSE / "docs" / "reference" / "python-api.md").read_text(encoding="utf-8")
+    example = re.findall(r"^```python\n(.*?)^```", page, flags=re.DOTALL | re.MULTILINE)[0]
+    monkeypatch.chdir(HOUSE)
+    exec(example, {})  # noqa: S102  # the page's own code
+    expected = [
+        f"{row.column} {row.kernel} {row.variation} {row.status}"
+        for row in results.rows
+        if row.mode == "on" and row.status != Status.EXACT
+    ]
+    assert expected
+    assert capsys.readouterr().out.splitlines() == expected
