@@ -23,12 +23,12 @@ PYPROJECT = nox.project.load_toml("pyproject.toml")
 #: Sessions that only hand their options on to the command of the same name, and what ``nox -l`` says of them.
 COMMANDS = {
     "matrix": "Measure the matrix and write reports/index.html. Options go behind --, see README.",
-    "plan": "List the cells without running anything.",
-    "doctor": "Say whether this host can run the matrix: engine, disk, driver, GPUs, and one line for each cell.",
-    "choose": "Rank the pairs for what you need: -- --gpu sm_90 --needs conv,scatter --max-price 1.15.",
+    "plan": "List the columns without running anything.",
+    "doctor": "Say whether this host can run the matrix: engine, disk, driver, GPUs, and one line for each column.",
+    "choose": "Rank the pairs for what you need: -- --gpu sm_90 --families conv,scatter --max-overhead 1.15.",
     "compare": "Say what a change from one pair or run to another does: -- A B.",
-    "replay": "Run one kernel of one cell again, pinned: -- CELL KERNEL PIN, as the page gives it.",
-    "diverge": "Where the samples of one kernel part: -- CELL KERNEL.",
+    "replay": "Run one kernel of one column again, pinned: -- COLUMN KERNEL PIN, as the page gives it.",
+    "diverge": "Where the samples of one kernel part: -- COLUMN KERNEL.",
     "report": "Write the pages again from the records of a run (the newest, or the folder named behind --).",
     "images": "Build the images and prove that their libraries load. -- --push REGISTRY hands them to a fleet.",
     "bundle": "Pack a pair for a host without network: -- --pair 'tf2.18.1-cuda12.5' --out DIR.",
@@ -113,7 +113,7 @@ def typecheck(session: nox.Session) -> None:
     session.run("mypy")
 
 
-@nox.session(name="bench-self")
+@nox.session(name="self-benchmark")
 def bench_self(session: nox.Session) -> None:
     """What the product costs on this machine: hashing, one round of each kind, what a profile takes."""
     groups(session, "test")

@@ -1,3 +1,3 @@
-"""tfrepro: which TensorFlow x CUDA pair gives the same bits again, and at what price."""
+"""tfrepro: which TensorFlow x CUDA pair gives the same bits again, and at what overhead."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from bench import verdict
 from bench.errors import NothingError
+from bench.store import find_run
 from bench.store import run as store
-from bench.store import runs
-from bench.verdict.compare import Comparison
+from bench.verdict.digest_comparison import Comparison
 
 if TYPE_CHECKING:
-    from bench.verdict import Judgement, Verdict
+    from bench.verdict import RunResults, Verdict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ class Results:
 
     folder: Path
     run_id: str
-    evaluated: Judgement
+    evaluated: RunResults
     rows: tuple[Row, ...]
 
     def table(self) -> list[dict[str, Any]]:
@@ -70,12 +70,12 @@ def load(run: str | Path = "", *, reports: str | Path = "reports", controls: boo
         NothingError: there is no such run.
         StorageError: the run cannot be read.
     """
-    if run and runs.named(Path(reports), run) is None:
+    if run and find_run.named(Path(reports), run) is None:
         raise NothingError(
             f"There is no run {str(run)!r}.", f"Give a folder with a run.json, or an id in {reports}/runs."
         )
-    folder = runs.chosen(Path(reports), Path(run) if run else None)
-    evaluated = verdict.judge(store.load(folder))
+    folder = find_run.chosen(Path(reports), Path(run) if run else None)
+    evaluated = verdict.evaluate(store.load(folder))
     families = {kernel.name: kernel.family for kernel in evaluated.info.kernels}
     rows = tuple(
         _row(evaluated, one, families.get(one.kernel, "")) for one in evaluated.verdicts if controls or not one.control
@@ -83,21 +83,21 @@ def load(run: str | Path = "", *, reports: str | Path = "reports", controls: boo
     return Results(folder=folder, run_id=evaluated.info.id, evaluated=evaluated, rows=rows)
 
 
-def _row(evaluated: Judgement, one: Verdict, family: str) -> Row:
-    overhead = evaluated.prices.get((one.cell, one.kernel, one.condition))
-    found = Comparison() if one.objected else one.comparison  # something else ran: its numbers are not shown
+def _row(evaluated: RunResults, one: Verdict, family: str) -> Row:
+    overhead = evaluated.overheads.get((one.column, one.kernel, one.variation))
+    found = Comparison() if one.invalid else one.comparison  # something else ran: its numbers are not shown
     return Row(
-        column=one.cell,
+        column=one.column,
         kernel=one.kernel,
         family=family,
-        variation=one.condition,
+        variation=one.variation,
         mode=one.mode,
         status=one.status.value,
         reason=one.why,
         compared=found.compared,
         bound=found.bound if found.compared else None,
         digest=found.digests[0][0] if len(found.digests) == 1 else None,
-        median_seconds=one.timing.median_s if one.timing and not one.objected else None,
+        median_seconds=one.timing.median_s if one.timing and not one.invalid else None,
         overhead=overhead.ratio if overhead else None,
         overhead_low=overhead.low if overhead else None,
         overhead_high=overhead.high if overhead else None,

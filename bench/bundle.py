@@ -1,7 +1,7 @@
 """A bundle: one pair for a host without network, in parts small enough to travel; and its records back.
 
 It holds the wheels (or the image) of the pair, uv, the suite, the lock and the rounds of every profile. On the other
-side ``run-bundle.sh`` needs a Python and nothing else (``bench/away/start.py``).
+side ``run-bundle.sh`` needs a Python and nothing else (``bench/portable/bundle_start.py``).
 """
 
 from __future__ import annotations
@@ -28,23 +28,24 @@ import uv
 import bench
 from bench import host
 from bench.engines import _dockercli
+from bench.engines.build_context import compiler_path, library_path, stage, xla_flags
 from bench.engines.docker import DockerEngine
-from bench.engines.staging import compiler_path, library_path, stage, xla_flags
 from bench.engines.wheelhouse import wheels
 from bench.errors import BuildError, ConfigError, StorageError
-from bench.gpu.facts import Gpu, Survey
-from bench.plan import columns, locks, own, planner
+from bench.gpu.facts import Gpu, GpuInventory
+from bench.plan import column_selection, custom_kernels, locks, planner
 from bench.plan.devices import Devices
 from bench.plan.planner import Selection
-from bench.store.merge import importing
-from bench.store.run_info import SCHEMA, CellInfo, KernelInfo, RunInfo
-from bench.suite.identity import suite_hash
+from bench.store.import_records import importing
+from bench.store.run_info import ColumnInfo, KernelInfo, RunInfo
+from bench.suite.record import SCHEMA
+from bench.suite.suite_hash import suite_hash
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from bench.plan.cell import Cell, Pair
-    from bench.plan.models import Matrix
+    from bench.plan.column import Column, Pair
+    from bench.plan.config_models import Matrix
     from bench.plan.planner import Plan, Round
 
 __all__ = ["Bundle", "Order", "importing", "make", "size"]
@@ -71,13 +72,13 @@ class Order:
     matrix: Matrix
     pair: str
     out: Path
-    house: Path
+    root: Path
     engine: str = "venv"
     split: int = 60 << 20
     python: str = ""
     profile: str = "standard"
     selection: Selection | None = None
-    extra: tuple[Path, ...] = ()
+    kernel_files: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,32 +126,32 @@ def make(order: Order, say: Callable[[str], None]) -> Bundle:
 
 
 def _plans(order: Order, folder: Path, say: Callable[[str], None]) -> dict[str, Plan]:
-    """The plan of every profile for the one cell of the bundle, the one that is run by itself first."""
+    """The plan of every profile for the one column of the bundle, the one that is run by itself first."""
     if order.engine == "docker" and order.python:
         raise ConfigError("--python is for virtual environments: an image brings its own Python.", "Leave it out.")
     pair = _pair(order.matrix, order.pair)
     matrix = _narrowed(order, pair)
     pair = _pair(matrix, pair.id)
-    place = order.house / "docker" / "locks"
+    place = order.root / "docker" / "locks"
     if not (place / f"{pair.stem}.txt").is_file():
         say(f"making the lock {pair.stem}.txt")
         locks.make(pair, folder / f"{pair.stem}.txt")
         place = folder
-    survey = Survey() if pair.cuda == "cpu" else Survey(gpus=(_SOME_GPU,))
+    survey = GpuInventory() if pair.cuda == "cpu" else GpuInventory(gpus=(_SOME_GPU,))
     devices = Devices(kind="cpu" if pair.cuda == "cpu" else "gpu", survey=survey, gpus=survey.gpus)
     selection = dataclasses.replace(order.selection or Selection(), only=(pair.id,))
-    suite = own.suite([*order.extra])
+    suite = custom_kernels.suite([*order.kernel_files])
     names = [order.profile, *sorted(set(matrix.profiles) - {order.profile})]
     plans = {name: planner.make(matrix, name, selection, place, suite, devices) for name in names}
-    cell = plans[order.profile].cells[0]
-    if cell.status != "ready":
-        raise ConfigError(f"{cell.id} cannot be packed: {cell.reason}.", "Select another pair with --pair.")
+    column = plans[order.profile].columns[0]
+    if column.status != "ready":
+        raise ConfigError(f"{column.id} cannot be packed: {column.reason}.", "Select another pair with --pair.")
     return plans
 
 
 def _pair(matrix: Matrix, glob: str) -> Pair:
     """The one pair that a pattern means; raises ConfigError where it means none, several, or one that cannot run."""
-    pairs = [one.pair for one in columns.listed(matrix)]
+    pairs = [one.pair for one in column_selection.listed(matrix)]
     found = [pair for pair in pairs if fnmatchcase(pair.id, glob) or fnmatchcase(pair.stem, glob)]
     if len(found) != 1:
         names = ", ".join(pair.id for pair in found or pairs)
@@ -176,18 +177,18 @@ def _narrowed(order: Order, pair: Pair) -> Matrix:
 
 def _pack(order: Order, plans: Mapping[str, Plan], scratch: Path, say: Callable[[str], None]) -> Bundle:
     """Everything into parts, then the manifest and what starts it."""
-    cell = plans[order.profile].cells[0]
-    lock = cell.lock.read_text(encoding="utf-8")
+    column = plans[order.profile].columns[0]
+    lock = column.lock.read_text(encoding="utf-8")
     order.out.mkdir(parents=True, exist_ok=True)
-    house = scratch / "house"
-    stage(order.house, house)
-    for file in sorted((order.house / "bench" / "away").glob("*.py")):
-        copy = house / file.relative_to(order.house)
+    root = scratch / "root"
+    stage(order.root, root)
+    for file in sorted((order.root / "bench" / "portable").glob("*.py")):
+        copy = root / file.relative_to(order.root)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, copy)
-    files = {f"house/{path.relative_to(house).as_posix()}": path for path in sorted(house.rglob("*.py"))}
-    files["lock.txt"] = cell.lock
-    carried, where = _image(order, cell, scratch, say) if order.engine == "docker" else _wheels(cell, lock, say)
+    files = {f"root/{path.relative_to(root).as_posix()}": path for path in sorted(root.rglob("*.py"))}
+    files["lock.txt"] = column.lock
+    carried, where = _image(order, column, scratch, say) if order.engine == "docker" else _wheels(column, lock, say)
     files |= carried
     for name, plan in plans.items():
         path = scratch / f"plan-{name}.json"
@@ -200,28 +201,32 @@ def _pack(order: Order, plans: Mapping[str, Plan], scratch: Path, say: Callable[
         tarfile.open(fileobj=parts, mode="w|", bufsize=_BLOCK, format=tarfile.PAX_FORMAT) as archive,
     ):
         listed = {name: _add(archive, name, path) for name, path in sorted(files.items())}
-    return _close(order, cell, list(plans), parts.done, listed)
+    return _close(order, column, list(plans), parts.done, listed)
 
 
 def _close(
-    order: Order, cell: Cell, profiles: list[str], parts: dict[str, dict[str, Any]], files: dict[str, dict[str, Any]]
+    order: Order,
+    column: Column,
+    profiles: list[str],
+    parts: dict[str, dict[str, Any]],
+    files: dict[str, dict[str, Any]],
 ) -> Bundle:
-    for name in ("run-bundle.sh", "start.py"):
-        shutil.copyfile(order.house / "bench" / "away" / name, order.out / name)
+    for name in ("run-bundle.sh", "bundle_start.py"):
+        shutil.copyfile(order.root / "bench" / "portable" / name, order.out / name)
     (order.out / "run-bundle.sh").chmod(0o755)
     total = sum(facts["bytes"] for facts in parts.values())
     manifest = {
         "schema": _SCHEMA,
         "kind": "tfrepro bundle",
-        "pair": cell.pair.id,
-        "python": cell.pair.python,
+        "pair": column.pair.id,
+        "python": column.pair.python,
         "engine": order.engine,
-        "lock": cell.lock.name,
+        "lock": column.lock.name,
         "profiles": profiles,
         "bytes": total,
         "parts": parts,
         "files": files,
-        "starters": {name: _digest(order.out / name) for name in ("run-bundle.sh", "start.py")},
+        "starters": {name: _digest(order.out / name) for name in ("run-bundle.sh", "bundle_start.py")},
     }
     text = json.dumps(manifest, indent=1) + "\n"
     (order.out / "manifest.json").write_text(text, encoding="utf-8")
@@ -229,30 +234,32 @@ def _close(
     return Bundle(folder=order.out, parts=len(parts), bytes=total, seconds=0.0, manifest=mark)
 
 
-def _wheels(cell: Cell, lock: str, say: Callable[[str], None]) -> tuple[dict[str, Path], dict[str, Any]]:
+def _wheels(column: Column, lock: str, say: Callable[[str], None]) -> tuple[dict[str, Path], dict[str, Any]]:
     """The wheels of the lock and uv; and how a round is started there."""
-    found = wheels(cell.lock, cell.pair.python, say)
+    found = wheels(column.lock, column.pair.python, say)
     files = {f"wheels/{path.name}": path for path in found} | {"uv": Path(uv.find_uv_bin())}
     programs = [folder for folder in [compiler_path(_SITE, lock)] if folder]
     wanted = {"LD_LIBRARY_PATH": library_path(_SITE, lock), "XLA_FLAGS": xla_flags(_SITE, lock)}
     env = {name: value for name, value in wanted.items() if value}
-    where = {"engine": "venv", "programs": programs, "env": env, "lock_hash": cell.lock_hash()}
-    return files, {**where, "details": {"lock_hash": cell.lock_hash(), "bundle": "venv"}}
+    where = {"engine": "venv", "programs": programs, "env": env, "lock_hash": column.lock_hash()}
+    return files, {**where, "details": {"lock_hash": column.lock_hash(), "bundle": "venv"}}
 
 
 def _image(
-    order: Order, cell: Cell, scratch: Path, say: Callable[[str], None]
+    order: Order, column: Column, scratch: Path, say: Callable[[str], None]
 ) -> tuple[dict[str, Path], dict[str, Any]]:
     """The saved image, built here where it is not there; and how a round is started from it."""
-    with closing(DockerEngine(order.house)) as engine:
-        environment = engine.prepare(cell, order.out / "build.log", say)
+    with closing(DockerEngine(order.root)) as engine:
+        environment = engine.prepare(column, order.out / "build.log", say)
     (order.out / "build.log").unlink(missing_ok=True)
     image, target = environment.details["tag"] or environment.identity, scratch / "image.tar"
     say(f"saving {image}")
     command = [_dockercli.find_cli(os.environ).path, "save", "--output", str(target), image]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise BuildError(f"{cell.id}: its image cannot be saved: {' '.join(done.stderr.split())}", "Is the disk full?")
+        raise BuildError(
+            f"{column.id}: its image cannot be saved: {' '.join(done.stderr.split())}", "Is the disk full?"
+        )
     return {"image.tar": target}, {"engine": "docker", "image": image, "details": dict(environment.details)}
 
 
@@ -264,16 +271,16 @@ def _run(order: Order, plan: Plan) -> dict[str, Any]:
         started="",
         finished="",
         version=bench.__version__,
-        revision=host.revision(order.house),
+        revision=host.revision(order.root),
         command=f"./run-bundle.sh --profile {plan.profile_name}",
         **plan.facts(),
         engine=order.engine,
         engine_why="a bundle, for a host without network",
         engine_facts={},
         host={},
-        suite_hash=suite_hash(order.house),
+        suite_hash=suite_hash(order.root),
         # what the preflight said would be of a GPU that nobody has seen
-        cells=tuple(CellInfo(**{**cell.facts(), "advice": ""}) for cell in plan.cells),
+        columns=tuple(ColumnInfo(**{**column.facts(), "advice": ""}) for column in plan.columns),
         kernels=tuple(KernelInfo(**kernel.declaration()) for kernel in plan.kernels),
     )
     return dataclasses.asdict(info)
@@ -283,7 +290,7 @@ def _requests(order: Order, plan: Plan) -> list[dict[str, Any]]:
     """The rounds in their order; what is known of a GPU is said there."""
 
     def request(one: Round) -> dict[str, Any]:
-        context = {"engine": order.engine, "lock_hash": one.cell.lock_hash(), "rounds": one.planned}
+        context = {"engine": order.engine, "lock_hash": one.column.lock_hash(), "rounds": one.planned}
         return dataclasses.asdict(dataclasses.replace(one.request(plan.suite.sources), gpu={}, context=context))
 
     return [request(one) for one in plan.rounds]

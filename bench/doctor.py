@@ -1,4 +1,4 @@
-"""Whether this host can run a plan, and what to do where it cannot: engine, disk, memory, GPUs, every cell."""
+"""Whether this host can run a plan, and what to do where it cannot: engine, disk, memory, GPUs, every column."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import errors, host
-from bench.engines import choose, diagnosis
+from bench.engines import diagnosis, select
 from bench.engines.docker import DockerEngine
 from bench.gpu import facts
 from bench.plan import preflight
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from bench.engines.base import Engine
-    from bench.gpu.facts import Gpu, Survey
-    from bench.plan.cell import Cell
+    from bench.gpu.facts import Gpu, GpuInventory
+    from bench.plan.column import Column
     from bench.plan.planner import Plan
 
 #: Of the JSON.
@@ -57,13 +57,13 @@ class Disk:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CellLine:
-    """One cell: its status, and in one line what is known of it ("ok" where nothing); ``rules`` are behind it.
+class ColumnLine:
+    """One column: its status, and in one line what is known of it ("ok" where nothing); ``rules`` are behind it.
 
     ``built`` says that its environment stands.
     """
 
-    cell: str
+    column: str
     gpu: str
     status: str
     line: str
@@ -82,28 +82,28 @@ class Findings:
     host: Mapping[str, str]
     memory_mb: int
     disks: tuple[Disk, ...]
-    survey: Survey
-    cells: tuple[CellLine, ...]
+    survey: GpuInventory
+    columns: tuple[ColumnLine, ...]
     notes: tuple[str, ...]
     todo: tuple[str, ...]
     code: int
 
 
-def examine(plan: Plan, engine_name: str, house: Path, reports: Path) -> Findings:
-    """Look at this host with the eyes of a plan.
+def examine(plan: Plan, engine_name: str, root: Path, reports: Path) -> Findings:
+    """GpuSample at this host with the eyes of a plan.
 
-    ``engine_name`` is what --engine names, ``house`` the checkout, ``reports`` where pages go (it need not exist).
-    The exit code is 0 where a cell can run, 4 where the engine cannot be used or the disk has no room, 5 where no
-    cell can run because the GPU that was demanded is missing, else 3. Nothing is changed; a host in trouble is
+    ``engine_name`` is what --engine names, ``root`` the checkout, ``reports`` where pages go (it need not exist).
+    The exit code is 0 where a column can run, 4 where the engine cannot be used or the disk has no room, 5 where no
+    column can run because the GPU that was demanded is missing, else 3. Nothing is changed; a host in trouble is
     described, never raised.
     """
     survey = facts.survey()
-    docker = diagnosis.docker(cell.pair.base for cell in plan.cells)
-    engine, engines = _engine(engine_name, house, docker)
+    docker = diagnosis.docker(column.pair.base for column in plan.columns)
+    engine, engines = _engine(engine_name, root, docker)
     built, disks = _environments(engine, plan)
     disks = (*disks, _disk("records and logs", reports, 0))
     gpus = {gpu.uuid: gpu for gpu in survey.gpus}
-    cells = tuple(_cell(cell, gpus.get(cell.gpu), survey.driver, cell.id in built) for cell in plan.cells)
+    columns = tuple(_column(column, gpus.get(column.gpu), survey.driver, column.id in built) for column in plan.columns)
     memory = _memory_mb()
     return Findings(
         engines=engines,
@@ -111,24 +111,24 @@ def examine(plan: Plan, engine_name: str, house: Path, reports: Path) -> Finding
         memory_mb=memory,
         disks=disks,
         survey=survey,
-        cells=cells,
+        columns=columns,
         notes=tuple(plan.notes),
-        todo=tuple(dict.fromkeys(_todo(engines, disks, memory, survey, cells))),
-        code=_code(engines, disks, cells),
+        todo=tuple(dict.fromkeys(_todo(engines, disks, memory, survey, columns))),
+        code=_code(engines, disks, columns),
     )
 
 
-def _engine(name: str, house: Path, docker: diagnosis.Docker) -> tuple[Engine | None, Engines]:
+def _engine(name: str, root: Path, docker: diagnosis.Docker) -> tuple[Engine | None, Engines]:
     version = diagnosis.uv_version()
     try:
-        engine, why = choose.choose(name, house)
+        engine, why = select.choose(name, root)
     except errors.TfreproError as error:
         return None, Engines(name="", why=str(error), way=error.hint, uv=version, docker=docker)
     return engine, Engines(name=engine.name, why=why, way="", uv=version, docker=docker)
 
 
 def _environments(engine: Engine | None, plan: Plan) -> tuple[set[str], tuple[Disk, ...]]:
-    """Ids of the cells whose environments stand, and the room that the others need."""
+    """Ids of the columns whose environments stand, and the room that the others need."""
     if engine is None:
         return set(), ()
     try:
@@ -141,7 +141,7 @@ def _environments(engine: Engine | None, plan: Plan) -> tuple[set[str], tuple[Di
 
 
 def _standing(engine: Engine, plan: Plan) -> tuple[set[str], tuple[Disk, ...]]:
-    built = {cell.id for cell in plan.ready if engine.cached(cell)}
+    built = {column.id for column in plan.ready if engine.cached(column)}
     return built, (_disk("environments", *engine.disk_need(plan.ready)),)
 
 
@@ -155,47 +155,47 @@ def _disk(what: str, folder: Path, need: int) -> Disk:
     return Disk(what=what, folder=folder, need=need, free=0)
 
 
-def _cell(cell: Cell, gpu: Gpu | None, driver: str, built: bool) -> CellLine:  # noqa: FBT001 - a fact, no switch
-    """The line of a cell: why it cannot run, else what the preflight says of it."""
+def _column(column: Column, gpu: Gpu | None, driver: str, built: bool) -> ColumnLine:  # noqa: FBT001 - a fact, no switch
+    """The line of a column: why it cannot run, else what the preflight says of it."""
     fired: tuple[preflight.Rule, ...] = ()
-    line = cell.reason or cell.advice or "ok"
-    if gpu is not None and not cell.pair.refused and cell.pair.cuda != "cpu":
-        advice = preflight.advise(cell.pair, gpu, driver)
+    line = column.reason or column.advice or "ok"
+    if gpu is not None and not column.pair.refused and column.pair.cuda != "cpu":
+        advice = preflight.advise(column.pair, gpu, driver)
         fired = advice.rules
-        line = cell.reason or advice.text
-    return CellLine(cell=cell.id, gpu=cell.gpu, status=cell.status, line=line, built=built, rules=fired)
+        line = column.reason or advice.text
+    return ColumnLine(column=column.id, gpu=column.gpu, status=column.status, line=line, built=built, rules=fired)
 
 
-def _code(engines: Engines, disks: Sequence[Disk], cells: Sequence[CellLine]) -> int:
+def _code(engines: Engines, disks: Sequence[Disk], columns: Sequence[ColumnLine]) -> int:
     if not engines.name or any(disk.need > disk.free for disk in disks):
         return errors.ENGINE
-    if any(cell.status == "ready" for cell in cells):
+    if any(column.status == "ready" for column in columns):
         return errors.OK
-    return errors.NO_GPU if any(cell.status == "no-gpu" for cell in cells) else errors.NOTHING
+    return errors.NO_GPU if any(column.status == "gpu-not-visible" for column in columns) else errors.NOTHING
 
 
 def _todo(
-    engines: Engines, disks: Sequence[Disk], memory_mb: int, survey: Survey, cells: Sequence[CellLine]
+    engines: Engines, disks: Sequence[Disk], memory_mb: int, survey: GpuInventory, columns: Sequence[ColumnLine]
 ) -> Iterator[str]:
     """What to do, what keeps a run from starting first."""
     yield from _engine_todo(engines)
     for disk in disks:
         if disk.need > disk.free:
             lack = f"{disk.need / 1e9:.1f} GB are needed for {disk.what} and {disk.free / 1e9:.1f} GB are free"
-            yield f"{disk.folder}: {lack}. Free some, or select fewer pairs with --only."
+            yield f"{disk.folder}: {lack}. Free some, or select fewer pairs with --env."
         elif not os.access(disk.folder, os.W_OK) and disk.what == "records and logs":
             yield f"{disk.folder}: {disk.what} cannot be written there. Name another folder with --reports."
     if 0 < memory_mb < _MEMORY_NEED_MB:
-        yield f"Only {memory_mb} MiB of memory are free; a cell with fewer than {_MEMORY_NEED_MB} may be killed."
-    if any(cell.status == "no-gpu" for cell in cells) and survey.why:
+        yield f"Only {memory_mb} MiB of memory are free; a column with fewer than {_MEMORY_NEED_MB} may be killed."
+    if any(column.status == "gpu-not-visible" for column in columns) and survey.why:
         yield f"No GPU: {survey.why}"
     yield from (f"{trouble}." for trouble in survey.troubles)
     for gpu in survey.gpus:
         yield from _gpu_todo(gpu)
     if survey.gpus and os.environ.get("CUDA_VISIBLE_DEVICES"):
         yield "CUDA_VISIBLE_DEVICES is set and not heeded: choose GPUs with --device UUID."
-    for cell in cells:
-        yield from (rule.way for rule in cell.rules if rule.way)
+    for column in columns:
+        yield from (rule.way for rule in column.rules if rule.way)
 
 
 def _engine_todo(engines: Engines) -> Iterator[str]:
@@ -207,7 +207,7 @@ def _engine_todo(engines: Engines) -> Iterator[str]:
             if not here:
                 yield (
                     f"The base image {base} is not here and will be pulled. Where no registry can be reached make it "
-                    "with 'nox -s base', or bring it with 'docker load'."
+                    "with 'nox -s base-image', or bring it with 'docker load'."
                 )
     elif not docker.answers:
         yield f"For containers: {docker.daemon}."
@@ -229,7 +229,7 @@ def _gpu_todo(gpu: Gpu) -> Iterator[str]:
         yield f"{gpu.uuid}: persistence is off, so each process wakes the driver: nvidia-smi -i {card} -pm 1"
     brakes = gpu.facts.get("clock events", "")
     if any(word in brakes for word in _BRAKES):
-        yield f"{gpu.uuid}: it is held back now ({brakes}). Look at its cooling and power before times are taken."
+        yield f"{gpu.uuid}: it is held back now ({brakes}). GpuSample at its cooling and power before times are taken."
     if _floats(gpu):
         most = gpu.facts.get("max SM clock MHz", "MHZ")
         yield (
@@ -299,16 +299,16 @@ def as_json(findings: Findings) -> dict[str, Any]:
             }
             for gpu in survey.gpus
         ],
-        "cells": [
+        "columns": [
             {
-                "id": cell.cell,
-                "gpu": cell.gpu,
-                "status": cell.status,
-                "line": cell.line,
-                "built": cell.built,
-                "rules": [{"id": rule.id, "level": rule.level, "source": rule.source} for rule in cell.rules],
+                "id": column.column,
+                "gpu": column.gpu,
+                "status": column.status,
+                "line": column.line,
+                "built": column.built,
+                "rules": [{"id": rule.id, "level": rule.level, "source": rule.source} for rule in column.rules],
             }
-            for cell in findings.cells
+            for column in findings.columns
         ],
         "notes": list(findings.notes),
         "todo": list(findings.todo),
@@ -321,16 +321,16 @@ def text(findings: Findings) -> str:
         _section("engine", _engine_rows(findings.engines)),
         _section("host", _host_rows(findings)),
         _section("driver and GPUs", _gpu_rows(findings.survey)),
-        _section("cells", [(cell.cell, _said(cell, findings.survey.why)) for cell in findings.cells]),
+        _section("columns", [(column.column, _said(column, findings.survey.why)) for column in findings.columns]),
     ]
     if findings.notes:
         parts.append(_section("notes", [("-", note) for note in findings.notes]))
     if findings.todo:
         numbered = [(f"{number}.", words) for number, words in enumerate(findings.todo, start=1)]
         parts.append(_section("what to do", numbered))
-    ready = sum(cell.status == "ready" for cell in findings.cells)
-    built = sum(cell.built for cell in findings.cells)
-    parts.append(f"{ready} of {len(findings.cells)} cells can run; the environments of {built} stand already")
+    ready = sum(column.status == "ready" for column in findings.columns)
+    built = sum(column.built for column in findings.columns)
+    parts.append(f"{ready} of {len(findings.columns)} columns can run; the environments of {built} stand already")
     return "\n\n".join(parts)
 
 
@@ -345,10 +345,10 @@ def _section(title: str, rows: Sequence[tuple[str, str]]) -> str:
     return "\n".join(lines)
 
 
-def _said(cell: CellLine, why_no_gpu: str) -> str:
-    if cell.status == "no-gpu" and cell.line == why_no_gpu:
-        return cell.status  # said once, above
-    return cell.line if cell.status == "ready" else f"{cell.status}: {cell.line}"
+def _said(column: ColumnLine, why_no_gpu: str) -> str:
+    if column.status == "gpu-not-visible" and column.line == why_no_gpu:
+        return column.status  # said once, above
+    return column.line if column.status == "ready" else f"{column.status}: {column.line}"
 
 
 def _engine_rows(engines: Engines) -> list[tuple[str, str]]:
@@ -375,7 +375,7 @@ def _host_rows(findings: Findings) -> list[tuple[str, str]]:
     return rows
 
 
-def _gpu_rows(survey: Survey) -> list[tuple[str, str]]:
+def _gpu_rows(survey: GpuInventory) -> list[tuple[str, str]]:
     if not survey.gpus:
         return [("none", survey.why)]
     newest = f", supports CUDA up to {survey.cuda // 1000}.{survey.cuda % 1000 // 10}" if survey.cuda else ""

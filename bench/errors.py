@@ -40,20 +40,20 @@ class NothingError(TfreproError):
 
 
 class EngineError(TfreproError):
-    """The engine does not answer, or could not run a cell; ``status`` is what that makes of the cell."""
+    """The engine does not answer, or could not run a column; ``status`` is what that makes of the column."""
 
     code = ENGINE
-    status = "failed"
+    status = "mismatch"
 
 
-class ImageGoneError(EngineError):
+class ImageMissingError(EngineError):
     """An image vanished between its build and a round."""
 
-    status = "image-gone"
+    status = "image-missing"
 
 
 class BuildError(EngineError):
-    """An environment (image or venv) could not be made; the other cells go on."""
+    """An environment (image or venv) could not be made; the other columns go on."""
 
 
 class LockError(TfreproError):

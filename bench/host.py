@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bench.gpu.facts import Survey
+    from bench.gpu.facts import GpuInventory
 
-NO_GPU = "none seen"
+NO_GPU_SEEN = "none seen"
 
 #: What a CPU must have beyond an instruction set of oneDNN, for a limit to that set to change anything.
 _BEYOND = {
@@ -28,7 +28,7 @@ _BEYOND = {
 }
 
 
-def facts(survey: Survey) -> dict[str, str]:
+def facts(survey: GpuInventory) -> dict[str, str]:
     """Name, system, CPU, cores, memory of this host; ``gpu`` is ``NO_GPU``, or names the GPUs and the driver."""
     return {
         "name": socket.gethostname(),
@@ -40,11 +40,11 @@ def facts(survey: Survey) -> dict[str, str]:
     }
 
 
-def _gpus(survey: Survey) -> str:
+def _gpus(survey: GpuInventory) -> str:
     """``2 x NVIDIA H200, driver 570.86.15``."""
     names = Counter(gpu.name for gpu in survey.gpus)
     told = [name if number == 1 else f"{number} x {name}" for name, number in names.items()]
-    return ", ".join([*told, *([f"driver {survey.driver}"] if survey.driver else [])]) if told else NO_GPU
+    return ", ".join([*told, *([f"driver {survey.driver}"] if survey.driver else [])]) if told else NO_GPU_SEEN
 
 
 def limits(isa: str) -> bool:
@@ -52,12 +52,12 @@ def limits(isa: str) -> bool:
     return _BEYOND.get(isa, "") in _cpu_field("flags").split()
 
 
-def revision(house: Path) -> str:
+def revision(root: Path) -> str:
     """Source revision of the checkout, "-dirty" appended where it has changes; "unknown" outside git."""
     git = shutil.which("git")
     if git is None:
         return "unknown"
-    command = [git, "-C", str(house), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    command = [git, "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.stdout.strip() if done.returncode == 0 else "unknown"
 

@@ -1,4 +1,4 @@
-"""What the product costs, measured on this machine: ``nox -s bench-self``, or ``python -m tests.benchmark``.
+"""What the product costs, measured on this machine: ``nox -s self-benchmark``, or ``python -m tests.benchmark``.
 
 Timing belongs here and in no test. One round of each kind is run in the venv engine, and what a profile costs is
 projected from it by the plan's own numbers. Nothing else should run meanwhile.
@@ -20,16 +20,16 @@ import numpy as np
 from tabulate import tabulate
 
 from bench import report, verdict
-from bench.away.keeping import Keeper
 from bench.engines.venv import VenvEngine
-from bench.gpu.facts import Gpu, Survey
-from bench.plan import load, own, planner
+from bench.gpu.facts import Gpu, GpuInventory
+from bench.plan import config, custom_kernels, planner
 from bench.plan.devices import Devices
 from bench.plan.planner import Selection
+from bench.portable.value_limits import Keeper
 from bench.store import run as store
 from bench.suite import record
 from bench.suite.digest import collect, digest, same_bits
-from bench.suite.identity import HOUSE
+from bench.suite.suite_hash import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Budgets in seconds per cell on two cores, and of one round of `standard`.
+#: Budgets in seconds per column on two cores, and of one round of `standard`.
 BUDGETS = {"quick": 90, "standard": 360, "nightly": 1800}
 ROUND_BUDGET_S = 60
 
@@ -55,7 +55,7 @@ def main() -> None:
     print(_hashing())
     if options.run:
         print(_reading(options.run))
-    with tempfile.TemporaryDirectory(prefix="tfrepro-bench-self-") as folder:
+    with tempfile.TemporaryDirectory(prefix="tfrepro-self-benchmark-") as folder:
         rounds = _Rounds(options.release, Path(folder))
         for profile in filter(None, options.profiles.split(",")):
             print(rounds.project(profile))
@@ -72,16 +72,16 @@ def _best(call: Callable[[], object], times: int = 5) -> float:
 
 
 def _planning() -> str:
-    """A nightly plan of some 200 cells on six invented GPUs, preflight included."""
+    """A nightly plan of some 200 columns on six invented GPUs, preflight included."""
     gpus = tuple(
         Gpu(uuid=f"GPU-{number:08x}-0000", name="NVIDIA H100", capability=(9, 0), memory_mb=80_000)
         for number in range(6)
     )
-    devices = Devices(kind="gpu", survey=Survey(driver="550.54.15", cuda=12040, gpus=gpus), gpus=gpus)
-    matrix, suite = load.load(HOUSE / "matrix.toml"), own.suite(())
-    plan = planner.make(matrix, "nightly", Selection(), HOUSE / "docker" / "locks", suite, devices)
-    seconds = _best(lambda: planner.make(matrix, "nightly", Selection(), HOUSE / "docker" / "locks", suite, devices))
-    return f"planning and preflight of {len(plan.cells)} cells, {len(plan.rounds)} rounds: {seconds:.2f} s\n"
+    devices = Devices(kind="gpu", survey=GpuInventory(driver="550.54.15", cuda=12040, gpus=gpus), gpus=gpus)
+    matrix, suite = config.load(ROOT / "matrix.toml"), custom_kernels.suite(())
+    plan = planner.make(matrix, "nightly", Selection(), ROOT / "docker" / "locks", suite, devices)
+    seconds = _best(lambda: planner.make(matrix, "nightly", Selection(), ROOT / "docker" / "locks", suite, devices))
+    return f"planning and preflight of {len(plan.columns)} columns, {len(plan.rounds)} rounds: {seconds:.2f} s\n"
 
 
 def _hashing() -> str:
@@ -92,7 +92,7 @@ def _hashing() -> str:
         ("copy of 40 MB (memory speed)", _best(array.copy)),
         ("SHA-256 alone", _best(lambda: hashlib.sha256(array.data))),
         ("digest of a new value", _best(lambda: digest(one))),
-        ("comparison with the first repeat", _best(lambda: same_bits(one, two))),
+        ("comparison with the first repetition", _best(lambda: same_bits(one, two))),
     ]
     shown = [(name, f"{seconds * 1000:.1f}", f"{0.04 / seconds:.1f}") for name, seconds in rows]
     return tabulate(shown, headers=["40 MB of float32", "ms", "GB/s"]) + "\n"
@@ -100,14 +100,14 @@ def _hashing() -> str:
 
 def _reading(folder: Path) -> str:
     run, seconds = _timed(lambda: store.load(folder))
-    judgement, judging = _timed(lambda: verdict.judge(run))
-    page, rendering = _timed(lambda: report.render(judgement, report.Format.HTML))
+    results, judging = _timed(lambda: verdict.evaluate(run))
+    page, rendering = _timed(lambda: report.render(results, report.Format.HTML))
     sizes = {
-        cell.id: sum(file.stat().st_size for file in (folder / "records" / cell.id).rglob("*.xz"))
-        for cell in run.info.cells
+        column.id: sum(file.stat().st_size for file in (folder / "records" / column.id).rglob("*.xz"))
+        for column in run.info.columns
     }
-    rows = [(f"records of {cell}", f"{size / 1e6:.2f} MB") for cell, size in sizes.items()]
-    rows += [("load", f"{seconds:.1f} s"), ("judge", f"{judging:.1f} s")]
+    rows = [(f"records of {column}", f"{size / 1e6:.2f} MB") for column, size in sizes.items()]
+    rows += [("load", f"{seconds:.1f} s"), ("evaluate", f"{judging:.1f} s")]
     rows += [("render HTML", f"{rendering:.1f} s"), ("page", f"{len(page.encode()) / 1e6:.2f} MB")]
     return tabulate(rows, headers=[folder.name, ""]) + "\n"
 
@@ -134,46 +134,46 @@ class _Rounds:
     def __init__(self, release: str, folder: Path) -> None:
         self._release = release
         self._folder = folder
-        self._engine = VenvEngine(HOUSE)
+        self._engine = VenvEngine(ROOT)
         self._environment: Environment | None = None
 
     def project(self, profile: str) -> str:
-        """What a profile costs in one cell."""
+        """What a profile costs in one column."""
         plan = self._plan(profile)
         keeper = Keeper()
         kinds: dict[tuple[str, str, bool], list[Round]] = {}
         for one in plan.rounds:
-            kinds.setdefault((one.condition, one.mode, one.number == 1), []).append(one)
+            kinds.setdefault((one.variation, one.mode, one.number == 1), []).append(one)
         rows, total, size = [], 0.0, 0
-        for (condition, mode, first), members in kinds.items():
+        for (variation, mode, first), members in kinds.items():
             cost = self._cost(members[0], plan, keeper)
             total += cost.wall * len(members)
             size += (cost.record + cost.kept // (1 if first else len(members))) * len(members)
             share = f"{cost.kernels / cost.wall:.0%}", f"{cost.hashing / cost.wall:.1%}"
-            kind = f"{condition}, {mode}{', first' if first else ''}"
+            kind = f"{variation}, {mode}{', first' if first else ''}"
             rows.append([kind, len(members), f"{cost.wall:.1f}", *share, cost.record // 1000, cost.kept // 1000])
         headers = [profile, "rounds", "s a round", "kernels", "hashing", "record kB", "kept kB"]
-        told = f"{profile}: {total:.0f} s a cell (budget {BUDGETS.get(profile, 0)} s), {size / 1e6:.2f} MB of records"
+        told = f"{profile}: {total:.0f} s a column (budget {BUDGETS.get(profile, 0)} s), {size / 1e6:.2f} MB of records"
         if profile == "standard":
             worst = max(float(str(row[2])) for row in rows)
             told += f"; its longest round {worst:.1f} s (budget {ROUND_BUDGET_S} s)"
         return f"{tabulate(rows, headers=headers)}\n{told}\n"
 
     def _plan(self, profile: str) -> Plan:
-        matrix = load.load(HOUSE / "matrix.toml")
+        matrix = config.load(ROOT / "matrix.toml")
         selection = Selection(only=(f"tf{self._release}-cpu",))
-        return planner.make(matrix, profile, selection, HOUSE / "docker" / "locks", own.suite(()))
+        return planner.make(matrix, profile, selection, ROOT / "docker" / "locks", custom_kernels.suite(()))
 
     def _cost(self, one: Round, plan: Plan, keeper: Keeper) -> _Cost:
         if self._environment is None:
-            self._environment = self._engine.prepare(one.cell, self._folder / "build.log", print)
+            self._environment = self._engine.prepare(one.column, self._folder / "build.log", print)
         request = one.request(plan.suite.sources)
         lines: list[str] = []
         start = time.perf_counter()
         self._engine.execute(self._environment, request, lines.append, self._folder / "round.log")
         wall = time.perf_counter() - start
         found = record.parse(lines)
-        group = (one.cell.id, one.condition, one.mode)
+        group = (one.column.id, one.variation, one.mode)
         kept = [text for text in lines if '"line": "kept"' in text and _wanted(keeper, group, text)]
         rest = [text for text in lines if '"line": "kept"' not in text]
         return _Cost(

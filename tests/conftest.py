@@ -11,7 +11,7 @@ import pytest
 
 from bench.engines import docker
 
-HOUSE = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def pytest_configure() -> None:
@@ -35,6 +35,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def house() -> Path:
+def root() -> Path:
     """The checkout."""
-    return HOUSE
+    return ROOT

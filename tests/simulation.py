@@ -1,6 +1,6 @@
 """Power and false alarm of the whole verdict, by simulation: ``python -m tests.simulation``.
 
-Synthetic runs, made of the records a worker would write, are judged as real ones are. In each a planted kernel
+Synthetic runs, made of the records a worker would write, are evaluated as real ones are. In each a planted kernel
 differs from sample to sample with some probability, or from process to process, or never; the controls flicker
 at their true rates. The table says how often each verdict was given, with Clopper-Pearson 95 % intervals.
 Same seed, same table.
@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 
 from scipy.stats import binomtest
 
-from bench.plan import load
-from bench.suite.identity import HOUSE
-from bench.verdict import Status, judge
+from bench.plan import config
+from bench.suite.suite_hash import ROOT
+from bench.verdict import Status, evaluate
 from tests.unit import factory
 from tests.unit.factory import EXACT, Behaviour, Spot
 
@@ -32,18 +32,24 @@ if TYPE_CHECKING:
 SEED = 20130501
 RUNS = 400
 PLANTED = "planted"
-#: Rounds (processes) and repeats of the shipped profiles.
+#: Rounds (processes) and repetitions of the shipped profiles.
 PROFILES = {
-    name: (profile.rounds, profile.repeats) for name, profile in load.load(HOUSE / "matrix.toml").profiles.items()
+    name: (profile.rounds, profile.repetitions) for name, profile in config.load(ROOT / "matrix.toml").profiles.items()
 }
-SHOWN = (Status.VARIES, Status.EXACT_IN_PROCESS, Status.EXACT, Status.WEAK, Status.BLIND)
+SHOWN = (
+    Status.NONDETERMINISTIC,
+    Status.REPRODUCIBLE_IN_PROCESS,
+    Status.REPRODUCIBLE,
+    Status.INCONCLUSIVE,
+    Status.CONTROL_FAILED,
+)
 
 
 @dataclass(frozen=True)
 class Plant:
     """How the planted kernel differs: in each ``sample``, in each ``process``, or ``never``, with probability ``rate``.
 
-    With ``frozen`` the instrument is sick: each process shows its first repeat over and over.
+    With ``frozen`` the instrument is sick: each process shows its first repetition over and over.
     """
 
     where: str
@@ -54,7 +60,7 @@ class Plant:
     def label(self) -> str:
         """As the table shows it."""
         name = "never" if self.where == "never" else f"per {self.where}, p = {self.rate:g}"
-        return f"{name}, frozen repeats" if self.frozen else name
+        return f"{name}, frozen repetitions" if self.frozen else name
 
 
 PLANTS = (
@@ -89,35 +95,35 @@ def interval(found: int, runs: int) -> tuple[float, float]:
 
 
 def trial(profile: str, plant: Plant, stream: random.Random) -> tuple[Status, bool]:
-    """One run, judged: the planted kernel's status, and whether its data had a difference in it."""
-    rounds, repeats = PROFILES[profile]
+    """One run, evaluated: the planted kernel's status, and whether its data had a difference in it."""
+    rounds, repetitions = PROFILES[profile]
     kernels = (factory.kernel(PLANTED, call_again=False), *factory.GRADED)
-    facts = factory.info(rounds=rounds, repeats=repeats, modes=("on",), kernels=kernels)
+    facts = factory.info(rounds=rounds, repetitions=repetitions, modes=("on",), kernels=kernels)
     rates = {one.name: one.rate for one in kernels if one.rate}
     shown: set[str] = set()
 
     def behave(spot: Spot) -> Behaviour:
         if spot.kernel in rates:
-            return still(drawn(rates[spot.kernel], repeats, stream))
+            return still(drawn(rates[spot.kernel], repetitions, stream))
         if spot.kernel != PLANTED:
             return EXACT
-        found = planted(plant, repeats, stream)
+        found = planted(plant, repetitions, stream)
         shown.update(found)
         return still(found)
 
     run = factory.run(facts, behave, keep=False)
     if plant.frozen:
         run = factory.changed(run, freeze)
-    found = judge(run).of(facts.cells[0].id, PLANTED, "default", "on")
+    found = evaluate(run).of(facts.columns[0].id, PLANTED, "default", "on")
     assert found is not None
     return found.status, len(shown) > 1
 
 
-def planted(plant: Plant, repeats: int, stream: random.Random) -> tuple[str, ...]:
+def planted(plant: Plant, repetitions: int, stream: random.Random) -> tuple[str, ...]:
     """The bits of one process of the planted kernel."""
     if plant.where == "sample":
-        return drawn(plant.rate, repeats, stream)
-    return drawn(plant.rate if plant.where == "process" else 0.0, 1, stream) * repeats
+        return drawn(plant.rate, repetitions, stream)
+    return drawn(plant.rate if plant.where == "process" else 0.0, 1, stream) * repetitions
 
 
 def drawn(rate: float, number: int, stream: random.Random) -> tuple[str, ...]:
@@ -131,9 +137,11 @@ def still(digests: tuple[str, ...]) -> Behaviour:
 
 
 def freeze(one: Record) -> Record:
-    """An instrument that does not repeat, but writes its first sample again."""
-    first = {s.kernel: s.digest for s in reversed(one.samples) if s.role == "repeat"}
-    samples = tuple(dataclasses.replace(s, digest=first[s.kernel]) if s.role == "repeat" else s for s in one.samples)
+    """An instrument that does not repetition, but writes its first sample again."""
+    first = {s.kernel: s.digest for s in reversed(one.samples) if s.role == "repetition"}
+    samples = tuple(
+        dataclasses.replace(s, digest=first[s.kernel]) if s.role == "repetition" else s for s in one.samples
+    )
     return dataclasses.replace(one, samples=samples)
 
 
@@ -145,7 +153,7 @@ def simulate(runs: int, plants: tuple[Plant, ...] = PLANTS, seed: int = SEED) ->
             stream = random.Random(f"{seed} {profile} {plant.label}")  # noqa: S311 - a simulation, not a secret
             found = [trial(profile, plant, stream) for _ in range(runs)]
             statuses = Counter(status for status, _ in found)
-            hidden = sum(differs and status in {Status.EXACT, Status.WEAK} for status, differs in found)
+            hidden = sum(differs and status in {Status.REPRODUCIBLE, Status.INCONCLUSIVE} for status, differs in found)
             rows.append(Tally(profile, plant, runs, statuses, hidden))
     return rows
 
@@ -155,11 +163,11 @@ def table(rows: list[Tally], say: Callable[[str], object] = print) -> None:
     width = max(len(row.plant.label) for row in rows)
     say(f"{'profile':9} {'planted kernel differs':{width}} " + " ".join(f"{status:>23}" for status in SHOWN))
     for row in rows:
-        cells = " ".join(f"{row.share(status):>23}" for status in SHOWN)
-        say(f"{row.profile:9} {row.plant.label:{width}} {cells}")
+        columns = " ".join(f"{row.share(status):>23}" for status in SHOWN)
+        say(f"{row.profile:9} {row.plant.label:{width}} {columns}")
     for profile in PROFILES:
         healthy = [row for row in rows if row.profile == profile and not row.plant.frozen]
-        blind, runs = (sum(row.statuses[Status.BLIND] for row in healthy), sum(row.runs for row in healthy))
+        blind, runs = (sum(row.statuses[Status.CONTROL_FAILED] for row in healthy), sum(row.runs for row in healthy))
         low, high = interval(blind, runs)
         say(f"{profile}: a healthy instrument was called blind in {blind} of {runs} runs [{low:.4f}, {high:.4f}]")
     say(f"differences in the data that came out exact or weak: {sum(row.hidden for row in rows)}")

@@ -14,8 +14,8 @@ import traceback
 from typing import TYPE_CHECKING
 
 from bench import errors
-from bench.cli import choosing, comparing, measuring, preparing, reading, replaying
-from bench.cli.options import parser
+from bench.cli import choose, compare, matrix, prepare, report, reproduce
+from bench.cli.parser import parser
 
 if TYPE_CHECKING:
     import argparse
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.code
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
-        if options.run is measuring.matrix:
+        if options.run is matrix.matrix:
             told = "finished rounds are kept, and the same command goes on from there; nox -s report shows them"
             print(told, file=sys.stderr)
         return errors.INTERRUPTED
@@ -77,20 +77,20 @@ def _as_interrupt(_number: int, _frame: object) -> None:
 
 
 _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
-    "matrix": measuring.matrix,
-    "plan": measuring.plan,
-    "doctor": measuring.diagnose,
-    "lock": preparing.lock,
-    "images": preparing.images,
-    "bundle": preparing.pack,
-    "clean": preparing.clean_up,
-    "report": reading.report_again,
-    "import": reading.import_records,
-    "sample": reading.sample,
-    "diverge": reading.diverging,
-    "replay": replaying.replay,
-    "compare": comparing.compare,
-    "choose": choosing.choosing,
-    "kernels": reading.kernels,
-    "schema": reading.schema,
+    "matrix": matrix.matrix,
+    "plan": matrix.plan,
+    "doctor": matrix.diagnose,
+    "lock": prepare.lock,
+    "images": prepare.images,
+    "bundle": prepare.pack,
+    "clean": prepare.clean_up,
+    "report": report.report_again,
+    "import": report.import_records,
+    "sample": report.sample,
+    "diverge": report.diverging,
+    "replay": reproduce.replay,
+    "compare": compare.compare,
+    "choose": choose.choosing,
+    "kernels": report.kernels,
+    "schema": report.schema,
 }

@@ -1,1 +1,1 @@
-"""Where a cell runs: one module per engine behind one Protocol. Types of docker-py do not leak out."""
+"""Where a column runs: one module per engine behind one Protocol. Types of docker-py do not leak out."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.engines import network, words
+from bench.engines import install_errors, network
 from bench.errors import EngineError
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def run_build(
                     out.flush()
                     last.append(line)
                     if _NOTABLE.search(line):
-                        say(words.message(line))
+                        say(install_errors.message(line))
             except BaseException:
                 process.terminate()
                 raise

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 PROJECT = "org.tfrepro.project"
 RUN = "org.tfrepro.run"
-CELL = "org.tfrepro.cell"
+COLUMN = "org.tfrepro.column"
 HOST = "org.tfrepro.host"
 OWNER = "org.tfrepro.owner"
 
@@ -76,7 +76,7 @@ def this_host() -> str:
 
 
 def owner_lives(owner: str) -> bool:
-    """Whether the process that a label names still runs on this host; when in doubt, yes."""
+    """Whether the process that a label names still runs on this host; when in concern, yes."""
     number, _, started = owner.partition(":")
     if not number.isdigit():
         return True

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import uv
 
-from bench.engines import network, staging
+from bench.engines import build_context, network
 from bench.engines._dockerrun import PROJECT
 from bench.errors import BuildError, EngineError
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from docker.models.images import Image
 
-    from bench.plan.cell import Cell
+    from bench.plan.column import Column
 
 PAIR = "org.tfrepro.pair"
 LOCK = "org.tfrepro.lock"
@@ -68,19 +68,19 @@ class Recipe:
         return f"{registry.removesuffix('/')}/{self.repository}"
 
 
-def recipe_of(house: Path, cell: Cell) -> Recipe:
-    """What a cell's image is made of; raises BuildError where the lock or the Dockerfile cannot be read."""
+def recipe_of(root: Path, column: Column) -> Recipe:
+    """What a column's image is made of; raises BuildError where the lock or the Dockerfile cannot be read."""
     try:
-        dockerfile = (house / "docker" / "Dockerfile").read_bytes()
+        dockerfile = (root / "docker" / "Dockerfile").read_bytes()
         return Recipe(
-            pair=cell.pair.stem,
-            lock=cell.lock_hash(),
-            suite=staging.suite_hash(house),
+            pair=column.pair.stem,
+            lock=column.lock_hash(),
+            suite=build_context.suite_hash(root),
             dockerfile=hashlib.sha256(dockerfile).hexdigest(),
-            base=cell.pair.base,
+            base=column.pair.base,
         )
     except OSError as error:
-        hint = "make the lock with 'nox -s lock'" if error.filename == str(cell.lock) else ""
+        hint = "make the lock with 'nox -s lock'" if error.filename == str(column.lock) else ""
         raise BuildError(f"{error.filename} cannot be read: {error.strerror}", hint) from error
 
 
@@ -125,7 +125,7 @@ def find_uv() -> Path:
         raise EngineError("the program of uv is missing beside its Python package", "pip install --force uv") from error
 
 
-def context(house: Path, cell: Cell, program: Path, folder: Path) -> Path:
+def context(root: Path, column: Column, program: Path, folder: Path) -> Path:
     """Stage below ``folder`` what the Dockerfile reads, and nothing else; returns the context."""
     place = folder / "context"
     place.mkdir()
@@ -133,30 +133,30 @@ def context(house: Path, cell: Cell, program: Path, folder: Path) -> Path:
     if not binary.startswith(_ELF):
         raise BuildError("uv of this host is no Linux program, so it cannot serve inside a build")
     (place / "uv").write_bytes(binary)
-    lock = cell.lock.read_text(encoding="utf-8")
+    lock = column.lock.read_text(encoding="utf-8")
     (place / "lock.txt").write_text(lock, encoding="utf-8")
-    (place / "cuda.txt").write_text(staging.cuda_part(lock), encoding="utf-8")
-    (place / "cudnn.txt").write_text(staging.cudnn_part(lock), encoding="utf-8")
-    (place / "Dockerfile").write_bytes((house / "docker" / "Dockerfile").read_bytes())
-    (place / "installed.py").write_bytes((house / "bench" / "suite" / "installed.py").read_bytes())
+    (place / "cuda.txt").write_text(build_context.cuda_part(lock), encoding="utf-8")
+    (place / "cudnn.txt").write_text(build_context.cudnn_part(lock), encoding="utf-8")
+    (place / "Dockerfile").write_bytes((root / "docker" / "Dockerfile").read_bytes())
+    (place / "verify_install.py").write_bytes((root / "bench" / "suite" / "verify_install.py").read_bytes())
     for file in place.iterdir():
         file.chmod(0o755 if file.name == "uv" else 0o644)
     (place / "suite").mkdir()
-    staging.stage(house, place / "suite")
+    build_context.stage(root, place / "suite")
     return place
 
 
-def arguments(cell: Cell, recipe: Recipe, base: Image, revision: str) -> dict[str, str]:
+def arguments(column: Column, recipe: Recipe, base: Image, revision: str) -> dict[str, str]:
     """The build arguments: search paths of the pair, and what the labels say."""
-    site = f"/opt/venv/lib/python{cell.pair.python}/site-packages"
-    lock = cell.lock.read_text(encoding="utf-8")
-    compiler = staging.compiler_path(site, lock)
+    site = f"/opt/venv/lib/python{column.pair.python}/site-packages"
+    lock = column.lock.read_text(encoding="utf-8")
+    compiler = build_context.compiler_path(site, lock)
     return {
         "BASE": recipe.base,
-        "PYTHON": cell.pair.python,
+        "PYTHON": column.pair.python,
         "BINARIES": f"{compiler}:" if compiler else "",
-        "LIBRARIES": staging.library_path(site, lock),
-        "XLA": staging.xla_flags(site, lock),
+        "LIBRARIES": build_context.library_path(site, lock),
+        "XLA": build_context.xla_flags(site, lock),
         "BASE_NAME": recipe.base,
         "BASE_ID": str(base.id),
         "PAIR": recipe.pair,
@@ -167,7 +167,7 @@ def arguments(cell: Cell, recipe: Recipe, base: Image, revision: str) -> dict[st
     }
 
 
-def secrets(cell: Cell, values: Mapping[str, str], folder: Path) -> dict[str, Path]:
+def secrets(column: Column, values: Mapping[str, str], folder: Path) -> dict[str, Path]:
     """The secrets as files that only this user can read, beside the context and not in it.
 
     ``ahead`` is none: what a build downloads ahead comes the same way, because a step's name must not know it.
@@ -175,7 +175,7 @@ def secrets(cell: Cell, values: Mapping[str, str], folder: Path) -> dict[str, Pa
     contents = {
         "ca": network.ca_bundle(os.environ),
         "settings": network.secret_lines(values).encode(),
-        "ahead": staging.rest_part(cell.lock.read_text(encoding="utf-8")).encode(),
+        "ahead": build_context.rest_part(column.lock.read_text(encoding="utf-8")).encode(),
     }
     files = {}
     for name, content in contents.items():

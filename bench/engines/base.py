@@ -1,4 +1,4 @@
-"""What every engine offers: prepare a cell's environment, execute one round in it."""
+"""What every engine offers: prepare a column's environment, execute one round in it."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from bench.plan.cell import Cell
+    from bench.plan.column import Column
     from bench.suite.record import Request
 
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """A place where a cell's rounds run, ready to use.
+    """A place where a column's rounds run, ready to use.
 
     ``identity`` is what pins it (image id, or lock hash and interpreter of a venv) and goes into the
     resume key. ``details`` is written to the run folder and shown on the page as provenance.
     """
 
-    cell: str
+    column: str
     identity: str
     reused: bool
     seconds: float
@@ -39,9 +39,9 @@ class Execution:
     oom_killed: bool = False
 
 
-def probe_command(cell: Cell) -> tuple[str, ...]:
-    """What Python is given to ask a cell what it can load, and from where."""
-    return ("-m", "bench.suite.probe", json.dumps({"libraries": dict(cuda.libraries(cell.pair))}))
+def probe_command(column: Column) -> tuple[str, ...]:
+    """What Python is given to ask a column what it can load, and from where."""
+    return ("-m", "bench.suite.probe", json.dumps({"libraries": dict(cuda.libraries(column.pair))}))
 
 
 class Engine(Protocol):
@@ -54,18 +54,18 @@ class Engine(Protocol):
     def describe(self) -> Mapping[str, str]:
         """Facts of the engine for the report (version, client, storage driver, ...)."""
 
-    def disk_need(self, cells: tuple[Cell, ...]) -> tuple[Path, int]:
+    def disk_need(self, columns: tuple[Column, ...]) -> tuple[Path, int]:
         """Where new environments land, and how many bytes the missing ones need there."""
 
-    def cached(self, cell: Cell) -> bool:
-        """Whether the environment of this cell stands already."""
+    def cached(self, column: Column) -> bool:
+        """Whether the environment of this column stands already."""
 
-    def prepare(self, cell: Cell, log: Path, say: Callable[[str], None]) -> Environment:
-        """Make the environment of a cell, or find it made; may be called from several threads.
+    def prepare(self, column: Column, log: Path, say: Callable[[str], None]) -> Environment:
+        """Make the environment of a column, or find it made; may be called from several threads.
 
         ``log`` gets the full output; ``say`` gets one short line per step for the progress view.
         Raises BuildError, its message one sentence of what failed (package and lock by name for a
-        wrong hash); NoGpuError where the cell has a GPU that the engine cannot hand on.
+        wrong hash); NoGpuError where the column has a GPU that the engine cannot hand on.
         """
 
     def execute(
@@ -75,12 +75,12 @@ class Engine(Protocol):
 
         ``on_line`` gets each line of the record as it comes, newline included; stderr goes to ``log``
         (appended). Whatever interrupts it, nothing it started stays behind. A request for a GPU names
-        it by UUID in ``gpu``; without one the cell runs and finds none. Raises EngineError where the
+        it by UUID in ``gpu``; without one the column runs and finds none. Raises EngineError where the
         round could not be started at all, NoGpuError where the GPU cannot be handed on.
         """
 
-    def examine(self, environment: Environment, cell: Cell, log: Path) -> str:
-        """Run ``bench.suite.probe`` in a prepared cell and return its line of JSON; stderr goes to ``log``.
+    def examine(self, environment: Environment, column: Column, log: Path) -> str:
+        """Run ``bench.suite.probe`` in a prepared column and return its line of JSON; stderr goes to ``log``.
 
         Works with and without a GPU: the libraries of CUDA tell their versions either way. Raises
         EngineError where the probe could not be run or said nothing.

@@ -17,7 +17,7 @@ from docker.errors import APIError
 from bench.engines import _dockerrun, _images
 from bench.engines._dockerd import TROUBLE, connect, reason_of
 from bench.engines._dockerrun import OWNER, PROJECT
-from bench.engines.inuse import alone, cache_folder
+from bench.engines.usage_lock import alone, cache_folder
 from bench.errors import BusyError, EngineError
 
 if TYPE_CHECKING:

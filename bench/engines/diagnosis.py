@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import uv
 from docker.errors import NotFound
 
-from bench.engines import _dockercli, routes
+from bench.engines import _dockercli, gpu_options
 from bench.engines._dockerd import TROUBLE, connect, reason_of
 from bench.errors import EngineError
 
@@ -60,7 +60,7 @@ def docker(bases: Iterable[str]) -> Docker:
         builds=builds,
         builder=builder,
         bases=here,
-        routes={route.name: route.why for route in routes.candidates(info, version)},
+        routes={route.name: route.why for route in gpu_options.candidates(info, version)},
         facts=_facts(version, info),
     )
 

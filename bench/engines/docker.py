@@ -14,13 +14,23 @@ from typing import TYPE_CHECKING
 
 from docker.errors import APIError, ImageNotFound, NotFound
 
-from bench.engines import _dockercli, _dockerrun, _images, _sight, network, registry, routes, sizes, words
+from bench.engines import (
+    _dockercli,
+    _dockerrun,
+    _gpu_visibility,
+    _images,
+    disk_usage,
+    gpu_options,
+    install_errors,
+    network,
+    registry,
+)
 from bench.engines._dockerd import TROUBLE, connect, reason_of
-from bench.engines._dockerrun import CELL, HOST, OWNER, PROJECT, RUN
+from bench.engines._dockerrun import COLUMN, HOST, OWNER, PROJECT, RUN
 from bench.engines.base import Environment, Execution, probe_command
-from bench.engines.inuse import Hold, cache_folder
 from bench.engines.registry import named
-from bench.errors import BuildError, EngineError, ImageGoneError, NoGpuError, TfreproError
+from bench.engines.usage_lock import Hold, cache_folder
+from bench.errors import BuildError, EngineError, ImageMissingError, NoGpuError, TfreproError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -30,18 +40,18 @@ if TYPE_CHECKING:
 
     from bench.engines._dockercli import Cli
     from bench.engines._images import Recipe
-    from bench.engines.routes import Route
-    from bench.plan.cell import Cell
+    from bench.engines.gpu_options import Route
+    from bench.plan.column import Column
     from bench.suite.record import Request
 
 _MIB = 1024**2
 _PYTHON = "/opt/venv/bin/python"
 #: Seconds that the look at a GPU may take; a driver that wakes up needs some.
 _SIGHT_S = 90.0
-#: Seconds for the inside probe of a cell: it imports TensorFlow from a cold disk and may compile its first kernel.
+#: Seconds for the inside probe of a column: it imports TensorFlow from a cold disk and may compile its first kernel.
 _EXAMINE_S = 600.0
 _BASE_HINT = (
-    "make it without a registry: 'nox -s base' (needs root and debootstrap), or load it with 'docker load', "
+    "make it without a registry: 'nox -s base-image' (needs root and debootstrap), or load it with 'docker load', "
     "or use --engine venv"
 )
 
@@ -78,9 +88,9 @@ def _closing(client: DockerClient) -> Iterator[DockerClient]:
 
 
 class DockerEngine:
-    """Runs cells in containers.
+    """Runs columns in containers.
 
-    ``house`` is the checkout, which holds ``docker/`` and ``bench/``. ``memory`` is the limit of a container in bytes
+    ``root`` is the checkout, which holds ``docker/`` and ``bench/``. ``memory`` is the limit of a container in bytes
     (default: the daemon's memory less a tenth, 1 GiB at least). ``registry`` is where images are pulled from instead
     of being built, ``revision`` what the images built here say they were built from. ``cli`` is looked for where none
     is given.
@@ -89,9 +99,9 @@ class DockerEngine:
     name = "docker"
 
     def __init__(
-        self, house: Path, cli: Cli | None = None, *, memory: int | None = None, registry: str = "", revision: str = ""
+        self, root: Path, cli: Cli | None = None, *, memory: int | None = None, registry: str = "", revision: str = ""
     ) -> None:
-        self._house = house
+        self._root = root
         self._registry = named(registry) if registry else ""
         self._cli = cli or _dockercli.find_cli(os.environ)
         # Looked up here, not where builds run side by side: it reads sysconfig, whose first use is not thread-safe.
@@ -122,53 +132,53 @@ class DockerEngine:
             "memory limit": f"{self._memory / _MIB:.0f} MiB a container",
         }
 
-    def disk_need(self, cells: tuple[Cell, ...]) -> tuple[Path, int]:
+    def disk_need(self, columns: tuple[Column, ...]) -> tuple[Path, int]:
         """The daemon's folder (or its nearest parent here), and what the missing images need; CUDA sets are shared."""
-        missing = [cell.pair for cell in cells if not self.cached(cell)]
+        missing = [column.pair for column in columns if not self.cached(column)]
         root = Path(str(self._client.info().get("DockerRootDir") or "/"))
         where = next((folder for folder in (root, *root.parents) if folder.is_dir()), Path("/"))
         # A build unpacks its downloads into BuildKit's cache and copies them from there.
-        return where, sizes.need(missing, copies=1 if self._registry else 2)
+        return where, disk_usage.need(missing, copies=1 if self._registry else 2)
 
-    def cached(self, cell: Cell) -> bool:
-        """Whether the image of this cell stands already."""
+    def cached(self, column: Column) -> bool:
+        """Whether the image of this column stands already."""
         try:
-            recipe = _images.recipe_of(self._house, cell)
+            recipe = _images.recipe_of(self._root, column)
             return self._find(recipe) is not None
         except BuildError:
             return False
 
-    def prepare(self, cell: Cell, log: Path, say: Callable[[str], None]) -> Environment:
-        """Find the image of a cell, build it, or pull it where a registry is named.
+    def prepare(self, column: Column, log: Path, say: Callable[[str], None]) -> Environment:
+        """Find the image of a column, build it, or pull it where a registry is named.
 
         Raises:
             BuildError: it cannot be had, the reason in one sentence.
-            NoGpuError: the cell has a GPU, and no container can be given it.
+            NoGpuError: the column has a GPU, and no container can be given it.
         """
         started = time.monotonic()
         self._hold.take()
         try:
-            recipe = _images.recipe_of(self._house, cell)
+            recipe = _images.recipe_of(self._root, column)
             log.parent.mkdir(parents=True, exist_ok=True)
             with self._lock(recipe):
                 image = self._find(recipe)
                 reused = image is not None
                 if image is None:
-                    image = self._pull(recipe, say) if self._registry else self._build(cell, recipe, log, say)
+                    image = self._pull(recipe, say) if self._registry else self._build(column, recipe, log, say)
         except BuildError as error:
-            raise BuildError(f"{cell.id}: {error}", error.hint) from error
+            raise BuildError(f"{column.id}: {error}", error.hint) from error
         except TROUBLE as error:
-            raise BuildError(f"{cell.id}: the Docker daemon gave an error: {reason_of(error)}") from error
+            raise BuildError(f"{column.id}: the Docker daemon gave an error: {reason_of(error)}") from error
         except OSError as error:
-            raise BuildError(f"{cell.id}: the build could not be staged or logged: {error}") from error
+            raise BuildError(f"{column.id}: the build could not be staged or logged: {error}") from error
         say(f"image {image.short_id} {'is there' if reused else 'pulled' if self._registry else 'built'}")
         details = self._details(image, recipe)
-        if cell.gpu:
-            route = self._route(image, cell.gpu, log)
+        if column.gpu:
+            route = self._route(image, column.gpu, log)
             say(f"GPU by {route.name}: {route.why}")
             details |= {"gpu_route": route.name, "gpu_route_why": route.why}
         seconds = time.monotonic() - started
-        return Environment(cell=cell.id, identity=str(image.id), reused=reused, seconds=seconds, details=details)
+        return Environment(column=column.id, identity=str(image.id), reused=reused, seconds=seconds, details=details)
 
     def execute(
         self, environment: Environment, request: Request, on_line: Callable[[str], None], log: Path
@@ -182,45 +192,45 @@ class DockerEngine:
         limit_s = 600 + len(request.kernels) * (request.time_limit_s + 360)
         command = (_PYTHON, "-m", "bench.suite.driver", request.to_json())
         gpu = str(request.gpu.get("uuid", "")) if request.device == "gpu" else ""
-        labels = {RUN: str(request.context.get("run", "")), CELL: environment.cell}
+        labels = {RUN: str(request.context.get("run", "")), COLUMN: environment.column}
         try:
             image = self._client.images.get(environment.identity)
             route = self._route(image, gpu, log) if gpu else None
             code, oom = self._run(image, command, labels, on_line, log, limit_s, route, gpu)
         except EngineError as error:
-            raise type(error)(f"{environment.cell}: {error}", error.hint) from error
+            raise type(error)(f"{environment.column}: {error}", error.hint) from error
         except TROUBLE as error:
             raise _not_run(environment, error) from error
         return Execution(exit_code=code, oom_killed=oom)
 
-    def examine(self, environment: Environment, cell: Cell, log: Path) -> str:
-        """Ask the cell what it can load; see the protocol."""
+    def examine(self, environment: Environment, column: Column, log: Path) -> str:
+        """Ask the column what it can load; see the protocol."""
         lines: list[str] = []
         try:
             image = self._client.images.get(environment.identity)
-            route = self._route(image, cell.gpu, log) if cell.gpu else None
-            command = (_PYTHON, *probe_command(cell))
-            self._run(image, command, {CELL: cell.id}, lines.append, log, _EXAMINE_S, route, cell.gpu)
+            route = self._route(image, column.gpu, log) if column.gpu else None
+            command = (_PYTHON, *probe_command(column))
+            self._run(image, command, {COLUMN: column.id}, lines.append, log, _EXAMINE_S, route, column.gpu)
         except EngineError as error:
-            raise type(error)(f"{cell.id}: {error}", error.hint) from error
+            raise type(error)(f"{column.id}: {error}", error.hint) from error
         except TROUBLE as error:
             raise _not_run(environment, error) from error
         if not lines:
-            raise EngineError(f"{cell.id}: the probe inside the image said nothing", f"its last words are in {log}")
+            raise EngineError(f"{column.id}: the probe inside the image said nothing", f"its last words are in {log}")
         return lines[-1].strip()
 
-    def push(self, cell: Cell, registry_name: str) -> str:
-        """Push the image of a cell to a registry; returns its digest there.
+    def push(self, column: Column, registry_name: str) -> str:
+        """Push the image of a column to a registry; returns its digest there.
 
         Raises:
             ConfigError: the name is none of a registry. BuildError: the image does not stand here.
             EngineError: the registry took it not.
         """
         registry_name = named(registry_name)
-        recipe = _images.recipe_of(self._house, cell)
+        recipe = _images.recipe_of(self._root, column)
         image = self._find(recipe)
         if image is None:
-            raise BuildError(f"{cell.id}: its image is not on this host", "build it first: nox -s images")
+            raise BuildError(f"{column.id}: its image is not on this host", "build it first: nox -s images")
         return registry.push(self._client, image, recipe, registry_name)
 
     def sweep(self) -> int:
@@ -283,14 +293,14 @@ class DockerEngine:
         """How this engine gives a container the GPU of this UUID; tried once."""
         with self._lock(gpu):
             if gpu not in self._routes:
-                known = routes.candidates(self._client.info(), self._client.version())
-                self._routes[gpu] = routes.choose(known, gpu, lambda route: self._look(image, route, gpu, log))
+                known = gpu_options.candidates(self._client.info(), self._client.version())
+                self._routes[gpu] = gpu_options.choose(known, gpu, lambda route: self._look(image, route, gpu, log))
             return self._routes[gpu]
 
     def _look(self, image: Image, route: Route, gpu: str, log: Path) -> str:
         """What keeps a container started this way from seeing the GPU; "" where it sees it."""
         lines: list[str] = []
-        source = Path(_sight.__file__).read_text(encoding="utf-8")
+        source = Path(_gpu_visibility.__file__).read_text(encoding="utf-8")
         code, _ = self._run(image, (_PYTHON, "-c", source, gpu), {}, lines.append, log, _SIGHT_S, route, gpu)
         said = "".join(lines).strip()
         return said or (f"the look ended with exit code {code}" if code else "")
@@ -338,7 +348,7 @@ class DockerEngine:
                     f"the base image {name} is not on this host and could not be pulled: {reason_of(error)}", _BASE_HINT
                 ) from error
 
-    def _build(self, cell: Cell, recipe: Recipe, log: Path, say: Callable[[str], None]) -> Image:
+    def _build(self, column: Column, recipe: Recipe, log: Path, say: Callable[[str], None]) -> Image:
         base = self._base(recipe.base, say)
         values = network.settings(os.environ)
         redact = network.Redactor(values)
@@ -346,16 +356,16 @@ class DockerEngine:
         tag = f"{recipe.repository}:build-{uuid.uuid4().hex[:12]}"
         with tempfile.TemporaryDirectory(prefix="tfrepro-build-") as folder:
             build = _dockercli.Build(
-                context=_images.context(self._house, cell, self._uv, Path(folder)),
-                secrets=_images.secrets(cell, values, Path(folder)),
-                arguments=_images.arguments(cell, recipe, base, self._revision),
+                context=_images.context(self._root, column, self._uv, Path(folder)),
+                secrets=_images.secrets(column, values, Path(folder)),
+                arguments=_images.arguments(column, recipe, base, self._revision),
                 tag=tag,
                 network=os.environ.get("TFREPRO_BUILD_NETWORK", ""),
             )
             say(f"building on {recipe.base}")
             code, lines = _dockercli.run_build(self._cli, build, log, say, redact)
         if code != 0:
-            message, hint = words.explain(lines, cell.lock.name, log, words.DOCKER)
+            message, hint = install_errors.explain(lines, column.lock.name, log, install_errors.DOCKER)
             raise BuildError(message, hint)
         image = self._client.images.get(tag)
         image.tag(recipe.repository, tag=_images.short(image))
@@ -384,13 +394,13 @@ def _not_run(environment: Environment, error: Exception) -> TfreproError:
     """Why a container could not be run, from the daemon's words."""
     reason = reason_of(error)
     if isinstance(error, NotFound) and "image" in reason.lower():
-        return ImageGoneError(
-            f"{environment.cell}: its image {environment.identity[:19]} is gone since it was prepared",
+        return ImageMissingError(
+            f"{environment.column}: its image {environment.identity[:19]} is gone since it was prepared",
             "did somebody prune images? Run again: it is rebuilt",
         )
-    known = routes.refusal(reason)
+    known = gpu_options.refusal(reason)
     if known:
-        return NoGpuError(f"{environment.cell}: Docker cannot give a container the GPU: {known[0]}", known[1])
+        return NoGpuError(f"{environment.column}: Docker cannot give a container the GPU: {known[0]}", known[1])
     if isinstance(error, APIError):
-        return EngineError(f"{environment.cell}: the container could not be run: {reason}")
-    return EngineError(f"{environment.cell}: the Docker daemon does not answer: {reason}", "see the daemon's own log")
+        return EngineError(f"{environment.column}: the container could not be run: {reason}")
+    return EngineError(f"{environment.column}: the Docker daemon does not answer: {reason}", "see the daemon's own log")

@@ -33,7 +33,7 @@ def named(registry: str) -> str:
     """The name of a registry, without a slash at its end.
 
     Raises:
-        ConfigError: it is none. The message does not repeat it, for a password may stand in it.
+        ConfigError: it is none. The message does not repetition it, for a password may stand in it.
     """
     name = registry.removesuffix("/")
     if not _NAMED.fullmatch(name):

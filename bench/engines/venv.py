@@ -24,17 +24,17 @@ from typing import TYPE_CHECKING
 
 import uv
 
-from bench.engines import network, sizes, staging, words
+from bench.engines import build_context, disk_usage, install_errors, network
 from bench.engines.base import Environment, Execution, probe_command
-from bench.engines.inuse import Hold, cache_folder
-from bench.engines.staging import stage, suite_hash
+from bench.engines.build_context import stage, suite_hash
+from bench.engines.usage_lock import Hold, cache_folder
 from bench.errors import BuildError, EngineError
 from bench.plan import locks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from bench.plan.cell import Cell
+    from bench.plan.column import Column
     from bench.suite.record import Request
 
 _READY = "tfrepro.whole"
@@ -43,7 +43,7 @@ _DRIVER = ("libcuda.so.1", "libnvidia-ml.so.1")
 
 @dataclass(frozen=True, kw_only=True)
 class _Home:
-    """Where a cell is installed, and the text of its lock."""
+    """Where a column is installed, and the text of its lock."""
 
     folder: Path
     python: str
@@ -55,12 +55,12 @@ class _Home:
 
 
 class VenvEngine:
-    """Runs cells in virtual environments of this host."""
+    """Runs columns in virtual environments of this host."""
 
     name = "venv"
 
-    def __init__(self, house: Path, cache: Path | None = None) -> None:
-        self._house = house
+    def __init__(self, root: Path, cache: Path | None = None) -> None:
+        self._root = root
         self._cache = cache or cache_folder()
         self._homes: dict[str, _Home] = {}
         self._uv = uv.find_uv_bin()  # here, for its first call is not safe in two threads
@@ -74,13 +74,13 @@ class VenvEngine:
         done = subprocess.run([self._uv, "--version"], capture_output=True, text=True, check=True)
         return {"uv": done.stdout.strip().removeprefix("uv ").split(" ")[0]}
 
-    def disk_need(self, cells: tuple[Cell, ...]) -> tuple[Path, int]:
+    def disk_need(self, columns: tuple[Column, ...]) -> tuple[Path, int]:
         """Folder of the environments, and bytes that the missing ones need there.
 
         On the disk of uv's cache, files lie once: environments are made of links to it. Elsewhere each has its own.
         """
-        missing = [cell.pair for cell in cells if not self.cached(cell)]
-        return self._cache, sizes.need(missing, shared=not missing or self._linked())
+        missing = [column.pair for column in columns if not self.cached(column)]
+        return self._cache, disk_usage.need(missing, shared=not missing or self._linked())
 
     def _linked(self) -> bool:
         """Whether environments lie on the disk of uv's cache."""
@@ -91,34 +91,36 @@ class VenvEngine:
         except OSError:
             return False
 
-    def cached(self, cell: Cell) -> bool:
+    def cached(self, column: Column) -> bool:
         """Whether this lock is installed already."""
         try:
-            return _whole(self.place(cell))
+            return _whole(self.place(column))
         except OSError:  # a cache folder that may not be read; prepare says so in its own words
             return False
 
-    def prepare(self, cell: Cell, log: Path, say: Callable[[str], None]) -> Environment:
-        """Install the lock of a cell, hashes required; raises BuildError with the reason in one sentence."""
+    def prepare(self, column: Column, log: Path, say: Callable[[str], None]) -> Environment:
+        """Install the lock of a column, hashes required; raises BuildError with the reason in one sentence."""
         start = time.perf_counter()
-        folder = self.place(cell)
+        folder = self.place(column)
         self._hold.take()
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
             with _one_at_a_time(folder.with_name(folder.name + ".lock")):
-                python, problem = self._inspect(cell, folder) if _whole(folder) else ("", "it is not there")
+                python, problem = self._inspect(column, folder) if _whole(folder) else ("", "it is not there")
                 reused = not problem
                 if problem:
-                    python = self._install(cell, folder, log, say)
+                    python = self._install(column, folder, log, say)
         except OSError as error:
-            raise BuildError(f"{cell.id}: {folder} cannot be written ({error.strerror}).", _CACHE_HINT) from error
-        self._homes[cell.id] = _Home(folder=folder, python=cell.pair.python, lock=cell.lock.read_text(encoding="utf-8"))
+            raise BuildError(f"{column.id}: {folder} cannot be written ({error.strerror}).", _CACHE_HINT) from error
+        self._homes[column.id] = _Home(
+            folder=folder, python=column.pair.python, lock=column.lock.read_text(encoding="utf-8")
+        )
         return Environment(
-            cell=cell.id,
-            identity=f"{cell.lock_hash()}/{python}",
+            column=column.id,
+            identity=f"{column.lock_hash()}/{python}",
             reused=reused,
             seconds=time.perf_counter() - start,
-            details={"interpreter": python, "lock_hash": cell.lock_hash()},
+            details={"interpreter": python, "lock_hash": column.lock_hash()},
         )
 
     def execute(
@@ -127,14 +129,14 @@ class VenvEngine:
         """Run the driver in a session of its own; the whole session is ended whatever happens."""
         arguments = ("-m", "bench.suite.driver", request.to_json())
         gpu = str(request.gpu.get("uuid", "")) if request.device == "gpu" else None
-        return Execution(exit_code=self._session(environment.cell, arguments, gpu, on_line, log))
+        return Execution(exit_code=self._session(environment.column, arguments, gpu, on_line, log))
 
-    def examine(self, environment: Environment, cell: Cell, log: Path) -> str:
-        """Ask the cell what it can load; see the protocol."""
+    def examine(self, environment: Environment, column: Column, log: Path) -> str:
+        """Ask the column what it can load; see the protocol."""
         lines: list[str] = []
-        self._session(environment.cell, probe_command(cell), cell.gpu, lines.append, log)
+        self._session(environment.column, probe_command(column), column.gpu, lines.append, log)
         if not lines:
-            raise EngineError(f"{cell.id}: the probe inside said nothing", f"its last words are in {log}")
+            raise EngineError(f"{column.id}: the probe inside said nothing", f"its last words are in {log}")
         return lines[-1].strip()
 
     def halt(self) -> None:
@@ -145,16 +147,16 @@ class VenvEngine:
                 _kill(child)
 
     def _session(
-        self, cell: str, arguments: tuple[str, ...], gpu: str | None, on_line: Callable[[str], None], log: Path
+        self, column: str, arguments: tuple[str, ...], gpu: str | None, on_line: Callable[[str], None], log: Path
     ) -> int:
-        """Run Python in a cell to its end; its exit code. ``gpu`` is a UUID, "" hides them all, None is for the CPU."""
-        home, suite = self._homes[cell], self._staged_suite()
+        """Run Python in a column to its end; its exit code. ``gpu`` is a UUID, "" hides them all, None is for the CPU."""
+        home, suite = self._homes[column], self._staged_suite()
         with tempfile.TemporaryDirectory(prefix="tfrepro-round-") as scratch, log.open("ab") as errors:
             command = [str(home.folder / "bin" / "python"), *arguments]
             bare = _bare_environment(home, suite, scratch) | _device_environment(gpu)
             with self._guard:
                 if self._halted:
-                    raise EngineError(f"{cell}: this engine was halted")
+                    raise EngineError(f"{column}: this engine was halted")
                 try:
                     child = subprocess.Popen(
                         command, cwd=scratch, env=bare, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -162,7 +164,7 @@ class VenvEngine:
                     )  # fmt: skip
                 except OSError as error:
                     hint = f"Remove {home.folder} and run again: it will be made anew."
-                    raise EngineError(f"{cell}: its Python cannot be started ({error}).", hint) from error
+                    raise EngineError(f"{column}: its Python cannot be started ({error}).", hint) from error
                 self._sessions.add(child)
             try:
                 for text in child.stdout or ():
@@ -173,39 +175,42 @@ class VenvEngine:
                     self._sessions.discard(child)
                 _end_session(child)
         if self._halted:
-            raise EngineError(f"{cell}: this engine was halted")
+            raise EngineError(f"{column}: this engine was halted")
         return code
 
     def sweep(self) -> int:
         """Nothing outlives a round here: sessions are ended with it."""
         return 0
 
-    def place(self, cell: Cell) -> Path:
-        """The folder of a cell's environment, there or not."""
-        digest = hashlib.sha256(cell.lock.read_bytes()).hexdigest()
-        return self._cache / "venvs" / f"{cell.pair.stem}-{digest[:16]}"
+    def place(self, column: Column) -> Path:
+        """The folder of a column's environment, there or not."""
+        digest = hashlib.sha256(column.lock.read_bytes()).hexdigest()
+        return self._cache / "venvs" / f"{column.pair.stem}-{digest[:16]}"
 
     def _staged_suite(self) -> Path:
         """A copy of the suite under its hash: an edit during a run cannot mix two suites."""
-        target = self._cache / "suites" / suite_hash(self._house)
+        target = self._cache / "suites" / suite_hash(self._root)
         if not target.is_dir():
             target.parent.mkdir(parents=True, exist_ok=True)
             fresh = Path(tempfile.mkdtemp(prefix=".new-", dir=target.parent))
-            stage(self._house, fresh)
+            stage(self._root, fresh)
             try:
                 fresh.rename(target)
             except OSError:
                 shutil.rmtree(fresh)  # another run was quicker
         return target
 
-    def _install(self, cell: Cell, folder: Path, log: Path, say: Callable[[str], None]) -> str:
+    def _install(self, column: Column, folder: Path, log: Path, say: Callable[[str], None]) -> str:
         """Make the environment from nothing; returns its Python's version."""
         python = str(folder / "bin" / "python")
         steps = (
-            (f"venv with Python {cell.pair.python}", ["venv", "--clear", "--python", cell.pair.python, str(folder)]),
             (
-                f"install {cell.lock.name}",
-                ["pip", "sync", "--require-hashes", "--compile-bytecode", "--python", python, str(cell.lock)],
+                f"venv with Python {column.pair.python}",
+                ["venv", "--clear", "--python", column.pair.python, str(folder)],
+            ),
+            (
+                f"install {column.lock.name}",
+                ["pip", "sync", "--require-hashes", "--compile-bytecode", "--python", python, str(column.lock)],
             ),
         )
         redact = network.Redactor(network.settings(os.environ))
@@ -221,25 +226,25 @@ class VenvEngine:
                 told = redact(done.stdout + done.stderr)
                 stream.write(told)
                 if done.returncode != 0:
-                    raise build_error(cell, told, log)
-        version, problem = self._inspect(cell, folder)
+                    raise build_error(column, told, log)
+        version, problem = self._inspect(column, folder)
         if problem:
             hint = "uv's cache holds an edited file: remove it with 'uv cache clean', then run again"
-            raise BuildError(f"{cell.id}: the environment is not what {cell.lock.name} pins: {problem}", hint)
+            raise BuildError(f"{column.id}: the environment is not what {column.lock.name} pins: {problem}", hint)
         (folder / _READY).touch()
         return version
 
-    def _inspect(self, cell: Cell, folder: Path) -> tuple[str, str]:
+    def _inspect(self, column: Column, folder: Path) -> tuple[str, str]:
         """Python's version in the environment, and why it is not what its lock pins ("" where every file is)."""
-        command = [str(folder / "bin" / "python"), "-m", "bench.suite.installed"]
-        home = _Home(folder=folder, python=cell.pair.python, lock="")
+        command = [str(folder / "bin" / "python"), "-m", "bench.suite.verify_install"]
+        home = _Home(folder=folder, python=column.pair.python, lock="")
         bare = _bare_environment(home, self._staged_suite(), str(folder))
         try:
             done = subprocess.run(command, cwd=folder, env=bare, capture_output=True, text=True, check=False)
             found = json.loads(done.stdout)
         except (OSError, ValueError) as error:
             return "", f"its Python does not answer ({error})"
-        pinned = locks.pins(cell.lock)
+        pinned = locks.pins(column.lock)
         if found["distributions"] != pinned:
             other = sorted(set(found["distributions"].items()) ^ set(pinned.items()))
             return found["python"], f"its distributions differ, {' '.join(other[0])} among them"
@@ -254,10 +259,10 @@ def _whole(folder: Path) -> bool:
     return (folder / _READY).is_file()
 
 
-def build_error(cell: Cell, output: str, log: Path) -> BuildError:
+def build_error(column: Column, output: str, log: Path) -> BuildError:
     """The failure of uv in one sentence; a wrong hash names package and lock."""
-    message, hint = words.explain(output.splitlines(), cell.lock.name, log, words.VENV)
-    return BuildError(f"{cell.id}: {message}", hint)
+    message, hint = install_errors.explain(output.splitlines(), column.lock.name, log, install_errors.VENV)
+    return BuildError(f"{column.id}: {message}", hint)
 
 
 @contextmanager
@@ -276,10 +281,10 @@ def _index_environment() -> dict[str, str]:
 
 
 def _bare_environment(home: _Home, suite: Path, scratch: str) -> dict[str, str]:
-    """Nothing of the host's environment reaches a cell: a stray TF_ variable would change its bits."""
-    libraries = staging.library_path(home.site, home.lock)
-    compiler = staging.compiler_path(home.site, home.lock)
-    flags = staging.xla_flags(home.site, home.lock)
+    """Nothing of the host's environment reaches a column: a stray TF_ variable would change its bits."""
+    libraries = build_context.library_path(home.site, home.lock)
+    compiler = build_context.compiler_path(home.site, home.lock)
+    flags = build_context.xla_flags(home.site, home.lock)
     return {
         "PATH": ":".join(filter(None, (str(home.folder / "bin"), compiler, "/usr/bin:/bin"))),
         "HOME": scratch,

@@ -17,7 +17,7 @@ from packaging.tags import compatible_tags, cpython_tags
 from packaging.utils import parse_wheel_filename
 
 from bench.engines import network
-from bench.engines.inuse import cache_folder
+from bench.engines.usage_lock import cache_folder
 from bench.errors import BuildError
 
 if TYPE_CHECKING:

@@ -86,7 +86,7 @@ def _table(tool: str, kind: str, fields: list[str]) -> list[dict[str, str]]:
                 raise
             left.remove(unknown[1])
             continue
-        lines = [[cell.strip() for cell in line] for line in csv.reader(text.splitlines())]
+        lines = [[column.strip() for column in line] for line in csv.reader(text.splitlines())]
         return [dict(zip(left, line, strict=True)) for line in lines if len(line) == len(left)]
     return []
 

@@ -39,13 +39,13 @@ class Gpu:
 
     @property
     def slug(self) -> str:
-        """The short name for cells: ``NVIDIA H200`` -> ``h200``, ``NVIDIA GeForce RTX 4090`` -> ``rtx-4090``."""
+        """The short name for columns: ``NVIDIA H200`` -> ``h200``, ``NVIDIA GeForce RTX 4090`` -> ``rtx-4090``."""
         words = re.sub(r"[^a-z0-9]+", " ", self.name.lower()).split()
         return "-".join(word for word in words if word not in {"nvidia", "geforce", "tesla", "quadro"}) or "gpu"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Survey:
+class GpuInventory:
     """What NVML says of this host.
 
     ``driver`` is its version (``550.54.15``), ``cuda`` the number of the newest CUDA it supports (12040), 0 where
@@ -60,7 +60,7 @@ class Survey:
     troubles: tuple[str, ...] = ()
 
 
-def survey(root: Path = Path("/")) -> Survey:
+def survey(root: Path = Path("/")) -> GpuInventory:
     """Ask NVML, or nvidia-smi where NVML's library or its module cannot be loaded; never raises for a bad host.
 
     Takes a second or two where the driver has to wake up. Under ``root`` the system's cards are looked for.
@@ -74,17 +74,17 @@ def survey(root: Path = Path("/")) -> Survey:
     except pynvml.NVMLError_LibraryNotFound:
         return _by_smi(_no_library(root))
     except pynvml.NVMLError as error:
-        return Survey(why=_no_answer(pynvml, error))
+        return GpuInventory(why=_no_answer(pynvml, error))
     try:
         return _ask(pynvml)
     except pynvml.NVMLError as error:
-        return Survey(why=_no_answer(pynvml, error))
+        return GpuInventory(why=_no_answer(pynvml, error))
     finally:
         with suppress(pynvml.NVMLError):
             pynvml.nvmlShutdown()
 
 
-def _ask(nvml: Any) -> Survey:
+def _ask(nvml: Any) -> GpuInventory:
     """The survey through a module that is initialised."""
     driver = str(nvml.nvmlSystemGetDriverVersion())
     gpus: list[Gpu] = []
@@ -100,7 +100,7 @@ def _ask(nvml: Any) -> Survey:
     if not gpus:
         why = "; ".join(troubles) or f"the driver {driver} answers and sees no GPU: look for it in nvidia-smi and dmesg"
     cuda = _value(nvml, nvml.nvmlSystemGetCudaDriverVersion_v2)
-    return Survey(driver=driver, cuda=cuda or 0, gpus=tuple(gpus), why=why, troubles=tuple(troubles))
+    return GpuInventory(driver=driver, cuda=cuda or 0, gpus=tuple(gpus), why=why, troubles=tuple(troubles))
 
 
 def _card(nvml: Any, card: Any) -> tuple[list[Gpu], str]:
@@ -301,12 +301,12 @@ def _no_answer(nvml: Any, error: Exception) -> str:
     return told or f"NVIDIA's driver does not answer (NVML says: {error}): see whether nvidia-smi does"
 
 
-def _by_smi(why: str) -> Survey:
+def _by_smi(why: str) -> GpuInventory:
     """The survey from nvidia-smi's tables; with ``why`` where there is no nvidia-smi either."""
     try:
         rows = _smi.rows()
     except _smi.SmiError as error:
-        return Survey(why=f"{why}; {error}" if str(error) else why)
+        return GpuInventory(why=f"{why}; {error}" if str(error) else why)
     gpus = tuple(
         Gpu(
             uuid=row.uuid, name=row.name, capability=row.capability, memory_mb=row.memory_mb,
@@ -315,5 +315,5 @@ def _by_smi(why: str) -> Survey:
         for row in rows
     )  # fmt: skip
     if not gpus:
-        return Survey(why="nvidia-smi answers and lists no GPU that CUDA can use: look in dmesg")
-    return Survey(driver=rows[0].driver, gpus=gpus)
+        return GpuInventory(why="nvidia-smi answers and lists no GPU that CUDA can use: look in dmesg")
+    return GpuInventory(driver=rows[0].driver, gpus=gpus)

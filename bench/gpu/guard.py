@@ -9,9 +9,9 @@ Which of NVML's clock event reasons (nvml.h) make a time worthless:
   hardware thermal slowdown (the card or its memory is too hot), power brake: the state of the room, the rack or the
   last minutes, which the next hour does not have. Spoiled.
 * power cap: the clocks are what the set power limit allows for *this* work. A heavy kernel is always measured so,
-  the limit is one of the GPU's facts, and no retake would ever be without it. Told, and not spoiled.
+  the limit is one of the GPU's facts, and no retake would ever be without it. Told, and not discarded.
 * sync boost, application and display clocks: clocks that somebody has set, and that hold for the whole run. Idle:
-  there was nothing to do at that moment. Told, and not spoiled.
+  there was nothing to do at that moment. Told, and not discarded.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _MIB = 1024**2
 
 
 @dataclass(frozen=True, kw_only=True)
-class Look:
+class GpuSample:
     """What NVML said at one moment, ``at`` seconds of time.monotonic; None is what it did not tell.
 
     ``reasons`` are the bits of its clock event reasons, ``processes`` the ids of processes that compute on the GPU
@@ -67,19 +67,19 @@ class Look:
     why: str = ""
 
     @property
-    def blind(self) -> bool:
+    def unreadable(self) -> bool:
         """Whether neither throttling nor sharing could be seen."""
         return self.reasons is None and self.processes is None
 
 
 #: A look, and the MiB of the processes in it that are not ours.
-_Seen = tuple[Look, "Mapping[int, int]"]
+_Seen = tuple[GpuSample, "Mapping[int, int]"]
 
 
 class Card(Protocol):
     """A GPU that can be looked at."""
 
-    def look(self) -> Look:
+    def look(self) -> GpuSample:
         """One look, now; what cannot be read is None, nothing is raised."""
 
 
@@ -113,7 +113,7 @@ class Guard:
         self._thread.join()
 
     def look(self) -> None:
-        """Look once more, now."""
+        """GpuSample once more, now."""
         with self._hold:
             found = self._card.look()
             self._looks.append((found, self._foreign(found.processes or {})))
@@ -122,7 +122,7 @@ class Guard:
         """What was seen between two moments (seconds of time.monotonic), as the record holds it.
 
         The last look before the interval counts with it: lines reach the host a little later than they were written,
-        and a short sample may lie between two looks. ``samples`` counts the looks. ``spoiled`` says why a time of
+        and a short sample may lie between two looks. ``samples`` counts the looks. ``discarded`` says why a time of
         this interval is none, "" where it is one. ``unwatched``, only there where it is so, says why what was seen is
         not all that must have been.
         """
@@ -136,7 +136,7 @@ class Guard:
         reasons, harm = _reasons(looks)
         others = [f"process {pid} holds {mib} MiB" for pid, mib in sorted(held.items())]
         told: dict[str, Any] = {
-            "samples": sum(not look.blind for look in looks),
+            "samples": sum(not look.unreadable for look in looks),
             **_range("sm_mhz", [look.sm_mhz for look in looks]),
             **_range("memory_mhz", [look.memory_mhz for look in looks]),
             **_highest("temperature_c", [look.temperature_c for look in looks]),
@@ -144,17 +144,17 @@ class Guard:
             **_highest("memory_mb", [look.memory_mb for look in looks]),
             "reasons": reasons,
             "foreign": others,
-            "spoiled": _spoiled(harm, others),
+            "discarded": _discarded(harm, others),
         }
         missing = next((look.why for look in looks if look.why), "") or _gap(looks, start, end)
         return {**told, "unwatched": missing} if missing else told
 
     def trouble(self) -> str:
-        """What would spoil a time at this moment, as in ``spoiled``."""
+        """What would discarded a time at this moment, as in ``discarded``."""
         self.look()
         with self._hold:
             now = self._looks[-1][0].at
-        return str(self.seen(now, now)["spoiled"])
+        return str(self.seen(now, now)["discarded"])
 
     def _watch(self) -> None:
         while not self._ended.wait(self._period_s):
@@ -183,7 +183,7 @@ def _inside(looks: Sequence[_Seen], start: float, end: float) -> Sequence[_Seen]
     return looks[max(first - 1, 0) : bisect_right(looks, end, key=lambda one: one[0].at)]
 
 
-def _gap(looks: Sequence[Look], start: float, end: float) -> str:
+def _gap(looks: Sequence[GpuSample], start: float, end: float) -> str:
     """Why an interval was not watched to its end: nobody looked for too long."""
     moments = [look.at for look in looks]
     points = [min([start, *moments]), *moments, end]
@@ -191,7 +191,7 @@ def _gap(looks: Sequence[Look], start: float, end: float) -> str:
     return f"nobody looked for {longest:.1f} s" if longest > BLIND_S or not looks else ""
 
 
-def _reasons(looks: Sequence[Look]) -> tuple[list[str], list[str]]:
+def _reasons(looks: Sequence[GpuSample]) -> tuple[list[str], list[str]]:
     """All reasons that were given, and those that make a time worthless, in the order of their bits."""
     bits = 0
     for look in looks:
@@ -201,7 +201,7 @@ def _reasons(looks: Sequence[Look]) -> tuple[list[str], list[str]]:
     return [name for name, _ in given], [name for name, bit in given if bit & HARMFUL]
 
 
-def _spoiled(harm: list[str], others: list[str]) -> str:
+def _discarded(harm: list[str], others: list[str]) -> str:
     told = [f"{word}: {', '.join(found)}" for word, found in (("throttled", harm), ("shared", others)) if found]
     return "; ".join(told)
 
@@ -245,9 +245,9 @@ class Nobody:
     def __init__(self, why: str) -> None:
         self._why = why
 
-    def look(self) -> Look:
+    def look(self) -> GpuSample:
         """Nothing is seen."""
-        return Look(at=time.monotonic(), why=self._why)
+        return GpuSample(at=time.monotonic(), why=self._why)
 
 
 class NvmlCard:
@@ -261,10 +261,10 @@ class NvmlCard:
             if nvml.nvmlDeviceIsMigDeviceHandle(device):
                 self._card = nvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle(device)
 
-    def look(self) -> Look:
+    def look(self) -> GpuSample:
         """Ask for everything; the two that guard the times must answer, or the look says why they did not."""
         nvml, card = self._nvml, self._card
-        found = Look(
+        found = GpuSample(
             at=time.monotonic(),
             sm_mhz=self._value(lambda: int(nvml.nvmlDeviceGetClockInfo(card, nvml.NVML_CLOCK_SM))),
             memory_mhz=self._value(lambda: int(nvml.nvmlDeviceGetClockInfo(card, nvml.NVML_CLOCK_MEM))),

@@ -1,1 +1,1 @@
-"""From matrix.toml to cells: validated specification, selection, preflight and locks. Knows no engine."""
+"""From matrix.toml to columns: validated specification, selection, preflight and locks. Knows no engine."""

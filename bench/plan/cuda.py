@@ -18,7 +18,7 @@ from bench.plan.releases import Release, minor, release
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from bench.plan.cell import Pair
+    from bench.plan.column import Pair
 
 Kind = Literal["cpu", "official", "forward", "older", "legacy"]
 

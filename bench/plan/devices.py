@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from bench.errors import ConfigError, NoGpuError
-from bench.gpu.facts import Gpu, Survey
+from bench.gpu.facts import Gpu, GpuInventory
 
 Kind = Literal["auto", "cpu", "gpu", "any"]
 
@@ -19,19 +19,19 @@ class Devices:
     """The devices of a plan.
 
     ``kind`` says which pairs they take: ``cpu`` those without CUDA, ``gpu`` those with CUDA (without a GPU they become
-    ``no-gpu``), ``auto`` those with CUDA where there are ``gpus`` and else those without, ``any`` every pair of the
+    ``gpu-not-visible``), ``auto`` those with CUDA where there are ``gpus`` and else those without, ``any`` every pair of the
     file, whatever its profile: for locks and images, which need no device. ``gpus`` are those that CUDA pairs run on.
     ``notes`` are sentences for people about the choice.
     """
 
     kind: Kind = "cpu"
-    survey: Survey = field(default_factory=Survey)
+    survey: GpuInventory = field(default_factory=GpuInventory)
     gpus: tuple[Gpu, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
     def names(self) -> dict[str, str]:
-        """UUID -> short name for cells: ``h200``, or ``h200-1a2b3c4d`` where two GPUs are of one model."""
+        """UUID -> short name for columns: ``h200``, or ``h200-1a2b3c4d`` where two GPUs are of one model."""
         slugs = [gpu.slug for gpu in self.gpus]
         return {
             gpu.uuid: gpu.slug if slugs.count(gpu.slug) == 1 else f"{gpu.slug}-{self._part(gpu)}" for gpu in self.gpus
@@ -51,7 +51,7 @@ class Devices:
         return next((mine[:many] for many in lengths if not any(text.startswith(mine[:many]) for text in texts)), mine)
 
 
-def choose(asked: str, survey: Survey) -> Devices:
+def choose(asked: str, survey: GpuInventory) -> Devices:
     """The devices for what ``--device`` says.
 
     ``auto`` and ``gpu`` take one GPU, the first that no other process computes on; ``all`` takes every one; UUIDs,
@@ -74,7 +74,7 @@ def choose(asked: str, survey: Survey) -> Devices:
     return Devices(kind="gpu", survey=survey, gpus=tuple(gpu for gpu in survey.gpus if gpu.uuid in named))
 
 
-def _one(survey: Survey) -> tuple[tuple[Gpu, ...], tuple[str, ...]]:
+def _one(survey: GpuInventory) -> tuple[tuple[Gpu, ...], tuple[str, ...]]:
     """One GPU, and which it is where there are several."""
     if not survey.gpus:
         return (), ()
@@ -87,7 +87,7 @@ def _one(survey: Survey) -> tuple[tuple[Gpu, ...], tuple[str, ...]]:
     return (gpu,), (told,)
 
 
-def _named(text: str, survey: Survey) -> str:
+def _named(text: str, survey: GpuInventory) -> str:
     """The UUID that is meant."""
     found = [gpu.uuid for gpu in survey.gpus if gpu.uuid.lower().startswith(text.lower())]
     if len(found) == 1 or text in found:

@@ -22,7 +22,7 @@ from bench.plan.releases import release
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from bench.plan.cell import Pair
+    from bench.plan.column import Pair
 
 PLATFORM = "x86_64-manylinux_2_28"
 _PIN = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==([^\s;\\]+)", re.MULTILINE)

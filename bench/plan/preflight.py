@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from bench.gpu.facts import Gpu
-    from bench.plan.cell import Pair
+    from bench.plan.column import Pair
 
 Level = Literal["ok", "warn", "blocked"]
 #: From good to bad.
@@ -52,7 +52,7 @@ class Rule:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Book:
+class RuleSet:
     """All rules in the order of the file, the names of generations, and the driver that a PTX ISA needs."""
 
     rules: tuple[Rule, ...]
@@ -61,7 +61,7 @@ class Book:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Advice:
+class PreflightResult:
     """What the rules say of one pair on one GPU.
 
     ``text`` is one line that begins with the level: ``ok``, ``warn: first run compiles PTX on this GPU``,
@@ -88,10 +88,10 @@ class RulesError(ValueError):
     """rules.toml is wrong. It ships with the program, so this is a bug of ours."""
 
 
-def advise(pair: Pair, gpu: Gpu, driver: str) -> Advice:
+def advise(pair: Pair, gpu: Gpu, driver: str) -> PreflightResult:
     """What to expect of a CUDA pair on a GPU; ``driver`` is its version, "" where it is unknown.
 
-    A blocked cell is told what blocks it and nothing else; TensorFlow's minor must be in ``releases.toml``.
+    A blocked column is told what blocks it and nothing else; TensorFlow's minor must be in ``releases.toml``.
     """
     book = rules()
     case = _case(book, pair, gpu, driver)
@@ -102,16 +102,16 @@ def advise(pair: Pair, gpu: Gpu, driver: str) -> Advice:
         fired = [rule for rule in fired if rule.level == level]
     told = "; ".join(rule.text.format_map(case.words) + (" (derived)" if rule.derived else "") for rule in fired)
     joint = ", " if level == "ok" else ": "
-    return Advice(level=level, text=f"{level}{joint}{told}" if told else level, rules=tuple(fired))
+    return PreflightResult(level=level, text=f"{level}{joint}{told}" if told else level, rules=tuple(fired))
 
 
 @cache
-def rules() -> Book:
+def rules() -> RuleSet:
     """The rules that ship with the program."""
     return load(resources.files("bench.plan").joinpath("rules.toml").read_text(encoding="utf-8"))
 
 
-def load(text: str) -> Book:
+def load(text: str) -> RuleSet:
     """Read rules.
 
     Raises:
@@ -124,7 +124,7 @@ def load(text: str) -> Book:
     if twice:
         raise RulesError(f"two rules are named {min(twice)!r}")
     generations = {name: SpecifierSet(given) for name, given in body.get("generations", {}).items()}
-    return Book(rules=found, generations=generations, ptx=body.get("ptx", {}))
+    return RuleSet(rules=found, generations=generations, ptx=body.get("ptx", {}))
 
 
 def _rule(row: dict[str, Any]) -> Rule:
@@ -149,7 +149,7 @@ def _rule(row: dict[str, Any]) -> Rule:
 
 
 def _holds(rule: Rule, case: _Case) -> bool:
-    """Whether all conditions of a rule hold; what is not known fulfils no condition on it."""
+    """Whether all variations of a rule hold; what is not known fulfils no variation on it."""
     for name, asked in rule.ranges.items():
         version = case.versions.get(name)
         if version is None or not asked.contains(version, prereleases=True):
@@ -175,7 +175,7 @@ _WORDS = (
 )
 
 
-def _case(book: Book, pair: Pair, gpu: Gpu, driver: str) -> _Case:
+def _case(book: RuleSet, pair: Pair, gpu: Gpu, driver: str) -> _Case:
     minor = releases.minor(pair.tensorflow)
     wheel = releases.releases()[minor]
     sets = cuda.table().toolkits
@@ -218,7 +218,7 @@ def _architecture(name: str) -> tuple[int, int]:
     return int(digits[:-1]), int(digits[-1])
 
 
-def _generation(book: Book, capability: Version | None) -> str:
+def _generation(book: RuleSet, capability: Version | None) -> str:
     if capability is None:
         return "this GPU"
     fitting = (name for name, asked in book.generations.items() if asked.contains(capability))

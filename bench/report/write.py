@@ -6,15 +6,17 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from bench.report import html, jsonout, junit, markdown, terminal
-from bench.report.build import build
-from bench.store.folder import write_atomic
+from bench.report.build.page import build
+from bench.report.html import render as html_render
+from bench.report.json import render as json_render
+from bench.report.text import junit, markdown, terminal
+from bench.store.run_folder import write_atomic
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from bench.verdict import Judgement
+    from bench.verdict import RunResults
 
 
 class Format(StrEnum):
@@ -39,9 +41,9 @@ FORMATS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Last:
-    """The last run of a kind, judged, None where there is none; ``notes`` say why others were passed over."""
+    """The last run of a kind, evaluated, None where there is none; ``notes`` say why others were passed over."""
 
-    judgement: Judgement | None = None
+    results: RunResults | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -49,19 +51,19 @@ _NO_LAST = Last()
 
 
 class Pages:
-    """A judged run as people read it; its view is made once, whatever it is rendered as."""
+    """A evaluated run as people read it; its view is made once, whatever it is rendered as."""
 
-    def __init__(self, judgement: Judgement, before: Last = _NO_LAST) -> None:
-        self.view = build(judgement, before.judgement, before.notes)
+    def __init__(self, results: RunResults, before: Last = _NO_LAST) -> None:
+        self.view = build(results, before.results, before.notes)
 
     def render(self, form: Format, width: int = terminal.WIDTH) -> str:
         """One format. ``width`` is the terminal's, in characters."""
         if form is Format.TERMINAL:
             return terminal.render(self.view, width)
         renderers = {
-            Format.HTML: html.render,
+            Format.HTML: html_render.render,
             Format.MARKDOWN: markdown.render,
-            Format.JSON: jsonout.render,
+            Format.JSON: json_render.render,
             Format.JUNIT: junit.render,
         }
         return renderers[form](self.view)
@@ -76,6 +78,6 @@ class Pages:
             write_atomic(folder / FORMATS[form], self.render(form))
 
 
-def render(judgement: Judgement, form: Format, *, before: Last = _NO_LAST) -> str:
-    """A judged run in one format."""
-    return Pages(judgement, before).render(form)
+def render(results: RunResults, form: Format, *, before: Last = _NO_LAST) -> str:
+    """A evaluated run in one format."""
+    return Pages(results, before).render(form)

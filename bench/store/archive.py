@@ -1,6 +1,6 @@
 """A records archive from elsewhere, read with suspicion: all of it is right, or nothing of it is written.
 
-It is what ``bench.away.pack`` writes: gzip around plain ustar headers, no folders, the manifest first. Anything else
+It is what ``bench.portable.archive`` writes: gzip around plain ustar headers, no folders, the manifest first. Anything else
 is refused, so this reads the headers itself: of tar's many extensions (long names, links, devices, sparse files) not
 one is needed, and each is a way out of the folder.
 """
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from bench.errors import StorageError
 from bench.store.run import UNREADABLE, record_files
 from bench.store.run_info import RunInfo
-from bench.store.shape import HASH, NAME, problem
+from bench.store.validate import HASH, NAME, problem
 from bench.suite import record
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ _BLOCK = 512
 _CHUNK = 1 << 20
 _NAME = NAME.pattern
 _ALLOWED = re.compile(
-    rf"run\.json|records/(?P<cell>{_NAME})/{_NAME}/(?:off|on)-[0-9]{{3,4}}\.(?:jsonl|kept)\.xz|logs/{_NAME}/{_NAME}\.log"
+    rf"run\.json|records/(?P<column>{_NAME})/{_NAME}/(?:off|on)-[0-9]{{3,4}}\.(?:jsonl|kept)\.xz|logs/{_NAME}/{_NAME}\.log"
 )
 
 
@@ -214,7 +214,7 @@ def _manifest(reader: _Reader, limits: Limits, refuse: Callable[[str], StorageEr
 def _info(
     target: Path, listed: Mapping[str, tuple[str, int]], limits: Limits, refuse: Callable[[str], StorageError]
 ) -> RunInfo:
-    """run.json, each field of its type, and no record or log of a cell that it does not have."""
+    """run.json, each field of its type, and no record or log of a column that it does not have."""
     if "run.json" not in listed or listed["run.json"][1] > limits.document:
         raise refuse("run.json is missing or too large")
     try:
@@ -225,11 +225,11 @@ def _info(
     why = problem(info)
     if why:
         raise refuse(f"run.json: {why}")
-    cells = {cell.id for cell in info.cells}
+    columns = {column.id for column in info.columns}
     for name in listed:
         parts = name.split("/")
-        if len(parts) > 1 and parts[1] not in cells:
-            raise refuse(f"{name} belongs to no cell of run.json")
+        if len(parts) > 1 and parts[1] not in columns:
+            raise refuse(f"{name} belongs to no column of run.json")
     return info
 
 

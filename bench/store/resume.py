@@ -1,6 +1,6 @@
-"""Going on where a run stopped: which finished rounds of interrupted runs may be taken over.
+"""Going on where a run stopped: which finished rounds of interrupted runs may be reused.
 
-A round is taken over only if its resume key is the same: suite, lock or image, device, driver, engine
+A round is reused only if its resume key is the same: suite, lock or image, device, driver, engine
 and every setting. Only runs after the last finished one of the same plan count: a nightly run measures afresh.
 """
 
@@ -11,7 +11,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import StorageError
-from bench.store import runs
+from bench.store import find_run
 from bench.store.run import UNREADABLE, read_info, record_files
 from bench.suite import record
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from bench.store.run_info import RunInfo
 
 #: Outcomes that are results, whoever asks again.
-_TAKEN = frozenset({"ok", "raised"})
+_TAKEN = frozenset({"ok", "error"})
 #: Of a kernel that was not run: there was no GPU for it.
-_NOT_RUN = "no-gpu"
+_NOT_RUN = "gpu-not-visible"
 
 
 def resume_key(facts: Mapping[str, Any]) -> str:
@@ -35,29 +35,29 @@ def resume_key(facts: Mapping[str, Any]) -> str:
 def interrupted(reports: Path, like: RunInfo) -> tuple[Path, ...]:
     """Folders of unfinished runs, newest first, back to a finished one of this plan or one that went on from them."""
     found: list[Path] = []
-    for folder in reversed(runs.every(reports)):
+    for folder in reversed(find_run.every(reports)):
         try:
             info = read_info(folder)
         except StorageError:
             continue  # what cannot be understood has nothing to give
         if not info.finished:
             found.append(folder)
-            if "--fresh" in info.command.split():
+            if "--no-resume" in info.command.split():
                 break  # whoever started over meant it
-        elif info.taken_over or _plan(info) == _plan(like):
+        elif info.reused or _plan(info) == _plan(like):
             break  # what it took over has served: no round is ever used for two finished runs
     return tuple(found)
 
 
 def _plan(info: RunInfo) -> tuple[object, ...]:
     """What a run set out to do."""
-    cells, kernels = tuple(cell.id for cell in info.cells), tuple(kernel.name for kernel in info.kernels)
-    conditions = tuple(sorted(info.condition_modes.items()))
-    return (info.profile, info.rounds, info.repeats, info.seed, info.engine, cells, kernels, conditions)
+    columns, kernels = tuple(column.id for column in info.columns), tuple(kernel.name for kernel in info.kernels)
+    variations = tuple(sorted(info.variation_modes.items()))
+    return (info.profile, info.rounds, info.repetitions, info.seed, info.engine, columns, kernels, variations)
 
 
 def measured_again(folders: tuple[Path, ...]) -> dict[str, str]:
-    """Resume key -> what died in a round of an interrupted run that is therefore not taken over.
+    """Resume key -> what died in a round of an interrupted run that is therefore not reused.
 
     It may have been killed from outside, so it gets another chance; but the page must not forget it.
     """

@@ -3,10 +3,10 @@
 Layout of ``reports/runs/<utc-time>-<id>/``::
 
     run.json                                           bench.store.run_info
-    records/<cell>/<condition>/<mode>-<round>.jsonl.xz bench.suite.record
-    records/<cell>/<condition>/<mode>-<round>.kept.xz  kept values, each digest of a cell once (bench.store.kept)
-    logs/<cell>/...                                    full logs of builds and rounds
-    tails.json                                         of a run kept without logs: their tails (bench.store.tails)
+    records/<column>/<variation>/<mode>-<round>.jsonl.xz bench.suite.record
+    records/<column>/<variation>/<mode>-<round>.kept.xz  kept values, each digest of a column once (bench.store.kept_values)
+    logs/<column>/...                                    full logs of builds and rounds
+    tails.json                                         of a run kept without logs: their tails (bench.store.log_tails)
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from bench.away.keeping import kept_files
 from bench.errors import StorageError
-from bench.store.folder import unwritable, write_atomic
-from bench.store.kept import Kept, load_kept
+from bench.portable.value_limits import kept_files
+from bench.store.kept_values import Kept, load_kept
+from bench.store.log_tails import Tails, keep, load_tails
+from bench.store.run_folder import unwritable, write_atomic
 from bench.store.run_info import RunInfo
-from bench.store.tails import Tails, keep, load_tails
 from bench.suite import record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-#: Folders between ``records`` and a record: cell and condition.
+#: Folders between ``records`` and a record: column and variation.
 _DEPTH = 2
 #: What reading a record can raise; RecursionError where it nests too deep.
 UNREADABLE = (record.RecordError, OSError, lzma.LZMAError, EOFError, RecursionError)
@@ -68,7 +68,7 @@ def load(folder: Path) -> Run:
             records[name] = record.read(file)
         except UNREADABLE as error:
             unreadable[name] = str(error)
-    tails = load_tails(folder, info.cells, records)
+    tails = load_tails(folder, info.columns, records)
     return Run(info=info, records=records, unreadable=unreadable, kept=load_kept(folder), tails=tails)
 
 

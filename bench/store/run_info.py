@@ -8,22 +8,19 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import StorageError
+from bench.suite.record import RecordError, check_schema
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-SCHEMA = 3
-#: Schemas that can be read: 2 knew no GPU.
-READABLE = (2, SCHEMA)
-
 
 @dataclass(frozen=True, kw_only=True)
-class CellInfo:
+class ColumnInfo:
     """One column as planned and as it was prepared.
 
-    ``status`` is ``ready``, ``impossible``, ``no-gpu``, ``build-failed``, or ``failed`` or ``image-gone`` where not
+    ``status`` is ``ready``, ``incompatible``, ``gpu-not-visible``, ``build-failed``, or ``mismatch`` or ``image-missing`` where not
     one round could be run; ``reason`` says why it is not ready. ``device``, ``gpu``, ``kind``, ``cudnn`` and
-    ``advice`` are those of ``bench.plan.cell``; ``origin`` has the host's facts where the cell was measured on
+    ``advice`` are those of ``bench.plan.column``; ``origin`` has the host's facts where the column was measured on
     another host and imported, empty where it was measured here.
     """
 
@@ -74,8 +71,8 @@ class KernelInfo:
 class RunInfo:
     """One invocation over the matrix. Times are ISO 8601 in UTC; ``finished`` is "" while it runs.
 
-    ``conditions`` maps a condition to the kernels it runs (all where the tuple is empty) and
-    ``condition_modes`` to its modes. ``taken_over`` maps a record's path, relative to the run
+    ``variations`` maps a variation to the kernels it runs (all where the tuple is empty) and
+    ``variation_modes`` to its modes. ``reused`` maps a record's path, relative to the run
     folder, to the id of the run that measured it. ``rounds`` is the number planned per mode.
     """
 
@@ -88,20 +85,20 @@ class RunInfo:
     command: str
     profile: str
     rounds: int
-    repeats: int
+    repetitions: int
     seed: int
     modes: tuple[str, ...]
-    conditions: Mapping[str, tuple[str, ...]]
-    condition_modes: Mapping[str, tuple[str, ...]]
+    variations: Mapping[str, tuple[str, ...]]
+    variation_modes: Mapping[str, tuple[str, ...]]
     engine: str
     engine_why: str
     engine_facts: Mapping[str, str]
     host: Mapping[str, str]
     suite_hash: str
-    cells: tuple[CellInfo, ...]
+    columns: tuple[ColumnInfo, ...]
     kernels: tuple[KernelInfo, ...]
     warnings: tuple[str, ...] = ()
-    taken_over: Mapping[str, str] = field(default_factory=dict)
+    reused: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """The text of run.json."""
@@ -112,15 +109,14 @@ class RunInfo:
         """Read run.json; raises StorageError naming the file where it cannot be understood."""
         try:
             data = json.loads(text)
-            if data.get("schema") not in READABLE:
-                known = " and ".join(map(str, READABLE))
-                message = f"{name}: schema {data.get('schema')!r}, but this version reads schemas {known}"
-                raise StorageError(message, "Read it with the tfrepro that wrote it, or measure again.")
+            check_schema(name, data.get("schema"))
             unknown = _unknown(data)
             if unknown:
                 message = f"{name} has fields that this version does not know: {', '.join(map(ascii, unknown))}"
                 raise StorageError(message, "Read it with the tfrepro that wrote it, or measure again.")
             return _build(data)
+        except RecordError as error:
+            raise StorageError(str(error)) from error
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             message = f"{name} is not a run's description ({error})"
             raise StorageError(message, "The file was cut off or edited; measure again.") from error
@@ -129,17 +125,17 @@ class RunInfo:
 def _unknown(data: dict[str, Any]) -> list[str]:
     """The fields of run.json that this version does not know.
 
-    They are refused instead of ignored, because one of them could turn a green cell red.
+    They are refused instead of ignored, because one of them could turn a green column red.
     """
-    parts = ((RunInfo, [data]), (CellInfo, data["cells"]), (KernelInfo, data["kernels"]))
+    parts = ((RunInfo, [data]), (ColumnInfo, data["columns"]), (KernelInfo, data["kernels"]))
     known = [({field.name for field in dataclasses.fields(model)}, objects) for model, objects in parts]
     return sorted({key for names, objects in known for item in objects for key in item if key not in names})
 
 
 def _build(data: dict[str, Any]) -> RunInfo:
-    data["cells"] = tuple(CellInfo(**cell) for cell in data["cells"])
+    data["columns"] = tuple(ColumnInfo(**column) for column in data["columns"])
     data["kernels"] = tuple(KernelInfo(**kernel) for kernel in data["kernels"])
-    for key in ("conditions", "condition_modes"):
+    for key in ("variations", "variation_modes"):
         data[key] = {name: tuple(values) for name, values in data[key].items()}
     for key in ("modes", "warnings"):
         data[key] = tuple(data[key])

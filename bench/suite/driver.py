@@ -1,6 +1,6 @@
 """The driver: starts one worker process per round, survives its crash, enforces time limits.
 
-Started in the cell as ``python -m bench.suite.driver REQUEST``; the record goes to standard output,
+Started in the column as ``python -m bench.suite.driver REQUEST``; the record goes to standard output,
 everything else to standard error. Standard library only: it must live where TensorFlow dies.
 """
 
@@ -17,8 +17,8 @@ import time
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
-from bench.suite.identity import suite_hash
 from bench.suite.record import RESTART, SCHEMA, Request, line
+from bench.suite.suite_hash import suite_hash
 
 #: Seconds a worker may need before its first kernel: import of TensorFlow from a cold disk.
 START_LIMIT_S = 300.0

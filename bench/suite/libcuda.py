@@ -7,7 +7,7 @@ import uuid
 from dataclasses import dataclass
 from typing import Any, Optional, Tuple
 
-from bench.suite import mapped
+from bench.suite import loaded_libraries
 
 SONAME = "libcuda.so.1"
 #: CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT of cuda.h.
@@ -48,7 +48,7 @@ def ask() -> Driver:
         return Driver(why=f"no driver: {SONAME} cannot be opened ({reason(SONAME, error)})")
     number, count = ctypes.c_int(0), ctypes.c_int(0)
     library.cuDriverGetVersion(ctypes.byref(number))
-    files = [one.path.as_posix() for one in mapped.libraries() if one.path.name.startswith("libcuda.so.")]
+    files = [one.path.as_posix() for one in loaded_libraries.libraries() if one.path.name.startswith("libcuda.so.")]
     found = Driver(number.value, " ".join(files))
     for name, code in (("cuInit", library.cuInit(0)), ("cuDeviceGetCount", library.cuDeviceGetCount(_at(count)))):
         if code:

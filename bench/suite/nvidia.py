@@ -16,9 +16,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Tuple
 
-from bench.suite import mapped
+from bench.suite import loaded_libraries
 from bench.suite.libcuda import reason
-from bench.suite.mapped import Mapped
+from bench.suite.loaded_libraries import Mapped
 
 Version = Tuple[int, ...]
 
@@ -45,7 +45,7 @@ def missing(sonames: Iterable[str]) -> Dict[str, str]:
 
 def files(among: Optional[Iterable[Mapped]] = None) -> List[Mapped]:
     """The parts of CUDA that are mapped now."""
-    return [one for one in (mapped.libraries() if among is None else among) if _PARTS.match(one.path.name)]
+    return [one for one in (loaded_libraries.libraries() if among is None else among) if _PARTS.match(one.path.name)]
 
 
 def of_name(soname: str, among: Iterable[Mapped]) -> List[Mapped]:
@@ -68,7 +68,7 @@ def places() -> Dict[str, str]:
     return {one.path.name: f"{one.shown} ({one.owner})" for one in files()}
 
 
-def objections(promised: Mapping[str, str]) -> List[str]:
+def invalid_measurements(promised: Mapping[str, str]) -> List[str]:
     """What is mapped and was not promised. ``promised`` maps sonames to requirements (``Request.libraries``).
 
     Each promised library must be mapped, from the distribution and the version promised, and must say itself
@@ -76,7 +76,7 @@ def objections(promised: Mapping[str, str]) -> List[str]:
     promised version where one is promised.
     """
     wanted = {_parted(requirement)[0]: _parted(requirement)[1] for requirement in promised.values()}
-    there = mapped.libraries()
+    there = loaded_libraries.libraries()
     found: List[str] = []
     seen: List[Mapped] = []
     for soname, requirement in sorted(promised.items()):
@@ -86,7 +86,7 @@ def objections(promised: Mapping[str, str]) -> List[str]:
         if not mine:
             found.append(f"{soname} is not mapped")
         for one in mine:
-            found.extend(_objection(one, name, release))
+            found.extend(_invalid_measurement(one, name, release))
     for one in files(there):
         if one in seen:
             continue
@@ -94,9 +94,9 @@ def objections(promised: Mapping[str, str]) -> List[str]:
         if not name.startswith("nvidia-"):
             found.append(f"{one.shown} is mapped and belongs to {one.owner}")
         else:
-            found.extend(_objection(one, name, wanted.get(name, one.owner.version)))
+            found.extend(_invalid_measurement(one, name, wanted.get(name, one.owner.version)))
     compiler = ptxas() if promised else None
-    if compiler and not mapped.owner(compiler[0]).name:
+    if compiler and not loaded_libraries.owner(compiler[0]).name:
         found.append(f"the ptxas on the PATH is {compiler[0]}, which belongs to no distribution")
     return found
 
@@ -114,7 +114,7 @@ def ptxas() -> Optional[Tuple[Path, str]]:
     return (Path(found).resolve(), _ptxas_version(found)) if found else None
 
 
-def _objection(one: Mapped, name: str, release: str) -> List[str]:
+def _invalid_measurement(one: Mapped, name: str, release: str) -> List[str]:
     """Why a mapped file is not of the distribution ``name`` in the version ``release``; nothing where it is."""
     if (one.owner.canonical, one.owner.version) != (name, release):
         return [f"{one.shown} is mapped and belongs to {one.owner}, promised is {name} {release}"]
@@ -126,7 +126,7 @@ def _objection(one: Mapped, name: str, release: str) -> List[str]:
 
 def _parted(requirement: str) -> Tuple[str, str]:
     name, _, release = requirement.partition("==")
-    return mapped.canonical(name), release
+    return loaded_libraries.canonical(name), release
 
 
 def _short(path: Path) -> str:

@@ -13,7 +13,7 @@ import sys
 import traceback
 from typing import Any, Dict, List, Mapping
 
-from bench.suite import asked, libcuda, mapped, nvidia
+from bench.suite import libcuda, loaded_libraries, nvidia, preconditions
 from bench.suite.worker import private_stdout
 
 
@@ -35,12 +35,12 @@ def probe(promised: Mapping[str, str], *, tensorflow: bool = True) -> Dict[str, 
             found["tensorflow"] = tf.version.VERSION
             found["build"] = {key: str(value) for key, value in sorted(tf.sysconfig.get_build_info().items())}
             gpus = len(tf.config.list_physical_devices("GPU"))
-            problems.extend(asked.build(tf) if promised else [])
+            problems.extend(preconditions.build(tf) if promised else [])
         except Exception as error:  # noqa: BLE001 - whatever stops TensorFlow is what the probe is for
             traceback.print_exc()
             problems.append(f"TensorFlow cannot be imported ({type(error).__name__}: {error})")
     there = {name: text for name, text in promised.items() if name not in missing}
-    problems.extend(nvidia.objections(there) if promised else [])
+    problems.extend(nvidia.invalid_measurements(there) if promised else [])
     driver = libcuda.ask()
     return {
         **found,
@@ -64,7 +64,7 @@ def main(arguments: List[str]) -> int:
 
 
 def _told(soname: str) -> Dict[str, str]:
-    for one in nvidia.of_name(soname, mapped.libraries()):
+    for one in nvidia.of_name(soname, loaded_libraries.libraries()):
         return {"path": one.path.as_posix(), "version": nvidia.version(one.path), "distribution": str(one.owner)}
     return {}
 

@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
-from bench.suite import libcuda, mapped, nvidia
+from bench.suite import libcuda, loaded_libraries, nvidia
 
 #: Prefixes of environment variables that can change results or time; all that are set are recorded.
 PREFIXES = (
@@ -94,7 +94,7 @@ def libraries() -> Dict[str, str]:
     version only.
     """
     found: Dict[str, str] = {}
-    for one in mapped.libraries():
+    for one in loaded_libraries.libraries():
         name, _, version = one.path.name.partition(".so")
         if name.startswith(LIBRARIES) or name in SYSTEM_LIBRARIES:
             distribution = f"({one.owner.name} {one.owner.version})" if one.owner.name else ""
@@ -103,7 +103,7 @@ def libraries() -> Dict[str, str]:
 
 
 def gpu(tf: Any) -> Dict[str, Any]:
-    """What a GPU cell has more: ``cuda``, ``cuda_files`` and ``gpu``.
+    """What a GPU column has more: ``cuda``, ``cuda_files`` and ``gpu``.
 
     ``cuda`` has the versions that the mapped parts tell, ``cuda_files`` where they lie, ``gpu`` what TensorFlow and
     the driver know of the device (name, capability, UUID, count of SMs); it is empty without one.

@@ -7,11 +7,11 @@ as things happen, so a dead worker loses one sample at most:
 ``process``  provenance and the settings really in force, once per worker process;
 ``kernel``   a kernel begins;
 ``values``   what a digest stands for: facts of every output, once per process, kernel and digest;
-``kept``     values of a digest's tensors, to compare later: the house keeps them in a file beside the
+``kept``     values of a digest's tensors, to compare later: the root keeps them in a file beside the
              record (``values.py``), so that the record itself stays small;
-``sample``   one repeat of a kernel, one *contrast* (another seed, which must differ), or its timing pass;
-``guard``    what the host saw of the GPU while the sample before it was taken; written by the house, not the cell;
-``outcome``  a kernel has ended: ``ok``, ``raised``, ``crashed``, ``timeout``, ``oom``, ``failed``, ``no-gpu``;
+``sample``   one repetition of a kernel, one *contrast* (another seed, which must differ), or its timing pass;
+``guard``    what the host saw of the GPU while the sample before it was taken; written by the root, not the column;
+``outcome``  a kernel has ended: ``ok``, ``error``, ``crashed``, ``timeout``, ``oom``, ``mismatch``, ``gpu-not-visible``;
 ``loaded``   the libraries that were mapped when the process ended;
 ``end``      the round is whole. A record without it was cut off.
 """
@@ -25,9 +25,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Iterable, Mapping, Optional, TextIO
 
-SCHEMA = 3
-#: Schemas that can be read: 2 knew no GPU.
-READABLE = (2, SCHEMA)
+SCHEMA = 4
+#: The version of tfrepro that reads each earlier schema.
+READERS = {2: "0.1", 3: "0.1"}
 
 #: Exit code of a worker that ends well and wants a new process for the kernels that are left.
 RESTART = 75
@@ -41,36 +41,36 @@ class RecordError(ValueError):
 class Request:
     """One round, as the runner asks for it.
 
-    ``kernels`` is the order to run them in, shuffled with ``order_seed``; ``repeats`` says how often each.
-    ``contrast`` asks for one more execution of each with another seed. ``steady_s`` is the budget of the
-    timing pass of each kernel, 0 for none. ``env`` is what the condition adds to the worker's environment.
-    ``extra`` maps the names of the user's kernel files to their text. ``expect`` names distributions and
+    ``kernels`` is the order to run them in, shuffled with ``order_seed``; ``repetitions`` says how often each.
+    ``second_seed`` asks for one more execution of each with another seed. ``steady_s`` is the budget of the
+    timing pass of each kernel, 0 for none. ``env`` is what the variation adds to the worker's environment.
+    ``kernel_files`` maps the names of the user's kernel files to their text. ``expect`` names distributions and
     the versions the lock promises; a worker that finds another version refuses to measure. ``context`` is
     carried into the header untouched (run, engine, lock hash, image id, host): what the record must know
-    of the house. Times are in seconds.
+    of the root. Times are in seconds.
 
-    ``device`` is ``cpu`` or ``gpu``. ``libraries`` maps each library that a GPU cell must be able to open, by the name
+    ``device`` is ``cpu`` or ``gpu``. ``libraries`` maps each library that a GPU column must be able to open, by the name
     TensorFlow asks for (``libcublas.so.12``), to the distribution that it must come from and its version
     (``nvidia-cublas-cu12==12.5.3.2``). ``gpu`` has what the host knows of the GPU asked for: ``uuid``, ``driver``
     (``550.54.15``) and ``cuda``, the number that driver reports (``12040``); empty where it is not known.
     """
 
-    cell: str
+    column: str
     mode: str  # "off" | "on"
-    condition: str  # "default", "isa=avx2", ...
+    variation: str  # "default", "isa=avx2", ...
     round: int  # from 1
     kernels: tuple[str, ...]
-    repeats: Mapping[str, int]
+    repetitions: Mapping[str, int]
     seed: int = 42
     order_seed: int = 0
     switch: str = "api"  # how mode "on" is switched: "api" | "env"
-    contrast: bool = True
-    time_limit_s: float = 120.0  # for one kernel, all repeats
+    second_seed: bool = True
+    time_limit_s: float = 120.0  # for one kernel, all repetitions
     steady_s: float = 0.2
     env: Mapping[str, str] = field(default_factory=dict)
     threads: Optional[int] = None  # intra-op threads; None: TensorFlow's default
     tf32: Optional[bool] = None  # TF32 execution; None: TensorFlow's default
-    extra: Mapping[str, str] = field(default_factory=dict)
+    kernel_files: Mapping[str, str] = field(default_factory=dict)
     expect: Mapping[str, str] = field(default_factory=dict)
     device: str = "cpu"
     libraries: Mapping[str, str] = field(default_factory=dict)
@@ -91,17 +91,17 @@ class Request:
 
 @dataclass(frozen=True)
 class Sample:
-    """What one repeat gave.
+    """What one repetition gave.
 
     ``digest`` covers name, dtype, shape and bytes of every output, and every step of a training. ``outputs``
     maps each output to ``{"dtype", "shape", "digest", "nan", "inf", "device"}``, and ``errors`` those that have
     a float64 reference to ``{"max", "rms"}`` (see ``distance.error``); both are read from the ``values``
-    line of the digest, and are empty where it is missing. ``role`` is "repeat", "contrast" or "timing".
+    line of the digest, and are empty where it is missing. ``role`` is "repetition", "second-seed" or "timing".
 
     ``first_s`` is the wall time of the first call (trace and compile included), ``steady_s`` the wall times of
     the calls after ``warmups`` more (only a timing sample has any). ``steady_agrees`` says whether all of them
     gave the bits of the first call (None: there were none). ``switches`` counts involuntary context switches
-    during the first call. ``parted`` says where this sample left the first repeat of its process, None where
+    during the first call. ``first_difference`` says where this sample left the first repetition of its process, None where
     it did not or where enough of them were described already: ``{"step", "tensor", "index", "first",
     "other", "outputs"}``, the last one a distance for each output that differs (``distance.Distance``).
     ``guard`` is what the host saw of the GPU meanwhile (``bench.gpu.guard``), None on a CPU.
@@ -110,7 +110,7 @@ class Sample:
     process: int
     kernel: str
     role: str
-    repeat: int
+    repetition: int
     seed: int
     digest: str
     setup_s: float
@@ -122,7 +122,7 @@ class Sample:
     warmups: int
     load: float
     switches: int
-    parted: Optional[Mapping[str, Any]] = None
+    first_difference: Optional[Mapping[str, Any]] = None
     guard: Optional[Mapping[str, Any]] = None
     outputs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     errors: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
@@ -178,8 +178,16 @@ class Record:
     seconds: float
 
 
-_SCHEMAS = f"schemas {' and '.join(str(number) for number in READABLE)}"
 _KINDS = ("process", "kernel", "values", "kept", "sample", "guard", "outcome", "loaded", "end")
+
+
+def check_schema(name: str, schema: object) -> None:
+    """Raise RecordError, naming the version that reads it, unless ``schema`` is the one that this version reads."""
+    if schema == SCHEMA:
+        return
+    reader = READERS.get(schema) if isinstance(schema, int) else None
+    advice = f"read it with tfrepro {reader}, or measure again" if reader else "it was not written by this tfrepro"
+    raise RecordError(f"{name} has schema {schema!r}, but this version reads schema {SCHEMA}: {advice}")
 
 
 def line(kind: str, body: Mapping[str, Any]) -> str:
@@ -207,11 +215,7 @@ def parse(lines: Iterable[str], name: str = "record") -> Record:
             raise RecordError(f"{name}, line {number}: not a line of a record ({error})") from error
         if kind == "header":
             header = row
-            if header.get("schema") not in READABLE:
-                raise RecordError(
-                    f"{name}: schema {header.get('schema')!r}, but this version reads {_SCHEMAS}; "
-                    "measure again, or read it with the tfrepro that wrote it"
-                )
+            check_schema(name, header.get("schema"))
         elif kind in rows:
             rows[kind].append(row)
         else:
@@ -227,13 +231,13 @@ def parse(lines: Iterable[str], name: str = "record") -> Record:
 def _build(header: dict[str, Any], rows: dict[str, list[dict[str, Any]]]) -> Record:
     request = Request.from_json(json.dumps(header["request"]))
     values = {(row["process"], row["kernel"], row["digest"]): row for row in rows["values"]}
-    guards = {(row["process"], row["kernel"], row["role"], row["repeat"]): row["seen"] for row in rows["guard"]}
+    guards = {(row["process"], row["kernel"], row["role"], row["repetition"]): row["seen"] for row in rows["guard"]}
     samples = []
     for row in rows["sample"]:
         row["steady_s"] = tuple(row["steady_s"])
         row["steady_cpu_s"] = tuple(row["steady_cpu_s"])
         known = values.get((row["process"], row["kernel"], row["digest"]), {})
-        row["guard"] = guards.get((row["process"], row["kernel"], row["role"], row["repeat"]))
+        row["guard"] = guards.get((row["process"], row["kernel"], row["role"], row["repetition"]))
         samples.append(Sample(**row, outputs=known.get("outputs", {}), errors=known.get("errors", {})))
     loaded = {row["process"]: row["libraries"] for row in rows["loaded"]}
     return Record(

@@ -19,17 +19,17 @@ from typing import Any, Dict, Mapping, TextIO, Tuple
 
 import numpy as np
 
-from bench.suite import asked, provenance, timing
-from bench.suite.asked import NotAskedError
+from bench.suite import preconditions, provenance, timing
 from bench.suite.digest import SHORT, Digest, Result, collect, digest, raw, same_bits
 from bench.suite.distance import error
-from bench.suite.kernels import Kernel, all_kernels, extra, forget_inputs
-from bench.suite.parting import parting
+from bench.suite.first_difference import parting
+from bench.suite.kept_values import tensors
+from bench.suite.kernels import Kernel, all_kernels, custom, forget_inputs
+from bench.suite.preconditions import MismatchError
 from bench.suite.record import RESTART, Request, line
-from bench.suite.values import tensors
 
-#: The contrast run uses this seed: the article's second seed.
-CONTRAST_SEED = 123
+#: The second_seed run uses this seed: the article's second seed.
+SECOND_SEED = 123
 MESSAGE_LIMIT = 4000
 #: Distinct digests of one kernel and process that are described in full: where they part, and kept values.
 MOST_DESCRIBED = 3
@@ -48,7 +48,7 @@ def main(arguments: list[str]) -> int:
     except Exception as error:  # noqa: BLE001 - whatever stops the start must reach the record
         traceback.print_exc()
         for name in request.kernels:
-            worker.outcome(name, "failed", time.perf_counter(), error)
+            worker.outcome(name, "mismatch", time.perf_counter(), error)
         return 0
     return worker.run(tf, why_no_gpu)
 
@@ -59,10 +59,10 @@ def prepare(request: Request) -> Tuple[Any, str]:
     Returns TensorFlow, and why there is no GPU ("" where there is one, or none was asked for).
 
     Raises:
-        NotAskedError: determinism, a pinned version, a library or the device is not what was asked.
+        MismatchError: determinism, a pinned version, a library or the device is not what was asked.
         ImportError: TensorFlow cannot be imported.
     """
-    asked.installation(request)
+    preconditions.installation(request)
     tf = importlib.import_module("tensorflow")
     if request.threads is not None:
         tf.config.threading.set_intra_op_parallelism_threads(request.threads)
@@ -71,9 +71,9 @@ def prepare(request: Request) -> Tuple[Any, str]:
     if request.mode == "on" and request.switch == "api":
         tf.config.experimental.enable_op_determinism()
     if provenance.determinism_enabled() != (request.mode == "on"):
-        raise NotAskedError(f"not what was asked: determinism should be {request.mode}, TensorFlow says otherwise")
-    why_no_gpu = asked.device(tf, request)
-    asked.libraries(request)
+        raise MismatchError(f"not what was asked: determinism should be {request.mode}, TensorFlow says otherwise")
+    why_no_gpu = preconditions.device(tf, request)
+    preconditions.libraries(request)
     return tf, why_no_gpu
 
 
@@ -89,10 +89,10 @@ class Worker:
     def run(self, tf: Any, why_no_gpu: str = "") -> int:
         """Say who measures, then run every kernel asked for; ``RESTART`` asks for a new process for the rest.
 
-        Without the GPU that was asked for every kernel ends as ``no-gpu``; what is installed is told all the same.
+        Without the GPU that was asked for every kernel ends as ``gpu-not-visible``; what is installed is told all the same.
         """
         gc.freeze()  # a library's thousands of functions never die: collecting them costs 0.2 s a Keras model
-        own, errors = extra.load(self.request.extra)
+        own, errors = custom.load(self.request.kernel_files)
         kernels = {**all_kernels(), **own}
         hashes = {name: kernels[name].source_hash()[:SHORT] for name in self.request.kernels if name in kernels}
         body = {
@@ -106,7 +106,7 @@ class Worker:
         for name in self.request.kernels:
             self.write("kernel", {"kernel": name})
             if why_no_gpu:
-                self.outcome(name, "no-gpu", time.perf_counter(), message=why_no_gpu)
+                self.outcome(name, "gpu-not-visible", time.perf_counter(), message=why_no_gpu)
                 continue
             spoilt = self._kernel(tf, kernels.get(name), name, errors)
             switched = provenance.determinism_enabled() != (self.request.mode == "on")
@@ -125,7 +125,7 @@ class Worker:
             **more,
         }
         if error is not None:
-            where = extra.place(error, self.request.extra)
+            where = custom.place(error, self.request.kernel_files)
             body.update(error_class=type(error).__name__, message=str(error)[:MESSAGE_LIMIT], where=where)
         self.write("outcome", body)
 
@@ -143,14 +143,14 @@ class Worker:
         forget_inputs()
         try:
             if kernel is None:
-                raise NotAskedError("; ".join(errors.values()) or f"this suite has no kernel named {name!r}")
+                raise MismatchError("; ".join(errors.values()) or f"this suite has no kernel named {name!r}")
             samples = _Samples(self, tf, kernel)
             samples.take()
-            asked.libraries(self.request)  # cuDNN and others open parts of themselves when they are first used
+            preconditions.libraries(self.request)  # cuDNN and others open parts of themselves when they are first used
         except Exception as error:  # noqa: BLE001 - any class of error is a result here
             traceback.print_exc()
             self.outcome(name, _kind(error), start, error, **self._gpu_peak(tf))
-            return asked.spoils(error, self.request)
+            return preconditions.spoils(error, self.request)
         self.outcome(name, "ok", start, digest_s=timing.seconds(samples.digest_s), **self._gpu_peak(tf))
         return False
 
@@ -163,13 +163,13 @@ class _Later:
 
     def __init__(self, first: Result) -> None:
         self.first = first
-        self.parted: Dict[str, Any] | None = None
+        self.first_difference: Dict[str, Any] | None = None
 
     def same(self, again: Result) -> bool:
         """Whether a later call gave the bits of the first."""
         if same_bits(self.first, again):
             return True
-        self.parted = self.parted or parting(self.first, again)
+        self.first_difference = self.first_difference or parting(self.first, again)
         return False
 
 
@@ -188,17 +188,17 @@ class _Samples:
         self.finish = timing.finisher(tf, worker.request.device)
 
     def take(self) -> None:
-        """The digest pass with its repeats, the contrast, then the timing pass."""
+        """The digest pass with its repetitions, the second_seed, then the timing pass."""
         request, kernel = self.request, self.kernel
-        for repeat in range(request.repeats[kernel.name]):
-            self._sample("repeat", repeat, request.seed)
-        if request.contrast:
-            other = CONTRAST_SEED if request.seed != CONTRAST_SEED else CONTRAST_SEED + 1
-            self._sample("contrast", 0, other)
+        for repetition in range(request.repetitions[kernel.name]):
+            self._sample("repetition", repetition, request.seed)
+        if request.second_seed:
+            other = SECOND_SEED if request.seed != SECOND_SEED else SECOND_SEED + 1
+            self._sample("second-seed", 0, other)
         if request.steady_s > 0 and kernel.call_again and not kernel.control:
             self._sample("timing", 0, request.seed)
 
-    def _sample(self, role: str, repeat: int, seed: int) -> None:
+    def _sample(self, role: str, repetition: int, seed: int) -> None:
         """Reseed and rebuild everything, call, digest; for timing, call again and compare every call."""
         if not self.kernel.portable:
             self.tf.keras.backend.clear_session()
@@ -215,12 +215,12 @@ class _Samples:
         found, hashing = timing.timed(lambda: self._digest(result))
         self.digest_s += hashing.wall
         self._assert_mode()
-        parted = None if role == "contrast" else self._parted(result, found)
+        first_difference = None if role == "second-seed" else self._parted(result, found)
         self._describe(result, found, role)
         body: Dict[str, Any] = {
             "kernel": self.kernel.name,
             "role": role,
-            "repeat": repeat,
+            "repetition": repetition,
             "seed": seed,
             "digest": found.hexadecimal,
             "setup_s": timing.seconds(setup.wall),
@@ -232,20 +232,20 @@ class _Samples:
             "load": round(os.getloadavg()[0], 2),
             **timing.walls(series.clocks),
         }
-        if parted or later.parted:
-            body["parted"] = parted or later.parted
+        if first_difference or later.first_difference:
+            body["first_difference"] = first_difference or later.first_difference
         self.worker.write("sample", body)
         if self.first is None:
             self.first, self.first_digest = result, found
 
     def _digest(self, result: Result) -> Digest:
-        """The digest; of bytes that are those of the first repeat it is known already."""
+        """The digest; of bytes that are those of the first repetition it is known already."""
         if self.first is not None and self.first_digest is not None and same_bits(self.first, result):
             return self.first_digest
         return digest(result)
 
     def _parted(self, result: Result, found: Digest) -> Dict[str, Any] | None:
-        """Where this call left the first repeat, with all elements at hand; None where it did not, or was told."""
+        """Where this call left the first repetition, with all elements at hand; None where it did not, or was told."""
         if self.first is None or self.first_digest is None or found.hexadecimal == self.first_digest.hexadecimal:
             return None
         if len(self.described) >= MOST_DESCRIBED or found.hexadecimal in self.described:
@@ -258,7 +258,7 @@ class _Samples:
             return
         self.described[found.hexadecimal] = len(self.described)
         errors: Dict[str, Any] = {}
-        few = self.described[found.hexadecimal] < MOST_DESCRIBED and role != "contrast"
+        few = self.described[found.hexadecimal] < MOST_DESCRIBED and role != "second-seed"
         if self.kernel.reference is not None and self.request.round == 1 and few:
             wanted = self.kernel.reference(self.request.seed)
             errors = {
@@ -272,7 +272,7 @@ class _Samples:
     def _assert_mode(self) -> None:
         """A kernel may have switched determinism itself; what ran after that is not of this mode."""
         if provenance.determinism_enabled() != (self.request.mode == "on"):
-            raise NotAskedError(
+            raise MismatchError(
                 f"not what was asked: a kernel switched determinism while it should be {self.request.mode}"
             )
 
@@ -293,7 +293,7 @@ def reseed(tf: Any, seed: int) -> None:
 def _kind(error: Exception) -> str:
     if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
         return "oom"
-    return "failed" if isinstance(error, NotAskedError) else "raised"
+    return "mismatch" if isinstance(error, MismatchError) else "error"
 
 
 def private_stdout() -> TextIO:

@@ -1,25 +1,25 @@
-"""From records to verdicts: ladder, strength, digest classes, price, gates. Pure functions, no I/O."""
+"""From records to verdicts: ladder, strength, digest classes, overhead, gates. Pure functions, no I/O."""
 
 from __future__ import annotations
 
-from bench.verdict.answer import GATES, Answer, CellAnswer, answer, gate
-from bench.verdict.choice import Fit
-from bench.verdict.judgement import Judgement, Verdict
-from bench.verdict.status import Rung, Status
-from bench.verdict.verdict import MIN_PROCESSES, MIN_REPEATS, judge
+from bench.verdict.evaluate import MIN_PROCESSES, MIN_REPETITIONS, evaluate
+from bench.verdict.gates import GATES, Answer, ColumnSummary, answer, gate
+from bench.verdict.ranking import Fit
+from bench.verdict.results import RunResults, Verdict
+from bench.verdict.status import EvidenceLevel, Status
 
 __all__ = [
     "GATES",
     "MIN_PROCESSES",
-    "MIN_REPEATS",
+    "MIN_REPETITIONS",
     "Answer",
-    "CellAnswer",
+    "ColumnSummary",
+    "EvidenceLevel",
     "Fit",
-    "Judgement",
-    "Rung",
+    "RunResults",
     "Status",
     "Verdict",
     "answer",
+    "evaluate",
     "gate",
-    "judge",
 ]

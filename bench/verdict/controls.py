@@ -1,11 +1,11 @@
 """Controls: kernels that must differ, and kernels that must not. They show that the eyes are open.
 
-A harness that never sees a difference calls everything exact. So in every cell, condition and mode kernels
+A harness that never sees a difference calls everything exact. So in every column, variation and mode kernels
 that must differ are run beside those in question: one in every sample, others in a known share of samples.
 What a run of this size must have seen of them, and has not, blinds the group: equal bits prove nothing there.
 
 What is out of reach is no fault: with 15 samples nobody can count on seeing what differs in one of 50. The
-page says how far the eye reached (``Sight.sensitivity``).
+page says how far the eye reached (``ControlSummary.sensitivity``).
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from bench.verdict.compare import compare
-from bench.verdict.evidence import CUT_OFF
+from bench.verdict.digest_comparison import compare
+from bench.verdict.observations import CUT_OFF
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from bench.store.run_info import KernelInfo
-    from bench.verdict.compare import Comparison
-    from bench.verdict.evidence import Witness
+    from bench.verdict.digest_comparison import Comparison
+    from bench.verdict.observations import ProcessObservation
 
 MUST_DIFFER = "must-differ"
 MUST_NOT_DIFFER = "must-not-differ"
@@ -54,15 +54,15 @@ class Check:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sight:
-    """Whether a group of processes can see: ``blind`` says why not, ``doubts`` what keeps it from proof.
+class ControlSummary:
+    """Whether a group of processes can see: ``control-failed`` says why not, ``concerns`` what keeps it from proof.
 
-    ``fewest`` is the smallest number of repeats behind an exact, 0 where nothing is exact.
+    ``fewest`` is the smallest number of repetitions behind an exact, 0 where nothing is exact.
     """
 
     checks: Mapping[str, Check]
-    blind: str
-    doubts: tuple[str, ...]
+    control_failed: str
+    concerns: tuple[str, ...]
     fewest: int = 0
 
     @property
@@ -77,23 +77,23 @@ class Sight:
         return min(rates, default=None)
 
     def sensitivity_for(self, samples: int) -> float | None:
-        """The same for a kernel with so many repeats: a control's repeats are not those of a heavy kernel."""
+        """The same for a kernel with so many repetitions: a control's repetitions are not those of a heavy kernel."""
         seen = (one.rate for one in self.checks.values() if one.rate and one.reach and one.passed)
         return min((rate for rate in seen if within_reach(rate, samples)), default=None)
 
 
-def check(kernel: KernelInfo, witnesses: Sequence[Witness], found: Comparison | None = None) -> Check:
-    """Check one control in one cell, condition and mode."""
+def check(kernel: KernelInfo, observations: Sequence[ProcessObservation], found: Comparison | None = None) -> Check:
+    """Check one control in one column, variation and mode."""
     rate = (kernel.rate or 1.0) if kernel.control == MUST_DIFFER else 0.0
-    if not witnesses:
+    if not observations:
         return Check(passed=False, why="it never ran", rate=rate)
-    bad = [one for one in witnesses if one.outcome not in ("ok", CUT_OFF)]
+    bad = [one for one in observations if one.outcome not in ("ok", CUT_OFF)]
     if bad:
-        return Check(passed=False, why=f"it {bad[0].outcome} in {len(bad)} of {len(witnesses)} processes", rate=rate)
+        return Check(passed=False, why=f"it {bad[0].outcome} in {len(bad)} of {len(observations)} processes", rate=rate)
     if kernel.control == MUST_DIFFER:
-        return _must_differ(rate, witnesses)
+        return _must_differ(rate, observations)
     if kernel.control == MUST_NOT_DIFFER:
-        return _must_not_differ(found or compare(witnesses))
+        return _must_not_differ(found or compare(observations))
     return Check(passed=False, why=f"this version does not know the demand {kernel.control!r}")
 
 
@@ -105,42 +105,42 @@ def within_reach(rate: float, samples: int) -> bool:
     return samples >= MIN_SAMPLES and float(1 - rate) ** samples <= REACH
 
 
-def _must_differ(rate: float, witnesses: Sequence[Witness]) -> Check:
-    counts = Counter(sample.digest for one in witnesses for sample in one.repeats)
+def _must_differ(rate: float, observations: Sequence[ProcessObservation]) -> Check:
+    counts = Counter(sample.digest for one in observations for sample in one.repetitions)
     samples = counts.total()
     base = max(counts.values(), default=0)
     seen = samples - base
     reach = 0 < rate <= 1 and within_reach(rate, samples)
-    passed, why = _judged(rate, counts, reach=reach)
+    passed, why = _evaluated(rate, counts, reach=reach)
     return Check(passed=passed, why=why, rate=rate, reach=reach, seen=seen, samples=samples)
 
 
-def _judged(rate: float, counts: Counter[str], *, reach: bool) -> tuple[bool | None, str]:
+def _evaluated(rate: float, counts: Counter[str], *, reach: bool) -> tuple[bool | None, str]:
     """Whether these digests of a control are what its rate promises."""
     if not 0 < rate <= 1:
         return False, f"it declares that it differs in {rate:g} of samples, which cannot be"
     samples, base = counts.total(), max(counts.values(), default=0)
     if samples < MIN_SAMPLES:
-        return None, f"{samples} repeats cannot show a difference"
+        return None, f"{samples} repetitions cannot show a difference"
     seen = samples - base
     if not seen and reach:
-        return False, f"it was not seen to differ in {samples} repeats, but must"
+        return False, f"it was not seen to differ in {samples} repetitions, but must"
     if not seen:
         return None, f"out of reach: it differs in {rate:.0%} of samples, and was not seen in {samples}"
     strange = _strange(rate, counts, seen)
-    return not strange, strange or f"it differs, as it must: {len(counts)} digests in {samples} repeats"
+    return not strange, strange or f"it differs, as it must: {len(counts)} digests in {samples} repetitions"
 
 
 def _strange(rate: float, counts: Counter[str], seen: int) -> str:
     """Why these digests cannot come from samples that were each made anew, or ""."""
     samples = counts.total()
     repeated = [number for number in counts.values() if number > 1]
-    # entropy does not repeat, only the bits without it do: else one sample was counted twice
+    # entropy does not repetition, only the bits without it do: else one sample was counted twice
     if len(repeated) > (0 if rate == 1 else 1):
-        return f"its entropy came twice: {len(counts)} digests in {samples} repeats"
+        return f"its entropy came twice: {len(counts)} digests in {samples} repetitions"
     if rate < 1 and chance(seen, samples, rate) < BELIEVABLE:
         often = "often" if seen > rate * samples else "seldom"
-        told = f"{seen} of {samples} repeats left the most frequent bits, and {rate:.0%} do"
+        told = f"{seen} of {samples} repetitions left the most frequent bits, and {rate:.0%} do"
         return f"it differs more {often} than it may: {told}; samples were duplicated or frozen"
     return ""
 
@@ -155,30 +155,32 @@ def chance(seen: int, samples: int, rate: float) -> float:
 
 def _must_not_differ(found: Comparison) -> Check:
     if found.varies:
-        return Check(passed=False, why="it differs, but must not", samples=found.repeats)
+        return Check(passed=False, why="it differs, but must not", samples=found.repetitions)
     if found.seeds_collide:
-        return Check(passed=False, why="it gave the same digest for another seed", samples=found.repeats)
-    if found.repeats < MIN_SAMPLES:
-        return Check(passed=None, why=f"{found.repeats} repeats cannot show a difference", samples=found.repeats)
-    why = f"it does not differ, as it must not: {found.repeats} repeats"
-    return Check(passed=True, why=why, reach=True, samples=found.repeats)
+        return Check(passed=False, why="it gave the same digest for another seed", samples=found.repetitions)
+    if found.repetitions < MIN_SAMPLES:
+        return Check(
+            passed=None, why=f"{found.repetitions} repetitions cannot show a difference", samples=found.repetitions
+        )
+    why = f"it does not differ, as it must not: {found.repetitions} repetitions"
+    return Check(passed=True, why=why, reach=True, samples=found.repetitions)
 
 
 def sight(
     kernels: Sequence[KernelInfo],
-    witnesses: Mapping[str, Sequence[Witness]],
+    observations: Mapping[str, Sequence[ProcessObservation]],
     comparisons: Mapping[str, Comparison] | None = None,
-) -> Sight:
-    """Check all controls of one cell, condition and mode. A run without both kinds is blind."""
+) -> ControlSummary:
+    """Check all controls of one column, variation and mode. A run without both kinds is blind."""
     declared = [kernel for kernel in kernels if kernel.control]
     known = comparisons or {}
-    checks = {one.name: check(one, witnesses.get(one.name, ()), known.get(one.name)) for one in declared}
+    checks = {one.name: check(one, observations.get(one.name, ()), known.get(one.name)) for one in declared}
     kinds = {kernel.control for kernel in declared}
     lacking = [kind for kind in (MUST_DIFFER, MUST_NOT_DIFFER) if kind not in kinds]
     failed = [f"the control {name} failed: {one.why}" for name, one in checks.items() if one.passed is False]
     failed += [f"the run has no control that {kind.replace('-', ' ')}" for kind in lacking]
     undecided = {name: one for name, one in checks.items() if one.passed is None}
-    doubts = [f"the control {name} is undecided: {one.why}" for name, one in undecided.items() if not one.rate]
+    concerns = [f"the control {name} is undecided: {one.why}" for name, one in undecided.items() if not one.rate]
     if not any(one.rate and one.reach for one in checks.values()):
-        doubts.append("no control that must differ was within reach of so few repeats")
-    return Sight(checks=checks, blind="; ".join(failed), doubts=tuple(doubts))
+        concerns.append("no control that must differ was within reach of so few repetitions")
+    return ControlSummary(checks=checks, control_failed="; ".join(failed), concerns=tuple(concerns))

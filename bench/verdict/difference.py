@@ -1,6 +1,6 @@
 """How far two samples are apart, and where they first part: the numbers behind every verdict that varies.
 
-Inside one process all elements were at hand, and the record says it in full (``Sample.parted``). Across
+Inside one process all elements were at hand, and the record says it in full (``Sample.first_difference``). Across
 processes only kept values can be compared: the whole of a small output, a fixed sample of a large one.
 """
 
@@ -11,22 +11,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from bench.verdict import tensors
-from bench.verdict.sentences import count
+from bench.verdict import tensor_diff
+from bench.verdict.messages import count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from bench.store.kept import Kept
+    from bench.store.kept_values import Kept
     from bench.suite.distance import Distance
     from bench.suite.record import Sample
-    from bench.verdict.evidence import Witness
-    from bench.verdict.judgement import Judgement, Verdict
-    from bench.verdict.tensors import Line
+    from bench.verdict.observations import ProcessObservation
+    from bench.verdict.results import RunResults, Verdict
+    from bench.verdict.tensor_diff import Line
 
 
 class HasKept(Protocol):
-    """What has kept values: a run, and a judgement."""
+    """What has kept values: a run, and a results."""
 
     @property
     def kept(self) -> Kept:
@@ -34,7 +34,7 @@ class HasKept(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parting:
+class FirstDifference:
     """The first divergence: the first tensor that differs, in the order in which they came about.
 
     ``step`` counts from 1 and is None for an output. ``index`` is the place of the first element that
@@ -60,7 +60,7 @@ class Difference:
     ``outputs`` has the measures of each output that differs: of the pair with the greatest ``rel_max``
     inside a process, of the pair compared otherwise. ``whole`` says that all elements were at hand; else
     ``kept_elements`` of ``elements`` were. ``first`` and ``other`` name the samples that are compared
-    ("round 1 repeat 0"). ``parting`` is the first divergence, None where there are no two values to show.
+    ("round 1 repetition 0"). ``parting`` is the first divergence, None where there are no two values to show.
     """
 
     outputs: Mapping[str, Distance]
@@ -69,12 +69,12 @@ class Difference:
     elements: int
     first: str
     other: str
-    parting: Parting | None
+    parting: FirstDifference | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """One digest of a kernel in a cell: ``places`` counts its samples by (condition, mode).
+    """One digest of a kernel in a column: ``places`` counts its samples by (variation, mode).
 
     ``kept`` says whether values were kept of it, so that it can be put side by side with another.
     """
@@ -93,7 +93,7 @@ class Seen:
 class _Told:
     """One sample that left the first one of its process, as the record says it."""
 
-    parting: Parting
+    parting: FirstDifference
     outputs: Mapping[str, Distance]
     first: str
     other: str
@@ -101,18 +101,18 @@ class _Told:
     @property
     def size(self) -> float:
         """The greatest ``rel_max`` of its outputs."""
-        return max((tensors.size_of(one) for one in self.outputs.values()), default=-1.0)
+        return max((tensor_diff.size_of(one) for one in self.outputs.values()), default=-1.0)
 
 
 def of_verdict(
-    kept: Kept, kernel: str, witnesses: Sequence[Witness], digests: Sequence[tuple[str, int]]
+    kept: Kept, kernel: str, observations: Sequence[ProcessObservation], digests: Sequence[tuple[str, int]]
 ) -> tuple[Difference | None, str]:
     """How far the samples of a verdict that varies are apart, and why that is not known.
 
     In-process differences are told by the record with all elements; else the two most frequent digests of
     which values were kept are compared.
     """
-    told = list(_told(witnesses))
+    told = list(_told(observations))
     if told:
         return _in_process(told), ""
     known = [digest for digest, _ in digests if (kernel, digest) in kept.rows]
@@ -124,11 +124,11 @@ def of_verdict(
     if len(known) < 2:  # noqa: PLR2004 - as above
         return None, _why_not(kept, len(known), len(digests))
     first, other = known[:2]
-    return _across(kept, kernel, (first, _place(witnesses, first)), (other, _place(witnesses, other)))
+    return _across(kept, kernel, (first, _place(observations, first)), (other, _place(observations, other)))
 
 
 def between(source: HasKept, verdict_a: Verdict, verdict_b: Verdict) -> Difference | None:
-    """How far two verdicts with one digest each are apart: off and on, two columns, two conditions.
+    """How far two verdicts with one digest each are apart: off and on, two columns, two variations.
 
     None where either has no single digest, where both have the same, and where no values were kept.
     """
@@ -136,7 +136,7 @@ def between(source: HasKept, verdict_a: Verdict, verdict_b: Verdict) -> Differen
     if len(single) < 2 or single[0] == single[1] or verdict_a.kernel != verdict_b.kernel:  # noqa: PLR2004
         return None
     names = [
-        ", ".join([*_apart(one, two), _place(one.witnesses, digest)])
+        ", ".join([*_apart(one, two), _place(one.observations, digest)])
         for one, two, digest in ((verdict_a, verdict_b, single[0]), (verdict_b, verdict_a, single[1]))
     ]
     found, _ = _across(source.kept, verdict_a.kernel, (single[0], names[0]), (single[1], names[1]))
@@ -146,53 +146,56 @@ def between(source: HasKept, verdict_a: Verdict, verdict_b: Verdict) -> Differen
 def side_by_side(source: HasKept, kernel: str, digest_a: str, digest_b: str) -> tuple[Line, ...]:
     """Every tensor of two digests in the order in which they came about; empty where no values were kept of one."""
     first, other = (source.kept.tensors(kernel, digest) for digest in (digest_a, digest_b))
-    return tensors.lines(first, other) if first and other else ()
+    return tensor_diff.lines(first, other) if first and other else ()
 
 
-def digests_of(judgement: Judgement, cell: str, kernel: str) -> tuple[Seen, ...]:
-    """The digests of a kernel in a cell, over all conditions and modes, the most frequent first."""
+def digests_of(results: RunResults, column: str, kernel: str) -> tuple[Seen, ...]:
+    """The digests of a kernel in a column, over all variations and modes, the most frequent first."""
     places: dict[str, list[tuple[str, str, int]]] = {}
-    for verdict in judgement.verdicts:
-        if (verdict.cell, verdict.kernel) == (cell, kernel):
+    for verdict in results.verdicts:
+        if (verdict.column, verdict.kernel) == (column, kernel):
             for digest, number in verdict.comparison.digests:
-                places.setdefault(digest, []).append((verdict.condition, verdict.mode, number))
+                places.setdefault(digest, []).append((verdict.variation, verdict.mode, number))
     found = [
-        Seen(digest=digest, places=tuple(seen), kept=(kernel, digest) in judgement.kept.rows)
+        Seen(digest=digest, places=tuple(seen), kept=(kernel, digest) in results.kept.rows)
         for digest, seen in places.items()
     ]
     return tuple(sorted(found, key=lambda one: -one.total))
 
 
-def _told(witnesses: Sequence[Witness]) -> Iterator[_Told]:
+def _told(observations: Sequence[ProcessObservation]) -> Iterator[_Told]:
     """What the records say of samples that left the first one of their process, by round."""
-    for witness in witnesses:
-        own = (*witness.repeats, *witness.timings)
+    for observation in observations:
+        own = (*observation.repetitions, *observation.timings)
         for sample in own:
-            parting = _read_parting(sample.parted)
-            if parting is None or sample.parted is None:
+            parting = _read_parting(sample.first_difference)
+            if parting is None or sample.first_difference is None:
                 continue
-            rows = sample.parted.get("outputs")
+            rows = sample.first_difference.get("outputs")
             found = {
                 str(name): distance
                 for name, row in (rows.items() if isinstance(rows, Mapping) else ())
-                if (distance := tensors.distance_of(row)) is not None
+                if (distance := tensor_diff.distance_of(row)) is not None
             }
             yield _Told(
-                parting=parting, outputs=found, first=_sample_name(witness, own[0]), other=_sample_name(witness, sample)
+                parting=parting,
+                outputs=found,
+                first=_sample_name(observation, own[0]),
+                other=_sample_name(observation, sample),
             )
 
 
-def _read_parting(row: Any) -> Parting | None:
+def _read_parting(row: Any) -> FirstDifference | None:
     """The first divergence as a record has it; None where there is none, or it is damaged."""
     if not isinstance(row, Mapping):
         return None
     step, index = row.get("step"), row.get("index")
-    distance = tensors.distance_of(row.get("distance"))
+    distance = tensor_diff.distance_of(row.get("distance"))
     if not (step is None or type(step) is int) or not isinstance(index, list | tuple) or distance is None:
         return None
     if not all(type(one) is int for one in index):
         return None
-    return Parting(
+    return FirstDifference(
         step=step,
         tensor=str(row.get("tensor", "")),
         index=tuple(index),
@@ -224,8 +227,8 @@ def _in_process(told: Sequence[_Told]) -> Difference:
     )
 
 
-def _with_note(parting: Parting, note: str) -> Parting:
-    return Parting(**{**vars(parting), "note": note})
+def _with_note(parting: FirstDifference, note: str) -> FirstDifference:
+    return FirstDifference(**{**vars(parting), "note": note})
 
 
 def _across(kept: Kept, kernel: str, first: tuple[str, str], other: tuple[str, str]) -> tuple[Difference | None, str]:
@@ -233,7 +236,7 @@ def _across(kept: Kept, kernel: str, first: tuple[str, str], other: tuple[str, s
     sides = [kept.tensors(kernel, digest) for digest, _ in (first, other)]
     if not all(sides):
         return None, _why_not(kept, sum(bool(side) for side in sides), len(sides))
-    unequal = [line for line in tensors.lines(*sides) if not line.same]
+    unequal = [line for line in tensor_diff.lines(*sides) if not line.same]
     if not unequal:
         return None, "The kept values have the same digests for every tensor, though those of the samples differ."
     outputs = [line for line in unequal if line.step is None and line.distance is not None]
@@ -247,7 +250,7 @@ def _across(kept: Kept, kernel: str, first: tuple[str, str], other: tuple[str, s
         elements=elements,
         first=first[1],
         other=other[1],
-        parting=Parting(
+        parting=FirstDifference(
             step=start.step,
             tensor=start.tensor,
             index=start.index,
@@ -269,22 +272,22 @@ def _why_not(kept: Kept, known: int, of: int) -> str:
     return f"{why}."
 
 
-def _place(witnesses: Sequence[Witness], digest: str) -> str:
+def _place(observations: Sequence[ProcessObservation], digest: str) -> str:
     """The first sample that gave a digest."""
-    for witness in witnesses:
-        for sample in (*witness.repeats, *witness.timings):
+    for observation in observations:
+        for sample in (*observation.repetitions, *observation.timings):
             if sample.digest == digest:
-                return _sample_name(witness, sample)
+                return _sample_name(observation, sample)
     return "a sample"
 
 
-def _sample_name(witness: Witness, sample: Sample) -> str:
-    name = "timing pass" if sample.role == "timing" else f"repeat {sample.repeat}"
-    return f"round {witness.round} {name}"
+def _sample_name(observation: ProcessObservation, sample: Sample) -> str:
+    name = "timing pass" if sample.role == "timing" else f"repetition {sample.repetition}"
+    return f"round {observation.round} {name}"
 
 
 def _apart(one: Verdict, other: Verdict) -> list[str]:
     """What tells a verdict from another one of its kernel, in words."""
-    told = [one.cell] if one.cell != other.cell else []
-    told += [one.condition] if one.condition != other.condition else []
+    told = [one.column] if one.column != other.column else []
+    told += [one.variation] if one.variation != other.variation else []
     return [*told, f"determinism {one.mode}"] if one.mode != other.mode else told

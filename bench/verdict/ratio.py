@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from bench.verdict.strength import percent_up
+from bench.verdict.evidence import percent_up
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The named statuses, their order of severity, and the rungs of the ladder."""
+"""The named statuses, their order of severity, and the levels of the ladder."""
 
 from __future__ import annotations
 
@@ -6,62 +6,64 @@ from enum import IntEnum, StrEnum
 
 
 class Status(StrEnum):
-    """What the records say of one kernel. Only ``exact`` is ever green."""
+    """What the records say of one kernel. Only ``reproducible`` is ever green."""
 
-    EXACT = "exact"
-    EXACT_IN_PROCESS = "exact-in-process"
-    VARIES = "varies"
-    WEAK = "weak"
+    REPRODUCIBLE = "reproducible"
+    REPRODUCIBLE_IN_PROCESS = "reproducible-in-process"
+    NONDETERMINISTIC = "nondeterministic"
+    INCONCLUSIVE = "inconclusive"
     UNSUPPORTED = "unsupported"
-    RAISED = "raised"
+    ERROR = "error"
     NAN = "nan"
-    FAILED = "failed"
+    MISMATCH = "mismatch"
     CRASHED = "crashed"
     TIMEOUT = "timeout"
     OOM = "oom"
     BUILD_FAILED = "build-failed"
-    IMAGE_GONE = "image-gone"
-    IMPOSSIBLE = "impossible"
-    NO_GPU = "no-gpu"
-    BLIND = "blind"
+    IMAGE_MISSING = "image-missing"
+    INCOMPATIBLE = "incompatible"
+    GPU_NOT_VISIBLE = "gpu-not-visible"
+    CONTROL_FAILED = "control-failed"
     THROTTLED = "throttled"
-    STALE = "stale"
+    OUTDATED = "outdated"
     NOT_RUN = "not-run"
 
 
 #: Worst first. A difference that was seen is an answer and outranks everything; then come faults,
-#: then results without bits, then holes in the evidence; ``exact`` is last.
+#: then results without bits, then holes in the evidence; ``reproducible`` is last.
 SEVERITY = (
-    Status.VARIES,
-    Status.EXACT_IN_PROCESS,
+    Status.NONDETERMINISTIC,
+    Status.REPRODUCIBLE_IN_PROCESS,
     Status.CRASHED,
     Status.OOM,
     Status.TIMEOUT,
-    Status.FAILED,
-    Status.RAISED,
+    Status.MISMATCH,
+    Status.ERROR,
     Status.UNSUPPORTED,
-    Status.BLIND,
+    Status.CONTROL_FAILED,
     Status.NAN,
-    Status.NO_GPU,
+    Status.GPU_NOT_VISIBLE,
     Status.BUILD_FAILED,
-    Status.IMAGE_GONE,
-    Status.IMPOSSIBLE,
+    Status.IMAGE_MISSING,
+    Status.INCOMPATIBLE,
     Status.THROTTLED,
-    Status.STALE,
+    Status.OUTDATED,
     Status.NOT_RUN,
-    Status.WEAK,
-    Status.EXACT,
+    Status.INCONCLUSIVE,
+    Status.REPRODUCIBLE,
 )
 
 #: The statuses that rest on compared digests. A failed control takes the ground from under these;
 #: a crash stays a crash whatever the controls say.
-FROM_DIGESTS = frozenset({Status.EXACT, Status.EXACT_IN_PROCESS, Status.VARIES, Status.WEAK, Status.NAN})
+FROM_DIGESTS = frozenset(
+    {Status.REPRODUCIBLE, Status.REPRODUCIBLE_IN_PROCESS, Status.NONDETERMINISTIC, Status.INCONCLUSIVE, Status.NAN}
+)
 
 #: The statuses under which a single digest may carry a class letter.
-COMPARABLE = frozenset({Status.EXACT, Status.WEAK, Status.NAN})
+COMPARABLE = frozenset({Status.REPRODUCIBLE, Status.INCONCLUSIVE, Status.NAN})
 
 #: The statuses of a whole column that was never measured.
-OF_COLUMN = frozenset({Status.BUILD_FAILED, Status.IMAGE_GONE, Status.IMPOSSIBLE, Status.NO_GPU})
+OF_COLUMN = frozenset({Status.BUILD_FAILED, Status.IMAGE_MISSING, Status.INCOMPATIBLE, Status.GPU_NOT_VISIBLE})
 
 
 def severity(status: Status) -> int:
@@ -69,7 +71,7 @@ def severity(status: Status) -> int:
     return SEVERITY.index(status)
 
 
-class Rung(IntEnum):
+class EvidenceLevel(IntEnum):
     """The strongest claim the evidence carries, from the weakest up.
 
     "Same across hosts" needs several runs and is decided where runs are compared.

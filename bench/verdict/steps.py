@@ -19,7 +19,7 @@ from packaging.version import InvalidVersion, Version
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from bench.store.run_info import CellInfo
+    from bench.store.run_info import ColumnInfo
 
 #: What can move, in the order in which it is told.
 TITLES = {
@@ -45,8 +45,8 @@ class Step:
     ``moved`` maps every variable that moved to its value before and after.
     """
 
-    before: CellInfo
-    after: CellInfo
+    before: ColumnInfo
+    after: ColumnInfo
     variable: str
     moved: Mapping[str, tuple[str, str]]
 
@@ -69,47 +69,47 @@ class Step:
         return f"{told[0]} alone." if len(told) == 1 else f"{told[0]}, and with it {', '.join(told[1:])}."
 
 
-def steps(cells: Sequence[CellInfo], seen: Mapping[str, Mapping[str, str]]) -> tuple[Step, ...]:
+def steps(columns: Sequence[ColumnInfo], seen: Mapping[str, Mapping[str, str]]) -> tuple[Step, ...]:
     """All steps between columns that were measured.
 
     ``seen`` maps their ids to what their processes said of ``driver`` and ``numpy``, "" for unknown. Columns of two
     devices, drivers or hosts are never put together, so that no times of two machines are compared.
     """
-    places: dict[object, list[tuple[CellInfo, _Values]]] = {}
-    for cell in cells:
+    places: dict[object, list[tuple[ColumnInfo, _Values]]] = {}
+    for column in columns:
         # a GPU column whose cuDNN nobody names could differ from another one in that
-        if cell.kind != "here" and (cell.cuda == "cpu" or cell.cudnn):
-            values = {key: str(getattr(cell, key, "")) for key in TITLES} | {"numpy": seen[cell.id]["numpy"]}
-            places.setdefault((_place(cell), seen[cell.id]["driver"]), []).append((cell, values))
+        if column.kind != "here" and (column.cuda == "cpu" or column.cudnn):
+            values = {key: str(getattr(column, key, "")) for key in TITLES} | {"numpy": seen[column.id]["numpy"]}
+            places.setdefault((_place(column), seen[column.id]["driver"]), []).append((column, values))
     found = {(one.before.id, one.after.id): one for group in places.values() for one in _of_place(group)}
-    order = {cell.id: number for number, cell in enumerate(cells)}
+    order = {column.id: number for number, column in enumerate(columns)}
     return tuple(sorted(found.values(), key=lambda one: (order[one.after.id], order[one.before.id])))
 
 
-def _place(cell: CellInfo) -> object:
-    return cell.device, cell.gpu, tuple(sorted((key, str(value)) for key, value in cell.origin.items()))
+def _place(column: ColumnInfo) -> object:
+    return column.device, column.gpu, tuple(sorted((key, str(value)) for key, value in column.origin.items()))
 
 
-def _of_place(cells: Sequence[tuple[CellInfo, _Values]]) -> list[Step]:
+def _of_place(columns: Sequence[tuple[ColumnInfo, _Values]]) -> list[Step]:
     found = []
     for variable in TITLES:
         free = {variable} | (_FOLLOWS if variable == _TENSORFLOW else frozenset())
-        alike: dict[tuple[str, ...], list[tuple[CellInfo, _Values]]] = {}
-        for cell, values in cells:
+        alike: dict[tuple[str, ...], list[tuple[ColumnInfo, _Values]]] = {}
+        for column, values in columns:
             fixed = tuple(value for key, value in values.items() if key not in free)
-            alike.setdefault(fixed, []).append((cell, values))
+            alike.setdefault(fixed, []).append((column, values))
         for group in alike.values():
             found += _steps(group, variable)
-    official: dict[str, list[tuple[CellInfo, _Values]]] = {}
-    for cell, values in cells:
-        if cell.kind == "official":
-            official.setdefault(values["python"], []).append((cell, values))
+    official: dict[str, list[tuple[ColumnInfo, _Values]]] = {}
+    for column, values in columns:
+        if column.kind == "official":
+            official.setdefault(values["python"], []).append((column, values))
     return [*found, *(step for group in official.values() for step in _steps(group, _TENSORFLOW))]
 
 
-def _steps(cells: Sequence[tuple[CellInfo, _Values]], variable: str) -> list[Step]:
+def _steps(columns: Sequence[tuple[ColumnInfo, _Values]], variable: str) -> list[Step]:
     """Steps from each value of a variable to the next one; two columns of one value are a step of something else."""
-    ordered = sorted(cells, key=lambda one: _order(one[1][variable]))
+    ordered = sorted(columns, key=lambda one: _order(one[1][variable]))
     return [
         Step(before=before, after=after, variable=variable, moved=moved)
         for (before, old), (after, new) in pairwise(ordered)

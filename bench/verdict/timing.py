@@ -1,9 +1,9 @@
-"""Wall times and the price of determinism. The process is the sampling unit.
+"""Wall times and the overhead of determinism. The process is the sampling unit.
 
 Times inside one process are correlated (same clocks, same caches, same picks of oneDNN and cuDNN), so
 each process gives one number, the median of its times, and only those numbers are compared.
 
-The price is median(on) / median(off) over processes, with the interval and the rules of ``bench.verdict.ratio``.
+The overhead is median(on) / median(off) over processes, with the interval and the rules of ``bench.verdict.ratio``.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from bench.verdict import guard
+from bench.verdict import gpu_timing
 from bench.verdict.ratio import ratio
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from bench.verdict.evidence import Witness
+    from bench.verdict.observations import ProcessObservation
 
 
 class Kind(StrEnum):
@@ -32,7 +32,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """Seconds of one kernel in one cell, condition and mode.
+    """Seconds of one kernel in one column, variation and mode.
 
     ``per_process`` has one median a process, by round; ``median_s`` is their median, ``low_s`` and
     ``high_s`` their range. ``cpu_median_s`` is the same of CPU seconds (all threads), and ``first_median_s``
@@ -61,7 +61,7 @@ class Timing:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Price:
+class Overhead:
     """What determinism costs: ``ratio`` of the median time on to off (below 1: on was faster).
 
     ``low``, ``high``, ``resolved`` and ``why`` are those of ``bench.verdict.ratio.Ratio``.
@@ -77,26 +77,28 @@ class Price:
     why: str
 
 
-def process_median(witness: Witness, kind: Kind) -> float | None:
+def process_median(observation: ProcessObservation, kind: Kind) -> float | None:
     """Seconds: the median of one process's usable times of this kind, None where it has none.
 
     What was timed on a throttled or shared GPU is not usable.
     """
     if kind is Kind.FIRST:
-        return _middle(sample.first_s for sample in guard.clean(witness.repeats))
-    return _middle(time for sample in guard.clean(witness.timings) for time in sample.steady_s)
+        return _middle(sample.first_s for sample in gpu_timing.clean(observation.repetitions))
+    return _middle(time for sample in gpu_timing.clean(observation.timings) for time in sample.steady_s)
 
 
-def timing(witnesses: Sequence[Witness], kind: Kind | None = None) -> Timing | None:
+def timing(observations: Sequence[ProcessObservation], kind: Kind | None = None) -> Timing | None:
     """The times over processes: of steady calls, and where no process that was timed to its end has any, of first ones.
 
     Those are kernels that may not be called again, and rounds without a timing pass. None where
     every process was timed on a throttled or shared GPU: first calls are no substitute for the times asked for.
     """
-    sane = [witness for witness in witnesses if witness.repeats and not guard.silenced(witness)]
+    sane = [
+        observation for observation in observations if observation.repetitions and not gpu_timing.silenced(observation)
+    ]
     if kind is None:
         whole = [one for one in sane if one.timed and one.outcome == "ok"]
-        if not whole and any(guard.silenced(one) for one in witnesses):
+        if not whole and any(gpu_timing.silenced(one) for one in observations):
             return None
         # one process without its times must not turn all others into first calls
         steady = any(process_median(one, Kind.STEADY) is not None for one in whole)
@@ -112,10 +114,10 @@ def timing(witnesses: Sequence[Witness], kind: Kind | None = None) -> Timing | N
     )
 
 
-def _cpu(witness: Witness, kind: Kind) -> float | None:
+def _cpu(observation: ProcessObservation, kind: Kind) -> float | None:
     if kind is Kind.FIRST:
-        return _middle(sample.first_cpu_s for sample in guard.clean(witness.repeats))
-    return _middle(time for sample in guard.clean(witness.timings) for time in sample.steady_cpu_s)
+        return _middle(sample.first_cpu_s for sample in gpu_timing.clean(observation.repetitions))
+    return _middle(time for sample in gpu_timing.clean(observation.timings) for time in sample.steady_cpu_s)
 
 
 def _middle(times: Iterable[float]) -> float | None:
@@ -129,10 +131,12 @@ def _over_processes(medians: Iterable[float | None]) -> float | None:
     return statistics.median(known) if known else None
 
 
-def price(
-    on: Sequence[Witness], off: Sequence[Witness], known: tuple[Timing | None, Timing | None] | None = None
-) -> Price | None:
-    """The price of determinism; None where a side has no times, was not timed, or has times of another kind.
+def overhead(
+    on: Sequence[ProcessObservation],
+    off: Sequence[ProcessObservation],
+    known: tuple[Timing | None, Timing | None] | None = None,
+) -> Overhead | None:
+    """The overhead of determinism; None where a side has no times, was not timed, or has times of another kind.
 
     ``known`` are the timings of both sides where they were made already.
     """
@@ -142,7 +146,7 @@ def price(
     if left is None or right is None or left.kind is not right.kind:
         return None
     found = ratio(left.per_process, right.per_process)
-    return Price(
+    return Overhead(
         kind=left.kind,
         ratio=found.value,
         low=found.low,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bench.engines.venv import VenvEngine
-from bench.plan import load, locks, own, planner
+from bench.plan import config, custom_kernels, locks, planner
 from bench.plan.planner import Selection
 from bench.suite import record
 from bench.suite.kernels import all_kernels
@@ -24,52 +24,54 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
     from bench.engines.base import Engine, Environment
-    from bench.plan.cell import Cell
+    from bench.plan.column import Column
 
 #: The release most tests use; one is enough where the release is not what is tested.
 RELEASE = "2.18.1"
 RELEASES = ("2.15.1", RELEASE, "2.21.0")
 
 
-def cell_of(house: Path, release: str = RELEASE) -> Cell:
-    """The shipped cell of a release."""
-    matrix = load.load(house / "matrix.toml")
+def column_of(root: Path, release: str = RELEASE) -> Column:
+    """The shipped column of a release."""
+    matrix = config.load(root / "matrix.toml")
     only = Selection(only=(f"tf{release}-cpu",))
-    return planner.make(matrix, "quick", only, house / "docker" / "locks", own.suite([])).cells[0]
+    return planner.make(matrix, "quick", only, root / "docker" / "locks", custom_kernels.suite([])).columns[0]
 
 
 @dataclass
 class Bench:
-    """Runs requests in one cell and reads their records; its environment is made and checked once.
+    """Runs requests in one column and reads their records; its environment is made and checked once.
 
-    ``extra`` has the texts of files that join the suite; ``lines`` are those of the last record.
+    ``kernel_files`` has the texts of files that join the suite; ``lines`` are those of the last record.
     """
 
     engine: Engine
-    cell: Cell
+    column: Column
     folder: Path
-    extra: Mapping[str, str] = field(default_factory=dict)
+    kernel_files: Mapping[str, str] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
 
     @cached_property
     def environment(self) -> Environment:
-        """The cell, ready."""
-        return self.engine.prepare(self.cell, self.folder / "build.log", lambda _: None)
+        """The column, ready."""
+        return self.engine.prepare(self.column, self.folder / "build.log", lambda _: None)
 
-    def run(self, kernels: Sequence[str], *, repeats: int = 2, heavy_repeats: int = 1, **changes: Any) -> Record:
+    def run(
+        self, kernels: Sequence[str], *, repetitions: int = 2, heavy_repetitions: int = 1, **changes: Any
+    ) -> Record:
         """One round; ``changes`` are fields of the request."""
         suite = all_kernels()
         heavy = {name for name in kernels if name in suite and suite[name].heavy}
         facts: dict[str, Any] = {
-            "cell": self.cell.id,
+            "column": self.column.id,
             "mode": "off",
-            "condition": "default",
+            "variation": "default",
             "round": 1,
             "kernels": tuple(kernels),
-            "repeats": {name: heavy_repeats if name in heavy else repeats for name in kernels},
+            "repetitions": {name: heavy_repetitions if name in heavy else repetitions for name in kernels},
             "steady_s": 0.0,
-            "extra": self.extra,
-            "expect": locks.expected(self.cell.lock),
+            "kernel_files": self.kernel_files,
+            "expect": locks.expected(self.column.lock),
         }
         self.lines = []
         request = Request(**{**facts, **changes})
@@ -78,10 +80,10 @@ class Bench:
 
 
 @pytest.fixture(scope="session")
-def benches(house: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bench]:
+def benches(root: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bench]:
     """The suite as shipped, in a virtual environment of each release."""
-    engine, folder = VenvEngine(house), tmp_path_factory.mktemp("benches")
-    return {release: Bench(engine, cell_of(house, release), folder) for release in RELEASES}
+    engine, folder = VenvEngine(root), tmp_path_factory.mktemp("benches")
+    return {release: Bench(engine, column_of(root, release), folder) for release in RELEASES}
 
 
 @pytest.fixture(scope="session")
@@ -91,9 +93,9 @@ def bench(benches: dict[str, Bench]) -> Bench:
 
 
 @pytest.fixture(scope="session")
-def planted(bench: Bench, house: Path) -> Bench:
+def planted(bench: Bench, root: Path) -> Bench:
     """The same, with kernels that misbehave: they join as a user's would."""
-    return Bench(VenvEngine(house), bench.cell, bench.folder, extra={"planted.py": PLANTED})
+    return Bench(VenvEngine(root), bench.column, bench.folder, kernel_files={"planted.py": PLANTED})
 
 
 #: A browser that neither needs a display nor looks for a network.
@@ -257,7 +259,7 @@ def planted_again(tf, seed):
 
 @plant()
 def planted_traced(tf, seed):
-    """AutoGraph reads the source of the function, which lies in no file of the cell."""
+    """AutoGraph reads the source of the function, which lies in no file of the column."""
     @tf.function
     def halve(x):
         while tf.reduce_sum(x) > 1.0:

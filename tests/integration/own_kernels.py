@@ -14,7 +14,7 @@ from bench.store.run import load
 if TYPE_CHECKING:
     from bench.suite.record import Record
 
-HOUSE = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[2]
 
 MINE = """\
 from bench.suite.kernels import kernel, normal
@@ -43,12 +43,12 @@ def joins(folder: Path, engine: str) -> None:
     arguments = []
     for name, text in files.items():
         (folder / name).write_text(text, encoding="utf-8")
-        arguments += ["--extra", str(folder / name)]
+        arguments += ["--kernel-file", str(folder / name)]
     command = [sys.executable, "-m", "bench", "matrix", "--engine", engine, "--profile", "quick", "--rounds", "1"]
-    command += ["--repeats", "2", "--only", "tf2.18*", "--reports", str(folder / "reports"), "--fail-on", "none"]
+    command += ["--repetitions", "2", "--env", "tf2.18*", "--reports", str(folder / "reports"), "--fail-on", "none"]
     kernels = ["--kernels", "my_*,reduce_sum_1d"]
     done = subprocess.run(
-        [*command, *kernels, *arguments], cwd=HOUSE, env=os.environ, capture_output=True, text=True, check=False,
+        [*command, *kernels, *arguments], cwd=ROOT, env=os.environ, capture_output=True, text=True, check=False,
         timeout=550,
     )  # fmt: skip
     # all else was measured, and yet not all that was asked
@@ -79,12 +79,12 @@ def joins(folder: Path, engine: str) -> None:
 def check(one: Record) -> None:
     """One round: the good kernel is measured, the broken one says where, and the rest goes on."""
     assert one.complete
-    assert set(one.request.extra) == {"my_kernels.py", "imports.py", "syntax.py"}
+    assert set(one.request.kernel_files) == {"my_kernels.py", "imports.py", "syntax.py"}
     ended = {outcome.kernel: outcome for outcome in one.outcomes}
     assert ended["my_squares"].outcome == ended["reduce_sum_1d"].outcome == ended["control_integer"].outcome == "ok"
     broken = ended["my_broken"]
-    assert (broken.outcome, broken.error_class) == ("raised", "AttributeError")
+    assert (broken.outcome, broken.error_class) == ("error", "AttributeError")
     assert broken.where == "my_kernels.py, line 13"
     digests = {(sample.role, sample.digest) for sample in one.samples if sample.kernel == "my_squares"}
-    assert len({digest for role, digest in digests if role == "repeat"}) == 1
-    assert len({digest for _, digest in digests}) == 2, "repeats, and their contrast"
+    assert len({digest for role, digest in digests if role == "repetition"}) == 1
+    assert len({digest for _, digest in digests}) == 2, "repetitions, and their contrast"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bench.engines.venv import VenvEngine
-from bench.plan.cell import Cell, Pair
+from bench.plan.column import Column, Pair
 from bench.suite import record
 from bench.suite.record import Record, Request
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.tensorflow
 PAIR = Pair(
     tensorflow="2.18.1", cuda="12.5", python="3.11", keras="3.15.1", base="", cudnn="9.3.0.75", kind="official"
 )  # fmt: skip
-#: What TensorFlow 2.18 opens by name, and the CUDA 12.5.1 set: written out, so that the planner's table is no witness.
+#: What TensorFlow 2.18 opens by name, and the CUDA 12.5.1 set: written out, so that the planner's table is no observation.
 PROMISED = {
     "libcudart.so.12": "nvidia-cuda-runtime-cu12==12.5.82",
     "libcublas.so.12": "nvidia-cublas-cu12==12.5.3.2",
@@ -61,7 +61,7 @@ GPU = os.path.exists("/proc/driver/nvidia/version")  # noqa: PTH110 - asked whil
 class Inside:
     """One CUDA environment; rounds and probes run in it as an engine would start them."""
 
-    house: Path
+    root: Path
     folder: Path
     scratch: Path
 
@@ -75,7 +75,7 @@ class Inside:
             "PATH": f"{self.nvidia / 'cuda_nvcc' / 'bin'}:{self.folder / 'bin'}:/usr/bin:/bin",
             "HOME": str(self.scratch),
             "TMPDIR": str(self.scratch),
-            "PYTHONPATH": str(self.house),
+            "PYTHONPATH": str(self.root),
             "PYTHONDONTWRITEBYTECODE": "1",
             **({"LD_LIBRARY_PATH": ":".join(paths)} if libraries else {}),
         }
@@ -88,8 +88,8 @@ class Inside:
 
     def round(self, environment: Mapping[str, str], **changes: Any) -> Record:
         facts: dict[str, Any] = {
-            "cell": "c", "mode": "off", "condition": "default", "round": 1, "kernels": ("matmul_f32", "svd"),
-            "repeats": {"matmul_f32": 1, "svd": 1, "planted_opens": 1}, "device": "gpu", "libraries": PROMISED,
+            "column": "c", "mode": "off", "variation": "default", "round": 1, "kernels": ("matmul_f32", "svd"),
+            "repetitions": {"matmul_f32": 1, "svd": 1, "planted_opens": 1}, "device": "gpu", "libraries": PROMISED,
             "steady_s": 0.0, "expect": {"tensorflow": "2.18.1"},
         }  # fmt: skip
         done = self.command("bench.suite.driver", Request(**{**facts, **changes}).to_json(), environment)
@@ -102,13 +102,13 @@ class Inside:
 
 
 @pytest.fixture(scope="session")
-def inside(house: Path, tmp_path_factory: pytest.TempPathFactory) -> Inside:
+def inside(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Inside:
     """The pair's lock, installed once as the venv engine does, in the user's cache."""
     scratch = tmp_path_factory.mktemp("inside")
-    engine = VenvEngine(house)
-    cell = Cell(pair=PAIR, device="gpu", lock=house / "docker" / "locks" / f"{PAIR.stem}.txt")
-    engine.prepare(cell, scratch / "build.log", lambda _: None)
-    return Inside(house, engine.place(cell), scratch)
+    engine = VenvEngine(root)
+    column = Column(pair=PAIR, device="gpu", lock=root / "docker" / "locks" / f"{PAIR.stem}.txt")
+    engine.prepare(column, scratch / "build.log", lambda _: None)
+    return Inside(root, engine.place(column), scratch)
 
 
 def refusals(found: Record) -> set[tuple[str, str]]:
@@ -122,7 +122,7 @@ def refusals(found: Record) -> set[tuple[str, str]]:
 @pytest.mark.skipif(GPU, reason="this host has a driver")
 def test_without_a_gpu_every_library_tells_its_version_and_every_kernel_says_no_gpu(inside: Inside) -> None:
     found = inside.round(inside.environment())
-    assert refusals(found) == {("no-gpu", NO_DRIVER)}
+    assert refusals(found) == {("gpu-not-visible", NO_DRIVER)}
     (process,) = found.processes
     assert process.provenance["cuda"] == SAID
     assert process.provenance["gpu"] == {}
@@ -137,7 +137,7 @@ def test_without_a_gpu_every_library_tells_its_version_and_every_kernel_says_no_
 
 def test_libraries_that_cannot_be_opened_are_named(inside: Inside) -> None:
     ((outcome, message),) = refusals(inside.round(inside.environment(libraries=False)))
-    assert outcome == "failed"
+    assert outcome == "mismatch"
     assert message.startswith("not what was asked: ")
     assert message.endswith("cannot be opened (cannot open shared object file: No such file or directory)")
     for soname in PROMISED:
@@ -147,7 +147,7 @@ def test_libraries_that_cannot_be_opened_are_named(inside: Inside) -> None:
 def test_another_version_than_promised_is_refused(inside: Inside) -> None:
     other = {**PROMISED, "libcudnn.so.9": "nvidia-cudnn-cu12==9.5.1.17"}
     ((outcome, message),) = refusals(inside.round(inside.environment(), libraries=other))
-    assert outcome == "failed"
+    assert outcome == "mismatch"
     for name in ("libcudnn.so.9", "libcudnn_graph.so.9"):
         said = f"nvidia/cudnn/lib/{name} is mapped and belongs to nvidia-cudnn-cu12 9.3.0.75"
         assert f"{said}, promised is nvidia-cudnn-cu12 9.5.1.17" in message
@@ -158,7 +158,7 @@ def test_a_foreign_library_that_is_found_first_is_refused(inside: Inside, tmp_pa
     """The same bytes from another folder: what a host's own CUDA would do, also to a part that nobody named."""
     foreign = shutil.copy(inside.nvidia / part, tmp_path)
     ((outcome, message),) = refusals(inside.round(inside.environment(first=str(tmp_path))))
-    assert outcome == "failed"
+    assert outcome == "mismatch"
     assert message.startswith(f"not what was asked: {foreign} is mapped and belongs to no distribution")
 
 
@@ -166,35 +166,35 @@ def test_a_foreign_library_that_comes_while_a_kernel_runs_fails_that_kernel(insi
     foreign = shutil.copy(inside.nvidia / "cuda_nvrtc" / "lib" / "libnvrtc.so.12", tmp_path)
     found = inside.round(
         {**inside.environment(), "TFREPRO_OPENS": str(foreign)},
-        device="cpu", extra={"opens.py": OPENS}, kernels=("matmul_f32", "planted_opens", "svd"),
+        device="cpu", kernel_files={"opens.py": OPENS}, kernels=("matmul_f32", "planted_opens", "svd"),
     )  # fmt: skip
     assert [(one.kernel, one.outcome) for one in found.outcomes] == [
-        ("matmul_f32", "ok"), ("planted_opens", "failed"), ("svd", "ok"),
+        ("matmul_f32", "ok"), ("planted_opens", "mismatch"), ("svd", "ok"),
     ]  # fmt: skip
     assert [one.process for one in found.outcomes] == [1, 1, 2], "the others get a process without it"
     assert found.outcomes[1].message == f"not what was asked: {foreign} is mapped and belongs to no distribution"
 
 
-def test_a_cpu_build_in_a_gpu_cell_is_refused(inside: Inside, house: Path, tmp_path: Path) -> None:
-    engine = VenvEngine(house)
+def test_a_cpu_build_in_a_gpu_column_is_refused(inside: Inside, root: Path, tmp_path: Path) -> None:
+    engine = VenvEngine(root)
     pair = Pair(tensorflow="2.18.1", cuda="cpu", python="3.11", keras="3.15.1", base="")
-    cell = Cell(pair=pair, device="cpu", lock=house / "docker" / "locks" / f"{pair.stem}.txt")
-    engine.prepare(cell, tmp_path / "build.log", lambda _: None)
-    plain = Inside(house, engine.place(cell), tmp_path)
+    column = Column(pair=pair, device="cpu", lock=root / "docker" / "locks" / f"{pair.stem}.txt")
+    engine.prepare(column, tmp_path / "build.log", lambda _: None)
+    plain = Inside(root, engine.place(column), tmp_path)
     environment = {**inside.environment(), "PATH": "/usr/bin:/bin"}
     found = plain.round(environment, libraries={}, expect={"tensorflow-cpu": "2.18.1"})
-    assert refusals(found) == {("failed", "not what was asked: TensorFlow 2.18.1 was built without CUDA")}
+    assert refusals(found) == {("mismatch", "not what was asked: TensorFlow 2.18.1 was built without CUDA")}
 
 
 def test_a_variable_of_the_host_that_steers_a_gpu_is_refused(inside: Inside) -> None:
     environment = {**inside.environment(), "TF_GPU_ALLOCATOR": "cuda_malloc_async"}
     assert refusals(inside.round(environment)) == {
-        ("failed", "not what was asked: the environment brings TF_GPU_ALLOCATOR, which its condition does not set")
+        ("mismatch", "not what was asked: the environment brings TF_GPU_ALLOCATOR, which its variation does not set")
     }
 
 
 @pytest.mark.skipif(GPU, reason="this host has a driver")
-def test_the_same_environment_serves_a_cpu_cell(inside: Inside) -> None:
+def test_the_same_environment_serves_a_cpu_column(inside: Inside) -> None:
     found = inside.round(inside.environment(), device="cpu")
     assert [one.outcome for one in found.outcomes] == ["ok", "ok"]
     assert [one.peak_gpu_mb for one in found.outcomes] == [None, None]

@@ -27,8 +27,8 @@ from docker.client import DockerClient
 from bench.engines import _dockerrun, clean
 from bench.engines.docker import DockerEngine, probe
 from bench.errors import BuildError, EngineError, NoGpuError
-from bench.plan.cell import Cell, Pair
-from bench.suite import installed
+from bench.plan.column import Column, Pair
+from bench.suite import verify_install
 from bench.suite.record import Request
 from tests.integration.own_kernels import joins
 
@@ -117,7 +117,7 @@ print(json.dumps({"asked": json.loads(sys.argv[1]), "uid": os.getuid()}))
 NO_SUCH_GPU = "GPU-00000000-0000-0000-0000-000000000000"
 
 
-def make_house(folder: Path, lock: str = SIX) -> Path:
+def make_root(folder: Path, lock: str = SIX) -> Path:
     """A checkout in small: the real Dockerfile, a lock nobody built before, the stand-in driver."""
     (folder / "bench/suite").mkdir(parents=True)
     (folder / "docker/locks").mkdir(parents=True)
@@ -126,25 +126,25 @@ def make_house(folder: Path, lock: str = SIX) -> Path:
     (folder / "bench/suite/__init__.py").write_text("", encoding="utf-8")
     (folder / "bench/suite/driver.py").write_text(DRIVER, encoding="utf-8")
     (folder / "bench/suite/probe.py").write_text(PROBE, encoding="utf-8")
-    check = Path(installed.__file__).read_text(encoding="utf-8")  # the build asks it, so it is no stand-in
-    (folder / "bench/suite/installed.py").write_text(check, encoding="utf-8")
+    check = Path(verify_install.__file__).read_text(encoding="utf-8")  # the build asks it, so it is no stand-in
+    (folder / "bench/suite/verify_install.py").write_text(check, encoding="utf-8")
     (folder / "docker/locks/lock.txt").write_text(f"# {uuid.uuid4()}\n{lock}", encoding="utf-8")
     return folder
 
 
-def make_cell(house: Path, name: str = "1", *, python: str = "3.11", base: str = BASE, device: str = "cpu") -> Cell:
+def make_column(root: Path, name: str = "1", *, python: str = "3.11", base: str = BASE, device: str = "cpu") -> Column:
     pair = Pair(tensorflow=f"0.{SESSION}.{name}", cuda="cpu", python=python, keras="0", base=base)
-    return Cell(pair=pair, device=device, lock=house / "docker/locks/lock.txt")
+    return Column(pair=pair, device=device, lock=root / "docker/locks/lock.txt")
 
 
-def request(cell: str, action: str) -> Request:
+def request(column: str, action: str) -> Request:
     return Request(
-        cell=cell,
+        column=column,
         mode="on",
-        condition="default",
+        variation="default",
         round=1,
         kernels=("k",),
-        repeats={"k": 1},
+        repetitions={"k": 1},
         context={"action": action, "run": f"run-{SESSION}"},
     )
 
@@ -164,32 +164,32 @@ def client() -> Iterator[DockerClient]:
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_house(tmp_path_factory.mktemp("house"))
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_root(tmp_path_factory.mktemp("root"))
 
 
 @pytest.fixture(scope="module")
-def engine(house: Path, client: DockerClient) -> Iterator[DockerEngine]:
-    made = DockerEngine(house, memory=256 * MIB)
+def engine(root: Path, client: DockerClient) -> Iterator[DockerEngine]:
+    made = DockerEngine(root, memory=256 * MIB)
     yield made
     made.close()
 
 
 @pytest.fixture(scope="module")
-def cell(house: Path) -> Cell:
-    return make_cell(house)
+def column(root: Path) -> Column:
+    return make_column(root)
 
 
 @pytest.fixture(scope="module")
-def environment(engine: DockerEngine, cell: Cell, tmp_path_factory: pytest.TempPathFactory) -> Environment:
-    return engine.prepare(cell, tmp_path_factory.mktemp("logs") / "deep" / "build.log", nothing)
+def environment(engine: DockerEngine, column: Column, tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    return engine.prepare(column, tmp_path_factory.mktemp("logs") / "deep" / "build.log", nothing)
 
 
 @pytest.fixture
 def run(engine: DockerEngine, environment: Environment, tmp_path: Path) -> Callable[[str], Any]:
     def execute(action: str) -> Any:
         lines: list[str] = []
-        done = engine.execute(environment, request(environment.cell, action), lines.append, tmp_path / "round.log")
+        done = engine.execute(environment, request(environment.column, action), lines.append, tmp_path / "round.log")
         return done, lines
 
     return execute
@@ -232,27 +232,27 @@ def test_the_probe_says_why_nobody_answers(monkeypatch: pytest.MonkeyPatch, tmp_
 
 
 def test_an_image_is_built_once(
-    engine: DockerEngine, environment: Environment, cell: Cell, client: DockerClient, tmp_path: Path
+    engine: DockerEngine, environment: Environment, column: Column, client: DockerClient, tmp_path: Path
 ) -> None:
-    again = engine.prepare(cell, tmp_path / "again.log", nothing)
+    again = engine.prepare(column, tmp_path / "again.log", nothing)
     assert (environment.reused, again.reused) == (False, True)
     assert again.identity == environment.identity == again.details["image"]
-    assert again.details["tag"] == f"tfrepro/{cell.pair.stem}:{again.identity.removeprefix('sha256:')[:12]}"
+    assert again.details["tag"] == f"tfrepro/{column.pair.stem}:{again.identity.removeprefix('sha256:')[:12]}"
     assert again.details["base_id"] == client.images.get(BASE).id
-    assert again.details["lock_hash"] == cell.lock_hash()
+    assert again.details["lock_hash"] == column.lock_hash()
     assert int(again.details["bytes"]) > 10 * MIB
-    assert engine.cached(cell)
-    assert engine.disk_need((cell,))[1] == 0
+    assert engine.cached(column)
+    assert engine.disk_need((column,))[1] == 0
     assert client.images.get(again.identity).tags == [again.details["tag"]]
 
 
 def test_another_suite_is_another_image_on_the_same_packages(client: DockerClient, tmp_path: Path) -> None:
-    house = make_house(tmp_path / "house")
-    engine = DockerEngine(house)
-    first = engine.prepare(make_cell(house, "2"), tmp_path / "1.log", nothing)
-    (house / "bench/suite/more.py").write_text("", encoding="utf-8")
-    assert not engine.cached(make_cell(house, "2"))
-    second = engine.prepare(make_cell(house, "2"), tmp_path / "2.log", nothing)
+    root = make_root(tmp_path / "root")
+    engine = DockerEngine(root)
+    first = engine.prepare(make_column(root, "2"), tmp_path / "1.log", nothing)
+    (root / "bench/suite/more.py").write_text("", encoding="utf-8")
+    assert not engine.cached(make_column(root, "2"))
+    second = engine.prepare(make_column(root, "2"), tmp_path / "2.log", nothing)
     engine.close()
     assert first.identity != second.identity
     layers = [client.images.get(one.identity).attrs["RootFS"]["Layers"] for one in (first, second)]
@@ -264,11 +264,11 @@ def test_pairs_of_one_cuda_share_its_layer_and_find_its_libraries(client: Docker
     made = []
     lines: list[str] = []
     for number, lock in (("10", CUDA + SIX), ("11", CUDA)):
-        house = make_house(tmp_path / number, lock)
-        engine = DockerEngine(house, memory=256 * MIB)
-        made.append(engine.prepare(make_cell(house, number), tmp_path / f"{number}.log", nothing))
+        root = make_root(tmp_path / number, lock)
+        engine = DockerEngine(root, memory=256 * MIB)
+        made.append(engine.prepare(make_column(root, number), tmp_path / f"{number}.log", nothing))
         if number == "10":
-            engine.execute(made[0], request(made[0].cell, "facts"), lines.append, tmp_path / "round.log")
+            engine.execute(made[0], request(made[0].column, "facts"), lines.append, tmp_path / "round.log")
         engine.close()
     facts = json.loads("".join(lines))
     folder = "/opt/venv/lib/python3.11/site-packages/nvidia/cuda_runtime/lib"
@@ -340,12 +340,12 @@ def test_a_reader_that_fails_leaves_nothing_behind(
         raise OSError(28, "No space left on device")
 
     with pytest.raises(OSError, match="No space left"):
-        engine.execute(environment, request(environment.cell, "sleep"), full, tmp_path / "log")
+        engine.execute(environment, request(environment.column, "sleep"), full, tmp_path / "log")
     assert containers(client) == []
 
 
-def gpu_request(cell: str, uuid_of_gpu: str) -> Request:
-    asked = request(cell, "facts")
+def gpu_request(column: str, uuid_of_gpu: str) -> Request:
+    asked = request(column, "facts")
     return dataclasses.replace(asked, device="gpu", gpu={"uuid": uuid_of_gpu} if uuid_of_gpu else {})
 
 
@@ -360,12 +360,12 @@ def gpu_request(cell: str, uuid_of_gpu: str) -> Request:
     ],
 )
 def test_each_way_to_a_gpu_is_refused_in_a_sentence_and_leaves_nothing_behind(
-    route: str, sentence: str, hint: str, house: Path, environment: Environment, client: DockerClient,
+    route: str, sentence: str, hint: str, root: Path, environment: Environment, client: DockerClient,
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.setenv("TFREPRO_GPU_ROUTE", route)
-    engine = DockerEngine(house, memory=256 * MIB)
-    asked = gpu_request(environment.cell, NO_SUCH_GPU)
+    engine = DockerEngine(root, memory=256 * MIB)
+    asked = gpu_request(environment.column, NO_SUCH_GPU)
     with pytest.raises(NoGpuError, match=sentence) as caught:
         engine.execute(environment, asked, nothing, tmp_path / "log")
     engine.close()
@@ -374,36 +374,39 @@ def test_each_way_to_a_gpu_is_refused_in_a_sentence_and_leaves_nothing_behind(
     assert owned(client) == []
 
 
-def test_a_cell_whose_gpu_cannot_be_handed_on_is_told_before_it_is_measured(
-    engine: DockerEngine, cell: Cell, client: DockerClient, tmp_path: Path
+def test_a_column_whose_gpu_cannot_be_handed_on_is_told_before_it_is_measured(
+    engine: DockerEngine, column: Column, client: DockerClient, tmp_path: Path
 ) -> None:
     with pytest.raises(NoGpuError, match="cannot give a container the GPU"):
-        engine.prepare(dataclasses.replace(cell, gpu=NO_SUCH_GPU, device="h200"), tmp_path / "log", nothing)
+        engine.prepare(dataclasses.replace(column, gpu=NO_SUCH_GPU, device="h200"), tmp_path / "log", nothing)
     assert owned(client) == []
 
 
-def test_a_gpu_cell_without_a_gpu_runs_and_finds_none(
+def test_a_gpu_column_without_a_gpu_runs_and_finds_none(
     engine: DockerEngine, environment: Environment, tmp_path: Path
 ) -> None:
     lines: list[str] = []
-    asked = gpu_request(environment.cell, "")
+    asked = gpu_request(environment.column, "")
     assert engine.execute(environment, asked, lines.append, tmp_path / "log").exit_code == 0
     assert not [name for name in json.loads(lines[0])["environment"] if "NVIDIA" in name]
 
 
-def test_a_cell_is_examined_by_its_own_python(
-    engine: DockerEngine, environment: Environment, cell: Cell, tmp_path: Path
+def test_a_column_is_examined_by_its_own_python(
+    engine: DockerEngine, environment: Environment, column: Column, tmp_path: Path
 ) -> None:
-    assert json.loads(engine.examine(environment, cell, tmp_path / "log")) == {"asked": {"libraries": {}}, "uid": 65534}
+    assert json.loads(engine.examine(environment, column, tmp_path / "log")) == {
+        "asked": {"libraries": {}},
+        "uid": 65534,
+    }
     assert (tmp_path / "log").read_text(encoding="utf-8") == "looking\n"
 
 
 def test_halting_ends_what_runs_and_nothing_starts_after(
-    house: Path, environment: Environment, client: DockerClient, tmp_path: Path
+    root: Path, environment: Environment, client: DockerClient, tmp_path: Path
 ) -> None:
-    engine = DockerEngine(house, memory=256 * MIB)
+    engine = DockerEngine(root, memory=256 * MIB)
     begun = threading.Event()
-    asked = request(environment.cell, "sleep")
+    asked = request(environment.column, "sleep")
     with ThreadPoolExecutor(2) as pool:
         runs = [
             pool.submit(engine.execute, environment, asked, lambda _: begun.set(), tmp_path / f"{number}.log")
@@ -502,7 +505,7 @@ class Door:
 @pytest.mark.parametrize("end", ["hangs", "dies"])
 def test_a_daemon_that_leaves_is_an_error_not_a_hang(
     end: str,
-    house: Path,
+    root: Path,
     environment: Environment,
     client: DockerClient,
     tmp_path: Path,
@@ -510,7 +513,7 @@ def test_a_daemon_that_leaves_is_an_error_not_a_hang(
 ) -> None:
     door = Door(tmp_path / "d.sock")
     monkeypatch.setenv("DOCKER_HOST", f"unix://{door.path}")
-    engine = DockerEngine(house, memory=256 * MIB)
+    engine = DockerEngine(root, memory=256 * MIB)
     engine._client.api.timeout = 3
     lines: list[str] = []
 
@@ -520,7 +523,7 @@ def test_a_daemon_that_leaves_is_an_error_not_a_hang(
 
     began = time.monotonic()
     with pytest.raises(EngineError, match="stopped answering"):
-        engine.execute(environment, request(environment.cell, "sleep"), leave, tmp_path / "log")
+        engine.execute(environment, request(environment.column, "sleep"), leave, tmp_path / "log")
     assert time.monotonic() - began < 30
     assert lines == ["asleep\n"]
     assert "could not be removed" in (tmp_path / "log").read_text(encoding="utf-8")
@@ -533,28 +536,28 @@ def test_a_daemon_that_leaves_is_an_error_not_a_hang(
 
 
 def test_an_image_that_is_gone_is_an_error(client: DockerClient, tmp_path: Path) -> None:
-    house = make_house(tmp_path / "house")
-    engine = DockerEngine(house)
-    made = engine.prepare(make_cell(house, "3"), tmp_path / "log", nothing)
+    root = make_root(tmp_path / "root")
+    engine = DockerEngine(root)
+    made = engine.prepare(make_column(root, "3"), tmp_path / "log", nothing)
     client.images.remove(made.identity, force=True)
     with pytest.raises(EngineError, match=r"image sha256:\w+ is gone since it was prepared"):
-        engine.execute(made, request(made.cell, "facts"), nothing, tmp_path / "log")
+        engine.execute(made, request(made.column, "facts"), nothing, tmp_path / "log")
     engine.close()
 
 
 def test_the_sweep_takes_dead_runs_and_leaves_living_ones(
-    engine: DockerEngine, environment: Environment, client: DockerClient, house: Path, tmp_path: Path
+    engine: DockerEngine, environment: Environment, client: DockerClient, root: Path, tmp_path: Path
 ) -> None:
     script = (
         "import sys; from pathlib import Path; from bench.engines.base import Environment\n"
         "from bench.engines.docker import DockerEngine; from bench.suite.record import Request\n"
-        "house, identity, cell, text, log = sys.argv[1:]\n"
-        "made = Environment(cell=cell, identity=identity, reused=True, seconds=0)\n"
-        "engine = DockerEngine(Path(house), memory=2**28)\n"
+        "root, identity, column, text, log = sys.argv[1:]\n"
+        "made = Environment(column=column, identity=identity, reused=True, seconds=0)\n"
+        "engine = DockerEngine(Path(root), memory=2**28)\n"
         "engine.execute(made, Request.from_json(text), lambda line: print(line, flush=True), Path(log))\n"
     )
-    text = request(environment.cell, "sleep").to_json()
-    arguments = [str(house), environment.identity, environment.cell, text, str(tmp_path / "dead.log")]
+    text = request(environment.column, "sleep").to_json()
+    arguments = [str(root), environment.identity, environment.column, text, str(tmp_path / "dead.log")]
     with subprocess.Popen([sys.executable, "-c", script, *arguments], stdout=subprocess.PIPE) as dead:
         assert dead.stdout
         assert dead.stdout.readline() == b"asleep\n"
@@ -567,7 +570,7 @@ def test_the_sweep_takes_dead_runs_and_leaves_living_ones(
     )
     with ThreadPoolExecutor(1) as pool:
         live = pool.submit(
-            engine.execute, environment, request(environment.cell, "sleep"), nothing, tmp_path / "live.log"
+            engine.execute, environment, request(environment.column, "sleep"), nothing, tmp_path / "live.log"
         )
         wait_for(lambda: len(containers(client)) == 2)
         try:
@@ -585,27 +588,25 @@ def test_the_sweep_takes_dead_runs_and_leaves_living_ones(
 
 
 def test_a_wrong_hash_names_package_and_lock(client: DockerClient, tmp_path: Path) -> None:
-    house = make_house(
-        tmp_path / "house", SIX.replace("sha256:4721", "sha256:0000").replace("sha256:ff70", "sha256:0000")
-    )
-    engine = DockerEngine(house)
+    root = make_root(tmp_path / "root", SIX.replace("sha256:4721", "sha256:0000").replace("sha256:ff70", "sha256:0000"))
+    engine = DockerEngine(root)
     with pytest.raises(BuildError, match=r"six==1\.17\.0 is not the file that lock\.txt promises"):
-        engine.prepare(make_cell(house, "4"), tmp_path / "log", nothing)
-    assert not engine.cached(make_cell(house, "4"))
+        engine.prepare(make_column(root, "4"), tmp_path / "log", nothing)
+    assert not engine.cached(make_column(root, "4"))
     engine.close()
 
 
 def test_trouble_with_base_python_and_lock_is_said(client: DockerClient, tmp_path: Path) -> None:
-    house = make_house(tmp_path / "house")
-    engine = DockerEngine(house)
+    root = make_root(tmp_path / "root")
+    engine = DockerEngine(root)
     with pytest.raises(BuildError, match="could not be pulled") as caught:
-        engine.prepare(make_cell(house, "5", base="127.0.0.1:9/tfrepro-none:1"), tmp_path / "log", nothing)
-    assert "nox -s base" in caught.value.hint
+        engine.prepare(make_column(root, "5", base="127.0.0.1:9/tfrepro-none:1"), tmp_path / "log", nothing)
+    assert "nox -s base-image" in caught.value.hint
     with pytest.raises(BuildError, match=r"the base image has no Python 3\.8"):
-        engine.prepare(make_cell(house, "5", python="3.8"), tmp_path / "log", nothing)
-    (house / "docker/locks/lock.txt").unlink()
+        engine.prepare(make_column(root, "5", python="3.8"), tmp_path / "log", nothing)
+    (root / "docker/locks/lock.txt").unlink()
     with pytest.raises(BuildError, match=r"lock\.txt cannot be read") as caught:
-        engine.prepare(make_cell(house, "5"), tmp_path / "log", nothing)
+        engine.prepare(make_column(root, "5"), tmp_path / "log", nothing)
     assert "nox -s lock" in caught.value.hint
     engine.close()
 
@@ -613,9 +614,9 @@ def test_trouble_with_base_python_and_lock_is_said(client: DockerClient, tmp_pat
 def test_no_secret_stays_anywhere(client: DockerClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     secret = f"s3cret-{uuid.uuid4().hex}"
     monkeypatch.setenv("UV_INDEX_TFREPRO_PASSWORD", f"{secret}'quoted")
-    house = make_house(tmp_path / "house")
-    engine = DockerEngine(house)
-    made = engine.prepare(make_cell(house, "6"), tmp_path / "log", nothing)
+    root = make_root(tmp_path / "root")
+    engine = DockerEngine(root)
+    made = engine.prepare(make_column(root, "6"), tmp_path / "log", nothing)
     image = client.images.get(made.identity)
     assert secret not in json.dumps([image.attrs, image.history()])
     tail = b""
@@ -628,10 +629,10 @@ def test_no_secret_stays_anywhere(client: DockerClient, monkeypatch: pytest.Monk
     monkeypatch.setenv("UV_DEFAULT_INDEX", f"http://someone:{secret}@127.0.0.1:9/simple")
     monkeypatch.setenv("UV_HTTP_RETRIES", "0")
     said: list[str] = []
-    broken = make_house(tmp_path / "broken", "tfrepro-no-such-package==1 --hash=sha256:" + "0" * 64)
+    broken = make_root(tmp_path / "broken", "tfrepro-no-such-package==1 --hash=sha256:" + "0" * 64)
     other = DockerEngine(broken)
     with pytest.raises(BuildError, match="reached no package index") as caught:
-        other.prepare(make_cell(broken, "7"), tmp_path / "log2", said.append)
+        other.prepare(make_column(broken, "7"), tmp_path / "log2", said.append)
     engine.close()
     other.close()
     written = (tmp_path / "log2").read_text(encoding="utf-8")
@@ -641,18 +642,18 @@ def test_no_secret_stays_anywhere(client: DockerClient, monkeypatch: pytest.Monk
 
 
 def test_ctrl_c_ends_a_build(client: DockerClient, tmp_path: Path) -> None:
-    house = make_house(tmp_path / "house")
-    with (house / "docker/Dockerfile").open("a", encoding="utf-8") as stream:
+    root = make_root(tmp_path / "root")
+    with (root / "docker/Dockerfile").open("a", encoding="utf-8") as stream:
         stream.write("USER 0\nRUN sleep 120\n")
-    engine = DockerEngine(house)
+    engine = DockerEngine(root)
     timer = threading.Timer(4.0, lambda: os.kill(os.getpid(), signal.SIGINT))
     began = time.monotonic()
     timer.start()
     with pytest.raises(KeyboardInterrupt):
-        engine.prepare(make_cell(house, "12"), tmp_path / "log", nothing)
+        engine.prepare(make_column(root, "12"), tmp_path / "log", nothing)
     timer.join()
     assert time.monotonic() - began < 30
-    assert not engine.cached(make_cell(house, "12"))
+    assert not engine.cached(make_column(root, "12"))
     engine.close()
 
 
@@ -661,16 +662,16 @@ def test_kernels_of_ones_own_join_a_real_run_in_containers(tmp_path: Path) -> No
     joins(tmp_path, "docker")
 
 
-def test_cells_are_prepared_side_by_side(client: DockerClient, tmp_path: Path) -> None:
-    house = make_house(tmp_path / "house")
-    engine = DockerEngine(house)
-    cells = [make_cell(house, "8"), make_cell(house, "8"), make_cell(house, "9")]
+def test_columns_are_prepared_side_by_side(client: DockerClient, tmp_path: Path) -> None:
+    root = make_root(tmp_path / "root")
+    engine = DockerEngine(root)
+    columns = [make_column(root, "8"), make_column(root, "8"), make_column(root, "9")]
     with ThreadPoolExecutor(3) as pool:
         logs = (tmp_path / f"{number}.log" for number in range(3))
-        made = list(pool.map(lambda cell, log: engine.prepare(cell, log, nothing), cells, logs))
+        made = list(pool.map(lambda column, log: engine.prepare(column, log, nothing), columns, logs))
     engine.close()
     assert made[0].identity == made[1].identity
     assert sorted((made[0].reused, made[1].reused)) == [False, True]
     assert made[2].identity != made[0].identity
     with pytest.raises(docker.errors.ImageNotFound):
-        client.images.get(f"tfrepro/{cells[0].pair.stem}:build")
+        client.images.get(f"tfrepro/{columns[0].pair.stem}:build")

@@ -13,7 +13,7 @@ from docker.client import DockerClient
 
 from bench.engines import docker, venv
 from bench.plan import cuda, locks
-from bench.plan.cell import Cell, Pair
+from bench.plan.column import Column, Pair
 from bench.suite import record
 from bench.suite.record import Request
 
@@ -33,39 +33,39 @@ RELEASES = ("2.18.1", "2.19.1")
 
 @dataclass(frozen=True)
 class Made:
-    """A cell and its environment."""
+    """A column and its environment."""
 
-    cell: Cell
+    column: Column
     environment: Environment
 
 
-def cell_of(house: Path, release: str) -> Cell:
+def column_of(root: Path, release: str) -> Column:
     pair = Pair(
         tensorflow=release, cuda="12.5", python="3.11", keras="", base="python:3.11-slim-bookworm",
         cudnn="9.3.0.75", kind="official",
     )  # fmt: skip
-    lock = house / "docker" / "locks" / f"{pair.stem}.txt"
-    return Cell(pair=pair, device="gpu", lock=lock)
+    lock = root / "docker" / "locks" / f"{pair.stem}.txt"
+    return Column(pair=pair, device="gpu", lock=lock)
 
 
 @pytest.fixture(scope="module")
-def engine(house: Path) -> Iterator[docker.DockerEngine]:
-    made = docker.DockerEngine(house)
+def engine(root: Path) -> Iterator[docker.DockerEngine]:
+    made = docker.DockerEngine(root)
     yield made
     made.close()
 
 
 @pytest.fixture(scope="module")
 def images(
-    engine: docker.DockerEngine, house: Path, tmp_path_factory: pytest.TempPathFactory
+    engine: docker.DockerEngine, root: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, Made]]:
     """Both pairs, built at the same time as a run does it; what was not there before goes again."""
     folder = tmp_path_factory.mktemp("gpu")
-    cells = [cell_of(house, release) for release in RELEASES]
+    columns = [column_of(root, release) for release in RELEASES]
     with ThreadPoolExecutor(2) as pool:
-        logs = [folder / f"{cell.pair.stem}.log" for cell in cells]
-        environments = list(pool.map(lambda cell, log: engine.prepare(cell, log, lambda _: None), cells, logs))
-    yield {one.pair.tensorflow: Made(one, environment) for one, environment in zip(cells, environments, strict=True)}
+        logs = [folder / f"{column.pair.stem}.log" for column in columns]
+        environments = list(pool.map(lambda column, log: engine.prepare(column, log, lambda _: None), columns, logs))
+    yield {one.pair.tensorflow: Made(one, environment) for one, environment in zip(columns, environments, strict=True)}
     client = DockerClient.from_env()
     for environment in environments:
         if not environment.reused:
@@ -91,8 +91,8 @@ def test_every_library_of_an_image_loads_from_where_it_is_pinned(
 
 def check_probe(engine: Engine, made: Made, folder: Path) -> None:
     """Each library that TensorFlow opens has its version, comes from its wheel, and nothing is amiss."""
-    found = json.loads(engine.examine(made.environment, made.cell, folder / "probe.log"))
-    promised = cuda.libraries(made.cell.pair)
+    found = json.loads(engine.examine(made.environment, made.column, folder / "probe.log"))
+    promised = cuda.libraries(made.column.pair)
     assert {"libcudart.so.12", "libcublas.so.12", "libcudnn.so.9"} <= set(promised)
     assert (found["missing"], found["problems"]) == ({}, [])
     assert set(found["libraries"]) == set(promised)
@@ -113,27 +113,30 @@ def test_a_round_without_a_gpu_is_no_gpu_and_no_number(
 def check_round(engine: Engine, made: Made, folder: Path) -> None:
     """A request for a GPU on a host without one measures nothing, on no device."""
     asked = Request(
-        cell=made.cell.id,
+        column=made.column.id,
         mode="off",
-        condition="default",
+        variation="default",
         round=1,
         kernels=("matmul_f32", "reduce_sum_1d"),
-        repeats={"matmul_f32": 2, "reduce_sum_1d": 2},
-        expect=locks.expected(made.cell.lock),
+        repetitions={"matmul_f32": 2, "reduce_sum_1d": 2},
+        expect=locks.expected(made.column.lock),
         device="gpu",
-        libraries=cuda.libraries(made.cell.pair),
+        libraries=cuda.libraries(made.column.pair),
     )
     lines: list[str] = []
     done = engine.execute(made.environment, asked, lines.append, folder / "round.log")
     seen = record.parse(lines)
     assert (done.exit_code, seen.complete) == (0, True)
-    assert {one.kernel: one.outcome for one in seen.outcomes} == {"matmul_f32": "no-gpu", "reduce_sum_1d": "no-gpu"}
+    assert {one.kernel: one.outcome for one in seen.outcomes} == {
+        "matmul_f32": "gpu-not-visible",
+        "reduce_sum_1d": "gpu-not-visible",
+    }
     assert seen.samples == ()
 
 
-def test_a_virtual_environment_serves_a_cuda_pair_too(house: Path, tmp_path: Path) -> None:
-    engine = venv.VenvEngine(house)
-    cell = cell_of(house, RELEASES[0])
-    made = Made(cell, engine.prepare(cell, tmp_path / "build.log", lambda _: None))
+def test_a_virtual_environment_serves_a_cuda_pair_too(root: Path, tmp_path: Path) -> None:
+    engine = venv.VenvEngine(root)
+    column = column_of(root, RELEASES[0])
+    made = Made(column, engine.prepare(column, tmp_path / "build.log", lambda _: None))
     check_probe(engine, made, tmp_path)
     check_round(engine, made, tmp_path)

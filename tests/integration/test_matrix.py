@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.tensorflow
 
-QUICK = ("--kernels", "reduce_sum_1d", "--profile", "quick", "--rounds", "1", "--repeats", "2", "--only", "tf2.18*")
+QUICK = ("--kernels", "reduce_sum_1d", "--profile", "quick", "--rounds", "1", "--repetitions", "2", "--env", "tf2.18*")
 
 
-def bench(house: Path, *arguments: str, engine: str = "venv", **env: str) -> subprocess.CompletedProcess[str]:
+def bench(root: Path, *arguments: str, engine: str = "venv", **env: str) -> subprocess.CompletedProcess[str]:
     """Run the command line in the checkout."""
     command = [sys.executable, "-m", "bench", *arguments]
     if arguments[0] in {"matrix", "plan"}:
         command += ["--engine", engine]
     return subprocess.run(
-        command, cwd=house, env={**os.environ, **env}, capture_output=True, text=True, check=False, timeout=550
+        command, cwd=root, env={**os.environ, **env}, capture_output=True, text=True, check=False, timeout=550
     )
 
 
@@ -38,8 +38,8 @@ def newest(reports: Path) -> Run:
     return load(max((reports / "runs").iterdir()))
 
 
-def test_a_run_ends_with_a_page_a_table_and_records(house: Path, tmp_path: Path) -> None:
-    done = bench(house, "matrix", *QUICK, "--reports", str(tmp_path))
+def test_a_run_ends_with_a_page_a_table_and_records(root: Path, tmp_path: Path) -> None:
+    done = bench(root, "matrix", *QUICK, "--reports", str(tmp_path))
     assert done.returncode == 0, done.stderr
     run = newest(tmp_path)
     assert run.info.finished
@@ -58,25 +58,25 @@ def test_a_run_ends_with_a_page_a_table_and_records(house: Path, tmp_path: Path)
     assert "\x1b[" not in done.stdout + done.stderr
     folder = tmp_path / "runs" / run.info.id
     assert {path.suffix for path in (folder / "records").rglob("*") if path.is_file()} == {".xz"}
-    digest = next(one.digest for record in run.records.values() for one in record.samples if one.role == "repeat")
+    digest = next(one.digest for record in run.records.values() for one in record.samples if one.role == "repetition")
     assert run.kept.problems == {}
     assert any(run.kept.tensors("reduce_sum_1d", one.digest) for r in run.records.values() for one in r.samples), digest
 
 
-def test_mode_and_rounds_select_and_one_mode_alone_is_told_honestly(house: Path, tmp_path: Path) -> None:
-    done = bench(house, "matrix", *QUICK, "--mode", "on", "--rounds", "3", "--reports", str(tmp_path))
+def test_mode_and_rounds_select_and_one_mode_alone_is_told_honestly(root: Path, tmp_path: Path) -> None:
+    done = bench(root, "matrix", *QUICK, "--mode", "on", "--rounds", "3", "--reports", str(tmp_path))
     assert done.returncode == 0, done.stderr
     run = newest(tmp_path)
     assert sorted(record.request.round for record in run.records.values()) == [1, 2, 3]
     assert {record.request.mode for record in run.records.values()} == {"on"}
     asked = {record.request.round: record.request for record in run.records.values()}
-    assert {number: one.contrast for number, one in asked.items()} == {1: True, 2: False, 3: False}
+    assert {number: one.second_seed for number, one in asked.items()} == {1: True, 2: False, 3: False}
     assert {number: one.order_seed for number, one in asked.items()} == {1: 1, 2: 2, 3: 3}
     assert len({one.kernels for one in asked.values()}) > 1, "every round has an order of its own"
     for record in run.records.values():
         assert list(dict.fromkeys(one.kernel for one in record.outcomes)) == list(record.request.kernels)
         roles = {one.role for one in record.samples}
-        assert ("contrast" in roles) is record.request.contrast
+        assert ("second-seed" in roles) is record.request.second_seed
         assert {one.kernel for one in record.samples if one.role == "timing"} == {"reduce_sum_1d"}
 
 
@@ -84,33 +84,33 @@ def test_kernels_of_ones_own_join_a_real_run(tmp_path: Path) -> None:
     joins(tmp_path, "venv")
 
 
-def test_conditions_run_with_their_settings_and_without_times(house: Path, tmp_path: Path) -> None:
-    text = (house / "matrix.toml").read_text(encoding="utf-8")
+def test_variations_run_with_their_settings_and_without_times(root: Path, tmp_path: Path) -> None:
+    text = (root / "matrix.toml").read_text(encoding="utf-8")
     text += (
-        "\n[profiles.conditions]\nrounds = 1\nrepeats = 3\nsteady_s = 0.01\n"
-        'conditions = ["default", "threads=1", "onednn=0", "tf32=off"]\n'
+        "\n[profiles.variations]\nrounds = 1\nrepeats = 3\nsteady_s = 0.01\n"
+        'variations = ["default", "threads=1", "onednn=0", "tf32=off"]\n'
     )
-    (tmp_path / "matrix.toml").write_text(text.replace("repeats = 5\n", "repeats = 2\n"), encoding="utf-8")
-    arguments = ["--profile", "conditions", "--kernels", "reduce_sum_1d", "--only", "tf2.18*", "--fail-on", "none"]
+    (tmp_path / "matrix.toml").write_text(text.replace("repetitions = 5\n", "repetitions = 2\n"), encoding="utf-8")
+    arguments = ["--profile", "variations", "--kernels", "reduce_sum_1d", "--env", "tf2.18*", "--fail-on", "none"]
     reports = tmp_path / "reports"
-    done = bench(house, "matrix", "--matrix", str(tmp_path / "matrix.toml"), *arguments, "--reports", str(reports))
+    done = bench(root, "matrix", "--matrix", str(tmp_path / "matrix.toml"), *arguments, "--reports", str(reports))
     assert done.returncode == 0, done.stderr
     run = newest(reports)
-    found = {(one.request.condition, one.request.mode): one for one in run.records.values()}
+    found = {(one.request.variation, one.request.mode): one for one in run.records.values()}
     assert set(found) == {(name, mode) for name in ("default", "threads=1", "onednn=0") for mode in ("off", "on")}
-    for (condition, _), one in found.items():
+    for (variation, _), one in found.items():
         settings = one.processes[0].settings
-        assert (settings["intra_op_threads"] == 1) is (condition == "threads=1")
-        assert (settings["onednn"] == "off") is (condition == "onednn=0")
+        assert (settings["intra_op_threads"] == 1) is (variation == "threads=1")
+        assert (settings["onednn"] == "off") is (variation == "onednn=0")
         samples = [sample for sample in one.samples if sample.kernel == "reduce_sum_1d"]
-        assert [sample.role for sample in samples].count("repeat") == (3 if condition == "default" else 2)
-        assert any(sample.role == "timing" for sample in samples) is (condition == "default")
+        assert [sample.role for sample in samples].count("repetition") == (3 if variation == "default" else 2)
+        assert any(sample.role == "timing" for sample in samples) is (variation == "default")
 
 
-def test_a_wrong_hash_costs_its_own_cell_only(house: Path, tmp_path: Path) -> None:
-    copy = tmp_path / "house"
+def test_a_wrong_hash_costs_its_own_column_only(root: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "root"
     for name in ("bench", "docker", "matrix.toml"):
-        source = house / name
+        source = root / name
         if source.is_dir():
             shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
@@ -123,24 +123,24 @@ def test_a_wrong_hash_costs_its_own_cell_only(house: Path, tmp_path: Path) -> No
             break
         lines[number] = f"    --hash=sha256:{'0' * 64}{' ' + chr(92) if chr(92) in lines[number] else ''}\n"
     lock.write_text("".join(lines), encoding="utf-8")
-    only = ("--only", "tf2.15*,tf2.18*", *QUICK[:-2])
+    only = ("--env", "tf2.15*,tf2.18*", *QUICK[:-2])
     done = bench(copy, "matrix", *only, "--reports", str(tmp_path / "reports"), PYTHONPATH=str(copy))
     assert done.returncode == 4, done.stderr
     assert "absl-py" in done.stderr
     assert "tf2.15.1-cpu-py311.txt" in done.stderr
     assert "Traceback" not in done.stderr
     run = newest(tmp_path / "reports")
-    assert [cell.status for cell in run.info.cells] == ["build-failed", "ready"]
-    assert {record.request.cell for record in run.records.values()} == {"tf2.18.1-cpu-py311@cpu"}
+    assert [column.status for column in run.info.columns] == ["build-failed", "ready"]
+    assert {record.request.column for record in run.records.values()} == {"tf2.18.1-cpu-py311@cpu"}
     page = (tmp_path / "reports" / "index.html").read_text(encoding="utf-8")
     assert "build-failed" in page
     assert "absl-py" in page
 
 
-def start_run(house: Path, reports: Path) -> subprocess.Popen[str]:
+def start_run(root: Path, reports: Path) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "bench", "matrix", "--engine", "venv", "--reports", str(reports), *QUICK]
     command += ["--rounds", "3"]
-    return subprocess.Popen(command, cwd=house, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def wait_for_records(reports: Path, number: int) -> None:
@@ -152,10 +152,10 @@ def wait_for_records(reports: Path, number: int) -> None:
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_an_interrupted_run_goes_on_where_it_stopped(house: Path, tmp_path: Path, how: signal.Signals) -> None:
-    with start_run(house, tmp_path) as first:
+def test_an_interrupted_run_goes_on_where_it_stopped(root: Path, tmp_path: Path, how: signal.Signals) -> None:
+    with start_run(root, tmp_path) as first:
         wait_for_records(tmp_path, 2)
-        held = bench(house, "matrix", *QUICK, "--reports", str(tmp_path))
+        held = bench(root, "matrix", *QUICK, "--reports", str(tmp_path))
         assert held.returncode == 4
         assert f"process {first.pid}" in held.stderr
         first.send_signal(how)
@@ -165,55 +165,55 @@ def test_an_interrupted_run_goes_on_where_it_stopped(house: Path, tmp_path: Path
     assert not before.info.finished
     kept = len(before.records)
     assert 2 <= kept < 6
-    done = bench(house, "matrix", *QUICK, "--rounds", "3", "--reports", str(tmp_path))
+    done = bench(root, "matrix", *QUICK, "--rounds", "3", "--reports", str(tmp_path))
     assert done.returncode == 0, done.stderr
     after = newest(tmp_path)
     assert len(after.records) == 6
-    assert len(after.info.taken_over) == kept
-    assert set(after.info.taken_over.values()) == {before.info.id}
-    assert f"taken over from interrupted runs: {kept} of 6" in done.stderr
-    assert set(after.info.taken_over) <= set(after.records), "under the names they are read by"
-    assert f"{kept} taken over" in (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert len(after.info.reused) == kept
+    assert set(after.info.reused.values()) == {before.info.id}
+    assert f"reused from interrupted runs: {kept} of 6" in done.stderr
+    assert set(after.info.reused) <= set(after.records), "under the names they are read by"
+    assert f"{kept} reused" in (tmp_path / "index.html").read_text(encoding="utf-8")
     if how == signal.SIGINT:  # a finished run gives nothing to the next: every night measures afresh
-        again = bench(house, "matrix", *QUICK, "--rounds", "1", "--reports", str(tmp_path))
+        again = bench(root, "matrix", *QUICK, "--rounds", "1", "--reports", str(tmp_path))
         assert again.returncode == 0
-        assert not newest(tmp_path).info.taken_over
+        assert not newest(tmp_path).info.reused
 
 
-def test_fresh_takes_nothing_over(house: Path, tmp_path: Path) -> None:
-    with start_run(house, tmp_path) as first:
+def test_fresh_takes_nothing_over(root: Path, tmp_path: Path) -> None:
+    with start_run(root, tmp_path) as first:
         wait_for_records(tmp_path, 1)
         first.kill()
         first.communicate(timeout=60)
-    done = bench(house, "matrix", *QUICK, "--fresh", "--reports", str(tmp_path))
+    done = bench(root, "matrix", *QUICK, "--no-resume", "--reports", str(tmp_path))
     assert done.returncode == 0, done.stderr
-    assert not newest(tmp_path).info.taken_over
+    assert not newest(tmp_path).info.reused
 
 
-def test_a_page_can_be_made_again_from_the_records(house: Path, tmp_path: Path) -> None:
-    assert bench(house, "matrix", *QUICK, "--reports", str(tmp_path)).returncode == 0
+def test_a_page_can_be_made_again_from_the_records(root: Path, tmp_path: Path) -> None:
+    assert bench(root, "matrix", *QUICK, "--reports", str(tmp_path)).returncode == 0
     page = (tmp_path / "index.html").read_bytes()
     (tmp_path / "index.html").unlink()
-    assert bench(house, "report", "--reports", str(tmp_path)).returncode == 0
+    assert bench(root, "report", "--reports", str(tmp_path)).returncode == 0
     assert (tmp_path / "index.html").read_bytes() == page
 
 
-def test_a_gate_gives_exit_code_1(house: Path, tmp_path: Path) -> None:
-    done = bench(house, "matrix", *QUICK, "--reports", str(tmp_path), "--fail-on", "weak")
+def test_a_gate_gives_exit_code_1(root: Path, tmp_path: Path) -> None:
+    done = bench(root, "matrix", *QUICK, "--reports", str(tmp_path), "--fail-on", "inconclusive")
     assert done.returncode == 1, done.stderr
     assert "gate weak: reduce_sum_1d is weak in tf2.18.1-cpu-py311@cpu" in done.stderr
-    assert bench(house, "report", "--reports", str(tmp_path), "--fail-on", "blind").returncode == 0
+    assert bench(root, "report", "--reports", str(tmp_path), "--fail-on", "control-failed").returncode == 0
 
 
-def test_plan_lists_without_running(house: Path, tmp_path: Path) -> None:
-    done = bench(house, "plan", "--json", "--only", "tf2.18*")
+def test_plan_lists_without_running(root: Path, tmp_path: Path) -> None:
+    done = bench(root, "plan", "--json", "--env", "tf2.18*")
     listed: dict[str, Any] = json.loads(done.stdout)
-    cell = listed["cells"][0]
-    assert cell["id"] == "tf2.18.1-cpu-py311@cpu"
-    assert (cell["engine"], cell["device"], cell["status"]) == ("venv", "cpu", "ready")
-    assert cell["lock"] == "tf2.18.1-cpu-py311.txt"
-    assert "tf2.18.1-cpu-py311@cpu" in bench(house, "plan").stdout
-    dry = bench(house, "matrix", *QUICK, "--dry-run", "--reports", str(tmp_path))
+    column = listed["columns"][0]
+    assert column["id"] == "tf2.18.1-cpu-py311@cpu"
+    assert (column["engine"], column["device"], column["status"]) == ("venv", "cpu", "ready")
+    assert column["lock"] == "tf2.18.1-cpu-py311.txt"
+    assert "tf2.18.1-cpu-py311@cpu" in bench(root, "plan").stdout
+    dry = bench(root, "matrix", *QUICK, "--dry-run", "--reports", str(tmp_path))
     assert dry.returncode == 0
     assert "would run 2 rounds, about" in dry.stdout
     assert "nothing was run" in dry.stdout

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bench.report import Format, html
+from bench.report import Format
+from bench.report.html import render as html_render
 from tests.unit import test_gpu_page, test_report
 from tests.unit.test_page_size import view_of
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.browser
 
-#: WCAG 2 contrast of every element that has text of its own, against the colours painted behind it.
+#: WCAG 2 second_seed of every element that has text of its own, against the colours painted behind it.
 CONTRAST = """() => {
   const channel = (v) => { v /= 255; return v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; };
   const parse = (text) => text.match(/[\\d.]+/g).map(Number);
@@ -104,7 +105,7 @@ def test_complete_without_javascript(visit: Callable[..., Page], page_text: str)
     assert without.locator("tr.under", has_text="isa=avx2").first.is_visible()
 
 
-def test_rows_of_conditions_unfold(visit: Callable[..., Page], page_text: str) -> None:
+def test_rows_of_variations_unfold(visit: Callable[..., Page], page_text: str) -> None:
     page = visit(page_text)
     under = page.locator("tr.under").first
     assert not under.is_visible()
@@ -185,7 +186,7 @@ def test_head_and_first_column_stay(visit: Callable[..., Page], page_text: str) 
 
 @pytest.mark.parametrize("size", [(), (12, 45)])
 def test_printed_whole(visit: Callable[..., Page], page_text: str, size: tuple[int, ...]) -> None:
-    page = visit(html.render(view_of(*size)) if size else page_text, viewport={"width": PAPER, "height": 700})
+    page = visit(html_render.render(view_of(*size)) if size else page_text, viewport={"width": PAPER, "height": 700})
     page.emulate_media(media="print")
     page.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
     assert page.evaluate(CUT) == []
@@ -196,15 +197,15 @@ def test_printed_whole(visit: Callable[..., Page], page_text: str, size: tuple[i
     assert page.evaluate("getComputedStyle(document.querySelector('.scroller')).overflowX") == "visible"
 
 
-def test_no_number_is_broken_on_paper(visit: Callable[..., Page], house: Path) -> None:
-    text = (house / "reports" / "sample" / "index.html").read_text(encoding="utf-8")
+def test_no_number_is_broken_on_paper(visit: Callable[..., Page], root: Path) -> None:
+    text = (root / "reports" / "sample" / "index.html").read_text(encoding="utf-8")
     page = visit(text, viewport={"width": PAPER, "height": 700})
     page.emulate_media(media="print")
     broken = """() => {
       document.querySelectorAll("details").forEach((one) => { one.open = true; });
       const found = [];
-      for (const cell of document.querySelectorAll(".kernel td")) {
-        const words = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT);
+      for (const column of document.querySelectorAll(".kernel td")) {
+        const words = document.createTreeWalker(column, NodeFilter.SHOW_TEXT);
         for (let node = words.nextNode(); node; node = words.nextNode()) {
           for (const number of node.data.matchAll(/[0-9][0-9.]+/g)) {
             const range = document.createRange();

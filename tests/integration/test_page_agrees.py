@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bench.report import html
-from bench.report.build import build
-from bench.report.choice import choice
-from bench.report.upgrade import by_cell, of_change
+from bench.report.build.page import build
+from bench.report.build.ranking import choice
+from bench.report.build.upgrade import by_column, of_change
+from bench.report.html import render as html_render
 from bench.store import run as store
-from bench.verdict import judge
-from bench.verdict.change import Distances, change
-from bench.verdict.question import Question
-from bench.verdict.sides import Side
+from bench.verdict import evaluate
+from bench.verdict.comparability import Side
+from bench.verdict.comparison import Distances, change
+from bench.verdict.requirements import Requirements
 from tests.unit import factory
 from tests.unit.factory import Behaviour
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from bench.report.view import Upgrade
     from bench.store.run import Run
-    from bench.verdict.judgement import Judgement
+    from bench.verdict.results import RunResults
 
 pytestmark = pytest.mark.browser
 
@@ -53,7 +53,7 @@ CHOSEN = """(question) => {
   const form = document.getElementById("chooser");
   form.elements.device.value = question.device;
   form.elements.kernels.value = question.kernels.join(",");
-  form.elements.price.value = question.price;
+  form.elements.overhead.value = question.overhead;
   for (const one of form.querySelectorAll("[name=needs]")) one.checked = question.needs.includes(one.value);
   form.dispatchEvent(new Event("input", {bubbles: true}));
   const told = (one) => one.textContent.replace(/\\s+/g, " ").trim();
@@ -70,39 +70,41 @@ CHOSEN = """(question) => {
 
 def several() -> Run:
     """Columns with every kind of change: moved bits, times, errors, other alphabets, another Keras, another device."""
-    cells = (
-        factory.cell("2.15.1"),
-        factory.cell("2.18.1"),
-        factory.cell("2.18.1", "12.5"),
-        factory.cell("2.21.0", "12.5"),
-        factory.cell("2.20.0", status="impossible", reason="this host has no GPU"),
+    columns = (
+        factory.column("2.15.1"),
+        factory.column("2.18.1"),
+        factory.column("2.18.1", "12.5"),
+        factory.column("2.21.0", "12.5"),
+        factory.column("2.20.0", status="incompatible", reason="this host has no GPU"),
     )
     kernels = (
         *(factory.kernel(f"kernel_{number}", ("linalg", "convolutions")[number % 2]) for number in range(9)),
         factory.kernel("fit", "training", portable=False),
         *factory.GRADED,
     )
-    conditions = {"default": (), "threads=1": ("kernel_0", "kernel_3")}  # timed, too: its prices count in a choice
-    return factory.run(factory.info(cells=cells, kernels=kernels, rounds=6, repeats=5, conditions=conditions), _behave)
+    variations = {"default": (), "threads=1": ("kernel_0", "kernel_3")}  # timed, too: its overheads count in a choice
+    return factory.run(
+        factory.info(columns=columns, kernels=kernels, rounds=6, repetitions=5, variations=variations), _behave
+    )
 
 
 def _behave(seen: Any) -> Behaviour:  # noqa: PLR0911 - one kernel after the other
     if seen.kernel.startswith("control"):
         return factory.EXACT
     number = int(seen.kernel[-1]) if seen.kernel[-1].isdigit() else 9
-    later, gpu = "2.15.1" not in seen.cell, "cuda" in seen.cell
+    later, gpu = "2.15.1" not in seen.column, "cuda" in seen.column
     slow = 1.4 if seen.mode == "on" and number % 2 else 1.0
     time = 0.001 * (number + 1) * slow * (1 + seen.round / 40) * (1.3 if later and number in (1, 2) else 1)
-    if seen.condition != "default" and seen.mode == "on":
+    if seen.variation != "default" and seen.mode == "on":
         time *= 5
     steady = (time,) if number != 3 else (time * (1 + seen.round % 2),)
     if number == 4 and seen.mode == "on" and later:
-        return Behaviour(outcome="raised", error_class="UnimplementedError", message="no deterministic kernel")
+        return Behaviour(outcome="error", error_class="UnimplementedError", message="no deterministic kernel")
     if number == 5 and gpu and seen.mode == "off":
         return Behaviour(tuple(f"r{seen.round}{one}" for one in range(3)), steady_s=steady)
     if number == 6 and gpu:
         return Behaviour((f"p{seen.round % 2}",), steady_s=steady)
-    if number == 7 and "2.21" in seen.cell:
+    if number == 7 and "2.21" in seen.column:
         return Behaviour(outcome="crashed")
     if number in (0, 8) and later:
         return Behaviour((f"moved{gpu}",), steady_s=steady)
@@ -114,38 +116,38 @@ MARKS = "≠!†?→▲\N{MINUS SIGN}▼≈=✓+·"
 
 
 @cache
-def judged(name: str) -> Judgement:
-    return judge(store.load(ROOT / "reports" / "sample") if name == "sample" else several())
+def evaluated(name: str) -> RunResults:
+    return evaluate(store.load(ROOT / "reports" / "sample") if name == "sample" else several())
 
 
 @cache
 def page(name: str) -> str:
-    return html.render(build(judged(name)))
+    return html_render.render(build(evaluated(name)))
 
 
-def told(judgement: Judgement, before: str, after: str, known: Distances) -> Upgrade:
-    """What Python says of two columns under the first condition."""
-    sides = [Side(judgement=judgement, cell=one) for one in (before, after)]
+def told(results: RunResults, before: str, after: str, known: Distances) -> Upgrade:
+    """What Python says of two columns under the first variation."""
+    sides = [Side(results=results, column=one) for one in (before, after)]
     found = change(sides[0], sides[1], known=known)
-    first = judgement.conditions[0]
-    found = dataclasses.replace(found, kernels=tuple(one for one in found.kernels if one.condition == first))
-    step = next((one for one in judgement.steps if (one.before.id, one.after.id) == (before, after)), None)
+    first = results.variations[0]
+    found = dataclasses.replace(found, kernels=tuple(one for one in found.kernels if one.variation == first))
+    step = next((one for one in results.steps if (one.before.id, one.after.id) == (before, after)), None)
     moved = [f"{title} {old or 'unknown'} to {new or 'unknown'}" for title, (old, new) in found.moved.items()]
     sentence = f"{', '.join(moved)}: they differ together, so what changed is of no one alone."
     if len(moved) <= 1:
         sentence = f"{moved[0]} alone." if moved else "Nothing that is known differs between the two."
-    names = by_cell(judgement)
+    names = by_column(results)
     return of_change(
         found, f"{names[before]} to {names[after]}", step="", moved=step.sentence if step else sentence, alone=True
     )
 
 
-def words(one: Upgrade, judgement: Judgement) -> dict[str, Any]:
+def words(one: Upgrade, results: RunResults) -> dict[str, Any]:
     """The same as the picker shows it."""
     counts = "".join(f" ? {word} {number}" for word, number in one.counts)
     rest = f" Of the others: {one.rest}." if one.rest else ""
-    several = len(judgement.conditions)
-    scope = f" Under the condition {judgement.conditions[0]}; the command has all {several}." if several > 1 else ""
+    several = len(results.variations)
+    scope = f" Under the variation {results.variations[0]}; the command has all {several}." if several > 1 else ""
     return {
         "head": f"{one.label}{counts}",
         "said": " ".join([one.moved, *one.sentences]) + rest + scope,
@@ -173,48 +175,48 @@ def without_marks(shown: dict[str, Any], marks: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", ["several", "sample"])
 def test_the_picker_says_what_python_says(visit: Callable[..., Page], name: str) -> None:
-    judgement = judged(name)
-    known = Distances(judgement)
+    results = evaluated(name)
+    known = Distances(results)
     opened = visit(page(name))
     happened = 0
-    for before, after in permutations([one.id for one in judgement.info.cells], 2):
-        expected = told(judgement, before, after, known)
+    for before, after in permutations([one.id for one in results.info.columns], 2):
+        expected = told(results, before, after, known)
         shown = opened.evaluate(PICKED, [before, after])
-        assert without_marks(shown, MARKS) == words(expected, judgement), (before, after)
+        assert without_marks(shown, MARKS) == words(expected, results), (before, after)
         happened += len(expected.lines)
     assert happened > 10
 
 
 QUESTIONS = (
-    Question(needs=("linalg",)),
-    Question(needs=("linalg", "convolutions"), max_price=1.15),
-    Question(max_price=2.0),
-    Question(max_price=1.0),
-    Question(kernels=("*1*", "no_such")),
-    Question(kernels=("[a-k]*", "matmul_?16"), max_price=1.5),
-    Question(kernels=("[!m]*",)),
-    Question(kernels=("it's $(this)", "kernel_[")),
-    Question(device="cpu"),
-    Question(device="h100", max_price=1.3),
+    Requirements(needs=("linalg",)),
+    Requirements(needs=("linalg", "convolutions"), max_overhead=1.15),
+    Requirements(max_overhead=2.0),
+    Requirements(max_overhead=1.0),
+    Requirements(kernels=("*1*", "no_such")),
+    Requirements(kernels=("[a-k]*", "matmul_?16"), max_overhead=1.5),
+    Requirements(kernels=("[!m]*",)),
+    Requirements(kernels=("it's $(this)", "kernel_[")),
+    Requirements(device="cpu"),
+    Requirements(device="h100", max_overhead=1.3),
 )
 
 
 @pytest.mark.parametrize("name", ["several", "sample"])
 def test_the_panel_answers_what_python_answers(visit: Callable[..., Page], name: str) -> None:
-    judgement = judged(name)
+    results = evaluated(name)
     opened = visit(page(name))
-    devices = {one.device for one in judgement.info.cells}
+    devices = {one.device for one in results.info.columns}
     for question in QUESTIONS:
         if question.device and question.device not in devices:
             continue
-        expected = choice(judgement, question)
+        expected = choice(results, question)
         shown = opened.evaluate(
             CHOSEN,
             {
                 "device": question.device,
                 "kernels": list(question.kernels),
                 "needs": list(question.needs),
-                "price": "" if question.max_price is None else str(question.max_price),
+                "overhead": "" if question.max_overhead is None else str(question.max_overhead),
             },
         )
         assert shown["said"] == f"{expected.sentence} {expected.question}", question
@@ -223,7 +225,7 @@ def test_the_panel_answers_what_python_answers(visit: Callable[..., Page], name:
                 one.rank or "no rank",
                 one.label,
                 f"{one.symbol} {one.fit}",
-                f"{one.evidence}{f'; {one.price}' if one.price else ''}",
+                f"{one.evidence}{f'; {one.overhead}' if one.overhead else ''}",
                 *one.reasons,
                 *(f"Unknown: {text}" for text in one.unknowns),
             ]
@@ -236,16 +238,16 @@ def test_the_panel_answers_what_python_answers(visit: Callable[..., Page], name:
 def test_an_empty_question_shows_what_the_page_had(visit: Callable[..., Page]) -> None:
     opened = visit(page("several"))
     given = opened.locator("#chosen").text_content()
-    opened.locator("#chooser [name=price]").fill("1.2")
+    opened.locator("#chooser [name=overhead]").fill("1.2")
     asked = opened.locator("#chosen").text_content()
     assert asked != given
-    opened.locator("#chooser [name=price]").fill("20 %")
+    opened.locator("#chooser [name=overhead]").fill("20 %")
     assert opened.locator("#chosen").text_content() == asked
-    opened.locator("#chooser [name=price]").fill("%")
+    opened.locator("#chooser [name=overhead]").fill("%")
     assert "is a ratio above 0" in opened.locator("#chosen").inner_text()
-    opened.locator("#chooser [name=price]").fill("much")
+    opened.locator("#chooser [name=overhead]").fill("much")
     assert opened.locator("#chosen").inner_text() == (
-        "The greatest price is a ratio above 0, such as 1.15, or what it may add: 15%."
+        "The greatest overhead is a ratio above 0, such as 1.15, or what it may add: 15%."
     )
     opened.locator("#chooser [type=reset]").click()
     opened.wait_for_function("(text) => document.getElementById('chosen').textContent === text", arg=given)

@@ -48,8 +48,8 @@ def test_no_violation_after_all_tools(visit: Callable[..., Page], scheme: str) -
     page = visit(made("several"), color_scheme=scheme, viewport={"width": 400, "height": 900})
     page.locator("#picker select").first.select_option(index=1)
     page.locator("#picker select").nth(1).select_option(index=3)
-    page.locator("#chooser [name=price]").fill("1.2")
-    page.locator("#filter").get_by_label("Status").select_option("exact")
+    page.locator("#chooser [name=overhead]").fill("1.2")
+    page.locator("#filter").get_by_label("Status").select_option("reproducible")
     page.get_by_role("button", name="Kernel", exact=True).click()
     page.locator("thead .sort").nth(2).click()
     page.evaluate(

@@ -59,21 +59,21 @@ def hostile(text: str) -> Run:
         factory.kernel(f"b{text}", family=text or "x", file=f"/x/{text}.py"),
         *factory.CONTROLS,
     )
-    cells = (
-        factory.cell("2.18.1", keras=text),
-        factory.cell("2.19.1", id=f"tf{text}@{text}", device=text, lock="l2"),
-        factory.cell("2.21.0", status="build-failed", reason=text),
+    columns = (
+        factory.column("2.18.1", keras=text),
+        factory.column("2.19.1", id=f"tf{text}@{text}", device=text, lock="l2"),
+        factory.column("2.21.0", status="build-failed", reason=text),
     )
     facts = factory.info(
         id=f"run{text}",
-        cells=cells,
+        columns=columns,
         kernels=kernels,
         engine_why=text,
         host={"hostname": text},
         warnings=(text,),
         command=text,
     )
-    bad = Behaviour(outcome="raised", error_class=text, message=text * 2)
+    bad = Behaviour(outcome="error", error_class=text, message=text * 2)
 
     def behave(seen: object) -> Behaviour:
         name = str(getattr(seen, "kernel", ""))
@@ -119,7 +119,7 @@ def test_hostile_text_becomes_nothing_else(visit: Callable[..., Page], number: i
     ends.nth(1).select_option(index=2)
     page.locator("#chooser [name=kernels]").fill(typed)
     page.locator("#chooser [name=device]").evaluate("one => { one.selectedIndex = one.options.length - 1; }")
-    page.locator("#chooser [name=price]").fill("1.1")
+    page.locator("#chooser [name=overhead]").fill("1.1")
     page.get_by_role("searchbox", name="Text").fill(typed)
     page.get_by_role("searchbox", name="Text").fill("")
     assert page.locator("#picked").inner_text()
@@ -131,14 +131,14 @@ def test_hostile_text_becomes_nothing_else(visit: Callable[..., Page], number: i
 
 
 def check_copies(page: Page) -> None:
-    """Copies are what they say: no formula in a cell, no markup, and as many rows as were shown."""
+    """Copies are what they say: no formula in a column, no markup, and as many rows as were shown."""
     copied = []
     for form, start in (("CSV", "kernel"), ("JSON", "["), ("Markdown", "|")):
         page.get_by_role("button", name=f"Copy as {form}").click()
         page.wait_for_function("(start) => (window.copied || '').startsWith(start)", arg=start)
         copied.append(page.evaluate("window.copied"))
     rows = list(csv.reader(io.StringIO(copied[0])))
-    assert not [cell for row in rows for cell in row if cell.startswith(("=", "+", "-", "@"))]
+    assert not [column for row in rows for column in row if column.startswith(("=", "+", "-", "@"))]
     assert len({len(row) for row in rows}) == 1
     assert len(json.loads(copied[1])) == len(rows) - 1
     lines = copied[2].splitlines()

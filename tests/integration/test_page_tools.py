@@ -70,14 +70,14 @@ def test_columns_and_modes_are_filtered_too(visit: Callable[..., Page]) -> None:
     page.locator("#filter").get_by_label("Determinism").select_option("off")
     assert page.locator("#told").inner_text().startswith("Nothing matches: 0 of 10 kernels")
     widths = page.locator(".matrix").evaluate(
-        "one => [...one.rows].map((row) => [...row.cells].filter((cell) => !cell.hidden)"
-        ".reduce((sum, cell) => sum + cell.colSpan, 0))"
+        "one => [...one.rows].map((row) => [...row.columns].filter((column) => !column.hidden)"
+        ".reduce((sum, column) => sum + column.colSpan, 0))"
     )
-    assert set(widths) <= {1, 2}  # a second row of heads has no first cell
+    assert set(widths) <= {1, 2}  # a second row of heads has no first column
 
 
 def test_the_status_filter_finds_what_the_first_screen_counts(visit: Callable[..., Page], page_text: str) -> None:
-    """Of a kernel the worst condition leads; what lies behind it is counted nowhere."""
+    """Of a kernel the worst variation leads; what lies behind it is counted nowhere."""
     page = visit(page_text)
     columns = page.evaluate(
         "JSON.parse(document.getElementById('data').textContent).columns.map((one) => [one[2], one[3]])"
@@ -112,13 +112,13 @@ def test_order(visit: Callable[..., Page]) -> None:
     assert on.inner_text() == "on, by status"
     assert head.get_attribute("aria-sort") == "ascending"
     first = page.locator("tbody[data-row]").first.locator("td").nth(3)
-    assert first.inner_text().split()[1] != "exact"
+    assert first.inner_text().split()[1] != "reproducible"
     on.click()
     assert head.get_attribute("aria-sort") == "descending"
     assert page.url.endswith("#sort=time.1.on")
     assert page.evaluate(names)[0].startswith("fit")  # the slowest
     on.click()
-    assert on.inner_text() == "on, by price"
+    assert on.inner_text() == "on, by overhead"
     dearest = page.locator("tbody[data-row]").first.locator("td").nth(3).inner_text()
     assert "\N{MULTIPLICATION SIGN}1." in dearest
     on.click()
@@ -133,7 +133,7 @@ def test_a_permalink_brings_everything_back(visit: Callable[..., Page]) -> None:
     page.get_by_role("button", name="Kernel", exact=True).click()
     page.locator("#picker select").first.select_option(index=1)
     page.locator("#picker select").nth(1).select_option(index=2)
-    page.locator("#chooser [name=price]").fill("1.2")
+    page.locator("#chooser [name=overhead]").fill("1.2")
     page.locator("#theme").click()
     page.locator("tbody[data-row]:visible td a").first.click()
     tell = """() => [document.getElementById("told").textContent, document.getElementById("picked").textContent,
@@ -152,8 +152,8 @@ def test_a_permalink_brings_everything_back(visit: Callable[..., Page]) -> None:
         "#%",
         "#%E0%A4%A",
         "#d99-99",
-        "#theme=purple&sort=time.99.on&status=%00&from=x&to=y&needs=,,&price=1e999&open=d99-0",
-        "#sort=price.0.off",
+        "#theme=purple&sort=time.99.on&status=%00&from=x&to=y&needs=,,&overhead=1e999&open=d99-0",
+        "#sort=overhead.0.off",
         "#sort=constructor.0.on",
         "#sort=time.__proto__.on",
         "#q=" + "x" * 5000,
@@ -194,7 +194,7 @@ def test_copies_what_is_shown(visit: Callable[..., Page], page_text: str) -> Non
     page.wait_for_function("window.copied.includes('matmul')")
     strong: list[dict[str, Any]] = list(csv.DictReader(io.StringIO(page.evaluate("window.copied"))))
     assert {(row["compared"], row["bound_percent"]) for row in strong if row["status"] == "= exact"} <= {("4", "53")}
-    assert {row["condition"] for row in strong if "crashed" in row["status"]} == {"isa=avx2"}
+    assert {row["variation"] for row in strong if "crashed" in row["status"]} == {"isa=avx2"}
     page.get_by_role("searchbox", name="Text").fill("conv")
     page.get_by_role("button", name="Copy as JSON").click()
     page.wait_for_function("window.copied.startsWith('[')")
@@ -230,8 +230,8 @@ def test_the_matrix_is_a_grid_for_the_keyboard(visit: Callable[..., Page], page_
     def here() -> str:
         return str(
             page.evaluate(
-                "() => { const cell = document.activeElement.closest('th,td');"
-                " return `${cell.closest('tr').rowIndex} ${cell.cellIndex}`; }"
+                "() => { const column = document.activeElement.closest('th,td');"
+                " return `${column.closest('tr').rowIndex} ${column.columnIndex}`; }"
             )
         )
 
@@ -369,12 +369,12 @@ def test_a_filter_with_one_choice_is_not_shown(visit: Callable[..., Page], page_
     assert not visit(page_text).locator("#filter [name=device]").is_visible()
 
 
-@pytest.mark.parametrize("fragment", ["#on=h999&price=2", "#needs=linalg,nonsense", "#on=sm_90"])
+@pytest.mark.parametrize("fragment", ["#on=h999&overhead=2", "#needs=linalg,nonsense", "#on=sm_90"])
 def test_a_question_of_the_address_that_the_page_cannot_ask_is_not_made_easier(
     visit: Callable[..., Page], fragment: str
 ) -> None:
     page = visit(made("several"), fragment)
     assert page.locator("#chosen").inner_text().startswith("Nothing is ranked. The address asks for ")
     assert page.locator("#chosen .picks").count() == 0
-    page.locator("#chooser input[name=price]").fill("2")
+    page.locator("#chooser input[name=overhead]").fill("2")
     assert page.locator("#chosen .picks").count() == 1

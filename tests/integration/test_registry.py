@@ -18,13 +18,13 @@ from docker.errors import ImageNotFound
 from bench.engines import _images
 from bench.engines.docker import DockerEngine
 from bench.errors import BuildError, EngineError
-from tests.integration.test_docker import SESSION, make_cell, make_house, nothing, request
+from tests.integration.test_docker import SESSION, make_column, make_root, nothing, request
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from bench.plan.cell import Cell
+    from bench.plan.column import Column
 
 pytestmark = pytest.mark.docker
 
@@ -91,78 +91,78 @@ def forget(client: DockerClient, identity: str) -> None:
         client.images.get(identity)
 
 
-def pushed(folder: Path, name: str, registry: str) -> tuple[Path, Cell, str, str]:
-    """A house and its cell, built and pushed: the image's id and its digest in the registry."""
-    house = make_house(folder / "house")
-    cell = make_cell(house, name)
-    engine = DockerEngine(house, revision="abc1234")
-    made = engine.prepare(cell, folder / "build.log", nothing)
-    digest = engine.push(cell, registry)
-    assert engine.prepare(cell, folder / "again.log", nothing).details["digest"].endswith(f"@{digest}")
+def pushed(folder: Path, name: str, registry: str) -> tuple[Path, Column, str, str]:
+    """A root and its column, built and pushed: the image's id and its digest in the registry."""
+    root = make_root(folder / "root")
+    column = make_column(root, name)
+    engine = DockerEngine(root, revision="abc1234")
+    made = engine.prepare(column, folder / "build.log", nothing)
+    digest = engine.push(column, registry)
+    assert engine.prepare(column, folder / "again.log", nothing).details["digest"].endswith(f"@{digest}")
     engine.close()
-    return house, cell, made.identity, digest
+    return root, column, made.identity, digest
 
 
 def test_what_one_host_pushes_another_pulls_and_runs(client: DockerClient, registry: str, tmp_path: Path) -> None:
-    house, cell, identity, digest = pushed(tmp_path, "20", registry)
+    root, column, identity, digest = pushed(tmp_path, "20", registry)
     forget(client, identity)
-    engine = DockerEngine(house, memory=2**28, registry=registry)
-    assert not engine.cached(cell)
-    pulled = engine.prepare(cell, tmp_path / "pull.log", nothing)
+    engine = DockerEngine(root, memory=2**28, registry=registry)
+    assert not engine.cached(column)
+    pulled = engine.prepare(column, tmp_path / "pull.log", nothing)
     assert (pulled.reused, pulled.identity) == (False, identity)
-    repository = f"{registry}/tfrepro/{cell.pair.stem}"
+    repository = f"{registry}/tfrepro/{column.pair.stem}"
     assert pulled.details["digest"] == f"{repository}@{digest}"
     assert pulled.details["image_revision"] == "abc1234"
-    assert engine.cached(cell)
-    assert engine.prepare(cell, tmp_path / "again.log", nothing).reused
+    assert engine.cached(column)
+    assert engine.prepare(column, tmp_path / "again.log", nothing).reused
     lines: list[str] = []
-    assert engine.execute(pulled, request(cell.id, "facts"), lines.append, tmp_path / "log").exit_code == 0
+    assert engine.execute(pulled, request(column.id, "facts"), lines.append, tmp_path / "log").exit_code == 0
     engine.close()
-    recipe = _images.recipe_of(house, cell)
+    recipe = _images.recipe_of(root, column)
     names = _images.own_tags(client.images.get(identity))
     assert set(names) == {pulled.details["tag"], f"{repository}:{recipe.tag}"}, "all of it can be cleaned up"
 
 
 def test_an_image_that_nobody_pushed_is_not_built_instead(registry: str, tmp_path: Path) -> None:
-    house = make_house(tmp_path / "house")
-    engine = DockerEngine(house, registry=registry)
+    root = make_root(tmp_path / "root")
+    engine = DockerEngine(root, registry=registry)
     with pytest.raises(BuildError, match=r"has no image of .* for this lock, suite and Dockerfile") as caught:
-        engine.prepare(make_cell(house, "21"), tmp_path / "log", nothing)
+        engine.prepare(make_column(root, "21"), tmp_path / "log", nothing)
     assert "--push" in caught.value.hint
     with pytest.raises(EngineError, match="not on this host"):
-        engine.push(make_cell(house, "21"), registry)
+        engine.push(make_column(root, "21"), registry)
     engine.close()
 
 
 def test_another_image_under_the_right_name_is_refused(client: DockerClient, registry: str, tmp_path: Path) -> None:
     _, _, identity, _ = pushed(tmp_path / "one", "22", registry)
-    other = make_house(tmp_path / "other")
-    cell = make_cell(other, "22")
-    recipe = _images.recipe_of(other, cell)
+    other = make_root(tmp_path / "other")
+    column = make_column(other, "22")
+    recipe = _images.recipe_of(other, column)
     client.images.get(identity).tag(recipe.remote(registry), tag=recipe.tag)
     assert "error" not in client.images.push(recipe.remote(registry), tag=recipe.tag)
     forget(client, identity)
     engine = DockerEngine(other, registry=registry)
     with pytest.raises(BuildError, match=r"is another image: its lock is '\w+', not '\w+'"):
-        engine.prepare(cell, tmp_path / "log", nothing)
-    assert not engine.cached(cell)
+        engine.prepare(column, tmp_path / "log", nothing)
+    assert not engine.cached(column)
     engine.close()
     with pytest.raises(ImageNotFound):
         client.images.get(f"{recipe.remote(registry)}:{recipe.tag}")
 
 
 def test_a_registry_that_does_not_answer_is_said(tmp_path: Path) -> None:
-    house = make_house(tmp_path / "house")
-    cell = make_cell(house, "23")
+    root = make_root(tmp_path / "root")
+    column = make_column(root, "23")
     with closing(socket.socket()) as closed:
         closed.bind(("127.0.0.1", 0))
         nobody = f"127.0.0.1:{closed.getsockname()[1]}"
-    engine = DockerEngine(house, registry=nobody)
+    engine = DockerEngine(root, registry=nobody)
     with pytest.raises(BuildError, match=f"could not be pulled from {nobody}"):
-        engine.prepare(cell, tmp_path / "log", nothing)
+        engine.prepare(column, tmp_path / "log", nothing)
     engine.close()
-    builder = DockerEngine(house)
-    builder.prepare(cell, tmp_path / "build.log", nothing)
+    builder = DockerEngine(root)
+    builder.prepare(column, tmp_path / "build.log", nothing)
     with pytest.raises(EngineError, match=f"{nobody} did not take the image"):
-        builder.push(cell, nobody)
+        builder.push(column, nobody)
     builder.close()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bench import verdict
-from bench.report.replay import line
+from bench.report.build.reproduce import line
 from bench.store.run import compact, load
 
 if TYPE_CHECKING:
@@ -32,42 +32,42 @@ def dies(tf, seed):
 """
 
 
-def bench(house: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def bench(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the command line in the checkout."""
     command = [sys.executable, "-m", "bench", *arguments, "--engine", "venv"]
     return subprocess.run(
-        command, cwd=house, env={**os.environ}, capture_output=True, text=True, check=False, timeout=550
+        command, cwd=root, env={**os.environ}, capture_output=True, text=True, check=False, timeout=550
     )
 
 
-def test_a_line_gives_the_same_bits_again(house: Path, tmp_path: Path) -> None:
+def test_a_line_gives_the_same_bits_again(root: Path, tmp_path: Path) -> None:
     own, reports, again = tmp_path / "my_kernels.py", tmp_path / "reports", tmp_path / "again"
     own.write_text(DIES, encoding="utf-8")
-    asked = ("--profile", "quick", "--rounds", "1", "--repeats", "2", "--only", "tf2.18*")
+    asked = ("--profile", "quick", "--rounds", "1", "--repetitions", "2", "--env", "tf2.18*")
     done = bench(
-        house, "matrix", *asked, "--kernels", "reduce_sum_1d,dies", "--extra", str(own), "--reports", str(reports)
+        root, "matrix", *asked, "--kernels", "reduce_sum_1d,dies", "--kernel-file", str(own), "--reports", str(reports)
     )
     assert done.returncode == 0, done.stderr
     run = load(max((reports / "runs").iterdir()))
-    judgement = verdict.judge(run)
-    lines = {one.name: line(judgement, run.info.cells[0], one) for one in run.info.kernels}
+    results = verdict.evaluate(run)
+    lines = {one.name: line(results, run.info.columns[0], one) for one in run.info.kernels}
 
     words = shlex.split(lines["reduce_sum_1d"])[4:]
-    done = bench(house, "replay", *words, "--reports", str(again))
+    done = bench(root, "replay", *words, "--reports", str(again))
     assert done.returncode == 0, done.stderr
     assert "determinism on: same bits as before, " in done.stdout
     replayed = load(max((again / "runs").iterdir()))
     assert {one.request.seed for one in replayed.records.values()} == {run.info.seed}
     assert replayed.info.profile == "replay"
-    done = bench(house, "replay", *words, "--reports", str(again), "--mode", "on", "--digest", "0123456789ab")
+    done = bench(root, "replay", *words, "--reports", str(again), "--mode", "on", "--digest", "0123456789ab")
     assert done.returncode == 1, done.stderr
     assert "determinism on: other bits, " in done.stdout
     assert "before: 0123456789ab" in done.stdout
 
     words = shlex.split(lines["dies"])[4:]
-    assert words[-2:] == ["--extra", "my_kernels.py"]
+    assert words[-2:] == ["--kernel-file", "my_kernels.py"]
     own.write_text(DIES + "# changed\n", encoding="utf-8")
-    done = bench(house, "replay", *words[:-1], str(own), "--reports", str(again))
+    done = bench(root, "replay", *words[:-1], str(own), "--reports", str(again))
     assert done.returncode == 2
     assert "The code of dies in my_kernels.py has the hash" in done.stderr
 

@@ -18,18 +18,18 @@ import pytest
 
 from bench import host
 from bench.engines.venv import VenvEngine
-from bench.plan.conditions import settings
+from bench.plan.variations import settings
 from bench.suite.distance import numbers
+from bench.suite.kept_values import kept, positions
 from bench.suite.kernels import all_kernels
-from bench.suite.values import kept, positions
-from bench.verdict import limitations
-from tests.integration.conftest import PLANTED, RELEASE, RELEASES, Bench, cell_of
+from bench.verdict import known_issues
+from tests.integration.conftest import PLANTED, RELEASE, RELEASES, Bench, column_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from bench.suite.kept_values import KeptTensor
     from bench.suite.record import Outcome, Record, Sample
-    from bench.suite.values import KeptTensor
 
 pytestmark = pytest.mark.tensorflow
 
@@ -52,7 +52,7 @@ class Whole:
     def outcomes(self) -> dict[str, Outcome]:
         return {one.kernel: one for one in self.record.outcomes}
 
-    def samples(self, kernel: str, role: str = "repeat") -> list[Sample]:
+    def samples(self, kernel: str, role: str = "repetition") -> list[Sample]:
         return [one for one in self.record.samples if (one.kernel, one.role) == (kernel, role)]
 
     def kept(self) -> dict[str, list[KeptTensor]]:
@@ -86,7 +86,7 @@ def whole(place: tuple[str, str], benches: dict[str, Bench], wholes: dict[tuple[
     return wholes[place]
 
 
-def digests(found: Record, kernel: str, role: str = "repeat") -> set[str]:
+def digests(found: Record, kernel: str, role: str = "repetition") -> set[str]:
     return {sample.digest for sample in found.samples if sample.kernel == kernel and sample.role == role}
 
 
@@ -96,7 +96,7 @@ def test_every_kernel_runs_and_the_process_proves_what_it_is(whole: Whole, place
     failed = {one.kernel: (one.outcome, one.error_class, one.message) for one in whole.record.outcomes}
     for name, said in REFUSED.items() if mode == "on" else ():
         outcome, error, message = failed.pop(name)
-        assert (outcome, error) == ("raised", "UnimplementedError")
+        assert (outcome, error) == ("error", "UnimplementedError")
         assert said in message
         assert name not in whole.kernels
     assert {name: one for name, one in failed.items() if one[0] != "ok"} == {}
@@ -116,9 +116,9 @@ def test_another_seed_gives_other_bits_in_every_single_output(whole: Whole) -> N
     same = [
         f"{name} {output}"
         for name in whole.kernels
-        for repeat, contrast in [(whole.samples(name)[0], whole.samples(name, "contrast")[0])]
-        for output, facts in repeat.outputs.items()
-        if contrast.outputs[output]["digest"] == facts["digest"]
+        for repetition, second_seed in [(whole.samples(name)[0], whole.samples(name, "second-seed")[0])]
+        for output, facts in repetition.outputs.items()
+        if second_seed.outputs[output]["digest"] == facts["digest"]
     ]
     assert same == []
 
@@ -179,8 +179,8 @@ def test_kept_values_decode_and_belong_to_their_outputs(whole: Whole) -> None:
             parts = 2 if row.dtype.startswith("complex") else 1
             assert values.size == positions(row.size, row.most).size * parts
             assert np.isfinite(values).all() or row.dtype not in {"float32", "float64"}
-    contrast = {f"{name} {one.digest}" for name in SUITE for one in whole.samples(name, "contrast")}
-    assert not contrast & set(found), "of the contrast nothing is kept"
+    second_seed = {f"{name} {one.digest}" for name in SUITE for one in whole.samples(name, "second-seed")}
+    assert not second_seed & set(found), "of the second_seed nothing is kept"
 
 
 def test_errors_are_measured_where_there_is_a_reference(whole: Whole) -> None:
@@ -207,14 +207,14 @@ def test_times_are_taken_only_where_asked_and_a_kernel_may_be_called_again(
             assert (one.steady_s, one.steady_cpu_s, one.steady_agrees, one.warmups) == ((), (), None, 0)
 
 
-def test_repeats_and_contrast_are_what_was_asked(bench: Bench) -> None:
-    found = bench.run(["mlp_loop", "reduce_max"], repeats=3, heavy_repeats=2, contrast=False)
-    roles = [(one.kernel, one.role, one.repeat, one.seed) for one in found.samples]
-    assert roles == [("mlp_loop", "repeat", number, 42) for number in range(2)] + [
-        ("reduce_max", "repeat", number, 42) for number in range(3)
+def test_repetitions_and_contrast_are_what_was_asked(bench: Bench) -> None:
+    found = bench.run(["mlp_loop", "reduce_max"], repetitions=3, heavy_repetitions=2, second_seed=False)
+    roles = [(one.kernel, one.role, one.repetition, one.seed) for one in found.samples]
+    assert roles == [("mlp_loop", "repetition", number, 42) for number in range(2)] + [
+        ("reduce_max", "repetition", number, 42) for number in range(3)
     ]
-    found = bench.run(["reduce_max"], repeats=1, seed=123)
-    assert [(one.role, one.seed) for one in found.samples] == [("repeat", 123), ("contrast", 124)]
+    found = bench.run(["reduce_max"], repetitions=1, seed=123)
+    assert [(one.role, one.seed) for one in found.samples] == [("repetition", 123), ("second-seed", 124)]
 
 
 def test_errors_are_measured_in_the_first_round_only(bench: Bench) -> None:
@@ -222,11 +222,11 @@ def test_errors_are_measured_in_the_first_round_only(bench: Bench) -> None:
     assert not bench.run(["reduce_sum_1d"], round=2).samples[0].errors
 
 
-class TestConditions:
-    """What a condition names is in force in the process, and says so."""
+class TestVariations:
+    """What a variation names is in force in the process, and says so."""
 
     @pytest.mark.parametrize(
-        ("condition", "key", "wanted"),
+        ("variation", "key", "wanted"),
         [
             ("threads=1", "intra_op_threads", 1),
             ("threads=4xcores", "intra_op_threads", 4 * len(os.sched_getaffinity(0))),
@@ -237,10 +237,10 @@ class TestConditions:
             ("tf32=on", "tf32", True),
         ],
     )
-    def test_the_process_says_so(self, bench: Bench, condition: str, key: str, wanted: Any) -> None:
-        asked = settings(condition)
+    def test_the_process_says_so(self, bench: Bench, variation: str, key: str, wanted: Any) -> None:
+        asked = settings(variation)
         found = bench.run(
-            ["matmul_mean"], condition=condition, env=asked.env, threads=asked.threads, tf32=asked.tf32, repeats=1
+            ["matmul_mean"], variation=variation, env=asked.env, threads=asked.threads, tf32=asked.tf32, repetitions=1
         )
         assert found.outcomes[0].outcome == "ok"
         (process,) = found.processes
@@ -248,21 +248,21 @@ class TestConditions:
         assert process.settings["env"] == dict(asked.env)
 
     def test_without_one_all_is_as_tensorflow_wants_it(self, bench: Bench) -> None:
-        found = bench.run(["control_integer"], repeats=1).processes[0].settings
+        found = bench.run(["control_integer"], repetitions=1).processes[0].settings
         assert (found["intra_op_threads"], found["tf32"]) == (len(os.sched_getaffinity(0)), True)
         assert (found["isa_limit"], found["switch"], found["env"]) == ("none", "none", {})
         assert found["devices"] == ["/device:CPU:0"]
 
     def test_another_instruction_set_is_another_device(self, bench: Bench) -> None:
         here = bench.run(["matmul_mean"])
-        there = bench.run(["matmul_mean"], condition="isa=avx2", env={"ONEDNN_MAX_CPU_ISA": "AVX2"})
+        there = bench.run(["matmul_mean"], variation="isa=avx2", env={"ONEDNN_MAX_CPU_ISA": "AVX2"})
         assert len(digests(here, "matmul_mean")) == len(digests(there, "matmul_mean")) == 1
         if host.limits("avx2"):
             assert digests(here, "matmul_mean") != digests(there, "matmul_mean")
 
     def test_api_and_environment_variable_are_one_switch(self, bench: Bench) -> None:
         api = bench.run(["seeded_mlp"], mode="on")
-        variable = bench.run(["seeded_mlp"], mode="on", condition="switch=env", switch="env")
+        variable = bench.run(["seeded_mlp"], mode="on", variation="switch=env", switch="env")
         for found, switch in ((api, "api"), (variable, "env")):
             said = found.processes[0].settings
             assert said["determinism_enabled"] is True
@@ -271,7 +271,7 @@ class TestConditions:
         assert digests(api, "seeded_mlp") == digests(variable, "seeded_mlp")
 
 
-def test_nothing_of_the_hosts_environment_reaches_a_cell(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_of_the_hosts_environment_reaches_a_column(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TF_DETERMINISTIC_OPS", "1")
     monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
     monkeypatch.setenv("PYTHONPATH", "/nowhere")
@@ -280,10 +280,10 @@ def test_nothing_of_the_hosts_environment_reaches_a_cell(bench: Bench, monkeypat
     assert said["env"] == {}
 
 
-def test_a_cell_that_is_not_what_was_asked_gives_no_number(bench: Bench) -> None:
+def test_a_column_that_is_not_what_was_asked_gives_no_number(bench: Bench) -> None:
     found = bench.run(["control_integer"], expect={"tensorflow-cpu": "2.99.0"})
     assert not found.samples
-    assert found.outcomes[0].outcome == "failed"
+    assert found.outcomes[0].outcome == "mismatch"
     assert "not what was asked: tensorflow-cpu 2.18.1" in found.outcomes[0].message
 
 
@@ -300,9 +300,9 @@ def test_crash_hang_and_error_cost_one_kernel_each(planted: Bench) -> None:
         "control_integer": "ok",
         "planted_abort": "crashed",
         "planted_exit": "crashed",
-        "planted_unimplemented": "raised",
+        "planted_unimplemented": "error",
         "planted_hang": "timeout",
-        "planted_nothing": "raised",
+        "planted_nothing": "error",
         "planted_resource": "oom",
         "planted_nan": "ok",
         "planted_noise_on_stdout": "ok",
@@ -322,7 +322,7 @@ def test_crash_hang_and_error_cost_one_kernel_each(planted: Bench) -> None:
 def test_a_kernel_that_switches_determinism_spoils_no_other(planted: Bench) -> None:
     found = planted.run(["planted_switch", "control_integer"])
     ended = {one.kernel: one for one in found.outcomes}
-    assert ended["planted_switch"].outcome == "failed"
+    assert ended["planted_switch"].outcome == "mismatch"
     assert "a kernel switched determinism" in ended["planted_switch"].message
     assert ended["control_integer"].outcome == "ok"
     assert [process.settings["determinism_enabled"] for process in found.processes] == [False, False]
@@ -339,39 +339,39 @@ def test_what_a_kernel_leaves_turned_is_not_for_the_next(planted: Bench) -> None
 
 
 def test_an_array_that_a_kernel_refills_is_seen_to_vary(planted: Bench) -> None:
-    found = planted.run(["planted_buffer"], repeats=3)
-    assert len({one.digest for one in found.samples if one.role == "repeat"}) == 3
+    found = planted.run(["planted_buffer"], repetitions=3)
+    assert len({one.digest for one in found.samples if one.role == "repetition"}) == 3
 
 
 def test_the_limit_holds_for_a_kernel_that_keeps_talking(planted: Bench) -> None:
-    found = planted.run(["planted_slow"], repeats=20, time_limit_s=1.5)
+    found = planted.run(["planted_slow"], repetitions=20, time_limit_s=1.5)
     assert found.outcomes[0].outcome == "timeout"
     assert 1 <= len(found.samples) < 20
 
 
 def test_a_training_that_parts_is_told_to_the_element(planted: Bench) -> None:
-    found = planted.run(["planted_steps"], repeats=3)
+    found = planted.run(["planted_steps"], repetitions=3)
     first, second, third, _ = found.samples
     assert first.digest != second.digest == third.digest
     assert first.outputs["weight"] == second.outputs["weight"], "only a step differs"
-    assert first.parted is None
-    assert third.parted is None, "told once"
-    parted = second.parted
-    assert parted is not None
-    assert (parted["step"], parted["tensor"], parted["index"]) == (2, "gradient", [1, 2])
+    assert first.first_difference is None
+    assert third.first_difference is None, "told once"
+    first_difference = second.first_difference
+    assert first_difference is not None
+    assert (first_difference["step"], first_difference["tensor"], first_difference["index"]) == (2, "gradient", [1, 2])
     gradient = np.random.RandomState(42).standard_normal((2, 3)).astype("float32")
-    assert parted["first"] == repr(float(gradient[1, 2]))
-    assert parted["other"] == repr(float(np.nextafter(gradient[1, 2], np.float32(99))))
-    assert (parted["distance"]["differing"], parted["distance"]["ulp_median"]) == (1, 1)
-    assert parted["outputs"] == {}
+    assert first_difference["first"] == repr(float(gradient[1, 2]))
+    assert first_difference["other"] == repr(float(np.nextafter(gradient[1, 2], np.float32(99))))
+    assert (first_difference["distance"]["differing"], first_difference["distance"]["ulp_median"]) == (1, 1)
+    assert first_difference["outputs"] == {}
     rows = [json.loads(text) for text in planted.lines if '"line": "kept"' in text]
     assert [row["digest"] for row in rows] == [first.digest, second.digest]
 
 
 def test_an_output_that_never_changes_is_seen_by_its_contrast(planted: Bench) -> None:
-    repeat, _, contrast = planted.run(["planted_constant"]).samples
-    assert contrast.role == "contrast"
-    same = {name: repeat.outputs[name] == contrast.outputs[name] for name in ("x", "y")}
+    repetition, _, second_seed = planted.run(["planted_constant"]).samples
+    assert second_seed.role == "second-seed"
+    same = {name: repetition.outputs[name] == second_seed.outputs[name] for name in ("x", "y")}
     assert same == {"x": True, "y": False}
 
 
@@ -388,43 +388,43 @@ def test_autograph_reads_a_users_kernel(planted: Bench) -> None:
     assert len(digests(found, "planted_traced")) == 1
 
 
-def test_what_only_the_cell_lacks_is_told_with_its_line(bench: Bench) -> None:
+def test_what_only_the_column_lacks_is_told_with_its_line(bench: Bench) -> None:
     source = PLANTED + "\nimport pydantic\n\n@plant()\ndef planted_after(tf, seed):\n    return lambda: {}\n"
     line = 1 + source.splitlines().index("import pydantic")
-    found = bench.run(["planted_again", "planted_after"], extra={"planted.py": source})
+    found = bench.run(["planted_again", "planted_after"], kernel_files={"planted.py": source})
     ended = {one.kernel: one for one in found.outcomes}
     assert ended["planted_again"].outcome == "ok", "what stands before the error is measured"
-    assert ended["planted_after"].outcome == "failed"
+    assert ended["planted_after"].outcome == "mismatch"
     assert f"planted.py, line {line}: ModuleNotFoundError" in ended["planted_after"].message
 
 
-def test_an_edited_environment_is_made_anew(house: Path, tmp_path: Path) -> None:
-    cell = cell_of(house)
-    copy = VenvEngine(house, cache=tmp_path / "cache")
-    copy.prepare(cell, tmp_path / "build.log", lambda _: None)
+def test_an_edited_environment_is_made_anew(root: Path, tmp_path: Path) -> None:
+    column = column_of(root)
+    copy = VenvEngine(root, cache=tmp_path / "cache")
+    copy.prepare(column, tmp_path / "build.log", lambda _: None)
     site = next((tmp_path / "cache" / "venvs").glob("*/lib/*/site-packages"))
     victim = site / "tensorflow" / "python" / "framework" / "random_seed.py"
     text = victim.read_text(encoding="utf-8")
     victim.unlink()  # a new file, for the old one is linked to uv's cache
     victim.write_text(text.replace("seed", "seed ", 1), encoding="utf-8")
-    again = copy.prepare(cell, tmp_path / "build.log", lambda _: None)
+    again = copy.prepare(column, tmp_path / "build.log", lambda _: None)
     assert not again.reused
     assert victim.read_text(encoding="utf-8") == text
-    assert copy.prepare(cell, tmp_path / "build.log", lambda _: None).reused
+    assert copy.prepare(column, tmp_path / "build.log", lambda _: None).reused
 
 
-def test_a_killed_runner_leaves_no_process_behind(house: Path, planted: Bench, tmp_path: Path) -> None:
+def test_a_killed_runner_leaves_no_process_behind(root: Path, planted: Bench, tmp_path: Path) -> None:
     code = (
         "import sys\nfrom pathlib import Path\nfrom bench.engines.venv import VenvEngine\n"
-        "from bench.suite.record import Request\nfrom tests.integration.conftest import PLANTED, cell_of\n"
-        "house, out = map(Path, sys.argv[1:])\nengine, cell = VenvEngine(house), cell_of(house)\n"
-        "place = engine.prepare(cell, out / 'b.log', lambda _: None)\n"
-        "request = Request(cell='c', mode='off', condition='default', round=1, kernels=('planted_hang',),\n"
-        "                  repeats={'planted_hang': 1}, extra={'planted.py': PLANTED})\n"
+        "from bench.suite.record import Request\nfrom tests.integration.conftest import PLANTED, column_of\n"
+        "root, out = map(Path, sys.argv[1:])\nengine, column = VenvEngine(root), column_of(root)\n"
+        "place = engine.prepare(column, out / 'b.log', lambda _: None)\n"
+        "request = Request(column='c', mode='off', variation='default', round=1, kernels=('planted_hang',),\n"
+        "                  repetitions={'planted_hang': 1}, kernel_files={'planted.py': PLANTED})\n"
         "engine.execute(place, request, lambda text: print(text, end='', flush=True), out / 'r.log')\n"
     )
-    command = [sys.executable, "-c", code, str(house), str(tmp_path)]
-    with subprocess.Popen(command, cwd=house, stdout=subprocess.PIPE, text=True) as runner:
+    command = [sys.executable, "-c", code, str(root), str(tmp_path)]
+    with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True) as runner:
         assert runner.stdout is not None
         text = next(text for text in runner.stdout if '"line": "process"' in text)
         worker = int(text.split('"pid": ')[1].split(",")[0])
@@ -438,14 +438,16 @@ def test_a_killed_runner_leaves_no_process_behind(house: Path, planted: Bench, t
     pytest.fail("the worker outlived its runner by ten seconds")
 
 
-@pytest.mark.parametrize("entry", [one for one in limitations.known() if one.kernel], ids=lambda one: one.limitation.id)
-def test_the_reproducer_of_a_known_limitation_runs(bench: Bench, entry: limitations.Entry) -> None:
+@pytest.mark.parametrize(
+    "entry", [one for one in known_issues.known() if one.kernel], ids=lambda one: one.known_issue.id
+)
+def test_the_reproducer_of_a_known_known_issue_runs(bench: Bench, entry: known_issues.Entry) -> None:
     assert isinstance(bench.engine, VenvEngine)
-    bench.engine.prepare(bench.cell, bench.folder / "build.log", lambda _: None)
-    python = str(bench.engine.place(bench.cell) / "bin" / "python")
+    bench.engine.prepare(bench.column, bench.folder / "build.log", lambda _: None)
+    python = str(bench.engine.place(bench.column) / "bin" / "python")
     counts = []
     for _ in range(5):  # a race need not show in every process
-        found = subprocess.run([python, "-c", entry.limitation.reproducer], capture_output=True, text=True, check=True)
+        found = subprocess.run([python, "-c", entry.known_issue.reproducer], capture_output=True, text=True, check=True)
         told = re.fullmatch(r"(\d+) distinct results of 50 calls\n", found.stdout)
         assert told
         counts.append(int(told[1]))

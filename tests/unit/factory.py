@@ -2,7 +2,7 @@
 
 ``run()`` is a run in which everything is exact and both controls hold. A test says how one kernel
 behaves (``behave``), changes single records (``changed``), or drops some (``without``). As in real runs, the
-first round of each cell, condition and mode has the contrasts, and every digest has kept values.
+first round of each column, variation and mode has the second_seeds, and every digest has kept values.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.store.kept import Kept
+from bench.store.kept_values import Kept
 from bench.store.run import Run
-from bench.store.run_info import CellInfo, KernelInfo, RunInfo
-from bench.suite import values
+from bench.store.run_info import ColumnInfo, KernelInfo, RunInfo
+from bench.suite import kept_values
 from bench.suite.distance import as_dict, distance
 from bench.suite.record import Outcome, Process, Record, Request, Sample
 
@@ -33,10 +33,10 @@ LIBRARIES = {"cublas": "12.5.3", "cudnn": "9.3.0", "driver": "12.4"}
 #: What the host saw of a GPU that ran freely.
 CALM: dict[str, Any] = {
     "samples": 40, "sm_mhz": [1965, 1980], "memory_mhz": [2619, 2619], "temperature_c": 48, "power_w": 420,
-    "memory_mb": 900, "reasons": ["software power cap"], "foreign": [], "spoiled": "",
+    "memory_mb": 900, "reasons": ["software power cap"], "foreign": [], "discarded": "",
 }  # fmt: skip
 SEED = 42
-CONTRAST_SEED = 123
+SECOND_SEED = 123
 CORES = 2
 
 
@@ -44,8 +44,8 @@ CORES = 2
 class Spot:
     """Where something happens: one kernel in one process."""
 
-    cell: str
-    condition: str
+    column: str
+    variation: str
     mode: str
     round: int
     kernel: str
@@ -55,15 +55,15 @@ class Spot:
 class Behaviour:
     """What a kernel does there.
 
-    ``digests`` names the bits of each repeat (any text; repeated over the repeats if there are fewer),
-    ``contrast`` those of the other seed ("" for none). Times are in seconds. ``steady_s`` are those of the timing
+    ``digests`` names the bits of each repetition (any text; repeated over the repetitions if there are fewer),
+    ``second_seed`` those of the other seed ("" for none). Times are in seconds. ``steady_s`` are those of the timing
     pass, which gives the first digest; there is none without times, or where ``steady_agrees`` is None.
     ``device`` is where outputs lived ("" for what the column says), ``errors`` those of the first digest. ``guard`` is
     what the host saw of the GPU of a GPU column during the timing pass.
     """
 
     digests: tuple[str, ...] = ("same",)
-    contrast: str = "other"
+    second_seed: str = "other"
     steady_agrees: bool | None = True
     steady_s: tuple[float, ...] = (0.0010, 0.0011)
     first_s: float = 0.05
@@ -85,7 +85,7 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest() if text else ""
 
 
-def cell(tensorflow: str = "2.18.1", cuda: str = "cpu", **changes: Any) -> CellInfo:
+def column(tensorflow: str = "2.18.1", cuda: str = "cpu", **changes: Any) -> ColumnInfo:
     """A column; ``status`` and ``reason`` where it is not ready."""
     device = "cpu" if cuda == "cpu" else "h100"
     pair = f"tf{tensorflow}-{'cpu' if cuda == 'cpu' else 'cuda' + cuda}-py311"
@@ -103,7 +103,7 @@ def cell(tensorflow: str = "2.18.1", cuda: str = "cpu", **changes: Any) -> CellI
         "kind": "cpu" if cuda == "cpu" else "official",
         "cudnn": "" if cuda == "cpu" else "9.3.0.75",
     }
-    return CellInfo(**{**facts, **changes})
+    return ColumnInfo(**{**facts, **changes})
 
 
 def kernel(name: str, family: str = "linalg", control: str = "", **changes: Any) -> KernelInfo:
@@ -132,9 +132,9 @@ GRADED = (FLICKER, FLICKER_P50, FLICKER_P10, FLICKER_P02, INTEGER)
 
 
 def info(**changes: Any) -> RunInfo:
-    """One CPU column, two kernels and both controls, 5 rounds of 3 repeats in both modes."""
+    """One CPU column, two kernels and both controls, 5 rounds of 3 repetitions in both modes."""
     facts: dict[str, Any] = {
-        "schema": 3,
+        "schema": 4,
         "id": "20250130T120000Z-abcd",
         "started": "2025-01-30T12:00:00+00:00",
         "finished": "2025-01-30T12:10:00+00:00",
@@ -143,17 +143,17 @@ def info(**changes: Any) -> RunInfo:
         "command": "python -m bench run",
         "profile": "standard",
         "rounds": 5,
-        "repeats": 3,
+        "repetitions": 3,
         "seed": SEED,
         "modes": ("off", "on"),
-        "conditions": {"default": ()},
-        "condition_modes": {},
+        "variations": {"default": ()},
+        "variation_modes": {},
         "engine": "docker",
         "engine_why": "a Docker engine answers",
         "engine_facts": {"server": "20.10.24"},
         "host": {"hostname": "bench-host", "cpu_model": "Example CPU", "cores": "2", "system": "Linux 6.1"},
         "suite_hash": SUITE,
-        "cells": (cell(),),
+        "columns": (column(),),
         "kernels": (kernel("matmul"), kernel("conv2d", "convolutions"), *CONTROLS),
     }
     return RunInfo(**{**facts, **changes})
@@ -161,62 +161,62 @@ def info(**changes: Any) -> RunInfo:
 
 def path_of(where: Spot) -> str:
     """Where the record of a spot's round belongs."""
-    return f"records/{where.cell}/{where.condition}/{where.mode}-{where.round:03d}.jsonl"
+    return f"records/{where.column}/{where.variation}/{where.mode}-{where.round:03d}.jsonl"
 
 
 def run(
     facts: RunInfo | None = None,
     behave: Callable[[Spot], Behaviour] | None = None,
     *,
-    contrasts: str = "first",
+    second_seeds: str = "first",
     timed: Collection[str] | None = None,
     keep: bool = True,
     **context: Any,
 ) -> Run:
     """A whole run. ``behave`` is asked for every kernel that is no control, unless it wants to speak for them too.
 
-    It may return ``EXACT``. ``contrasts`` are taken in the "first" round or in "all"; ``timed`` names the conditions
+    It may return ``EXACT``. ``second_seeds`` are taken in the "first" round or in "all"; ``timed`` names the variations
     with a timing pass (None: all). ``keep`` makes kept values, and tells where samples part. ``context`` goes into
     every request.
     """
     facts = facts or info()
     records: dict[str, Record] = {}
-    for column in facts.cells:
+    for column in facts.columns:
         if column.status != "ready":
             continue
-        for condition in facts.conditions:
-            for mode in facts.condition_modes.get(condition, facts.modes):
+        for variation in facts.variations:
+            for mode in facts.variation_modes.get(variation, facts.modes):
                 for number in range(1, facts.rounds + 1):
-                    spot = Spot(column.id, condition, mode, number, "")
+                    spot = Spot(column.id, variation, mode, number, "")
                     found = record(facts, column, spot, behave or (lambda _: EXACT), context, keep=keep)
-                    found = found if timed is None or condition in timed else untimed(found)
-                    records[path_of(spot)] = found if contrasts == "all" or number == 1 else uncontrasted(found)
+                    found = found if timed is None or variation in timed else untimed(found)
+                    records[path_of(spot)] = found if second_seeds == "all" or number == 1 else uncontrasted(found)
     return Run(info=facts, records=records, kept=kept(records.values()) if keep else Kept())
 
 
 def record(
     facts: RunInfo,
-    column: CellInfo,
+    column: ColumnInfo,
     spot: Spot,
     behave: Callable[[Spot], Behaviour],
     context: Mapping[str, Any],
     *,
     keep: bool = True,
 ) -> Record:
-    """One round of a run, in one process, with contrasts and timing passes."""
-    only = facts.conditions.get(spot.condition, ())
+    """One round of a run, in one process, with second_seeds and timing passes."""
+    only = facts.variations.get(spot.variation, ())
     kernels = [one for one in facts.kernels if not only or one.name in only or one.control]
     found = [(one, behaviour(one, dataclasses.replace(spot, kernel=one.name), behave, facts)) for one in kernels]
     place = "CPU:0" if column.device == "cpu" else "GPU:0"
     return Record(
         request=Request(
-            cell=spot.cell,
+            column=spot.column,
             mode=spot.mode,
-            condition=spot.condition,
+            variation=spot.variation,
             round=spot.round,
             kernels=tuple(one.name for one in kernels),
-            switch="env" if spot.condition == "switch=env" else "api",
-            repeats={one.name: facts.repeats for one in kernels},
+            switch="env" if spot.variation == "switch=env" else "api",
+            repetitions={one.name: facts.repetitions for one in kernels},
             seed=facts.seed,
             order_seed=spot.round,
             device="cpu" if column.device == "cpu" else "gpu",
@@ -250,7 +250,7 @@ def watched(plain: Sample, acts: Behaviour) -> Sample:
     return dataclasses.replace(plain, guard=acts.guard if plain.role == "timing" else None)
 
 
-def again(one: Record, name: str, acts: Behaviour, facts: RunInfo, column: CellInfo) -> Record:
+def again(one: Record, name: str, acts: Behaviour, facts: RunInfo, column: ColumnInfo) -> Record:
     """The record with one kernel timed again, in a further process of the same round."""
     number = max(process.process for process in one.processes) + 1
     place = "CPU:0" if column.device == "cpu" else "GPU:0"
@@ -259,7 +259,7 @@ def again(one: Record, name: str, acts: Behaviour, facts: RunInfo, column: CellI
     told = [
         dataclasses.replace(watched(plain, acts), process=number)
         for plain in samples(name, acts, facts, place)
-        if plain.role != "contrast"
+        if plain.role != "second-seed"
     ]
     return dataclasses.replace(
         one,
@@ -276,48 +276,51 @@ def untimed(one: Record) -> Record:
 
 
 def uncontrasted(one: Record) -> Record:
-    """A round without contrasts: one that is not the first."""
-    request = dataclasses.replace(one.request, contrast=False)
-    return dataclasses.replace(one, request=request, samples=tuple(s for s in one.samples if s.role != "contrast"))
+    """A round without second_seeds: one that is not the first."""
+    request = dataclasses.replace(one.request, second_seed=False)
+    return dataclasses.replace(one, request=request, samples=tuple(s for s in one.samples if s.role != "second-seed"))
 
 
 def behaviour(one: KernelInfo, spot: Spot, behave: Callable[[Spot], Behaviour], facts: RunInfo) -> Behaviour:
     """A control does what it must, unless ``behave`` says something else than EXACT."""
     found = behave(spot)
     if one.control == "must-differ" and found == EXACT:
-        first = (spot.round - 1) * facts.repeats
+        first = (spot.round - 1) * facts.repetitions
         names = tuple(
-            f"{spot}{repeat}" if int((place + 1) * one.rate) > int(place * one.rate) else "base"
-            for repeat, place in enumerate(range(first, first + facts.repeats))
+            f"{spot}{repetition}" if int((place + 1) * one.rate) > int(place * one.rate) else "base"
+            for repetition, place in enumerate(range(first, first + facts.repetitions))
         )
-        return Behaviour(digests=names, contrast=f"{spot}contrast", steady_agrees=None, steady_s=())
+        return Behaviour(digests=names, second_seed=f"{spot}contrast", steady_agrees=None, steady_s=())
     return found
 
 
 def samples(
     name: str, acts: Behaviour, facts: RunInfo, device: str = "CPU:0", *, control: bool = False, keep: bool = True
 ) -> tuple[Sample, ...]:
-    """The repeats, the contrast and the timing pass of one kernel in one process; a control has no timing pass.
+    """The repetitions, the second_seed and the timing pass of one kernel in one process; a control has no timing pass.
 
     Unless its later calls are to differ.
     """
-    names = [acts.digests[number % len(acts.digests)] for number in range(facts.repeats)]
+    names = [acts.digests[number % len(acts.digests)] for number in range(facts.repetitions)]
     bits = [digest(text and f"{name} {text}") for text in names]
     acts = acts if acts.device else dataclasses.replace(acts, device=device)
     found = [
-        dataclasses.replace(sample(name, acts, number, facts.seed, own), parted=parted(bits[0], own) if keep else None)
+        dataclasses.replace(
+            sample(name, acts, number, facts.seed, own),
+            first_difference=first_difference(bits[0], own) if keep else None,
+        )
         for number, own in enumerate(bits)
     ]
     if acts.outcome != "ok":
         return tuple(found[:-1] if len(acts.digests) > 1 else [])
-    if acts.contrast:
-        found.append(sample(name, acts, 0, CONTRAST_SEED, digest(f"{name} {acts.contrast}"), role="contrast"))
+    if acts.second_seed:
+        found.append(sample(name, acts, 0, SECOND_SEED, digest(f"{name} {acts.second_seed}"), role="second-seed"))
     if acts.steady_s and acts.steady_agrees is not None and not (control and acts.steady_agrees):
         found.append(sample(name, acts, 0, facts.seed, bits[0], role="timing"))
     return tuple(found)
 
 
-def sample(name: str, acts: Behaviour, repeat: int, seed: int, bits: str, role: str = "repeat") -> Sample:
+def sample(name: str, acts: Behaviour, repetition: int, seed: int, bits: str, role: str = "repetition") -> Sample:
     """One sample; only a timing pass has steady calls."""
     place = acts.device or "CPU:0"
     output = {
@@ -328,7 +331,7 @@ def sample(name: str, acts: Behaviour, repeat: int, seed: int, bits: str, role: 
         process=1,
         kernel=name,
         role=role,
-        repeat=repeat,
+        repetition=repetition,
         seed=seed,
         digest=bits,
         setup_s=0.001,
@@ -341,11 +344,11 @@ def sample(name: str, acts: Behaviour, repeat: int, seed: int, bits: str, role: 
         load=0.5,
         switches=0,
         outputs={"out": output},
-        errors=acts.errors if role != "contrast" else {},
+        errors=acts.errors if role != "second-seed" else {},
     )
 
 
-def parted(first: str, other: str) -> dict[str, Any] | None:
+def first_difference(first: str, other: str) -> dict[str, Any] | None:
     """What a worker says of a sample that left the first one of its process."""
     return None if first == other or not (first and other) else _parted(first, other)
 
@@ -382,12 +385,12 @@ def kept(records: Iterable[Record]) -> Kept:
         (one.kernel, one.digest)
         for found in records
         for one in found.samples
-        if one.role != "contrast" and one.digest and not one.kernel.startswith("control")
+        if one.role != "second-seed" and one.digest and not one.kernel.startswith("control")
     }
-    return Kept(rows={(name, bits): (values.keep("out", None, array(bits), bits, 256),) for name, bits in names})
+    return Kept(rows={(name, bits): (kept_values.keep("out", None, array(bits), bits, 256),) for name, bits in names})
 
 
-def process(column: CellInfo, spot: Spot) -> Process:
+def process(column: ColumnInfo, spot: Spot) -> Process:
     """A process in which everything is as the column says."""
     place = int(digest(str(spot))[:6], 16)
     return Process(
@@ -413,8 +416,8 @@ def process(column: CellInfo, spot: Spot) -> Process:
 
 
 def in_force(spot: Spot) -> dict[str, Any]:
-    """What a condition puts in force, on a host of ``CORES`` cores."""
-    key, _, value = spot.condition.partition("=")
+    """What a variation puts in force, on a host of ``CORES`` cores."""
+    key, _, value = spot.variation.partition("=")
     factor, times, _ = value.partition("xcores")
     known: dict[str, Callable[[], dict[str, Any]]] = {
         "threads": lambda: {"intra_op_threads": int(factor) * (CORES if times else 1)},
@@ -426,7 +429,7 @@ def in_force(spot: Spot) -> dict[str, Any]:
     return known.get(key, dict)()
 
 
-def provenance(column: CellInfo, hostname: str) -> dict[str, Any]:
+def provenance(column: ColumnInfo, hostname: str) -> dict[str, Any]:
     """Versions as the column names them."""
     return {
         "python": f"{column.python}.7",
@@ -448,7 +451,7 @@ def provenance(column: CellInfo, hostname: str) -> dict[str, Any]:
     }
 
 
-def gpu(column: CellInfo) -> dict[str, Any]:
+def gpu(column: ColumnInfo) -> dict[str, Any]:
     """What a process of a GPU column tells besides."""
     return {
         "cuda": {**LIBRARIES, "cudnn": ".".join((column.cudnn or LIBRARIES["cudnn"]).split(".")[:3])},
@@ -466,8 +469,8 @@ def gpu(column: CellInfo) -> dict[str, Any]:
 class Change:
     """Which records to change: all fields left empty match everything."""
 
-    cell: str = ""
-    condition: str = ""
+    column: str = ""
+    variation: str = ""
     mode: str = ""
     rounds: tuple[int, ...] = field(default=())
 
@@ -475,8 +478,8 @@ class Change:
         """Whether a record is meant."""
         request = one.request
         return (
-            self.cell in ("", request.cell)
-            and self.condition in ("", request.condition)
+            self.column in ("", request.column)
+            and self.variation in ("", request.variation)
             and self.mode in ("", request.mode)
             and (not self.rounds or request.round in self.rounds)
         )

@@ -12,18 +12,18 @@ from bench import api
 from bench.errors import NothingError
 from bench.verdict import Status
 
-HOUSE = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
 def results() -> api.Results:
-    return api.load(HOUSE / "reports" / "sample")
+    return api.load(ROOT / "reports" / "sample")
 
 
 def test_the_table_has_every_result_but_the_controls(results: api.Results) -> None:
     table = results.table()
     assert len(table) == sum(not one.control for one in results.evaluated.verdicts)
-    assert {row["column"] for row in table} == {cell.id for cell in results.evaluated.info.cells}
+    assert {row["column"] for row in table} == {column.id for column in results.evaluated.info.columns}
     assert {row["mode"] for row in table} == {"off", "on"}
     assert {"default", "threads=1"} <= {row["variation"] for row in table}
     assert json.loads(json.dumps(table)) == table
@@ -33,7 +33,7 @@ def test_a_row_agrees_with_its_verdict(results: api.Results) -> None:
     row = next(one for one in results.rows if one.kernel == "matmul_f32" and one.mode == "on")
     one = results.evaluated.of(row.column, row.kernel, row.variation, row.mode)
     assert one is not None
-    assert (row.status, row.family, row.variation) == (Status.EXACT, "linalg", "default")
+    assert (row.status, row.family, row.variation) == (Status.REPRODUCIBLE, "linalg", "default")
     assert (row.compared, round(row.bound or 0, 2)) == (4, 0.53)
     assert row.digest == one.comparison.digests[0][0]
     assert row.median_seconds
@@ -44,7 +44,7 @@ def test_a_row_agrees_with_its_verdict(results: api.Results) -> None:
 
 
 def test_what_varies_has_no_single_digest(results: api.Results) -> None:
-    rows = [one for one in results.rows if one.status == Status.VARIES]
+    rows = [one for one in results.rows if one.status == Status.NONDETERMINISTIC]
     assert rows
     assert all(one.digest is None for one in rows)
 
@@ -59,14 +59,14 @@ def test_an_unknown_run_is_an_error(tmp_path: Path) -> None:
 def test_the_documented_example_lists_what_is_not_exact(
     results: api.Results, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    page = (HOUSE / "docs" / "reference" / "python-api.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "reference" / "python-api.md").read_text(encoding="utf-8")
     example = re.findall(r"^```python\n(.*?)^```", page, flags=re.DOTALL | re.MULTILINE)[0]
-    monkeypatch.chdir(HOUSE)
+    monkeypatch.chdir(ROOT)
     exec(example, {})  # noqa: S102  # the page's own code
     expected = [
         f"{row.column} {row.kernel} {row.variation} {row.status}"
         for row in results.rows
-        if row.mode == "on" and row.status != Status.EXACT
+        if row.mode == "on" and row.status != Status.REPRODUCIBLE
     ]
     assert expected
     assert capsys.readouterr().out.splitlines() == expected

@@ -15,10 +15,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bench.away import pack
 from bench.errors import StorageError
-from bench.store import archive, shape
-from bench.store.run_info import CellInfo, KernelInfo, RunInfo
+from bench.portable import archive as archive_module
+from bench.store import archive, validate
+from bench.store.run_info import ColumnInfo, KernelInfo, RunInfo
 from bench.suite.record import Request, line
 from tests.unit import factory
 
@@ -26,24 +26,24 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-CELL = "tf2.18.1-cpu-py311@cpu"
-RECORD = f"records/{CELL}/default/off-001.jsonl.xz"
+COLUMN = "tf2.18.1-cpu-py311@cpu"
+RECORD = f"records/{COLUMN}/default/off-001.jsonl.xz"
 
 
 def info(**changes: Any) -> RunInfo:
-    return dataclasses.replace(factory.info(schema=3, condition_modes={"default": ("off", "on")}), **changes)
+    return dataclasses.replace(factory.info(schema=4, variation_modes={"default": ("off", "on")}), **changes)
 
 
-def record(number: int = 1, cell: str = CELL, mode: str = "off") -> bytes:
+def record(number: int = 1, column: str = COLUMN, mode: str = "off") -> bytes:
     request = Request(
-        cell=cell, mode=mode, condition="default", round=number, kernels=("matmul",), repeats={"matmul": 1}
+        column=column, mode=mode, variation="default", round=number, kernels=("matmul",), repetitions={"matmul": 1}
     )
     text = line("header", {"schema": 3, "request": json.loads(request.to_json()), "suite_hash": factory.SUITE})
     return lzma.compress((text + line("end", {"seconds": 1.0, "processes": 1})).encode())
 
 
 def files(**changes: Any) -> dict[str, bytes]:
-    return {"run.json": info(**changes).to_json().encode(), RECORD: record(), f"logs/{CELL}/off.log": b"words\n"}
+    return {"run.json": info(**changes).to_json().encode(), RECORD: record(), f"logs/{COLUMN}/off.log": b"words\n"}
 
 
 def manifest(found: dict[str, bytes], **changes: Any) -> bytes:
@@ -87,7 +87,7 @@ def test_what_is_packed_is_unpacked(tmp_path: Path) -> None:
         (run / name).parent.mkdir(parents=True, exist_ok=True)
         (run / name).write_bytes(body)
     (run / "plan").write_text("not for travelling")
-    file = pack.pack(run, tmp_path, CELL)
+    file = archive_module.pack(run, tmp_path, COLUMN)
     found = archive.unpack(file, tmp_path / "target")
     assert found.info == info()
     assert not found.unreadable
@@ -96,7 +96,11 @@ def test_what_is_packed_is_unpacked(tmp_path: Path) -> None:
 
 
 def test_the_two_sides_agree_on_the_format() -> None:
-    assert (archive.SCHEMA, archive.KIND, archive.MANIFEST) == (pack.SCHEMA, pack.KIND, pack.MANIFEST)
+    assert (archive.SCHEMA, archive.KIND, archive.MANIFEST) == (
+        archive_module.SCHEMA,
+        archive_module.KIND,
+        archive_module.MANIFEST,
+    )
 
 
 def test_a_record_that_cannot_be_read_is_listed(tmp_path: Path) -> None:
@@ -106,10 +110,10 @@ def test_a_record_that_cannot_be_read_is_listed(tmp_path: Path) -> None:
 
 
 HOSTILE_NAMES = (
-    "../evil", "/etc/evil", "records/../../evil", f"records/{CELL}/default/../../../evil.jsonl.xz", "records//x",
-    f"records/{CELL}/default/off-001.jsonl", f"records/{CELL}/default/sub/off-001.jsonl.xz", "bin/sh", "run.json/x",
-    f"records/{CELL}/-x/off-001.jsonl.xz", "records/<b>/default/off-001.jsonl.xz", "logs/../x.log", "run.json\n",
-    f"records/{CELL}/default/off-001.jsonl.xz ", "RUN.JSON", ".import", "",
+    "../evil", "/etc/evil", "records/../../evil", f"records/{COLUMN}/default/../../../evil.jsonl.xz", "records//x",
+    f"records/{COLUMN}/default/off-001.jsonl", f"records/{COLUMN}/default/sub/off-001.jsonl.xz", "bin/sh", "run.json/x",
+    f"records/{COLUMN}/-x/off-001.jsonl.xz", "records/<b>/default/off-001.jsonl.xz", "logs/../x.log", "run.json\n",
+    f"records/{COLUMN}/default/off-001.jsonl.xz ", "RUN.JSON", ".import", "",
 )  # fmt: skip
 
 
@@ -192,29 +196,29 @@ def test_another_schema_is_refused(tmp_path: Path, change: dict[str, Any]) -> No
     assert "does not know" in refused(packed(tmp_path / "a.tar.gz", files(), manifest(files(), **change)))
 
 
-def cell(**changes: Any) -> dict[str, Any]:
-    return {"cells": (factory.cell(**changes),)}
+def column(**changes: Any) -> dict[str, Any]:
+    return {"columns": (factory.column(**changes),)}
 
 
 BAD_RUNS: dict[str, dict[str, Any]] = {
-    "path in a cell": cell(id="../../x"),
-    "HTML in a cell": cell(id="<script>alert(1)</script>"),
-    "folder in a cell": cell(id="a/b"),
+    "path in a column": column(id="../../x"),
+    "HTML in a column": column(id="<script>alert(1)</script>"),
+    "folder in a column": column(id="a/b"),
     "odd run": {"id": "../x"},
     "no hash": {"suite_hash": "x"},
-    "no cells": {"cells": ()},
-    "two of one cell": {"cells": (factory.cell(), factory.cell())},
-    "odd status": cell(status="perfect"),
+    "no columns": {"columns": ()},
+    "two of one column": {"columns": (factory.column(), factory.column())},
+    "odd status": column(status="perfect"),
     "a number for a text": {"profile": 5},
     "a text for a number": {"rounds": "5"},
     "a truth for a number": {"rounds": True},
     "no rounds": {"rounds": 0},
     "rounds without end": {"rounds": 2**53},
-    "repeats without end": {"repeats": 2**53},
+    "repetitions without end": {"repetitions": 2**53},
     "a run with digits of another script": {"id": "2025010\u0661T000000Z-abcd"},
     "odd mode": {"modes": ("off", "sideways")},
-    "odd condition": {"conditions": {"../x": ()}, "condition_modes": {}},
-    "a list for a mapping": cell(environment=["x"]),
+    "odd variation": {"variations": {"../x": ()}, "variation_modes": {}},
+    "a list for a mapping": column(environment=["x"]),
     "escapes for the terminal": {"profile": "\x1b[2J"},
     "a text without end": {"profile": "x" * 30_000},
     "two of one kernel": {"kernels": (factory.kernel("a"), factory.kernel("a"))},
@@ -234,16 +238,16 @@ def test_a_run_that_cannot_be_parsed_is_refused(tmp_path: Path, text: bytes) -> 
     assert "refused" in refused(packed(tmp_path / "a.tar.gz", {**files(), "run.json": text}))
 
 
-def test_records_of_no_cell_are_refused(tmp_path: Path) -> None:
+def test_records_of_no_column_are_refused(tmp_path: Path) -> None:
     found = {**files(), RECORD.replace("2.18.1", "2.21.0"): record()}
-    assert "no cell of run.json" in refused(packed(tmp_path / "a.tar.gz", found))
+    assert "no column of run.json" in refused(packed(tmp_path / "a.tar.gz", found))
 
 
 def test_every_field_of_a_run_has_a_check() -> None:
-    for kind in (RunInfo, CellInfo, KernelInfo):
+    for kind in (RunInfo, ColumnInfo, KernelInfo):
         for one in dataclasses.fields(kind):
-            assert str(one.type) in shape.CHECKS, f"{kind.__name__}.{one.name}: {one.type}"
-    assert not shape.problem(info())
+            assert str(one.type) in validate.CHECKS, f"{kind.__name__}.{one.name}: {one.type}"
+    assert not validate.problem(info())
 
 
 SMALL = archive.Limits(files=4, packed=50_000, unpacked=60_000, document=20_000, text=10_000, memory=100_000_000)
@@ -252,8 +256,8 @@ SMALL = archive.Limits(files=4, packed=50_000, unpacked=60_000, document=20_000,
 @pytest.mark.parametrize(
     ("found", "told"),
     [
-        (lambda: {**files(), f"logs/{CELL}/zeros.log": b"\0" * 100_000}, "unpacks to more"),
-        (lambda: {**files(), **{f"logs/{CELL}/{n}.log": b"x" for n in range(4)}}, "more than 4 files"),
+        (lambda: {**files(), f"logs/{COLUMN}/zeros.log": b"\0" * 100_000}, "unpacks to more"),
+        (lambda: {**files(), **{f"logs/{COLUMN}/{n}.log": b"x" for n in range(4)}}, "more than 4 files"),
         (lambda: {**files(), "run.json": b" " * 30_000}, "too large"),
         (lambda: with_record(lambda _: lzma.compress(b"\0" * 1_000_000)), "unpacks to more than"),
         (lambda: with_record(lambda body: body + b"more"), "something follows the end"),

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bench.errors import StorageError
-from bench.report import html, jsonout, junit, markdown, terminal
-from bench.report.build import build
-from bench.store.folder import RunFolder
+from bench.report.build.page import build
+from bench.report.html import render as html_render
+from bench.report.json import render as json_render
+from bench.report.text import junit, markdown, terminal
 from bench.store.run import load
-from bench.verdict import judge
+from bench.store.run_folder import RunFolder
+from bench.verdict import evaluate
 from tests.unit import factory
 from tests.unit.factory import EXACT, Behaviour
 from tests.unit.test_renderers import RENDERERS
@@ -35,7 +37,7 @@ LONG = "x" * 10_000
 
 
 def two_columns() -> Run:
-    return factory.run(factory.info(cells=(factory.cell("2.15.1"), factory.cell())))
+    return factory.run(factory.info(columns=(factory.column("2.15.1"), factory.column())))
 
 
 def failing(outcome: str) -> Run:
@@ -46,8 +48,8 @@ def failing(outcome: str) -> Run:
 
 def impossible() -> Run:
     reasons = ("the driver is too old", "there is no wheel")
-    cells = (factory.cell(cuda=f"12.{n}", status="impossible", reason=why) for n, why in enumerate(reasons))
-    return factory.run(factory.info(cells=tuple(cells)))
+    columns = (factory.column(cuda=f"12.{n}", status="incompatible", reason=why) for n, why in enumerate(reasons))
+    return factory.run(factory.info(columns=tuple(columns)))
 
 
 def timed(*seconds: float) -> Run:
@@ -69,13 +71,13 @@ def half_missing() -> Run:
             outcomes=tuple(outcome for outcome in one.outcomes if outcome.kernel != "matmul"),
         )
 
-    return factory.changed(run, drop, factory.Change(cell=run.info.cells[0].id))
+    return factory.changed(run, drop, factory.Change(column=run.info.columns[0].id))
 
 
 def of_another_suite(**where: str) -> Run:
     run = two_columns()
-    cell = run.info.cells[0].id
-    old = factory.Change(cell=cell) if where else factory.Change(cell=cell, rounds=(1, 2, 3))
+    column = run.info.columns[0].id
+    old = factory.Change(column=column) if where else factory.Change(column=column, rounds=(1, 2, 3))
     return factory.changed(run, lambda one: dataclasses.replace(one, suite_hash="0" * 64), old)
 
 
@@ -88,19 +90,21 @@ def look_alike() -> Run:
 
 
 def same_label() -> Run:
-    cells = (factory.cell(), factory.cell(id="tf2.18.1-cpu-py311@cpu2"))
+    columns = (factory.column(), factory.column(id="tf2.18.1-cpu-py311@cpu2"))
     return factory.run(
-        factory.info(cells=cells), lambda spot: Behaviour(("a", "b")) if spot.cell.endswith("2") else EXACT
+        factory.info(columns=columns), lambda spot: Behaviour(("a", "b")) if spot.column.endswith("2") else EXACT
     )
 
 
 RUNS: dict[str, Callable[[], Run]] = {
-    "nothing planned": lambda: dataclasses.replace(factory.run(), info=factory.info(cells=(), kernels=()), records={}),
+    "nothing planned": lambda: dataclasses.replace(
+        factory.run(), info=factory.info(columns=(), kernels=()), records={}
+    ),
     "no kernels": lambda: factory.run(factory.info(kernels=())),
     "no records": lambda: dataclasses.replace(factory.run(), records={}),
-    "one cell": lambda: factory.run(factory.info(kernels=(factory.kernel("matmul"), *factory.CONTROLS))),
-    "all raised": lambda: failing("raised"),
-    "all failed": lambda: failing("failed"),
+    "one column": lambda: factory.run(factory.info(kernels=(factory.kernel("matmul"), *factory.CONTROLS))),
+    "all raised": lambda: failing("error"),
+    "all failed": lambda: failing("mismatch"),
     "all impossible": impossible,
     "no time is a time": lambda: timed(math.nan, math.inf, -1.0, 0.0),
     "half missing": half_missing,
@@ -117,14 +121,14 @@ SAYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "nothing planned": ((NO_ANSWER, "There is no pair."), ("exact 1", "Safe")),
     "no kernels": ((NO_ANSWER, "not-run"), ("Safe",)),
     "no records": ((NO_ANSWER, "not-run"), ("Safe",)),
-    "one cell": (("the one kernel is exact on TF 2.18.1 CPU", "Safe: 1 of 1 kernel exact"), ()),
-    "all raised": (("0 of 2 kernels are exact", "raised 2", "no price"), ("Safe",)),
+    "one column": (("the one kernel is exact on TF 2.18.1 CPU", "Safe: 1 of 1 kernel exact"), ()),
+    "all raised": (("0 of 2 kernels are exact", "raised 2", "no overhead"), ("Safe",)),
     "all failed": (("0 of 2 kernels are exact", "failed 2"), ("Safe",)),
     "all impossible": ((NO_ANSWER, "impossible: the driver is too old", "impossible: there is no wheel"), ("Safe",)),
-    "no time is a time": (("all 2 kernels are exact", "no price"), ("nan µs", "inf s", "-1.00", "0.00 µs")),
+    "no time is a time": (("all 2 kernels are exact", "no overhead"), ("nan µs", "inf s", "-1.00", "0.00 µs")),
     "half missing": (("1 of 2 on TF 2.15.1 CPU", "not-run 1", "all 2 kernels are exact on TF 2.18.1 CPU"), ()),
     "two suites": (("Records left out", "6 records", "stale: measured with another version of the suite"), ()),
-    "a column of another suite": (("stale", "all 2 kernels are exact on TF 2.18.1 CPU"), ("CPU and TF 2.15.1",)),
+    "a column of another suite": (("outdated", "all 2 kernels are exact on TF 2.18.1 CPU"), ("CPU and TF 2.15.1",)),
     "unreadable": (("Unreadable records", "records/x/off-001.jsonl: no header"), ()),
     "look-alikes": (("1 of 2 kernels", "varies 1"), ("Safe",)),
     "same label": (("exact on tf2.18.1-cpu-py311@cpu.", "tf2.18.1-cpu-py311@cpu2"), ()),
@@ -134,7 +138,7 @@ SAYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 
 @lru_cache(maxsize=32)
 def view(name: str) -> View:
-    return build(judge(RUNS[name]()))
+    return build(evaluate(RUNS[name]()))
 
 
 def test_every_bad_run_is_looked_at() -> None:
@@ -164,15 +168,15 @@ def test_nothing_green_is_made_of_it(name: str) -> None:
 
 def test_no_number_stands_for_a_time_that_is_none() -> None:
     found = view("no time is a time")
-    told = json.loads(jsonout.render(found))
+    told = json.loads(json_render.render(found))
     for row in (row for row in told["kernels"] if not row["control"]):
         for half in (row["worst"][0]["off"], row["worst"][0]["on"]):
-            assert half["status"] == "exact"
-            assert (half["time_text"], half["price"], half["verdict"]["time"]) == (None, None, None)
+            assert half["status"] == "reproducible"
+            assert (half["time_text"], half["overhead"], half["verdict"]["time"]) == (None, None, None)
 
 
 def test_a_time_without_end_keeps_its_place() -> None:
-    found = build(judge(timed(1e300)))
+    found = build(evaluate(timed(1e300)))
     told = terminal.render(found, 80)
     assert "1.00e+300 s" in told
     assert max(len(line) for line in told.splitlines() if "nox -s" not in line) <= 80
@@ -189,34 +193,36 @@ def test_half_a_pair_is_not_a_safe_pair() -> None:
 
 def test_what_two_suites_leave_is_weak() -> None:
     words = {entry.on.word for row in view("two suites").rows[:2] for entry in row.entries[:1]}
-    assert words == {"weak"}
+    assert words == {"inconclusive"}
 
 
 def test_look_alikes_keep_their_own_verdicts() -> None:
     words = [row.entries[0].on.word for row in view("look-alikes").rows[:2]]
-    assert words == ["varies", "exact"]
+    assert words == ["nondeterministic", "reproducible"]
     page = junit.render(view("look-alikes"))
     assert page.count('name="a\\x00 [on]"') == 1
     assert page.count('name="a\\x00 (2) [on]"') == 1
 
 
 @pytest.mark.parametrize(
-    ("renderer", "render"), [("html", html.render), ("markdown", markdown.render), ("junit", junit.render)]
+    ("renderer", "render"), [("html", html_render.render), ("markdown", markdown.render), ("junit", junit.render)]
 )
 def test_a_long_error_is_capped_and_counted(renderer: str, render: Callable[[View], str]) -> None:
     page = render(view("all raised"))
     assert "x" * (501 if renderer == "markdown" else 2001) not in page
     assert ("the page has more" if renderer == "markdown" else "[8000 more characters]") in page.replace("\\", "")
-    assert LONG not in jsonout.render(view("all raised"))
+    assert LONG not in json_render.render(view("all raised"))
     assert LONG not in terminal.render(view("all raised"))
 
 
 def test_four_hundred_columns() -> None:
-    cells = tuple(factory.cell(f"2.{minor}.{patch}") for minor in range(10, 30) for patch in range(20))
-    facts = factory.info(cells=cells, rounds=1, repeats=1, kernels=(factory.kernel("matmul"), *factory.CONTROLS))
-    found = build(judge(factory.run(facts, keep=False)))
+    columns = tuple(factory.column(f"2.{minor}.{patch}") for minor in range(10, 30) for patch in range(20))
+    facts = factory.info(
+        columns=columns, rounds=1, repetitions=1, kernels=(factory.kernel("matmul"), *factory.CONTROLS)
+    )
+    found = build(evaluate(factory.run(facts, keep=False)))
     assert len(found.columns) == 400
-    for render in (html.render, markdown.render, jsonout.render, junit.render, terminal.render):
+    for render in (html_render.render, markdown.render, json_render.render, junit.render, terminal.render):
         page = render(found)
         assert "2.29.19" in page
     assert len(markdown.render(found).encode()) < 1024 * 1024
@@ -231,11 +237,11 @@ def test_a_record_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     run = two_columns()
     folder = RunFolder.create(tmp_path)
     (folder.path / "run.json").write_text(run.info.to_json(), encoding="utf-8")
-    place = folder.path / "records" / run.info.cells[0].id / "default"
+    place = folder.path / "records" / run.info.columns[0].id / "default"
     place.mkdir(parents=True)
     (place / "off-001.jsonl").write_text("no header\n", encoding="utf-8")
     (place / "off-002.jsonl").write_text('{"type": "header", "schema": 99}\n', encoding="utf-8")
-    found = build(judge(load(folder.path)))
+    found = build(evaluate(load(folder.path)))
     for renderer, render in RENDERERS.items():
         shown = render(found)
         assert "Unreadable records" in shown, renderer
@@ -246,7 +252,7 @@ def test_a_record_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 def test_a_run_of_a_later_version_is_refused_in_a_sentence(tmp_path: Path) -> None:
     told = json.loads(factory.info().to_json())
-    told["cells"][0]["colour"] = "blue"
+    told["columns"][0]["colour"] = "blue"
     told["moon\x1b"] = 1
     (tmp_path / "run.json").write_text(json.dumps(told), encoding="utf-8")
     with pytest.raises(StorageError, match=r"fields that this version does not know: 'colour', 'moon\\x1b'") as caught:

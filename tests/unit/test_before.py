@@ -10,7 +10,7 @@ import pytest
 from bench import cli
 from bench.errors import StorageError
 from bench.store import run as store
-from bench.store.before import before
+from bench.store.previous_run import before
 from tests.unit import factory
 
 if TYPE_CHECKING:
@@ -56,10 +56,10 @@ def test_it_is_the_newest_older_one(tmp_path: Path) -> None:
         {"finished": ""},
         {"host": {"name": "other"}},
         {"engine": "venv"},
-        {"cells": (factory.cell("2.15.1"),)},
-        {"cells": (factory.cell(gpu="GPU-1"),)},
-        {"cells": (factory.cell(status="build-failed"),)},
-        {"cells": (factory.cell(origin={"name": "elsewhere", "engine": "docker"}),)},
+        {"columns": (factory.column("2.15.1"),)},
+        {"columns": (factory.column(gpu="GPU-1"),)},
+        {"columns": (factory.column(status="build-failed"),)},
+        {"columns": (factory.column(origin={"name": "elsewhere", "engine": "docker"}),)},
         {"started": "2025-01-30T12:00:00+00:00"},  # another one was imported into it
     ],
 )
@@ -70,10 +70,10 @@ def test_one_that_shares_no_column_is_passed_over(tmp_path: Path, changes: dict[
 
 
 def test_an_imported_column_is_compared_with_its_own_host(tmp_path: Path) -> None:
-    there = (factory.cell(origin={"name": "elsewhere", "engine": "venv"}),)
-    write(tmp_path, "20250110", cells=there)
+    there = (factory.column(origin={"name": "elsewhere", "engine": "venv"}),)
+    write(tmp_path, "20250110", columns=there)
     write(tmp_path, "20250120")
-    assert found(tmp_path, cells=there) == ("20250110", ())
+    assert found(tmp_path, columns=there) == ("20250110", ())
 
 
 def test_one_of_its_kind_goes_before_a_newer_one_of_another(tmp_path: Path) -> None:

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bench import bundle
-from bench.away import start
 from bench.engines import wheelhouse
 from bench.errors import BuildError, ConfigError
-from bench.plan import load, locks
+from bench.plan import config, locks
 from bench.plan.planner import Selection
+from bench.portable import bundle_start
 from bench.store.run_info import RunInfo
 from bench.suite.record import Request
 
@@ -54,8 +54,8 @@ Typing_Extensions==4.1 ; python_version < "3.12" --hash=sha256:{one}
 
 
 @pytest.mark.parametrize("name", ["tf2.18.1-cpu-py311.txt", "tf2.18.1-cuda12.5-py311.txt"])
-def test_every_pin_of_a_shipped_lock_has_its_hashes(house: Path, name: str) -> None:
-    text = (house / "docker" / "locks" / name).read_text()
+def test_every_pin_of_a_shipped_lock_has_its_hashes(root: Path, name: str) -> None:
+    text = (root / "docker" / "locks" / name).read_text()
     found = wheelhouse.hashes(text)
     assert sum(len(one) for one in found.values()) == text.count("--hash=")
     assert all(found.values())
@@ -65,10 +65,10 @@ def test_every_pin_of_a_shipped_lock_has_its_hashes(house: Path, name: str) -> N
 
 
 @pytest.fixture
-def order(house: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> bundle.Order:
+def order(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> bundle.Order:
     """A checkout of its own, whose lock is about two small files that lie in the cache."""
-    own = tmp_path / "house"
-    shutil.copytree(house / "bench", own / "bench", ignore=shutil.ignore_patterns("__pycache__"))
+    own = tmp_path / "root"
+    shutil.copytree(root / "bench", own / "bench", ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setenv("TFREPRO_CACHE", str(tmp_path / "cache"))
     wheels = tmp_path / "cache" / "bundled-wheels"
     wheels.mkdir(parents=True)
@@ -81,7 +81,7 @@ def order(house: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> bundl
     (own / "docker" / "locks").mkdir(parents=True)
     (own / "docker" / "locks" / "tf2.18.1-cpu-py311.txt").write_text("".join(rows))
     return bundle.Order(
-        matrix=load.load(house / "matrix.toml"), pair="tf2.18.1-cpu", out=tmp_path / "out", house=own, split=2 * MIB,
+        matrix=config.load(root / "matrix.toml"), pair="tf2.18.1-cpu", out=tmp_path / "out", root=own, split=2 * MIB,
         profile="quick", selection=Selection(kernels=("matmul_f32",), rounds=2),
     )  # fmt: skip
 
@@ -102,26 +102,30 @@ def test_a_bundle_is_made_of_parts_and_names_every_byte(order: bundle.Order) -> 
     assert 0 < sizes[-1] <= 2 * MIB
     for name in parts:
         assert hashlib.sha256((order.out / name).read_bytes()).hexdigest() == manifest["parts"][name]["sha256"]
-    for name in ("run-bundle.sh", "start.py"):
+    for name in ("run-bundle.sh", "bundle_bundle_start.py"):
         content = (order.out / name).read_bytes()
         assert hashlib.sha256(content).hexdigest() == manifest["starters"][name]["sha256"]
-    assert {"lock.txt", "uv", "plan-quick.json", "house/bench/suite/driver.py", "house/bench/away/rounds.py"} <= set(
-        manifest["files"]
-    )
+    assert {
+        "lock.txt",
+        "uv",
+        "plan-quick.json",
+        "root/bench/suite/driver.py",
+        "root/bench/portable/run_plan.py",
+    } <= set(manifest["files"])
     assert not [
-        name for name in manifest["files"] if name.startswith("house/") and name.split("/")[2] in ("plan", "cli")
+        name for name in manifest["files"] if name.startswith("root/") and name.split("/")[2] in ("plan", "cli")
     ]
 
 
 def unpacked(order: bundle.Order, tmp_path: Path) -> Path:
-    return start.prepare(order.out, tmp_path / "work", start._manifest(order.out))
+    return bundle_start.prepare(order.out, tmp_path / "work", bundle_start._manifest(order.out))
 
 
 def test_its_parts_join_to_what_went_in(order: bundle.Order, tmp_path: Path) -> None:
     bundle.make(order, silent)
     inside = unpacked(order, tmp_path)
-    for name in ("bench/suite/driver.py", "bench/away/start.py", "bench/__init__.py"):
-        assert (inside / "house" / name).read_bytes() == (order.house / name).read_bytes()
+    for name in ("bench/suite/driver.py", "bench/portable/bundle_bundle_start.py", "bench/__init__.py"):
+        assert (inside / "root" / name).read_bytes() == (order.root / name).read_bytes()
     assert len(list((inside / "wheels").iterdir())) == 2
     assert (inside / "uv").stat().st_mode & 0o111
     stamp = (inside / "lock.txt").stat().st_mtime_ns
@@ -130,7 +134,7 @@ def test_its_parts_join_to_what_went_in(order: bundle.Order, tmp_path: Path) -> 
 
 def test_every_profile_travels_and_can_be_played(order: bundle.Order, tmp_path: Path) -> None:
     bundle.make(order, silent)
-    manifest = start._manifest(order.out)
+    manifest = bundle_start._manifest(order.out)
     assert manifest["profiles"][0] == "quick"
     assert set(manifest["profiles"]) == set(order.matrix.profiles)
     inside = unpacked(order, tmp_path)
@@ -139,12 +143,12 @@ def test_every_profile_travels_and_can_be_played(order: bundle.Order, tmp_path: 
         facts = {**plan["run"], "id": "x", "started": "", "finished": ""}
         info = RunInfo.from_json(json.dumps(facts))
         requests = [Request.from_json(json.dumps(one)) for one in plan["requests"]]
-        assert {one.cell for one in requests} == {info.cells[0].id} == {"tf2.18.1-cpu-py311@cpu"}
-        assert info.cells[0].lock_hash == requests[0].context["lock_hash"]
-        assert {one.condition for one in requests} == set(info.conditions)
+        assert {one.column for one in requests} == {info.columns[0].id} == {"tf2.18.1-cpu-py311@cpu"}
+        assert info.columns[0].lock_hash == requests[0].context["lock_hash"]
+        assert {one.variation for one in requests} == set(info.variations)
         assert all(one.expect["keras"] == "3.15.1" for one in requests)
-    (cell,) = json.loads((inside / "plan-quick.json").read_text())["run"]["cells"]
-    assert cell["status"] == "ready"
+    (column,) = json.loads((inside / "plan-quick.json").read_text())["run"]["columns"]
+    assert column["status"] == "ready"
 
 
 def test_another_python_has_a_lock_of_its_own(order: bundle.Order, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,26 +157,26 @@ def test_another_python_has_a_lock_of_its_own(order: bundle.Order, monkeypatch: 
     def make(pair: Any, lock: Path) -> bool:
         asked.append((pair.python, lock.name))
         lock.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(order.house / "docker" / "locks" / "tf2.18.1-cpu-py311.txt", lock)
+        shutil.copyfile(order.root / "docker" / "locks" / "tf2.18.1-cpu-py311.txt", lock)
         return True
 
     monkeypatch.setattr(locks, "make", make)
     bundle.make(dataclasses.replace(order, python="3.12"), silent)
     assert asked == [("3.12", "tf2.18.1-cpu-py312.txt")]
-    assert start._manifest(order.out)["python"] == "3.12"
+    assert bundle_start._manifest(order.out)["python"] == "3.12"
 
 
-def test_a_bundle_for_a_gpu_says_where_its_libraries_are(order: bundle.Order, house: Path) -> None:
+def test_a_bundle_for_a_gpu_says_where_its_libraries_are(order: bundle.Order, root: Path) -> None:
     """The host that packs has no GPU, and the rounds are planned all the same."""
-    shutil.copy(house / "docker" / "locks" / "tf2.18.1-cuda12.5-py311.txt", order.house / "docker" / "locks")
+    shutil.copy(root / "docker" / "locks" / "tf2.18.1-cuda12.5-py311.txt", order.root / "docker" / "locks")
     wanted = dataclasses.replace(order, pair="tf2.18.1-cuda12.5")
     plans = bundle._plans(wanted, order.out, silent)
-    cell = plans["quick"].cells[0]
-    assert (cell.id, cell.status) == ("tf2.18.1-cuda12.5-py311@gpu", "ready")
+    column = plans["quick"].columns[0]
+    assert (column.id, column.status) == ("tf2.18.1-cuda12.5-py311@gpu", "ready")
     requests = bundle._requests(wanted, plans["quick"])
     assert len(requests) == 4
     assert all(one["device"] == "gpu" and not one["gpu"] and one["libraries"] for one in requests)
-    assert not bundle._run(wanted, plans["quick"])["cells"][0]["advice"], "it would be about a GPU nobody has seen"
+    assert not bundle._run(wanted, plans["quick"])["columns"][0]["advice"], "it would be about a GPU nobody has seen"
 
 
 @pytest.mark.parametrize(
@@ -227,13 +231,13 @@ def test_a_wheel_of_another_python_is_not_taken(tmp_path: Path) -> None:
 
 
 def said(order: bundle.Order, *words: str) -> tuple[int, str]:
-    """What the bundle's own starter says, in a process with nothing of this house."""
-    command = [sys.executable, "-I", str(order.out / "start.py"), *words]
+    """What the bundle's own starter says, in a process with nothing of this root."""
+    command = [sys.executable, "-I", str(order.out / "bundle_bundle_start.py"), *words]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={"PATH": "/usr/bin:/bin"})
     return done.returncode, done.stdout + done.stderr
 
 
-def spoil(path: Path) -> None:
+def discarded(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(bytes(content))
@@ -241,7 +245,7 @@ def spoil(path: Path) -> None:
 
 def test_a_damaged_part_is_named(order: bundle.Order, tmp_path: Path) -> None:
     bundle.make(order, silent)
-    spoil(order.out / "part-001")
+    discarded(order.out / "part-001")
     code, words = said(order, "--dir", str(tmp_path / "work"))
     assert code == 2
     assert "part part-001 is damaged" in words

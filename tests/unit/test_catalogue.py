@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bench.report import catalogue
+from bench.report.commands import kernels
 from bench.suite.kernels import Kernel, all_kernels
 
 if TYPE_CHECKING:
@@ -27,29 +27,29 @@ def declared(**changes: object) -> Kernel:
     return Kernel(**{**facts, **changes})  # type: ignore[arg-type]
 
 
-def cells(line: str) -> list[str]:
-    """The cells of a row; an escaped pipe does not end one."""
-    return [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+def columns(line: str) -> list[str]:
+    """The columns of a row; an escaped pipe does not end one."""
+    return [column.strip() for column in re.split(r"(?<!\\)\|", line)[1:-1]]
 
 
 def test_every_kernel_is_mentioned_once() -> None:
     every = all_kernels()
-    rows = [line for line in catalogue.page(every.values()).splitlines() if line.startswith("| `")]
-    assert [cells(row)[0].strip("`") for row in rows] == list(every)
-    assert {len(cells(row)) for row in rows} == {6}
+    rows = [line for line in kernels.page(every.values()).splitlines() if line.startswith("| `")]
+    assert [columns(row)[0].strip("`") for row in rows] == list(every)
+    assert {len(columns(row)) for row in rows} == {6}
 
 
 def test_families_have_headings_and_the_head_counts() -> None:
     every = all_kernels()
-    page = catalogue.page(every.values())
+    page = kernels.page(every.values())
     families = list(dict.fromkeys(one.family for one in every.values()))
     assert [line[3:] for line in page.splitlines() if line.startswith("## ")] == families
     assert f"{len(every)} kernels in {len(families)} families" in page
 
 
 def test_pipes_and_markup_stay_text() -> None:
-    (row,) = (line for line in catalogue.page([declared()]).splitlines() if line.startswith("| `"))
-    assert cells(row)[1] == r"a \| b"
+    (row,) = (line for line in kernels.page([declared()]).splitlines() if line.startswith("| `"))
+    assert columns(row)[1] == r"a \| b"
     assert r"\*star\* and snake\_case" in row
 
 
@@ -67,12 +67,12 @@ def test_pipes_and_markup_stay_text() -> None:
     ],
 )
 def test_marks(changes: dict[str, object], mark: str) -> None:
-    (row,) = (line for line in catalogue.page([declared(**changes)]).splitlines() if line.startswith("| `"))
-    assert cells(row)[-1] == mark
+    (row,) = (line for line in kernels.page([declared(**changes)]).splitlines() if line.startswith("| `"))
+    assert columns(row)[-1] == mark
 
 
-def test_the_page_in_docs_is_up_to_date(house: Path) -> None:
-    page = house / "docs" / "suite.md"
+def test_the_page_in_docs_is_up_to_date(root: Path) -> None:
+    page = root / "docs" / "suite.md"
     assert page.is_file(), "write it with: python -m bench kernels --markdown > docs/suite.md"
     text = page.read_text(encoding="utf-8")
-    assert text == catalogue.page(all_kernels().values()), "python -m bench kernels --markdown > docs/suite.md"
+    assert text == kernels.page(all_kernels().values()), "python -m bench kernels --markdown > docs/suite.md"

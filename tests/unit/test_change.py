@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.verdict import Status, judge
-from bench.verdict.change import Bits, Change, Event, KernelChange, Side, Told, change, narrowed, of_step
-from bench.verdict.sides import SAME_RECORDS
+from bench.verdict import Status, evaluate
+from bench.verdict.comparability import SAME_RECORDS
+from bench.verdict.comparison import Bits, Change, Event, KernelChange, Side, Told, change, narrowed, of_step
 from tests.unit import factory
 from tests.unit.factory import EXACT, Behaviour, Spot
 
@@ -21,124 +21,128 @@ if TYPE_CHECKING:
 
     from bench.store.run_info import RunInfo
     from bench.suite.record import Record, Sample
-    from bench.verdict.judgement import Judgement
+    from bench.verdict.results import RunResults
 
 #: What one kernel does in one column of the pool, by the column's name.
 POOL: dict[str, Callable[[Spot], Behaviour]] = {
-    "exact": lambda s: timed(s, 0.001),
+    "reproducible": lambda s: timed(s, 0.001),
     "twin": lambda s: timed(s, 0.001),
     "slow": lambda s: timed(s, 0.002),
     "moved": lambda s: dataclasses.replace(timed(s, 0.001), digests=("new",)),
-    "varies": lambda _: Behaviour(("a", "b")),
+    "nondeterministic": lambda _: Behaviour(("a", "b")),
     "process": lambda s: Behaviour((f"of {s.round}",)),
     "nan": lambda _: Behaviour(nan=True),
     "nan-moved": lambda _: Behaviour(("new",), nan=True),
-    "raised": lambda _: Behaviour(outcome="raised", error_class="ValueError", message="no"),
-    "other": lambda _: Behaviour(outcome="raised", error_class="TypeError", message="no"),
-    "unsupported": lambda s: Behaviour(outcome="raised", error_class="UnimplementedError", message=f"no {s.mode}"),
+    "error": lambda _: Behaviour(outcome="error", error_class="ValueError", message="no"),
+    "other": lambda _: Behaviour(outcome="error", error_class="TypeError", message="no"),
+    "unsupported": lambda s: Behaviour(outcome="error", error_class="UnimplementedError", message=f"no {s.mode}"),
     "crashed": lambda _: Behaviour(outcome="crashed"),
-    "deaf": lambda _: Behaviour(contrast="same"),
-    "weak": lambda s: timed(s, 0.001),
+    "deaf": lambda _: Behaviour(second_seed="same"),
+    "inconclusive": lambda s: timed(s, 0.001),
     "weak-moved": lambda _: Behaviour(("new",)),
-    "blind": lambda s: timed(s, 0.001),
+    "control-failed": lambda s: timed(s, 0.001),
     "absent": lambda _: EXACT,
-    "failed": lambda _: EXACT,
+    "mismatch": lambda _: EXACT,
     "refused": lambda _: EXACT,
 }
-UNKNOWN = frozenset({"deaf", "blind", "absent", "refused"})
-WEAK = frozenset({"weak", "weak-moved"})
+UNKNOWN = frozenset({"deaf", "control-failed", "absent", "refused"})
+WEAK = frozenset({"inconclusive", "weak-moved"})
 #: Nothing but the evidence may be said of what proves nothing.
-OF_EVIDENCE = {Event.WEAKER, Event.STRONGER, Event.UNPROVED}
+OF_EVIDENCE = {Event.LESS_EVIDENCE, Event.MORE_EVIDENCE, Event.UNCONFIRMED}
 #: A bad end after it is told as such.
-BAD_ENDS = {Event.RAISES, Event.FAILS, Event.VARIES}
+BAD_ENDS = {Event.STARTS_RAISING, Event.STARTS_FAILING, Event.NONDETERMINISTIC}
 
 
 def timed(spot: Spot, seconds: float) -> Behaviour:
     return Behaviour(steady_s=(seconds * (1 + spot.round / 100),))
 
 
-def cell_of(name: str) -> str:
+def column_of(name: str) -> str:
     return f"tf2.18.1-{name}-py311@cpu"
 
 
 def behave(spot: Spot) -> Behaviour:
-    """What the pool says; in the column ``blind`` the control that must differ does not."""
+    """What the pool says; in the column ``control-failed`` the control that must differ does not."""
     if spot.kernel == "matmul":
-        return POOL[spot.cell.removeprefix("tf2.18.1-").removesuffix("-py311@cpu")](spot)
+        return POOL[spot.column.removeprefix("tf2.18.1-").removesuffix("-py311@cpu")](spot)
     # another thing than EXACT, or the factory makes the control do what it must
-    failing = spot.kernel == "control_flicker" and spot.cell == cell_of("blind")
+    failing = spot.kernel == "control_flicker" and spot.column == column_of("control-failed")
     return Behaviour(first_s=0.06) if failing else EXACT
 
 
 @lru_cache(maxsize=2)
-def pool(name: str) -> Judgement:
-    cells = tuple(factory.cell(id=cell_of(one), status="build-failed" if one == "failed" else "ready") for one in POOL)
+def pool(name: str) -> RunResults:
+    columns = tuple(
+        factory.column(id=column_of(one), status="build-failed" if one == "mismatch" else "ready") for one in POOL
+    )
     kernels = (factory.kernel("matmul"), *factory.CONTROLS)
-    run = factory.run(factory.info(id=name, cells=cells, kernels=kernels), behave)
+    run = factory.run(factory.info(id=name, columns=columns, kernels=kernels), behave)
     for short in WEAK:
-        run = factory.without(run, factory.Change(cell=cell_of(short), rounds=(3, 4, 5)))
-    run = factory.without(run, factory.Change(cell=cell_of("absent")))
+        run = factory.without(run, factory.Change(column=column_of(short), rounds=(3, 4, 5)))
+    run = factory.without(run, factory.Change(column=column_of("absent")))
     # something else ran than was asked
-    return judge(factory.changed(run, factory.facts_of_process(tensorflow="2.0.0"), factory.Change(cell_of("refused"))))
+    return evaluate(
+        factory.changed(run, factory.facts_of_process(tensorflow="2.0.0"), factory.Change(column_of("refused")))
+    )
 
 
 def of(before: str, after: str, run: str = "one", other: str = "one", mode: str = "on") -> KernelChange:
-    sides = (Side(judgement=pool(run), cell=cell_of(before)), Side(judgement=pool(other), cell=cell_of(after)))
+    sides = (Side(results=pool(run), column=column_of(before)), Side(results=pool(other), column=column_of(after)))
     (found,) = narrowed(change(*sides), [mode]).kernels
     return found
 
 
 def test_the_pool_is_what_it_says() -> None:
-    told = {name: pool("one").of(cell_of(name), "matmul", "default", "on") for name in POOL}
+    told = {name: pool("one").of(column_of(name), "matmul", "default", "on") for name in POOL}
     assert {name: one.status for name, one in told.items() if one} == {
-        "exact": Status.EXACT, "twin": Status.EXACT, "slow": Status.EXACT, "moved": Status.EXACT,
-        "varies": Status.VARIES, "process": Status.EXACT_IN_PROCESS, "nan": Status.NAN,
-        "nan-moved": Status.NAN, "raised": Status.RAISED,
-        "other": Status.RAISED, "unsupported": Status.UNSUPPORTED, "crashed": Status.CRASHED, "deaf": Status.BLIND,
-        "weak": Status.WEAK, "weak-moved": Status.WEAK, "blind": Status.BLIND, "absent": Status.NOT_RUN,
-        "failed": Status.BUILD_FAILED, "refused": Status.FAILED,
+        "reproducible": Status.REPRODUCIBLE, "twin": Status.REPRODUCIBLE, "slow": Status.REPRODUCIBLE, "moved": Status.REPRODUCIBLE,
+        "nondeterministic": Status.NONDETERMINISTIC, "process": Status.REPRODUCIBLE_IN_PROCESS, "nan": Status.NAN,
+        "nan-moved": Status.NAN, "error": Status.ERROR,
+        "other": Status.ERROR, "unsupported": Status.UNSUPPORTED, "crashed": Status.CRASHED, "deaf": Status.CONTROL_FAILED,
+        "inconclusive": Status.INCONCLUSIVE, "weak-moved": Status.INCONCLUSIVE, "control-failed": Status.CONTROL_FAILED, "absent": Status.NOT_RUN,
+        "mismatch": Status.BUILD_FAILED, "refused": Status.MISMATCH,
     }  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("before", "after", "events", "bits"),
     [
-        ("exact", "twin", (), Bits.SAME),
-        ("exact", "moved", (Event.BITS,), Bits.MOVED),
-        ("exact", "slow", (Event.SLOWER,), Bits.SAME),
-        ("slow", "exact", (Event.FASTER,), Bits.SAME),
-        ("exact", "varies", (Event.LOST,), Bits.UNKNOWN),
-        ("exact", "process", (Event.LOST,), Bits.UNKNOWN),
-        ("process", "varies", (Event.VARIES_MORE,), Bits.UNKNOWN),
-        ("nan", "varies", (Event.VARIES_MORE,), Bits.UNKNOWN),
-        ("exact", "nan", (Event.LOST,), Bits.SO_FAR),
+        ("reproducible", "twin", (), Bits.SAME),
+        ("reproducible", "moved", (Event.BITS_CHANGED,), Bits.MOVED),
+        ("reproducible", "slow", (Event.SLOWER,), Bits.SAME),
+        ("slow", "reproducible", (Event.FASTER,), Bits.SAME),
+        ("reproducible", "nondeterministic", (Event.REGRESSED,), Bits.UNKNOWN),
+        ("reproducible", "process", (Event.REGRESSED,), Bits.UNKNOWN),
+        ("process", "nondeterministic", (Event.VARIES_MORE,), Bits.UNKNOWN),
+        ("nan", "nondeterministic", (Event.VARIES_MORE,), Bits.UNKNOWN),
+        ("reproducible", "nan", (Event.REGRESSED,), Bits.SO_FAR),
         ("nan", "nan-moved", (), Bits.UNKNOWN),
-        ("exact", "refused", (Event.UNPROVED,), Bits.UNKNOWN),
-        ("exact", "raised", (Event.RAISES,), Bits.UNKNOWN),
-        ("exact", "unsupported", (Event.RAISES,), Bits.UNKNOWN),
-        ("raised", "unsupported", (Event.OTHERWISE,), Bits.UNKNOWN),
-        ("raised", "other", (Event.OTHERWISE,), Bits.UNKNOWN),
-        ("raised", "crashed", (Event.FAILS, Event.STOPS_RAISING), Bits.UNKNOWN),
-        ("exact", "crashed", (Event.FAILS,), Bits.UNKNOWN),
-        ("exact", "failed", (Event.FAILS,), Bits.UNKNOWN),
-        ("weak", "raised", (Event.RAISES,), Bits.UNKNOWN),
-        ("exact", "weak", (Event.WEAKER,), Bits.SO_FAR),
-        ("exact", "weak-moved", (Event.WEAKER, Event.BITS), Bits.MOVED),
-        ("varies", "weak", (Event.WEAKER, Event.VARIES_LESS), Bits.UNKNOWN),
-        ("exact", "blind", (Event.UNPROVED,), Bits.UNKNOWN),
-        ("varies", "blind", (Event.WEAKER,), Bits.UNKNOWN),
-        ("exact", "deaf", (Event.UNPROVED,), Bits.UNKNOWN),
-        ("exact", "absent", (Event.UNPROVED,), Bits.UNKNOWN),
-        ("blind", "absent", (), Bits.UNKNOWN),
-        ("absent", "varies", (Event.VARIES,), Bits.UNKNOWN),
-        ("absent", "exact", (Event.STRONGER,), Bits.UNKNOWN),
-        ("absent", "nan", (Event.VARIES,), Bits.UNKNOWN),
-        ("unsupported", "varies", (Event.VARIES, Event.STOPS_RAISING), Bits.UNKNOWN),
-        ("crashed", "process", (Event.VARIES, Event.STOPS_FAILING), Bits.UNKNOWN),
-        ("unsupported", "exact", (Event.STOPS_RAISING,), Bits.UNKNOWN),
-        ("blind", "crashed", (Event.FAILS,), Bits.UNKNOWN),
-        ("absent", "raised", (Event.RAISES,), Bits.UNKNOWN),
-        ("crashed", "blind", (Event.WEAKER,), Bits.UNKNOWN),
+        ("reproducible", "refused", (Event.UNCONFIRMED,), Bits.UNKNOWN),
+        ("reproducible", "error", (Event.STARTS_RAISING,), Bits.UNKNOWN),
+        ("reproducible", "unsupported", (Event.STARTS_RAISING,), Bits.UNKNOWN),
+        ("error", "unsupported", (Event.ENDS_DIFFERENTLY,), Bits.UNKNOWN),
+        ("error", "other", (Event.ENDS_DIFFERENTLY,), Bits.UNKNOWN),
+        ("error", "crashed", (Event.STARTS_FAILING, Event.STOPS_RAISING), Bits.UNKNOWN),
+        ("reproducible", "crashed", (Event.STARTS_FAILING,), Bits.UNKNOWN),
+        ("reproducible", "mismatch", (Event.STARTS_FAILING,), Bits.UNKNOWN),
+        ("inconclusive", "error", (Event.STARTS_RAISING,), Bits.UNKNOWN),
+        ("reproducible", "inconclusive", (Event.LESS_EVIDENCE,), Bits.SO_FAR),
+        ("reproducible", "weak-moved", (Event.LESS_EVIDENCE, Event.BITS_CHANGED), Bits.MOVED),
+        ("nondeterministic", "inconclusive", (Event.LESS_EVIDENCE, Event.VARIES_LESS), Bits.UNKNOWN),
+        ("reproducible", "control-failed", (Event.UNCONFIRMED,), Bits.UNKNOWN),
+        ("nondeterministic", "control-failed", (Event.LESS_EVIDENCE,), Bits.UNKNOWN),
+        ("reproducible", "deaf", (Event.UNCONFIRMED,), Bits.UNKNOWN),
+        ("reproducible", "absent", (Event.UNCONFIRMED,), Bits.UNKNOWN),
+        ("control-failed", "absent", (), Bits.UNKNOWN),
+        ("absent", "nondeterministic", (Event.NONDETERMINISTIC,), Bits.UNKNOWN),
+        ("absent", "reproducible", (Event.MORE_EVIDENCE,), Bits.UNKNOWN),
+        ("absent", "nan", (Event.NONDETERMINISTIC,), Bits.UNKNOWN),
+        ("unsupported", "nondeterministic", (Event.NONDETERMINISTIC, Event.STOPS_RAISING), Bits.UNKNOWN),
+        ("crashed", "process", (Event.NONDETERMINISTIC, Event.STOPS_FAILING), Bits.UNKNOWN),
+        ("unsupported", "reproducible", (Event.STOPS_RAISING,), Bits.UNKNOWN),
+        ("control-failed", "crashed", (Event.STARTS_FAILING,), Bits.UNKNOWN),
+        ("absent", "error", (Event.STARTS_RAISING,), Bits.UNKNOWN),
+        ("crashed", "control-failed", (Event.LESS_EVIDENCE,), Bits.UNKNOWN),
     ],
 )
 def test_events(before: str, after: str, events: tuple[Event, ...], bits: Bits) -> None:
@@ -147,7 +151,7 @@ def test_events(before: str, after: str, events: tuple[Event, ...], bits: Bits) 
     assert (
         tuple(event for event in found.events if event not in {Event.SLOWER, Event.FASTER} or event in events) == events
     )
-    assert (found.bits_why == "") == (bits is Bits.SAME or (before, after) == ("exact", "moved"))
+    assert (found.bits_why == "") == (bits is Bits.SAME or (before, after) == ("reproducible", "moved"))
     assert (found.difference is not None) == (bits is Bits.MOVED)
 
 
@@ -160,7 +164,9 @@ runs = st.sampled_from(["one", "two"])
 def test_swapped_sides_mirror(before: str, after: str, other: str, mode: str) -> None:
     there, back = of(before, after, "one", other, mode), of(after, before, other, "one", mode)
     if not UNKNOWN & {before, after}:
-        assert {event.mirrored for event in there.events} - {Event.VARIES} == set(back.events) - {Event.VARIES}
+        assert {event.mirrored for event in there.events} - {Event.NONDETERMINISTIC} == set(back.events) - {
+            Event.NONDETERMINISTIC
+        }
     assert there.bits is back.bits
     assert there.told is back.told
     assert (there.cost is None) == (back.cost is None)
@@ -175,7 +181,7 @@ def test_identical_sides_have_no_event(name: str, mode: str) -> None:
     assert of(name, name, "one", "two", mode).events == ()
     same = of(name, name, "one", "one", mode)
     assert same.events == ()
-    assert same.told is Told.UNKNOWN or name == "failed"
+    assert same.told is Told.UNKNOWN or name == "mismatch"
 
 
 @settings(deadline=None, max_examples=200)
@@ -217,8 +223,8 @@ def two(
     new = dataclasses.replace(old, id="two", **(info or {}))
     run = factory.run(new, behave(bits, seconds))
     run = factory.changed(run, change_record) if change_record else run
-    sides = [judge(factory.run(old, behave("same", 0.001))), judge(run)]
-    return change(*(Side(judgement=one, cell=one.info.cells[0].id) for one in sides))
+    sides = [evaluate(factory.run(old, behave("same", 0.001))), evaluate(run)]
+    return change(*(Side(results=one, column=one.info.columns[0].id) for one in sides))
 
 
 def matmul(found: Change) -> KernelChange:
@@ -244,7 +250,7 @@ def test_a_kernel_that_keeps_its_bits_and_got_slower_is_told() -> None:
 
 def test_moved_bits_are_measured_across_runs() -> None:
     found = matmul(two(bits="new"))
-    assert (found.bits, found.events) == (Bits.MOVED, (Event.BITS,))
+    assert (found.bits, found.events) == (Bits.MOVED, (Event.BITS_CHANGED,))
     assert found.difference is not None
     assert found.difference.outputs["out"].differing > 0
 
@@ -256,14 +262,14 @@ def reseeded(one: Record) -> Record:
     """Everything with the other seed, as a run of that seed has it."""
 
     def again(sample: Sample) -> Sample:
-        return dataclasses.replace(sample, seed=7) if sample.role != "contrast" else sample
+        return dataclasses.replace(sample, seed=7) if sample.role != "second-seed" else sample
 
     request = dataclasses.replace(one.request, seed=7)
     return dataclasses.replace(one, request=request, samples=tuple(map(again, one.samples)))
 
 
 def other_env(one: Record) -> Record:
-    """A condition of the same name that sets something else."""
+    """A variation of the same name that sets something else."""
     request = dataclasses.replace(one.request, env={"TF_ENABLE_ONEDNN_OPTS": "0"})
     told = {"TF_CPP_MIN_LOG_LEVEL": "2", "TF_ENABLE_ONEDNN_OPTS": "0"}
     return factory.settings(env=told)(dataclasses.replace(one, request=request))
@@ -290,7 +296,7 @@ KERNELS = (factory.kernel("matmul", shapes="[128, 128]"), *factory.info().kernel
     ("info", "record", "why"),
     [
         (SEED, reseeded, "they ran with other seeds"),
-        ({}, other_env, "the condition default was run with other settings"),
+        ({}, other_env, "the variation default was run with other settings"),
         ({}, reshaped("shape", [128, 128]), "the work is of another size there"),
         ({}, factory.in_samples(renamed), "the outputs have other names"),
         ({"kernels": KERNELS}, None, "the kernel is declared with other inputs"),
@@ -309,11 +315,11 @@ def test_bits_of_other_work_are_not_compared(
 def test_bits_of_other_code_are_not_compared() -> None:
     old = factory.info(id="one", host={"name": "box"})
     sides = [
-        judge(factory.changed(factory.run(dataclasses.replace(old, id=name, **facts)), hashed(code)))
+        evaluate(factory.changed(factory.run(dataclasses.replace(old, id=name, **facts)), hashed(code)))
         for name, code, facts in (("one", "aa", {}), ("two", "bb", {}), ("three", "aa", OTHER_SUITE))
     ]
-    cell = old.cells[0].id
-    first, second, third = (Side(judgement=one, cell=cell) for one in sides)
+    column = old.columns[0].id
+    first, second, third = (Side(results=one, column=column) for one in sides)
     assert matmul(change(first, second)).bits_why == "the kernel's code differs"
     found = matmul(change(first, third))  # of other code around it, equal bits are equal; times are of another clock
     assert (found.bits, found.cost, found.cost_why) == (Bits.SAME, None, "the suite, which takes the times, differs")
@@ -323,25 +329,25 @@ def test_other_bits_of_another_suite_are_put_down_to_no_one() -> None:
     old = factory.info(id="one")
     new = dataclasses.replace(old, id="two", **OTHER_SUITE)
     moved = factory.run(new, lambda s: EXACT if s.kernel.startswith("control") else Behaviour(("new",)))
-    runs = [judge(factory.changed(one, hashed("aa"))) for one in (factory.run(old), moved)]
-    found = matmul(change(*(Side(judgement=one, cell=old.cells[0].id) for one in runs)))
+    runs = [evaluate(factory.changed(one, hashed("aa"))) for one in (factory.run(old), moved)]
+    found = matmul(change(*(Side(results=one, column=old.columns[0].id) for one in runs)))
     assert (found.bits, found.events) == (Bits.UNKNOWN, ())
     assert "has changed between the runs" in found.bits_why
 
 
-def test_records_that_were_taken_over_are_no_news() -> None:
-    judged = judge(factory.run(factory.info(id="one")))
-    copy = judge(factory.run(factory.info(id="one")))
-    cell = judged.info.cells[0].id
-    found = change(Side(judgement=judged, cell=cell), Side(judgement=copy, cell=cell))
+def test_records_that_were_reused_are_no_news() -> None:
+    evaluated = evaluate(factory.run(factory.info(id="one")))
+    copy = evaluate(factory.run(factory.info(id="one")))
+    column = evaluated.info.columns[0].id
+    found = change(Side(results=evaluated, column=column), Side(results=copy, column=column))
     assert {one.bits_why for one in found.kernels} == {SAME_RECORDS}
     assert {one.told for one in found.kernels} == {Told.UNKNOWN}
 
 
-def columns(*cells: Any, kernels: Any = None) -> Change:
-    facts = factory.info(cells=cells, **({"kernels": kernels} if kernels else {}))
-    judged = judge(factory.run(facts))
-    return change(*(Side(judgement=judged, cell=one.id) for one in cells))
+def columns(*columns: Any, kernels: Any = None) -> Change:
+    facts = factory.info(columns=columns, **({"kernels": kernels} if kernels else {}))
+    evaluated = evaluate(factory.run(facts))
+    return change(*(Side(results=evaluated, column=one.id) for one in columns))
 
 
 @pytest.mark.parametrize(
@@ -350,7 +356,7 @@ def columns(*cells: Any, kernels: Any = None) -> Change:
 )
 def test_bits_with_keras_inside_are_not_compared_over_its_releases(keras: str, why: str) -> None:
     kernels = (factory.kernel("mlp_fit", portable=False), *factory.info().kernels)
-    found = columns(factory.cell("2.17.1", keras=keras), factory.cell(), kernels=kernels)
+    found = columns(factory.column("2.17.1", keras=keras), factory.column(), kernels=kernels)
     inside = next(one for one in found.kernels if one.kernel == "mlp_fit")
     assert inside.bits is Bits.UNKNOWN
     assert inside.bits_why.endswith(why)
@@ -360,14 +366,14 @@ def test_bits_with_keras_inside_are_not_compared_over_its_releases(keras: str, w
 
 def test_larger_work_on_a_gpu_is_not_compared() -> None:
     kernels = (factory.kernel("matmul", shapes="[64, 64]; on a GPU [512, 512]"), *factory.CONTROLS)
-    found = columns(factory.cell(), factory.cell(cuda="12.5"), kernels=kernels)
+    found = columns(factory.column(), factory.column(cuda="12.5"), kernels=kernels)
     assert (matmul(found).bits, matmul(found).bits_why) == (Bits.UNKNOWN, "the work is of another size there")
 
 
 def test_one_side_without_the_kernel_is_gone_or_new() -> None:
     fewer = {"kernels": factory.info().kernels[1:]}
     found = {one.kernel: one.events for one in two(fewer).kernels}
-    assert found == {"matmul": (Event.GONE,), "conv2d": ()}
+    assert found == {"matmul": (Event.REMOVED,), "conv2d": ()}
 
 
 # --- times ---------------------------------------------------------------------------------------------
@@ -408,8 +414,8 @@ def test_times_with_other_numbers_of_threads_are_not_compared() -> None:
     ],
 )
 def test_times_of_two_machines_in_one_run_are_not_compared(changes: dict[str, Any], why: str) -> None:
-    column = factory.cell(cuda="12.6", **{"id": "tf2.18.1-cuda12.6-py311@h100", "kind": "forward", **changes})
-    found = matmul(columns(factory.cell(cuda="12.5"), column))
+    column = factory.column(cuda="12.6", **{"id": "tf2.18.1-cuda12.6-py311@h100", "kind": "forward", **changes})
+    found = matmul(columns(factory.column(cuda="12.5"), column))
     assert (found.cost, found.cost_why) == (None, why)
 
 
@@ -417,8 +423,8 @@ def test_times_of_two_machines_in_one_run_are_not_compared(changes: dict[str, An
 
 
 def test_a_step_compares_its_two_columns() -> None:
-    judged = judge(factory.run(factory.info(cells=(factory.cell("2.17.1"), factory.cell()))))
-    found = of_step(judged, judged.steps[0])
+    evaluated = evaluate(factory.run(factory.info(columns=(factory.column("2.17.1"), factory.column()))))
+    found = of_step(evaluated, evaluated.steps[0])
     assert dict(found.moved) == {"TensorFlow": ("2.17.1", "2.18.1")}
     assert {one.kernel for one in found.kernels} == {"matmul", "conv2d"}  # controls apart
     assert not found.two_runs

@@ -1,4 +1,4 @@
-"""The choice: rules held against a second telling of them, over judgements of every kind."""
+"""The choice: rules held against a second telling of them, over results of every kind."""
 
 from __future__ import annotations
 
@@ -13,76 +13,90 @@ from hypothesis import strategies as st
 
 from bench.errors import ConfigError
 from bench.store.run import load
-from bench.verdict import judge
-from bench.verdict.answer import answer
-from bench.verdict.choice import Candidate, Fit, Kind, bill, choose
-from bench.verdict.compare import Comparison
-from bench.verdict.judgement import Judgement, Verdict
-from bench.verdict.question import Question, asked, needs
+from bench.verdict import evaluate
+from bench.verdict.digest_comparison import Comparison
+from bench.verdict.gates import answer
+from bench.verdict.ranking import Candidate, Fit, Kind, bill, choose
+from bench.verdict.requirements import Requirements, asked, needs
+from bench.verdict.results import RunResults, Verdict
 from bench.verdict.status import Status
 from bench.verdict.timing import Kind as Times
-from bench.verdict.timing import Price
+from bench.verdict.timing import Overhead
 from tests.unit import factory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 #: What is an answer against a pair, told a second time.
-AGAINST = {"varies", "exact-in-process", "crashed", "oom", "timeout", "raised", "unsupported", "impossible"}
+AGAINST = {
+    "nondeterministic",
+    "reproducible-in-process",
+    "crashed",
+    "oom",
+    "timeout",
+    "error",
+    "unsupported",
+    "incompatible",
+}
 SAMPLE = Path(__file__).parents[2] / "reports" / "sample"
 
-Field = tuple[Status, Price | None]
+Field = tuple[Status, Overhead | None]
 
 
-def price(ratio: float, low: float | None, high: float | None, *, resolved: bool = True) -> Price:
-    """A price of five processes a side."""
-    return Price(
+def overhead(ratio: float, low: float | None, high: float | None, *, resolved: bool = True) -> Overhead:
+    """A overhead of five processes a side."""
+    return Overhead(
         kind=Times.STEADY, ratio=ratio, low=low, high=high, processes_on=5, processes_off=5, resolved=resolved, why=""
     )
 
 
-def judgement(columns: Sequence[Sequence[Field]], names: Sequence[str] = (), **changes: Any) -> Judgement:
-    """A judgement of columns ``c0``, ``c1``, ... and kernels ``k0``, ``k1``, ..., one condition, determinism on."""
-    cells = tuple(factory.cell(id=f"{name}-py311@cpu") for name in names or [f"c{n}" for n in range(len(columns))])
-    kernels = tuple(factory.kernel(f"k{n}") for n in range(max(map(len, columns), default=0)))
+def results(matrix_columns: Sequence[Sequence[Field]], names: Sequence[str] = (), **changes: Any) -> RunResults:
+    """A results of columns ``c0``, ``c1``, ... and kernels ``k0``, ``k1``, ..., one variation, determinism on."""
+    columns = tuple(
+        factory.column(id=f"{name}-py311@cpu") for name in names or [f"c{n}" for n in range(len(matrix_columns))]
+    )
+    kernels = tuple(factory.kernel(f"k{n}") for n in range(max(map(len, matrix_columns), default=0)))
     fields = [
-        (cell.id, kernel.name, field)
-        for cell, column in zip(cells, columns, strict=True)
-        for kernel, field in zip(kernels, column, strict=True)
+        (column.id, kernel.name, field)
+        for column, matrix_column in zip(columns, matrix_columns, strict=True)
+        for kernel, field in zip(kernels, matrix_column, strict=True)
     ]
     facts: dict[str, Any] = {
-        "info": factory.info(cells=cells, kernels=(*kernels, factory.FLICKER)),
-        "verdicts": tuple(verdict(cell, kernel, status) for cell, kernel, (status, _) in fields),
-        "prices": {(cell, kernel, "default"): paid for cell, kernel, (_, paid) in fields if paid},
-        "conditions": ("default",),
+        "info": factory.info(columns=columns, kernels=(*kernels, factory.FLICKER)),
+        "verdicts": tuple(verdict(column, kernel, status) for column, kernel, (status, _) in fields),
+        "overheads": {(column, kernel, "default"): paid for column, kernel, (_, paid) in fields if paid},
+        "variations": ("default",),
         "groups": {},
         "left_out": (),
         "unreadable": (),
     }
-    return Judgement(**{**facts, **changes})
+    return RunResults(**{**facts, **changes})
 
 
-def verdict(cell: str, kernel: str, status: Status, condition: str = "default", compared: int = 4) -> Verdict:
+def verdict(column: str, kernel: str, status: Status, variation: str = "default", compared: int = 4) -> Verdict:
     """A verdict with determinism on."""
     return Verdict(
-        cell=cell, kernel=kernel, condition=condition, mode="on", status=status, why="Told.",
+        column=column, kernel=kernel, variation=variation, mode="on", status=status, why="Told.",
         comparison=Comparison(processes=compared + 1, compared=compared),
     )  # fmt: skip
 
 
 def told(found: Sequence[Candidate]) -> dict[str, tuple[Any, ...]]:
     """What is said of each column."""
-    return {one.cell: (one.fit, one.rank, one.tied, one.exact, one.bill, one.reasons, one.unknowns) for one in found}
+    return {
+        one.column: (one.fit, one.rank, one.tied, one.reproducible, one.bill, one.reasons, one.unknowns)
+        for one in found
+    }
 
 
-STATUSES = st.one_of(st.just(Status.EXACT), st.sampled_from(list(Status)))
+STATUSES = st.one_of(st.just(Status.REPRODUCIBLE), st.sampled_from(list(Status)))
 ENDS = st.lists(st.floats(0.25, 4.0), min_size=3, max_size=3).map(sorted)
-PRICES = st.one_of(
+OVERHEADS = st.one_of(
     st.none(),
-    st.builds(lambda ends, sure: price(ends[1], ends[0], ends[2], resolved=sure), ENDS, st.booleans()),
-    st.builds(lambda ratio: price(ratio, None, None, resolved=False), st.floats(0.25, 4.0)),
+    st.builds(lambda ends, sure: overhead(ends[1], ends[0], ends[2], resolved=sure), ENDS, st.booleans()),
+    st.builds(lambda ratio: overhead(ratio, None, None, resolved=False), st.floats(0.25, 4.0)),
 )
-FIELDS = st.tuples(STATUSES, PRICES)
+FIELDS = st.tuples(STATUSES, OVERHEADS)
 TABLES = st.integers(1, 4).flatmap(
     lambda kernels: st.lists(st.lists(FIELDS, min_size=kernels, max_size=kernels), min_size=1, max_size=5)
 )
@@ -92,9 +106,9 @@ LIMITS = st.one_of(st.none(), st.floats(0.5, 3.0))
 @settings(deadline=None)  # the first bound loads SciPy
 @given(TABLES, LIMITS)
 def test_a_pair_fits_by_the_rules_told_a_second_time(table: list[list[Field]], limit: float | None) -> None:
-    for one in choose(judgement(table), Question(max_price=limit)):
-        column = table[int(one.cell[1])]
-        exact = [paid for status, paid in column if status.value == "exact"]
+    for one in choose(results(table), Requirements(max_overhead=limit)):
+        column = table[int(one.column[1])]
+        exact = [paid for status, paid in column if status.value == "reproducible"]
         against = any(status.value in AGAINST for status, _ in column)
         within = [
             limit is None or (paid is not None and paid.high is not None and paid.high <= limit) for paid in exact
@@ -113,12 +127,12 @@ def test_a_pair_fits_by_the_rules_told_a_second_time(table: list[list[Field]], l
 @settings(deadline=None)
 @given(TABLES, LIMITS)
 def test_a_rank_is_one_more_than_the_pairs_known_to_be_better(table: list[list[Field]], limit: float | None) -> None:
-    found = choose(judgement(table), Question(max_price=limit))
+    found = choose(results(table), Requirements(max_overhead=limit))
     ranked = [one for one in found if one.rank is not None]
 
     def better(one: Candidate, other: Candidate) -> bool:
         order = [Fit.FITS, Fit.UNKNOWN, Fit.NOT]
-        mine, theirs = ((side.fit is not Fit.FITS, -side.exact, order.index(side.fit)) for side in (one, other))
+        mine, theirs = ((side.fit is not Fit.FITS, -side.reproducible, order.index(side.fit)) for side in (one, other))
         sure = one.bill.high is not None and other.bill.low is not None and one.bill.high < other.bill.low
         return mine < theirs or (mine == theirs and sure)
 
@@ -138,18 +152,22 @@ def test_a_rank_is_one_more_than_the_pairs_known_to_be_better(table: list[list[F
 @settings(deadline=None)
 @given(TABLES, LIMITS)
 def test_a_kernel_that_varies_never_improves_a_fit(table: list[list[Field]], limit: float | None) -> None:
-    before = {one.cell: one.fit for one in choose(judgement(table), Question(max_price=limit))}
-    worse = [[*column, (Status.VARIES, None)] for column in table]
-    for one in choose(judgement(worse), Question(max_price=limit)):
+    before = {one.column: one.fit for one in choose(results(table), Requirements(max_overhead=limit))}
+    worse = [[*column, (Status.NONDETERMINISTIC, None)] for column in table]
+    for one in choose(results(worse), Requirements(max_overhead=limit)):
         assert one.fit is Fit.NOT
-        assert list(Fit).index(one.fit) >= list(Fit).index(before[one.cell])
+        assert list(Fit).index(one.fit) >= list(Fit).index(before[one.column])
 
 
 @settings(deadline=None)
-@given(TABLES, LIMITS, st.sampled_from([Status.WEAK, Status.BLIND, Status.NOT_RUN, Status.THROTTLED, Status.NAN]))
+@given(
+    TABLES,
+    LIMITS,
+    st.sampled_from([Status.INCONCLUSIVE, Status.CONTROL_FAILED, Status.NOT_RUN, Status.THROTTLED, Status.NAN]),
+)
 def test_a_pair_with_an_unknown_never_fits(table: list[list[Field]], limit: float | None, hole: Status) -> None:
     holed = [[*column, (hole, None)] for column in table]
-    assert all(one.fit is not Fit.FITS for one in choose(judgement(holed), Question(max_price=limit)))
+    assert all(one.fit is not Fit.FITS for one in choose(results(holed), Requirements(max_overhead=limit)))
 
 
 @settings(deadline=None)
@@ -157,25 +175,27 @@ def test_a_pair_with_an_unknown_never_fits(table: list[list[Field]], limit: floa
 def test_other_columns_order_same_answer(table: list[list[Field]], limit: float | None, chance: Any) -> None:
     places = list(range(len(table)))
     chance.shuffle(places)
-    plain = judgement(table, [f"c{place}" for place in range(len(table))])
-    mixed = judgement([table[place] for place in places], [f"c{place}" for place in places])
-    question = Question(max_price=limit)
+    plain = results(table, [f"c{place}" for place in range(len(table))])
+    mixed = results([table[place] for place in places], [f"c{place}" for place in places])
+    question = Requirements(max_overhead=limit)
     assert told(choose(plain, question)) == told(choose(mixed, question))
 
 
 @settings(deadline=None)
 @given(TABLES)
 def test_the_first_screen_ranks_as_the_choice_of_everything(table: list[list[Field]]) -> None:
-    found = judgement(table)
-    here = {one.cell: (one.rank, one.tied, one.exact, one.fit is Fit.FITS) for one in choose(found)}
-    assert {one.cell: (one.rank, one.tied, one.exact, one.safe) for one in answer(found).cells} == here
+    found = results(table)
+    here = {one.column: (one.rank, one.tied, one.reproducible, one.fit is Fit.FITS) for one in choose(found)}
+    assert {one.column: (one.rank, one.tied, one.reproducible, one.safe) for one in answer(found).columns} == here
 
 
 @settings(deadline=None)
 @given(st.lists(ENDS, min_size=1, max_size=7), st.data())
-def test_the_price_of_a_pair_holds_the_median_of_what_may_be_true(ends: list[list[float]], data: st.DataObject) -> None:
-    column = [(Status.EXACT, price(middle, low, high)) for low, middle, high in ends]
-    found = bill(judgement([column]), "c0-py311@cpu", [f"k{n}" for n in range(len(ends))])
+def test_the_overhead_of_a_pair_holds_the_median_of_what_may_be_true(
+    ends: list[list[float]], data: st.DataObject
+) -> None:
+    column = [(Status.REPRODUCIBLE, overhead(middle, low, high)) for low, middle, high in ends]
+    found = bill(results([column]), "c0-py311@cpu", [f"k{n}" for n in range(len(ends))])
     true = statistics.median([data.draw(st.floats(low, high)) for low, _, high in ends])
     assert found.low is not None
     assert found.high is not None
@@ -184,84 +204,88 @@ def test_the_price_of_a_pair_holds_the_median_of_what_may_be_true(ends: list[lis
 
 
 def test_what_has_no_interval_makes_a_bill_wider() -> None:
-    paid = [price(0.85, 0.8, 0.9), price(0.95, 0.9, 1.1), price(1.0, None, None, resolved=False)]
-    found = bill(judgement([[(Status.EXACT, one) for one in paid]]), "c0-py311@cpu", ["k0", "k1", "k2"])
+    paid = [overhead(0.85, 0.8, 0.9), overhead(0.95, 0.9, 1.1), overhead(1.0, None, None, resolved=False)]
+    found = bill(results([[(Status.REPRODUCIBLE, one) for one in paid]]), "c0-py311@cpu", ["k0", "k1", "k2"])
     assert (found.low, found.high) == (0.8, 1.1)  # as if it could be anything from nothing to without end
 
 
 def test_a_bill_counts_what_is_stated_and_names_the_dearest_and_the_cheapest() -> None:
-    paid = [price(1.5, 1.4, 1.6), price(0.8, 0.7, 0.9), price(9.0, 0.5, 20.0, resolved=False), None]
-    found = bill(judgement([[(Status.EXACT, one) for one in paid]]), "c0-py311@cpu", ["k0", "k1", "k2", "k3"])
+    paid = [overhead(1.5, 1.4, 1.6), overhead(0.8, 0.7, 0.9), overhead(9.0, 0.5, 20.0, resolved=False), None]
+    found = bill(results([[(Status.REPRODUCIBLE, one) for one in paid]]), "c0-py311@cpu", ["k0", "k1", "k2", "k3"])
     assert (found.kernels, found.priced, found.resolved) == (4, 3, 2)
     assert (found.median, found.low, found.high) == (1.5, 0.7, 1.6)
     assert found.dearest == ("k0", paid[0])
     assert found.cheapest == ("k1", paid[1])
 
 
-def test_a_price_without_ends_leaves_that_of_the_pair_open() -> None:
-    bare = (Status.EXACT, price(1.5, None, None, resolved=False))
-    sure = (Status.EXACT, price(1.1, 1.05, 1.2))
+def test_a_overhead_without_ends_leaves_that_of_the_pair_open() -> None:
+    bare = (Status.REPRODUCIBLE, overhead(1.5, None, None, resolved=False))
+    sure = (Status.REPRODUCIBLE, overhead(1.1, 1.05, 1.2))
     names = ["k0", "k1", "k2"]
-    assert bill(judgement([[bare, bare, sure]]), "c0-py311@cpu", names).low is None
-    assert bill(judgement([[bare, sure, sure]]), "c0-py311@cpu", names).high == 1.2
-    assert bill(judgement([[(Status.EXACT, None)]]), "c0-py311@cpu", names).median is None
+    assert bill(results([[bare, bare, sure]]), "c0-py311@cpu", names).low is None
+    assert bill(results([[bare, sure, sure]]), "c0-py311@cpu", names).high == 1.2
+    assert bill(results([[(Status.REPRODUCIBLE, None)]]), "c0-py311@cpu", names).median is None
 
 
 @pytest.mark.parametrize(
     ("paid", "fit"),
     [
-        (price(1.10, 1.05, 1.15), Fit.FITS),
-        (price(1.00, 0.95, 1.10, resolved=False), Fit.FITS),
-        (price(1.10, 1.05, 1.16), Fit.UNKNOWN),
-        (price(1.30, 1.10, 1.50), Fit.UNKNOWN),
-        (price(1.30, 1.20, 1.50), Fit.NOT),
-        (price(2.00, 1.20, 4.00, resolved=False), Fit.UNKNOWN),
-        (price(1.00, None, None, resolved=False), Fit.UNKNOWN),
+        (overhead(1.10, 1.05, 1.15), Fit.FITS),
+        (overhead(1.00, 0.95, 1.10, resolved=False), Fit.FITS),
+        (overhead(1.10, 1.05, 1.16), Fit.UNKNOWN),
+        (overhead(1.30, 1.10, 1.50), Fit.UNKNOWN),
+        (overhead(1.30, 1.20, 1.50), Fit.NOT),
+        (overhead(2.00, 1.20, 4.00, resolved=False), Fit.UNKNOWN),
+        (overhead(1.00, None, None, resolved=False), Fit.UNKNOWN),
         (None, Fit.UNKNOWN),
     ],
 )
-def test_a_price_counts_with_its_whole_interval(paid: Price | None, fit: Fit) -> None:
-    (found,) = choose(judgement([[(Status.EXACT, paid)]]), Question(max_price=1.15))
+def test_a_overhead_counts_with_its_whole_interval(paid: Overhead | None, fit: Fit) -> None:
+    (found,) = choose(results([[(Status.REPRODUCIBLE, paid)]]), Requirements(max_overhead=1.15))
     assert found.fit is fit
-    (anyhow,) = choose(judgement([[(Status.EXACT, paid)]]))
+    (anyhow,) = choose(results([[(Status.REPRODUCIBLE, paid)]]))
     assert anyhow.fit is Fit.FITS
 
 
-def test_a_price_that_is_known_to_be_above_counts_whatever_the_bits_say() -> None:
-    (found,) = choose(judgement([[(Status.WEAK, price(1.3, 1.2, 1.5))]]), Question(max_price=1.15))
-    assert (found.fit, found.reasons[0].kind, found.unknowns[0].kind) == (Fit.NOT, Kind.DEAR, Status.WEAK)
+def test_a_overhead_that_is_known_to_be_above_counts_whatever_the_bits_say() -> None:
+    (found,) = choose(results([[(Status.INCONCLUSIVE, overhead(1.3, 1.2, 1.5))]]), Requirements(max_overhead=1.15))
+    assert (found.fit, found.reasons[0].kind, found.unknowns[0].kind) == (Fit.NOT, Kind.DEAR, Status.INCONCLUSIVE)
 
 
-def test_the_worst_condition_counts_and_is_named() -> None:
-    cell = "c0-py311@cpu"
+def test_the_worst_variation_counts_and_is_named() -> None:
+    column = "c0-py311@cpu"
     verdicts = (
-        verdict(cell, "k0", Status.EXACT, compared=9),
-        verdict(cell, "k0", Status.EXACT, "threads=1", compared=4),
-        verdict(cell, "k1", Status.EXACT),
-        verdict(cell, "k1", Status.VARIES, "threads=1"),
+        verdict(column, "k0", Status.REPRODUCIBLE, compared=9),
+        verdict(column, "k0", Status.REPRODUCIBLE, "threads=1", compared=4),
+        verdict(column, "k1", Status.REPRODUCIBLE),
+        verdict(column, "k1", Status.NONDETERMINISTIC, "threads=1"),
     )
-    table = [[(Status.EXACT, None)] * 2]
-    found = judgement(table, verdicts=verdicts, conditions=("default", "threads=1"))
+    table = [[(Status.REPRODUCIBLE, None)] * 2]
+    found = results(table, verdicts=verdicts, variations=("default", "threads=1"))
     (whole,) = choose(found)
     assert whole.fit is Fit.NOT
     assert whole.reasons[0].kernels == (("k1", "threads=1"),)
-    (one,) = choose(found, Question(kernels=("k0",)))
-    assert (one.fit, one.compared, one.exact, one.kernels) == (Fit.FITS, 4, 1, 1)
+    (one,) = choose(found, Requirements(kernels=("k0",)))
+    assert (one.fit, one.compared, one.reproducible, one.kernels) == (Fit.FITS, 4, 1, 1)
 
 
 def test_what_has_no_kernel_fits_nothing() -> None:
-    (found,) = choose(judgement([[]]))
+    (found,) = choose(results([[]]))
     assert (found.fit, found.rank, found.unknowns[0].kind) == (Fit.UNKNOWN, None, Kind.NOTHING)
-    assert choose(judgement([])) == ()
+    assert choose(results([])) == ()
 
 
-GPU_CELLS = (factory.cell(), factory.cell("2.18.1", "12.5"), factory.cell("2.19.1", "12.5", status="impossible"))
+GPU_COLUMNS = (
+    factory.column(),
+    factory.column("2.18.1", "12.5"),
+    factory.column("2.19.1", "12.5", status="incompatible"),
+)
 
 
 @pytest.fixture(scope="module")
-def mixed() -> Judgement:
+def mixed() -> RunResults:
     """A CPU column, one on an H100 under 550.54.15, and one that is impossible there."""
-    return judge(factory.run(factory.info(cells=GPU_CELLS)))
+    return evaluate(factory.run(factory.info(columns=GPU_COLUMNS)))
 
 
 @pytest.mark.parametrize(
@@ -280,37 +304,37 @@ def mixed() -> Judgement:
     ],
 )
 def test_evidence_holds_where_it_was_measured(
-    mixed: Judgement, device: str, driver: str, fitting: set[str], words: str
+    mixed: RunResults, device: str, driver: str, fitting: set[str], words: str
 ) -> None:
-    found = choose(mixed, Question(device=device, driver=driver))
-    assert {one.cell.partition("@")[2] for one in found if one.fit is Fit.FITS} == fitting
-    doubts = [doubt for one in found for doubt in one.unknowns if doubt.kind is Kind.ELSEWHERE]
-    assert words in " ".join(doubt.why for doubt in doubts)
+    found = choose(mixed, Requirements(device=device, driver=driver))
+    assert {one.column.partition("@")[2] for one in found if one.fit is Fit.FITS} == fitting
+    concerns = [concern for one in found for concern in one.unknowns if concern.kind is Kind.ELSEWHERE]
+    assert words in " ".join(concern.why for concern in concerns)
     for one in found:
-        if any(doubt.kind is Kind.ELSEWHERE for doubt in one.unknowns):
-            assert (one.fit, one.rank, one.exact, one.bill.priced, one.counts) == (Fit.UNKNOWN, None, 0, 0, ())
+        if any(concern.kind is Kind.ELSEWHERE for concern in one.unknowns):
+            assert (one.fit, one.rank, one.reproducible, one.bill.priced, one.counts) == (Fit.UNKNOWN, None, 0, 0, ())
 
 
-def test_what_cannot_be_on_one_gpu_is_not_refused_on_another(mixed: Judgement) -> None:
-    gone = GPU_CELLS[2].id
-    here = {one.cell: one for one in choose(mixed, Question(device="h100"))}[gone]
-    there = {one.cell: one for one in choose(mixed, Question(device="sm_120"))}[gone]
-    assert (here.fit, here.reasons[0].kind) == (Fit.NOT, Status.IMPOSSIBLE)
+def test_what_cannot_be_on_one_gpu_is_not_refused_on_another(mixed: RunResults) -> None:
+    gone = GPU_COLUMNS[2].id
+    here = {one.column: one for one in choose(mixed, Requirements(device="h100"))}[gone]
+    there = {one.column: one for one in choose(mixed, Requirements(device="sm_120"))}[gone]
+    assert (here.fit, here.reasons[0].kind) == (Fit.NOT, Status.INCOMPATIBLE)
     assert (there.fit, there.unknowns[0].why) == (Fit.UNKNOWN, "not run on the device asked about")
 
 
 @pytest.mark.parametrize("capability", [None, ["9", "x"], "9.0", {"major": 9}])
 def test_a_capability_that_is_none_is_not_guessed(capability: object) -> None:
-    run = factory.run(factory.info(cells=GPU_CELLS[1:2]))
+    run = factory.run(factory.info(columns=GPU_COLUMNS[1:2]))
     changed = factory.changed(run, factory.facts_of_process(gpu={"compute_capability": capability}))
-    (found,) = choose(judge(changed), Question(device="sm_90"))
+    (found,) = choose(evaluate(changed), Requirements(device="sm_90"))
     assert found.fit is Fit.UNKNOWN
 
 
 def test_a_driver_that_nobody_recorded_is_not_the_one_asked_about() -> None:
-    run = factory.run(factory.info(cells=GPU_CELLS[1:2]))
+    run = factory.run(factory.info(columns=GPU_COLUMNS[1:2]))
     bare = factory.changed(run, lambda one: dataclasses.replace(one, request=dataclasses.replace(one.request, gpu={})))
-    (found,) = choose(judge(bare), Question(driver="550"))
+    (found,) = choose(evaluate(bare), Requirements(driver="550"))
     assert (found.fit, found.rank) == (Fit.UNKNOWN, None)
     assert found.unknowns[0].why == "measured under a driver that nobody recorded, not under 550"
 
@@ -346,40 +370,41 @@ def test_a_need_that_nothing_is_named_is_an_error(given: str) -> None:
 
 def test_what_is_asked_for_and_not_in_the_run_is_unknown() -> None:
     run = factory.info(kernels=(factory.kernel("matmul"), *factory.CONTROLS))
-    found = judge(factory.run(run))
+    found = evaluate(factory.run(run))
     suite = (("matmul", "linalg"), ("matmul_f16", "linalg"), ("conv2d", "convolutions"))
-    question = Question(needs=("linalg",), kernels=("my_model",), suite=suite)
+    question = Requirements(needs=("linalg",), kernels=("my_model",), suite=suite)
     assert asked(found, question).kernels == ("matmul",)
     assert asked(found, question).absent == ("matmul_f16", "my_model")
     (one,) = choose(found, question)
-    assert (one.fit, one.exact, one.kernels) == (Fit.UNKNOWN, 1, 1)
+    assert (one.fit, one.reproducible, one.kernels) == (Fit.UNKNOWN, 1, 1)
     assert [name for name, _ in one.unknowns[0].kernels] == ["matmul_f16", "my_model"]
-    (whole,) = choose(found, Question(needs=("linalg",), suite=suite[:1]))
+    (whole,) = choose(found, Requirements(needs=("linalg",), suite=suite[:1]))
     assert whole.fit is Fit.FITS
-    assert asked(found, Question(needs=("data",))).absent == ("data",)
+    assert asked(found, Requirements(needs=("data",))).absent == ("data",)
 
 
 def test_controls_never_count() -> None:
-    found = judge(factory.run())
-    assert asked(found, Question(kernels=("*",))).kernels == ("matmul", "conv2d")
-    assert asked(found, Question(needs=("controls",))).kernels == ()
-    assert choose(found, Question(needs=("controls",)))[0].fit is Fit.UNKNOWN
+    found = evaluate(factory.run())
+    assert asked(found, Requirements(kernels=("*",))).kernels == ("matmul", "conv2d")
+    assert asked(found, Requirements(needs=("controls",))).kernels == ()
+    assert choose(found, Requirements(needs=("controls",)))[0].fit is Fit.UNKNOWN
 
 
 def test_the_sample_ranks_the_same_whoever_asks() -> None:
-    found = judge(load(SAMPLE))
-    ranks = {one.cell: one.rank for one in choose(found)}
-    assert {one.cell: one.rank for one in answer(found).cells} == ranks
-    assert len(ranks) == len(found.info.cells)
-    data = {one.cell: one for one in choose(found, Question(needs=("sequences",)))}
+    found = evaluate(load(SAMPLE))
+    ranks = {one.column: one.rank for one in choose(found)}
+    assert {one.column: one.rank for one in answer(found).columns} == ranks
+    assert len(ranks) == len(found.info.columns)
+    data = {one.column: one for one in choose(found, Requirements(needs=("sequences",)))}
     assert all(
-        one.exact == one.kernels == len(asked(found, Question(needs=("sequences",))).kernels) for one in data.values()
+        one.reproducible == one.kernels == len(asked(found, Requirements(needs=("sequences",))).kernels)
+        for one in data.values()
     )
 
 
-def test_no_question_changes_a_judgement(mixed: Judgement) -> None:
+def test_no_question_changes_a_results(mixed: RunResults) -> None:
     before: Mapping[str, Any] = dict(vars(dataclasses.replace(mixed)))
-    choose(mixed, Question(device="sm_90", max_price=1.1))
-    assert {key: before[key] for key in ("info", "verdicts", "prices")} == {
-        key: getattr(mixed, key) for key in ("info", "verdicts", "prices")
+    choose(mixed, Requirements(device="sm_90", max_overhead=1.1))
+    assert {key: before[key] for key in ("info", "verdicts", "overheads")} == {
+        key: getattr(mixed, key) for key in ("info", "verdicts", "overheads")
     }

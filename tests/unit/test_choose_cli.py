@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from bench import cli, errors, verdict
-from bench.cli import choosing
-from bench.gpu.facts import Gpu, Survey
-from bench.plan import cards
+from bench.cli import choose
+from bench.gpu.facts import Gpu, GpuInventory
+from bench.plan import gpu_models
 from bench.store import run as store
 from bench.store import run_info
 from tests.unit import factory
@@ -25,17 +25,17 @@ HOSTILE = "<img src=x>\x1b[2J$(reboot)'\"`;|\u202e\n| x"
 
 
 @lru_cache(maxsize=1)
-def sample() -> verdict.Judgement:
-    """The sample, read and judged once for all tests."""
-    return verdict.judge(store.load(Path(__file__).parents[2] / "reports" / "sample"))
+def sample() -> verdict.RunResults:
+    """The sample, read and evaluated once for all tests."""
+    return verdict.evaluate(store.load(Path(__file__).parents[2] / "reports" / "sample"))
 
 
 @pytest.fixture(autouse=True)
-def _in_the_house(monkeypatch: pytest.MonkeyPatch, house: Path) -> None:
-    read = choosing.judged
-    monkeypatch.chdir(house)
+def _in_the_root(monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
+    read = choose.evaluated
+    monkeypatch.chdir(root)
     monkeypatch.setenv("COLUMNS", "400")
-    monkeypatch.setattr(choosing, "judged", lambda o: sample() if o.run_folder == Path(SAMPLE[-1]) else read(o))
+    monkeypatch.setattr(choose, "evaluated", lambda o: sample() if o.run_folder == Path(SAMPLE[-1]) else read(o))
 
 
 def asked(capsys: pytest.CaptureFixture[str], *arguments: str, run: list[str] | None = None) -> tuple[int, str]:
@@ -51,12 +51,12 @@ def as_json(capsys: pytest.CaptureFixture[str], *arguments: str, run: list[str] 
 
 
 def test_a_need_that_every_pair_of_the_sample_meets(capsys: pytest.CaptureFixture[str]) -> None:
-    code, out = asked(capsys, "--needs", "sequences")
-    judged = sample()
+    code, out = asked(capsys, "--families", "sequences")
+    evaluated = sample()
     assert code == errors.OK
-    assert f"{len(judged.info.cells)} of " in out.splitlines()[1]
-    for cell in judged.info.cells:
-        assert f"TF {cell.tensorflow} CPU: ✓ fits" in out
+    assert f"{len(evaluated.info.columns)} of " in out.splitlines()[1]
+    for column in evaluated.info.columns:
+        assert f"TF {column.tensorflow} CPU: ✓ fits" in out
     assert "(a tie)" in out
     assert "--rounds 30" in out
     assert "How pairs are ranked:" in out
@@ -65,7 +65,7 @@ def test_a_need_that_every_pair_of_the_sample_meets(capsys: pytest.CaptureFixtur
 def measured(monkeypatch: pytest.MonkeyPatch, info: run_info.RunInfo) -> list[str]:
     """The beginning of a command that asks a run made here."""
     run = factory.run(info)
-    monkeypatch.setattr("bench.cli.choosing.store.load", lambda _: run)
+    monkeypatch.setattr("bench.cli.choose.store.load", lambda _: run)
     return ["choose", "--run", "made-here"]
 
 
@@ -73,13 +73,13 @@ def test_all_kernels_of_the_sample_fit_no_pair(capsys: pytest.CaptureFixture[str
     code, body = as_json(capsys)
     assert code == errors.GATE
     ranked = [one for one in body["candidates"] if one["rank"]]
-    judged = sample()
-    assert {(one["cell"], one["rank"], one["exact"]) for one in ranked} == {
-        (one.cell, one.rank, one.exact) for one in verdict.answer(judged).cells
+    evaluated = sample()
+    assert {(one["column"], one["rank"], one["reproducible"]) for one in ranked} == {
+        (one.column, one.rank, one.reproducible) for one in verdict.answer(evaluated).columns
     }
     assert all(one["reasons"] and one["fit"] == "does not fit" for one in ranked)
     others = [one for one in body["candidates"] if not one["rank"]]
-    assert all(one["fit"] == "unknown" and one["unknowns"] == ["not-run"] and one["price"] is None for one in others)
+    assert all(one["fit"] == "unknown" and one["unknowns"] == ["not-run"] and one["overhead"] is None for one in others)
     assert {one["label"].partition("-")[2] for one in others} <= {"cpu-py310", "cpu-py311"}
 
 
@@ -88,18 +88,18 @@ def test_what_was_not_run_is_named_by_its_command(capsys: pytest.CaptureFixture[
     _, body = as_json(capsys, *question)
     told = body["missing"][-1]
     words = shlex.split(told["command"])
-    named = words[words.index("--only") + 1].split(",")
+    named = words[words.index("--env") + 1].split(",")
     possible = [one for one in body["candidates"] if one["unknowns"][:1] and one["unknowns"][0].startswith("not-run")]
     assert len(named) == 5 < len(possible)
     listed = f"{', '.join(named[:-1])} and {named[-1]}"
     assert told["why"].startswith(f"Not run: {listed}; {len(possible) - 5} more could be.")
-    assert set(named) <= {one["cell"].partition("@")[0] for one in possible}
+    assert set(named) <= {one["column"].partition("@")[0] for one in possible}
 
 
 def test_every_command_can_be_planned(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """After a quick run too, whose profile lists fewer kernels than are asked for."""
     command = measured(monkeypatch, dataclasses.replace(factory.info(), profile="quick"))
-    _, body = as_json(capsys, "--needs", "scatter", run=command)
+    _, body = as_json(capsys, "--families", "scatter", run=command)
     assert "scatter_nd_xla" in body["missing"][0]["command"]
     for told in body["missing"]:
         flags = shlex.split(told["command"].partition(" -- ")[2])
@@ -107,17 +107,17 @@ def test_every_command_can_be_planned(capsys: pytest.CaptureFixture[str], monkey
 
 
 def test_a_gpu_question_is_answered_from_the_rules(capsys: pytest.CaptureFixture[str]) -> None:
-    question = ["--gpu", "sm_90", "--driver", "550", "--needs", "conv,scatter", "--kernels", "my_model"]
-    code, body = as_json(capsys, *question, "--max-price", "1.15")
+    question = ["--gpu", "sm_90", "--driver", "550", "--families", "conv,scatter", "--kernels", "my_model"]
+    code, body = as_json(capsys, *question, "--max-overhead", "1.15")
     assert code == errors.NOTHING
     assert "sm_90, driver 550" in body["question"]
     assert {one["fit"] for one in body["candidates"]} == {"unknown"}
-    told = {one["cell"]: " ".join(one["unknowns"]) for one in body["candidates"]}
+    told = {one["column"]: " ".join(one["unknowns"]) for one in body["candidates"]}
     assert "measured on a CPU, which says nothing about a GPU" in told["tf2.18.1-cpu-py311@cpu"]
     assert "first run compiles PTX" in told["tf2.18.1-cuda12.5-py311"]
-    assert all("rule" in text for cell, text in told.items() if "-cuda" in cell)
+    assert all("rule" in text for column, text in told.items() if "-cuda" in column)
     command = body["missing"][-1]["command"]
-    assert {"--device", "gpu", "--extra", "FILE"} <= set(shlex.split(command))
+    assert {"--device", "gpu", "--kernel-file", "FILE"} <= set(shlex.split(command))
     assert "my_model" in command
     assert "scatter_nd" in command
 
@@ -133,17 +133,17 @@ def test_what_the_rules_block_is_told_with_its_rule(capsys: pytest.CaptureFixtur
 
 def test_half_a_driver_blocks_only_what_none_of_its_branch_can_run(capsys: pytest.CaptureFixture[str]) -> None:
     _, body = as_json(capsys, "--gpu", "sm_90", "--driver", "525")
-    told = {one["cell"]: one for one in body["candidates"]}
+    told = {one["column"]: one for one in body["candidates"]}
     newest = told["tf2.18.1-cuda12.5-py311"]
     assert newest["fit"] == "unknown"
     assert "with the first drivers of 525: blocked: driver 525 < 525.60.13" in newest["unknowns"][0]
     assert "(rules ptx-driver and minor-version-12)" in newest["unknowns"][0]
     _, body = as_json(capsys, "--gpu", "sm_90", "--driver", "525.59")
-    older = {one["cell"]: one for one in body["candidates"]}["tf2.18.1-cuda12.5-py311"]
+    older = {one["column"]: one for one in body["candidates"]}["tf2.18.1-cuda12.5-py311"]
     assert older["fit"] == "does not fit"
     assert "(rule driver-cuda-12)" in older["reasons"][0]
     _, body = as_json(capsys, "--gpu", "sm_90", "--driver", "525.60.13")
-    assert {one["cell"]: one for one in body["candidates"]}["tf2.18.1-cuda12.5-py311"]["fit"] == "unknown"
+    assert {one["column"]: one for one in body["candidates"]}["tf2.18.1-cuda12.5-py311"]["fit"] == "unknown"
 
 
 def test_without_a_run_it_says_what_could_run_and_that_nothing_was_measured(
@@ -164,7 +164,7 @@ def test_without_a_run_it_says_what_could_run_and_that_nothing_was_measured(
 def test_without_a_run_and_a_device_it_is_about_this_host(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpus: Any, device: str
 ) -> None:
-    monkeypatch.setattr("bench.cli.choosing.facts.survey", lambda: Survey(gpus=gpus, driver="550.54.15"))
+    monkeypatch.setattr("bench.cli.choose.facts.survey", lambda: GpuInventory(gpus=gpus, driver="550.54.15"))
     code, body = as_json(capsys, run=["choose", "--reports", str(tmp_path)])
     assert code == errors.NOTHING
     assert f"on {device}." in body["question"]
@@ -179,13 +179,13 @@ def test_without_a_run_and_a_device_it_is_about_this_host(
     ],
 )
 def test_a_device_may_be_named_in_several_ways(text: str, device: str) -> None:
-    assert choosing.device_asked(text) == device
+    assert choose.device_asked(text) == device
 
 
 def test_known_cards_have_their_capability() -> None:
-    assert cards.capability("h100-80gb-hbm3") == cards.capability("h200") == (9, 0)
-    assert cards.capability("a100") == (8, 0)
-    assert cards.capability("h1000") == cards.capability("") == (0, 0)
+    assert gpu_models.capability("h100-80gb-hbm3") == gpu_models.capability("h200") == (9, 0)
+    assert gpu_models.capability("a100") == (8, 0)
+    assert gpu_models.capability("h1000") == gpu_models.capability("") == (0, 0)
 
 
 @pytest.mark.parametrize(
@@ -194,8 +194,8 @@ def test_known_cards_have_their_capability() -> None:
         (["--gpu", "cuda"], "'cuda' names no device"),
         (["--gpu", HOSTILE.replace("2", "")], "names no device"),
         (["--gpu", "cpu", "--driver", "550"], "A driver says nothing about a CPU"),
-        (["--needs", "convolutoins"], "did you mean 'convolutions'?"),
-        (["--needs", HOSTILE], "No family and no kernel"),
+        (["--families", "convolutoins"], "did you mean 'convolutions'?"),
+        (["--families", HOSTILE], "No family and no kernel"),
         (["--gpu", "sm_90", "--matrix", "nowhere.toml"], "nowhere.toml cannot be read"),
     ],
 )
@@ -208,19 +208,19 @@ def test_a_bad_question_has_its_sentence(capsys: pytest.CaptureFixture[str], arg
 
 
 @pytest.mark.parametrize(("text", "most"), [("1.15", "1.15"), ("15%", "1.15"), ("0%", "1"), ("12.5%", "1.125")])
-def test_a_price_may_be_told_as_what_it_adds(capsys: pytest.CaptureFixture[str], text: str, most: str) -> None:
-    _, body = as_json(capsys, "--max-price", text)
+def test_a_overhead_may_be_told_as_what_it_adds(capsys: pytest.CaptureFixture[str], text: str, most: str) -> None:
+    _, body = as_json(capsys, "--max-overhead", text)
     assert f"at most \N{MULTIPLICATION SIGN}{most} each" in body["question"]
 
 
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["--max-price", "%"],
-        ["--max-price", "-5%"],
-        ["--max-price", "0"],
-        ["--max-price", "nan"],
-        ["--max-price", "-1"],
+        ["--max-overhead", "%"],
+        ["--max-overhead", "-5%"],
+        ["--max-overhead", "0"],
+        ["--max-overhead", "nan"],
+        ["--max-overhead", "-1"],
         ["--driver", "x"],
         ["--format", "html"],
     ],
@@ -254,28 +254,31 @@ def test_a_command_survives_hostile_names(capsys: pytest.CaptureFixture[str]) ->
 def test_a_pair_measured_on_another_gpu_stands_once(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cells = (factory.cell("2.18.1", "12.5"), factory.cell("2.14.1", "11.8", status="build-failed", reason="no lock"))
-    command = measured(monkeypatch, factory.info(cells=cells))
+    columns = (
+        factory.column("2.18.1", "12.5"),
+        factory.column("2.14.1", "11.8", status="build-failed", reason="no lock"),
+    )
+    command = measured(monkeypatch, factory.info(columns=columns))
     code, body = as_json(capsys, "--gpu", "sm_80", run=command)
     assert code == errors.NOTHING
-    (one,) = [one for one in body["candidates"] if one["cell"].startswith("tf2.18.1-cuda12.5-py311")]
+    (one,) = [one for one in body["candidates"] if one["column"].startswith("tf2.18.1-cuda12.5-py311")]
     assert one["unknowns"][0] == "measured on h100 (sm_90), not on sm_80"
     assert one["unknowns"][1].startswith("not-run; the preflight says:")
     _, body = as_json(capsys, "--gpu", "sm_120", "--driver", "535.54.03", run=command)
-    (one,) = [one for one in body["candidates"] if one["cell"].startswith("tf2.18.1-cuda12.5-py311")]
+    (one,) = [one for one in body["candidates"] if one["column"].startswith("tf2.18.1-cuda12.5-py311")]
     assert one["fit"] == "does not fit"
 
 
 def test_the_device_of_a_run_is_the_one_asked_about(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    command = measured(monkeypatch, factory.info(cells=(factory.cell("2.18.1", "12.5"),)))
+    command = measured(monkeypatch, factory.info(columns=(factory.column("2.18.1", "12.5"),)))
     code, body = as_json(capsys, run=command)
     assert code == errors.OK
     assert "on h100." in body["question"]
     assert body["candidates"][0]["fit"] == "fits"
     assert body["candidates"][0]["unknowns"] == []
-    stems = [one["cell"].partition("@")[0] for one in body["candidates"]]
+    stems = [one["column"].partition("@")[0] for one in body["candidates"]]
     assert len(stems) == len(set(stems)) > 30
     others = [one for one in body["candidates"] if one["rank"] is None]
     assert any("driver 550.54.15 <" in text for one in others for text in one["unknowns"])
@@ -284,7 +287,7 @@ def test_the_device_of_a_run_is_the_one_asked_about(
 def test_a_run_of_two_devices_asks_each_of_its_own(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    command = measured(monkeypatch, factory.info(cells=(factory.cell(), factory.cell("2.18.1", "12.5"))))
+    command = measured(monkeypatch, factory.info(columns=(factory.column(), factory.column("2.18.1", "12.5"))))
     code, body = as_json(capsys, run=command)
     assert code == errors.OK
     assert "each pair on its own device" in body["question"]
@@ -296,7 +299,7 @@ def test_the_suite_of_today_is_what_needs_mean(
 ) -> None:
     kernels = (factory.kernel("conv2d_fwd", "convolutions"), *factory.CONTROLS)
     command = measured(monkeypatch, factory.info(kernels=kernels))
-    code, body = as_json(capsys, "--needs", "conv", run=command)
+    code, body = as_json(capsys, "--families", "conv", run=command)
     assert code == errors.GATE
     assert "not in this run (8)" in body["candidates"][0]["unknowns"][0]
     code, body = as_json(capsys, "--kernels", "conv2d_fwd", run=command)

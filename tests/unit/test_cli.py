@@ -15,19 +15,19 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pytest
 
 from bench import cli, errors
-from bench.cli import preparing
+from bench.cli import prepare as prepare_commands
 from bench.engines import docker
-from bench.plan import load
+from bench.plan import config
 from tests.unit import factory
 from tests.unit.test_tails import folder_of
 
 if TYPE_CHECKING:
-    from bench.plan.cell import Cell
+    from bench.plan.column import Column
 
 
 @pytest.fixture(autouse=True)
-def _in_the_house(monkeypatch: pytest.MonkeyPatch, house: Path) -> None:
-    monkeypatch.chdir(house)
+def _in_the_root(monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
+    monkeypatch.chdir(root)
 
 
 def test_kernels_as_json_have_what_the_page_needs(capsys: pytest.CaptureFixture[str]) -> None:
@@ -68,11 +68,11 @@ class TestExtra:
 
     def test_they_are_listed(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
         path = str(write_kernels(tmp_path))
-        assert cli.main(["kernels", "--json", "--extra", path]) == 0
+        assert cli.main(["kernels", "--json", "--kernel-file", path]) == 0
         last = json.loads(capsys.readouterr().out)["kernels"][-1]
         assert (last["name"], last["file"], last["family"]) == ("my_kernel", "my_kernels.py", "own")
         for options in ([], ["--markdown"]):
-            assert cli.main(["kernels", "--extra", path, *options]) == 0
+            assert cli.main(["kernels", "--kernel-file", path, *options]) == 0
             assert "my_kernel" in capsys.readouterr().out
         assert cli.main(["kernels"]) == 0
         assert "my_kernel" not in capsys.readouterr().out
@@ -91,33 +91,35 @@ class TestExtra:
     ) -> None:
         path = str(write_kernels(tmp_path, text))
         for arguments in (["kernels"], ["kernels", "--markdown"], ["plan", "--engine", "venv"]):
-            assert cli.main([*arguments, "--extra", path]) == 0
+            assert cli.main([*arguments, "--kernel-file", path]) == 0
             said = capsys.readouterr()
             assert f"warning: {words}" in said.err
             assert "Traceback" not in said.err
             assert said.out
 
     def test_they_are_planned_and_named_in_the_matrix_beside_it(
-        self, capsys: pytest.CaptureFixture[str], tmp_path: Path, house: Path
+        self, capsys: pytest.CaptureFixture[str], tmp_path: Path, root: Path
     ) -> None:
         write_kernels(tmp_path)
         other = write_kernels(tmp_path, "", "other.py")
         other.write_text(other.read_text(encoding="utf-8").replace("my_kernel", "my_other"), encoding="utf-8")
-        text = (house / "matrix.toml").read_text(encoding="utf-8")
-        (tmp_path / "matrix.toml").write_text(text.replace("extra = []", 'extra = ["my_kernels.py"]'), encoding="utf-8")
+        text = (root / "matrix.toml").read_text(encoding="utf-8")
+        (tmp_path / "matrix.toml").write_text(
+            text.replace("extra = []", 'kernel_files = ["my_kernels.py"]'), encoding="utf-8"
+        )
         arguments = ["plan", "--json", "--engine", "venv", "--matrix", str(tmp_path / "matrix.toml")]
-        assert cli.main([*arguments, "--extra", str(other), "--kernels", "my_*"]) == 0
+        assert cli.main([*arguments, "--kernel-file", str(other), "--kernels", "my_*"]) == 0
         plan = json.loads(capsys.readouterr().out)
         assert {"my_kernel", "my_other", "control_flicker"} <= set(plan["kernels"])
         assert "matmul_f32" not in plan["kernels"]
-        assert plan["conditions"]["default"] == plan["kernels"]
+        assert plan["variations"]["default"] == plan["kernels"]
 
     @pytest.mark.parametrize(
         ("names", "words"),
         [
-            (["nowhere.py"], ["nowhere.py, a file of kernels, cannot be read", "--extra"]),
+            (["nowhere.py"], ["nowhere.py, a file of kernels, cannot be read", "--kernel-file"]),
             (["a/my.py", "b/my.py"], ["Two files of kernels are named my.py"]),
-            (["long.py"], ["can travel into a cell"]),
+            (["long.py"], ["can travel into a column"]),
         ],
     )
     def test_files_that_cannot_travel_are_bad_configuration(
@@ -126,7 +128,7 @@ class TestExtra:
         for name in ("a/my.py", "b/my.py", "long.py"):
             (tmp_path / name).parent.mkdir(exist_ok=True)
             write_kernels(tmp_path, "#" * (200_000 if name == "long.py" else 1), name)
-        arguments = [text for name in names for text in ("--extra", str(tmp_path / name))]
+        arguments = [text for name in names for text in ("--kernel-file", str(tmp_path / name))]
         for command in (["kernels"], ["plan", "--engine", "venv"]):
             assert cli.main([*command, *arguments]) == errors.CONFIG
             said = capsys.readouterr()
@@ -135,15 +137,15 @@ class TestExtra:
             assert not said.out
 
 
-def test_a_dry_run_tells_conditions_and_their_kernels(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_dry_run_tells_variations_and_their_kernels(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["matrix", "--dry-run", "--engine", "venv", "--profile", "nightly", "--kernels", "matmul_mean"]
     assert cli.main(arguments) == 0
     said = capsys.readouterr().out
-    for condition in ("default", "threads=1", "threads=4xcores", "onednn=0", "isa=avx2"):
-        assert f"condition {condition} (off/on): matmul_mean, control_flicker" in said
+    for variation in ("default", "threads=1", "threads=4xcores", "onednn=0", "isa=avx2"):
+        assert f"variation {variation} (off/on): matmul_mean, control_flicker" in said
     assert "tf32" not in said, "no CPU has it"
     assert "switch=env" not in said, "nothing but controls is left of it"
-    # 8 cells, 5 rounds, 2 modes, 5 conditions
+    # 8 columns, 5 rounds, 2 modes, 5 variations
     assert "would run 400 rounds" in said
 
 
@@ -155,7 +157,7 @@ def test_the_schema_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["plan", "--engine", "venv", "--only", "tf9*"], errors.NOTHING, ["No pair matches tf9*", "tf2.18.1-cpu"]),
+        (["plan", "--engine", "venv", "--env", "tf9*"], errors.NOTHING, ["No pair matches tf9*", "tf2.18.1-cpu"]),
         (["plan", "--engine", "venv", "--kernels", "nope"], errors.NOTHING, ["No kernel matches nope"]),
         (["plan", "--engine", "venv", "--profile", "nope"], errors.CONFIG, ["no profile 'nope'", "quick"]),
         (["plan", "--matrix", "nowhere.toml"], errors.CONFIG, ["nowhere.toml cannot be read"]),
@@ -184,7 +186,7 @@ def test_every_mistake_has_its_sentence_and_its_code(
 
 
 @pytest.mark.parametrize(
-    "arguments", [["matrix", "--rounds", "0"], ["plan", "--only", ","], ["matrix", "--mode", "x"], []]
+    "arguments", [["matrix", "--rounds", "0"], ["plan", "--env", ","], ["matrix", "--mode", "x"], []]
 )
 def test_wrong_options_are_bad_configuration(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as caught:
@@ -236,7 +238,7 @@ def test_a_surprise_is_one_line_and_a_traceback_only_with_debug(
         message = "boom"
         raise RuntimeError(message)
 
-    monkeypatch.setattr(load, "schema", fail)
+    monkeypatch.setattr(config, "schema", fail)
     assert cli.main(["schema"]) == errors.ENGINE
     said = capsys.readouterr().err
     assert "should not have happened: RuntimeError: boom" in said
@@ -263,7 +265,7 @@ def test_an_exit_code_that_was_decided_stays(monkeypatch: pytest.MonkeyPatch, tm
         def fileno(self) -> int:
             return file.fileno()
 
-    monkeypatch.setattr(load, "schema", lambda: "short")
+    monkeypatch.setattr(config, "schema", lambda: "short")
     with (tmp_path / "out").open("w") as file:
         monkeypatch.setattr(sys, "stdout", Left())
         assert cli.main(["schema"]) == errors.OK
@@ -290,10 +292,10 @@ def test_interruption_is_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     def interrupt() -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(load, "schema", interrupt)
+    monkeypatch.setattr(config, "schema", interrupt)
     assert cli.main(["schema"]) == errors.INTERRUPTED
     assert capsys.readouterr().err.strip() == "interrupted"  # it measured nothing that could be gone on with
-    monkeypatch.setattr(load, "load", lambda *_: interrupt())
+    monkeypatch.setattr(config, "load", lambda *_: interrupt())
     assert cli.main(["matrix"]) == errors.INTERRUPTED
     assert "goes on from there" in capsys.readouterr().err
 
@@ -330,12 +332,12 @@ class Hands:
     def prepare(self, *_: object) -> None:
         """Say nothing: it stands."""
 
-    def examine(self, _: object, cell: Cell, *__: object) -> str:
-        missing = {"libcudnn.so.9": "not found"} if cell.id.startswith("tf2.15") else {}
+    def examine(self, _: object, column: Column, *__: object) -> str:
+        missing = {"libcudnn.so.9": "not found"} if column.id.startswith("tf2.15") else {}
         return json.dumps({"libraries": ["libcuda.so.1"], "missing": missing, "problems": []})
 
-    def push(self, cell: Cell, _: str) -> str:
-        self.pushed.append(cell.id)
+    def push(self, column: Column, _: str) -> str:
+        self.pushed.append(column.id)
         if len(self.pushed) == 1:
             message = "the registry took it not"
             raise errors.EngineError(message, "see its log")
@@ -345,7 +347,7 @@ class Hands:
 def test_an_image_that_cannot_be_pushed_stops_no_other(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(preparing, "DockerEngine", Hands)
+    monkeypatch.setattr(prepare_commands, "DockerEngine", Hands)
     assert cli.main(["images", "--push", "registry:5000", "--device", "cpu"]) == errors.ENGINE
     told = capsys.readouterr().out
     assert [one.partition("-")[0] for one in Hands.pushed] == ["tf2.18.1", "tf2.21.0"]

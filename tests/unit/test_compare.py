@@ -18,36 +18,36 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bench.store.run import Run
-    from bench.verdict import Judgement
+    from bench.verdict import RunResults
 
 HOST = {"name": "box", "cpu": "Example", "cores": "2"}
-CELLS = (factory.cell("2.15.1"), factory.cell("2.18.1"), factory.cell("2.21.0"))
+COLUMNS = (factory.column("2.15.1"), factory.column("2.18.1"), factory.column("2.21.0"))
 FIRST, SECOND = "20250129T120000Z-0001", "20250130T120000Z-0002"
 PAIRS = ("tf2.15.1-cpu", "tf2.18.1-cpu")
 
 
 def worse(spot: Spot) -> Behaviour:
     """From 2.15 to 2.18 a kernel varies, one raises, one moves its bits and gets slower; 2.21 sees nothing."""
-    if spot.kernel == "control_flicker" and "2.21" in spot.cell:
+    if spot.kernel == "control_flicker" and "2.21" in spot.column:
         return Behaviour(first_s=0.06)
     if spot.kernel.startswith("control"):
         return EXACT
-    if "2.15" in spot.cell or spot.kernel == "calm":
+    if "2.15" in spot.column or spot.kernel == "calm":
         return Behaviour(steady_s=(0.001 + spot.round * 1e-6,))
     return {
-        "varies": Behaviour(("a", "b"), steady_s=(0.001 + spot.round * 1e-6,)),
-        "raises": Behaviour(outcome="raised", error_class="ValueError", message="no"),
+        "nondeterministic": Behaviour(("a", "b"), steady_s=(0.001 + spot.round * 1e-6,)),
+        "raises": Behaviour(outcome="error", error_class="ValueError", message="no"),
         "moves": Behaviour(("new",), steady_s=(0.0012 + spot.round * 1e-6,)),
     }[spot.kernel]
 
 
-KERNELS = (*(factory.kernel(name) for name in ("calm", "varies", "raises", "moves")), *factory.CONTROLS)
+KERNELS = (*(factory.kernel(name) for name in ("calm", "nondeterministic", "raises", "moves")), *factory.CONTROLS)
 
 
 @lru_cache(maxsize=4)
 def made(name: str, behave: Callable[[Spot], Behaviour] | None = worse, columns: int = 3) -> Run:
     started = f"{name[:4]}-{name[4:6]}-{name[6:8]}T12:00:00+00:00"
-    facts = factory.info(id=name, started=started, host=HOST, cells=CELLS[:columns], kernels=KERNELS)
+    facts = factory.info(id=name, started=started, host=HOST, columns=COLUMNS[:columns], kernels=KERNELS)
     return factory.run(facts, behave)
 
 
@@ -74,12 +74,12 @@ def compare(reports: Path, *arguments: str) -> int:
 @pytest.mark.parametrize(
     ("gates", "code", "words"),
     [
-        ("lost", 1, ["gate lost: varies (default, off), TF 2.15.1 CPU to TF 2.18.1 CPU: stops being exact"]),
+        ("lost", 1, ["gate lost: varies (default, off), TF 2.15.1 CPU to TF 2.18.1 CPU: no longer reproducible"]),
         ("raises", 1, ["gate raises: raises (default, on)", "= exact to ! raised"]),
         ("fails", 0, []),
         ("weaker", 0, []),
         ("gone", 0, []),
-        ("bits", 1, ["gate bits: moves (default, off)", "bits moved, max diff"]),
+        ("bits", 1, ["gate bits: moves (default, off)", "bits changed, max diff"]),
         ("slower", 1, ["gate slower: moves (default, on)", "×1.2"]),  # noqa: RUF001
         ("slower:1.10", 1, ["gate slower: moves"]),
         ("slower:1.5", 0, []),
@@ -100,7 +100,7 @@ def test_the_usual_gates_are_what_breaks(reports: Path, capsys: pytest.CaptureFi
     assert sorted(set(words)) == ["gate lost", "gate raises"]
     assert compare(reports, *reversed(PAIRS)) == 0
     assert compare(reports, *PAIRS, "--kernels", "calm,moves") == 0
-    assert compare(reports, *PAIRS, "--kernels", "varies", "--mode", "on") == 1
+    assert compare(reports, *PAIRS, "--kernels", "nondeterministic", "--mode", "on") == 1
 
 
 @pytest.mark.parametrize(
@@ -129,8 +129,8 @@ def test_a_misspelt_gate_is_refused(reports: Path, capsys: pytest.CaptureFixture
 def test_columns_by_their_names(reports: Path, capsys: pytest.CaptureFixture[str], one: str, other: str) -> None:
     assert compare(reports, one, other, "--format", "json", "--fail-on", "none") == 0
     (found,) = json.loads(capsys.readouterr().out)["upgrades"]
-    assert (found["before"], found["after"]) == (CELLS[0].id, CELLS[1].id)
-    assert found["counts"]["stops being exact"] == 2
+    assert (found["before"], found["after"]) == (COLUMNS[0].id, COLUMNS[1].id)
+    assert found["counts"]["no longer reproducible"] == 2
 
 
 @pytest.mark.parametrize(
@@ -187,10 +187,10 @@ def test_columns_that_are_gone_are_named_and_can_be_a_gate(
     reports = place(tmp_path, monkeypatch, {FIRST: made(FIRST), SECOND: made(SECOND, worse, 2)})
     assert compare(reports, FIRST, SECOND, "--fail-on", "gone") == 1
     told = capsys.readouterr()
-    assert f"Only before: {CELLS[2].id}." in told.out
-    assert f"gate gone: {CELLS[2].id}" in told.err
+    assert f"Only before: {COLUMNS[2].id}." in told.out
+    assert f"gate gone: {COLUMNS[2].id}" in told.err
     assert compare(reports, SECOND, FIRST, "--fail-on", "gone") == 0
-    assert f"Only after: {CELLS[2].id}." in capsys.readouterr().out
+    assert f"Only after: {COLUMNS[2].id}." in capsys.readouterr().out
 
 
 def test_what_cannot_be_compared_passes_no_gate(reports: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -212,38 +212,45 @@ def test_the_formats_say_the_same(reports: Path, capsys: pytest.CaptureFixture[s
         pages[form] = capsys.readouterr().out
     sentence = json.loads(pages["json"])["sentence"]
     assert sentence == (
-        "6 results changed (stops being exact 2, starts raising 2, bits moved 2, slower 2): "
+        "6 results changed (no longer reproducible 2, starts raising an error 2, bits changed 2, slower 2): "
         "2 of 8 results keep status and bits."
     )
     assert all(sentence in page.replace("\n", " ") for page in pages.values())
     for page in (pages["terminal"], pages["markdown"]):
         assert "TensorFlow 2.15.1 to 2.18.1 alone." in page
     rows = json.loads(pages["json"])["upgrades"][0]["rows"]
-    assert [row["kernel"] for row in rows] == ["varies", "varies", "raises", "raises", "moves", "moves"]
-    assert rows[-1]["price"]["ratio"] == pytest.approx(1.2, rel=0.01)
+    assert [row["kernel"] for row in rows] == [
+        "nondeterministic",
+        "nondeterministic",
+        "raises",
+        "raises",
+        "moves",
+        "moves",
+    ]
+    assert rows[-1]["overhead"]["ratio"] == pytest.approx(1.2, rel=0.01)
 
 
 # --- the real sample -----------------------------------------------------------------------------------
 
 
 @lru_cache(maxsize=1)
-def sampled(house: Path) -> Judgement:
-    return verdict.judge(store.load(house / "reports" / "sample"))
+def sampled(root: Path) -> RunResults:
+    return verdict.evaluate(store.load(root / "reports" / "sample"))
 
 
 def test_the_sample_from_2_15_to_2_18(
-    house: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    judged = sampled(house)
+    evaluated = sampled(root)
     monkeypatch.setattr(store, "load", lambda folder: folder)
-    monkeypatch.setattr(verdict, "judge", lambda _: judged)
-    sample = str(house / "reports" / "sample")
+    monkeypatch.setattr(verdict, "evaluate", lambda _: evaluated)
+    sample = str(root / "reports" / "sample")
     assert cli.main(["compare", *PAIRS, "--run", sample, "--format", "json"]) == 0
     document = json.loads(capsys.readouterr().out)
     (found,) = document["upgrades"]
     assert found["moved"].startswith("TensorFlow 2.15.1 to 2.18.1, and with it Keras 2.15.0 to 3.15.1")
     assert found["kept"] > 500
-    moved = {row["kernel"] for row in found["rows"] if "bits moved" in row["events"]}
+    moved = {row["kernel"] for row in found["rows"] if "bits changed" in row["events"]}
     assert {"matmul_f16", "conv2d_transpose"} <= moved
     assert not moved & {"seeded_mlp", "mlp_fit", "lstm_fwd_bwd"}  # Keras is inside
     assert cli.main(["compare", *PAIRS, "--run", sample, "--fail-on", "bits"]) == 1

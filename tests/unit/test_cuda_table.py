@@ -12,7 +12,7 @@ from packaging.version import Version
 
 from bench.errors import ConfigError
 from bench.plan import cuda
-from bench.plan.cell import Pair
+from bench.plan.column import Pair
 from bench.plan.releases import minor, release, releases
 
 TABLE = cuda.table()

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from bench.suite.digest import SHORT, TRAIL, Result, collect, digest, same_bits
+from bench.suite.first_difference import parting
 from bench.suite.kernels import Traced
-from bench.suite.parting import parting
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -178,7 +178,7 @@ def training(steps: Sequence[Mapping[str, Any]], **outputs: Any) -> Result:
     return collect(Traced({name: np.asarray(value) for name, value in outputs.items()}, steps))
 
 
-class TestParting:
+class TestFirstDifference:
     """The first tensor that differs, its first element, both values, and how far all outputs are apart."""
 
     def test_calls_that_agree_have_none(self) -> None:

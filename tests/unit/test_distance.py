@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from bench.suite.distance import Distance, as_dict, distance, error, numbers
-from bench.verdict.tensors import distance_of, measured, size_of
+from bench.verdict.tensor_diff import distance_of, measured, size_of
 
 Array = np.ndarray[Any, Any]
 

@@ -1,4 +1,4 @@
-"""What ``bench diverge`` prints: the candidates, the most telling pair of them, and where they part."""
+"""What ``bench diff`` prints: the candidates, the most telling pair of them, and where they part."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from bench.errors import ConfigError
-from bench.report.diverge import text
-from bench.store.kept import Kept
-from bench.suite import values
-from bench.verdict import judge
+from bench.report.commands.diff import text
+from bench.store.kept_values import Kept
+from bench.suite import kept_values
+from bench.verdict import evaluate
 from tests.unit import factory
 from tests.unit.factory import EXACT, Behaviour, Spot
 from tests.unit.test_report import HOSTILE
@@ -20,15 +20,15 @@ from tests.unit.test_report import HOSTILE
 if TYPE_CHECKING:
     from bench.store.run import Run
 
-CELL = factory.cell().id
+COLUMN = factory.column().id
 
 
 def only(**modes: Behaviour) -> Any:
     return lambda spot: modes.get(spot.mode, EXACT) if spot.kernel == "matmul" else EXACT
 
 
-def printed(run: Run, cell: str = CELL, kernel: str = "matmul", **options: Any) -> str:
-    return text(run, judge(run), cell, kernel, **options)
+def printed(run: Run, column: str = COLUMN, kernel: str = "matmul", **options: Any) -> str:
+    return text(run, evaluate(run), column, kernel, **options)
 
 
 def short(name: str) -> str:
@@ -46,26 +46,26 @@ def test_a_pair_of_the_mode_that_varies() -> None:
     assert f"{short('a')} (one) against {short('b')} (other): 1 of 1 tensor differs." in page
     assert "differs" in row(page, "output")
     assert "max diff" in row(page, "output")
-    assert "on:\n  Round 1 repeat 0 against round 1 repeat 2, over all elements." in page
+    assert "on:\n  Round 1 repetition 0 against round 1 repetition 2, over all elements." in page
     found = row(page, short("b"))
     assert "default, on ×5" in found  # noqa: RUF001
-    assert "round 1 repeat 2" in found
+    assert "round 1 repetition 2" in found
     assert found.endswith("yes")
 
 
 def test_off_against_on_where_neither_varies() -> None:
     page = printed(factory.run(None, only(off=Behaviour(("a",)), on=Behaviour(("b",)))))
-    assert "it never varied under one condition and mode." in page
+    assert "it never varied under one variation and mode." in page
     assert f"{short('a')} (one) against {short('b')} (other)" in page
     assert row(page, short("a")).split()[1] == "A"
     assert row(page, short("b")).split()[1] == "B"
 
 
-def test_two_conditions_where_modes_agree() -> None:
+def test_two_variations_where_modes_agree() -> None:
     def narrow(spot: Spot) -> Behaviour:
-        return Behaviour((spot.condition,)) if spot.kernel == "matmul" else EXACT
+        return Behaviour((spot.variation,)) if spot.kernel == "matmul" else EXACT
 
-    page = printed(factory.run(factory.info(conditions={"default": (), "isa=avx2": ()}), narrow))
+    page = printed(factory.run(factory.info(variations={"default": (), "isa=avx2": ()}), narrow))
     assert f"{short('default')} (one) against {short('isa=avx2')} (other)" in page
 
 
@@ -81,7 +81,7 @@ def test_the_reader_may_choose() -> None:
 
 
 def test_a_prefix_of_many_digests_is_refused() -> None:
-    run = factory.run(factory.info(repeats=20), only(on=Behaviour(tuple(f"x{n}" for n in range(20)))))
+    run = factory.run(factory.info(repetitions=20), only(on=Behaviour(tuple(f"x{n}" for n in range(20)))))
     prefixes = [factory.digest(f"matmul x{n}")[0] for n in range(20)]
     twice = next(one for one in prefixes if prefixes.count(one) > 1)
     with pytest.raises(ConfigError, match=r"\d digests of this kernel begin with"):
@@ -95,12 +95,12 @@ def test_a_kernel_that_never_varied() -> None:
 
 
 def test_a_mode_without_samples_says_why() -> None:
-    bad = Behaviour(outcome="raised", error_class="UnimplementedError", message="no")
+    bad = Behaviour(outcome="error", error_class="UnimplementedError", message="no")
     page = printed(factory.run(None, only(on=bad)))
     assert "it never varied. One digest in 20 samples" in page
     assert "no sample in on: unsupported." in page
     page = printed(factory.run(None, only(on=bad, off=bad)))
-    assert page.startswith(f"matmul in {CELL}: there is nothing to compare.")
+    assert page.startswith(f"matmul in {COLUMN}: there is nothing to compare.")
     assert "no sample in on: raised." in page
     assert "no sample in off: raised." in page
 
@@ -114,7 +114,7 @@ def test_nothing_kept_is_said() -> None:
 
 
 def test_what_was_kept_is_preferred() -> None:
-    facts = factory.info(repeats=7)
+    facts = factory.info(repetitions=7)
     run = factory.run(facts, only(on=Behaviour(("a", "a", "a", "a", "b", "b", "c")), off=Behaviour(("a",))))
     rows = {key: kept for key, kept in run.kept.rows.items() if key != ("matmul", factory.digest("matmul b"))}
     page = printed(dataclasses.replace(run, kept=Kept(rows=rows)))
@@ -122,17 +122,17 @@ def test_what_was_kept_is_preferred() -> None:
 
 
 @pytest.mark.parametrize(
-    ("cell", "kernel", "what", "near"),
+    ("column", "kernel", "what", "near"),
     [
-        ("tf2.18.1-cpu-py311@gpu", "matmul", "cell", CELL),
-        (CELL, "matmull", "kernel", "matmul"),
-        (CELL, "conv", "kernel", "conv2d"),
-        (CELL, "", "kernel", "It has: matmul, conv2d"),
+        ("tf2.18.1-cpu-py311@gpu", "matmul", "column", COLUMN),
+        (COLUMN, "matmull", "kernel", "matmul"),
+        (COLUMN, "conv", "kernel", "conv2d"),
+        (COLUMN, "", "kernel", "It has: matmul, conv2d"),
     ],
 )
-def test_unknown_names_get_near_ones(cell: str, kernel: str, what: str, near: str) -> None:
+def test_unknown_names_get_near_ones(column: str, kernel: str, what: str, near: str) -> None:
     with pytest.raises(ConfigError, match=f"This run has no {what} ") as caught:
-        printed(factory.run(), cell, kernel)
+        printed(factory.run(), column, kernel)
     assert near in caught.value.hint
 
 
@@ -149,8 +149,8 @@ def training(steps: int) -> Run:
             for name in ("loss", "gradient dense/kernel", "weight dense/kernel"):
                 apart = own == "b" and (step > 7 or (step == 7 and name != "loss"))
                 array = moved if apart else same
-                rows.append(values.keep(name, step, array, factory.digest(f"{name}{step}{apart}"), 32))
-        return (*rows, values.keep("out", None, moved if own == "b" else same, factory.digest(f"out{own}"), 256))
+                rows.append(kept_values.keep(name, step, array, factory.digest(f"{name}{step}{apart}"), 32))
+        return (*rows, kept_values.keep("out", None, moved if own == "b" else same, factory.digest(f"out{own}"), 256))
 
     rows = {("matmul", factory.digest(f"matmul {own}")): tensors(own) for own in "ab"}
     return dataclasses.replace(run, kept=Kept(rows=rows))
@@ -174,7 +174,7 @@ def test_long_trainings_are_cut() -> None:
 
 @pytest.mark.parametrize("width", [80, 100, 160])
 def test_tables_fit_the_terminal(width: int) -> None:
-    facts = factory.info(conditions=dict.fromkeys(("default", "threads=4xcores", "isa=avx2"), ()))
+    facts = factory.info(variations=dict.fromkeys(("default", "threads=4xcores", "isa=avx2"), ()))
     run = factory.run(facts, only(off=Behaviour(("a",)), on=Behaviour(("b",))))
     page = printed(run, width=width)
     lines = page.splitlines()
@@ -188,12 +188,12 @@ def test_hostile_names_stay_text() -> None:
     run = factory.run(facts, lambda spot: Behaviour(("a", "b")) if spot.kernel == HOSTILE else EXACT)
     page = printed(run, kernel=HOSTILE)
     with pytest.raises(ConfigError) as caught:
-        printed(run, cell=HOSTILE)
+        printed(run, column=HOSTILE)
     for harm in ("\x00", "\x1b", "\u202e", "\ud800"):
         assert harm not in page + str(caught.value) + caught.value.hint
 
 
 @pytest.mark.parametrize("name", ["tf2.18.1-cpu", "tf2.18.1-cpu-py311", "tf2.18.1-cpu-py311@cpu"])
-def test_a_cell_may_be_named_by_its_pair(name: str) -> None:
+def test_a_column_may_be_named_by_its_pair(name: str) -> None:
     run = factory.run()
-    assert text(run, judge(run), name, "matmul").startswith("matmul in tf2.18.1-cpu-py311@cpu: ")
+    assert text(run, evaluate(run), name, "matmul").startswith("matmul in tf2.18.1-cpu-py311@cpu: ")

@@ -10,18 +10,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.store.kept import Kept
-from bench.suite import values
+from bench.store.kept_values import Kept
+from bench.suite import kept_values
 from bench.suite.distance import Distance
-from bench.verdict import Judgement, Status, Verdict, difference, judge
-from bench.verdict.tensors import lines
+from bench.verdict import RunResults, Status, Verdict, difference, evaluate
+from bench.verdict.tensor_diff import lines
 from tests.unit import factory
 from tests.unit.factory import EXACT, Behaviour, Change, Spot
 
 if TYPE_CHECKING:
     from bench.store.run import Run
 
-CELL = "tf2.18.1-cpu-py311@cpu"
+COLUMN = "tf2.18.1-cpu-py311@cpu"
 FLAT: dict[str, Any] = dict(vars(Distance(10, 1, 0.1, 1e-7, 1e-7, 1.0, 1.0, 0, 0, 0)))
 
 
@@ -40,8 +40,8 @@ def only(acts: Any) -> Any:
     return behave
 
 
-def of(judged: Judgement, mode: str = "on", cell: str = CELL, condition: str = "default") -> Verdict:
-    found = judged.of(cell, "matmul", condition, mode)
+def of(evaluated: RunResults, mode: str = "on", column: str = COLUMN, variation: str = "default") -> Verdict:
+    found = evaluated.of(column, "matmul", variation, mode)
     assert found is not None
     return found
 
@@ -58,7 +58,9 @@ def keeping(run: Run, *tensors: tuple[str, int | None, Any, Any], names: tuple[s
         for name, step, *arrays in tensors:
             array = np.asarray(arrays[place])
             own = f"{factory.digest(f'{array.tobytes()!r} {array.shape}')}"
-            kept.append(values.keep(name, step, array, own if step is None else own[:16], 256 if step is None else 32))
+            kept.append(
+                kept_values.keep(name, step, array, own if step is None else own[:16], 256 if step is None else 32)
+            )
         rows["matmul", factory.digest(f"matmul {text}")] = tuple(kept)
     return dataclasses.replace(run, kept=Kept(rows=rows))
 
@@ -67,12 +69,12 @@ def keeping(run: Run, *tensors: tuple[str, int | None, Any, Any], names: tuple[s
 
 
 def test_inside_a_process_the_record_tells_it_whole() -> None:
-    found = of(judge(factory.run(None, only(Behaviour(digests=("a", "b"))))))
-    assert found.status is Status.VARIES
+    found = of(evaluate(factory.run(None, only(Behaviour(digests=("a", "b"))))))
+    assert found.status is Status.NONDETERMINISTIC
     apart = found.difference
     assert apart is not None
     assert (apart.whole, apart.kept_elements, apart.elements) == (True, 4096, 4096)
-    assert (apart.first, apart.other) == ("round 1 repeat 0", "round 1 repeat 1")
+    assert (apart.first, apart.other) == ("round 1 repetition 0", "round 1 repetition 1")
     assert apart.outputs["out"].differing > 100
     assert apart.parting is not None
     assert (apart.parting.step, apart.parting.tensor) == (None, "out")
@@ -95,14 +97,14 @@ def told(step: int | None, rel_max: float, tensor: str = "loss") -> dict[str, An
 
 
 def with_parted(run: Run, rows: dict[tuple[int, int], Any]) -> Run:
-    """The run with other ``parted`` of matmul's repeats, by (round, repeat); None for all others."""
+    """The run with other ``first_difference`` of matmul's repetitions, by (round, repetition); None for all others."""
 
     def change(one: Any) -> Any:
         number = one.request.round
         return dataclasses.replace(
             one,
             samples=tuple(
-                dataclasses.replace(s, parted=rows.get((number, s.repeat))) if s.kernel == "matmul" else s
+                dataclasses.replace(s, first_difference=rows.get((number, s.repetition))) if s.kernel == "matmul" else s
                 for s in one.samples
             ),
         )
@@ -113,13 +115,13 @@ def with_parted(run: Run, rows: dict[tuple[int, int], Any]) -> Run:
 def test_the_worst_pair_is_measured_and_the_earliest_parting_named() -> None:
     run = factory.run(None, only(Behaviour(digests=("a", "b"))))
     rows = {(1, 1): told(None, 0.1, "out"), (3, 1): told(2, 0.5), (5, 1): told(1, 0.3)}
-    apart = of(judge(with_parted(run, rows))).difference
+    apart = of(evaluate(with_parted(run, rows))).difference
     assert apart is not None
-    assert (apart.first, apart.other) == ("round 3 repeat 0", "round 3 repeat 1")
+    assert (apart.first, apart.other) == ("round 3 repetition 0", "round 3 repetition 1")
     assert apart.outputs["out"].rel_max == 0.5
     assert apart.parting is not None
     assert (apart.parting.step, apart.parting.tensor, apart.parting.index) == (1, "loss", (3,))
-    assert apart.parting.note == "round 5 repeat 0 and round 5 repeat 1 part first"
+    assert apart.parting.note == "round 5 repetition 0 and round 5 repetition 1 part first"
 
 
 @pytest.mark.parametrize(
@@ -135,20 +137,20 @@ def test_the_worst_pair_is_measured_and_the_earliest_parting_named() -> None:
 )
 def test_damaged_words_of_a_record_are_passed_over(row: Any) -> None:
     run = factory.run(None, only(Behaviour(digests=("a", "b"))))
-    apart = of(judge(with_parted(run, {(1, 1): row}))).difference
+    apart = of(evaluate(with_parted(run, {(1, 1): row}))).difference
     assert apart is not None  # from kept values
     assert not apart.whole
-    both = of(judge(with_parted(run, {(1, 1): row, (2, 1): told(1, 0.5)}))).difference
+    both = of(evaluate(with_parted(run, {(1, 1): row, (2, 1): told(1, 0.5)}))).difference
     assert both is not None
-    assert both.first == "round 2 repeat 0"
-    outputs = of(judge(with_parted(run, {(1, 1): {**told(1, 0.5), "outputs": ["out"]}}))).difference
+    assert both.first == "round 2 repetition 0"
+    outputs = of(evaluate(with_parted(run, {(1, 1): {**told(1, 0.5), "outputs": ["out"]}}))).difference
     assert outputs is not None
     assert outputs.outputs == {}
 
 
 def test_a_later_call_that_differs_leaves_no_values() -> None:
-    found = of(judge(factory.run(None, only(Behaviour(steady_agrees=False)))))
-    assert (found.status, found.difference) == (Status.VARIES, None)
+    found = of(evaluate(factory.run(None, only(Behaviour(steady_agrees=False)))))
+    assert (found.status, found.difference) == (Status.NONDETERMINISTIC, None)
     assert found.difference_why.startswith("Only a later call of a timing pass")
 
 
@@ -156,13 +158,13 @@ def test_a_later_call_that_differs_leaves_no_values() -> None:
 
 
 def test_across_processes_kept_values_are_compared() -> None:
-    found = of(judge(factory.run(None, only(by_round))))
-    assert found.status is Status.EXACT_IN_PROCESS
+    found = of(evaluate(factory.run(None, only(by_round))))
+    assert found.status is Status.REPRODUCIBLE_IN_PROCESS
     apart = found.difference
     assert apart is not None
     assert (apart.whole, apart.elements) == (False, 4096)
     assert 200 < apart.kept_elements <= 256
-    assert (apart.first, apart.other) == ("round 1 repeat 0", "round 4 repeat 0")
+    assert (apart.first, apart.other) == ("round 1 repetition 0", "round 4 repetition 0")
     assert apart.parting is not None
     assert apart.parting.index is not None
     one, two = (float(factory.array(factory.digest(f"matmul {text}"))[apart.parting.index]) for text in "ab")
@@ -171,7 +173,7 @@ def test_across_processes_kept_values_are_compared() -> None:
 
 def test_a_small_output_is_whole() -> None:
     run = keeping(factory.run(None, only(by_round)), ("out", None, f32([[1, 2], [3, 4]]), f32([[1, 2], [5, 4]])))
-    apart = of(judge(run)).difference
+    apart = of(evaluate(run)).difference
     assert apart is not None
     assert (apart.whole, apart.kept_elements, apart.elements) == (True, 4, 4)
     assert apart.parting is not None
@@ -189,7 +191,7 @@ def test_the_first_step_and_tensor_lead() -> None:
         ("gradient dense/kernel", 2, weights, other),
         ("weights", None, weights, other),
     )
-    apart = of(judge(run)).difference
+    apart = of(evaluate(run)).difference
     assert apart is not None
     assert apart.parting is not None
     assert (apart.parting.step, apart.parting.tensor, apart.parting.index) == (2, "loss", ())
@@ -209,24 +211,24 @@ def test_the_first_step_and_tensor_lead() -> None:
 
 def test_an_element_that_was_not_kept_is_not_made_up() -> None:
     one = np.zeros(1_000_000, dtype=np.float32)
-    place = next(n for n in range(one.size) if n not in set(values.positions(one.size, 256).tolist()))
+    place = next(n for n in range(one.size) if n not in set(kept_values.positions(one.size, 256).tolist()))
     two = one.copy()
     two[place] = 1
-    apart = of(judge(keeping(factory.run(None, only(by_round)), ("out", None, one, two)))).difference
+    apart = of(evaluate(keeping(factory.run(None, only(by_round)), ("out", None, one, two)))).difference
     assert apart is not None
     assert apart.parting is not None
-    kept = values.positions(one.size, 256).size
+    kept = kept_values.positions(one.size, 256).size
     assert (apart.parting.index, apart.parting.first) == (None, "")
     assert apart.parting.note == f"in none of the {kept} kept of 1000000 elements"
 
 
 def test_another_shape_or_dtype_is_told() -> None:
     run = factory.run(None, only(by_round))
-    shape = of(judge(keeping(run, ("out", None, f32([1, 2]), f32([[1, 2]]))))).difference
+    shape = of(evaluate(keeping(run, ("out", None, f32([1, 2]), f32([[1, 2]]))))).difference
     assert shape is not None
     assert shape.parting is not None
     assert shape.parting.note == "float32[2] against float32[1, 2]"
-    dtype = of(judge(keeping(run, ("out", None, f32([1]), np.asarray([1], dtype="float64"))))).difference
+    dtype = of(evaluate(keeping(run, ("out", None, f32([1]), np.asarray([1], dtype="float64"))))).difference
     assert dtype is not None
     assert dtype.parting is not None
     assert "float64" in dtype.parting.note
@@ -234,11 +236,11 @@ def test_another_shape_or_dtype_is_told() -> None:
 
 def test_kept_values_that_are_missing_have_their_sentence() -> None:
     run = dataclasses.replace(factory.run(None, only(by_round)), kept=Kept())
-    found = of(judge(run))
-    assert (found.status, found.difference) == (Status.EXACT_IN_PROCESS, None)
+    found = of(evaluate(run))
+    assert (found.status, found.difference) == (Status.REPRODUCIBLE_IN_PROCESS, None)
     assert found.difference_why == "No values were kept of its digests."
     lost = dataclasses.replace(run, kept=Kept(problems={"records/x.kept.xz": "cut off"}))
-    assert of(judge(lost)).difference_why == (
+    assert of(evaluate(lost)).difference_why == (
         "No values were kept of its digests; 1 file of kept values could not be read "
         "(the first: records/x.kept.xz, cut off)."
     )
@@ -247,9 +249,9 @@ def test_kept_values_that_are_missing_have_their_sentence() -> None:
 def test_the_most_frequent_digests_with_values_are_compared() -> None:
     run = factory.run(None, only(lambda spot: Behaviour(digests=("abbcc"[spot.round - 1],))))
     rows = {name: row for name, row in run.kept.rows.items() if name[1] != factory.digest("matmul b")}
-    apart = of(judge(dataclasses.replace(run, kept=Kept(rows=rows)))).difference
+    apart = of(evaluate(dataclasses.replace(run, kept=Kept(rows=rows)))).difference
     assert apart is not None
-    assert {apart.first, apart.other} == {"round 1 repeat 0", "round 4 repeat 0"}
+    assert {apart.first, apart.other} == {"round 1 repetition 0", "round 4 repetition 0"}
 
 
 ROWS = st.fixed_dictionaries(
@@ -280,45 +282,50 @@ def test_damaged_kept_rows_never_raise(first: list[Any], other: list[Any]) -> No
 # --- between verdicts -------------------------------------------------------------------------------------
 
 
-def test_between_two_modes_two_columns_and_two_conditions() -> None:
-    cells = (factory.cell("2.18.1"), factory.cell("2.21.0"))
-    facts = factory.info(cells=cells, conditions={"default": (), "tf32=off": ()})
+def test_between_two_modes_two_columns_and_two_variations() -> None:
+    columns = (factory.column("2.18.1"), factory.column("2.21.0"))
+    facts = factory.info(columns=columns, variations={"default": (), "tf32=off": ()})
 
     def bits(spot: Spot) -> Behaviour:
-        return Behaviour(digests=(f"{spot.cell if spot.mode == 'on' else 'off'} {spot.condition}",))
+        return Behaviour(digests=(f"{spot.column if spot.mode == 'on' else 'off'} {spot.variation}",))
 
     run = factory.run(facts, only(bits))
-    judged = judge(run)
-    on, off = of(judged), of(judged, "off")
+    evaluated = evaluate(run)
+    on, off = of(evaluated), of(evaluated, "off")
     assert on.changed_value
-    apart = difference.between(judged, off, on)
+    apart = difference.between(evaluated, off, on)
     assert apart is not None
-    assert (apart.first, apart.other) == ("determinism off, round 1 repeat 0", "determinism on, round 1 repeat 0")
+    assert (apart.first, apart.other) == (
+        "determinism off, round 1 repetition 0",
+        "determinism on, round 1 repetition 0",
+    )
     assert difference.between(run, off, on) == apart
-    columns = difference.between(judged, on, of(judged, cell=cells[1].id))
-    assert columns is not None
-    assert columns.other == f"{cells[1].id}, round 1 repeat 0"
-    conditions = difference.between(judged, on, of(judged, condition="tf32=off"))
-    assert conditions is not None
-    assert conditions.other == "tf32=off, round 1 repeat 0"
-    assert difference.between(judged, on, on) is None
-    assert difference.between(judged, off, of(judged, "off", cells[1].id)) is None  # the same bits
+    matrix_columns = difference.between(evaluated, on, of(evaluated, column=columns[1].id))
+    assert matrix_columns is not None
+    assert matrix_columns.other == f"{columns[1].id}, round 1 repetition 0"
+    variations = difference.between(evaluated, on, of(evaluated, variation="tf32=off"))
+    assert variations is not None
+    assert variations.other == "tf32=off, round 1 repetition 0"
+    assert difference.between(evaluated, on, on) is None
+    assert difference.between(evaluated, off, of(evaluated, "off", columns[1].id)) is None  # the same bits
 
 
 def test_between_needs_one_digest_on_each_side() -> None:
-    judged = judge(factory.run(None, only(lambda spot: by_round(spot) if spot.mode == "on" else EXACT)))
-    assert difference.between(judged, of(judged, "off"), of(judged)) is None
+    evaluated = evaluate(factory.run(None, only(lambda spot: by_round(spot) if spot.mode == "on" else EXACT)))
+    assert difference.between(evaluated, of(evaluated, "off"), of(evaluated)) is None
 
 
 def test_digests_are_listed_with_where_they_were_seen() -> None:
-    judged = judge(factory.run(None, only(lambda spot: by_round(spot) if spot.mode == "on" else Behaviour(("a",)))))
-    seen = difference.digests_of(judged, CELL, "matmul")
+    evaluated = evaluate(
+        factory.run(None, only(lambda spot: by_round(spot) if spot.mode == "on" else Behaviour(("a",))))
+    )
+    seen = difference.digests_of(evaluated, COLUMN, "matmul")
     assert [(one.digest, one.total, one.kept) for one in seen] == [
         (factory.digest("matmul a"), 32, True),
         (factory.digest("matmul b"), 8, True),
     ]
     assert seen[0].places == (("default", "off", 20), ("default", "on", 12))
-    assert difference.digests_of(judged, CELL, "nothing") == ()
+    assert difference.digests_of(evaluated, COLUMN, "nothing") == ()
 
 
 def test_under_a_failed_control_no_difference_is_shown() -> None:
@@ -327,5 +334,5 @@ def test_under_a_failed_control_no_difference_is_shown() -> None:
             return Behaviour(digests=("a", "b"))
         return Behaviour(steady_agrees=None) if spot.kernel == "control_flicker" else EXACT
 
-    found = of(judge(factory.run(None, behave)))
-    assert (found.status, found.difference, found.difference_why) == (Status.BLIND, None, "")
+    found = of(evaluate(factory.run(None, behave)))
+    assert (found.status, found.difference, found.difference_why) == (Status.CONTROL_FAILED, None, "")

@@ -15,7 +15,7 @@ from docker.models.images import Image
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.engines import _dockercli, _dockerd, _dockerrun, _images, network, registry, words
+from bench.engines import _dockercli, _dockerd, _dockerrun, _images, install_errors, network, registry
 from bench.engines._dockercli import Build, Cli
 from bench.engines.network import Redactor
 from bench.errors import BuildError, ConfigError, EngineError
@@ -184,7 +184,9 @@ def test_an_oversized_ca_bundle_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", [HASH_MISMATCH, OLD_UV_MISMATCH])
 def test_a_wrong_hash_names_package_and_lock(text: str) -> None:
-    message, hint = words.explain(text.splitlines(), "tf1-cpu.txt", Path("/logs/build.log"), words.DOCKER)
+    message, hint = install_errors.explain(
+        text.splitlines(), "tf1-cpu.txt", Path("/logs/build.log"), install_errors.DOCKER
+    )
     assert message == "six==1.17.0 is not the file that tf1-cpu.txt promises (wrong hash)"
     assert "/logs/build.log" in hint
 
@@ -213,7 +215,9 @@ def test_a_wrong_hash_names_package_and_lock(text: str) -> None:
     ],
 )
 def test_other_failures_say_their_reason(text: str, message: str, hint: str) -> None:
-    found, advice = words.explain(text.splitlines(), "tf1-cpu.txt", Path("/logs/build.log"), words.DOCKER)
+    found, advice = install_errors.explain(
+        text.splitlines(), "tf1-cpu.txt", Path("/logs/build.log"), install_errors.DOCKER
+    )
     assert message in found
     assert hint in advice
 

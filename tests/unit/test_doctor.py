@@ -17,9 +17,9 @@ from bench.engines import diagnosis
 from bench.engines.diagnosis import Docker
 from bench.errors import EngineError
 from bench.gpu import facts
-from bench.gpu.facts import Gpu, Survey
+from bench.gpu.facts import Gpu, GpuInventory
 from bench.plan import preflight
-from bench.plan.cell import Cell, Pair
+from bench.plan.column import Column, Pair
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,15 +52,19 @@ Usage = namedtuple("Usage", ["total", "used", "free"])  # noqa: PYI024 - as shut
 class Host:
     """A host to look at: what NVML and Docker say there. The venv engine, its disk and its memory are this one's."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path, house: Path) -> None:
-        self._patch, self._folder, self._house = monkeypatch, folder, house
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path, root: Path) -> None:
+        self._patch, self._folder, self._root = monkeypatch, folder, root
         monkeypatch.setenv("TFREPRO_CACHE", str(folder / "cache"))
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
         self.gpus()
         self.docker(NO_DOCKER)
 
     def gpus(self, *gpus: Gpu, driver: str = "550.54.15", **more: Any) -> None:
-        found = Survey(driver=driver, cuda=12040, gpus=gpus, **more) if gpus else Survey(why="there is no driver")
+        found = (
+            GpuInventory(driver=driver, cuda=12040, gpus=gpus, **more)
+            if gpus
+            else GpuInventory(why="there is no driver")
+        )
         self._patch.setattr(facts, "survey", lambda: found)
 
     def docker(self, found: Docker) -> None:
@@ -69,22 +73,22 @@ class Host:
     def free(self, size: int) -> None:
         self._patch.setattr(shutil, "disk_usage", lambda _: Usage(size, 0, size))
 
-    def cell(self, cuda: str = "cpu", **changes: Any) -> Cell:
+    def column(self, cuda: str = "cpu", **changes: Any) -> Column:
         lock = self._folder / "lock.txt"
         lock.write_text("keras==3.15.1\n", encoding="utf-8")
         cudnn = "" if cuda == "cpu" else "9.3.0.75"
         pair = Pair(tensorflow="2.18.1", cuda=cuda, python="3.11", keras="3.15.1", base="python:3.11-slim", cudnn=cudnn)
-        return Cell(pair=pair, lock=lock, **{"device": "cpu" if cuda == "cpu" else "h100", **changes})
+        return Column(pair=pair, lock=lock, **{"device": "cpu" if cuda == "cpu" else "h100", **changes})
 
-    def examine(self, *cells: Cell, engine: str = "venv", notes: tuple[str, ...] = ()) -> Findings:
-        ready = tuple(cell for cell in cells if cell.status == "ready")
-        plan = cast("Plan", SimpleNamespace(cells=cells, ready=ready, notes=notes))
-        return doctor.examine(plan, engine, self._house, self._folder / "reports")
+    def examine(self, *columns: Column, engine: str = "venv", notes: tuple[str, ...] = ()) -> Findings:
+        ready = tuple(column for column in columns if column.status == "ready")
+        plan = cast("Plan", SimpleNamespace(columns=columns, ready=ready, notes=notes))
+        return doctor.examine(plan, engine, self._root, self._folder / "reports")
 
 
 @pytest.fixture
-def host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, house: Path) -> Host:
-    return Host(monkeypatch, tmp_path, house)
+def host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, root: Path) -> Host:
+    return Host(monkeypatch, tmp_path, root)
 
 
 def told(findings: Findings) -> str:
@@ -100,46 +104,48 @@ def told(findings: Findings) -> str:
 
 
 def test_a_plain_cpu_host_is_well(host: Host) -> None:
-    findings = host.examine(host.cell(), notes=("CUDA pairs were left out: there is no GPU here",))
+    findings = host.examine(host.column(), notes=("CUDA pairs were left out: there is no GPU here",))
     page = told(findings)
     assert findings.code == 0
     assert "tf2.18.1-cpu-py311@cpu  ok" in page
     assert "none  there is no driver" in page
     assert "CUDA pairs were left out" in page
-    assert "1 of 1 cells can run; the environments of 0 stand already" in page
+    assert "1 of 1 columns can run; the environments of 0 stand already" in page
     assert [line for line in findings.todo if "GPU" in line] == []
 
 
-@pytest.mark.parametrize(("status", "code"), [("ready", 0), ("build-failed", 3), ("impossible", 3), ("no-gpu", 5)])
-def test_the_exit_code_says_whether_a_cell_can_run(host: Host, status: str, code: int) -> None:
+@pytest.mark.parametrize(
+    ("status", "code"), [("ready", 0), ("build-failed", 3), ("incompatible", 3), ("gpu-not-visible", 5)]
+)
+def test_the_exit_code_says_whether_a_column_can_run(host: Host, status: str, code: int) -> None:
     reason = "" if status == "ready" else "for a reason"
-    findings = host.examine(host.cell(status=status, reason=reason))
+    findings = host.examine(host.column(status=status, reason=reason))
     assert findings.code == code
     assert (f"{status}: for a reason" in told(findings)) == bool(reason)
-    assert ("No GPU: there is no driver" in findings.todo) == (status == "no-gpu")
+    assert ("No GPU: there is no driver" in findings.todo) == (status == "gpu-not-visible")
 
 
-def test_one_ready_cell_is_enough(host: Host) -> None:
-    assert host.examine(host.cell("12.5", status="no-gpu", reason="none"), host.cell()).code == 0
+def test_one_ready_column_is_enough(host: Host) -> None:
+    assert host.examine(host.column("12.5", status="gpu-not-visible", reason="none"), host.column()).code == 0
 
 
-def test_each_gpu_cell_has_its_line_and_its_rules(host: Host) -> None:
+def test_each_gpu_column_has_its_line_and_its_rules(host: Host) -> None:
     host.gpus(H100)
-    findings = host.examine(host.cell("12.5", gpu="GPU-1"))
+    findings = host.examine(host.column("12.5", gpu="GPU-1"))
     page = " ".join(told(findings).split())
     assert "warn: first run compiles PTX on this GPU; minor-version compatibility (driver 550.54.15 <" in page
     assert "driver 550.54.15, supports CUDA up to 12.4" in page
     assert "NVIDIA H100 80GB HBM3, capability 9.0, 81559 MiB, GPU-1" in page
-    (cell,) = doctor.as_json(findings)["cells"]
-    assert [rule["id"] for rule in cell["rules"]] == ["jit", "minor-version-12"]
-    assert all(rule["source"] for rule in cell["rules"])
+    (column,) = doctor.as_json(findings)["columns"]
+    assert [rule["id"] for rule in column["rules"]] == ["jit", "minor-version-12"]
+    assert all(rule["source"] for rule in column["rules"])
 
 
-def test_a_blocked_cell_says_what_to_do(host: Host) -> None:
+def test_a_blocked_column_says_what_to_do(host: Host) -> None:
     host.gpus(H100, driver="470.57.02")
-    cell = host.cell("12.5", gpu="GPU-1")
-    advice = preflight.advise(cell.pair, H100, "470.57.02")
-    findings = host.examine(replace(cell, status="impossible", reason=advice.text))
+    column = host.column("12.5", gpu="GPU-1")
+    advice = preflight.advise(column.pair, H100, "470.57.02")
+    findings = host.examine(replace(column, status="incompatible", reason=advice.text))
     assert "impossible: blocked: driver 470.57.02 < 525.60.13 for CUDA 12.x" in told(findings)
     assert any("Update the driver" in line for line in findings.todo)
     assert findings.code == 3
@@ -161,7 +167,7 @@ def test_what_disturbs_a_gpu_is_told(
     host: Host, changes: dict[str, str], processes: dict[int, int], words: str
 ) -> None:
     host.gpus(replace(H100, facts={**H100.facts, **changes}, processes=processes))
-    findings = host.examine(host.cell("12.5", gpu="GPU-1"))
+    findings = host.examine(host.column("12.5", gpu="GPU-1"))
     told(findings)
     assert sum(line.startswith("GPU-1") for line in findings.todo) == 1
     assert any(words in line for line in findings.todo)
@@ -172,26 +178,26 @@ def test_a_quiet_gpu_with_set_clocks_needs_nothing(host: Host) -> None:
     set_below = {"clock events": "idle", "application SM clock MHz": "1500"}
     for changes in ({}, set_below):
         host.gpus(replace(H100, facts={**H100.facts, **changes}))
-        assert [line for line in host.examine(host.cell("12.5", gpu="GPU-1")).todo if line.startswith("GPU")] == []
+        assert [line for line in host.examine(host.column("12.5", gpu="GPU-1")).todo if line.startswith("GPU")] == []
 
 
 def test_a_mig_device_is_set_through_its_card(host: Host) -> None:
     host.gpus(replace(H100, uuid="MIG-1", facts={"MIG": "1g.10gb of GPU-1", "persistence": "off"}))
-    findings = host.examine(host.cell("12.5", gpu="MIG-1"))
+    findings = host.examine(host.column("12.5", gpu="MIG-1"))
     assert any(line.startswith("MIG-1") and "nvidia-smi -i GPU-1 -pm 1" in line for line in findings.todo)
 
 
 def test_gpus_that_do_not_answer_and_hidden_ones_are_told(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     host.gpus(H100, troubles=("GPU 1 of NVML does not answer (GPU is lost): look in dmesg",))
-    findings = host.examine(host.cell("12.5", gpu="GPU-1"))
+    findings = host.examine(host.column("12.5", gpu="GPU-1"))
     assert any("GPU is lost" in line for line in findings.todo)
     assert any("CUDA_VISIBLE_DEVICES" in line for line in findings.todo)
 
 
 def test_a_full_disk_is_an_engine_trouble(host: Host) -> None:
     host.free(100_000_000)
-    findings = host.examine(host.cell())
+    findings = host.examine(host.column())
     assert findings.code == 4
     assert any("GB are needed for environments and 0.1 GB are free" in line for line in findings.todo)
     assert "0.1 GB free at" in told(findings)
@@ -201,8 +207,8 @@ def test_an_engine_that_cannot_be_used_is_told_with_all_the_rest(host: Host, mon
     def refuse(*_: object, **__: object) -> Any:
         raise EngineError("Docker was asked for and cannot be used: it sleeps", "Leave --engine out.")
 
-    monkeypatch.setattr("bench.engines.choose.choose", refuse)
-    findings = host.examine(host.cell(), engine="docker")
+    monkeypatch.setattr("bench.engines.select.choose", refuse)
+    findings = host.examine(host.column(), engine="docker")
     page = told(findings)
     assert findings.code == 4
     assert "none: Docker was asked for" in page
@@ -217,7 +223,7 @@ def test_docker_has_its_facts_and_its_missing_base(host: Host) -> None:
         routes={"gpus": "every engine takes it"}, facts={"runtimes": "nvidia, runc"},
     )  # fmt: skip
     host.docker(found)
-    findings = host.examine(host.cell())
+    findings = host.examine(host.column())
     page = told(findings)
     assert "base python:3.11-slim  not here" in page
     assert "runtimes" in page
@@ -225,19 +231,19 @@ def test_docker_has_its_facts_and_its_missing_base(host: Host) -> None:
     assert [line for line in findings.todo if "container" in line] == []
     todo = list(doctor._engine_todo(replace(findings.engines, name="docker")))
     assert len(todo) == 1
-    assert "nox -s base" in todo[0]
+    assert "nox -s base-image" in todo[0]
 
 
 def test_without_docker_the_way_to_it_is_told(host: Host) -> None:
-    findings = host.examine(host.cell())
+    findings = host.examine(host.column())
     assert any("install and start Docker" in line for line in findings.todo)
     host.docker(replace(NO_DOCKER, answers=True, daemon="answers"))
-    assert any("no docker command line" in line for line in host.examine(host.cell()).todo)
+    assert any("no docker command line" in line for line in host.examine(host.column()).todo)
 
 
-def test_two_hundred_cells_are_a_page_in_two_seconds(host: Host) -> None:
+def test_two_hundred_columns_are_a_page_in_two_seconds(host: Host) -> None:
     host.gpus(H100)
-    cells = [replace(host.cell("12.5", gpu="GPU-1"), device=f"h100-{number}") for number in range(200)]
+    columns = [replace(host.column("12.5", gpu="GPU-1"), device=f"h100-{number}") for number in range(200)]
     start = time.perf_counter()
-    told(host.examine(*cells))
+    told(host.examine(*columns))
     assert time.perf_counter() - start < 2

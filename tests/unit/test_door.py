@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def constant(house: Path, name: str) -> Any:
+def constant(root: Path, name: str) -> Any:
     """A literal that noxfile.py assigns to ``name``; nox itself need not be there."""
-    tree = ast.parse((house / "noxfile.py").read_text(encoding="utf-8"))
+    tree = ast.parse((root / "noxfile.py").read_text(encoding="utf-8"))
     found = {
         target.id: node.value
         for node in tree.body
@@ -26,31 +26,31 @@ def constant(house: Path, name: str) -> Any:
     return ast.literal_eval(found[name])
 
 
-def table(house: Path) -> dict[str, str]:
+def table(root: Path) -> dict[str, str]:
     """The sessions that only hand on, and what is said of them."""
-    named: dict[str, str] = constant(house, "COMMANDS")
+    named: dict[str, str] = constant(root, "COMMANDS")
     return named
 
 
-def test_the_door_is_thin(house: Path) -> None:
-    assert len((house / "noxfile.py").read_text(encoding="utf-8").splitlines()) < 150
+def test_the_door_is_thin(root: Path) -> None:
+    assert len((root / "noxfile.py").read_text(encoding="utf-8").splitlines()) < 150
 
 
-def test_every_session_that_hands_on_is_a_command(house: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert {"matrix", "choose", "compare", "replay", "import"} <= set(table(house))
-    for name in table(house):
+def test_every_session_that_hands_on_is_a_command(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert {"matrix", "choose", "compare", "replay", "import"} <= set(table(root))
+    for name in table(root):
         with pytest.raises(SystemExit) as caught:
             cli.main([name, "--help"])
         assert caught.value.code == errors.OK, name
         assert "usage: tfrepro" in capsys.readouterr().out
 
 
-def test_every_session_has_one_line(house: Path) -> None:
-    for name, told in table(house).items():
+def test_every_session_has_one_line(root: Path) -> None:
+    for name, told in table(root).items():
         assert told.endswith("."), name
         assert "\n" not in told
         assert len(told) < 120
 
 
-def test_an_answer_of_no_fails_no_session_and_a_gate_does(house: Path) -> None:
-    assert constant(house, "SUCCESS_CODES") == {"choose": [errors.OK, errors.GATE]}
+def test_an_answer_of_no_fails_no_session_and_a_gate_does(root: Path) -> None:
+    assert constant(root, "SUCCESS_CODES") == {"choose": [errors.OK, errors.GATE]}

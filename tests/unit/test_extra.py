@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bench.errors import ConfigError
-from bench.plan import own
-from bench.suite.kernels import all_kernels, extra, normal
+from bench.plan import custom_kernels
+from bench.suite.kernels import all_kernels, custom, normal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,13 +34,13 @@ GOOD = HEAD + declared("my_sum") + declared("my_mean", DECLARED.replace("source=
 
 def alone(source: str, name: str = "my_kernels.py") -> tuple[list[str], str]:
     """Names of the kernels of one file, and its error."""
-    found, errors = extra.load({name: source})
+    found, errors = custom.load({name: source})
     assert set(errors) <= {name}
     return list(found), errors.get(name, "")
 
 
 def test_a_good_file_joins_with_its_name_and_hash() -> None:
-    found, errors = extra.load({"my_kernels.py": GOOD})
+    found, errors = custom.load({"my_kernels.py": GOOD})
     assert not errors
     assert list(found) == ["my_sum", "my_mean"]
     assert {one.file for one in found.values()} == {"my_kernels.py"}
@@ -58,8 +58,8 @@ def test_a_good_file_joins_with_its_name_and_hash() -> None:
 
 
 def test_any_edit_is_another_hash() -> None:
-    one = extra.load({"a.py": GOOD})[0]["my_sum"].source_hash()
-    other = extra.load({"a.py": GOOD + "# more\n"})[0]["my_sum"].source_hash()
+    one = custom.load({"a.py": GOOD})[0]["my_sum"].source_hash()
+    other = custom.load({"a.py": GOOD + "# more\n"})[0]["my_sum"].source_hash()
     assert one != other
 
 
@@ -96,7 +96,7 @@ def test_every_mistake_has_its_line_and_what_stood_before_it_stays(
     for word in words:
         assert word in error, error
     # and whatever one file does, the next is read
-    both, errors = extra.load({"my_kernels.py": source, "other.py": HEAD + declared("my_other")})
+    both, errors = custom.load({"my_kernels.py": source, "other.py": HEAD + declared("my_other")})
     assert list(both) == [*left, "my_other"]
     assert list(errors) == ["my_kernels.py"]
 
@@ -114,7 +114,7 @@ def test_a_declaration_that_is_no_text_is_told_where_it_stands(wrong: str) -> No
 
 
 def test_a_kernel_of_two_files_is_told_and_the_first_one_stands() -> None:
-    found, errors = extra.load({"a.py": GOOD, "b.py": HEAD + declared("my_sum") + declared("my_third")})
+    found, errors = custom.load({"a.py": GOOD, "b.py": HEAD + declared("my_sum") + declared("my_third")})
     assert [(name, one.file) for name, one in found.items()] == [
         ("my_sum", "a.py"), ("my_mean", "a.py"), ("my_third", "b.py"),
     ]  # fmt: skip
@@ -129,8 +129,8 @@ def test_dataclasses_work_as_in_any_module() -> None:
 
 def test_a_file_named_like_a_library_hides_none() -> None:
     code = (
-        "from bench.suite.kernels import extra\nimport json\n"
-        "assert not extra.load({'numpy.py': 'import sys', 'json.py': 'x = 1'})[0]\n"
+        "from bench.suite.kernels import custom\nimport json\n"
+        "assert not custom.load({'numpy.py': 'import sys', 'json.py': 'x = 1'})[0]\n"
         "import numpy\nassert numpy.zeros(1).size == 1\nassert json.dumps(1) == '1'\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -141,7 +141,7 @@ class TestPlace:
     """Where an error left the user's own files."""
 
     def raised(self, source: str, call: str = "mine") -> BaseException:
-        found, _ = extra.load({"my.py": source})
+        found, _ = custom.load({"my.py": source})
         try:
             found[call].function(None, 42)()
         except Exception as error:  # noqa: BLE001 - any class
@@ -151,20 +151,20 @@ class TestPlace:
     def test_the_last_line_of_the_file_is_named(self) -> None:
         source = HEAD + "def helper():\n    return [][3]\n\n" + DECLARED
         source += "def mine(tf, seed):\n    return lambda: helper()\n"
-        assert extra.place(self.raised(source), {"my.py": source}) == "my.py, line 4"
+        assert custom.place(self.raised(source), {"my.py": source}) == "my.py, line 4"
 
     def test_of_an_error_inside_a_library_the_call_is_named(self) -> None:
         source = HEAD + DECLARED + "def mine(tf, seed):\n    import json\n    return lambda: json.loads('[')\n"
-        assert extra.place(self.raised(source), {"my.py": source}) == "my.py, line 6"
+        assert custom.place(self.raised(source), {"my.py": source}) == "my.py, line 6"
 
     def test_an_error_elsewhere_has_none(self) -> None:
-        assert extra.place(ValueError("never raised"), {"my.py": ""}) == ""
+        assert custom.place(ValueError("never raised"), {"my.py": ""}) == ""
         source = HEAD + DECLARED + "def mine(tf, seed):\n    return lambda: 1 / 0\n"
-        assert extra.place(self.raised(source), {"other.py": ""}) == ""
+        assert custom.place(self.raised(source), {"other.py": ""}) == ""
 
 
 class TestFiles:
-    """What matrix.toml and --extra name."""
+    """What matrix.toml and --kernel-file name."""
 
     def write(self, folder: Path, text: str = GOOD, name: str = "my_kernels.py") -> Path:
         folder.mkdir(exist_ok=True)
@@ -172,54 +172,54 @@ class TestFiles:
         return folder / name
 
     def test_the_suite_alone(self) -> None:
-        found = own.suite([])
+        found = custom_kernels.suite([])
         assert dict(found.kernels) == all_kernels()
         assert (found.sources, found.errors) == ({}, {})
 
     def test_own_kernels_stand_behind_those_of_the_suite(self, tmp_path: Path) -> None:
-        found = own.suite([self.write(tmp_path)])
+        found = custom_kernels.suite([self.write(tmp_path)])
         assert list(found.kernels)[-2:] == ["my_sum", "my_mean"]
         assert found.sources == {"my_kernels.py": GOOD}
 
     def test_one_file_named_twice_is_one(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         path = self.write(tmp_path)
         monkeypatch.chdir(tmp_path)
-        found = own.suite([path, path, type(path)("my_kernels.py")])
+        found = custom_kernels.suite([path, path, type(path)("my_kernels.py")])
         assert (list(found.sources), dict(found.errors)) == (["my_kernels.py"], {})
 
     def test_an_error_in_a_file_is_no_end(self, tmp_path: Path) -> None:
-        found = own.suite([self.write(tmp_path, "x =\n")])
+        found = custom_kernels.suite([self.write(tmp_path, "x =\n")])
         assert dict(found.kernels) == all_kernels()
         assert found.errors["my_kernels.py"].startswith("my_kernels.py, line 1: SyntaxError")
-        assert found.sources, "the cell tells its error too"
+        assert found.sources, "the column tells its error too"
 
     def test_a_byte_order_mark_is_no_error(self, tmp_path: Path) -> None:
         (tmp_path / "my.py").write_text(GOOD, encoding="utf-8-sig")
-        assert "my_sum" in own.suite([tmp_path / "my.py"]).kernels
+        assert "my_sum" in custom_kernels.suite([tmp_path / "my.py"]).kernels
 
     def test_a_file_that_cannot_be_read_is_bad_configuration(self, tmp_path: Path) -> None:
         (tmp_path / "latin.py").write_bytes(b"# \xe4\n")
         for name, why in (("nowhere.py", "No such file"), ("latin.py", "utf-8"), (".", "Is a directory")):
             with pytest.raises(ConfigError, match="cannot be read") as caught:
-                own.suite([tmp_path / name])
+                custom_kernels.suite([tmp_path / name])
             assert why in str(caught.value)
             assert caught.value.code == 2
-            assert "--extra" in caught.value.hint
+            assert "--kernel-file" in caught.value.hint
 
     def test_two_files_of_one_name_are_refused(self, tmp_path: Path) -> None:
         files = [self.write(tmp_path / "a"), self.write(tmp_path / "b")]
         with pytest.raises(ConfigError, match=r"Two files of kernels are named my_kernels\.py"):
-            own.suite(files)
+            custom_kernels.suite(files)
 
     @pytest.mark.parametrize("text", ["x", "\u00e4", "\U0001f600", "\n", "\\"])
     def test_more_than_can_travel_is_refused_before_it_does(self, tmp_path: Path, text: str) -> None:
         """Linux takes 128 KiB in one argument, and JSON writes one character in up to twelve."""
-        with pytest.raises(ConfigError, match="can travel into a cell"):
-            own.suite([self.write(tmp_path, GOOD + "# " + text * 100_000)])
+        with pytest.raises(ConfigError, match="can travel into a column"):
+            custom_kernels.suite([self.write(tmp_path, GOOD + "# " + text * 100_000)])
         room = 128 * 1024 - 24 * 1024  # for all else that a request says
         for size in range(1000, 100_000, 7000):
             try:
-                found = own.suite([self.write(tmp_path, GOOD + "#" + text.strip() * size + "\n" * size)])
+                found = custom_kernels.suite([self.write(tmp_path, GOOD + "#" + text.strip() * size + "\n" * size)])
             except ConfigError:
                 break
             assert len(json.dumps(found.sources)) <= room
@@ -227,15 +227,15 @@ class TestFiles:
             pytest.fail("there is no limit")
 
     def test_what_can_travel_is_not_refused(self, tmp_path: Path) -> None:
-        assert not own.suite(
+        assert not custom_kernels.suite(
             [self.write(tmp_path, GOOD + "# a line of some forty characters, as in code\n" * 700)]
         ).errors
 
 
-def test_the_readme_shows_a_file_that_loads(house: Path) -> None:
-    text = (house / "README.md").read_text(encoding="utf-8")
+def test_the_readme_shows_a_file_that_loads(root: Path) -> None:
+    text = (root / "README.md").read_text(encoding="utf-8")
     source = text.split("```python\n")[1].split("```")[0]
-    found, errors = extra.load({"my_kernels.py": source})
+    found, errors = custom.load({"my_kernels.py": source})
     assert (list(found), errors) == (["my_scores"], {})
     assert len(source.splitlines()) <= 17
     assert f"all {len(all_kernels())} kernels" in text

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bench import cli, verdict
-from bench.report import comparing
-from bench.report.since import since
-from bench.report.upgrade import upgrades
-from bench.store import merge
+from bench.report.build.previous_run import since
+from bench.report.build.upgrade import upgrades
+from bench.report.commands import compare
+from bench.store import import_records
 from bench.store import run as store
-from bench.store.before import before
+from bench.store.previous_run import before
 from bench.store.run import Run
-from bench.verdict import judge
-from bench.verdict.change import Event, Told, change
-from bench.verdict.choice import Fit, choose
-from bench.verdict.question import Question
-from bench.verdict.sides import Side
+from bench.verdict import evaluate
+from bench.verdict.comparability import Side
+from bench.verdict.comparison import Event, Told, change
+from bench.verdict.ranking import Fit, choose
+from bench.verdict.requirements import Requirements
 from tests.unit import factory
 from tests.unit.factory import EXACT, Behaviour, Spot
 
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from bench.verdict.change import KernelChange
-    from bench.verdict.judgement import Judgement
+    from bench.verdict.comparison import KernelChange
+    from bench.verdict.results import RunResults
 
 HOST = {"name": "box", "cpu": "Example", "cores": "2"}
-BOTH = (factory.cell("2.18.1"), factory.cell("2.21.0"))
+BOTH = (factory.column("2.18.1"), factory.column("2.21.0"))
 EARLY, LATE = "20250120", "20250130"
 
 
@@ -43,7 +43,7 @@ def one_kernel(acts: Callable[[Spot], Behaviour]) -> Callable[[Spot], Behaviour]
 
 EXACTLY = one_kernel(lambda _: EXACT)
 VARIES = one_kernel(lambda _: Behaviour(("a", "b")))
-REFUSED = one_kernel(lambda _: Behaviour(outcome="raised", error_class="UnimplementedError"))
+REFUSED = one_kernel(lambda _: Behaviour(outcome="error", error_class="UnimplementedError"))
 CRASHES = one_kernel(lambda _: Behaviour(outcome="crashed"))
 CRASHES_ONCE = one_kernel(lambda spot: Behaviour(outcome="crashed") if spot.round == 1 else EXACT)
 CRASHES_ONCE_AND_VARIES = one_kernel(
@@ -51,11 +51,11 @@ CRASHES_ONCE_AND_VARIES = one_kernel(
 )
 
 
-def measured(name: str, acts: Callable[[Spot], Behaviour] = EXACTLY, **changes: Any) -> Judgement:
+def measured(name: str, acts: Callable[[Spot], Behaviour] = EXACTLY, **changes: Any) -> RunResults:
     """A run of the day in its name, in processes of its own."""
     day = f"{name[:4]}-{name[4:6]}-{name[6:]}"
     run = factory.run(factory.info(**{"id": name, "started": f"{day}T12:00:00+00:00", "host": HOST, **changes}), acts)
-    return judge(
+    return evaluate(
         factory.changed(
             run,
             lambda one: dataclasses.replace(
@@ -66,21 +66,21 @@ def measured(name: str, acts: Callable[[Spot], Behaviour] = EXACTLY, **changes: 
     )
 
 
-def matmul(old: Judgement, new: Judgement) -> KernelChange:
-    cell = new.info.cells[0].id
-    found = change(Side(judgement=old, cell=cell), Side(judgement=new, cell=cell))
+def matmul(old: RunResults, new: RunResults) -> KernelChange:
+    column = new.info.columns[0].id
+    found = change(Side(results=old, column=column), Side(results=new, column=column))
     return next(one for one in found.kernels if (one.kernel, one.mode) == ("matmul", "on"))
 
 
-# A run of one column (or of one mode, or without a condition) between two nightly ones is taken for the last run of
+# A run of one column (or of one mode, or without a variation) between two nightly ones is taken for the last run of
 # its kind: what the nightly one had measured besides is told as new, and what got worse there is told by nobody.
 @pytest.mark.parametrize(
     "narrower",
-    [{"cells": BOTH[:1]}, {"modes": ("off",)}, {"conditions": {"default": ()}}],
-    ids=["column", "mode", "condition"],
+    [{"columns": BOTH[:1]}, {"modes": ("off",)}, {"variations": {"default": ()}}],
+    ids=["column", "mode", "variation"],
 )
 def test_a_narrower_run_between_two_is_not_the_last_one_of_its_kind(tmp_path: Path, narrower: dict[str, Any]) -> None:
-    whole: dict[str, Any] = {"cells": BOTH, "conditions": {"default": (), "threads=1": ()}, "host": HOST}
+    whole: dict[str, Any] = {"columns": BOTH, "variations": {"default": (), "threads=1": ()}, "host": HOST}
     days = {"20250110": whole, EARLY: {**whole, **narrower}, LATE: whole}
     info = factory.info()
     for name, facts in days.items():
@@ -98,10 +98,10 @@ def test_a_narrower_run_between_two_is_not_the_last_one_of_its_kind(tmp_path: Pa
     [
         ({}, {"kernels": (factory.kernel("matmul"), *factory.CONTROLS)}),
         ({"modes": ("off",)}, {}),
-        ({"conditions": {"default": (), "threads=1": ()}}, {}),
-        ({}, {"conditions": {"default": (), "threads=1": ()}}),
+        ({"variations": {"default": (), "threads=1": ()}}, {}),
+        ({}, {"variations": {"default": (), "threads=1": ()}}),
     ],
-    ids=["kernel gone", "mode new", "condition gone", "condition new"],
+    ids=["kernel gone", "mode new", "variation gone", "variation new"],
 )
 def test_what_only_one_run_has_is_told_since_the_last_run(old: dict[str, Any], new: dict[str, Any]) -> None:
     found = since(measured(LATE, **new), measured(EARLY, **old))
@@ -109,11 +109,11 @@ def test_what_only_one_run_has_is_told_since_the_last_run(old: dict[str, Any], n
     assert "gone" in told or "new" in told
 
 
-# The only event is "evidence is stronger", and every gate of `compare` passes: exit code 0. The kernel's bits were the
+# The only event is "more evidence", and every gate of `compare` passes: exit code 0. The kernel's bits were the
 # same so far, and vary now.
 def test_weak_bits_that_vary_now_pass_no_gate() -> None:
     found = matmul(measured(EARLY, EXACTLY, rounds=3), measured(LATE, VARIES, rounds=3))
-    gated = frozenset().union(*(comparing.GATES[word] for word in ("lost", "raises", "fails")))
+    gated = frozenset().union(*(compare.GATES[word] for word in ("lost", "raises", "fails")))
     assert gated & set(found.events)
 
 
@@ -136,50 +136,52 @@ def test_other_bits_with_nan_are_not_as_before() -> None:
     [("rtx-2080", "rtx-2080-ti"), ("rtx-4090", "rtx-4090-laptop-gpu"), ("a100", "a100-sxm4-40gb-mig-1g-5gb")],
 )
 def test_another_chip_whose_name_only_begins_alike_is_no_evidence(asked: str, device: str) -> None:
-    cell = factory.cell("2.18.1", "12.5", device=device, id=f"tf2.18.1-cuda12.5-py311@{device}")
-    (found,) = choose(measured(LATE, cells=(cell,)), Question(device=asked))
+    column = factory.column("2.18.1", "12.5", device=device, id=f"tf2.18.1-cuda12.5-py311@{device}")
+    (found,) = choose(measured(LATE, columns=(column,)), Requirements(device=asked))
     assert found.fit is Fit.UNKNOWN
 
 
-# "at most x1.15 each" is said to fit though a timed condition is known to cost five times as much: only the first
-# condition's price is looked at, and neither the rules on the page nor the answer say so.
-def test_a_price_that_is_known_to_be_above_under_another_condition_does_not_fit() -> None:
+# "at most x1.15 each" is said to fit though a timed variation is known to cost five times as much: only the first
+# variation's overhead is looked at, and neither the rules on the page nor the answer say so.
+def test_a_overhead_that_is_known_to_be_above_under_another_variation_does_not_fit() -> None:
     def dear(spot: Spot) -> Behaviour:
-        times = 5 if (spot.condition, spot.mode) == ("threads=1", "on") else 1
+        times = 5 if (spot.variation, spot.mode) == ("threads=1", "on") else 1
         return EXACT if spot.kernel.startswith("control") else Behaviour(steady_s=(times * (1 + spot.round / 1000),))
 
-    found = measured(LATE, dear, conditions={"default": (), "threads=1": ()}, rounds=6)
-    (best,) = choose(found, Question(max_price=1.15))
+    found = measured(LATE, dear, variations={"default": (), "threads=1": ()}, rounds=6)
+    (best,) = choose(found, Requirements(max_overhead=1.15))
     assert best.fit is not Fit.FITS
 
 
-# Half a driver's version is its beginning, as for columns that were measured: 525.60.13 can run these, so the rules
+# ModeResult a driver's version is its beginning, as for columns that were measured: 525.60.13 can run these, so the rules
 # block none of them. With the first number alone (525) it is right.
 def test_the_beginning_of_a_driver_blocks_only_what_none_of_them_can_run(capsys: pytest.CaptureFixture[str]) -> None:
     cli.main(["choose", "--run", "reports/sample", "--gpu", "h100", "--driver", "525.60", "--format", "json"])
     told = json.loads(capsys.readouterr().out)["candidates"]
-    assert not [one["cell"] for one in told if any("driver 525.60 < 525.60.13" in text for text in one["reasons"])]
+    assert not [one["column"] for one in told if any("driver 525.60 < 525.60.13" in text for text in one["reasons"])]
 
 
 # "1 result changed (stops raising 1)", in the tone of an information: TensorFlow had refused, and varies silently now.
 @pytest.mark.parametrize("before", [REFUSED, CRASHES], ids=["refused", "crashed"])
 @pytest.mark.parametrize(
-    "now", [VARIES, one_kernel(lambda s: Behaviour((str(s.round),)))], ids=["varies", "from process to process"]
+    "now",
+    [VARIES, one_kernel(lambda s: Behaviour((str(s.round),)))],
+    ids=["nondeterministic", "from process to process"],
 )
 def test_what_was_refused_and_varies_now_starts_varying(
     before: Callable[[Spot], Behaviour], now: Callable[[Spot], Behaviour]
 ) -> None:
     found = matmul(measured(EARLY, before), measured(LATE, now))
-    assert found.events[0] is Event.VARIES
-    assert comparing.GATES["lost"] & set(found.events)
+    assert found.events[0] is Event.NONDETERMINISTIC
+    assert compare.GATES["lost"] & set(found.events)
 
 
-# "evidence is weaker" passed every usual gate: the GPU was gone, or determinism was never on.
+# "less evidence" passed every usual gate: the GPU was gone, or determinism was never on.
 def test_a_column_that_is_no_longer_known_exact_breaks_the_usual_gate() -> None:
     off = factory.changed(factory.run(), factory.settings(determinism_enabled=False), factory.Change(mode="on"))
-    found = matmul(measured(EARLY), judge(off))
-    assert found.events == (Event.UNPROVED,)
-    assert Event.UNPROVED in comparing.GATES["lost"]
+    found = matmul(measured(EARLY), evaluate(off))
+    assert found.events == (Event.UNCONFIRMED,)
+    assert Event.UNCONFIRMED in compare.GATES["lost"]
 
 
 def slow(factor: float) -> Callable[[Spot], Behaviour]:
@@ -202,11 +204,11 @@ def test_a_gate_on_times_is_not_passed_where_none_was_compared(
 ) -> None:
     before = HOST if host else {}
     runs = {EARLY: measured(EARLY, slow(1), host=before), LATE: measured(LATE, slow(10), host=host)}
-    for name, judgement in runs.items():
+    for name, results in runs.items():
         (tmp_path / "runs" / name).mkdir(parents=True)
-        (tmp_path / "runs" / name / "run.json").write_text(judgement.info.to_json(), encoding="utf-8")
+        (tmp_path / "runs" / name / "run.json").write_text(results.info.to_json(), encoding="utf-8")
     monkeypatch.setattr(store, "load", lambda folder: folder.name)
-    monkeypatch.setattr(verdict, "judge", lambda name: runs[name])
+    monkeypatch.setattr(verdict, "evaluate", lambda name: runs[name])
     words = ["compare", EARLY, LATE, "--reports", str(tmp_path), "--fail-on"]
     assert cli.main([*words, "slower:1.10"]) == 3
     told = capsys.readouterr()
@@ -216,9 +218,9 @@ def test_a_gate_on_times_is_not_passed_where_none_was_compared(
     assert cli.main([*words, "lost"]) == 0
 
 
-# The price was that of first calls, x1.00 for a kernel whose calls take five times as long: one process of twelve had
+# The overhead was that of first calls, x1.00 for a kernel whose calls take five times as long: one process of twelve had
 # lost its timing pass.
-def test_one_process_without_times_does_not_make_a_price_of_first_calls() -> None:
+def test_one_process_without_times_does_not_make_a_overhead_of_first_calls() -> None:
     def acts(spot: Spot) -> Behaviour:
         if spot.kernel.startswith("control"):
             return EXACT
@@ -228,23 +230,23 @@ def test_one_process_without_times_does_not_make_a_price_of_first_calls() -> Non
         return Behaviour(steady_s=(time,) * 3, first_s=0.05)
 
     found = measured(LATE, acts, rounds=6)
-    price = found.price(found.info.cells[0].id, "matmul")
-    assert price is not None
-    assert price.ratio == pytest.approx(5, rel=0.01)
-    (best,) = choose(found, Question(kernels=("matmul",), max_price=1.15))
+    overhead = found.overhead(found.info.columns[0].id, "matmul")
+    assert overhead is not None
+    assert overhead.ratio == pytest.approx(5, rel=0.01)
+    (best,) = choose(found, Requirements(kernels=("matmul",), max_overhead=1.15))
     assert best.fit is not Fit.FITS
 
 
-# "fits", though under another condition the calls with determinism on were timed, and nobody knows what they cost.
-def test_a_price_that_is_not_known_under_another_condition_does_not_fit() -> None:
+# "fits", though under another variation the calls with determinism on were timed, and nobody knows what they cost.
+def test_a_overhead_that_is_not_known_under_another_variation_does_not_fit() -> None:
     def acts(spot: Spot) -> Behaviour:
-        if (spot.condition, spot.mode, spot.kernel) == ("threads=1", "off", "matmul"):
+        if (spot.variation, spot.mode, spot.kernel) == ("threads=1", "off", "matmul"):
             return Behaviour(outcome="crashed")
         return EXACT
 
-    found = measured(LATE, acts, conditions={"default": (), "threads=1": ()}, rounds=6)
-    found = judge(_threads(found))
-    (best,) = choose(found, Question(kernels=("matmul",), max_price=100.0))
+    found = measured(LATE, acts, variations={"default": (), "threads=1": ()}, rounds=6)
+    found = evaluate(_threads(found))
+    (best,) = choose(found, Requirements(kernels=("matmul",), max_overhead=100.0))
     assert best.fit is not Fit.FITS
 
 
@@ -252,26 +254,26 @@ def test_a_price_that_is_not_known_under_another_condition_does_not_fit() -> Non
 @pytest.mark.parametrize(
     "new",
     [
-        {"cells": BOTH[:1]},
-        {"cells": (BOTH[0], dataclasses.replace(BOTH[1], origin={"name": "elsewhere", "engine": "venv"}))},
+        {"columns": BOTH[:1]},
+        {"columns": (BOTH[0], dataclasses.replace(BOTH[1], origin={"name": "elsewhere", "engine": "venv"}))},
     ],
     ids=["gone", "of another host"],
 )
 def test_a_column_that_is_not_compared_is_no_nothing_changed(new: dict[str, Any]) -> None:
-    found = since(measured(LATE, **new), measured(EARLY, cells=BOTH))
+    found = since(measured(LATE, **new), measured(EARLY, columns=BOTH))
     assert found.sentence == "No change was seen: 4 of 4 results keep status and bits; 1 column not compared."
     assert not found.quiet
 
 
 # "TensorFlow 2.18.1 to 2.21.0 alone.", though the second column ran with more threads, on another CPU.
 def test_a_step_of_which_processes_tell_more_is_of_no_one_alone() -> None:
-    run = factory.run(factory.info(cells=BOTH))
+    run = factory.run(factory.info(columns=BOTH))
     more = factory.facts_of_process(isa="avx2")
-    found = judge(factory.changed(run, more, factory.Change(cell=BOTH[1].id)))
+    found = evaluate(factory.changed(run, more, factory.Change(column=BOTH[1].id)))
     (step,) = upgrades(found)
     assert not step.alone
     assert step.moved.endswith("Also instruction set avx512f to avx2: what changed is of no one alone.")
-    (plain,) = upgrades(judge(run))
+    (plain,) = upgrades(evaluate(run))
     assert plain.alone
     assert plain.moved == "TensorFlow 2.18.1 to 2.21.0 alone."
 
@@ -299,13 +301,13 @@ def test_a_run_without_a_result_is_no_success(
     assert (tmp_path / "out" / "index.html").is_file()
 
 
-def test_what_was_taken_over_elsewhere_is_still_taken_over_here() -> None:
-    theirs = factory.info(id="theirs", cells=(BOTH[1],), taken_over={"records/x": "run"})
-    assert merge.together(factory.info(cells=(BOTH[0],)), theirs).taken_over == {"records/x": "run"}
+def test_what_was_reused_elsewhere_is_still_reused_here() -> None:
+    theirs = factory.info(id="theirs", columns=(BOTH[1],), reused={"records/x": "run"})
+    assert import_records.together(factory.info(columns=(BOTH[0],)), theirs).reused == {"records/x": "run"}
 
 
-def _threads(judgement: Judgement) -> Run:
-    """The run behind a judgement, its processes with the threads of their condition."""
-    records = {kept.path: kept.record for group in judgement.groups.values() for kept in group}
-    run = Run(info=judgement.info, records=records, unreadable={})
-    return factory.changed(run, factory.settings(intra_op_threads=1), factory.Change(condition="threads=1"))
+def _threads(results: RunResults) -> Run:
+    """The run behind a results, its processes with the threads of their variation."""
+    records = {kept.path: kept.record for group in results.groups.values() for kept in group}
+    run = Run(info=results.info, records=records, unreadable={})
+    return factory.changed(run, factory.settings(intra_op_threads=1), factory.Change(variation="threads=1"))

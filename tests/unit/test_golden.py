@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.report import html
-from bench.report.build import build
-from bench.verdict import judge
+from bench.report.build.page import build
+from bench.report.html import render as html_render
+from bench.verdict import evaluate
 from tests.unit import test_report
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ RENEW = "python -m tests.unit.test_golden"
 
 
 def page(run: Run) -> str:
-    return html.render(build(judge(run)))
+    return html_render.render(build(evaluate(run)))
 
 
 def parts(text: str) -> str:

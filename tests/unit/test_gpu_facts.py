@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import pynvml  # type: ignore[import-untyped]
 import pytest
 
-from bench.gpu.facts import PASSING, Gpu, Survey, survey
+from bench.gpu.facts import PASSING, Gpu, GpuInventory, survey
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    Ask = Callable[[Mapping[str, Any]], Survey]
+    Ask = Callable[[Mapping[str, Any]], GpuInventory]
 
 GIB = 1024**3
 H100 = "GPU-11111111-2222-3333-4444-555555555555"
@@ -124,7 +124,7 @@ def hopper() -> dict[str, Any]:
 
 @pytest.fixture
 def ask(monkeypatch: pytest.MonkeyPatch) -> Ask:
-    def asked(answers: Mapping[str, Any]) -> Survey:
+    def asked(answers: Mapping[str, Any]) -> GpuInventory:
         monkeypatch.setattr(pynvml, "nvmlLib", Library(answers))
         monkeypatch.setattr(pynvml, "_nvmlGetFunctionPointer_cache", {})
         return survey()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bench.report import Format
-from bench.verdict import judge
+from bench.verdict import evaluate
 from tests.unit import factory
 from tests.unit.factory import EXACT, Behaviour
 from tests.unit.test_report import rendered, view_of
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
     from bench.store.run import Run
     from tests.unit.factory import Spot
 
-H100 = factory.cell(cuda="12.5")
+H100 = factory.column(cuda="12.5")
 OTHER_GPU = "GPU-99887766-0000-0000-0000-000000000009"
 
 
-def columns(*cells: Any) -> tuple[Column, ...]:
-    return view_of(factory.run(factory.info(cells=cells))).columns
+def columns(*columns: Any) -> tuple[Column, ...]:
+    return view_of(factory.run(factory.info(columns=columns))).columns
 
 
 def every_kind() -> Run:
     """A CPU column, GPU columns one step apart, two that were not measured, and one as found on another host."""
-    hot = {**factory.CALM, "reasons": ["hardware slowdown"], "spoiled": "throttled: hardware slowdown"}
-    cells = (
-        factory.cell(),
+    hot = {**factory.CALM, "reasons": ["hardware slowdown"], "discarded": "throttled: hardware slowdown"}
+    columns = (
+        factory.column(),
         dataclasses.replace(H100, advice="warn: the first run compiles PTX on this GPU"),
-        factory.cell(cuda="12.6", kind="forward"),
-        factory.cell("2.20.0", "12.5", status="impossible", reason="driver 470 is older than 525.60.13"),
-        factory.cell("2.21.0", "12.5", status="no-gpu", reason="this host has no GPU", device="gpu", gpu=""),
+        factory.column(cuda="12.6", kind="forward"),
+        factory.column("2.20.0", "12.5", status="incompatible", reason="driver 470 is older than 525.60.13"),
+        factory.column("2.21.0", "12.5", status="gpu-not-visible", reason="this host has no GPU", device="gpu", gpu=""),
         dataclasses.replace(
             H100,
             id="tf2.18.1-cuda12.5-here-py312@h200",
@@ -48,9 +48,9 @@ def every_kind() -> Run:
     )
 
     def behave(spot: Spot) -> Behaviour:
-        return Behaviour(guard=hot) if (spot.kernel, spot.mode) == ("matmul", "on") and "12.6" in spot.cell else EXACT
+        return Behaviour(guard=hot) if (spot.kernel, spot.mode) == ("matmul", "on") and "12.6" in spot.column else EXACT
 
-    return factory.run(factory.info(cells=cells), behave)
+    return factory.run(factory.info(columns=columns), behave)
 
 
 def notices(run: Run) -> dict[str, Notice]:
@@ -84,7 +84,7 @@ def test_a_column_names_its_pair_and_device(changes: dict[str, Any], label: str,
 
 
 def test_a_cpu_column_has_no_kind() -> None:
-    (column,) = columns(factory.cell())
+    (column,) = columns(factory.column())
     assert (column.kind, column.device, column.accelerator) == ("", "cpu", "CPU")
 
 
@@ -97,7 +97,7 @@ def test_two_gpus_of_one_model_are_told_apart_by_their_uuids() -> None:
 
 def test_the_line_of_the_preflight_stands_with_its_column() -> None:
     text = "ok, minor-version compatibility (driver 535 is older than 12.5's 555)"
-    run = factory.run(factory.info(cells=(dataclasses.replace(H100, advice=text),)))
+    run = factory.run(factory.info(columns=(dataclasses.replace(H100, advice=text),)))
     for form in (Format.HTML, Format.TERMINAL, Format.MARKDOWN, Format.JSON):
         page = " ".join(rendered(run, form).replace("\\", "").replace("&#39;", "'").split())
         assert page.count(text) == 1
@@ -107,7 +107,7 @@ def test_imported_columns_name_their_host_and_engine() -> None:
     elsewhere = dataclasses.replace(
         H100, id=f"{H100.id}-gpu-box", origin={"name": "gpu-box", "engine": "venv", "driver": "550.54.15"}
     )
-    run = factory.run(factory.info(cells=(H100, elsewhere)))
+    run = factory.run(factory.info(columns=(H100, elsewhere)))
     view = view_of(run)
     assert [column.label for column in view.columns] == [
         "TF 2.18.1 CUDA 12.5 on h100",
@@ -121,24 +121,24 @@ def test_imported_columns_name_their_host_and_engine() -> None:
 
 def test_an_environment_as_found_is_not_shown_as_locked() -> None:
     found = dataclasses.replace(H100, kind="here", lock="", lock_hash="")
-    run = factory.run(factory.info(cells=(found,)))
+    run = factory.run(factory.info(columns=(found,)))
     facts = {fact.label: fact.value for fact in view_of(run).environments[0].provenance}
     assert facts["lock"] == "not locked: nothing makes this environment again"
     assert "lock_hash" not in facts
     assert "No lock makes it again" in notices(run)["Not locked"].text
     assert json.loads(rendered(run, Format.JSON))["columns"][0]["locked"] is False
-    assert "Not locked" not in notices(factory.run(factory.info(cells=(H100,))))
+    assert "Not locked" not in notices(factory.run(factory.info(columns=(H100,))))
 
 
 def test_a_vendors_build_is_the_release_it_says_it_is() -> None:
     vendor = dataclasses.replace(H100, kind="here", tensorflow="2.17.0+nv24.12")
     assert {
-        one.status.value for one in judge(factory.run(factory.info(cells=(vendor,)))).verdicts if not one.control
-    } == {"exact"}
+        one.status.value for one in evaluate(factory.run(factory.info(columns=(vendor,)))).verdicts if not one.control
+    } == {"reproducible"}
 
 
 def test_what_the_process_and_the_host_saw_of_the_gpu() -> None:
-    run = factory.run(factory.info(cells=(H100, factory.cell())))
+    run = factory.run(factory.info(columns=(H100, factory.column())))
     on_gpu, on_cpu = view_of(run).environments
     assert {fact.label: fact.value for fact in on_gpu.gpu} == {
         "GPU": f"NVIDIA H100, compute capability 9.0, 132 SMs, {factory.GPU}",
@@ -164,7 +164,7 @@ def test_what_the_process_and_the_host_saw_of_the_gpu() -> None:
 
 
 def test_gpu_memory_stands_beside_that_of_the_process() -> None:
-    run = factory.run(factory.info(cells=(H100, factory.cell())))
+    run = factory.run(factory.info(columns=(H100, factory.column())))
     page = rendered(run, Format.HTML)
     assert "Peak on the GPU, MB" in page[page.index('id="evidence"') :]
     assert "<td>64<td>64<td>" in page[page.index('id="evidence"') :]
@@ -177,18 +177,18 @@ def test_clocks_that_nobody_watched_are_told_once(guard: dict[str, Any] | None) 
     def behave(spot: Spot) -> Behaviour:
         return EXACT if spot.kernel.startswith("control") else Behaviour(guard=guard)
 
-    run = factory.run(factory.info(cells=(H100,)), behave)
+    run = factory.run(factory.info(columns=(H100,)), behave)
     notice = notices(run)["Clocks not watched"]
     assert notice.text.startswith("Clocks were not watched, or not all the while, as times were taken on TF 2.18.1")
     assert notice.items == (("this host has no NVML",) if guard else ())
-    assert judge(run).prices
-    assert "Clocks not watched" not in notices(factory.run(factory.info(cells=(H100,))))
+    assert evaluate(run).overheads
+    assert "Clocks not watched" not in notices(factory.run(factory.info(columns=(H100,))))
     assert "Clocks not watched" not in notices(factory.run())
 
 
 HARM: tuple[dict[str, Any], ...] = (
-    {"samples": "many", "sm_mhz": "fast", "reasons": 5, "foreign": {"a": 1}, "spoiled": ["<b>"]},
-    {"samples": 1, "sm_mhz": [None, "x"], "reasons": ["<script>"], "foreign": [], "spoiled": "\x1b[31m<script>"},
+    {"samples": "many", "sm_mhz": "fast", "reasons": 5, "foreign": {"a": 1}, "discarded": ["<b>"]},
+    {"samples": 1, "sm_mhz": [None, "x"], "reasons": ["<script>"], "foreign": [], "discarded": "\x1b[31m<script>"},
     {},
 )
 
@@ -198,7 +198,7 @@ HARM: tuple[dict[str, Any], ...] = (
 def test_what_a_damaged_guard_says_does_no_harm(guard: dict[str, Any], form: Format) -> None:
     facts = {"cuda": {"<b>": ["x"], "cudnn": None}, "gpu": {"compute_capability": "<i>", "sm_count": {}}}
     run = factory.run(
-        factory.info(cells=(dataclasses.replace(H100, advice="<script>", origin={"name": "<script>"}),)),
+        factory.info(columns=(dataclasses.replace(H100, advice="<script>", origin={"name": "<script>"}),)),
         lambda spot: EXACT if spot.kernel.startswith("control") else Behaviour(guard=guard),
     )
     page = rendered(factory.changed(run, factory.facts_of_process(**facts)), form)
@@ -208,8 +208,8 @@ def test_what_a_damaged_guard_says_does_no_harm(guard: dict[str, Any], form: For
 
 
 def test_a_step_is_named_on_every_page() -> None:
-    newer = factory.cell(cuda="12.6", kind="forward")
-    run = factory.run(factory.info(cells=(H100, newer)))
+    newer = factory.column(cuda="12.6", kind="forward")
+    run = factory.run(factory.info(columns=(H100, newer)))
     (one,) = view_of(run).upgrades
     assert (one.step, one.moved, one.alone) == ("CUDA step", "CUDA 12.5 to 12.6 alone.", True)
     assert one.label == "TF 2.18.1 CUDA 12.5 on h100 to TF 2.18.1 CUDA 12.6 on h100"
@@ -222,22 +222,22 @@ def test_a_step_is_named_on_every_page() -> None:
 
 
 def test_bits_that_a_step_moves_are_counted() -> None:
-    newer = factory.cell(cuda="12.6", kind="forward")
+    newer = factory.column(cuda="12.6", kind="forward")
 
     def moved(spot: Spot) -> Behaviour:
-        return Behaviour(("new",)) if (spot.cell, spot.kernel) == (newer.id, "matmul") else EXACT
+        return Behaviour(("new",)) if (spot.column, spot.kernel) == (newer.id, "matmul") else EXACT
 
-    (one,) = view_of(factory.run(factory.info(cells=(H100, newer)), moved)).upgrades
-    assert [text.partition("; ")[2] for text in one.sentences] == ["bits moved in 1 of 2 kernels."] * 2
+    (one,) = view_of(factory.run(factory.info(columns=(H100, newer)), moved)).upgrades
+    assert [text.partition("; ")[2] for text in one.sentences] == ["bits changed in 1 of 2 kernels."] * 2
 
 
 def test_kernels_with_keras_inside_do_not_count_where_keras_moves() -> None:
-    older = factory.cell("2.17.1", keras="3.5.0")
+    older = factory.column("2.17.1", keras="3.5.0")
     kernels = (factory.kernel("mlp_fit", portable=False), *factory.info().kernels)
-    run = factory.run(factory.info(cells=(older, factory.cell()), kernels=kernels))
+    run = factory.run(factory.info(columns=(older, factory.column()), kernels=kernels))
     (one,) = view_of(run).upgrades
     assert one.moved == "TensorFlow 2.17.1 to 2.18.1, and with it Keras 3.5.0 to 3.15.1."
-    assert one.sentences[0].endswith("bits moved in 0 of 2 kernels, 1 not compared.")
+    assert one.sentences[0].endswith("bits changed in 0 of 2 kernels, 1 not compared.")
 
 
 @pytest.mark.parametrize("form", Format)
@@ -251,4 +251,4 @@ def test_a_column_without_a_measurement_has_its_reason_and_no_number(form: Forma
         elif form is not Format.JSON:
             assert reason in page
         halves = [half for row in view.rows for half in row.entries[place].halves]
-        assert not any(half.time or half.price or half.strength or half.letters or half.apart for half in halves)
+        assert not any(half.time or half.overhead or half.strength or half.letters or half.apart for half in halves)

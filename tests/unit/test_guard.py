@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pynvml  # type: ignore[import-untyped]
 import pytest
 
-from bench.gpu.guard import BLIND_S, Guard, Look, Nobody, watching, whose_process
+from bench.gpu.guard import BLIND_S, GpuSample, Guard, Nobody, watching, whose_process
 from tests.unit.test_gpu_facts import H100, Library, Refusal, hopper
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from bench.gpu.guard import Whose
 
 GIB = 1024**3
-CALM = Look(
+CALM = GpuSample(
     at=0.0, sm_mhz=1980, memory_mhz=2619, temperature_c=40, power_w=300.0, memory_mb=1000, reasons=0, processes={}
 )
 POWER_CAP, SLOWDOWN, SOFT_HEAT, SYNC, HARD_HEAT, BRAKE = 0x4, 0x8, 0x20, 0x10, 0x40, 0x80
@@ -31,11 +31,11 @@ POWER_CAP, SLOWDOWN, SOFT_HEAT, SYNC, HARD_HEAT, BRAKE = 0x4, 0x8, 0x20, 0x10, 0
 class Played:
     """A card that says what ``now`` holds, at the moment ``clock`` shows or at the real one."""
 
-    now: Look = CALM
+    now: GpuSample = CALM
     clock: float | None = None
     looks: int = field(default=0)
 
-    def look(self) -> Look:
+    def look(self) -> GpuSample:
         self.looks += 1
         return dataclasses.replace(self.now, at=time.monotonic() if self.clock is None else self.clock)
 
@@ -68,19 +68,19 @@ def test_an_interval_has_the_ranges_of_its_looks() -> None:
         "memory_mb": 5000,
         "reasons": [],
         "foreign": [],
-        "spoiled": "",
+        "discarded": "",
     }
 
 
 def test_a_short_sample_between_two_looks_has_the_last_one_before_it() -> None:
     made = watched(Played(), (0.2, {"reasons": HARD_HEAT}), (0.4, {}))
     found = made.seen(0.25, 0.3)
-    assert (found["samples"], found["spoiled"]) == (1, "throttled: hardware thermal slowdown")
-    assert made.seen(0.45, 0.5)["spoiled"] == ""
+    assert (found["samples"], found["discarded"]) == (1, "throttled: hardware thermal slowdown")
+    assert made.seen(0.45, 0.5)["discarded"] == ""
 
 
 @pytest.mark.parametrize(
-    ("bits", "reasons", "spoiled"),
+    ("bits", "reasons", "discarded"),
     [
         (0x1, ["idle"], ""),
         (0x2, ["application clocks"], ""),
@@ -96,9 +96,9 @@ def test_a_short_sample_between_two_looks_has_the_last_one_before_it() -> None:
         (1 << 40, ["bit 40"], ""),
     ],
 )  # fmt: skip
-def test_what_slows_a_gpu_for_reasons_of_its_own_spoils_a_time(bits: int, reasons: list[str], spoiled: str) -> None:
+def test_what_slows_a_gpu_for_reasons_of_its_own_spoils_a_time(bits: int, reasons: list[str], discarded: str) -> None:
     found = watched(Played(), (0.2, {"reasons": bits})).seen(0.1, 0.3)
-    assert (found["reasons"], found["spoiled"]) == (reasons, spoiled)
+    assert (found["reasons"], found["discarded"]) == (reasons, discarded)
     assert "unwatched" not in found
 
 
@@ -109,7 +109,7 @@ class TestSharing:
         card = Played(now=dataclasses.replace(CALM, processes=looks[0]))
         timed = [(0.2 * number, {"processes": held}) for number, held in enumerate(looks[1:], 1)]
         found = watched(card, *timed, kinds=kinds).seen(0.1, 9.0)
-        assert bool(found["foreign"]) == found["spoiled"].startswith("shared: ")
+        assert bool(found["foreign"]) == found["discarded"].startswith("shared: ")
         return list(found["foreign"])
 
     def test_a_worker_is_ours(self) -> None:
@@ -148,7 +148,7 @@ class TestSharing:
 
     def test_both_kinds_of_harm_are_told(self) -> None:
         made = watched(Played(), (0.2, {"reasons": SOFT_HEAT, "processes": {8: 5}}), kinds={8: "other"})
-        assert made.seen(0.1, 0.3)["spoiled"] == "throttled: software thermal slowdown; shared: process 8 holds 5 MiB"
+        assert made.seen(0.1, 0.3)["discarded"] == "throttled: software thermal slowdown; shared: process 8 holds 5 MiB"
 
 
 class TestUnwatched:
@@ -158,7 +158,7 @@ class TestUnwatched:
         with Guard(Nobody("there is no NVML here")) as made:
             found = made.seen(time.monotonic(), time.monotonic())
         assert found == {
-            "samples": 0, "reasons": [], "foreign": [], "spoiled": "", "unwatched": "there is no NVML here",
+            "samples": 0, "reasons": [], "foreign": [], "discarded": "", "unwatched": "there is no NVML here",
         }  # fmt: skip
 
     def test_where_half_of_it_is_missing(self) -> None:
@@ -169,7 +169,7 @@ class TestUnwatched:
     def test_harm_that_was_seen_is_told_all_the_same(self) -> None:
         made = watched(Played(), (0.2, {"processes": None, "reasons": BRAKE, "why": "x"}))
         found = made.seen(0.1, 0.3)
-        assert (found["spoiled"], found["unwatched"]) == ("throttled: power brake", "x")
+        assert (found["discarded"], found["unwatched"]) == ("throttled: power brake", "x")
 
     @pytest.mark.parametrize(
         ("moments", "interval"),
@@ -193,7 +193,7 @@ def test_it_looks_while_it_is_entered_and_not_after() -> None:
         found = made.seen(start, time.monotonic())
     looks = card.looks
     time.sleep(0.05)
-    assert (found["samples"] >= 4, found["spoiled"], card.looks) == (True, "", looks)
+    assert (found["samples"] >= 4, found["discarded"], card.looks) == (True, "", looks)
 
 
 def test_trouble_is_that_of_now() -> None:
@@ -261,7 +261,7 @@ class TestNvml:
     def test_a_card_tells_all(self, look: Callable[..., dict[str, Any]]) -> None:
         assert look({}) == {
             "samples": 1, "sm_mhz": [345, 345], "memory_mhz": [2619, 2619], "temperature_c": 31, "power_w": 412.3,
-            "memory_mb": 3072, "reasons": ["power cap"], "foreign": [], "spoiled": "",
+            "memory_mb": 3072, "reasons": ["power cap"], "foreign": [], "discarded": "",
         }  # fmt: skip
 
     def test_older_drivers_know_older_names(self, look: Callable[..., dict[str, Any]]) -> None:
@@ -271,7 +271,7 @@ class TestNvml:
             "nvmlDeviceGetComputeRunningProcesses_v3": None,
             "nvmlDeviceGetComputeRunningProcesses_v2": {4711: 5 * 1024**2},
         })  # fmt: skip
-        assert found["spoiled"] == "throttled: hardware slowdown; shared: process 4711 holds 5 MiB"
+        assert found["discarded"] == "throttled: hardware slowdown; shared: process 4711 holds 5 MiB"
         assert "unwatched" not in found
 
     def test_a_card_that_tells_no_heat_is_watched(self, look: Callable[..., dict[str, Any]]) -> None:

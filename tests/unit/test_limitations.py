@@ -1,4 +1,4 @@
-"""Known limitations: found by exact words, by release, by device; and the file that holds them is sound."""
+"""Known known_issues: found by exact words, by release, by device; and the file that holds them is sound."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import pytest
 from packaging.specifiers import SpecifierSet
 
 from bench.suite.kernels import all_kernels
-from bench.verdict import Status, judge
-from bench.verdict.limitations import LimitationsError, known, load, match, of_kernel
+from bench.verdict import Status, evaluate
+from bench.verdict.known_issues import KnownIssuesError, known, load, match, of_kernel
 from tests.unit import factory
 from tests.unit.factory import EXACT, Behaviour, Spot
 
@@ -93,16 +93,16 @@ def test_every_entry_is_found_by_its_own_message() -> None:
         )
         if entry.kernel:
             assert entry.kernel in all_kernels()
-            compile(entry.limitation.reproducer, entry.limitation.id, "exec")
+            compile(entry.known_issue.reproducer, entry.known_issue.id, "exec")
             found = of_kernel(entry.kernel, "default", "on", inside, "cpu")
         else:
             found = match(entry.error, WRAPPED.format(entry.message), inside)
-        assert found == entry.limitation
+        assert found == entry.known_issue
         assert found.advice.endswith(".")
         assert found.source
 
 
-ENTRY = '[[limitation]]\nid = "x"\ntitle = "t"\nadvice = "a."\nsource = "s"\n'
+ENTRY = '[[known_issue]]\nid = "x"\ntitle = "t"\nadvice = "a."\nsource = "s"\n'
 
 
 @pytest.mark.parametrize(
@@ -111,32 +111,34 @@ ENTRY = '[[limitation]]\nid = "x"\ntitle = "t"\nadvice = "a."\nsource = "s"\n'
         (ENTRY, "either a message or a kernel"),
         (f'{ENTRY}message = "m"\nkernel = "k"\n', "either a message or a kernel"),
         (f'{ENTRY}message = "m"\ncolour = "red"\n', "colour"),
-        ('[[limitation]]\nid = "x"\nmessage = "m"\n', "missing"),
+        ('[[known_issue]]\nid = "x"\nmessage = "m"\n', "missing"),
         (f'{ENTRY}message = "m"\ntensorflow = "new"\n', "new"),
         (f'{ENTRY}kernel = "k"\n', "its why and its reproducer"),
-        (f'{ENTRY}message = "m"\n{ENTRY}message = "n"\n', "two limitations"),
+        (f'{ENTRY}message = "m"\n{ENTRY}message = "n"\n', "two known_issues"),
     ],
 )
 def test_a_wrong_file_says_where(text: str, why: str) -> None:
-    with pytest.raises(LimitationsError, match=why):
+    with pytest.raises(KnownIssuesError, match=why):
         load(text)
 
 
 def test_a_kernel_that_varies_has_its_why_and_a_reproducer(monkeypatch: pytest.MonkeyPatch) -> None:
     text = f"""{ENTRY}kernel = "matmul"
-condition = "threads=4xcores"
+variation = "threads=4xcores"
 why = "work is stolen"
 reproducer = '''
 import tensorflow as tf
 '''
 """
     entries = load(text)
-    monkeypatch.setattr("bench.verdict.limitations.known", lambda: entries)
-    facts = factory.info(conditions={"default": (), "threads=4xcores": ()})
+    monkeypatch.setattr("bench.verdict.known_issues.known", lambda: entries)
+    facts = factory.info(variations={"default": (), "threads=4xcores": ()})
     varies = Behaviour(digests=("a", "b"))
-    judged = judge(factory.run(facts, lambda spot: varies if spot.kernel == "matmul" else EXACT))
+    evaluated = evaluate(factory.run(facts, lambda spot: varies if spot.kernel == "matmul" else EXACT))
     found = {
-        (one.condition, one.mode, one.kernel): one.limitation for one in judged.verdicts if one.limitation is not None
+        (one.variation, one.mode, one.kernel): one.known_issue
+        for one in evaluated.verdicts
+        if one.known_issue is not None
     }
     assert list(found) == [("threads=4xcores", "on", "matmul")]
     shown = found["threads=4xcores", "on", "matmul"]
@@ -144,22 +146,22 @@ import tensorflow as tf
     assert (shown.why, shown.reproducer) == ("work is stolen", "import tensorflow as tf\n")
 
 
-def test_verdicts_carry_the_limitation_behind_an_error() -> None:
+def test_verdicts_carry_the_known_issue_behind_an_error() -> None:
     def behave(spot: Spot) -> Behaviour:
         if spot.mode == "off":
             return EXACT
         return {
-            "matmul": Behaviour(outcome="raised", error_class="UnimplementedError", message=CONTRAST),
-            "conv2d": Behaviour(outcome="raised", error_class="RuntimeError", message=UNSEEDED),
+            "matmul": Behaviour(outcome="error", error_class="UnimplementedError", message=CONTRAST),
+            "conv2d": Behaviour(outcome="error", error_class="RuntimeError", message=UNSEEDED),
         }.get(spot.kernel, EXACT)
 
-    column = factory.cell(cuda="12.5")
-    judged = judge(factory.run(factory.info(cells=(column,)), behave))
+    column = factory.column(cuda="12.5")
+    evaluated = evaluate(factory.run(factory.info(columns=(column,)), behave))
     for name, status, title in (
         ("matmul", Status.UNSUPPORTED, "adjust_contrast on a GPU"),
-        ("conv2d", Status.RAISED, "A random op without a seed"),
+        ("conv2d", Status.ERROR, "A random op without a seed"),
     ):
-        found = judged.of(column.id, name, "default", "on")
+        found = evaluated.of(column.id, name, "default", "on")
         assert found is not None
-        assert found.limitation is not None
-        assert (found.status, found.limitation.title) == (status, title)
+        assert found.known_issue is not None
+        assert (found.status, found.known_issue.title) == (status, title)

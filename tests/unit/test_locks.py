@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bench.errors import LockError
-from bench.plan import columns, cuda, load, locks
-from bench.plan.cell import Pair
+from bench.plan import column_selection, config, cuda, locks
+from bench.plan.column import Pair
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,10 +19,10 @@ CPU = Pair(tensorflow="2.18.1", cuda="cpu", python="3.11", keras="3.15.1", base=
 CUDA = Pair(tensorflow="2.18.1", cuda="12.5", python="3.11", keras="3.15.1", base="", cudnn="9.3.0.75", kind="official")
 
 
-def shipped(house: Path) -> dict[str, Path]:
+def shipped(root: Path) -> dict[str, Path]:
     """The lock of every pair of matrix.toml, by stem."""
-    rows = columns.listed(load.load(house / "matrix.toml"))
-    return {row.pair.stem: house / "docker" / "locks" / f"{row.pair.stem}.txt" for row in rows}
+    rows = column_selection.listed(config.load(root / "matrix.toml"))
+    return {row.pair.stem: root / "docker" / "locks" / f"{row.pair.stem}.txt" for row in rows}
 
 
 def blocks(lock: Path) -> list[str]:
@@ -33,11 +33,11 @@ def blocks(lock: Path) -> list[str]:
 class TestShipped:
     """The locks in docker/locks."""
 
-    def test_every_pair_has_one_and_there_are_no_others(self, house: Path) -> None:
-        assert set(shipped(house)) == {file.stem for file in (house / "docker" / "locks").iterdir()}
+    def test_every_pair_has_one_and_there_are_no_others(self, root: Path) -> None:
+        assert set(shipped(root)) == {file.stem for file in (root / "docker" / "locks").iterdir()}
 
-    def test_they_hold_hashes_and_no_addresses(self, house: Path) -> None:
-        for file in shipped(house).values():
+    def test_they_hold_hashes_and_no_addresses(self, root: Path) -> None:
+        for file in shipped(root).values():
             text = file.read_text(encoding="utf-8")
             assert "://" not in text
             assert "--index" not in text
@@ -45,35 +45,35 @@ class TestShipped:
             assert text.count("==") == len(pinned)
             assert all("--hash=sha256:" in block for block in text.split("==")[1:])
 
-    def test_each_pins_what_its_pair_asks_for(self, house: Path) -> None:
-        for row in columns.listed(load.load(house / "matrix.toml")):
-            pinned = locks.pins(shipped(house)[row.pair.stem])
+    def test_each_pins_what_its_pair_asks_for(self, root: Path) -> None:
+        for row in column_selection.listed(config.load(root / "matrix.toml")):
+            pinned = locks.pins(shipped(root)[row.pair.stem])
             asked = dict(line.split("==") for line in locks.requirements(row.pair) if "==" in line)
             assert asked.items() <= pinned.items(), row.pair.stem
             nvidia = {name for name in pinned if name.startswith("nvidia-")}
             assert nvidia == {line.split("==")[0] for line in cuda.wheels(row.pair)}, "nothing comes in by itself"
             assert ("tensorflow" in pinned) == (row.pair.cuda != "cpu") == ("tensorflow-cpu" not in pinned)
 
-    def test_a_worker_checks_all_that_matters(self, house: Path) -> None:
-        for row in columns.listed(load.load(house / "matrix.toml")):
-            watched = set(locks.expected(shipped(house)[row.pair.stem]))
+    def test_a_worker_checks_all_that_matters(self, root: Path) -> None:
+        for row in column_selection.listed(config.load(root / "matrix.toml")):
+            watched = set(locks.expected(shipped(root)[row.pair.stem]))
             name = "tensorflow-cpu" if row.pair.cuda == "cpu" else "tensorflow"
             assert {"keras", "numpy", "protobuf", name} <= watched
             assert {line.split("==")[0] for line in cuda.wheels(row.pair)} <= watched
 
-    def test_pairs_of_one_release_differ_in_the_set_alone(self, house: Path) -> None:
+    def test_pairs_of_one_release_differ_in_the_set_alone(self, root: Path) -> None:
         """Else a step of CUDA would be a step of NumPy too."""
         rest: dict[str, set[frozenset[tuple[str, str]]]] = {}
-        for row in columns.listed(load.load(house / "matrix.toml")):
-            pinned = locks.pins(shipped(house)[row.pair.stem])
+        for row in column_selection.listed(config.load(root / "matrix.toml")):
+            pinned = locks.pins(shipped(root)[row.pair.stem])
             others = {(name, one) for name, one in pinned.items() if not name.startswith(("nvidia-", "tensorflow-cpu"))}
             rest.setdefault(row.pair.tensorflow, set()).add(frozenset(others - {("tensorflow", row.pair.tensorflow)}))
         assert {release: len(found) for release, found in rest.items()} == dict.fromkeys(rest, 1)
 
-    def test_a_wheel_of_nvidias_is_written_alike_in_all(self, house: Path) -> None:
+    def test_a_wheel_of_nvidias_is_written_alike_in_all(self, root: Path) -> None:
         """So that pairs of one CUDA minor share a layer."""
         found: dict[str, set[str]] = {}
-        for file in shipped(house).values():
+        for file in shipped(root).values():
             for block in blocks(file):
                 if block.startswith("nvidia-"):
                     found.setdefault(block.split()[0], set()).add(block)

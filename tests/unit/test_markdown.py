@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from bench.report.markdown import plain
+from bench.report.text.markdown import plain
 
 GITHUB = MarkdownIt("commonmark").enable("table")
 #: Characters that mean something to Markdown or HTML, among some that do not.

@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from bench.errors import ConfigError
-from bench.plan import columns, load, own, planner
-from bench.plan.models import Matrix
+from bench.plan import column_selection, config, custom_kernels, planner
+from bench.plan.config_models import Matrix
 from bench.plan.planner import Selection
 from bench.plan.releases import releases
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from bench.plan.cell import Pair
+    from bench.plan.column import Pair
 
 GOOD = """
 [[pairs]]
@@ -31,7 +31,7 @@ keras = "3.15.1"
 
 [profiles.quick]
 rounds = 3
-repeats = 2
+repetitions = 2
 """
 
 
@@ -41,24 +41,24 @@ def write(tmp_path: Path, text: str) -> Path:
     return path
 
 
-def test_the_shipped_file_is_valid_and_has_the_three_profiles(house: Path) -> None:
-    matrix = load.load(house / "matrix.toml")
+def test_the_shipped_file_is_valid_and_has_the_three_profiles(root: Path) -> None:
+    matrix = config.load(root / "matrix.toml")
     assert set(matrix.profiles) == {"quick", "standard", "nightly"}
     assert {pair.tensorflow for pair in matrix.pairs} >= {"2.15.1", "2.18.1", "2.21.0"}
     wanted = {"default", "threads=1", "threads=4xcores", "onednn=0", "isa=avx2", "tf32=off", "switch=env"}
-    assert set(matrix.profiles["nightly"].conditions) == wanted
+    assert set(matrix.profiles["nightly"].variations) == wanted
     assert matrix.profiles["nightly"].rounds >= 5
-    assert (matrix.profiles["nightly"].repeats, matrix.profiles["nightly"].heavy_repeats) == (20, 5)
-    assert matrix.suite.extra == ()
+    assert (matrix.profiles["nightly"].repetitions, matrix.profiles["nightly"].heavy_repetitions) == (20, 5)
+    assert matrix.suite.kernel_files == ()
 
 
 @pytest.mark.parametrize(("profile", "pairs"), [("quick", 3), ("standard", 3), ("nightly", 8)])
-def test_every_shipped_pattern_matches_something(house: Path, profile: str, pairs: int) -> None:
+def test_every_shipped_pattern_matches_something(root: Path, profile: str, pairs: int) -> None:
     plan = planner.make(
-        load.load(house / "matrix.toml"), profile, Selection(), house / "docker" / "locks", own.suite([])
+        config.load(root / "matrix.toml"), profile, Selection(), root / "docker" / "locks", custom_kernels.suite([])
     )
-    assert len(plan.ready) == len(plan.cells) == pairs
-    assert {one.condition for one in plan.rounds} == set(plan.conditions)
+    assert len(plan.ready) == len(plan.columns) == pairs
+    assert {one.variation for one in plan.rounds} == set(plan.variations)
     families = {one.family for one in plan.kernels}
     assert families >= {"training", "linalg", "reductions", "segments", "convolutions", "controls"}
 
@@ -73,19 +73,19 @@ OFFICIAL = {
 class TestShippedPairs:
     """The pairs of the shipped file, by kind and by the profiles that take them."""
 
-    def pairs(self, house: Path, profile: str) -> list[Pair]:
-        rows = columns.listed(load.load(house / "matrix.toml"))
+    def pairs(self, root: Path, profile: str) -> list[Pair]:
+        rows = column_selection.listed(config.load(root / "matrix.toml"))
         assert not [row.pair.id for row in rows if row.pair.refused]
         return [row.pair for row in rows if row.in_profile(profile)]
 
     @pytest.mark.parametrize("profile", ["quick", "standard", "nightly"])
-    def test_the_eight_official_pairs_are_in_every_profile(self, house: Path, profile: str) -> None:
-        found = {(one.tensorflow, one.cuda, one.cudnn) for one in self.pairs(house, profile) if one.kind == "official"}
+    def test_the_eight_official_pairs_are_in_every_profile(self, root: Path, profile: str) -> None:
+        found = {(one.tensorflow, one.cuda, one.cudnn) for one in self.pairs(root, profile) if one.kind == "official"}
         assert found == OFFICIAL
 
-    def test_forward_minors_and_steps_of_cudnn_are_the_nightly_ones(self, house: Path) -> None:
-        assert {one.kind for one in self.pairs(house, "standard")} == {"official", "cpu"}
-        forward = [one for one in self.pairs(house, "nightly") if one.kind == "forward"]
+    def test_forward_minors_and_steps_of_cudnn_are_the_nightly_ones(self, root: Path) -> None:
+        assert {one.kind for one in self.pairs(root, "standard")} == {"official", "cpu"}
+        forward = [one for one in self.pairs(root, "nightly") if one.kind == "forward"]
         steps = {(one.tensorflow, one.cuda) for one in forward if not one.own_cudnn}
         older = {
             (release, cuda) for release in ("2.15.1", "2.16.2", "2.17.1") for cuda in ("12.4", "12.6", "12.8", "12.9")
@@ -99,21 +99,21 @@ class TestShippedPairs:
             ("tf2.21.0-cuda12.9-cudnn9.10", "9.10.2.21"),
         }
 
-    def test_a_step_changes_one_thing(self, house: Path) -> None:
+    def test_a_step_changes_one_thing(self, root: Path) -> None:
         """CUDA moves with its release's own cuDNN, and cuDNN moves on a CUDA that is there without it."""
-        found = self.pairs(house, "nightly")
+        found = self.pairs(root, "nightly")
         plain = {(one.tensorflow, one.cuda) for one in found if not one.own_cudnn}
         assert {(one.tensorflow, one.cuda) for one in found if one.own_cudnn} <= plain
 
-    def test_legacy_is_for_those_who_name_it(self, house: Path) -> None:
-        listed = columns.listed(load.load(house / "matrix.toml"))
+    def test_legacy_is_for_those_who_name_it(self, root: Path) -> None:
+        listed = column_selection.listed(config.load(root / "matrix.toml"))
         found = {row.pair.tensorflow for row in listed if row.profiles == ()}
         assert found == {"2.10.1", "2.11.1", "2.12.1", "2.13.1"}
         assert {row.pair.cuda for row in listed if row.profiles == ()} == {"cpu", "11.8"}
         assert {row.pair.kind for row in listed if row.profiles == ()} == {"cpu", "legacy"}
 
-    def test_every_release_has_a_cpu_pair_and_one_keras_in_all_its_pairs(self, house: Path) -> None:
-        rows = [row.pair for row in columns.listed(load.load(house / "matrix.toml"))]
+    def test_every_release_has_a_cpu_pair_and_one_keras_in_all_its_pairs(self, root: Path) -> None:
+        rows = [row.pair for row in column_selection.listed(config.load(root / "matrix.toml"))]
         kerases = {
             release: {one.keras for one in rows if one.tensorflow == release}
             for release in {one.tensorflow for one in rows}
@@ -122,49 +122,55 @@ class TestShippedPairs:
         assert {one.tensorflow for one in rows if one.cuda == "cpu"} == set(kerases)
         assert {one.latest for one in releases().values()} == set(kerases)
 
-    def test_the_base_has_the_python_of_its_pair(self, house: Path) -> None:
-        for row in columns.listed(load.load(house / "matrix.toml")):
+    def test_the_base_has_the_python_of_its_pair(self, root: Path) -> None:
+        for row in column_selection.listed(config.load(root / "matrix.toml")):
             assert row.pair.base == f"python:{row.pair.python}-slim-bookworm"
 
 
 def test_what_a_matrix_may_say(tmp_path: Path) -> None:
     text = """
 [suite]
-extra = ["my_kernels.py", "more/of_them.py"]
+kernel_files = ["my_kernels.py", "more/of_them.py"]
 
-[conditions."tf32=off"]
+[variations."tf32=off"]
 skip = ["control_*"]
-repeats = 2
-heavy_repeats = 1
+repetitions = 2
+heavy_repetitions = 1
 timed = true
 
-[conditions."threads=4xcores"]
+[variations."threads=4xcores"]
 modes = ["off"]
 """
-    matrix = load.load(write(tmp_path, GOOD + text))
-    assert matrix.suite.extra == ("my_kernels.py", "more/of_them.py")
-    one = matrix.conditions["tf32=off"]
-    assert (one.kernels, one.skip, one.repeats, one.heavy_repeats, one.timed) == (("*",), ("control_*",), 2, 1, True)
-    other = matrix.conditions["threads=4xcores"]
-    assert (other.modes, other.repeats, other.timed) == (("off",), None, False)
+    matrix = config.load(write(tmp_path, GOOD + text))
+    assert matrix.suite.kernel_files == ("my_kernels.py", "more/of_them.py")
+    one = matrix.variations["tf32=off"]
+    assert (one.kernels, one.skip, one.repetitions, one.heavy_repetitions, one.timed) == (
+        ("*",),
+        ("control_*",),
+        2,
+        1,
+        True,
+    )
+    other = matrix.variations["threads=4xcores"]
+    assert (other.modes, other.repetitions, other.timed) == (("off",), None, False)
 
 
-def test_the_shipped_schema_is_the_generated_one_and_accepts_the_shipped_file(house: Path) -> None:
-    text = (house / "bench" / "plan" / "matrix.schema.json").read_text(encoding="utf-8")
-    assert text == load.schema(), "run: python -m bench schema > bench/plan/matrix.schema.json"
-    data = tomllib.loads((house / "matrix.toml").read_text(encoding="utf-8"))
+def test_the_shipped_schema_is_the_generated_one_and_accepts_the_shipped_file(root: Path) -> None:
+    text = (root / "bench" / "plan" / "matrix.schema.json").read_text(encoding="utf-8")
+    assert text == config.schema(), "run: python -m bench schema > bench/plan/matrix.schema.json"
+    data = tomllib.loads((root / "matrix.toml").read_text(encoding="utf-8"))
     jsonschema.Draft202012Validator(json.loads(text)).validate(data)
 
 
-def test_the_schema_refuses_unknown_keys_too(house: Path) -> None:
-    data = tomllib.loads((house / "matrix.toml").read_text(encoding="utf-8"))
+def test_the_schema_refuses_unknown_keys_too(root: Path) -> None:
+    data = tomllib.loads((root / "matrix.toml").read_text(encoding="utf-8"))
     data["profile"] = {}
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.Draft202012Validator(json.loads(load.schema())).validate(data)
+        jsonschema.Draft202012Validator(json.loads(config.schema())).validate(data)
 
 
 def test_models_are_frozen(tmp_path: Path) -> None:
-    matrix = load.load(write(tmp_path, GOOD))
+    matrix = config.load(write(tmp_path, GOOD))
     with pytest.raises(ValidationError):
         matrix.pairs = ()
 
@@ -173,7 +179,7 @@ def test_models_are_frozen(tmp_path: Path) -> None:
     ("text", "wanted"),
     [
         (GOOD + "\n[profile.x]\nrounds = 1", ["unknown table", "did you mean 'profiles'"]),
-        (GOOD.replace("repeats", "repeat"), ["profiles -> quick -> repeat", "did you mean 'repeats'"]),
+        (GOOD.replace("repetitions", "repetition"), ["profiles -> quick -> repetition", "did you mean 'repetitions'"]),
         (GOOD.replace("keras", "kerras"), ["pairs[1] -> kerras", "did you mean 'keras'"]),
         (GOOD.replace("keras", "kerras"), ["pairs[1] -> keras: this key is missing"]),
         (GOOD.replace("rounds = 3", 'rounds = "3"'), ["profiles -> quick -> rounds", 'given: "3"']),
@@ -188,23 +194,23 @@ def test_models_are_frozen(tmp_path: Path) -> None:
         (GOOD.replace('"cpu"', '["cpu", "12.5"]\ncudnn = "9.3.0.75"'), ["pairs[1]", "without CUDA has no cuDNN"]),
         (GOOD.replace('"cpu"', '"cpu"\nallow_older = "yes"'), ["pairs[1] -> allow_older"]),
         (GOOD.replace('"cpu"', '"cpu"\nprofiles = "quick"'), ["pairs[1] -> profiles"]),
-        (GOOD + '\n[conditions."treads=1"]', ["treads=1", "is no condition", "threads=N"]),
-        (GOOD + '\n[conditions."tf32=maybe"]', ["tf32=maybe", "tf32=off, tf32=on"]),
-        (GOOD + '\n[conditions."onednn=0"]\nrepeat = 1', ['"onednn=0" -> repeat', "did you mean 'repeats'"]),
-        (GOOD + '\n[conditions."onednn=0"]\nrepeats = 0', ['"onednn=0" -> repeats', "greater than or equal to 1"]),
-        (GOOD + '\n[conditions."onednn=0"]\ntimed = "yes"', ['"onednn=0" -> timed', 'given: "yes"']),
-        (GOOD + "heavy_repeats = 0", ["profiles -> quick -> heavy_repeats"]),
+        (GOOD + '\n[variations."treads=1"]', ["treads=1", "is no variation", "threads=N"]),
+        (GOOD + '\n[variations."tf32=maybe"]', ["tf32=maybe", "tf32=off, tf32=on"]),
+        (GOOD + '\n[variations."onednn=0"]\nrepeat = 1', ['"onednn=0" -> repeat', "did you mean 'repetitions'"]),
+        (GOOD + '\n[variations."onednn=0"]\nrepeats = 0', ['"onednn=0" -> repetitions', "greater than or equal to 1"]),
+        (GOOD + '\n[variations."onednn=0"]\ntimed = "yes"', ['"onednn=0" -> timed', 'given: "yes"']),
+        (GOOD + "heavy_repetitions = 0", ["profiles -> quick -> heavy_repetitions"]),
         (GOOD + "order_seed = -1", ["profiles -> quick -> order_seed"]),
-        (GOOD + '\n[suite]\nextra = ["my_kernels.txt"]', ["suite -> extra"]),
-        (GOOD + '\n[suite]\nextra = "my_kernels.py"', ["suite -> extra"]),
-        (GOOD + "\n[suite]\nextras = []", ["suite -> extras", "did you mean 'extra'"]),
+        (GOOD + '\n[suite]\nextra = ["my_kernels.txt"]', ["suite -> kernel_files"]),
+        (GOOD + '\n[suite]\nextra = "my_kernels.py"', ["suite -> kernel_files"]),
+        (GOOD + "\n[suite]\nextras = []", ["suite -> extras", "did you mean 'kernel_files'"]),
         ("[profiles.quick]\nrounds=1\nrepeats=1", ["pairs: this key is missing"]),
         (GOOD + "\nnonsense", ["no valid TOML"]),
     ],
 )
 def test_mistakes_are_named_with_file_path_and_suggestion(tmp_path: Path, text: str, wanted: list[str]) -> None:
     with pytest.raises(ConfigError) as caught:
-        load.load(write(tmp_path, text))
+        config.load(write(tmp_path, text))
     assert caught.value.code == 2
     for part in ["matrix.toml", *wanted]:
         assert part in str(caught.value)
@@ -213,18 +219,18 @@ def test_mistakes_are_named_with_file_path_and_suggestion(tmp_path: Path, text: 
 
 def test_one_mistake_in_a_list_is_told_once(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
-        load.load(write(tmp_path, GOOD.replace('"cpu"', '["cpu", "12"]')))
+        config.load(write(tmp_path, GOOD.replace('"cpu"', '["cpu", "12"]')))
     assert len(str(caught.value).splitlines()) == 1
 
 
 def test_one_cuda_is_a_list_of_one(tmp_path: Path) -> None:
-    assert load.load(write(tmp_path, GOOD)).pairs[0].cuda == ("cpu",)
-    assert load.load(write(tmp_path, GOOD.replace('"cpu"', '["cpu", "12.5"]'))).pairs[0].cuda == ("cpu", "12.5")
+    assert config.load(write(tmp_path, GOOD)).pairs[0].cuda == ("cpu",)
+    assert config.load(write(tmp_path, GOOD.replace('"cpu"', '["cpu", "12.5"]'))).pairs[0].cuda == ("cpu", "12.5")
 
 
-def test_the_schema_takes_one_cuda_or_a_list(house: Path) -> None:
-    data = tomllib.loads((house / "matrix.toml").read_text(encoding="utf-8"))
-    check = jsonschema.Draft202012Validator(json.loads(load.schema()))
+def test_the_schema_takes_one_cuda_or_a_list(root: Path) -> None:
+    data = tomllib.loads((root / "matrix.toml").read_text(encoding="utf-8"))
+    check = jsonschema.Draft202012Validator(json.loads(config.schema()))
     for good in ("12.5", ["cpu", "12.5"]):
         check.validate({**data, "pairs": [{**data["pairs"][0], "cuda": good}]})
     for bad in ("12", [], ["12.5", "12.5"], 12.5):
@@ -234,7 +240,7 @@ def test_the_schema_takes_one_cuda_or_a_list(house: Path) -> None:
 
 def test_a_missing_file_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read") as caught:
-        load.load(tmp_path / "nowhere.toml")
+        config.load(tmp_path / "nowhere.toml")
     assert "--matrix" in caught.value.hint
 
 

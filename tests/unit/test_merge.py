@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bench.away.pack import pack
 from bench.errors import BusyError, StorageError
-from bench.store import merge
+from bench.portable.archive import pack
+from bench.store import import_records
 from bench.store import run as store
-from bench.store.folder import reports_lock
 from bench.store.resume import interrupted
+from bench.store.run_folder import reports_lock
 from bench.suite.record import line
-from bench.verdict import Status, judge
+from bench.verdict import Status, evaluate
 from tests.unit import factory
 
 if TYPE_CHECKING:
@@ -27,21 +27,21 @@ if TYPE_CHECKING:
     from bench.suite.record import Record
 
 HERE, THERE = "20250130T120000Z-aaaa", "20250131T120000Z-bbbb"
-GPU = factory.cell(cuda="12.5")
+GPU = factory.column(cuda="12.5")
 
 
 def info(**changes: Any) -> RunInfo:
     facts = {
         "schema": 3,
         "id": HERE,
-        "condition_modes": {"default": ("off", "on")},
+        "variation_modes": {"default": ("off", "on")},
         "host": {"name": "here", "gpu": ""},
     }
     return factory.info(**{**facts, **changes})
 
 
 def theirs(**changes: Any) -> Run:
-    facts = {"id": THERE, "cells": (GPU,), "host": {"name": "there", "gpu": "NVIDIA H100"}, "engine": "venv"}
+    facts = {"id": THERE, "columns": (GPU,), "host": {"name": "there", "gpu": "NVIDIA H100"}, "engine": "venv"}
     return factory.run(info(**{**facts, **changes}))
 
 
@@ -59,7 +59,9 @@ def text(one: Record) -> str:
         body = dataclasses.asdict(sample)
         name = {"process": sample.process, "kernel": sample.kernel, "digest": sample.digest}
         rows.append(line("values", {**name, "outputs": body.pop("outputs"), "errors": body.pop("errors")}))
-        rows.append(line("sample", {key: value for key, value in body.items() if key not in {"guard", "parted"}}))
+        rows.append(
+            line("sample", {key: value for key, value in body.items() if key not in {"guard", "first_difference"}})
+        )
     rows += [line("outcome", dataclasses.asdict(outcome)) for outcome in one.outcomes]
     return "".join(rows) + line("end", {"seconds": one.seconds, "processes": 1})
 
@@ -77,7 +79,7 @@ def put(run: Run, folder: Path) -> Path:
 
 def archived(tmp_path: Path, run: Run) -> Path:
     place = tmp_path / "away"
-    file = pack(put(run, place / run.info.id), place, run.info.cells[0].id)
+    file = pack(put(run, place / run.info.id), place, run.info.columns[0].id)
     return file.rename(tmp_path / f"{run.info.id}.tar.gz")
 
 
@@ -96,18 +98,18 @@ def home(tmp_path: Path, **changes: Any) -> Path:
 def test_a_column_of_another_host_stands_beside_ours(tmp_path: Path) -> None:
     reports = home(tmp_path)
     words, say = said()
-    folder = merge.importing(archived(tmp_path, theirs()), reports, say=say)
+    folder = import_records.importing(archived(tmp_path, theirs()), reports, say=say)
     assert not words
     run = store.load(folder)
-    assert [cell.id for cell in run.info.cells] == [factory.cell().id, GPU.id]
+    assert [column.id for column in run.info.columns] == [factory.column().id, GPU.id]
     assert run.info.id == folder.name
-    ours, other = run.info.cells
+    ours, other = run.info.columns
     assert not ours.origin
     assert other.origin == {"name": "there", "gpu": "NVIDIA H100", "engine": "venv"}
     assert "measured on there" in run.info.warnings[-1]
-    found = judge(run)
+    found = evaluate(run)
     assert not found.left_out
-    assert {one.status for one in found.verdicts if not one.control} == {Status.EXACT}
+    assert {one.status for one in found.verdicts if not one.control} == {Status.REPRODUCIBLE}
     assert len(found.verdicts) == 2 * 2 * 4
     before = store.load(reports / "runs" / HERE)
     assert before.info == factory.run(info()).info, "the run here stays as it was"
@@ -116,11 +118,11 @@ def test_a_column_of_another_host_stands_beside_ours(tmp_path: Path) -> None:
 
 def test_without_a_run_here_it_is_a_run_of_its_own(tmp_path: Path) -> None:
     words, say = said()
-    folder = merge.importing(archived(tmp_path, theirs()), tmp_path / "reports", say=say)
+    folder = import_records.importing(archived(tmp_path, theirs()), tmp_path / "reports", say=say)
     assert words == ["imported as a run of its own: there is no run here yet"]
     run = store.load(folder)
-    assert [cell.origin["name"] for cell in run.info.cells] == ["there"]
-    assert {one.status for one in judge(run).verdicts if not one.control} == {Status.EXACT}
+    assert [column.origin["name"] for column in run.info.columns] == ["there"]
+    assert {one.status for one in evaluate(run).verdicts if not one.control} == {Status.REPRODUCIBLE}
 
 
 @pytest.mark.parametrize(
@@ -128,7 +130,7 @@ def test_without_a_run_here_it_is_a_run_of_its_own(tmp_path: Path) -> None:
     [
         ({}, {"suite_hash": "6" * 64}, "another version of the suite"),
         ({}, {"seed": 7}, "its seed is 7"),
-        ({}, {"cells": (factory.cell(),)}, "has a column tf2.18.1-cpu-py311@cpu already"),
+        ({}, {"columns": (factory.column(),)}, "has a column tf2.18.1-cpu-py311@cpu already"),
         ({}, {"schema": 2}, "different versions"),
         ({"schema": 2}, {}, "different versions"),
         ({"finished": ""}, {}, "is not finished"),
@@ -144,61 +146,61 @@ def test_what_cannot_stand_beside_ours_stands_alone(
     tmp_path: Path, mine: dict[str, Any], changes: dict[str, Any], why: str
 ) -> None:
     words, say = said()
-    folder = merge.importing(archived(tmp_path, theirs(**changes)), home(tmp_path, **mine), say=say)
+    folder = import_records.importing(archived(tmp_path, theirs(**changes)), home(tmp_path, **mine), say=say)
     assert why in words[0]
-    assert all(cell.origin for cell in store.load(folder).info.cells)
+    assert all(column.origin for column in store.load(folder).info.columns)
 
 
 def test_nothing_comes_twice(tmp_path: Path) -> None:
     reports, file = home(tmp_path), archived(tmp_path, theirs())
-    first = merge.importing(file, reports)
+    first = import_records.importing(file, reports)
     with pytest.raises(StorageError, match=f"Run {THERE} is here already, in .*{first.name}"):
-        merge.importing(file, reports)
-    third = archived(tmp_path, theirs(id="20250201T120000Z-cccc", cells=(factory.cell("2.21.0", "12.5"),)))
-    whole = merge.importing(third, reports)
-    assert len(store.load(whole).info.cells) == 3
+        import_records.importing(file, reports)
+    third = archived(tmp_path, theirs(id="20250201T120000Z-cccc", columns=(factory.column("2.21.0", "12.5"),)))
+    whole = import_records.importing(third, reports)
+    assert len(store.load(whole).info.columns) == 3
     with pytest.raises(StorageError, match="is here already"):
-        merge.importing(file, reports, into=whole)
+        import_records.importing(file, reports, into=whole)
     own = archived(tmp_path / "own", factory.run(info()))
     with pytest.raises(StorageError, match=f"Run {HERE} is here already"):
-        merge.importing(own, reports)
+        import_records.importing(own, reports)
 
 
-def test_conditions_and_kernels_of_both_are_planned(tmp_path: Path) -> None:
+def test_variations_and_kernels_of_both_are_planned(tmp_path: Path) -> None:
     other = theirs(
         kernels=(factory.kernel("relu"), factory.kernel("matmul"), *factory.CONTROLS),
-        conditions={"default": (), "tf32=off": ("matmul",)},
-        condition_modes={"default": ("off",), "tf32=off": ("on",)},
+        variations={"default": (), "tf32=off": ("matmul",)},
+        variation_modes={"default": ("off",), "tf32=off": ("on",)},
         modes=("off", "on"),
     )
-    facts = store.load(merge.importing(archived(tmp_path, other), home(tmp_path))).info
+    facts = store.load(import_records.importing(archived(tmp_path, other), home(tmp_path))).info
     assert [kernel.name for kernel in facts.kernels][-1] == "relu"
-    assert set(facts.conditions) == {"default", "tf32=off"}
-    assert set(facts.conditions["default"]) == {kernel.name for kernel in facts.kernels}
-    assert facts.conditions["tf32=off"] == ("matmul",)
-    assert facts.condition_modes == {"default": ("off", "on"), "tf32=off": ("on",)}
+    assert set(facts.variations) == {"default", "tf32=off"}
+    assert set(facts.variations["default"]) == {kernel.name for kernel in facts.kernels}
+    assert facts.variations["tf32=off"] == ("matmul",)
+    assert facts.variation_modes == {"default": ("off", "on"), "tf32=off": ("on",)}
 
 
 def test_another_run_may_be_named(tmp_path: Path) -> None:
     reports = home(tmp_path)
-    put(factory.run(info(id="20250301T120000Z-dddd", cells=(GPU,))), reports / "runs" / "20250301T120000Z-dddd")
+    put(factory.run(info(id="20250301T120000Z-dddd", columns=(GPU,))), reports / "runs" / "20250301T120000Z-dddd")
     file = archived(tmp_path, theirs())
-    folder = merge.importing(file, reports, into=reports / "runs" / HERE)
-    assert len(store.load(folder).info.cells) == 2
+    folder = import_records.importing(file, reports, into=reports / "runs" / HERE)
+    assert len(store.load(folder).info.columns) == 2
     with pytest.raises(StorageError, match="is no run folder"):
-        merge.importing(archived(tmp_path, theirs(id="20250302T120000Z-eeee")), reports, into=tmp_path)
+        import_records.importing(archived(tmp_path, theirs(id="20250302T120000Z-eeee")), reports, into=tmp_path)
 
 
 def test_an_import_does_not_stop_a_run_from_going_on(tmp_path: Path) -> None:
     reports = home(tmp_path, finished="")
-    merge.importing(archived(tmp_path, theirs()), reports, say=lambda _: None)
+    import_records.importing(archived(tmp_path, theirs()), reports, say=lambda _: None)
     assert reports / "runs" / HERE in interrupted(reports, info())
 
 
 def test_a_run_that_goes_on_keeps_imports_out(tmp_path: Path) -> None:
     reports, file = home(tmp_path), archived(tmp_path, theirs())
     with reports_lock(reports, "matrix"), pytest.raises(BusyError):
-        merge.importing(file, reports)
+        import_records.importing(file, reports)
 
 
 def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:
@@ -207,7 +209,7 @@ def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:
     damaged = next(place.glob("records/*/*/off-002.jsonl.xz"))
     damaged.write_bytes(damaged.read_bytes()[:50])
     words, say = said()
-    folder = merge.importing(pack(place, tmp_path, GPU.id), home(tmp_path), say=say)
+    folder = import_records.importing(pack(place, tmp_path, GPU.id), home(tmp_path), say=say)
     assert "off-002.jsonl.xz cannot be read and will not count" in words[0]
     assert len(store.load(folder).unreadable) == 1
 
@@ -217,6 +219,6 @@ def test_a_refused_archive_leaves_nothing(tmp_path: Path) -> None:
     file = tmp_path / "bad.tar.gz"
     file.write_bytes(b"no archive")
     with pytest.raises(StorageError):
-        merge.importing(file, reports)
+        import_records.importing(file, reports)
     assert [path.name for path in (reports / "runs").iterdir()] == [HERE]
     assert not list(reports.glob(".import-*"))

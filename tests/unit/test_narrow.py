@@ -12,25 +12,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.away import narrow
-from bench.away.errors import AwayError
-from bench.away.narrow import Wanted
 from bench.bundle import Order, _requests, _run
-from bench.plan import load, own, planner
+from bench.plan import config, custom_kernels, planner
 from bench.plan.devices import Devices
 from bench.plan.planner import Selection
+from bench.portable import overrides
+from bench.portable.errors import PortableError
+from bench.portable.overrides import Wanted
 from bench.suite.record import Request
 
-HOUSE = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[2]
 FEW = ("matmul_f32", "reduce_sum_1d", "variable_scatter_add")
 
 
 def planned(rounds: int = 3, profile: str = "nightly") -> tuple[dict[str, Any], list[Request]]:
     """run.json and the rounds of a plan as a bundle carries them."""
-    matrix = load.load(HOUSE / "matrix.toml")
+    matrix = config.load(ROOT / "matrix.toml")
     selection = Selection(only=("tf2.18.1-cpu",), kernels=FEW, rounds=rounds)
-    plan = planner.make(matrix, profile, selection, HOUSE / "docker" / "locks", own.suite([]), Devices())
-    order = Order(matrix=matrix, pair="tf2.18.1-cpu", out=Path(), house=HOUSE)
+    plan = planner.make(matrix, profile, selection, ROOT / "docker" / "locks", custom_kernels.suite([]), Devices())
+    order = Order(matrix=matrix, pair="tf2.18.1-cpu", out=Path(), root=ROOT)
     found = json.loads(json.dumps({"run": _run(order, plan), "requests": _requests(order, plan)}))
     return found["run"], [Request.from_json(json.dumps(one)) for one in found["requests"]]
 
@@ -40,7 +40,7 @@ CONTROLS = {one["name"] for one in RUN["kernels"] if one["control"]}
 
 
 def made(**want: Any) -> tuple[dict[str, Any], list[Request]]:
-    return narrow.narrowed(RUN, REQUESTS, Wanted(**want))
+    return overrides.narrowed(RUN, REQUESTS, Wanted(**want))
 
 
 def test_a_plan_of_which_nothing_is_asked_is_itself() -> None:
@@ -48,35 +48,35 @@ def test_a_plan_of_which_nothing_is_asked_is_itself() -> None:
 
 
 def test_kernels_are_selected_and_controls_stay() -> None:
-    run, requests = made(kernels=("matmul*",), conditions=("default",))
+    run, requests = made(kernels=("matmul*",), variations=("default",))
     names = {"matmul_f32", *CONTROLS}
     assert {one["name"] for one in run["kernels"]} == names
-    assert set(run["conditions"]) == set(run["condition_modes"]) == {"default"}
-    assert all(set(one.kernels) == set(one.repeats) == names for one in requests)
-    assert run["command"].endswith("--kernels matmul* --condition default")
+    assert set(run["variations"]) == set(run["variation_modes"]) == {"default"}
+    assert all(set(one.kernels) == set(one.repetitions) == names for one in requests)
+    assert run["command"].endswith("--kernels matmul* --variation default")
 
 
-def test_a_condition_without_a_kernel_left_is_gone_and_does_not_mean_all() -> None:
+def test_a_variation_without_a_kernel_left_is_gone_and_does_not_mean_all() -> None:
     """In run.json no names at all mean every kernel."""
     run, requests = made(kernels=("variable*",))
-    without = [name for name, names in RUN["conditions"].items() if "variable_scatter_add" not in names]
+    without = [name for name, names in RUN["variations"].items() if "variable_scatter_add" not in names]
     assert without
-    assert not set(without) & set(run["conditions"])
-    assert not set(without) & {one.condition for one in requests}
-    assert all("variable_scatter_add" in names for names in run["conditions"].values())
+    assert not set(without) & set(run["variations"])
+    assert not set(without) & {one.variation for one in requests}
+    assert all("variable_scatter_add" in names for names in run["variations"].values())
 
 
-def test_repeats_are_those_of_every_kernel() -> None:
-    run, requests = made(repeats=7)
-    assert run["repeats"] == 7
-    assert {number for one in requests for number in one.repeats.values()} == {7}
+def test_repetitions_are_those_of_every_kernel() -> None:
+    run, requests = made(repetitions=7)
+    assert run["repetitions"] == 7
+    assert {number for one in requests for number in one.repetitions.values()} == {7}
 
 
 @settings(deadline=None)
 @given(before=st.sampled_from([1, 2, 3]), rounds=st.integers(1, 9))
 def test_rounds_are_as_many_as_asked_for_and_go_on_as_planned(before: int, rounds: int) -> None:
     source, asked = planned(before, "standard") if before != 3 else (RUN, REQUESTS)
-    run, requests = narrow.narrowed(source, asked, Wanted(rounds=rounds))
+    run, requests = overrides.narrowed(source, asked, Wanted(rounds=rounds))
     assert run["rounds"] == rounds
     kept = [one for one in asked if one.round <= rounds]
     assert [dataclasses.replace(one, context={}) for one in requests[: len(kept)]] == [
@@ -85,22 +85,22 @@ def test_rounds_are_as_many_as_asked_for_and_go_on_as_planned(before: int, round
     assert {one.context["rounds"] for one in requests} == {rounds}
     by_place: dict[tuple[str, str], list[Request]] = {}
     for one in requests:
-        by_place.setdefault((one.condition, one.mode), []).append(one)
-    assert set(by_place) == {(one.condition, one.mode) for one in asked}
+        by_place.setdefault((one.variation, one.mode), []).append(one)
+    assert set(by_place) == {(one.variation, one.mode) for one in asked}
     for group in by_place.values():
         assert [one.round for one in group] == list(range(1, rounds + 1))
-        assert [one.contrast for one in group] == [one.round == 1 for one in group]
+        assert [one.second_seed for one in group] == [one.round == 1 for one in group]
         assert len({one.order_seed for one in group}) == rounds
         assert len({frozenset(one.kernels) for one in group}) == 1
 
 
 def test_modes_go_on_to_alternate() -> None:
-    _, requests = made(rounds=6, conditions=("default",))
+    _, requests = made(rounds=6, variations=("default",))
     assert [one.mode for one in requests] == ["off", "on", "on", "off"] * 3
 
 
 def test_both_modes_of_a_round_have_one_order() -> None:
-    _, requests = made(rounds=7, conditions=("default",))
+    _, requests = made(rounds=7, variations=("default",))
     orders = {(one.round, one.order_seed, one.kernels) for one in requests}
     assert len(orders) == 7
     assert len({kernels for _, _, kernels in orders}) == 7
@@ -110,12 +110,12 @@ def test_both_modes_of_a_round_have_one_order() -> None:
     ("want", "sentence"),
     [
         ({"kernels": ("nothing*",)}, r"no kernel nothing\*"),
-        ({"conditions": ("tf32=off",)}, "no condition tf32=off"),
+        ({"variations": ("tf32=off",)}, "no variation tf32=off"),
         ({"kernels": ("control_*",)}, "leaves no kernel"),
     ],
 )
 def test_what_the_plan_has_not_is_refused(want: dict[str, tuple[str, ...]], sentence: str) -> None:
-    with pytest.raises(AwayError, match=sentence) as caught:
+    with pytest.raises(PortableError, match=sentence) as caught:
         made(**want)
     assert caught.value.code == 3
     assert caught.value.hint
@@ -124,4 +124,4 @@ def test_what_the_plan_has_not_is_refused(want: dict[str, tuple[str, ...]], sent
 @pytest.mark.parametrize("text", ["0", "1001", "-1", "many", ""])
 def test_numbers_are_those_of_matrix_toml(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="is not a number from 1 to 1000"):
-        narrow.positive(text)
+        overrides.positive(text)

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bench.report import Format, apart, html
-from bench.report import text as report_text
-from bench.report.build import build
-from bench.report.notes import together
-from bench.verdict import judge
+from bench.report import Format
+from bench.report import formatting as report_text
+from bench.report.build import distances
+from bench.report.build.notes import together
+from bench.report.build.page import build
+from bench.report.html import render as html_render
+from bench.verdict import evaluate
 from tests.unit import factory
 from tests.unit.factory import EXACT, Behaviour, Spot
 from tests.unit.test_report import HOSTILE, rendered, view_of
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from bench.store.run import Run
     from bench.suite.record import Record, Sample
 
-#: A message that limitations.toml knows.
+#: A message that known_issues.toml knows.
 KNOWN = "Random ops require a seed to be set when determinism is enabled."
 
 
@@ -52,7 +54,11 @@ def with_parting(run: Run, **facts: Any) -> Run:
     """The run, whose samples that left the first one did so as given."""
 
     def change(one: Sample) -> Sample:
-        return dataclasses.replace(one, parted={**one.parted, **facts}) if one.parted else one
+        return (
+            dataclasses.replace(one, first_difference={**one.first_difference, **facts})
+            if one.first_difference
+            else one
+        )
 
     return factory.changed(run, factory.in_samples(change))
 
@@ -66,7 +72,7 @@ def test_a_difference_within_a_process_is_told_in_full() -> None:
     assert re.fullmatch(r"max diff \d\.\de-07, V_c 0\.\d\d", half.apart)
     note = told(run, "Difference")
     assert note.where == "on"
-    assert note.sentences[0] == "Round 1 repeat 0 against round 1 repeat 2, over all elements."
+    assert note.sentences[0] == "Round 1 repetition 0 against round 1 repetition 2, over all elements."
     assert re.match(
         r"Output out: V_c 0\.\d+ \(\d+ of 4096 elements\); V_ermv .*; ULP median \d+, p99 \d+", note.sentences[1]
     )
@@ -124,7 +130,7 @@ def test_a_changed_value_says_how_far_it_is() -> None:
 
 
 def test_the_same_words_are_said_once_with_their_places() -> None:
-    facts = factory.info(conditions={"default": (), "isa=avx2": (), "threads=1": ()})
+    facts = factory.info(variations={"default": (), "isa=avx2": (), "threads=1": ()})
     run = factory.run(
         facts, lambda spot: Behaviour(("a", "b")) if spot.kernel == "matmul" and spot.mode == "on" else EXACT
     )
@@ -193,7 +199,7 @@ def test_measures_are_short(value: float | None, shown: str) -> None:
     ],
 )
 def test_values_have_the_digits_that_tell(pair: tuple[str, str], shown: tuple[str, str]) -> None:
-    assert apart.values(*pair) == shown
+    assert distances.values(*pair) == shown
 
 
 def test_nan_and_sign_changes_are_told() -> None:
@@ -202,15 +208,15 @@ def test_nan_and_sign_changes_are_told() -> None:
     assert found is not None
     assert found.difference is not None
     worst = dataclasses.replace(found.difference.outputs["out"], nan_changes=2, sign_changes=1, rel_max=float("inf"))
-    assert apart.brief(worst).startswith("max diff not finite, V_c ")
-    assert apart.brief(worst).endswith("2 NaN changes, 1 sign change")
+    assert distances.brief(worst).startswith("max diff not finite, V_c ")
+    assert distances.brief(worst).endswith("2 NaN changes, 1 sign change")
 
 
-# --- errors and limitations ---------------------------------------------------------------------------
+# --- errors and known_issues ---------------------------------------------------------------------------
 
 
-def test_an_error_says_class_message_place_and_the_known_limitation() -> None:
-    bad = Behaviour(outcome="raised", error_class="RuntimeError", message=f"{KNOWN}\nmore")
+def test_an_error_says_class_message_place_and_the_known_known_issue() -> None:
+    bad = Behaviour(outcome="error", error_class="RuntimeError", message=f"{KNOWN}\nmore")
     run = factory.run(None, only(on=bad))
 
     def at(one: Record) -> Record:
@@ -224,9 +230,9 @@ def test_an_error_says_class_message_place_and_the_known_limitation() -> None:
     assert note.sentences == ("RuntimeError, at my_kernels.py:12",)
     assert KNOWN in note.block
     assert not detail(run).processes
-    known = told(run, "Known limitation")
+    known = told(run, "Known known_issue")
     assert any(text.startswith("Source: ") for text in known.sentences)
-    (notice,) = (one for one in view_of(run).notices if one.title == "Known limitations")
+    (notice,) = (one for one in view_of(run).notices if one.title == "Known known_issues")
     assert "Met by matmul." in notice.items[0]
     page = plain(rendered(run, Format.HTML))
     assert "my_kernels.py:12" in page
@@ -234,7 +240,7 @@ def test_an_error_says_class_message_place_and_the_known_limitation() -> None:
     document = json.loads(rendered(run, Format.JSON))
     verdict = next(row for row in document["kernels"] if row["kernel"] == "matmul")["worst"][0]["on"]["verdict"]
     assert verdict["error_where"] == "my_kernels.py:12"
-    assert verdict["limitation"]["id"]
+    assert verdict["known_issue"]["id"]
 
 
 # --- accuracy, cost, upgrades -------------------------------------------------------------------------
@@ -260,11 +266,11 @@ def test_accuracy_is_one_line() -> None:
 
 
 def test_the_instrument_says_what_it_could_have_seen() -> None:
-    facts = factory.info(kernels=(factory.kernel("matmul"), *factory.GRADED), repeats=4)
+    facts = factory.info(kernels=(factory.kernel("matmul"), *factory.GRADED), repetitions=4)
     run = factory.run(facts)
     shown = view_of(run).instrument
     (line,) = shown.lines
-    assert (line.label, line.places) == ("TF 2.18.1 CPU", "all conditions and modes")
+    assert (line.label, line.places) == ("TF 2.18.1 CPU", "all variations and modes")
     assert line.seen == "every sample, 1 of 2, 1 of 10 (by chance)"
     assert (line.out_of_reach, line.failed) == ("1 of 50", "")
     assert line.sentence == "A kernel that differs in 1 of 2 samples would have been seen."
@@ -291,12 +297,12 @@ def test_a_blind_place_is_named_on_the_first_screen() -> None:
 
 def test_gpu_controls_and_outputs_on_the_cpu() -> None:
     facts = factory.info(
-        cells=(factory.cell(cuda="12.5"),),
+        columns=(factory.column(cuda="12.5"),),
         kernels=(factory.kernel("matmul"), factory.kernel("scatter", gpu_control=True), *factory.CONTROLS),
     )
     run = factory.run(facts, lambda spot: Behaviour(device="CPU:0") if spot.kernel == "matmul" else EXACT)
     titles = {notice.title: notice for notice in view_of(run).notices}
-    assert titles["Outputs lived on the CPU"].items == (f"{facts.cells[0].id}: matmul",)
+    assert titles["Outputs lived on the CPU"].items == (f"{facts.columns[0].id}: matmul",)
     assert "scatter" in titles["Nothing varied on the GPU"].text
     (sentence,) = view_of(run).instrument.gpu
     assert sentence.endswith("kernels known to vary on GPUs with determinism off: scatter came out exact.")
@@ -350,17 +356,17 @@ def test_hostile_tensors_and_libraries_stay_text(form: Format) -> None:
         assert "<script>alert" not in page
 
 
-def test_a_long_suite_under_many_conditions_stays_small() -> None:
+def test_a_long_suite_under_many_variations_stays_small() -> None:
     """A third of the whole suite; all of it is three times as much and must stay below 1.5 MB."""
     facts = factory.info(
-        cells=tuple(factory.cell(name) for name in ("2.15.1", "2.18.1", "2.21.0")),
+        columns=tuple(factory.column(name) for name in ("2.15.1", "2.18.1", "2.21.0")),
         kernels=(*(factory.kernel(f"kernel_number_{n}", f"family{n % 4}") for n in range(26)), *factory.GRADED),
-        conditions=dict.fromkeys(("default", "threads=1", "threads=4xcores", "onednn=0", "isa=avx2"), ()),
+        variations=dict.fromkeys(("default", "threads=1", "threads=4xcores", "onednn=0", "isa=avx2"), ()),
     )
 
     def some_vary(spot: Spot) -> Behaviour:
         number = spot.kernel.rpartition("_")[2]
         return Behaviour(("a", "b")) if number in ("3", "13", "23") and spot.mode == "off" else EXACT
 
-    view = build(judge(factory.run(facts, some_vary)))
-    assert len(html.render(view).encode()) <= 500_000
+    view = build(evaluate(factory.run(facts, some_vary)))
+    assert len(html_render.render(view).encode()) <= 500_000

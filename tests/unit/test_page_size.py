@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bench.report import html
-from bench.report.build import build
-from bench.report.sheet import plain
-from bench.verdict import judge
+from bench.report.build.kernel_table import plain
+from bench.report.build.page import build
+from bench.report.html import render as html_render
+from bench.verdict import evaluate
 from tests.unit import factory
 from tests.unit.factory import EXACT, Behaviour
 
@@ -30,21 +30,21 @@ def behave(spot: Spot) -> Behaviour:
     """Most is exact, with three classes of bits over the pairs; some varies with determinism off, some is raised."""
     if spot.kernel.startswith("control"):
         return EXACT
-    number, of_cell = int(spot.kernel[-2:]), sum(map(ord, spot.cell))
+    number, of_column = int(spot.kernel[-2:]), sum(map(ord, spot.column))
     time = 0.001 * (number + 1) * (1 + spot.round / 50) * (1.4 if spot.mode == "on" else 1)
     if number % 9 == 0 and spot.mode == "off":
         return Behaviour((f"a{spot.round}", f"b{spot.round}", f"c{number}"), steady_s=(time,))
     if number % 13 == 5 and spot.mode == "on":
-        return Behaviour(outcome="raised", error_class="UnimplementedError", message="no deterministic kernel")
-    bits = f"x{of_cell % 3 if number % 4 == 0 else 0}{spot.mode if number % 5 == 0 else ''}"
+        return Behaviour(outcome="error", error_class="UnimplementedError", message="no deterministic kernel")
+    bits = f"x{of_column % 3 if number % 4 == 0 else 0}{spot.mode if number % 5 == 0 else ''}"
     return Behaviour((bits,), steady_s=(time,))
 
 
 @lru_cache(maxsize=1)
 def view_of(pairs: int, kernels: int) -> View:
     few = pairs > max(len(RELEASES), 40)
-    cells = tuple(
-        factory.cell(
+    columns = tuple(
+        factory.column(
             RELEASES[place % 10],
             CUDA[place // 10 % 7],
             id=f"tf{RELEASES[place % 10]}-cuda{CUDA[place // 10 % 7]}-py311@h100-{place}",
@@ -53,31 +53,31 @@ def view_of(pairs: int, kernels: int) -> View:
     )
     rows = tuple(factory.kernel(f"kernel_name_{place:02d}", FAMILIES[place % 7]) for place in range(kernels))
     facts = factory.info(
-        cells=cells, kernels=(*rows, *(factory.CONTROLS if few else factory.GRADED)), repeats=3 if few else 10
+        columns=columns, kernels=(*rows, *(factory.CONTROLS if few else factory.GRADED)), repetitions=3 if few else 10
     )
     codes = {one.name: factory.digest(one.family) for one in facts.kernels}
     run = factory.changed(factory.run(facts, behave), factory.facts_of_process(kernel_hashes=codes))
-    return build(judge(run))
+    return build(evaluate(run))
 
 
 @pytest.mark.parametrize(("pairs", "kernels"), LIMITS)
 def test_a_large_page_stays_small(pairs: int, kernels: int) -> None:
-    page = html.render(view_of(pairs, kernels))
+    page = html_render.render(view_of(pairs, kernels))
     assert len(page.encode()) <= LIMITS[pairs, kernels]
 
 
 @pytest.mark.parametrize(("pairs", "kernels"), [(12, 45), (40, 10)])
 def test_a_large_page_has_every_field_and_all_of_what_is_not_exact(pairs: int, kernels: int) -> None:
     view = view_of(pairs, kernels)
-    page = html.render(view)
+    page = html_render.render(view)
     table = page[page.index('<table class="matrix"') : page.index("</table>", page.index('<table class="matrix"'))]
     tables = page[page.index('id="evidence"') : page.index('id="sight-title"')]
     for detail in view.details:
         for half in detail.entry.halves:
             assert half.status in table
         assert page.count(f"id={detail.anchor}>") == 1
-        assert detail.replay.partition(" s42-")[0].replace(detail.cell, "PAIR") in tables
-        assert f"{detail.cell} {detail.replay.partition('x10-')[2].partition('-')[0]}" in tables
+        assert detail.replay.partition(" s42-")[0].replace(detail.column, "PAIR") in tables
+        assert f"{detail.column} {detail.replay.partition('x10-')[2].partition('-')[0]}" in tables
         assert f"href=#{detail.anchor}>" in table
         row = re.search(rf"<tr id={detail.anchor}>.*", tables)
         assert (row is None) == plain(detail)
@@ -91,7 +91,7 @@ def test_a_large_page_has_every_field_and_all_of_what_is_not_exact(pairs: int, k
 
 def test_a_small_page_tells_all_of_each_field() -> None:
     run = factory.run(factory.info(kernels=factory.info().kernels))
-    page = html.render(build(judge(run)))
+    page = html_render.render(build(evaluate(run)))
     tables = page[page.index('id="evidence"') : page.index('id="sight-title"')]
     assert tables.count("First call, ms") == 4
     assert "alike" not in tables

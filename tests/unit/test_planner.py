@@ -1,4 +1,4 @@
-"""Cells, selection, and the order of rounds."""
+"""Columns, selection, and the order of rounds."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import ConfigError, NoGpuError, NothingError
-from bench.gpu.facts import Gpu, Survey
-from bench.plan import cuda, devices, estimate, load, own, planner
-from bench.plan.conditions import applies, settings
-from bench.plan.models import Matrix
+from bench.gpu.facts import Gpu, GpuInventory
+from bench.plan import config, cuda, custom_kernels, devices, duration, planner
+from bench.plan.config_models import Matrix
 from bench.plan.planner import Plan, Round, Selection
+from bench.plan.variations import applies, settings
 from bench.suite.kernels import all_kernels
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-SUITE = own.suite([])
+SUITE = custom_kernels.suite([])
 HOST_ONLY = ("threads=1", "threads=4xcores", "onednn=0", "isa=avx2")
 CONTROLS = {name for name, one in SUITE.kernels.items() if one.control}
 
@@ -30,17 +30,17 @@ def gpu(uuid: str, name: str, capability: tuple[int, int]) -> Gpu:
 
 
 #: One of each kind of host: without a GPU, with one, with two of one model beside another.
-BARE = Survey(why="this host shows no card")
+BARE = GpuInventory(why="this host shows no card")
 HOPPER = Gpu(uuid="GPU-1a2b3c4d-0000", name="NVIDIA H200", capability=(9, 0), memory_mb=143_771)
-HOST = Survey(driver="570.124.06", cuda=12080, gpus=(HOPPER,))
-TWINS = Survey(
+HOST = GpuInventory(driver="570.124.06", cuda=12080, gpus=(HOPPER,))
+TWINS = GpuInventory(
     driver="570.124.06",
     gpus=(HOPPER, dataclasses.replace(HOPPER, uuid="GPU-99999999-0000"), gpu("GPU-7", "Tesla V100-SXM2-16GB", (7, 0))),
 )
 
 
 def make(
-    matrix: Matrix, profile: str, selection: Selection, locks: Path, asked: str = "any", survey: Survey = BARE
+    matrix: Matrix, profile: str, selection: Selection, locks: Path, asked: str = "any", survey: GpuInventory = BARE
 ) -> Plan:
     """The plan over the fixed suite; for all pairs of the file if no device is named."""
     return planner.make(matrix, profile, selection, locks, SUITE, devices.choose(asked, survey))
@@ -53,8 +53,8 @@ def matrix(**changes: Any) -> Matrix:
             {"tensorflow": "2.18.1", "cuda": "cpu", "keras": "3.15.1"},
             {"tensorflow": "2.18.1", "cuda": "12.5", "keras": "3.15.1"},
         ],
-        "conditions": {"isa=avx2": {"kernels": ["matmul*"]}, "switch=env": {"modes": ["on"]}},
-        "profiles": {"p": {"rounds": 3, "repeats": 2, "conditions": ["default", "isa=avx2", "switch=env"]}},
+        "variations": {"isa=avx2": {"kernels": ["matmul*"]}, "switch=env": {"modes": ["on"]}},
+        "profiles": {"p": {"rounds": 3, "repetitions": 2, "variations": ["default", "isa=avx2", "switch=env"]}},
     }
     return Matrix.model_validate({**body, **changes}, strict=False)
 
@@ -68,7 +68,7 @@ def locks(tmp_path: Path) -> Path:
 
 def test_ids_are_stable_and_say_pair_python_and_device(locks: Path) -> None:
     plan = make(matrix(), "p", Selection(), locks)
-    assert [cell.id for cell in plan.cells] == [
+    assert [column.id for column in plan.columns] == [
         "tf2.15.1-cpu-py311@cpu",
         "tf2.18.1-cpu-py311@cpu",
         "tf2.18.1-cuda12.5-py311@gpu",
@@ -77,25 +77,25 @@ def test_ids_are_stable_and_say_pair_python_and_device(locks: Path) -> None:
 
 def test_without_a_gpu_a_cuda_pair_is_no_gpu_and_says_why(locks: Path) -> None:
     plan = make(matrix(), "p", Selection(), locks)
-    assert (plan.cells[2].status, plan.cells[2].reason) == ("no-gpu", "this host shows no card")
-    assert all(one.cell is not plan.cells[2] for one in plan.rounds)
+    assert (plan.columns[2].status, plan.columns[2].reason) == ("gpu-not-visible", "this host shows no card")
+    assert all(one.column is not plan.columns[2] for one in plan.rounds)
 
 
 def test_a_missing_lock_is_a_status_not_an_end(tmp_path: Path) -> None:
     plan = make(matrix(), "p", Selection(), tmp_path)
-    assert plan.cells[0].status == "build-failed"
-    assert "nox -s lock" in plan.cells[0].reason
+    assert plan.columns[0].status == "build-failed"
+    assert "nox -s lock" in plan.columns[0].reason
 
 
 @pytest.mark.parametrize("glob", ["tf2.18*cpu*", "tf2.18.1-cpu", "tf2.18.1-cpu-py311", "tf2.18.1-cpu-py311@cpu"])
-def test_only_matches_pair_stem_and_cell(locks: Path, glob: str) -> None:
+def test_only_matches_pair_stem_and_column(locks: Path, glob: str) -> None:
     plan = make(matrix(), "p", Selection(only=(glob,)), locks)
-    assert [cell.pair.id for cell in plan.cells] == ["tf2.18.1-cpu"]
+    assert [column.pair.id for column in plan.columns] == ["tf2.18.1-cpu"]
 
 
 def test_include_and_exclude_of_the_file(locks: Path) -> None:
     made = matrix(select={"include": ["*cpu"], "exclude": ["tf2.15*"]})
-    assert [cell.pair.id for cell in make(made, "p", Selection(), locks).cells] == ["tf2.18.1-cpu"]
+    assert [column.pair.id for column in make(made, "p", Selection(), locks).columns] == ["tf2.18.1-cpu"]
 
 
 def test_an_empty_selection_names_what_there_is(locks: Path) -> None:
@@ -108,7 +108,7 @@ def test_an_empty_selection_names_what_there_is(locks: Path) -> None:
 
 
 def test_kernels_that_are_asked_for_need_no_place_in_the_profile(locks: Path) -> None:
-    made = matrix(profiles={"p": {"rounds": 1, "repeats": 1, "kernels": ["reduce_max"]}})
+    made = matrix(profiles={"p": {"rounds": 1, "repetitions": 1, "kernels": ["reduce_max"]}})
     plan = make(made, "p", Selection(kernels=("matmul_f32", "reduce_m*")), locks)
     assert {kernel.name for kernel in plan.kernels} - CONTROLS == {"matmul_f32", "reduce_max", "reduce_mean_axis"}
     assert {kernel.name for kernel in make(made, "p", Selection(), locks).kernels} - CONTROLS == {"reduce_max"}
@@ -121,44 +121,44 @@ def test_controls_run_whatever_was_asked(locks: Path) -> None:
     assert all(set(one.kernels) > CONTROLS for one in plan.rounds)
 
 
-def test_a_condition_without_kernels_of_its_own_is_left_out(locks: Path) -> None:
+def test_a_variation_without_kernels_of_its_own_is_left_out(locks: Path) -> None:
     plan = make(matrix(), "p", Selection(kernels=("reduce*",)), locks)
-    assert "isa=avx2" not in plan.conditions
+    assert "isa=avx2" not in plan.variations
 
 
 def test_modes_alternate_from_round_to_round(locks: Path) -> None:
     plan = make(matrix(), "p", Selection(only=("tf2.15*",)), locks)
-    order = [one.mode for one in plan.rounds if one.condition == "default"]
+    order = [one.mode for one in plan.rounds if one.variation == "default"]
     assert order == ["off", "on", "on", "off", "off", "on"]
 
 
-def test_a_condition_limits_modes(locks: Path) -> None:
+def test_a_variation_limits_modes(locks: Path) -> None:
     plan = make(matrix(), "p", Selection(), locks)
-    assert {one.mode for one in plan.rounds if one.condition == "switch=env"} == {"on"}
+    assert {one.mode for one in plan.rounds if one.variation == "switch=env"} == {"on"}
 
 
 def test_overrides_change_only_what_they_select(locks: Path) -> None:
     made = matrix(overrides=[{"select": "tf2.15*", "rounds": 1, "skip": ["data*"]}])
     plan = make(made, "p", Selection(), locks)
-    old = [one for one in plan.rounds if one.cell.pair.tensorflow == "2.15.1" and one.condition == "default"]
-    new = [one for one in plan.rounds if one.cell.pair.tensorflow == "2.18.1" and one.condition == "default"]
+    old = [one for one in plan.rounds if one.column.pair.tensorflow == "2.15.1" and one.variation == "default"]
+    new = [one for one in plan.rounds if one.column.pair.tensorflow == "2.18.1" and one.variation == "default"]
     assert (len(old), len(new)) == (2, 6)
     assert "data_pipeline" not in old[0].kernels
     assert "data_pipeline" in new[0].kernels
 
 
 def test_the_command_line_has_the_last_word(locks: Path) -> None:
-    made = matrix(overrides=[{"select": "tf2.15*", "rounds": 8, "repeats": 9}])
-    plan = make(made, "p", Selection(rounds=2, repeats=4), locks)
+    made = matrix(overrides=[{"select": "tf2.15*", "rounds": 8, "repetitions": 9}])
+    plan = make(made, "p", Selection(rounds=2, repetitions=4), locks)
     assert {(one.number, one.planned) for one in plan.rounds} == {(1, 2), (2, 2)}
-    assert {count for one in plan.rounds for count in one.repeats.values()} == {4}
+    assert {count for one in plan.rounds for count in one.repetitions.values()} == {4}
 
 
 def test_controls_cannot_be_skipped_and_run_for_nobody(locks: Path) -> None:
     plan = make(matrix(overrides=[{"select": "tf2.15*", "skip": ["control_*"]}]), "p", Selection(), locks)
     assert all(set(one.kernels) >= CONTROLS for one in plan.rounds)
     plan = make(matrix(overrides=[{"select": "tf2.15*", "skip": ["*"]}]), "p", Selection(), locks)
-    assert {one.cell.pair.tensorflow for one in plan.rounds} == {"2.18.1"}
+    assert {one.column.pair.tensorflow for one in plan.rounds} == {"2.18.1"}
 
 
 @pytest.mark.parametrize(
@@ -166,9 +166,9 @@ def test_controls_cannot_be_skipped_and_run_for_nobody(locks: Path) -> None:
     [
         {"overrides": [{"select": "tf9*"}]},
         {"overrides": [{"select": "tf2*", "skip": ["nope*"]}]},
-        {"conditions": {"isa=avx2": {"kernels": ["matmull*"]}}},
-        {"conditions": {"isa=avx2": {"skip": ["conv2d_*", "conv9*"]}}},
-        {"conditions": {"threads=1": {"skip": ["nope"]}}},
+        {"variations": {"isa=avx2": {"kernels": ["matmull*"]}}},
+        {"variations": {"isa=avx2": {"skip": ["conv2d_*", "conv9*"]}}},
+        {"variations": {"threads=1": {"skip": ["nope"]}}},
     ],
 )
 def test_a_pattern_that_matches_nothing_is_refused(locks: Path, slip: dict[str, Any]) -> None:
@@ -208,24 +208,24 @@ def test_doubles_and_unknown_profiles_are_refused(locks: Path) -> None:
 
 
 @given(st.integers(1, 20), st.integers(1, 20), st.sampled_from(["standard", "nightly", "quick"]))
-def test_every_cell_gets_every_round_once(rounds: int, repeats: int, profile: str) -> None:
+def test_every_column_gets_every_round_once(rounds: int, repetitions: int, profile: str) -> None:
     from pathlib import Path  # noqa: PLC0415 - hypothesis and tmp_path do not mix
 
-    house = Path(__file__).parents[2]
-    made = load.load(house / "matrix.toml")
-    plan = make(made, profile, Selection(rounds=rounds, repeats=repeats), house / "docker" / "locks", "cpu")
-    keys = [(one.cell.id, one.condition, one.mode, one.number) for one in plan.rounds]
-    per_round = sum(len(plan.condition_modes[name]) for name in plan.conditions)
+    root = Path(__file__).parents[2]
+    made = config.load(root / "matrix.toml")
+    plan = make(made, profile, Selection(rounds=rounds, repetitions=repetitions), root / "docker" / "locks", "cpu")
+    keys = [(one.column.id, one.variation, one.mode, one.number) for one in plan.rounds]
+    per_round = sum(len(plan.variation_modes[name]) for name in plan.variations)
     assert len(keys) == len(set(keys)) == rounds * len(plan.ready) * per_round
-    assert max(count for one in plan.rounds for count in one.repeats.values()) == repeats
-    assert all(estimate.round_seconds(one) > 0 for one in plan.rounds)
+    assert max(count for one in plan.rounds for count in one.repetitions.values()) == repetitions
+    assert all(duration.round_seconds(one) > 0 for one in plan.rounds)
 
 
 def rounds_of(locks: Path, **changes: Any) -> list[Round]:
     """Rounds of one pair; ``changes`` are of its profile."""
-    profile = {"rounds": 3, "repeats": 7, "heavy_repeats": 3, "conditions": ["default", "threads=1"], **changes}
-    conditions = profile.pop("tables", {})
-    made = matrix(profiles={"p": profile}, conditions=conditions)
+    profile = {"rounds": 3, "repetitions": 7, "heavy_repetitions": 3, "variations": ["default", "threads=1"], **changes}
+    variations = profile.pop("tables", {})
+    made = matrix(profiles={"p": profile}, variations=variations)
     return list(make(made, "p", Selection(only=("tf2.18.1-cpu",)), locks).rounds)
 
 
@@ -236,7 +236,7 @@ class TestOrder:
         rounds, again = rounds_of(locks), rounds_of(locks)
         for one, other in zip(rounds, again, strict=True):
             assert sorted(one.kernels) == sorted(SUITE.kernels)
-            assert set(one.repeats) == set(one.kernels)
+            assert set(one.repetitions) == set(one.kernels)
             assert one.kernels == other.kernels
             assert one.order_seed == one.number
 
@@ -247,7 +247,7 @@ class TestOrder:
 
     def test_it_is_one_for_both_modes_so_that_they_compare(self, locks: Path) -> None:
         for number in (1, 2, 3):
-            orders = {(one.condition, one.kernels) for one in rounds_of(locks) if one.number == number}
+            orders = {(one.variation, one.kernels) for one in rounds_of(locks) if one.number == number}
             assert len(orders) == 2
 
     def test_the_seed_alone_makes_it_again(self, locks: Path) -> None:
@@ -259,44 +259,44 @@ class TestOrder:
             assert one.order_seed == 5 + one.number
 
 
-class TestRepeats:
-    """Heavy kernels get fewer, and a condition gives at most what it says."""
+class TestRepetitions:
+    """Heavy kernels get fewer, and a variation gives at most what it says."""
 
     def counts(self, one: Round) -> tuple[set[int], set[int]]:
-        light = {count for name, count in one.repeats.items() if not SUITE.kernels[name].heavy}
-        return light, {count for name, count in one.repeats.items() if SUITE.kernels[name].heavy}
+        light = {count for name, count in one.repetitions.items() if not SUITE.kernels[name].heavy}
+        return light, {count for name, count in one.repetitions.items() if SUITE.kernels[name].heavy}
 
     @pytest.mark.parametrize(
         ("profile", "table", "wanted"),
         [
             ({}, {}, (7, 3)),
-            ({}, {"repeats": 5}, (5, 3)),
-            ({}, {"repeats": 2}, (2, 2)),
-            ({}, {"repeats": 9, "heavy_repeats": 9}, (7, 3)),
-            ({}, {"heavy_repeats": 1}, (7, 1)),
-            ({"heavy_repeats": None}, {}, (7, 7)),
-            ({"heavy_repeats": 20}, {}, (7, 7)),
-            ({"heavy_repeats": None}, {"heavy_repeats": 2}, (7, 2)),
+            ({}, {"repetitions": 5}, (5, 3)),
+            ({}, {"repetitions": 2}, (2, 2)),
+            ({}, {"repetitions": 9, "heavy_repetitions": 9}, (7, 3)),
+            ({}, {"heavy_repetitions": 1}, (7, 1)),
+            ({"heavy_repetitions": None}, {}, (7, 7)),
+            ({"heavy_repetitions": 20}, {}, (7, 7)),
+            ({"heavy_repetitions": None}, {"heavy_repetitions": 2}, (7, 2)),
         ],
     )
-    def test_light_and_heavy_under_a_condition(
+    def test_light_and_heavy_under_a_variation(
         self, locks: Path, profile: dict[str, Any], table: dict[str, Any], wanted: tuple[int, int]
     ) -> None:
         found = rounds_of(locks, **profile, tables={"threads=1": table})
         for one in found:
-            if one.condition == "threads=1":
+            if one.variation == "threads=1":
                 assert self.counts(one) == ({wanted[0]}, {wanted[1]})
             assert one.heavy == {name for name, kernel in SUITE.kernels.items() if kernel.heavy}
-        default = next(one for one in found if one.condition == "default")
-        heavy = profile.get("heavy_repeats", 3) or 7
+        default = next(one for one in found if one.variation == "default")
+        heavy = profile.get("heavy_repetitions", 3) or 7
         assert self.counts(default) == ({7}, {min(heavy, 7)})
 
     def test_an_override_changes_heavy_ones_by_themselves(self, locks: Path) -> None:
-        body = {"profiles": {"p": {"rounds": 1, "repeats": 7, "heavy_repeats": 3}}, "conditions": {}}
+        body = {"profiles": {"p": {"rounds": 1, "repetitions": 7, "heavy_repetitions": 3}}, "variations": {}}
         made = matrix(
-            **body, overrides=[{"select": "tf2.18*", "heavy_repeats": 2}, {"select": "tf2.15*", "repeats": 2}]
+            **body, overrides=[{"select": "tf2.18*", "heavy_repetitions": 2}, {"select": "tf2.15*", "repetitions": 2}]
         )
-        found = {one.cell.pair.tensorflow: self.counts(one) for one in make(made, "p", Selection(), locks).rounds}
+        found = {one.column.pair.tensorflow: self.counts(one) for one in make(made, "p", Selection(), locks).rounds}
         assert found == {"2.15.1": ({2}, {2}), "2.18.1": ({7}, {2})}
 
 
@@ -304,44 +304,44 @@ class TestTimes:
     """Times are taken under ``default``, and under what says ``timed``."""
 
     def test_steady_seconds_are_nought_elsewhere(self, locks: Path) -> None:
-        conditions = ["default", "threads=1", "onednn=0"]
-        found = rounds_of(locks, steady_s=0.3, conditions=conditions, tables={"onednn=0": {"timed": True}})
-        steady = {(one.condition, one.steady_s) for one in found}
+        variations = ["default", "threads=1", "onednn=0"]
+        found = rounds_of(locks, steady_s=0.3, variations=variations, tables={"onednn=0": {"timed": True}})
+        steady = {(one.variation, one.steady_s) for one in found}
         assert steady == {("default", 0.3), ("threads=1", 0.0), ("onednn=0", 0.3)}
 
-    def test_the_estimate_knows_repeats_weight_and_times(self, locks: Path) -> None:
+    def test_the_estimate_knows_repetitions_weight_and_times(self, locks: Path) -> None:
         def seconds(**changes: Any) -> float:
-            return estimate.round_seconds(rounds_of(locks, conditions=["default"], **changes)[0])
+            return duration.round_seconds(rounds_of(locks, variations=["default"], **changes)[0])
 
         base = seconds(steady_s=0)
-        assert seconds(steady_s=0, repeats=8) > base
-        assert seconds(steady_s=0, heavy_repeats=4) > base
+        assert seconds(steady_s=0, repetitions=8) > base
+        assert seconds(steady_s=0, heavy_repetitions=4) > base
         assert seconds(steady_s=0.1) == pytest.approx(base + 0.1 * len(SUITE.kernels))
 
 
 class TestTf32:
-    """A GPU's own: no round of a CPU cell, and no condition of a plan without a GPU."""
+    """A GPU's own: no round of a CPU column, and no variation of a plan without a GPU."""
 
     def plan(self, locks: Path, *only: str) -> Plan:
-        made = matrix(profiles={"p": {"rounds": 1, "repeats": 1, "conditions": ["default", "tf32=off", "tf32=on"]}})
+        made = matrix(profiles={"p": {"rounds": 1, "repetitions": 1, "variations": ["default", "tf32=off", "tf32=on"]}})
         return make(made, "p", Selection(only=only), locks)
 
-    def test_cpu_cells_leave_it_out(self, locks: Path) -> None:
-        assert list(self.plan(locks, "*cpu").conditions) == ["default"]
-        assert list(self.plan(locks, "*cpu").condition_modes) == ["default"]
+    def test_cpu_columns_leave_it_out(self, locks: Path) -> None:
+        assert list(self.plan(locks, "*cpu").variations) == ["default"]
+        assert list(self.plan(locks, "*cpu").variation_modes) == ["default"]
 
-    def test_beside_a_gpu_pair_only_the_cpu_cells_do(self, locks: Path) -> None:
+    def test_beside_a_gpu_pair_only_the_cpu_columns_do(self, locks: Path) -> None:
         plan = self.plan(locks)
-        assert list(plan.conditions) == ["default", "tf32=off", "tf32=on"]
-        assert {one.condition for one in plan.rounds} == {"default"}, "there is no GPU to run them on"
+        assert list(plan.variations) == ["default", "tf32=off", "tf32=on"]
+        assert {one.variation for one in plan.rounds} == {"default"}, "there is no GPU to run them on"
 
     def test_alone_it_leaves_nothing_to_run(self, locks: Path) -> None:
-        made = matrix(profiles={"p": {"rounds": 1, "repeats": 1, "conditions": ["tf32=off"]}})
+        made = matrix(profiles={"p": {"rounds": 1, "repetitions": 1, "variations": ["tf32=off"]}})
         with pytest.raises(NothingError, match="no round to run"):
             make(made, "p", Selection(only=("*cpu",)), locks)
 
     @pytest.mark.parametrize(
-        ("condition", "device", "wanted"),
+        ("variation", "device", "wanted"),
         [
             ("tf32=on", "cpu", False),
             ("tf32=off", "h200", True),
@@ -351,8 +351,8 @@ class TestTf32:
             *((name, device, device == "cpu") for name in HOST_ONLY for device in ("cpu", "h200", "gpu")),
         ],
     )
-    def test_what_applies_where(self, condition: str, device: str, wanted: bool) -> None:  # noqa: FBT001
-        assert applies(condition, device) is wanted
+    def test_what_applies_where(self, variation: str, device: str, wanted: bool) -> None:  # noqa: FBT001
+        assert applies(variation, device) is wanted
 
     @pytest.mark.parametrize(
         ("capability", "wanted"), [((7, 0), False), ((7, 5), False), ((8, 0), True), ((9, 0), True), ((0, 0), True)]
@@ -362,12 +362,12 @@ class TestTf32:
         assert applies("switch=env", "gpu", capability)
 
 
-def test_a_condition_skips_kernels_but_no_controls(locks: Path) -> None:
+def test_a_variation_skips_kernels_but_no_controls(locks: Path) -> None:
     found = rounds_of(locks, tables={"threads=1": {"kernels": ["conv*", "reduce*"], "skip": ["conv3d*", "control_*"]}})
-    names = {name for one in found if one.condition == "threads=1" for name in one.kernels}
+    names = {name for one in found if one.variation == "threads=1" for name in one.kernels}
     wanted = {name for name in SUITE.kernels if name.startswith(("conv2d", "reduce"))}
     assert names == wanted | CONTROLS
-    assert {name for one in found if one.condition == "default" for name in one.kernels} == set(SUITE.kernels)
+    assert {name for one in found if one.variation == "default" for name in one.kernels} == set(SUITE.kernels)
 
 
 def write_kernel(folder: Path) -> Path:
@@ -383,26 +383,26 @@ def write_kernel(folder: Path) -> Path:
 
 def test_kernels_of_ones_own_are_planned_like_any(locks: Path, tmp_path: Path) -> None:
     path = write_kernel(tmp_path)
-    found = own.suite([path])
-    made = matrix(profiles={"p": {"rounds": 1, "repeats": 7, "heavy_repeats": 2}}, conditions={})
+    found = custom_kernels.suite([path])
+    made = matrix(profiles={"p": {"rounds": 1, "repetitions": 7, "heavy_repetitions": 2}}, variations={})
     plan = planner.make(made, "p", Selection(kernels=("my_*",)), locks, found)
     assert {one.name for one in plan.kernels} == CONTROLS | {"my_kernel"}
-    assert {one.repeats["my_kernel"] for one in plan.rounds} == {2}
+    assert {one.repetitions["my_kernel"] for one in plan.rounds} == {2}
     assert plan.suite.sources == {"mine.py": path.read_text(encoding="utf-8")}
     assert "my_kernel" not in all_kernels()
 
 
 def test_kernels_of_ones_own_join_a_profile_that_lists_others(locks: Path, tmp_path: Path) -> None:
     """Whoever names the file wants them: to leave them out without a word would be a lie by silence."""
-    found = own.suite([write_kernel(tmp_path)])
-    made = matrix(profiles={"p": {"rounds": 1, "repeats": 1, "kernels": ["matmul_mean"]}}, conditions={})
+    found = custom_kernels.suite([write_kernel(tmp_path)])
+    made = matrix(profiles={"p": {"rounds": 1, "repetitions": 1, "kernels": ["matmul_mean"]}}, variations={})
     for selection in (Selection(), Selection(kernels=("my_*", "matmul_mean"))):
         plan = planner.make(made, "p", selection, locks, found)
         assert {one.name for one in plan.kernels} == CONTROLS | {"my_kernel", "matmul_mean"}
 
 
 @pytest.mark.parametrize(
-    ("condition", "wanted"),
+    ("variation", "wanted"),
     [
         ("default", ({}, None, None, "api")),
         ("isa=avx2", ({"ONEDNN_MAX_CPU_ISA": "AVX2"}, None, None, "api")),
@@ -416,8 +416,8 @@ def test_kernels_of_ones_own_join_a_profile_that_lists_others(locks: Path, tmp_p
         ("of a later version", ({}, None, None, "api")),
     ],
 )
-def test_what_a_condition_means(condition: str, wanted: tuple[Any, ...]) -> None:
-    found = settings(condition)
+def test_what_a_variation_means(variation: str, wanted: tuple[Any, ...]) -> None:
+    found = settings(variation)
     assert (found.env, found.threads, found.tf32, found.switch) == wanted
 
 
@@ -429,11 +429,11 @@ def test_oversubscription_counts_cores() -> None:
 
 def test_the_time_left_follows_what_was_seen_and_ends_at_nothing(locks: Path) -> None:
     rounds = list(make(matrix(), "p", Selection(), locks).rounds)
-    pace = estimate.Pace(rounds)
+    pace = duration.EtaEstimator(rounds)
     guess = pace.left_s()
-    assert guess == pytest.approx(sum(estimate.round_seconds(one) for one in rounds))
-    twice = [pace.took(one, 2 * estimate.round_seconds(one)) for one in rounds]
-    assert twice[0] == pytest.approx(2 * (guess - estimate.round_seconds(rounds[0])))
+    assert guess == pytest.approx(sum(duration.round_seconds(one) for one in rounds))
+    twice = [pace.took(one, 2 * duration.round_seconds(one)) for one in rounds]
+    assert twice[0] == pytest.approx(2 * (guess - duration.round_seconds(rounds[0])))
     assert twice[-1] == pytest.approx(0, abs=1e-9)
 
 
@@ -441,7 +441,7 @@ class TestDevices:
     """Which pairs run where."""
 
     def ids(self, plan: Plan) -> list[str]:
-        return [cell.id for cell in plan.cells]
+        return [column.id for column in plan.columns]
 
     def test_without_devices_it_is_the_cpu(self, locks: Path) -> None:
         plan = planner.make(matrix(), "p", Selection(), locks, SUITE)
@@ -454,9 +454,9 @@ class TestDevices:
 
     def test_auto_with_a_gpu_takes_the_cuda_pairs(self, locks: Path) -> None:
         plan = make(matrix(), "p", Selection(), locks, "auto", HOST)
-        (cell,) = plan.cells
-        assert (cell.id, cell.gpu, cell.status) == ("tf2.18.1-cuda12.5-py311@h200", HOPPER.uuid, "ready")
-        assert cell.advice == "warn: first run compiles PTX on this GPU"
+        (column,) = plan.columns
+        assert (column.id, column.gpu, column.status) == ("tf2.18.1-cuda12.5-py311@h200", HOPPER.uuid, "ready")
+        assert column.advice == "warn: first run compiles PTX on this GPU"
         assert plan.notes == ()
 
     def test_a_cpu_pair_runs_beside_a_gpu_by_its_name(self, locks: Path) -> None:
@@ -469,7 +469,9 @@ class TestDevices:
 
     def test_a_cuda_pair_that_is_named_on_a_bare_host_is_no_gpu(self, locks: Path) -> None:
         plan = make(matrix(), "p", Selection(only=("*cuda12.5",)), locks, "auto")
-        assert [(cell.id, cell.status) for cell in plan.cells] == [("tf2.18.1-cuda12.5-py311@gpu", "no-gpu")]
+        assert [(column.id, column.status) for column in plan.columns] == [
+            ("tf2.18.1-cuda12.5-py311@gpu", "gpu-not-visible")
+        ]
         assert plan.rounds == ()
         with pytest.raises(NothingError, match="No CPU pair matches"):
             make(matrix(), "p", Selection(only=("*cuda12.5",)), locks, "cpu")
@@ -483,66 +485,71 @@ class TestDevices:
     @pytest.mark.parametrize("asked", ["gpu", "all"])
     def test_a_gpu_that_is_demanded_and_missing_leaves_no_cpu(self, locks: Path, asked: str) -> None:
         plan = make(matrix(), "p", Selection(), locks, asked)
-        assert [(cell.id, cell.status) for cell in plan.cells] == [("tf2.18.1-cuda12.5-py311@gpu", "no-gpu")]
+        assert [(column.id, column.status) for column in plan.columns] == [
+            ("tf2.18.1-cuda12.5-py311@gpu", "gpu-not-visible")
+        ]
 
     def test_all_gives_each_gpu_a_column_and_twins_their_beginnings(self, locks: Path) -> None:
         plan = make(matrix(), "p", Selection(), locks, "all", TWINS)
         stem = "tf2.18.1-cuda12.5-py311"
         assert self.ids(plan) == [f"{stem}@h200-1a2b3c4d", f"{stem}@h200-99999999", f"{stem}@v100-sxm2-16gb"]
-        assert [cell.gpu for cell in plan.cells] == [one.uuid for one in TWINS.gpus]
-        assert [one.cell.gpu for one in plan.rounds[:2]] == [HOPPER.uuid] * 2
+        assert [column.gpu for column in plan.columns] == [one.uuid for one in TWINS.gpus]
+        assert [one.column.gpu for one in plan.rounds[:2]] == [HOPPER.uuid] * 2
 
     @pytest.mark.parametrize(
         ("only", "wanted"), [("*@h200-*", 2), ("*@v100*", 1), ("*@*", 3), ("tf2.18.1-cuda12.5", 3)]
     )
-    def test_only_knows_cells(self, locks: Path, only: str, wanted: int) -> None:
-        assert len(make(matrix(), "p", Selection(only=(only,)), locks, "all", TWINS).cells) == wanted
+    def test_only_knows_columns(self, locks: Path, only: str, wanted: int) -> None:
+        assert len(make(matrix(), "p", Selection(only=(only,)), locks, "all", TWINS).columns) == wanted
 
-    def test_cells_go_device_by_device(self, locks: Path) -> None:
+    def test_columns_go_device_by_device(self, locks: Path) -> None:
         table = {"tensorflow": "2.18.1", "cuda": ("12.6", "12.5"), "keras": "3.15.1"}
         plan = make(matrix(pairs=[table]), "p", Selection(), locks, "all", TWINS)
-        assert [(cell.gpu, cell.pair.cuda) for cell in plan.cells] == [
+        assert [(column.gpu, column.pair.cuda) for column in plan.columns] == [
             (one.uuid, minor) for one in TWINS.gpus for minor in ("12.6", "12.5")
         ]
 
-    def test_conditions_of_the_host_and_tf32_go_where_they_say_something(self, locks: Path) -> None:
+    def test_variations_of_the_host_and_tf32_go_where_they_say_something(self, locks: Path) -> None:
         names = ["default", "tf32=off", *HOST_ONLY, "switch=env"]
-        made = matrix(profiles={"p": {"rounds": 1, "repeats": 1, "conditions": names}}, conditions={})
+        made = matrix(profiles={"p": {"rounds": 1, "repetitions": 1, "variations": names}}, variations={})
         plan = make(made, "p", Selection(), locks, "all", TWINS)
-        found = {one.uuid: {row.condition for row in plan.rounds if row.cell.gpu == one.uuid} for one in TWINS.gpus}
+        found = {one.uuid: {row.variation for row in plan.rounds if row.column.gpu == one.uuid} for one in TWINS.gpus}
         assert found[HOPPER.uuid] == {"default", "tf32=off", "switch=env"}
         assert found["GPU-7"] == {"default", "switch=env"}
-        assert list(plan.conditions) == ["default", "tf32=off", "switch=env"]
+        assert list(plan.variations) == ["default", "tf32=off", "switch=env"]
         old = make(made, "p", Selection(only=("*v100*",)), locks, "all", TWINS)
-        assert list(old.conditions) == ["default", "switch=env"]
+        assert list(old.variations) == ["default", "switch=env"]
 
-    def test_a_request_says_what_a_gpu_cell_must_find(self, locks: Path) -> None:
+    def test_a_request_says_what_a_gpu_column_must_find(self, locks: Path) -> None:
         plan = make(matrix(), "p", Selection(), locks, "auto", HOST)
         asked = plan.rounds[0].request({})
         assert asked.device == "gpu"
         assert asked.gpu == {"uuid": HOPPER.uuid, "driver": "570.124.06", "cuda": "12080"}
-        assert asked.libraries == cuda.libraries(plan.cells[0].pair)
+        assert asked.libraries == cuda.libraries(plan.columns[0].pair)
         assert asked.libraries["libcudnn.so.9"] == "nvidia-cudnn-cu12==9.3.0.75"
-        unknown = make(matrix(), "p", Selection(), locks, "auto", Survey(gpus=(HOPPER,)))
+        unknown = make(matrix(), "p", Selection(), locks, "auto", GpuInventory(gpus=(HOPPER,)))
         assert unknown.rounds[0].request({}).gpu == {"uuid": HOPPER.uuid}
         plain = make(matrix(), "p", Selection(), locks, "cpu", HOST).rounds[0].request({})
         assert (plain.device, plain.gpu, plain.libraries) == ("cpu", {}, {})
 
     def test_what_the_preflight_blocks_is_impossible(self, locks: Path) -> None:
         old = dataclasses.replace(HOST, driver="470.57.02")
-        (cell,) = make(matrix(), "p", Selection(), locks, "auto", old).cells
-        assert (cell.status, cell.advice) == ("impossible", "")
-        assert cell.reason == "blocked: driver 470.57.02 < 525.60.13 for CUDA 12.x"
+        (column,) = make(matrix(), "p", Selection(), locks, "auto", old).columns
+        assert (column.status, column.advice) == ("incompatible", "")
+        assert column.reason == "blocked: driver 470.57.02 < 525.60.13 for CUDA 12.x"
 
     def test_a_pair_that_can_never_run_is_impossible_everywhere(self, locks: Path) -> None:
         made = matrix(pairs=[{"tensorflow": "2.18.1", "cuda": ("13.0", "12.3"), "keras": "3.15.1"}])
         for asked, survey in (("gpu", BARE), ("auto", HOST), ("any", BARE)):
             plan = make(made, "p", Selection(), locks, asked, survey)
-            assert {cell.status for cell in plan.cells} == {"impossible"}
-            assert ["CUDA 13 has none" in plan.cells[0].reason, "older than" in plan.cells[1].reason] == [True, True]
+            assert {column.status for column in plan.columns} == {"incompatible"}
+            assert ["CUDA 13 has none" in plan.columns[0].reason, "older than" in plan.columns[1].reason] == [
+                True,
+                True,
+            ]
         allowed = {"tensorflow": "2.18.1", "cuda": ("12.3",), "keras": "3.15.1", "allow_older": True}
-        (cell,) = make(matrix(pairs=[allowed]), "p", Selection(), locks, "any").cells
-        assert (cell.pair.kind, cell.status) == ("older", "build-failed")
+        (column,) = make(matrix(pairs=[allowed]), "p", Selection(), locks, "any").columns
+        assert (column.pair.kind, column.status) == ("older", "build-failed")
 
 
 class TestChoice:
@@ -554,7 +561,7 @@ class TestChoice:
         assert [one.uuid for one in chosen.gpus] == ["GPU-99999999-0000"]
         assert "GPU-99999999-0000 is taken, the first that is idle of 3 GPUs" in chosen.notes[0]
         both = (busy, dataclasses.replace(busy, uuid="GPU-2"))
-        chosen = devices.choose("gpu", Survey(gpus=both))
+        chosen = devices.choose("gpu", GpuInventory(gpus=both))
         assert chosen.gpus == both[:1]
         assert "none is idle" in chosen.notes[0]
 
@@ -572,7 +579,7 @@ class TestChoice:
             (",", TWINS, ["No device was named"]),
         ],
     )
-    def test_a_uuid_that_is_nobodys(self, asked: str, survey: Survey, words: list[str]) -> None:
+    def test_a_uuid_that_is_nobodys(self, asked: str, survey: GpuInventory, words: list[str]) -> None:
         with pytest.raises(NoGpuError) as caught:
             devices.choose(asked, survey)
         assert caught.value.code == 5
@@ -584,12 +591,12 @@ class TestChoice:
             devices.choose("gppu", BARE)
 
     def test_a_whole_uuid_is_itself_though_others_begin_so(self) -> None:
-        survey = Survey(gpus=(HOPPER, dataclasses.replace(HOPPER, uuid=f"{HOPPER.uuid}1")))
+        survey = GpuInventory(gpus=(HOPPER, dataclasses.replace(HOPPER, uuid=f"{HOPPER.uuid}1")))
         assert devices.choose(HOPPER.uuid, survey).gpus == (HOPPER,)
 
     def test_names_grow_until_they_differ(self) -> None:
         uuids = ("MIG-1a2b3c4d-5e6f-1", "MIG-1a2b3c4d-5e6f-2")
-        chosen = devices.choose("all", Survey(gpus=tuple(dataclasses.replace(HOPPER, uuid=one) for one in uuids)))
+        chosen = devices.choose("all", GpuInventory(gpus=tuple(dataclasses.replace(HOPPER, uuid=one) for one in uuids)))
         assert list(chosen.names.values()) == ["h200-1a2b3c4d5e6f1", "h200-1a2b3c4d5e6f2"]
 
     def test_what_is_wrong_with_a_card_is_told_where_all_are_wanted(self) -> None:
@@ -605,12 +612,12 @@ class TestProfiles:
             {"tensorflow": "2.18.1", "cuda": "cpu", "keras": "3.15.1", "profiles": ("q",)},
             {"tensorflow": "2.21.0", "cuda": "cpu", "keras": "3.15.1", "profiles": (), **changes},
         ]
-        profile = {"rounds": 1, "repeats": 1}
-        return matrix(pairs=tables, conditions={}, profiles={"p": profile, "q": profile})
+        profile = {"rounds": 1, "repetitions": 1}
+        return matrix(pairs=tables, variations={}, profiles={"p": profile, "q": profile})
 
     def releases(self, locks: Path, profile: str, only: tuple[str, ...] = (), asked: str = "cpu") -> list[str]:
         plan = make(self.made(), profile, Selection(only=only), locks, asked)
-        return [cell.pair.tensorflow for cell in plan.cells]
+        return [column.pair.tensorflow for column in plan.columns]
 
     def test_absent_is_all_and_empty_is_none(self, locks: Path) -> None:
         assert self.releases(locks, "p") == ["2.15.1"]
@@ -627,14 +634,14 @@ class TestProfiles:
     def test_an_empty_choice_says_what_there_is(self, locks: Path) -> None:
         with pytest.raises(NothingError, match="No CPU pair matches tf3") as caught:
             self.releases(locks, "p", ("tf3*",))
-        assert caught.value.hint == "There are: tf2.15.1-cpu. By --only there are also: tf2.18.1-cpu, tf2.21.0-cpu."
+        assert caught.value.hint == "There are: tf2.15.1-cpu. By --env there are also: tf2.18.1-cpu, tf2.21.0-cpu."
         with pytest.raises(NothingError, match="no pair for this device"):
             make(self.made(), "p", Selection(), locks, "gpu", HOST)
 
     def test_a_profile_that_does_not_exist_is_refused_with_the_nearest(self, locks: Path) -> None:
         made = matrix(
             pairs=[{"tensorflow": "2.15.1", "cuda": "cpu", "keras": "2.15.0", "profiles": ("nigthly",)}],
-            profiles={"nightly": {"rounds": 1, "repeats": 1}},
+            profiles={"nightly": {"rounds": 1, "repetitions": 1}},
         )
         with pytest.raises(ConfigError, match=r"pairs\[1\] -> profiles: .*'nigthly'; did you mean 'nightly'"):
             make(made, "nightly", Selection(), locks)
@@ -646,7 +653,7 @@ class TestCudnn:
     def test_another_than_the_releases_own_is_in_the_name(self, locks: Path) -> None:
         table = {"tensorflow": "2.18.1", "cuda": "12.9", "keras": "3.15.1"}
         made = matrix(pairs=[table, {**table, "cudnn": "9.10.2.21"}])
-        found = [cell.pair for cell in make(made, "p", Selection(), locks).cells]
+        found = [column.pair for column in make(made, "p", Selection(), locks).columns]
         assert [one.id for one in found] == ["tf2.18.1-cuda12.9", "tf2.18.1-cuda12.9-cudnn9.10"]
         assert [one.cudnn for one in found] == ["9.3.0.75", "9.10.2.21"]
 

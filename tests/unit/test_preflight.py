@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.gpu.facts import Gpu
-from bench.plan.cell import Pair
+from bench.plan.column import Pair
 from bench.plan.preflight import LEVELS, RulesError, advise, load, rules
 
 J = "first run compiles PTX on this GPU"
@@ -294,7 +294,7 @@ def test_what_blocks_is_the_whole_line_and_has_a_source(minor: str, capability: 
     assert ("(derived)" in advice.text) == any(rule.derived for rule in advice.rules)
 
 
-def test_two_hundred_cells_take_less_than_a_second() -> None:
+def test_two_hundred_columns_take_less_than_a_second() -> None:
     rules()
     asked = [(pair(minor), gpu(one), "550.54.15") for minor in OFFICIAL for one in CAPABILITIES][:100]
     start = time.perf_counter()
@@ -304,7 +304,7 @@ def test_two_hundred_cells_take_less_than_a_second() -> None:
 
 
 def test_every_rule_can_hold() -> None:
-    """A rule that nothing meets is a slip in its conditions."""
+    """A rule that nothing meets is a slip in its variations."""
     met: set[str] = set()
     kinds = [("", "", "official"), ("12.9", "9.28.0.42", "forward"), ("12.9", "8.9.7.29", "older")]
     for minor in OFFICIAL:

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from bench.suite import asked, libcuda, mapped, nvidia, probe
-from bench.suite.asked import NotAskedError
+from bench.suite import libcuda, loaded_libraries, nvidia, preconditions, probe
 from bench.suite.libcuda import Device, Driver
-from bench.suite.mapped import Mapped, Owner
+from bench.suite.loaded_libraries import Mapped, Owner
+from bench.suite.preconditions import MismatchError
 from bench.suite.record import Request
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ OF_CUDNN = ", promised is nvidia-cudnn-cu12 9.3.0.75"
 
 def request(**changes: Any) -> Request:
     facts: dict[str, Any] = {
-        "cell": "c", "mode": "off", "condition": "default", "round": 1, "kernels": ("k",), "repeats": {"k": 1},
+        "column": "c", "mode": "off", "variation": "default", "round": 1, "kernels": ("k",), "repetitions": {"k": 1},
     }  # fmt: skip
     return Request(**{**facts, **changes})
 
@@ -40,19 +40,19 @@ class TestMapped:
     """Of this very process."""
 
     def test_a_library_of_a_wheel_is_known_by_its_distribution(self) -> None:
-        found = {one.path.name: one for one in mapped.libraries()}
+        found = {one.path.name: one for one in loaded_libraries.libraries()}
         own = [one for name, one in found.items() if name.startswith("_multiarray_umath")]
         assert [str(one.owner) for one in own] == [f"numpy {np.__version__}"]
         assert own[0].shown.startswith("numpy/")
 
     def test_a_library_of_the_system_belongs_to_no_distribution(self) -> None:
-        found = {one.path.name: one for one in mapped.libraries()}
+        found = {one.path.name: one for one in loaded_libraries.libraries()}
         assert (str(found["libc.so.6"].owner), found["libc.so.6"].owner.canonical) == ("no distribution", "")
         assert found["libc.so.6"].shown == found["libc.so.6"].path.as_posix()
 
     def test_a_system_without_maps_has_none(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-        monkeypatch.setattr(mapped, "MAPS", tmp_path / "none")
-        assert mapped.libraries() == ()
+        monkeypatch.setattr(loaded_libraries, "MAPS", tmp_path / "none")
+        assert loaded_libraries.libraries() == ()
 
 
 class TestLibraries:
@@ -65,7 +65,7 @@ class TestLibraries:
     def maps(self, monkeypatch: pytest.MonkeyPatch, *files: tuple[str, str, str], says: str = "") -> None:
         """Let these be mapped: path, distribution, version; all with one word of their own."""
         rows = [Mapped(Path(path), Owner(*owner)) for path, *owner in files]
-        monkeypatch.setattr(mapped, "libraries", lambda: tuple(rows))
+        monkeypatch.setattr(loaded_libraries, "libraries", lambda: tuple(rows))
         told = tuple(int(part) for part in says.split(".")) if says else None
         monkeypatch.setattr(nvidia, "_asked", lambda _: told)
         monkeypatch.setattr(nvidia, "ptxas", lambda: None)
@@ -73,7 +73,7 @@ class TestLibraries:
     @pytest.mark.parametrize("says", ["", "12.5", "12.5.3"])
     def test_what_was_promised_is_fine(self, monkeypatch: pytest.MonkeyPatch, says: str) -> None:
         self.maps(monkeypatch, ("/site/nvidia/cublas/lib/libcublas.so.12", "nvidia_cublas_cu12", "12.5.3.2"), says=says)
-        assert nvidia.objections(CUBLAS) == []
+        assert nvidia.invalid_measurements(CUBLAS) == []
 
     @pytest.mark.parametrize(
         ("file", "says", "words"),
@@ -94,7 +94,7 @@ class TestLibraries:
         self, monkeypatch: pytest.MonkeyPatch, file: tuple[str, str, str], says: str, words: str
     ) -> None:
         self.maps(monkeypatch, file, says=says)
-        assert nvidia.objections(CUBLAS) == [words]
+        assert nvidia.invalid_measurements(CUBLAS) == [words]
 
     @pytest.mark.parametrize(
         ("late", "words"),
@@ -112,12 +112,12 @@ class TestLibraries:
         self, monkeypatch: pytest.MonkeyPatch, late: tuple[str, str, str], words: str
     ) -> None:
         self.maps(monkeypatch, ("/site/d/libcudnn.so.9", "nvidia_cudnn_cu12", "9.3.0.75"), late)
-        assert nvidia.objections(CUDNN) == ([words] if words else [])
+        assert nvidia.invalid_measurements(CUDNN) == ([words] if words else [])
 
     def test_a_ptxas_of_no_wheel_is_foreign(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.maps(monkeypatch, ("/site/d/libcudnn.so.9", "nvidia_cudnn_cu12", "9.3.0.75"))
         monkeypatch.setattr(nvidia, "ptxas", lambda: (Path("/usr/local/cuda/bin/ptxas"), "12.2.140"))
-        assert nvidia.objections(CUDNN) == [
+        assert nvidia.invalid_measurements(CUDNN) == [
             "the ptxas on the PATH is /usr/local/cuda/bin/ptxas, which belongs to no distribution"
         ]
 
@@ -256,7 +256,7 @@ class TestAsked:
         self, monkeypatch: pytest.MonkeyPatch, driver: Driver, gpus: int, known: dict[str, str], why: str
     ) -> None:
         monkeypatch.setattr(libcuda, "ask", lambda: driver)
-        assert asked.device(tensorflow(gpus), request(device="gpu", gpu=known)) == why
+        assert preconditions.device(tensorflow(gpus), request(device="gpu", gpu=known)) == why
 
     @pytest.mark.parametrize(
         ("gpus", "build", "known", "words"),
@@ -265,48 +265,48 @@ class TestAsked:
             (1, {"is_cuda_build": False}, {}, "TensorFlow 2.18.1 was built without CUDA"),
             (1, {"cuda_version": "11.8"}, {}, "was built with CUDA 11.8, and libcudart says it is 12.5"),
             (1, {}, {"cuda": "12090"}, "(/usr/lib/libcuda.so.550) supports CUDA 12040, the host's NVML says 12090"),
-            (1, {}, {"uuid": "GPU-b"}, "the GPU in the cell is GPU-a, asked for was GPU-b"),
+            (1, {}, {"uuid": "GPU-b"}, "the GPU in the column is GPU-a, asked for was GPU-b"),
         ],
     )
     def test_another_device_or_build_is_refused(
         self, monkeypatch: pytest.MonkeyPatch, gpus: int, build: dict[str, Any], known: dict[str, str], words: str
     ) -> None:
         monkeypatch.setattr(libcuda, "ask", lambda: self.ONE)
-        with pytest.raises(NotAskedError, match=r"^not what was asked: ") as caught:
-            asked.device(tensorflow(gpus, **build), request(device="gpu", gpu=known))
+        with pytest.raises(MismatchError, match=r"^not what was asked: ") as caught:
+            preconditions.device(tensorflow(gpus, **build), request(device="gpu", gpu=known))
         assert words in str(caught.value)
 
-    def test_a_cpu_cell_that_sees_a_gpu_is_refused(self) -> None:
-        assert asked.device(tensorflow(0), request()) == ""
-        with pytest.raises(NotAskedError, match="not what was asked: this is a CPU cell, and TensorFlow sees 1 GPU"):
-            asked.device(tensorflow(1), request())
+    def test_a_cpu_column_that_sees_a_gpu_is_refused(self) -> None:
+        assert preconditions.device(tensorflow(0), request()) == ""
+        with pytest.raises(MismatchError, match="not what was asked: this is a CPU column, and TensorFlow sees 1 GPU"):
+            preconditions.device(tensorflow(1), request())
 
     def test_a_build_that_tells_little_is_taken_at_its_word(self) -> None:
         """TensorFlow 2.22 names no CUDA version any more."""
         tf = tensorflow(1)
         del tf.sysconfig.get_build_info()["cuda_version"]
-        assert asked.build(tf) == []
+        assert preconditions.build(tf) == []
 
     def test_every_missing_library_is_named_and_a_reason_once(self) -> None:
         promised = {f"libtfrepro_{name}.so.1": "nvidia-x==1" for name in ("a", "b")}
-        with pytest.raises(NotAskedError) as caught:
-            asked.installation(request(device="gpu", libraries=promised))
+        with pytest.raises(MismatchError) as caught:
+            preconditions.installation(request(device="gpu", libraries=promised))
         assert str(caught.value) == (
             "not what was asked: libtfrepro_a.so.1, libtfrepro_b.so.1 cannot be opened "
             "(cannot open shared object file: No such file or directory)"
         )
 
     def test_a_device_that_does_not_exist_is_refused(self) -> None:
-        with pytest.raises(NotAskedError, match="there is no device 'GPU', only cpu and gpu"):
-            asked.installation(request(device="GPU"))
+        with pytest.raises(MismatchError, match="there is no device 'GPU', only cpu and gpu"):
+            preconditions.installation(request(device="GPU"))
 
-    def test_a_variable_that_steers_a_gpu_comes_from_the_condition_only(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_variable_that_steers_a_gpu_comes_from_the_variation_only(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("TF_FORCE_GPU_ALLOW_GROWTH", "true")
         promised = {"libc.so.6": "nvidia-x==1"}
-        with pytest.raises(NotAskedError, match="brings TF_FORCE_GPU_ALLOW_GROWTH, which its condition does not set"):
-            asked.installation(request(device="gpu", libraries=promised))
-        asked.installation(request(device="gpu", libraries=promised, env={"TF_FORCE_GPU_ALLOW_GROWTH": "true"}))
-        asked.installation(request(device="gpu"))  # an interpreter at hand promised nothing
+        with pytest.raises(MismatchError, match="brings TF_FORCE_GPU_ALLOW_GROWTH, which its variation does not set"):
+            preconditions.installation(request(device="gpu", libraries=promised))
+        preconditions.installation(request(device="gpu", libraries=promised, env={"TF_FORCE_GPU_ALLOW_GROWTH": "true"}))
+        preconditions.installation(request(device="gpu"))  # an interpreter at hand promised nothing
 
 
 def test_the_probe_prints_one_line_whatever_else_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
@@ -350,12 +350,12 @@ class TestSpoils:
         ],
     )
     def test_an_error_of_the_device_does(self, name: str, device: str, spoilt: bool) -> None:  # noqa: FBT001
-        assert asked.spoils(type(name, (Exception,), {})(), request(device=device)) is spoilt
+        assert preconditions.spoils(type(name, (Exception,), {})(), request(device=device)) is spoilt
 
     def test_a_foreign_library_does_and_a_missing_kernel_does_not(self, monkeypatch: pytest.MonkeyPatch) -> None:
         promised = request(device="gpu", libraries=CUBLAS)
-        monkeypatch.setattr(nvidia, "objections", lambda _: ["libcublas.so.12 is not mapped"])
-        assert asked.spoils(NotAskedError("x"), promised)
-        assert not asked.spoils(NotAskedError("x"), request(device="gpu"))
-        monkeypatch.setattr(nvidia, "objections", lambda _: [])
-        assert not asked.spoils(NotAskedError("x"), promised)
+        monkeypatch.setattr(nvidia, "invalid_measurements", lambda _: ["libcublas.so.12 is not mapped"])
+        assert preconditions.spoils(MismatchError("x"), promised)
+        assert not preconditions.spoils(MismatchError("x"), request(device="gpu"))
+        monkeypatch.setattr(nvidia, "invalid_measurements", lambda _: [])
+        assert not preconditions.spoils(MismatchError("x"), promised)

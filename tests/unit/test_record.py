@@ -24,7 +24,7 @@ PARTED: dict[str, Any] = {"step": None, "tensor": "x", "index": [1], "first": "1
 
 def sample(**changes: Any) -> dict[str, Any]:
     body = {
-        "process": 1, "kernel": "k", "role": "repeat", "repeat": 0, "seed": 42, "digest": "d", "setup_s": 0.1,
+        "process": 1, "kernel": "k", "role": "repetition", "repetition": 0, "seed": 42, "digest": "d", "setup_s": 0.1,
         "first_s": 0.1, "first_cpu_s": 0.1, "steady_s": [], "steady_cpu_s": [], "steady_agrees": None, "warmups": 0,
         "load": 0.5, "switches": 3,
     }  # fmt: skip
@@ -33,8 +33,8 @@ def sample(**changes: Any) -> dict[str, Any]:
 
 def lines() -> list[str]:
     request = Request(
-        cell="c", mode="on", condition="default", round=1, kernels=("k", "l"), repeats={"k": 2, "l": 1},
-        extra={"own.py": "x = 1\n"}, tf32=False, threads=3, env={"A": "b"}, context={"run": "r"}, device="gpu",
+        column="c", mode="on", variation="default", round=1, kernels=("k", "l"), repetitions={"k": 2, "l": 1},
+        kernel_files={"own.py": "x = 1\n"}, tf32=False, threads=3, env={"A": "b"}, context={"run": "r"}, device="gpu",
         libraries={"libcudart.so.12": "nvidia-cuda-runtime-cu12==12.5.82"}, gpu={"uuid": "GPU-0", "cuda": "12040"},
     )  # fmt: skip
     known = {"process": 1, "kernel": "k", "digest": "d", "outputs": OUTPUTS, "errors": {"x": {"max": 0.1, "rms": 0.2}}}
@@ -46,15 +46,15 @@ def lines() -> list[str]:
         record.line("values", known),
         record.line("kept", {"process": 1, "kernel": "k", "digest": "d", "tensors": []}),
         record.line("sample", sample()),
-        record.line("sample", sample(repeat=1, digest="e", parted=PARTED)),
+        record.line("sample", sample(repetition=1, digest="e", first_difference=PARTED)),
         record.line("sample", timing),
-        record.line("guard", {"process": 1, "kernel": "k", "role": "timing", "repeat": 0, "seen": SEEN}),
+        record.line("guard", {"process": 1, "kernel": "k", "role": "timing", "repetition": 0, "seen": SEEN}),
         record.line("outcome", {
             "process": 1, "kernel": "k", "outcome": "ok", "seconds": 1.0, "peak_mb": 612.5, "peak_gpu_mb": 96.5,
         }),
         record.line("kernel", {"process": 1, "kernel": "l"}),
         record.line("outcome", {
-            "process": 1, "kernel": "l", "outcome": "raised", "seconds": 1.0, "error_class": "ValueError",
+            "process": 1, "kernel": "l", "outcome": "error", "seconds": 1.0, "error_class": "ValueError",
             "message": "no", "where": "own.py, line 7", "peak_mb": None,
         }),
         record.line("loaded", {"process": 1, "libraries": {"libtensorflow_cc": "2"}}),
@@ -66,11 +66,11 @@ def test_a_record_comes_back() -> None:
     found = record.parse(lines())
     assert (found.complete, found.seconds, found.suite_hash) == (True, 2.0, "s")
     assert found.request.kernels == ("k", "l")
-    assert found.request.repeats == {"k": 2, "l": 1}
-    assert (found.request.extra, found.request.tf32, found.request.threads) == ({"own.py": "x = 1\n"}, False, 3)
+    assert found.request.repetitions == {"k": 2, "l": 1}
+    assert (found.request.kernel_files, found.request.tf32, found.request.threads) == ({"own.py": "x = 1\n"}, False, 3)
     assert [(one.kernel, one.outcome, one.where, one.peak_mb, one.peak_gpu_mb) for one in found.outcomes] == [
         ("k", "ok", "", 612.5, 96.5),
-        ("l", "raised", "own.py, line 7", None, None),
+        ("l", "error", "own.py, line 7", None, None),
     ]
     assert (found.request.device, found.request.gpu["cuda"]) == ("gpu", "12040")
     assert found.processes[0].settings == {"tf32": False}
@@ -82,7 +82,7 @@ def test_values_are_attached_to_the_samples_of_their_digest() -> None:
     assert first.outputs == timing.outputs == OUTPUTS
     assert first.errors == {"x": {"max": 0.1, "rms": 0.2}}
     assert (second.outputs, second.errors) == ({}, {}), "of this digest no line told"
-    assert (first.parted, second.parted) == (None, PARTED)
+    assert (first.first_difference, second.first_difference) == (None, PARTED)
     assert (timing.steady_s, timing.steady_cpu_s, timing.warmups) == ((0.1, 0.2), (0.3, 0.4), 2)
 
 
@@ -159,13 +159,13 @@ def test_a_cut_compressed_file_is_no_surprise(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("schema", "told"), [(SCHEMA + 1, "4"), (1, "1"), ("two", "'two'"), (None, "None"), ([], "[]")]
+    ("schema", "told"), [(SCHEMA + 1, "5"), (1, "1"), ("two", "'two'"), (None, "None"), ([], "[]")]
 )
 def test_another_schema_is_refused_in_a_sentence_that_helps(schema: object, told: str) -> None:
     header = {**json.loads(lines()[0]), "schema": schema}
     with pytest.raises(record.RecordError) as caught:
         record.parse([json.dumps(header), '{"line": "of a kind that nobody knows yet"}', lines()[-1]], "rec.jsonl")
-    assert f"rec.jsonl: schema {told}, but this version reads schemas 2 and {SCHEMA}" in str(caught.value)
+    assert f"rec.jsonl has schema {told}, but this version reads schema {SCHEMA}" in str(caught.value)
     assert "measure again" in str(caught.value)
 
 
@@ -190,7 +190,7 @@ def changed(place: int, **values: Any) -> list[str]:
         ["\0\0\0\n", lines()[-1]],
         [],
         changed(0, request=...),
-        changed(0, request={"cell": "c"}),
+        changed(0, request={"column": "c"}),
         changed(0, request=[]),
         changed(0, suite_hash=...),
         changed(1, pid=...),

@@ -21,13 +21,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from bench.report import document, jsonout, junit, markdown, terminal
-from bench.report import html as page
 from bench.report import view as view_of
-from bench.report.build import build
+from bench.report.build.page import build
+from bench.report.html import render as page
+from bench.report.json import document
+from bench.report.json import render as json_render
+from bench.report.text import junit, markdown, terminal
 from bench.report.view import View
 from bench.store.run import load
-from bench.verdict import judge
+from bench.verdict import evaluate
 from tests.unit import factory
 from tests.unit.factory import EXACT, Behaviour, Spot
 
@@ -42,7 +44,7 @@ GITHUB = MarkdownIt("commonmark").enable("table")
 
 #: Names, not texts: scripts, links, styles and programs go by them.
 NAMES = frozenset(
-    {"cell", "anchor", "tone", "symbol", "mode", "environment", "before", "after", "judgement", "control"}
+    {"column", "anchor", "tone", "symbol", "mode", "environment", "before", "after", "results", "control"}
 )
 #: Of which the page makes something else than text after text: lanes, plots and tables of all columns.
 SKIPPED = "-"
@@ -60,7 +62,7 @@ APART = (
 _ALL = "html terminal markdown json junit"
 _PEOPLE = "html terminal markdown junit"
 _HALF = "families.rows.entries.half"
-_UNDER = "families.rows.conditions.entries.half"
+_UNDER = "families.rows.variations.entries.half"
 _NUMBERS = "programs have the numbers it is made of"
 _SHORT = "the page has it; a terminal and a CI page are for the first look"
 _ONCE = "it stands once, where the row begins"
@@ -72,7 +74,7 @@ LEFT_OUT: dict[tuple[str, str], str] = {
     (_ALL, "*.blocked.kernel"): _ONCE,
     (_PEOPLE, "families.rows.family"): "the head above the rows has it",
     ("json junit", "families.name"): "each kernel names its family",
-    ("junit", "families.rows.family"): "a case is named by cell, kernel and mode, which stay",
+    ("junit", "families.rows.family"): "a case is named by column, kernel and mode, which stay",
     (_ALL, "details.kernel"): "the matrix has it",
     (_ALL, "details.label"): "the matrix has it",
     ("terminal markdown json junit", "columns.release"): "the label has it",
@@ -102,7 +104,7 @@ LEFT_OUT: dict[tuple[str, str], str] = {
     (_PEOPLE, "*upgrades.untimed_why"): "the sentences count them, JSON has the reasons",
     ("html terminal markdown", "*upgrades.lines.later.*"): "after so many they are only counted; compare lists them",
     # Families
-    ("html terminal", "exact needs.cells.*"): "a family that is exact everywhere is only named",
+    ("html terminal", "exact needs.columns.*"): "a family that is exact everywhere is only named",
     ("html", "*needs.unlisted.*"): "of the pairs listed above",
     # The terminal
     ("terminal", "details.replay*"): "the first of what varies, raises or fails; tested below",
@@ -111,17 +113,17 @@ LEFT_OUT: dict[tuple[str, str], str] = {
     ("terminal", "instrument.lines.*"): _SHORT,
     ("terminal", "instrument.sentence"): "it stands in the answer",
     ("terminal", "families.rows.facts.*"): _SHORT,
-    ("terminal", f"{_UNDER}.[!w]*"): "a condition shows its status, where that differs from that of the kernel",
-    ("terminal", f"{_HALF}.condition"): "the conditions stand below where they differ",
-    ("terminal", "*.price, not resolved"): "the answer counts what is not resolved",
+    ("terminal", f"{_UNDER}.[!w]*"): "a variation shows its status, where that differs from that of the kernel",
+    ("terminal", f"{_HALF}.variation"): "the variations stand below where they differ",
+    ("terminal", "*.overhead, not resolved"): "the answer counts what is not resolved",
     ("terminal", "legend"): "only the words in use",
     ("terminal", "terms"): _SHORT,
     # Markdown
     ("markdown", "families.rows.facts.*"): "docs/suite.md has them",
-    ("markdown", "details.notes Why*"): "the cell says it in few words",
-    ("markdown", "details.notes New value*"): "the cell says that it is one",
+    ("markdown", "details.notes Why*"): "the column says it in few words",
+    ("markdown", "details.notes New value*"): "the column says that it is one",
     ("markdown", "details.notes Accuracy*"): "on the page; a summary is short",
-    ("markdown", "details.notes Known limitation*"): "the notices have its title",
+    ("markdown", "details.notes Known known_issue*"): "the notices have its title",
     ("markdown", "details.replay, exact"): "only where something is not exact",
     # JUnit
     ("junit", "caption"): "the suites are counted",
@@ -129,22 +131,22 @@ LEFT_OUT: dict[tuple[str, str], str] = {
     ("junit", "choice.rules"): "rules do not change from run to run",
     ("junit", "legend"): "the same in every run",
     ("junit", "terms"): "the same in every run",
-    ("junit", "families.rows.conditions.*"): "a case is a kernel by its worst condition, which it names",
+    ("junit", "families.rows.variations.*"): "a case is a kernel by its worst variation, which it names",
     ("junit", "families.rows.facts.*"): "docs/suite.md has them",
     ("junit", "details.*"): "a case tells what is behind its own mode in words of its own",
     ("junit", "instrument.*"): "it stands in the answer, and a control is a case",
     # The page
     ("html", f"{_UNDER}.time"): "stands in the evidence, one click away",
-    ("html", f"{_UNDER}.price*"): "stands in the evidence, one click away",
+    ("html", f"{_UNDER}.overhead*"): "stands in the evidence, one click away",
     ("html", f"{_UNDER}.strength"): "only where it differs from that of the kernel",
 }
-#: Lines of a cell stand beside those of the next column, so the order is that of lines.
+#: Lines of a column stand beside those of the next column, so the order is that of lines.
 ANY_ORDER = {("terminal", f"{_HALF}.strength"), ("terminal", f"{_HALF}.apart"), ("html", "facts.label"),
              ("html", "facts.value")}  # fmt: skip
 #: Where a renderer says it shorter.
 SHORTER: dict[tuple[str, str], Callable[[str], str]] = {
     ("terminal", f"{_HALF}.time"): lambda text: text.replace(" first call", "*"),
-    ("terminal", f"{_HALF}.price"): lambda text: text.partition(" (")[0],
+    ("terminal", f"{_HALF}.overhead"): lambda text: text.partition(" (")[0],
     ("html", f"{_HALF}.strength"): lambda text: text.partition(" of ")[0].partition(",")[0],
 }
 
@@ -188,7 +190,7 @@ def of_terminal(view: View) -> str:
 
 
 def of_json(view: View) -> str:
-    return "\n".join(_strings(json.loads(jsonout.render(view))))
+    return "\n".join(_strings(json.loads(json_render.render(view))))
 
 
 def _strings(value: Any) -> Iterator[str]:
@@ -224,7 +226,7 @@ class Numbered:
     field: str
     text: str
     symbol: str
-    cell: str
+    column: str
 
 
 #: Lines of a change that every renderer shows.
@@ -242,7 +244,7 @@ class Numberer:
         self.listed: set[str] = set()
 
     def view(self, view: View) -> View:
-        self.listed = {one.cell for one in view.choice.candidates}
+        self.listed = {one.column for one in view.choice.candidates}
         return self._walk(view, "", None)  # type: ignore[no-any-return]
 
     def _walk(self, value: Any, path: str, owner: Any) -> Any:
@@ -260,7 +262,7 @@ class Numberer:
             )
         if not (dataclasses.is_dataclass(value) and type(value).__module__.startswith("bench.report.view")):
             return value
-        own = value if hasattr(value, "cell") or isinstance(value, view_of.Upgrade) else owner
+        own = value if hasattr(value, "column") or isinstance(value, view_of.Upgrade) else owner
         made = {}
         for one in dataclasses.fields(value):
             self.symbol = getattr(value, "symbol", "") if one.name in ("word", "fit") else ""
@@ -271,10 +273,10 @@ class Numberer:
         """The path of a field, which tells apart what renderers may treat otherwise."""
         if isinstance(value, view_of.Column) and value.blocked:
             path = f"blocked {path}"
-        elif isinstance(value, view_of.Need) and value.exact:
+        elif isinstance(value, view_of.Need) and value.reproducible:
             path = f"exact {path}"
-        elif isinstance(value, view_of.NeedCell) and value.cell not in self.listed:
-            path = path.replace("cells", "unlisted")
+        elif isinstance(value, view_of.NeedColumn) and value.column not in self.listed:
+            path = path.replace("columns", "unlisted")
         elif isinstance(value, view_of.Detail) and name == "replay":
             name += ", exact" if all(half.tone in ("good", "control") for half in value.entry.halves) else ""
         elif isinstance(value, view_of.Note):  # Markdown goes by the label
@@ -285,15 +287,19 @@ class Numberer:
                 return SKIPPED
             name = {"off": "half", "on": "half"}.get(name, name)
         elif (
-            isinstance(value, view_of.Half) and name == "price" and not (value.price_data and value.price_data.resolved)
+            isinstance(value, view_of.ModeResult)
+            and name == "overhead"
+            and not (value.overhead_data and value.overhead_data.resolved)
         ):
-            name = "price, not resolved"
+            name = "overhead, not resolved"
         return f"{path}.{name}".lstrip(".")
 
     def _mark(self, value: str, field: str, owner: Any) -> str:
         number = len(self.found)
         told = f"zq{number}qz {value}"
-        self.found.append(Numbered(field, told, self.symbol, getattr(owner, "cell", "") or getattr(owner, "after", "")))
+        self.found.append(
+            Numbered(field, told, self.symbol, getattr(owner, "column", "") or getattr(owner, "after", ""))
+        )
         return self.instead.get(number, told)
 
 
@@ -304,7 +310,7 @@ def left_out(renderer: str, field: str) -> bool:
 def faults(texts: list[Numbered], view: View, renderer: str, shown: str) -> list[str]:
     """What a rendering misses, reorders or renames."""
     told = " ".join(shown.split())
-    places = {column.cell: place for place, column in enumerate(view.columns)}
+    places = {column.column: place for place, column in enumerate(view.columns)}
     marks: dict[int, list[int]] = {}
     for one in MARK.finditer(told):
         marks.setdefault(int(one[1]), []).append(one.start())
@@ -314,7 +320,7 @@ def faults(texts: list[Numbered], view: View, renderer: str, shown: str) -> list
             continue
         wanted = [number for number, one in enumerate(texts) if one.field == field]
         if renderer == "junit":  # column by column
-            wanted.sort(key=lambda number: places.get(texts[number].cell, -1))
+            wanted.sort(key=lambda number: places.get(texts[number].column, -1))
         order = sorted if (renderer, field) in ANY_ORDER else list
         asked = set(wanted)
         if order(number for number in marks if number in asked) != wanted:
@@ -333,23 +339,23 @@ def faults(texts: list[Numbered], view: View, renderer: str, shown: str) -> list
 
 
 def mixed(change: Callable[[Spot], Behaviour] | None = None) -> Run:
-    """Three columns, one of them not built, two conditions, and every kind of answer."""
+    """Three columns, one of them not built, two variations, and every kind of answer."""
     facts = factory.info(
-        cells=(
-            factory.cell("2.15.1"),
-            factory.cell("2.16.2", status="build-failed", reason="no wheel"),
-            factory.cell(),
+        columns=(
+            factory.column("2.15.1"),
+            factory.column("2.16.2", status="build-failed", reason="no wheel"),
+            factory.column(),
         ),
         kernels=(factory.kernel("dense_fit", "training", call_again=False), *factory.info().kernels),
-        conditions={"default": (), "isa=avx2": ("matmul",)},
+        variations={"default": (), "isa=avx2": ("matmul",)},
         warnings=("Swap is in use",),
     )
 
     def behave(spot: Spot) -> Behaviour:
-        if spot.kernel == "matmul" and spot.condition == "isa=avx2":
+        if spot.kernel == "matmul" and spot.variation == "isa=avx2":
             return Behaviour(outcome="crashed", message="SIGABRT")
         if spot.kernel == "conv2d":
-            bad = Behaviour(outcome="raised", error_class="UnimplementedError", message="no deterministic kernel")
+            bad = Behaviour(outcome="error", error_class="UnimplementedError", message="no deterministic kernel")
             return bad if spot.mode == "on" else Behaviour(("a", "b"))
         if spot.kernel == "dense_fit":
             return Behaviour((spot.mode,), steady_s=(), steady_agrees=None, first_s=1.25)
@@ -360,38 +366,44 @@ def mixed(change: Callable[[Spot], Behaviour] | None = None) -> Run:
 
 def earlier() -> Run:
     """A run before: everything was exact, with other bits in one column."""
-    run = mixed(lambda spot: Behaviour(("old",)) if spot.kernel == "matmul" and "2.15" in spot.cell else EXACT)
+    run = mixed(lambda spot: Behaviour(("old",)) if spot.kernel == "matmul" and "2.15" in spot.column else EXACT)
     return dataclasses.replace(run, info=dataclasses.replace(run.info, id="20250129T120000Z-0123"))
 
 
 def of_gpus() -> Run:
-    cells = (
-        factory.cell(cuda="12.5"),
-        factory.cell("2.19.1", cuda="12.8", kind="untested", advice="supported by nobody"),
-        factory.cell("2.18.1", origin={"host": "far", "engine": "venv"}),
+    columns = (
+        factory.column(cuda="12.5"),
+        factory.column("2.19.1", cuda="12.8", kind="untested", advice="supported by nobody"),
+        factory.column("2.18.1", origin={"host": "far", "engine": "venv"}),
     )
-    return factory.run(factory.info(cells=cells), lambda spot: EXACT if spot.mode == "on" else Behaviour(("a", "b")))
+    return factory.run(
+        factory.info(columns=columns), lambda spot: EXACT if spot.mode == "on" else Behaviour(("a", "b"))
+    )
 
 
 def wide() -> Run:
     """More columns than anyone looks at."""
-    cells = tuple(factory.cell(f"2.{minor}.{patch}") for minor in range(11, 21) for patch in range(4))
-    facts = factory.info(cells=cells, rounds=2, repeats=2)
-    return factory.run(facts, lambda spot: Behaviour(("a", "b")) if spot.cell.startswith("tf2.12.2") else EXACT)
+    columns = tuple(factory.column(f"2.{minor}.{patch}") for minor in range(11, 21) for patch in range(4))
+    facts = factory.info(columns=columns, rounds=2, repetitions=2)
+    return factory.run(facts, lambda spot: Behaviour(("a", "b")) if spot.column.startswith("tf2.12.2") else EXACT)
 
 
 @lru_cache(maxsize=1)
-def sample(house: Path) -> View:
-    return build(judge(load(house / "reports" / "sample")))
+def sample(root: Path) -> View:
+    return build(evaluate(load(root / "reports" / "sample")))
 
 
 RUNS: dict[str, Callable[[], View]] = {
-    "mixed, after another run": lambda: build(judge(mixed()), judge(earlier())),
-    "of GPUs": lambda: build(judge(of_gpus())),
-    "empty": lambda: build(judge(dataclasses.replace(factory.run(), info=factory.info(cells=(), kernels=())))),
-    "one cell": lambda: build(judge(factory.run(factory.info(kernels=(factory.kernel("matmul"), *factory.CONTROLS))))),
-    "everything failed": lambda: build(judge(factory.run(None, lambda _: Behaviour(outcome="failed", message="x\ny")))),
-    "40 columns": lambda: build(judge(wide())),
+    "mixed, after another run": lambda: build(evaluate(mixed()), evaluate(earlier())),
+    "of GPUs": lambda: build(evaluate(of_gpus())),
+    "empty": lambda: build(evaluate(dataclasses.replace(factory.run(), info=factory.info(columns=(), kernels=())))),
+    "one column": lambda: build(
+        evaluate(factory.run(factory.info(kernels=(factory.kernel("matmul"), *factory.CONTROLS))))
+    ),
+    "everything failed": lambda: build(
+        evaluate(factory.run(None, lambda _: Behaviour(outcome="mismatch", message="x\ny")))
+    ),
+    "40 columns": lambda: build(evaluate(wide())),
 }
 
 
@@ -414,8 +426,8 @@ def test_a_renderer_shows_the_whole_view(name: str, renderer: str) -> None:
 
 
 @pytest.mark.parametrize("renderer", RENDERERS)
-def test_a_renderer_shows_the_whole_sample(house: Path, renderer: str) -> None:
-    assert check(sample(house), renderer) == []
+def test_a_renderer_shows_the_whole_sample(root: Path, renderer: str) -> None:
+    assert check(sample(root), renderer) == []
 
 
 #: Sections that a renderer has at another place, and why.
@@ -462,9 +474,9 @@ def test_a_renderer_that_drops_reorders_or_renames_is_caught(data: st.DataObject
     assert check(MIXED, renderer, data.draw(st.sampled_from(faulty)))
 
 
-def test_nothing_is_left_out_that_is_shown(house: Path) -> None:
+def test_nothing_is_left_out_that_is_shown(root: Path) -> None:
     """A line of the table that no field needs any more goes."""
-    views = [*map(view_named, RUNS), sample(house)]
+    views = [*map(view_named, RUNS), sample(root)]
     fields = set()
     for view in views:
         numbered = Numberer()
@@ -477,8 +489,8 @@ def test_nothing_is_left_out_that_is_shown(house: Path) -> None:
 # --- JSON ---------------------------------------------------------------------------------------------
 
 
-def test_the_schema_is_that_of_the_code(house: Path) -> None:
-    assert (house / "docs" / "report.schema.json").read_text("utf-8") == document.schema(), (
+def test_the_schema_is_that_of_the_code(root: Path) -> None:
+    assert (root / "docs" / "report.schema.json").read_text("utf-8") == document.schema(), (
         "python -m bench schema --report > docs/report.schema.json"
     )
 
@@ -496,11 +508,11 @@ def test_the_schema_is_one_and_closed() -> None:
 
 @pytest.mark.parametrize("name", RUNS)
 def test_what_is_rendered_is_valid(name: str) -> None:
-    SCHEMA.validate(json.loads(jsonout.render(view_named(name))))
+    SCHEMA.validate(json.loads(json_render.render(view_named(name))))
 
 
-def test_the_sample_is_valid(house: Path) -> None:
-    SCHEMA.validate(json.loads(jsonout.render(sample(house))))
+def test_the_sample_is_valid(root: Path) -> None:
+    SCHEMA.validate(json.loads(json_render.render(sample(root))))
 
 
 _BEHAVIOURS = st.builds(
@@ -509,7 +521,7 @@ _BEHAVIOURS = st.builds(
     steady_s=st.lists(st.floats(), max_size=3).map(tuple),
     first_s=st.floats(),
     nan=st.booleans(),
-    outcome=st.sampled_from(["ok", "raised", "crashed", "timeout", "oom", "failed", "?"]),
+    outcome=st.sampled_from(["ok", "error", "crashed", "timeout", "oom", "mismatch", "?"]),
     message=st.text(max_size=20),
     error_class=st.text(max_size=5),
     peak_mb=st.floats(),
@@ -520,13 +532,13 @@ _BEHAVIOURS = st.builds(
 @given(st.lists(_BEHAVIOURS, min_size=4, max_size=4))
 def test_whatever_happens_is_valid(acts: list[Behaviour]) -> None:
     run = factory.run(factory.info(rounds=2), lambda spot: acts[2 * (spot.mode == "on") + spot.round % 2])
-    SCHEMA.validate(json.loads(jsonout.render(build(judge(run)))))
+    SCHEMA.validate(json.loads(json_render.render(build(evaluate(run)))))
 
 
 def test_unknown_is_null() -> None:
-    told = json.loads(jsonout.render(view_named("everything failed")))
+    told = json.loads(json_render.render(view_named("everything failed")))
     half = told["kernels"][0]["worst"][0]["on"]
-    assert {half[key] for key in ("strength", "apart", "time_text", "price_text", "price")} == {None}
+    assert {half[key] for key in ("strength", "apart", "time_text", "overhead_text", "overhead")} == {None}
     assert half["verdict"]["time"] is None
     assert half["verdict"]["bound"] is None
     assert told["since"]["run"] is None
@@ -555,7 +567,7 @@ def test_junit_has_the_shape_that_ci_systems_read() -> None:
 
 
 def test_junit_names_stay_from_run_to_run() -> None:
-    trees = [ET.fromstring(junit.render(build(judge(run)))) for run in (mixed(), earlier())]  # noqa: S314 - our own
+    trees = [ET.fromstring(junit.render(build(evaluate(run)))) for run in (mixed(), earlier())]  # noqa: S314 - our own
     first, second = ([(one.get("classname"), one.get("name")) for one in tree.iter("testcase")] for tree in trees)
     assert first == second
     assert trees[0].get("name") == trees[1].get("name")
@@ -585,7 +597,9 @@ def test_a_terminal_keeps_its_width(width: int) -> None:
 
 
 def test_a_terminal_lists_what_to_measure_again() -> None:
-    details = [dataclasses.replace(one, replay=f"nox -s replay -- {place}") for place, one in enumerate(MIXED.details)]
+    details = [
+        dataclasses.replace(one, replay=f"nox -s reproduce -- {place}") for place, one in enumerate(MIXED.details)
+    ]
     page = terminal.render(dataclasses.replace(MIXED, details=tuple(details * 3)), 80)
     told = page[page.index("To measure again") :].split("\n\n")[0].splitlines()[1:]
     wanted = [one.replay for one in details * 3 if {"fault", "bad"} & {half.tone for half in one.entry.halves}]
@@ -594,5 +608,5 @@ def test_a_terminal_lists_what_to_measure_again() -> None:
 
 def test_the_first_lines_answer() -> None:
     head = " ".join("\n".join(terminal.render(MIXED, 80).splitlines()[:25]).split())
-    for text in (MIXED.answer[0], MIXED.lines[0].sentence, MIXED.lines[0].price, MIXED.since.sentence):
+    for text in (MIXED.answer[0], MIXED.lines[0].sentence, MIXED.lines[0].overhead, MIXED.since.sentence):
         assert text in head

@@ -14,15 +14,16 @@ from hypothesis import settings as trying
 from hypothesis import strategies as st
 
 from bench import cli, errors
-from bench.cli import options, replaying
+from bench.cli import reproduce
+from bench.cli.parser import parser
 from bench.gpu import facts
-from bench.gpu.facts import Gpu, Survey
-from bench.plan import devices, load, own, planner
+from bench.gpu.facts import Gpu, GpuInventory
+from bench.plan import config, custom_kernels, devices, planner
 from bench.plan.planner import Plan, Selection
-from bench.report.replay import Pin, answer, line
+from bench.report.build.reproduce import ReproduceSpec, answer, line
 from bench.store import run as store
-from bench.store.run_info import CellInfo, KernelInfo
-from bench.verdict import judge
+from bench.store.run_info import ColumnInfo, KernelInfo
+from bench.verdict import evaluate
 from tests.unit import factory
 from tests.unit.factory import Behaviour, Spot
 
@@ -32,23 +33,23 @@ if TYPE_CHECKING:
 
     from bench.store.run import Run
     from bench.suite.record import Request
-    from bench.verdict.judgement import Judgement
+    from bench.verdict.results import RunResults
 
-HOUSE = Path(__file__).resolve().parents[2]
-LOCKS = HOUSE / "docker" / "locks"
-SUITE = own.suite([])
-MATRIX = load.load(HOUSE / "matrix.toml")
+ROOT = Path(__file__).resolve().parents[2]
+LOCKS = ROOT / "docker" / "locks"
+SUITE = custom_kernels.suite([])
+MATRIX = config.load(ROOT / "matrix.toml")
 HOPPER = Gpu(uuid="GPU-1a2b3c4d-0000", name="NVIDIA H200", capability=(9, 0), memory_mb=143_771)
 TWIN = dataclasses.replace(HOPPER, uuid="GPU-99999999-0000")
-BARE, HOST = Survey(why="this host shows no card"), Survey(driver="570.124.06", cuda=12080, gpus=(HOPPER,))
+BARE, HOST = GpuInventory(why="this host shows no card"), GpuInventory(driver="570.124.06", cuda=12080, gpus=(HOPPER,))
 PAIRS = [lock.stem for lock in sorted(LOCKS.glob("*.txt"))]
 KERNELS = [name for name, one in SUITE.kernels.items() if not one.control]
 CPU = "tf2.18.1-cpu-py311"
 
 
 @pytest.fixture(autouse=True)
-def _in_the_house(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(HOUSE)
+def _in_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
     monkeypatch.setattr(facts, "survey", lambda: BARE)
 
 
@@ -70,16 +71,16 @@ def original(stem: str, kernel: str, profile: str = "nightly", seed: int = 42) -
 def measured(plan: Plan, behave: Callable[[Spot], Behaviour] | None = None) -> Run:
     """The run of a plan, its records with the requests and the hashes of a real one."""
     info = factory.info(
-        cells=tuple(CellInfo(**cell.facts()) for cell in plan.cells),
+        columns=tuple(ColumnInfo(**column.facts()) for column in plan.columns),
         kernels=tuple(KernelInfo(**kernel.declaration()) for kernel in plan.kernels),
-        **{**plan.facts(), "repeats": 2},
+        **{**plan.facts(), "repetitions": 2},
     )
     hashes = {kernel.name: code_of(kernel.name) for kernel in plan.kernels}
     run = factory.changed(factory.run(info, behave, keep=False), factory.facts_of_process(kernel_hashes=hashes))
-    asked = {(one.condition, str(one.mode), one.number): one for one in plan.rounds}
+    asked = {(one.variation, str(one.mode), one.number): one for one in plan.rounds}
     records = {}
     for path, one in run.records.items():
-        told = asked[one.request.condition, one.request.mode, one.request.round]
+        told = asked[one.request.variation, one.request.mode, one.request.round]
         context = {**one.request.context, "rounds": told.planned}
         request = dataclasses.replace(told.request({}), context=context)
         in_force: dict[str, Any] = {"env": {"TF_CPP_MIN_LOG_LEVEL": "2", **request.env}}
@@ -89,27 +90,27 @@ def measured(plan: Plan, behave: Callable[[Spot], Behaviour] | None = None) -> R
     return dataclasses.replace(run, records=records)
 
 
-def line_of(judgement: Judgement, kernel: str = "matmul", **changes: Any) -> str:
-    info = next(one for one in judgement.info.kernels if one.name == kernel)
-    return line(judgement, judgement.info.cells[0], dataclasses.replace(info, **changes))
+def line_of(results: RunResults, kernel: str = "matmul", **changes: Any) -> str:
+    info = next(one for one in results.info.kernels if one.name == kernel)
+    return line(results, results.info.columns[0], dataclasses.replace(info, **changes))
 
 
 def parsed(text: str) -> argparse.Namespace:
     """A line as the command line takes it."""
     words = shlex.split(text)
     assert words[:4] == ["nox", "-s", "replay", "--"]
-    return options.parser(cli._COMMANDS).parse_args(["replay", *words[4:]])
+    return parser(cli._COMMANDS).parse_args(["replay", *words[4:]])
 
 
 @st.composite
 def cases(draw: st.DrawFn) -> tuple[str, str, str, str, int]:
-    """Pair, kernel, condition in which the kernel is worst, profile and seed."""
+    """Pair, kernel, variation in which the kernel is worst, profile and seed."""
     stem, kernel = draw(st.sampled_from(PAIRS)), draw(st.sampled_from(KERNELS))
     profile = draw(st.sampled_from(["standard", "nightly"]))
     return (
         stem,
         kernel,
-        draw(st.sampled_from(MATRIX.profiles["nightly"].conditions)),
+        draw(st.sampled_from(MATRIX.profiles["nightly"].variations)),
         profile,
         draw(st.integers(0, 2**32 - 1)),
     )
@@ -117,7 +118,7 @@ def cases(draw: st.DrawFn) -> tuple[str, str, str, str, int]:
 
 #: What a request is asked besides its kernels, their order, and what belongs to a profile's patience.
 SAME = (
-    "cell", "mode", "condition", "round", "seed", "switch", "contrast", "env", "threads", "tf32", "extra", "expect",
+    "column", "mode", "variation", "round", "seed", "switch", "second_seed", "env", "threads", "tf32", "kernel_files", "expect",
     "device", "libraries", "gpu",
 )  # fmt: skip
 
@@ -125,7 +126,7 @@ SAME = (
 def same_requests(one: Request, other: Request, kernel: str) -> bool:
     controls = {name for name in one.kernels if SUITE.kernels[name].control}
     assert set(other.kernels) == {kernel, *controls}
-    assert one.repeats[kernel] == other.repeats[kernel]
+    assert one.repetitions[kernel] == other.repetitions[kernel]
     assert (one.steady_s > 0) == (other.steady_s > 0)
     assert one.time_limit_s <= other.time_limit_s
     for key in SAME:
@@ -136,27 +137,27 @@ def same_requests(one: Request, other: Request, kernel: str) -> bool:
 @trying(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(cases())
 def test_a_line_plans_the_rounds_of_its_run_again(case: tuple[str, str, str, str, int]) -> None:
-    stem, kernel, condition, profile, seed = case
+    stem, kernel, variation, profile, seed = case
     plan = original(stem, kernel, profile, seed)
     assert plan.rounds
-    planned = {name for name, names in plan.conditions.items() if kernel in names}
+    planned = {name for name, names in plan.variations.items() if kernel in names}
     worst = Behaviour(digests=("a", "b", "c"))
-    judgement = judge(
-        measured(plan, lambda s: worst if s.condition == condition and s.kernel == kernel else factory.EXACT)
+    results = evaluate(
+        measured(plan, lambda s: worst if s.variation == variation and s.kernel == kernel else factory.EXACT)
     )
-    text = line_of(judgement, kernel)
+    text = line_of(results, kernel)
     found = parsed(text)
-    assert found.condition == (condition if condition in planned else "default")
-    assert bool(found.pin.bits) == (condition not in planned)
+    assert found.variation == (variation if variation in planned else "default")
+    assert bool(found.pin.bits) == (variation not in planned)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(facts, "survey", lambda: HOST)
-        again = replaying.make_plan(found)
-    assert not list(replaying.differences(again, found))
-    replaying.refuse_other_device(again, found)
+        again = reproduce.make_plan(found)
+    assert not list(reproduce.differences(again, found))
+    reproduce.refuse_other_device(again, found)
     before = {
         (one.mode, one.number): one.request({})
         for one in plan.rounds
-        if one.condition == found.condition and kernel in one.kernels
+        if one.variation == found.variation and kernel in one.kernels
     }
     after = {(one.mode, one.number): one.request({}) for one in again.rounds}
     assert before.keys() == after.keys()
@@ -172,9 +173,9 @@ class TestLine:
         return factory.changed(factory.run(), hashes)
 
     def test_it_is_short_and_says_all(self, run: Run) -> None:
-        text = line_of(judge(run))
+        text = line_of(evaluate(run))
         lock, bits = factory.digest("tf2.18.1-cpu-py311")[:8], factory.digest("matmul same")[:12]
-        assert text == f"nox -s replay -- tf2.18.1-cpu-py311@cpu matmul s42-5x3-{lock}-abababab-{bits}"
+        assert text == f"nox -s reproduce -- tf2.18.1-cpu-py311@cpu matmul s42-5x3-{lock}-abababab-{bits}"
         assert len(text) < 100
 
     def test_what_varies_has_no_bits(self, run: Run) -> None:
@@ -183,62 +184,62 @@ class TestLine:
             factory.run(behave=lambda spot: varied if spot.mode == "on" else factory.EXACT),
             factory.facts_of_process(kernel_hashes={"matmul": "ab" * 8}),
         )
-        assert line_of(judge(other)).endswith("-abababab")
+        assert line_of(evaluate(other)).endswith("-abababab")
 
-    def test_the_worst_condition_is_replayed_and_default_before_its_equals(self) -> None:
-        conditions = {"isa=avx2": (), "default": (), "threads=1": ()}
-        info = factory.info(conditions=conditions)
+    def test_the_worst_variation_is_replayed_and_default_before_its_equals(self) -> None:
+        variations = {"isa=avx2": (), "default": (), "threads=1": ()}
+        info = factory.info(variations=variations)
         hashes = factory.facts_of_process(kernel_hashes={"matmul": "ab" * 8})
-        even = judge(factory.changed(factory.run(info), hashes))
-        assert "--condition" not in line_of(even)
+        even = evaluate(factory.changed(factory.run(info), hashes))
+        assert "--variation" not in line_of(even)
         bad = Behaviour(outcome="crashed")
-        uneven = factory.run(info, lambda spot: bad if spot.condition == "threads=1" else factory.EXACT)
-        assert line_of(judge(factory.changed(uneven, hashes))).endswith("-abababab --condition threads=1")
+        uneven = factory.run(info, lambda spot: bad if spot.variation == "threads=1" else factory.EXACT)
+        assert line_of(evaluate(factory.changed(uneven, hashes))).endswith("-abababab --variation threads=1")
 
     def test_a_file_of_kernels_and_one_mode_are_named(self) -> None:
         info = factory.info(modes=("off",))
         run = factory.changed(factory.run(info), factory.facts_of_process(kernel_hashes={"matmul": "ab" * 8}))
-        assert line_of(judge(run), file="my_kernels.py").endswith("-abababab --mode off --extra my_kernels.py")
+        assert line_of(evaluate(run), file="my_kernels.py").endswith("-abababab --mode off --kernel-file my_kernels.py")
 
     def test_what_was_planned_and_not_measured_is_passed_over(self) -> None:
-        info = factory.info(conditions={"default": (), "threads=1": ()})
+        info = factory.info(variations={"default": (), "threads=1": ()})
         run = factory.changed(factory.run(info), factory.facts_of_process(kernel_hashes={"matmul": "ab" * 8}))
-        half = factory.without(run, factory.Change(condition="threads=1"))
-        assert "-abababab-" in line_of(judge(half))
-        assert "--condition" not in line_of(judge(half))
-        assert line_of(judge(factory.without(half, factory.Change(mode="on")))).endswith("-abababab --mode off")
+        half = factory.without(run, factory.Change(variation="threads=1"))
+        assert "-abababab-" in line_of(evaluate(half))
+        assert "--variation" not in line_of(evaluate(half))
+        assert line_of(evaluate(factory.without(half, factory.Change(mode="on")))).endswith("-abababab --mode off")
 
     def test_none_where_nothing_makes_it_again(self, run: Run) -> None:
-        cell = run.info.cells[0]
+        column = run.info.columns[0]
 
         def of(**changes: Any) -> str:
-            return line_of(judge(dataclasses.replace(run, info=dataclasses.replace(run.info, **changes))))
+            return line_of(evaluate(dataclasses.replace(run, info=dataclasses.replace(run.info, **changes))))
 
         assert of()
         assert not of(engine="here")
         for changed in (
-            dataclasses.replace(cell, origin={"name": "x", "engine": "here"}),
-            dataclasses.replace(cell, lock_hash=""),
-            dataclasses.replace(cell, lock_hash="not a hash"),
+            dataclasses.replace(column, origin={"name": "x", "engine": "here"}),
+            dataclasses.replace(column, lock_hash=""),
+            dataclasses.replace(column, lock_hash="not a hash"),
         ):
-            assert not of(cells=(changed,))
-        assert of(cells=(dataclasses.replace(cell, origin={"name": "x", "engine": "venv"}),))
+            assert not of(columns=(changed,))
+        assert of(columns=(dataclasses.replace(column, origin={"name": "x", "engine": "venv"}),))
         for seed in (2**32, -1, "42", None, 4.5):
             assert not of(seed=seed)
-        assert not line_of(judge(dataclasses.replace(run, records={})))
+        assert not line_of(evaluate(dataclasses.replace(run, records={})))
 
     def test_none_where_the_code_is_not_known_or_not_one(self, run: Run) -> None:
-        assert not line_of(judge(factory.run()))
+        assert not line_of(evaluate(factory.run()))
         strange: tuple[Any, ...] = ({"matmul": 3}, {"matmul": "x; rm -rf /"}, [], "matmul", {})
         for hashes in strange:
-            assert not line_of(judge(factory.changed(run, factory.facts_of_process(kernel_hashes=hashes))))
+            assert not line_of(evaluate(factory.changed(run, factory.facts_of_process(kernel_hashes=hashes))))
         two = factory.changed(
             run, factory.facts_of_process(kernel_hashes={"matmul": "ef" * 8}), factory.Change(mode="on", rounds=(2,))
         )
-        assert not line_of(judge(two))
+        assert not line_of(evaluate(two))
 
     HOSTILE = (
-        "a;b", "a b", "$(a)", "`a`", "a|b", "a&b", "a'b", 'a"b', "a\\b", "a\nb", "-rf", "--anyway", "~a", "a*", "a?",
+        "a;b", "a b", "$(a)", "`a`", "a|b", "a&b", "a'b", 'a"b', "a\\b", "a\nb", "-rf", "--allow-mismatch", "~a", "a*", "a?",
         "a>b", "größe", "\u202ea", "a#b", "{a,b}", "!a", "a\x00b", "a/b", "a\n",
     )  # fmt: skip
 
@@ -247,19 +248,19 @@ class TestLine:
         hashes = factory.facts_of_process(kernel_hashes={name: "ab" * 8, "matmul": "ab" * 8})
         infos = (
             (factory.info(kernels=(factory.kernel(name), *factory.CONTROLS)), name),
-            (factory.info(cells=(factory.cell(id=name),)), "matmul"),
-            (factory.info(conditions={name: ()}), "matmul"),
+            (factory.info(columns=(factory.column(id=name),)), "matmul"),
+            (factory.info(variations={name: ()}), "matmul"),
         )
         for info, kernel in infos:
-            assert not line_of(judge(factory.changed(factory.run(info), hashes)), kernel)
+            assert not line_of(evaluate(factory.changed(factory.run(info), hashes)), kernel)
         run = factory.changed(factory.run(), hashes)
-        assert line_of(judge(run))
-        assert not line_of(judge(run), file=name)
+        assert line_of(evaluate(run))
+        assert not line_of(evaluate(run), file=name)
 
     @given(st.text(min_size=1, max_size=12))
     def test_whatever_the_names_a_shell_reads_a_line_as_it_stands(self, name: str) -> None:
         hashes = factory.facts_of_process(kernel_hashes={"matmul": "ab" * 8})
-        text = line_of(judge(factory.changed(factory.run(), hashes)), file=name)
+        text = line_of(evaluate(factory.changed(factory.run(), hashes)), file=name)
         if text:
             assert shlex.join(shlex.split(text)) == text
             assert re.fullmatch(r"[\w .=@+-]+", text, re.ASCII)
@@ -274,10 +275,10 @@ class TestPin:
         st.one_of(st.just(""), st.text("0123456789abcdef", min_size=8, max_size=64)),
     )  # fmt: skip
     def test_it_comes_back_as_it_was(
-        self, seed: int, rounds: int, repeats: int, lock: str, code: str, bits: str
+        self, seed: int, rounds: int, repetitions: int, lock: str, code: str, bits: str
     ) -> None:
-        pin = Pin(seed=seed, rounds=rounds, repeats=repeats, lock=lock, code=code, bits=bits)
-        assert Pin.parse(pin.text) == pin
+        pin = ReproduceSpec(seed=seed, rounds=rounds, repetitions=repetitions, lock=lock, code=code, bits=bits)
+        assert ReproduceSpec.parse(pin.text) == pin
 
     @pytest.mark.parametrize(
         "text",
@@ -288,7 +289,7 @@ class TestPin:
     )  # fmt: skip
     def test_anything_else_is_refused(self, text: str, capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(ValueError, match="is no pin"):
-            Pin.parse(text)
+            ReproduceSpec.parse(text)
         with pytest.raises(SystemExit) as caught:
             cli.main(["replay", f"{CPU}@cpu", "matmul_f32", text])
         assert caught.value.code == errors.CONFIG
@@ -298,8 +299,8 @@ class TestPin:
 def pin_of(kernel: str = "matmul_f32", stem: str = CPU, **changes: Any) -> str:
     """A pin that fits this checkout."""
     lock = LOCKS / f"{stem}.txt"
-    cell = dataclasses.replace(original(CPU, kernel).cells[0], lock=lock)
-    pin = Pin(seed=42, rounds=2, repeats=3, lock=cell.lock_hash()[:8], code=code_of(kernel)[:8])
+    column = dataclasses.replace(original(CPU, kernel).columns[0], lock=lock)
+    pin = ReproduceSpec(seed=42, rounds=2, repetitions=3, lock=column.lock_hash()[:8], code=code_of(kernel)[:8])
     return dataclasses.replace(pin, **changes).text
 
 
@@ -313,7 +314,7 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
         assert given.reports == Path("reports/replay")
         plans.append(plan)
 
-    monkeypatch.setattr(replaying, "measure", measure)
+    monkeypatch.setattr(reproduce, "measure", measure)
     return plans
 
 
@@ -331,44 +332,44 @@ class TestHeld:
     def test_every_difference_is_refused_unless_anyway(
         self, ran: list[Plan], capsys: pytest.CaptureFixture[str], changes: dict[str, str], words: list[str]
     ) -> None:
-        words = [*words, "git checkout REVISION", "--anyway"]
+        words = [*words, "git checkout REVISION", "--allow-mismatch"]
         arguments = ["replay", f"{CPU}@cpu", "matmul_f32", pin_of(**changes)]
         assert cli.main(arguments) == errors.CONFIG
         said = capsys.readouterr()
         assert all(word in said.err for word in words), said.err
         assert not ran
-        assert cli.main([*arguments, "--anyway"]) == errors.OK
+        assert cli.main([*arguments, "--allow-mismatch"]) == errors.OK
         assert "note: " in capsys.readouterr().err
         assert len(ran) == 1
 
     def test_what_fits_is_measured_with_the_pins_numbers(self, ran: list[Plan]) -> None:
-        assert cli.main(["replay", f"{CPU}@cpu", "matmul_f32", pin_of(seed=7), "--condition", "isa=avx2"]) == 0
+        assert cli.main(["replay", f"{CPU}@cpu", "matmul_f32", pin_of(seed=7), "--variation", "isa=avx2"]) == 0
         (plan,) = ran
         assert {one.seed for one in plan.rounds} == {7}
         assert [(one.mode, one.number) for one in plan.rounds] == [("off", 1), ("on", 1), ("on", 2), ("off", 2)]
-        assert {one.condition for one in plan.rounds} == {"isa=avx2"}
-        assert {one.repeats["matmul_f32"] for one in plan.rounds} == {3}
+        assert {one.variation for one in plan.rounds} == {"isa=avx2"}
+        assert {one.repetitions["matmul_f32"] for one in plan.rounds} == {3}
         assert {one.planned for one in plan.rounds} == {2}
 
     def test_what_the_matrix_has_changed_meanwhile_changes_no_replay(self, ran: list[Plan], tmp_path: Path) -> None:
-        text = (HOUSE / "matrix.toml").read_text(encoding="utf-8")
+        text = (ROOT / "matrix.toml").read_text(encoding="utf-8")
         text = text.replace("exclude = []", 'exclude = ["tf2.18*"]').replace('skip = ["*_xla"]', 'skip = ["matmul_*"]')
         text += (
             '\n[[overrides]]\nselect = "tf2.18*"\nrounds = 9\nrepeats = 9\nskip = ["matmul_*"]\ntime_limit_s = 500\n'
         )
         (tmp_path / "matrix.toml").write_text(text, encoding="utf-8")
-        more = ("--condition", "isa=avx2", "--matrix", str(tmp_path / "matrix.toml"))
-        assert cli.main(["replay", f"{CPU}@cpu", "matmul_f32", pin_of(repeats=8), *more]) == 0
+        more = ("--variation", "isa=avx2", "--matrix", str(tmp_path / "matrix.toml"))
+        assert cli.main(["replay", f"{CPU}@cpu", "matmul_f32", pin_of(repetitions=8), *more]) == 0
         (plan,) = ran
         assert len(plan.rounds) == 4
-        assert {one.repeats["matmul_f32"] for one in plan.rounds} == {8}
+        assert {one.repetitions["matmul_f32"] for one in plan.rounds} == {8}
         assert {one.time_limit_s for one in plan.rounds} == {500}
 
     def test_a_missing_lock_is_a_difference(
         self, ran: list[Plan], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         pin = pin_of()
-        monkeypatch.setattr(replaying, "LOCKS", tmp_path)
+        monkeypatch.setattr(reproduce, "LOCKS", tmp_path)
         assert cli.main(["replay", f"{CPU}@cpu", "matmul_f32", pin]) == errors.CONFIG
         assert f"docker/locks has no {CPU}.txt" in capsys.readouterr().err
         assert not ran
@@ -376,12 +377,16 @@ class TestHeld:
     @pytest.mark.parametrize(
         ("arguments", "code", "words"),
         [
-            (["tf2.18.1-cpu", "matmul_f32"], errors.CONFIG, ["is no cell", "tf2.18.1-cpu-py311@cpu"]),
+            (["tf2.18.1-cpu", "matmul_f32"], errors.CONFIG, ["is no column", "tf2.18.1-cpu-py311@cpu"]),
             (["tf9.9.9-cpu-py311@cpu", "matmul_f32"], errors.NOTHING, ["No CPU pair matches tf9.9.9-cpu-py311"]),
             ([f"{CPU}@cpu", "matmul_f23"], errors.CONFIG, ["no kernel 'matmul_f23'", "Did you mean 'matmul_f32'?"]),
-            ([f"{CPU}@cpu", "matmul*"], errors.CONFIG, ["no kernel 'matmul*'", "--extra FILE"]),
-            ([f"{CPU}@cpu", "matmul_f32", "--condition", "isa=avx3"], errors.CONFIG, ["Did you mean 'isa=avx2'?"]),
-            ([f"{CPU}@cpu", "matmul_f32", "--extra", "nowhere.py"], errors.CONFIG, ["nowhere.py", "cannot be read"]),
+            ([f"{CPU}@cpu", "matmul*"], errors.CONFIG, ["no kernel 'matmul*'", "--kernel-file FILE"]),
+            ([f"{CPU}@cpu", "matmul_f32", "--variation", "isa=avx3"], errors.CONFIG, ["Did you mean 'isa=avx2'?"]),
+            (
+                [f"{CPU}@cpu", "matmul_f32", "--kernel-file", "nowhere.py"],
+                errors.CONFIG,
+                ["nowhere.py", "cannot be read"],
+            ),
         ],
     )
     def test_every_mistake_has_its_sentence(
@@ -406,8 +411,8 @@ class TestHeld:
         told = "family='own', exercises='mine', shapes='[8]', dtypes='float32', source='own'"
         file = tmp_path / "my_kernels.py"
         file.write_text(f"{head}@kernel({told})\ndef mine(tf, seed):\n    return lambda: {{}}\n", encoding="utf-8")
-        code = own.suite([file]).kernels["mine"].source_hash()
-        arguments = ["replay", f"{CPU}@cpu", "mine", pin_of(code=code[:8]), "--extra", str(file)]
+        code = custom_kernels.suite([file]).kernels["mine"].source_hash()
+        arguments = ["replay", f"{CPU}@cpu", "mine", pin_of(code=code[:8]), "--kernel-file", str(file)]
         assert cli.main(arguments) == errors.OK
         assert ran[0].rounds[0].kernels[0] in {"mine", *(name for name in SUITE.kernels if "control" in name)}
         file.write_text(file.read_text(encoding="utf-8") + "# changed\n", encoding="utf-8")
@@ -416,20 +421,20 @@ class TestHeld:
 
 
 class TestDevice:
-    """A cell of a GPU is replayed on that model, or nowhere."""
+    """A column of a GPU is replayed on that model, or nowhere."""
 
     CUDA = "tf2.18.1-cuda12.5-py311"
 
-    def replayed(self, monkeypatch: pytest.MonkeyPatch, survey: Survey, device: str, *more: str) -> int:
+    def replayed(self, monkeypatch: pytest.MonkeyPatch, survey: GpuInventory, device: str, *more: str) -> int:
         monkeypatch.setattr(facts, "survey", lambda: survey)
         return cli.main(["replay", f"{self.CUDA}@{device}", "matmul_f32", pin_of(stem=self.CUDA), *more])
 
     def test_without_a_gpu_it_ends_as_the_matrix_does(
         self, ran: list[Plan], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        for more in ((), ("--anyway",)):
+        for more in ((), ("--allow-mismatch",)):
             assert self.replayed(monkeypatch, BARE, "h100", *more) == errors.NO_GPU
-            assert "The cell is of the GPU h100, and this host shows no card." in capsys.readouterr().err
+            assert "The column is of the GPU h100, and this host shows no card." in capsys.readouterr().err
         assert not ran
 
     def test_another_model_is_refused_unless_anyway(
@@ -438,24 +443,24 @@ class TestDevice:
         assert self.replayed(monkeypatch, HOST, "h100") == errors.NO_GPU
         assert "is of the GPU h100, and the one here is NVIDIA H200" in capsys.readouterr().err
         assert not ran
-        assert self.replayed(monkeypatch, HOST, "h100", "--anyway") == errors.OK
+        assert self.replayed(monkeypatch, HOST, "h100", "--allow-mismatch") == errors.OK
         assert "is replayed on NVIDIA H200" in capsys.readouterr().err
-        assert ran[0].cells[0].id == f"{self.CUDA}@h200"
+        assert ran[0].columns[0].id == f"{self.CUDA}@h200"
 
     @pytest.mark.parametrize(
         ("device", "uuid"), [("h200", HOPPER.uuid), ("h200-99999999", TWIN.uuid), ("h200-1a2b3c4d", HOPPER.uuid)]
     )
-    def test_the_gpu_of_the_cell_is_taken(
+    def test_the_gpu_of_the_column_is_taken(
         self, ran: list[Plan], monkeypatch: pytest.MonkeyPatch, device: str, uuid: str
     ) -> None:
         both = dataclasses.replace(HOST, gpus=(HOPPER, TWIN))
         assert self.replayed(monkeypatch, both, device) == errors.OK
-        assert {one.cell.gpu for one in ran[0].rounds} == {uuid}
+        assert {one.column.gpu for one in ran[0].rounds} == {uuid}
 
     def test_an_idle_one_of_two_is_taken(self, ran: list[Plan], monkeypatch: pytest.MonkeyPatch) -> None:
         busy = dataclasses.replace(HOPPER, processes={1: 100})
         assert self.replayed(monkeypatch, dataclasses.replace(HOST, gpus=(busy, TWIN)), "h200") == errors.OK
-        assert {one.cell.gpu for one in ran[0].rounds} == {TWIN.uuid}
+        assert {one.column.gpu for one in ran[0].rounds} == {TWIN.uuid}
 
 
 class TestAnswer:
@@ -468,8 +473,8 @@ class TestAnswer:
     def _fake(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.code = errors.OK
         self.behaviour = factory.EXACT
-        monkeypatch.setattr(replaying, "measure", lambda plan, _: self.remember(plan))
-        monkeypatch.setattr(replaying, "show", lambda *_: self.code)
+        monkeypatch.setattr(reproduce, "measure", lambda plan, _: self.remember(plan))
+        monkeypatch.setattr(reproduce, "show", lambda *_: self.code)
         monkeypatch.setattr(store, "load", lambda _: measured(self.plan, self.behave))
 
     def remember(self, plan: Plan) -> Path:
@@ -488,7 +493,7 @@ class TestAnswer:
     def test_the_same_bits(self, capsys: pytest.CaptureFixture[str]) -> None:
         code, said = self.replayed(capsys, bits=self.BITS[:12])
         assert (code, said) == (
-            0, f"determinism on: same bits as before, {self.BITS[:12]}, in all 10 repeats of 5 processes\n",
+            0, f"determinism on: same bits as before, {self.BITS[:12]}, in all 10 repetitions of 5 processes\n",
         )  # fmt: skip
         assert self.replayed(capsys, "--digest", self.BITS)[0] == 0
         assert self.replayed(capsys, "--digest", self.BITS[:8])[0] == 0
@@ -513,7 +518,7 @@ class TestAnswer:
         assert self.replayed(capsys)[0] == errors.OK, "the page's varied too, and its gates have spoken"
 
     def test_bits_that_prove_nothing_are_no_answer(self, capsys: pytest.CaptureFixture[str]) -> None:
-        for bad in (Behaviour(outcome="crashed"), Behaviour(contrast="same")):
+        for bad in (Behaviour(outcome="crashed"), Behaviour(second_seed="same")):
             self.behaviour = bad
             code, said = self.replayed(capsys, bits=self.BITS[:12])
             assert code == errors.GATE
@@ -533,37 +538,37 @@ class TestAnswer:
         assert self.replayed(capsys, bits=self.BITS[:12])[0] == errors.GATE
 
     def test_half_a_digest_is_not_the_same(self) -> None:
-        judgement = judge(measured(original(CPU, "matmul_f32")))
-        found = judgement.of(f"{CPU}@cpu", "matmul_f32", "default", "on")
+        results = evaluate(measured(original(CPU, "matmul_f32")))
+        found = results.of(f"{CPU}@cpu", "matmul_f32", "default", "on")
         assert found is not None
         whole = found.comparison.digests[0][0]
-        assert answer(judgement, found, whole).word == "same"
-        assert answer(judgement, found, whole[:8]).word == "same"
-        assert answer(judgement, found, whole[1:9]).word == "other"
-        assert answer(judgement, found, "").word == "unknown"
+        assert answer(results, found, whole).word == "same"
+        assert answer(results, found, whole[:8]).word == "same"
+        assert answer(results, found, whole[1:9]).word == "other"
+        assert answer(results, found, "").word == "unknown"
 
 
-class TestCondition:
-    """``nox -s matrix -- --condition``."""
+class TestVariation:
+    """``nox -s matrix -- --variation``."""
 
     def test_it_takes_the_place_of_the_profiles(self) -> None:
-        chosen = Selection(only=(CPU,), kernels=("matmul_f32",), conditions=("isa=avx2", "threads=3"))
+        chosen = Selection(only=(CPU,), kernels=("matmul_f32",), variations=("isa=avx2", "threads=3"))
         plan = planner.make(MATRIX, "standard", chosen, LOCKS, SUITE)
-        assert list(plan.conditions) == ["isa=avx2", "threads=3"], "one that matrix.toml does not name is known, too"
-        assert {one.condition for one in plan.rounds} == {"isa=avx2", "threads=3"}
+        assert list(plan.variations) == ["isa=avx2", "threads=3"], "one that matrix.toml does not name is known, too"
+        assert {one.variation for one in plan.rounds} == {"isa=avx2", "threads=3"}
         assert {one.request({}).threads for one in plan.rounds} == {None, 3}
 
     def test_its_table_still_limits_it(self) -> None:
-        plan = planner.make(MATRIX, "standard", Selection(only=(CPU,), conditions=("isa=avx2",)), LOCKS, SUITE)
-        assert "mlp_fit" not in plan.conditions["isa=avx2"]
-        assert plan.rounds[0].repeats["matmul_f32"] == 5
+        plan = planner.make(MATRIX, "standard", Selection(only=(CPU,), variations=("isa=avx2",)), LOCKS, SUITE)
+        assert "mlp_fit" not in plan.variations["isa=avx2"]
+        assert plan.rounds[0].repetitions["matmul_f32"] == 5
 
     def test_one_that_has_nothing_to_run_is_told(self) -> None:
-        chosen = Selection(only=(CPU,), conditions=("default", "tf32=off"))
+        chosen = Selection(only=(CPU,), variations=("default", "tf32=off"))
         plan = planner.make(MATRIX, "standard", chosen, LOCKS, SUITE)
         assert any("tf32=off is left out" in note for note in plan.notes)
         with pytest.raises(errors.NothingError, match="no round"):
-            planner.make(MATRIX, "standard", Selection(only=(CPU,), conditions=("tf32=off",)), LOCKS, SUITE)
+            planner.make(MATRIX, "standard", Selection(only=(CPU,), variations=("tf32=off",)), LOCKS, SUITE)
 
     @pytest.mark.parametrize(
         ("name", "near"), [("isa=avx3", "isa=avx2"), ("thread=1", "threads=1"), ("tf32=of", "tf32=off"), ("", "")]
@@ -571,9 +576,9 @@ class TestCondition:
     def test_an_unknown_one_is_bad_configuration_with_the_nearest(
         self, name: str, near: str, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        arguments = ["matrix", "--dry-run", "--engine", "venv", "--condition", f"{name},default" if name else "nope"]
+        arguments = ["matrix", "--dry-run", "--engine", "venv", "--variation", f"{name},default" if name else "nope"]
         assert cli.main(arguments) == errors.CONFIG
         said = capsys.readouterr().err
-        assert "is no condition" in said
+        assert "is no variation" in said
         assert (f"Did you mean {near!r}?" in said) if near else ("Did you mean" not in said)
         assert "matrix.toml names: threads=1" in said

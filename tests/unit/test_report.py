@@ -14,10 +14,10 @@ import pytest
 from bench import report
 from bench.errors import StorageError
 from bench.report import FORMATS, Format
-from bench.report import text as report_text
-from bench.report.build import build
-from bench.report.words import WORDS
-from bench.verdict import Status, judge
+from bench.report import formatting as report_text
+from bench.report.build.page import build
+from bench.report.labels import WORDS
+from bench.verdict import Status, evaluate
 from tests.unit import factory
 from tests.unit.factory import EXACT, Behaviour, Spot
 
@@ -30,23 +30,23 @@ if TYPE_CHECKING:
 
 HOSTILE = "<script>alert(1)</script>\"'`|\x00\x1b[31m\u202e{{7*7}}\u2028&amp;\ud800"
 ABORT = Behaviour(outcome="crashed", message="SIGABRT")
-UNIMPLEMENTED = Behaviour(outcome="raised", error_class="UnimplementedError", message="no deterministic kernel")
+UNIMPLEMENTED = Behaviour(outcome="error", error_class="UnimplementedError", message="no deterministic kernel")
 
 
 def mixed() -> Run:
-    """Three columns, one of them not built, two conditions, and every kind of answer."""
+    """Three columns, one of them not built, two variations, and every kind of answer."""
     facts = factory.info(
-        cells=(
-            factory.cell("2.15.1"),
-            factory.cell("2.16.2", status="build-failed", reason="no wheel"),
-            factory.cell(),
+        columns=(
+            factory.column("2.15.1"),
+            factory.column("2.16.2", status="build-failed", reason="no wheel"),
+            factory.column(),
         ),
         kernels=(factory.kernel("dense_fit", "training", call_again=False), *factory.info().kernels),
-        conditions={"default": (), "isa=avx2": ("matmul",)},
+        variations={"default": (), "isa=avx2": ("matmul",)},
     )
 
     def behave(spot: Spot) -> Behaviour:
-        if spot.kernel == "matmul" and spot.condition == "isa=avx2":
+        if spot.kernel == "matmul" and spot.variation == "isa=avx2":
             return ABORT
         if spot.kernel == "conv2d":
             return UNIMPLEMENTED if spot.mode == "on" else Behaviour(("a", "b"))
@@ -58,11 +58,11 @@ def mixed() -> Run:
 
 
 def rendered(run: Run, form: Format) -> str:
-    return report.render(judge(run), form)
+    return report.render(evaluate(run), form)
 
 
 def view_of(run: Run) -> View:
-    return build(judge(run))
+    return build(evaluate(run))
 
 
 class Table(HTMLParser):
@@ -155,15 +155,15 @@ def test_json_says_what_the_view_says() -> None:
     assert [pair["sentence"] for pair in document["pairs"]] == [line.sentence for line in view.lines]
     for row, found in zip(view.rows, document["kernels"], strict=True):
         assert found["kernel"] == row.kernel
-        for entry, cell in zip(row.entries, found["worst"], strict=True):
-            assert [cell[half.mode]["status"] for half in entry.halves] == [half.word for half in entry.halves]
-            strengths = [cell[half.mode]["strength"] or "" for half in entry.halves]
+        for entry, column in zip(row.entries, found["worst"], strict=True):
+            assert [column[half.mode]["status"] for half in entry.halves] == [half.word for half in entry.halves]
+            strengths = [column[half.mode]["strength"] or "" for half in entry.halves]
             assert strengths == [half.strength for half in entry.halves]
 
 
 def test_junit_says_what_the_view_says() -> None:
     view, tree = view_of(mixed()), ET.fromstring(rendered(mixed(), Format.JUNIT))  # noqa: S314 - our own output
-    assert [suite.get("name") for suite in tree] == [column.cell for column in view.columns]
+    assert [suite.get("name") for suite in tree] == [column.column for column in view.columns]
     for place, suite in enumerate(tree):
         cases = suite.findall("testcase")
         halves = [half for row in view.rows for half in row.entries[place].halves]
@@ -179,10 +179,12 @@ def test_junit_says_what_the_view_says() -> None:
             assert (result.get("message") or result.text or "").startswith(half.status)
 
 
-@pytest.mark.parametrize(("status", "tag"), [("impossible", "skipped"), ("no-gpu", "skipped"), ("not-run", "error")])
+@pytest.mark.parametrize(
+    ("status", "tag"), [("incompatible", "skipped"), ("gpu-not-visible", "skipped"), ("not-run", "error")]
+)
 def test_junit_has_no_error_where_nothing_went_wrong(status: str, tag: str) -> None:
-    column = factory.cell("2.21.0", "12.5", status=status, reason="this host has no GPU", device="gpu", gpu="")
-    tree = ET.fromstring(rendered(factory.run(factory.info(cells=(column,))), Format.JUNIT))  # noqa: S314 - our own
+    column = factory.column("2.21.0", "12.5", status=status, reason="this host has no GPU", device="gpu", gpu="")
+    tree = ET.fromstring(rendered(factory.run(factory.info(columns=(column,))), Format.JUNIT))  # noqa: S314 - our own
     assert [case[0].tag for case in tree.iter("testcase")] == [tag]
 
 
@@ -213,7 +215,7 @@ def test_the_answer_names_the_best_pair() -> None:
         "By its controls, the instrument would have seen a kernel that differs in every sample.",
     )
     assert view_of(mixed()).answer[:2] == (
-        "With determinism on, 1 of 3 kernels is exact under each of its conditions on TF 2.15.1 CPU and TF 2.18.1 CPU.",
+        "With determinism on, 1 of 3 kernels is exact under each of its variations on TF 2.15.1 CPU and TF 2.18.1 CPU.",
         "No pair is exact on every kernel.",
     )
 
@@ -252,7 +254,7 @@ def test_what_must_be_known_is_said_everywhere(run: Callable[[], Run], title: st
 
 
 def test_a_gpu_run_does_not_warn_of_cpu_only() -> None:
-    run = factory.run(factory.info(cells=(factory.cell(cuda="12.5"),)))
+    run = factory.run(factory.info(columns=(factory.column(cuda="12.5"),)))
     assert "CPU only" not in {notice.title for notice in view_of(run).notices}
     assert view_of(run).columns[0].accelerator == "CUDA 12.5 on h100"
 
@@ -268,26 +270,26 @@ def test_a_blocked_column_gives_its_reason_once() -> None:
 
 def test_a_crash_that_leads_wears_no_letter() -> None:
     row = next(row for row in view_of(mixed()).rows if row.kernel == "matmul")
-    assert (row.entries[0].on.word, row.entries[0].on.letters, row.entries[0].on.condition) == (
+    assert (row.entries[0].on.word, row.entries[0].on.letters, row.entries[0].on.variation) == (
         "crashed",
         "",
         "isa=avx2",
     )
-    assert [sub.condition for sub in row.conditions] == ["default", "isa=avx2"]
-    assert row.conditions[0].entries[0].on.letters == "A"
+    assert [sub.variation for sub in row.variations] == ["default", "isa=avx2"]
+    assert row.variations[0].entries[0].on.letters == "A"
 
 
 def test_every_status_has_a_word_and_no_two_share_one() -> None:
     assert set(WORDS) == set(Status)
     assert len({word.word for word in WORDS.values()}) == len(WORDS)
-    assert {status for status, word in WORDS.items() if word.tone == "good"} == {Status.EXACT}
+    assert {status for status, word in WORDS.items() if word.tone == "good"} == {Status.REPRODUCIBLE}
 
 
-def test_prices_are_withheld_where_they_are_not_resolved() -> None:
+def test_overheads_are_withheld_where_they_are_not_resolved() -> None:
     half = view_of(factory.run()).rows[0].entries[0].on
-    assert half.price.endswith("not resolved (1.00\N{EN DASH}1.00)")
-    assert half.price_data is not None
-    assert half.price_data.why == "the interval contains 1"
+    assert half.overhead.endswith("not resolved (1.00\N{EN DASH}1.00)")
+    assert half.overhead_data is not None
+    assert half.overhead_data.why == "the interval contains 1"
 
 
 # --- bytes and files ----------------------------------------------------------------------------------
@@ -302,15 +304,15 @@ def test_same_records_same_bytes(form: Format) -> None:
 
 def test_a_page_stays_small() -> None:
     facts = factory.info(
-        cells=tuple(factory.cell(name) for name in ("2.15.1", "2.18.1", "2.21.0")),
+        columns=tuple(factory.column(name) for name in ("2.15.1", "2.18.1", "2.21.0")),
         kernels=(*(factory.kernel(f"kernel_number_{n}", f"family{n % 4}") for n in range(12)), *factory.CONTROLS),
-        conditions={"default": (), "isa=avx2": (), "threads=4xcores": ()},
+        variations={"default": (), "isa=avx2": (), "threads=4xcores": ()},
     )
     assert len(rendered(factory.run(facts), Format.HTML).encode()) <= 300_000
 
 
 def test_write_makes_all_files_or_says_why_not(tmp_path: Path) -> None:
-    made = report.Pages(judge(mixed()))
+    made = report.Pages(evaluate(mixed()))
     made.write(tmp_path, FORMATS)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(FORMATS.values())
     assert (tmp_path / FORMATS[Format.JSON]).read_text("utf-8") == rendered(mixed(), Format.JSON)
@@ -327,7 +329,7 @@ def nan_times(spot: Spot) -> Behaviour:
 
 
 def kernels_missing_somewhere() -> Run:
-    run = factory.run(factory.info(cells=(factory.cell("2.15.1"), factory.cell())))
+    run = factory.run(factory.info(columns=(factory.column("2.15.1"), factory.column())))
     return factory.changed(
         run,
         lambda one: dataclasses.replace(
@@ -336,19 +338,19 @@ def kernels_missing_somewhere() -> Run:
             samples=tuple(s for s in one.samples if s.kernel != "matmul"),
             outcomes=tuple(o for o in one.outcomes if o.kernel != "matmul"),
         ),
-        factory.Change(cell=run.info.cells[0].id),
+        factory.Change(column=run.info.columns[0].id),
     )
 
 
 BAD: dict[str, Callable[[], Run]] = {
-    "no cells, no kernels": lambda: dataclasses.replace(factory.run(), info=factory.info(cells=(), kernels=())),
+    "no columns, no kernels": lambda: dataclasses.replace(factory.run(), info=factory.info(columns=(), kernels=())),
     "no kernels": lambda: factory.run(factory.info(kernels=())),
     "no records": lambda: dataclasses.replace(factory.run(), records={}),
-    "no conditions": lambda: factory.run(factory.info(conditions={})),
+    "no variations": lambda: factory.run(factory.info(variations={})),
     "no modes": lambda: factory.run(factory.info(modes=())),
     "only off": lambda: factory.run(factory.info(modes=("off",))),
-    "one round": lambda: factory.run(factory.info(rounds=1, repeats=1)),
-    "everything failed": lambda: factory.run(None, lambda _: Behaviour(outcome="failed", message="x" * 10_000)),
+    "one round": lambda: factory.run(factory.info(rounds=1, repetitions=1)),
+    "everything failed": lambda: factory.run(None, lambda _: Behaviour(outcome="mismatch", message="x" * 10_000)),
     "no time is a time": lambda: factory.run(None, nan_times),
     "kernels missing": kernels_missing_somewhere,
     "no provenance": lambda: factory.changed(
@@ -370,7 +372,9 @@ def test_bad_input_gives_a_page_and_no_green(name: str, form: Format) -> None:
     page = rendered(run, form)
     assert page
     if name not in ("no time is a time", "only off", "kernels missing"):
-        assert not any(half.word == "exact" for row in view_of(run).rows for e in row.entries for half in e.halves)
+        assert not any(
+            half.word == "reproducible" for row in view_of(run).rows for e in row.entries for half in e.halves
+        )
 
 
 def test_long_errors_are_capped() -> None:
@@ -381,18 +385,18 @@ def test_long_errors_are_capped() -> None:
 
 def hostile() -> Run:
     kernels = (factory.kernel(f"k{HOSTILE}", family=f"f{HOSTILE}", source=HOSTILE), *factory.CONTROLS)
-    column = factory.cell("2.18.1", keras="3.15.1", status="ready", lock=HOSTILE)
-    broken = factory.cell("2.19.1", status="build-failed", reason=HOSTILE)
+    column = factory.column("2.18.1", keras="3.15.1", status="ready", lock=HOSTILE)
+    broken = factory.column("2.19.1", status="build-failed", reason=HOSTILE)
     facts = factory.info(
         id=f"run{HOSTILE}",
-        cells=(column, broken),
+        columns=(column, broken),
         kernels=kernels,
         engine_why=HOSTILE,
         host={"hostname": HOSTILE},
         warnings=(HOSTILE,),
         command=HOSTILE,
     )
-    bad = Behaviour(outcome="raised", error_class=HOSTILE, message=HOSTILE * 3)
+    bad = Behaviour(outcome="error", error_class=HOSTILE, message=HOSTILE * 3)
     run = factory.run(facts, lambda spot: EXACT if spot.kernel.startswith("control") else bad)
     run = factory.changed(run, factory.facts_of_process(hostname=HOSTILE, cpu_model=HOSTILE))
     return dataclasses.replace(run, unreadable={HOSTILE: HOSTILE})

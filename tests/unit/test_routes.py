@@ -11,8 +11,8 @@ import pytest
 import requests
 from docker.errors import APIError
 
-from bench.engines import _sight, routes
-from bench.engines.routes import Route
+from bench.engines import _gpu_visibility, gpu_options
+from bench.engines.gpu_options import Route
 from bench.errors import EngineError, NoGpuError
 
 if TYPE_CHECKING:
@@ -44,13 +44,13 @@ RUNTIME: dict[str, Any] = {"Runtimes": {"runc": {}, "nvidia": {}}}
 def test_an_engine_says_which_ways_are_worth_a_try(
     info: dict[str, Any], version: dict[str, Any], names: list[str]
 ) -> None:
-    found = routes.candidates(info, version)
+    found = gpu_options.candidates(info, version)
     assert [route.name for route in found] == names
     assert all(route.why for route in found)
 
 
 def test_a_gpu_is_asked_for_by_its_uuid() -> None:
-    cdi, gpus, runtime = (Route(name=name) for name in routes.NAMES)
+    cdi, gpus, runtime = (Route(name=name) for name in gpu_options.NAMES)
     (request,) = cdi.options(GPU)["device_requests"]
     assert (request["Driver"], request["DeviceIDs"]) == ("cdi", [f"nvidia.com/gpu={GPU}"])
     assert cdi.environment(GPU) == {}
@@ -85,7 +85,7 @@ def test_a_gpu_is_asked_for_by_its_uuid() -> None:
         ),
         ("error setting rlimit type 8: operation not permitted", "limit on locked memory", "--engine venv"),
         (
-            "nvidia-container-cli: requirement error: unsatisfied condition: cuda>=12.5, please update your driver",
+            "nvidia-container-cli: requirement error: unsatisfied variation: cuda>=12.5, please update your driver",
             "the image demands another driver (cuda>=12.5)",
             "update the driver",
         ),
@@ -98,7 +98,7 @@ def test_a_gpu_is_asked_for_by_its_uuid() -> None:
     ],
 )
 def test_a_refusal_is_one_sentence_and_a_way_out(text: str, sentence: str, hint: str) -> None:
-    found = routes.refusal(f"500 Server Error: {text}")
+    found = gpu_options.refusal(f"500 Server Error: {text}")
     assert found
     assert sentence in found[0]
     assert hint in found[1]
@@ -108,7 +108,7 @@ def test_a_refusal_is_one_sentence_and_a_way_out(text: str, sentence: str, hint:
     "text", ["", "no space left on device", "could not select a base image", "invalid name nvidia"]
 )
 def test_other_troubles_are_no_refusals(text: str) -> None:
-    assert routes.refusal(text) is None
+    assert gpu_options.refusal(text) is None
 
 
 def answers(**by_name: str | Exception) -> Callable[[Route], str]:
@@ -127,12 +127,12 @@ def refused(text: str) -> APIError:
     return APIError("500 Server Error", requests.Response(), text)
 
 
-KNOWN = tuple(Route(name=name, why=f"why {name}") for name in routes.NAMES)
+KNOWN = tuple(Route(name=name, why=f"why {name}") for name in gpu_options.NAMES)
 
 
 def test_the_first_way_that_shows_the_gpu_is_taken_and_says_why() -> None:
     ways = answers(cdi=refused("unresolvable CDI devices x"), gpus="", runtime=AssertionError("was tried"))
-    taken = routes.choose(KNOWN, GPU, ways, {})
+    taken = gpu_options.choose(KNOWN, GPU, ways, {})
     assert taken.name == "gpus"
     assert taken.why.startswith("By CDI: no CDI specification names this GPU; why gpus; a container saw the GPU after")
 
@@ -144,7 +144,7 @@ def test_without_a_way_there_is_a_sentence_for_each() -> None:
         runtime=refused("Unknown runtime specified nvidia"),
     )
     with pytest.raises(NoGpuError) as caught:
-        routes.choose(KNOWN, GPU, ways, {})
+        gpu_options.choose(KNOWN, GPU, ways, {})
     assert str(caught.value) == (
         f"Docker cannot give a container the GPU {GPU}. By CDI: odd. By --gpus: CUDA sees no GPU, not GPU-1 alone. "
         "By runtime=nvidia: this Docker engine has no runtime 'nvidia'."
@@ -155,13 +155,13 @@ def test_without_a_way_there_is_a_sentence_for_each() -> None:
 
 def test_a_named_way_is_the_only_one_tried() -> None:
     ways = answers(cdi=AssertionError("was tried"), gpus=AssertionError("was tried"), runtime="")
-    assert routes.choose((), GPU, ways, {routes.CHOSEN: "runtime"}).name == "runtime"
+    assert gpu_options.choose((), GPU, ways, {gpu_options.CHOSEN: "runtime"}).name == "runtime"
     with pytest.raises(NoGpuError, match="is 'first', which is no way to a GPU"):
-        routes.choose(KNOWN, GPU, ways, {routes.CHOSEN: "first"})
+        gpu_options.choose(KNOWN, GPU, ways, {gpu_options.CHOSEN: "first"})
 
 
 def test_the_look_says_what_is_missing_on_a_host_without_a_driver() -> None:
-    source = Path(_sight.__file__).read_text(encoding="utf-8")
+    source = Path(_gpu_visibility.__file__).read_text(encoding="utf-8")
     done = subprocess.run([sys.executable, "-c", source, GPU], capture_output=True, text=True, check=True)
     if Path("/dev/nvidia0").exists():
         assert GPU in done.stdout

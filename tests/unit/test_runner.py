@@ -1,4 +1,4 @@
-"""A run from plan to folder, with an engine that only says what a cell would say."""
+"""A run from plan to folder, with an engine that only says what a column would say."""
 
 from __future__ import annotations
 
@@ -18,28 +18,29 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from bench import console, host, rounds, runner
-from bench.away.keeping import kept_files
+from bench import host
 from bench.engines.base import Environment, Execution
 from bench.errors import EngineError, NoGpuError, StorageError
-from bench.gpu.facts import Gpu, Survey
-from bench.gpu.guard import Guard, Look, Nobody
-from bench.plan import estimate, own, planner
+from bench.gpu.facts import Gpu, GpuInventory
+from bench.gpu.guard import GpuSample, Guard, Nobody
+from bench.plan import custom_kernels, duration, planner
+from bench.plan.config_models import Matrix
 from bench.plan.devices import Devices
-from bench.plan.models import Matrix
 from bench.plan.planner import Selection
+from bench.portable.value_limits import kept_files
+from bench.run import progress, rounds, runner
 from bench.store.run import Run, load
 from bench.suite import record
-from bench.suite.identity import HOUSE, suite_hash
+from bench.suite.kept_values import keep
 from bench.suite.record import SCHEMA, line
-from bench.suite.values import keep
-from bench.verdict import evidence
+from bench.suite.suite_hash import ROOT, suite_hash
+from bench.verdict import observations
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from bench.plan.cell import Cell
+    from bench.plan.column import Column
     from bench.suite.record import Request
 
 MINE = """\
@@ -56,7 +57,7 @@ def refuse(uuid: str) -> AbstractContextManager[Guard]:
 
 @dataclass
 class Stage:
-    """An engine whose cells say a whole round, or what ``script`` makes of its lines."""
+    """An engine whose columns say a whole round, or what ``script`` makes of its lines."""
 
     script: Callable[[Request, list[str]], list[str]] = lambda _, lines: lines
     bits: Callable[[Request, str], str] = lambda _, kernel: kernel
@@ -68,14 +69,14 @@ class Stage:
     def describe(self) -> Mapping[str, str]:
         return {}
 
-    def disk_need(self, cells: tuple[Cell, ...]) -> tuple[Path, int]:
-        return HOUSE, 0
+    def disk_need(self, columns: tuple[Column, ...]) -> tuple[Path, int]:
+        return ROOT, 0
 
-    def cached(self, cell: Cell) -> bool:
+    def cached(self, column: Column) -> bool:
         return True
 
-    def prepare(self, cell: Cell, log: Path, say: Callable[[str], None]) -> Environment:
-        return Environment(cell=cell.id, identity="i", reused=True, seconds=0.0)
+    def prepare(self, column: Column, log: Path, say: Callable[[str], None]) -> Environment:
+        return Environment(column=column.id, identity="i", reused=True, seconds=0.0)
 
     def execute(
         self, environment: Environment, request: Request, on_line: Callable[[str], None], log: Path
@@ -86,7 +87,7 @@ class Stage:
         return self.exit
 
     def lines(self, request: Request) -> list[str]:
-        head = {"schema": SCHEMA, "request": json.loads(request.to_json()), "suite_hash": suite_hash(HOUSE)}
+        head = {"schema": SCHEMA, "request": json.loads(request.to_json()), "suite_hash": suite_hash(ROOT)}
         said = [line("header", head)]
         said.append(line("process", {"process": 1, "pid": 1, "started": "", "provenance": {}, "settings": {}}))
         for name in request.kernels:
@@ -101,7 +102,7 @@ class Stage:
     def samples(self, request: Request, of: dict[str, Any]) -> list[str]:
         return []
 
-    def examine(self, environment: Environment, cell: Cell, log: Path) -> str:
+    def examine(self, environment: Environment, column: Column, log: Path) -> str:
         return ""
 
     def sweep(self) -> int:
@@ -123,30 +124,32 @@ def go(tmp_path: Path) -> Callable[..., Run]:
     def run(
         stage: Stage,
         *,
-        suite: own.Suite | None = None,
+        suite: custom_kernels.Suite | None = None,
         reports: str = "reports",
         cuda: tuple[str, ...] = ("cpu",),
         devices: Devices = planner.CPU,
         **profile: Any,
     ) -> Run:
-        facts = {"rounds": 2, "repeats": 3, "kernels": ["reduce_max", "mlp_loop"], **profile}
+        facts = {"rounds": 2, "repetitions": 3, "kernels": ["reduce_max", "mlp_loop"], **profile}
         body = {
             "pairs": [{"tensorflow": "2.18.1", "cuda": one, "keras": "3.15.1"} for one in cuda],
             "profiles": {"p": facts},
-            "conditions": {"onednn=0": {"repeats": 1}},
+            "variations": {"onednn=0": {"repetitions": 1}},
         }
         matrix = Matrix.model_validate(body, strict=False)
-        plan = planner.make(matrix, "p", Selection(), HOUSE / "docker" / "locks", suite or own.suite([]), devices)
+        plan = planner.make(
+            matrix, "p", Selection(), ROOT / "docker" / "locks", suite or custom_kernels.suite([]), devices
+        )
         job = runner.Job(
             plan=plan,
             engine=stage,
             engine_why="",
-            house=HOUSE,
+            root=ROOT,
             reports=tmp_path / reports,
             command="python -m bench",
             watching=stage.watching,
         )
-        with console.view() as view:
+        with progress.view() as view:
             return load(runner.run(job, view))
 
     return run
@@ -154,20 +157,20 @@ def go(tmp_path: Path) -> Callable[..., Run]:
 
 def test_a_request_says_all_that_the_plan_does(go: Callable[..., Run]) -> None:
     stage = Stage()
-    conditions = ["default", "threads=3", "onednn=0", "tf32=off", "switch=env"]
-    run = go(stage, heavy_repeats=2, steady_s=0.3, order_seed=7, conditions=conditions)
+    variations = ["default", "threads=3", "onednn=0", "tf32=off", "switch=env"]
+    run = go(stage, heavy_repetitions=2, steady_s=0.3, order_seed=7, variations=variations)
     assert run.info.finished
     assert len(run.records) == len(stage.requests) == 2 * 2 * 4, "no TF32 on a CPU"
     for one in stage.requests:
-        assert one.contrast is (one.round == 1)
+        assert one.second_seed is (one.round == 1)
         assert one.order_seed == 7 + one.round
-        assert one.steady_s == (0.3 if one.condition == "default" else 0.0)
-        wanted = (1, 1) if one.condition == "onednn=0" else (3, 2)
-        assert (one.repeats["reduce_max"], one.repeats["mlp_loop"]) == wanted
-        assert one.threads == (3 if one.condition == "threads=3" else None)
-        assert one.env == ({"TF_ENABLE_ONEDNN_OPTS": "0"} if one.condition == "onednn=0" else {})
-        assert one.switch == ("env" if one.condition == "switch=env" else "api")
-        assert (one.tf32, one.extra) == (None, {})
+        assert one.steady_s == (0.3 if one.variation == "default" else 0.0)
+        wanted = (1, 1) if one.variation == "onednn=0" else (3, 2)
+        assert (one.repetitions["reduce_max"], one.repetitions["mlp_loop"]) == wanted
+        assert one.threads == (3 if one.variation == "threads=3" else None)
+        assert one.env == ({"TF_ENABLE_ONEDNN_OPTS": "0"} if one.variation == "onednn=0" else {})
+        assert one.switch == ("env" if one.variation == "switch=env" else "api")
+        assert (one.tf32, one.kernel_files) == (None, {})
     assert {one.kernels for one in stage.requests if one.round == 1} != {
         one.kernels for one in stage.requests if one.round == 2
     }
@@ -181,13 +184,13 @@ def test_ones_own_kernels_travel_and_count_for_the_resume_key(go: Callable[..., 
         (tmp_path / "mine.py").write_text(text, encoding="utf-8")
         (tmp_path / "broken.py").write_text("x =\n", encoding="utf-8")
         stage = Stage()
-        suite = own.suite([tmp_path / "mine.py", tmp_path / "broken.py"])
+        suite = custom_kernels.suite([tmp_path / "mine.py", tmp_path / "broken.py"])
         run = go(stage, suite=suite, kernels=["my_*"], rounds=1)
-        assert stage.requests[0].extra == {"mine.py": text, "broken.py": "x =\n"}
+        assert stage.requests[0].kernel_files == {"mine.py": text, "broken.py": "x =\n"}
         assert "my_kernel" in stage.requests[0].kernels
         assert {one.name: one.file for one in run.info.kernels if not one.control} == {"my_kernel": "mine.py"}
         assert any("broken.py, line 1: SyntaxError" in warning for warning in run.info.warnings)
-        assert not run.info.taken_over
+        assert not run.info.reused
         keys.add(stage.requests[0].context["resume_key"])
     assert len(keys) == 2
 
@@ -205,7 +208,7 @@ def test_a_digest_is_kept_once_and_its_lines_are_no_part_of_the_record(go: Calla
     assert run.kept.tensors("mlp_loop", "mlp_loop ")[0].whole
 
 
-def test_a_cell_that_dies_is_closed_with_what_is_known(go: Callable[..., Run]) -> None:
+def test_a_column_that_dies_is_closed_with_what_is_known(go: Callable[..., Run]) -> None:
     def die(_: Request, lines: list[str]) -> list[str]:
         place = next(number for number, text in enumerate(lines) if '"line": "outcome"' in text) + 1
         return [*lines[:place], lines[place], lines[place + 1][:30]]
@@ -221,7 +224,7 @@ def test_a_cell_that_dies_is_closed_with_what_is_known(go: Callable[..., Run]) -
         assert not run.unreadable
 
 
-def test_a_round_that_cannot_be_run_leaves_no_record_and_gives_the_cell_up(go: Callable[..., Run]) -> None:
+def test_a_round_that_cannot_be_run_leaves_no_record_and_gives_the_column_up(go: Callable[..., Run]) -> None:
     def refuse(request: Request, lines: list[str]) -> list[str]:
         if (request.round, request.mode) == (1, "on"):
             raise EngineError("it broke", "mend it")
@@ -245,18 +248,18 @@ def test_what_an_interrupted_run_finished_is_taken_with_its_values(go: Callable[
     run = go(stage)
     assert [one.round for one in stage.requests] == [2, 2]
     assert len(run.records) == 4
-    assert set(run.info.taken_over) == {name for name in run.records if name.endswith("-001.jsonl")}
+    assert set(run.info.reused) == {name for name in run.records if name.endswith("-001.jsonl")}
     assert run.kept.tensors("reduce_max", "reduce_max")
 
 
 def test_a_suite_edited_during_the_run_is_told(go: Callable[..., Run]) -> None:
     def other(_: Request, lines: list[str]) -> list[str]:
-        return [lines[0].replace(suite_hash(HOUSE), "0" * 64), *lines[1:]]
+        return [lines[0].replace(suite_hash(ROOT), "0" * 64), *lines[1:]]
 
     run = go(Stage(script=other))
     assert not run.records
-    (cell,) = run.info.cells
-    assert (cell.status, "not the one of this checkout" in cell.reason) == ("failed", True)
+    (column,) = run.info.columns
+    assert (column.status, "not the one of this checkout" in column.reason) == ("mismatch", True)
 
 
 SLOWDOWN = 0x8
@@ -275,12 +278,12 @@ ONCE = "data_pipeline"
 
 
 def devices(*cards: Gpu, driver: str = "580.65.06") -> Devices:
-    return Devices(kind="gpu", survey=Survey(driver=driver, cuda=13_000, gpus=cards), gpus=cards)
+    return Devices(kind="gpu", survey=GpuInventory(driver=driver, cuda=13_000, gpus=cards), gpus=cards)
 
 
-def sample(of: dict[str, Any], role: str, repeat: int = 0) -> str:
+def sample(of: dict[str, Any], role: str, repetition: int = 0) -> str:
     body = {
-        **of, "role": role, "repeat": repeat, "seed": 42, "digest": f"{of['kernel']} {role == 'contrast'}",
+        **of, "role": role, "repetition": repetition, "seed": 42, "digest": f"{of['kernel']} {role == 'contrast'}",
         "setup_s": 0.1, "first_s": 0.1, "first_cpu_s": 0.1, "steady_s": [0.1] if role == "timing" else [],
         "steady_cpu_s": [], "steady_agrees": True if role == "timing" else None, "warmups": 1, "load": 0.0,
         "switches": 0,
@@ -290,7 +293,7 @@ def sample(of: dict[str, Any], role: str, repeat: int = 0) -> str:
 
 @dataclass
 class GpuStage(Stage):
-    """An engine of GPU cells. ``events`` says what NVML shows for (kernel, role, number of the request)."""
+    """An engine of GPU columns. ``events`` says what NVML shows for (kernel, role, number of the request)."""
 
     events: Callable[[str, str, int], int] = lambda *_: 0
     bits_now: int = 0
@@ -303,15 +306,15 @@ class GpuStage(Stage):
         self.guards[uuid] = Guard(self, period_s=60.0)
         return self.guards[uuid]
 
-    def look(self) -> Look:
-        return Look(at=time.monotonic(), sm_mhz=1980, reasons=self.bits_now, processes={})
+    def look(self) -> GpuSample:
+        return GpuSample(at=time.monotonic(), sm_mhz=1980, reasons=self.bits_now, processes={})
 
     def samples(self, request: Request, of: dict[str, Any]) -> list[str]:
         output = {"dtype": "float32", "shape": [3], "digest": "x", "nan": 0, "inf": 0, "device": "GPU:0"}
         known = {**of, "outputs": {"x": output}, "errors": {}}
         told = [line("values", {**known, "digest": f"{of['kernel']} {other}"}) for other in (False, True)]
-        told += [sample(of, "repeat", number) for number in range(request.repeats[of["kernel"]])]
-        told += [sample(of, "contrast")] if request.contrast else []
+        told += [sample(of, "repetition", number) for number in range(request.repetitions[of["kernel"]])]
+        told += [sample(of, "second-seed")] if request.second_seed else []
         timed = request.steady_s > 0 and of["kernel"] != ONCE and not of["kernel"].startswith("control")
         return [*told, *([sample(of, "timing")] if timed else [])]
 
@@ -353,13 +356,13 @@ def text_of(run: Run, tmp_path: Path) -> list[dict[str, Any]]:
 
 
 def spoils(run: Run, kernel: str, role: str) -> dict[int, list[str]]:
-    """Process -> what its guard called spoiled, in the record with determinism off."""
+    """Process -> what its guard called discarded, in the record with determinism off."""
     (one,) = (found for found in run.records.values() if found.request.mode == "off")
     told: dict[int, list[str]] = {}
     for found in one.samples:
         if (found.kernel, found.role) == (kernel, role):
             assert found.guard is not None
-            told.setdefault(found.process, []).append(found.guard["spoiled"])
+            told.setdefault(found.process, []).append(found.guard["discarded"])
     return told
 
 
@@ -374,15 +377,17 @@ class TestGuard:
         lines = text_of(run, tmp_path)
         places = [number for number, row in enumerate(lines) if row["line"] == "guard"]
         assert all(lines[number - 1]["line"] == "sample" for number in places)
-        timed = [row for row in lines if row["line"] == "sample" and row["role"] != "contrast"]
+        timed = [row for row in lines if row["line"] == "sample" and row["role"] != "second-seed"]
         assert len(places) == len(timed)
         for one in run.records.values():
-            seen = [found for found in one.samples if found.role != "contrast"]
-            assert all(found.guard and found.guard["samples"] and not found.guard["spoiled"] for found in seen)
-            assert all(found.guard is None for found in one.samples if found.role == "contrast")
+            seen = [found for found in one.samples if found.role != "second-seed"]
+            assert all(found.guard and found.guard["samples"] and not found.guard["discarded"] for found in seen)
+            assert all(found.guard is None for found in one.samples if found.role == "second-seed")
             assert not any("unwatched" in (found.guard or {}) for found in one.samples)
 
-    def test_a_spoiled_time_is_taken_anew_in_the_same_record(self, on_gpu: Callable[..., Run], tmp_path: Path) -> None:
+    def test_a_discarded_time_is_taken_anew_in_the_same_record(
+        self, on_gpu: Callable[..., Run], tmp_path: Path
+    ) -> None:
         def events(kernel: str, role: str, number: int) -> int:
             return SLOWDOWN if (kernel, role, number) == ("reduce_max", "timing", 1) else 0
 
@@ -390,7 +395,7 @@ class TestGuard:
         run = on_gpu(stage)
         first, second, other = stage.requests
         assert (second.kernels, second.round, second.mode) == (("reduce_max",), 1, "off")
-        assert (first.contrast, second.contrast, second.repeats) == (True, False, first.repeats)
+        assert (first.second_seed, second.second_seed, second.repetitions) == (True, False, first.repetitions)
         assert second.context == first.context
         assert other.mode == "on"
         assert spoils(run, "reduce_max", "timing") == {1: ["throttled: hardware slowdown"], 2: [""]}
@@ -402,14 +407,14 @@ class TestGuard:
         assert one.complete
         assert one.request == first
         assert [process.process for process in one.processes] == [1, 2]
-        (kept,) = evidence.sort(run).groups[one.request.cell, "default", "off"]
-        assert [said.again for said in evidence.hear([kept], ["reduce_max"])["reduce_max"]] == [False, True]
+        (kept,) = observations.sort(run).groups[one.request.column, "default", "off"]
+        assert [said.again for said in observations.hear([kept], ["reduce_max"])["reduce_max"]] == [False, True]
         assert [(ended.process, ended.kernel) for ended in one.outcomes if ended.kernel == "reduce_max"] == [
             (1, "reduce_max"),
             (2, "reduce_max"),
         ]
 
-    def test_a_time_that_is_spoiled_again_and_again_stays_spoiled(self, on_gpu: Callable[..., Run]) -> None:
+    def test_a_time_that_is_discarded_again_and_again_stays_discarded(self, on_gpu: Callable[..., Run]) -> None:
         stage = GpuStage(events=lambda kernel, role, _: SLOWDOWN if (kernel, role) == ("reduce_max", "timing") else 0)
         run = on_gpu(stage)
         assert len(stage.requests) == 2 * (1 + rounds.RETAKES)
@@ -419,11 +424,11 @@ class TestGuard:
 
     def test_first_calls_are_times_where_a_kernel_may_not_be_called_again(self, on_gpu: Callable[..., Run]) -> None:
         stage = GpuStage(
-            events=lambda kernel, role, number: SLOWDOWN if (kernel, role, number) == (ONCE, "repeat", 1) else 0
+            events=lambda kernel, role, number: SLOWDOWN if (kernel, role, number) == (ONCE, "repetition", 1) else 0
         )
         run = on_gpu(stage)
         assert [one.kernels for one in stage.requests[1:2]] == [(ONCE,)]
-        assert spoils(run, ONCE, "repeat") == {1: ["throttled: hardware slowdown"] * 3, 2: [""] * 3}
+        assert spoils(run, ONCE, "repetition") == {1: ["throttled: hardware slowdown"] * 3, 2: [""] * 3}
 
     def test_one_good_first_call_of_many_is_a_time(self, on_gpu: Callable[..., Run]) -> None:
         calls: list[str] = []
@@ -443,7 +448,7 @@ class TestGuard:
         stage = GpuStage(events=lambda *_: SLOWDOWN)
         run = on_gpu(stage, steady_s=0.0, reports="untimed")
         assert len(stage.requests) == 2
-        assert spoils(run, "reduce_max", "repeat") == {1: ["throttled: hardware slowdown"] * 3}
+        assert spoils(run, "reduce_max", "repetition") == {1: ["throttled: hardware slowdown"] * 3}
 
     @pytest.mark.parametrize("oom", [False, True])
     def test_a_retake_that_dies_is_closed_and_counts(self, on_gpu: Callable[..., Run], *, oom: bool) -> None:
@@ -517,7 +522,7 @@ class TestGuard:
 
     def test_it_waits_for_a_gpu_that_is_still_hot(self, monkeypatch: pytest.MonkeyPatch) -> None:
         waited: list[float] = []
-        monkeypatch.setattr("bench.rounds.time.sleep", waited.append)
+        monkeypatch.setattr("bench.run.rounds.time.sleep", waited.append)
         stage = GpuStage(bits_now=SLOWDOWN)
         with Guard(stage, period_s=60.0) as guard:
             stops = iter([False, False, True])
@@ -561,9 +566,9 @@ class TestDevices:
         assert run.info.finished
         assert len(run.records) == 2 * 2 * 2
         assert sorted(map(sorted, names.values())) == [[card.uuid] for card in CARDS]
-        assert {one.gpu for one in run.info.cells} == {card.uuid for card in CARDS}
+        assert {one.gpu for one in run.info.columns} == {card.uuid for card in CARDS}
         for name, one in run.records.items():
-            assert one.request.cell in name
+            assert one.request.column in name
 
     def test_rounds_of_one_gpu_keep_their_order(self, on_both: Callable[..., Run]) -> None:
         stage = GpuStage()
@@ -595,8 +600,8 @@ class TestDevices:
             on_both(Held(script=hold))
         stage = GpuStage()
         run = on_both(stage)
-        assert len(run.info.taken_over) == 2
-        assert {name.rpartition("@")[2] for name in run.info.taken_over} == {
+        assert len(run.info.reused) == 2
+        assert {name.rpartition("@")[2] for name in run.info.reused} == {
             "h100-80gb-hbm3-aaaaaaaa/default/off-001.jsonl",
             "h100-80gb-hbm3-aaaaaaaa/default/on-001.jsonl",
         }
@@ -620,15 +625,15 @@ class TestDevices:
         with pytest.raises(StorageError, match="the disk is full"):
             on_both(Held(script=fail))
 
-    def test_a_gpu_that_fails_costs_its_own_cell(self, on_both: Callable[..., Run]) -> None:
+    def test_a_gpu_that_fails_costs_its_own_column(self, on_both: Callable[..., Run]) -> None:
         def refuse(request: Request, lines: list[str]) -> list[str]:
             if request.gpu["uuid"] == CARDS[0].uuid:
                 raise NoGpuError("Docker cannot give a container the GPU", "install the toolkit")
             return lines
 
         run = on_both(GpuStage(script=refuse))
-        assert [(one.status, one.reason) for one in run.info.cells] == [
-            ("no-gpu", "Docker cannot give a container the GPU install the toolkit"),
+        assert [(one.status, one.reason) for one in run.info.columns] == [
+            ("gpu-not-visible", "Docker cannot give a container the GPU install the toolkit"),
             ("ready", ""),
         ]
         assert len(run.records) == 4
@@ -650,17 +655,17 @@ class TestDevices:
 class TestGpuFacts:
     """What a run knows of its GPU, and what makes a round another one."""
 
-    def test_a_cell_has_its_gpu_and_pair(self, on_gpu: Callable[..., Run]) -> None:
-        (cell,) = on_gpu(GpuStage()).info.cells
-        assert (cell.device, cell.gpu, cell.kind) == ("h100-80gb-hbm3", CARDS[0].uuid, "official")
-        assert cell.cudnn.startswith("9.3.")
-        assert cell.advice
+    def test_a_column_has_its_gpu_and_pair(self, on_gpu: Callable[..., Run]) -> None:
+        (column,) = on_gpu(GpuStage()).info.columns
+        assert (column.device, column.gpu, column.kind) == ("h100-80gb-hbm3", CARDS[0].uuid, "official")
+        assert column.cudnn.startswith("9.3.")
+        assert column.advice
 
     def test_host_facts_name_the_gpus_and_the_driver(self, on_gpu: Callable[..., Run]) -> None:
         assert on_gpu(GpuStage()).info.host["gpu"] == "NVIDIA H100 80GB HBM3, driver 580.65.06"
         both = devices(*CARDS).survey
         assert host.facts(both)["gpu"] == "2 x NVIDIA H100 80GB HBM3, driver 580.65.06"
-        assert host.facts(Survey(why="there is none"))["gpu"] == host.NO_GPU
+        assert host.facts(GpuInventory(why="there is none"))["gpu"] == host.NO_GPU_SEEN
 
     def test_uuid_driver_and_settings_of_the_gpu_count_for_the_resume_key(self, on_gpu: Callable[..., Run]) -> None:
         def key(number: int, card: Gpu, driver: str = "580.65.06") -> str:
@@ -679,7 +684,7 @@ class TestGpuFacts:
         ]
         assert len({key(7, one), *others}) == 5
 
-    def test_a_cpu_cell_does_not_depend_on_gpus(self, go: Callable[..., Run]) -> None:
+    def test_a_cpu_column_does_not_depend_on_gpus(self, go: Callable[..., Run]) -> None:
         bare, beside = Stage(), Stage()
         go(bare)
         run = go(beside, devices=Devices(kind="cpu", survey=devices(*CARDS).survey), reports="beside a GPU")
@@ -687,36 +692,41 @@ class TestGpuFacts:
         assert any("This host has a GPU, NVIDIA H100 80GB HBM3, and only CPU" in one for one in run.info.warnings)
 
     def test_cuda_pairs_that_were_left_out_are_told(self, go: Callable[..., Run]) -> None:
-        nothing = Devices(kind="auto", survey=Survey(why="this host shows no NVIDIA GPU"))
+        nothing = Devices(kind="auto", survey=GpuInventory(why="this host shows no NVIDIA GPU"))
         run = go(Stage(), cuda=("cpu", "12.5"), devices=nothing)
         (told,) = run.info.warnings
         assert "left out" in told
         assert "this host shows no NVIDIA GPU" in told
 
     def test_a_pair_without_a_gpu_stands_on_the_page_with_the_reason(self, go: Callable[..., Run]) -> None:
-        missing = Devices(kind="gpu", survey=Survey(why="this host shows no NVIDIA GPU"))
+        missing = Devices(kind="gpu", survey=GpuInventory(why="this host shows no NVIDIA GPU"))
         run = go(Stage(), cuda=("12.5",), devices=missing)
-        (cell,) = run.info.cells
-        assert (cell.status, cell.reason, cell.gpu) == ("no-gpu", "this host shows no NVIDIA GPU", "")
+        (column,) = run.info.columns
+        assert (column.status, column.reason, column.gpu) == ("gpu-not-visible", "this host shows no NVIDIA GPU", "")
 
     def test_an_environment_that_cannot_be_given_the_gpu(self, on_gpu: Callable[..., Run]) -> None:
         class Refusing(GpuStage):
-            def prepare(self, cell: Cell, log: Path, say: Callable[[str], None]) -> Environment:
+            def prepare(self, column: Column, log: Path, say: Callable[[str], None]) -> Environment:
                 raise NoGpuError("no container can be given the GPU", "install the toolkit")
 
-        (cell,) = on_gpu(Refusing()).info.cells
-        assert (cell.status, cell.reason) == ("no-gpu", "no container can be given the GPU install the toolkit")
+        (column,) = on_gpu(Refusing()).info.columns
+        assert (column.status, column.reason) == (
+            "gpu-not-visible",
+            "no container can be given the GPU install the toolkit",
+        )
 
-    def test_a_cell_that_sees_no_gpu_inside_is_given_up_and_its_record_stays(self, on_gpu: Callable[..., Run]) -> None:
+    def test_a_column_that_sees_no_gpu_inside_is_given_up_and_its_record_stays(
+        self, on_gpu: Callable[..., Run]
+    ) -> None:
         def blind(_: Request, lines: list[str]) -> list[str]:
             told = [text for text in lines if '"line": "sample"' not in text]
-            return [text.replace('"ok"', '"no-gpu", "message": "TensorFlow lists none"') for text in told]
+            return [text.replace('"ok"', '"gpu-not-visible", "message": "TensorFlow lists none"') for text in told]
 
         stage = GpuStage(script=blind)
         run = on_gpu(stage, rounds=5)
         assert (len(stage.requests), len(run.records)) == (1, 1)
-        (cell,) = run.info.cells
-        assert (cell.status, cell.reason) == ("no-gpu", "TensorFlow lists none")
+        (column,) = run.info.columns
+        assert (column.status, column.reason) == ("gpu-not-visible", "TensorFlow lists none")
         assert not run.info.finished
         again = GpuStage()
         run = on_gpu(again, rounds=5)
@@ -728,19 +738,19 @@ class TestGpuFacts:
             if request.round == 1:
                 return lines
             told = [text for text in lines if '"line": "sample"' not in text]
-            return [text.replace('"ok"', '"no-gpu", "message": "TensorFlow lists none"') for text in told]
+            return [text.replace('"ok"', '"gpu-not-visible", "message": "TensorFlow lists none"') for text in told]
 
         stage = GpuStage(script=lost)
         run = on_gpu(stage, rounds=5)
         assert (len(stage.requests), len(run.records)) == (3, 3)
-        assert run.info.cells[0].status == "ready"
+        assert run.info.columns[0].status == "ready"
         assert any("given up in round 2" in one and "TensorFlow lists none" in one for one in run.info.warnings)
 
 
 class TestShown:
     """What a person reads while several devices are measured."""
 
-    def shown(self, view: console.View) -> None:
+    def shown(self, view: progress.View) -> None:
         with view:
             view.begin(3, 60.0)
             view.round("a round 1")
@@ -754,16 +764,16 @@ class TestShown:
 
     def test_every_line_is_of_its_own_round(self) -> None:
         out = io.StringIO()
-        self.shown(console.PlainView(Console(file=out, width=200)))
+        self.shown(progress.PlainView(Console(file=out, width=200)))
         heads = [text.split("  ")[0] for text in out.getvalue().splitlines()]
         assert heads == [
             "measuring 3 rounds, about 1 min 00 s", "[1/3] a round 1", "[2/3] b round 1", "[3/3] a round 2",
         ]  # fmt: skip
 
     def test_silence_is_broken_by_the_round_that_speaks(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(console, "_SILENCE_S", -1.0)
+        monkeypatch.setattr(progress, "_SILENCE_S", -1.0)
         out = io.StringIO()
-        self.shown(console.PlainView(Console(file=out, width=200)))
+        self.shown(progress.PlainView(Console(file=out, width=200)))
         assert [text.split("  ")[:2] for text in out.getvalue().splitlines() if "..." in text] == [
             ["[2/3] b round 1", "conv ..."],
             ["[3/3] a round 2", "matmul [1] ..."],
@@ -771,7 +781,7 @@ class TestShown:
 
     def test_a_live_view_shows_all_that_runs(self) -> None:
         out = io.StringIO()
-        view = console.LiveView(Console(file=out, width=200, force_terminal=True, highlight=False))
+        view = progress.LiveView(Console(file=out, width=200, force_terminal=True, highlight=False))
         self.shown(view)
         assert [text for text in ("a round 1", "b round 1", "a round 2") if f"{text}  " not in out.getvalue()] == []
         view.round("c")
@@ -784,16 +794,16 @@ def test_the_time_left_is_that_of_the_slowest_gpu() -> None:
     rounds_of = {
         gpu: [
             SimpleNamespace(
-                cell=SimpleNamespace(gpu=gpu), repeats={"k": 3}, heavy=(), steady_s=0.2, kernels=("k",)
+                column=SimpleNamespace(gpu=gpu), repetitions={"k": 3}, heavy=(), steady_s=0.2, kernels=("k",)
             )
         ] * number
         for gpu, number in (("GPU-a", 2), ("GPU-b", 5), ("", 1))
     }  # fmt: skip
     one: Any = rounds_of[""][0]
     every: list[Any] = [found for mine in rounds_of.values() for found in mine]
-    each = estimate.round_seconds(one)
-    assert estimate.total_seconds(every) == pytest.approx(6 * each), "the CPU is measured alone"
-    pace = estimate.Pace(every)
+    each = duration.round_seconds(one)
+    assert duration.total_seconds(every) == pytest.approx(6 * each), "the CPU is measured alone"
+    pace = duration.EtaEstimator(every)
     assert pace.left_s() == pytest.approx(6 * each)
     fast: Any = rounds_of["GPU-a"][0]
     assert pace.took(fast, each) == pytest.approx(6 * each)

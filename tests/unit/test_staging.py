@@ -1,4 +1,4 @@
-"""What is carried into a cell, how a lock falls into layers, what that takes on disk, and what cleaning up takes."""
+"""What is carried into a column, how a lock falls into layers, what that takes on disk, and what cleaning up takes."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from bench.engines import clean, sizes, staging, venv
-from bench.engines.inuse import Hold, alone
-from bench.engines.staging import stage, suite_files, suite_hash
+from bench.engines import build_context, clean, disk_usage, venv
+from bench.engines.build_context import stage, suite_files, suite_hash
+from bench.engines.usage_lock import Hold, alone
 from bench.errors import BusyError
-from bench.plan.cell import Pair
+from bench.plan.column import Pair
 
-HOUSE = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[2]
 
 LOCK = """\
 # a comment
@@ -36,7 +36,7 @@ tensorflow==2.18.1 \\
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Path:
+def root(tmp_path: Path) -> Path:
     files = {
         "bench/__init__.py": "",
         "bench/cli.py": "no part of the suite",
@@ -47,18 +47,18 @@ def house(tmp_path: Path) -> Path:
         "bench/suite/__pycache__/driver.cpython-311.pyc": "binary",
     }
     for name, text in files.items():
-        path = tmp_path / "house" / name
+        path = tmp_path / "root" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
-    return tmp_path / "house"
+    return tmp_path / "root"
 
 
-def names(house: Path) -> list[str]:
-    return [path.as_posix() for path in suite_files(house)]
+def names(root: Path) -> list[str]:
+    return [path.as_posix() for path in suite_files(root)]
 
 
-def test_only_the_suite_and_the_package_itself_are_carried(house: Path) -> None:
-    assert names(house) == [
+def test_only_the_suite_and_the_package_itself_are_carried(root: Path) -> None:
+    assert names(root) == [
         "bench/__init__.py",
         "bench/suite/__init__.py",
         "bench/suite/driver.py",
@@ -66,29 +66,29 @@ def test_only_the_suite_and_the_package_itself_are_carried(house: Path) -> None:
     ]
 
 
-def test_hash_knows_content_and_names_but_not_other_rooms(house: Path) -> None:
-    before = suite_hash(house)
-    (house / "bench/cli.py").write_text("changed", encoding="utf-8")
-    assert suite_hash(house) == before
-    (house / "bench/suite/driver.py").rename(house / "bench/suite/driver2.py")
-    renamed = suite_hash(house)
-    (house / "bench/suite/driver2.py").write_text("print(1)", encoding="utf-8")
-    assert len({before, renamed, suite_hash(house)}) == 3
+def test_hash_knows_content_and_names_but_not_other_rooms(root: Path) -> None:
+    before = suite_hash(root)
+    (root / "bench/cli.py").write_text("changed", encoding="utf-8")
+    assert suite_hash(root) == before
+    (root / "bench/suite/driver.py").rename(root / "bench/suite/driver2.py")
+    renamed = suite_hash(root)
+    (root / "bench/suite/driver2.py").write_text("print(1)", encoding="utf-8")
+    assert len({before, renamed, suite_hash(root)}) == 3
 
 
-def test_a_staged_copy_has_the_hash_of_its_source(house: Path, tmp_path: Path) -> None:
+def test_a_staged_copy_has_the_hash_of_its_source(root: Path, tmp_path: Path) -> None:
     target = tmp_path / "target"
     target.mkdir()
-    assert len(stage(house, target)) == 4
-    assert suite_hash(target) == suite_hash(house)
+    assert len(stage(root, target)) == 4
+    assert suite_hash(target) == suite_hash(root)
 
 
-def test_copies_are_world_readable_under_a_strict_umask(house: Path, tmp_path: Path) -> None:
+def test_copies_are_world_readable_under_a_strict_umask(root: Path, tmp_path: Path) -> None:
     before = os.umask(0o077)
     try:
         target = tmp_path / "target"
         target.mkdir()
-        copies = stage(house, target)
+        copies = stage(root, target)
     finally:
         os.umask(before)
     assert {stat.S_IMODE(copy.stat().st_mode) for copy in copies} == {0o644}
@@ -101,7 +101,7 @@ def pinned(part: str) -> list[str]:
 
 
 def test_a_lock_falls_into_layers_by_whole_requirements() -> None:
-    cuda = staging.cuda_part(LOCK)
+    cuda = build_context.cuda_part(LOCK)
     assert pinned(cuda) == ["nvidia-cublas-cu12", "nvidia-cuda-nvcc-cu12"]
     assert [digest in cuda for digest in ("aa", "bb", "cc", "dd", "ee", "ff")] == [
         False,
@@ -111,27 +111,27 @@ def test_a_lock_falls_into_layers_by_whole_requirements() -> None:
         False,
         False,
     ]
-    assert pinned(staging.cudnn_part(LOCK)) == [*pinned(cuda), "nvidia-cudnn-cu12"]
-    assert pinned(staging.rest_part(LOCK)) == ["absl-py", "nvidia-cudnn-cu12", "nvidia-nccl-cu12", "tensorflow"]
+    assert pinned(build_context.cudnn_part(LOCK)) == [*pinned(cuda), "nvidia-cudnn-cu12"]
+    assert pinned(build_context.rest_part(LOCK)) == ["absl-py", "nvidia-cudnn-cu12", "nvidia-nccl-cu12", "tensorflow"]
 
 
 def test_a_cpu_lock_has_no_cuda_in_any_layer() -> None:
     lock = "absl-py==2.5.1 \\\n    --hash=sha256:aa\n"
-    assert staging.cuda_part(lock) == staging.cudnn_part(lock) == ""
-    assert staging.library_path("/site", lock) == staging.compiler_path("/site", lock) == ""
+    assert build_context.cuda_part(lock) == build_context.cudnn_part(lock) == ""
+    assert build_context.library_path("/site", lock) == build_context.compiler_path("/site", lock) == ""
 
 
 def test_every_library_is_on_the_path_and_the_compiler_apart() -> None:
     folders = [f"/site/nvidia/{name}/lib" for name in ("cublas", "cudnn", "nccl")]
-    assert staging.library_path("/site", LOCK) == ":".join(folders)
-    assert staging.compiler_path("/site", LOCK) == "/site/nvidia/cuda_nvcc/bin"
+    assert build_context.library_path("/site", LOCK) == ":".join(folders)
+    assert build_context.compiler_path("/site", LOCK) == "/site/nvidia/cuda_nvcc/bin"
 
 
 @pytest.mark.parametrize(
     ("release", "told"), [("2.10.1", True), ("2.13.1", True), ("2.14.1", False), ("2.21.0", False)]
 )
 def test_old_releases_are_told_where_libdevice_is(release: str, told: bool) -> None:  # noqa: FBT001
-    flags = staging.xla_flags("/site", LOCK.replace("2.18.1", release))
+    flags = build_context.xla_flags("/site", LOCK.replace("2.18.1", release))
     assert flags == ("--xla_gpu_cuda_data_dir=/site/nvidia/cuda_nvcc" if told else "")
 
 
@@ -144,7 +144,7 @@ def test_a_virtual_environment_of_a_cuda_pair_finds_its_libraries_first(
     home = venv._Home(folder=tmp_path / "env", python="3.11", lock=LOCK.replace("2.18.1", "2.13.1"))
     seen = venv._bare_environment(home, tmp_path / "suite", "/scratch")
     site = f"{tmp_path}/env/lib/python3.11/site-packages"
-    assert seen["LD_LIBRARY_PATH"] == f"{staging.library_path(site, LOCK)}:{tmp_path}/driver"
+    assert seen["LD_LIBRARY_PATH"] == f"{build_context.library_path(site, LOCK)}:{tmp_path}/driver"
     assert seen["PATH"] == f"{tmp_path}/env/bin:{site}/nvidia/cuda_nvcc/bin:/usr/bin:/bin"
     assert seen["XLA_FLAGS"] == f"--xla_gpu_cuda_data_dir={site}/nvidia/cuda_nvcc"
     assert seen["CUDA_CACHE_PATH"] == "/scratch/cuda"
@@ -162,9 +162,9 @@ def test_a_virtual_environment_shows_one_gpu_or_none(gpu: str | None, seen: dict
 
 @pytest.mark.parametrize("minor", ["12.3", "12.5", "12.9"])
 def test_shipped_pairs_of_one_cuda_share_a_layer(minor: str) -> None:
-    found = sorted((HOUSE / "docker/locks").glob(f"*-cuda{minor}*-py311.txt"))
+    found = sorted((ROOT / "docker/locks").glob(f"*-cuda{minor}*-py311.txt"))
     assert len(found) > 1
-    assert len({staging.cuda_part(lock.read_text(encoding="utf-8")) for lock in found}) == 1
+    assert len({build_context.cuda_part(lock.read_text(encoding="utf-8")) for lock in found}) == 1
 
 
 def pair(tensorflow: str, cuda: str, cudnn: str = "9.3.0.75") -> Pair:
@@ -173,18 +173,18 @@ def pair(tensorflow: str, cuda: str, cudnn: str = "9.3.0.75") -> Pair:
 
 def test_disk_need_counts_a_shared_set_once() -> None:
     one, two = pair("2.18.1", "12.5"), pair("2.19.1", "12.5")
-    alone_need, both = sizes.need([one]), sizes.need([one, two])
-    assert both - alone_need == sizes.packages_bytes(two)
-    assert sizes.need([one, one]) == alone_need, "one pair on two GPUs"
-    assert sizes.need([one, two], shared=False) == both + sizes.set_bytes(two)
-    assert sizes.need([one, two], copies=2) == 2 * both
-    assert sizes.need([pair("2.18.1", "cpu", "")]) < sizes.packages_bytes(one)
-    assert sizes.need([]) == 0
+    alone_need, both = disk_usage.need([one]), disk_usage.need([one, two])
+    assert both - alone_need == disk_usage.packages_bytes(two)
+    assert disk_usage.need([one, one]) == alone_need, "one pair on two GPUs"
+    assert disk_usage.need([one, two], shared=False) == both + disk_usage.set_bytes(two)
+    assert disk_usage.need([one, two], copies=2) == 2 * both
+    assert disk_usage.need([pair("2.18.1", "cpu", "")]) < disk_usage.packages_bytes(one)
+    assert disk_usage.need([]) == 0
 
 
 def test_an_unknown_cuda_is_taken_for_a_large_one() -> None:
-    assert sizes.set_bytes(pair("2.18.1", "12.8")) >= max(
-        sizes.set_bytes(pair("2.18.1", cuda)) for cuda in ("11.8", "12.5")
+    assert disk_usage.set_bytes(pair("2.18.1", "12.8")) >= max(
+        disk_usage.set_bytes(pair("2.18.1", cuda)) for cuda in ("11.8", "12.5")
     )
 
 

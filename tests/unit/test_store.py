@@ -1,4 +1,4 @@
-"""Run folders: atomic files, the lock, and what may be taken over."""
+"""Run folders: atomic files, the lock, and what may be reused."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from bench import console, report, runner
-from bench.away.alone import measuring_lock
-from bench.away.keeping import kept_files
-from bench.course import State
+from bench import report
 from bench.errors import BusyError, EngineError, StorageError
-from bench.store import resume, runs
-from bench.store.folder import RunFolder, kept_path, reports_lock, write_atomic
+from bench.portable.host_lock import measuring_lock
+from bench.portable.value_limits import kept_files
+from bench.run import progress, runner
+from bench.run.scheduler import State
+from bench.store import find_run, resume
 from bench.store.run import compact, load
+from bench.store.run_folder import RunFolder, kept_path, reports_lock, write_atomic
+from bench.suite.kept_values import keep
 from bench.suite.record import SCHEMA, Request, line
-from bench.suite.values import keep
-from bench.verdict import judge
+from bench.verdict import evaluate
 from tests.unit import factory
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def info(**changes: object) -> RunInfo:
 
 def record_text(key: str, *, whole: bool = True, run: str = "r1") -> str:
     request = Request(
-        cell="c", mode="off", condition="default", round=1, kernels=("k",), repeats={"k": 1},
+        column="c", mode="off", variation="default", round=1, kernels=("k",), repetitions={"k": 1},
         context={"resume_key": key, "run": run},
     )  # fmt: skip
     text = line("header", {"schema": SCHEMA, "request": json.loads(request.to_json()), "suite_hash": "s"})
@@ -141,7 +142,7 @@ def test_a_folder_of_records_that_cannot_be_read_is_listed(tmp_path: Path, monke
 def test_a_folder_of_runs_that_cannot_be_read_is_no_empty_one(tmp_path: Path) -> None:
     (tmp_path / "runs").symlink_to("runs")
     with pytest.raises(StorageError, match="cannot be read"):
-        runs.every(tmp_path)
+        find_run.every(tmp_path)
 
 
 def test_a_run_that_cannot_be_looked_into_is_not_passed_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,8 +154,8 @@ def test_a_run_that_cannot_be_looked_into_is_not_passed_by(tmp_path: Path, monke
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
     monkeypatch.setattr(type(tmp_path), "is_file", refuse)
-    assert runs.every(tmp_path) == [place]
-    assert runs.named(tmp_path, place.name) is not None
+    assert find_run.every(tmp_path) == [place]
+    assert find_run.named(tmp_path, place.name) is not None
 
 
 @pytest.mark.parametrize("harm", [b"", b"no xz at all", None])
@@ -279,7 +280,7 @@ def test_reports_that_is_a_file_is_one_sentence(tmp_path: Path) -> None:
 
 def test_a_second_run_is_told_who_holds_the_folder(tmp_path: Path) -> None:
     other = (
-        "from bench.store.folder import reports_lock\nfrom pathlib import Path\nimport sys\n"
+        "from bench.store.run_folder import reports_lock\nfrom pathlib import Path\nimport sys\n"
         "with reports_lock(Path(sys.argv[1]), 'the first run'):\n print('held', flush=True)\n sys.stdin.read()\n"
     )
     command = [sys.executable, "-c", other, str(tmp_path)]
@@ -385,13 +386,13 @@ class TestResume:
         self.make(tmp_path, "1", "", "a")
         other = self.make(tmp_path, "2", "", "b")
         served = {"records/c/default/off-001.jsonl": "1"}
-        other.write_info(info(id="2", finished="2026-01-01T00:00:00+00:00", profile="quick", taken_over=served))
+        other.write_info(info(id="2", finished="2026-01-01T00:00:00+00:00", profile="quick", reused=served))
         assert resume.interrupted(tmp_path, info()) == ()
 
     def test_nothing_from_before_a_fresh_start_comes_back(self, tmp_path: Path) -> None:
         self.make(tmp_path, "1", "", "a")
         fresh = self.make(tmp_path, "2", "", "b")
-        fresh.write_info(info(id="2", finished="", command="python -m bench matrix --fresh"))
+        fresh.write_info(info(id="2", finished="", command="python -m bench matrix --no-resume"))
         assert [path.name for path in resume.interrupted(tmp_path, info())] == ["2"]
 
     def test_a_cut_off_foreign_or_crashed_record_is_not_taken(self, tmp_path: Path) -> None:
@@ -435,18 +436,18 @@ class TestResume:
         assert len(kept_files(second.path)) == 1
 
     def test_a_taken_record_is_known_under_the_name_it_is_read_by(self, tmp_path: Path) -> None:
-        """Else no page could say what was taken over."""
+        """Else no page could say what was reused."""
         first = self.make(tmp_path, "1", "", "a")
         found = resume.finished_rounds((first.path,))
-        cell = SimpleNamespace(id="c")
-        one = SimpleNamespace(cell=cell, condition="default", mode="off", number=1)
+        column = SimpleNamespace(id="c")
+        one = SimpleNamespace(column=column, variation="default", mode="off", number=1)
         request = SimpleNamespace(context={"resume_key": "a"})
         second = self.make(tmp_path, "2", "")
         state = State(info=info(id="2", finished=""), folder=second)
-        assert runner._take_over(state, [(one, request)], found, console.view()) == []  # type: ignore[list-item]
+        assert runner._take_over(state, [(one, request)], found, progress.view()) == []  # type: ignore[list-item]
         run = load(second.path)
-        assert run.info.taken_over == {"records/c/default/off-001.jsonl": "1"}
-        assert set(run.info.taken_over) == set(run.records)
+        assert run.info.reused == {"records/c/default/off-001.jsonl": "1"}
+        assert set(run.info.reused) == set(run.records)
 
     def test_a_folder_without_run_json_is_passed_over(self, tmp_path: Path) -> None:
         self.make(tmp_path, "1", "", "a")
@@ -536,11 +537,11 @@ class TestCompact:
         assert len(load(tmp_path / "kept").records) == 2
 
 
-def test_the_sample_says_what_its_records_say(house: Path) -> None:
+def test_the_sample_says_what_its_records_say(root: Path) -> None:
     """Words, not numbers: another SciPy may round an interval's last digit otherwise."""
-    sample = house / "reports" / "sample"
+    sample = root / "reports" / "sample"
     kept = (sample / "report.md").read_text(encoding="utf-8")
-    made = report.render(judge(load(sample)), report.Format.MARKDOWN)
+    made = report.render(evaluate(load(sample)), report.Format.MARKDOWN)
     words = [re.sub(r"[0-9]+", "0", text) for text in (kept, made)]
     assert words[0] == words[1], "run: python -m bench report reports/sample --reports elsewhere, and compare"
     assert load(sample).info.id in (sample / "index.html").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Bounds and prices against numbers that can be looked up or worked out by hand."""
+"""Bounds and overheads against numbers that can be looked up or worked out by hand."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.verdict import Status
-from bench.verdict.evidence import Witness
-from bench.verdict.strength import percent_up, upper_bound
-from bench.verdict.timing import Kind, price, process_median, timing
+from bench.verdict.evidence import percent_up, upper_bound
+from bench.verdict.observations import ProcessObservation
+from bench.verdict.timing import Kind, overhead, process_median, timing
 from tests import simulation
 from tests.unit.factory import SEED, Behaviour, digest, sample
 
@@ -56,18 +56,18 @@ def test_percent_is_rounded_up(share: float, percent: int) -> None:
     assert percent_up(share) == percent
 
 
-def said(*times: float, first: float = 0.5, number: int = 1) -> Witness:
+def said(*times: float, first: float = 0.5, number: int = 1) -> ProcessObservation:
     acts = Behaviour(steady_s=times, first_s=first)
     one = sample("matmul", acts, 0, SEED, digest("x"))
     again = (sample("matmul", acts, 0, SEED, digest("x"), role="timing"),) if times else ()
-    return Witness(
+    return ProcessObservation(
         path=f"on-{number}",
         round=number,
         process=1,
         engine="venv",
         container="",
-        taken_from="",
-        asked_repeats=1,
+        reused_from="",
+        asked_repetitions=1,
         planned_rounds=None,
         outcome="ok",
         error_class="",
@@ -76,7 +76,7 @@ def said(*times: float, first: float = 0.5, number: int = 1) -> Witness:
     )
 
 
-def many(values: Sequence[float]) -> list[Witness]:
+def many(values: Sequence[float]) -> list[ProcessObservation]:
     return [said(value, number=number) for number, value in enumerate(values, 1)]
 
 
@@ -104,16 +104,16 @@ def test_times_that_cannot_be_are_not_used(bad: float) -> None:
 
 
 def test_like_is_compared_with_like() -> None:
-    assert price(many([1.0, 1.0, 1.0]), [said(first=0.25, number=n) for n in (1, 2, 3)]) is None
+    assert overhead(many([1.0, 1.0, 1.0]), [said(first=0.25, number=n) for n in (1, 2, 3)]) is None
     on, off = ([said(first=first, number=n) for n in (1, 2, 3)] for first in (0.5, 0.25))
-    found = price(on, off)
+    found = overhead(on, off)
     assert found is not None
     assert (found.kind, found.ratio) == (Kind.FIRST, 2.0)
-    assert price([], many([1.0])) is None
+    assert overhead([], many([1.0])) is None
 
 
-def test_a_clear_price_is_resolved() -> None:
-    found = price(many([2.0, 2.02, 2.04, 2.06, 2.07]), many([1.0, 1.01, 1.02, 1.03, 1.035]))
+def test_a_clear_overhead_is_resolved() -> None:
+    found = overhead(many([2.0, 2.02, 2.04, 2.06, 2.07]), many([1.0, 1.01, 1.02, 1.03, 1.035]))
     assert found is not None
     assert found.resolved
     assert found.low is not None
@@ -122,7 +122,7 @@ def test_a_clear_price_is_resolved() -> None:
 
 
 def test_determinism_may_be_faster() -> None:
-    found = price(many([0.5, 0.51, 0.52, 0.53, 0.54]), many([1.0, 1.01, 1.02, 1.03, 1.04]))
+    found = overhead(many([0.5, 0.51, 0.52, 0.53, 0.54]), many([1.0, 1.01, 1.02, 1.03, 1.04]))
     assert found is not None
     assert found.resolved
     assert found.ratio < 1
@@ -138,14 +138,14 @@ def test_determinism_may_be_faster() -> None:
     ],
 )
 def test_what_is_not_resolved_says_why(on: list[float], off: list[float], why: str) -> None:
-    found = price(many(on), many(off))
+    found = overhead(many(on), many(off))
     assert found is not None
     assert (found.resolved, found.why) == (False, why)
 
 
 def test_the_interval_is_the_same_every_time() -> None:
     on, off = many([2.0, 2.1, 2.2]), many([1.0, 1.1, 1.2])
-    assert price(on, off) == price(on, off)
+    assert overhead(on, off) == overhead(on, off)
 
 
 def test_cut_off_rounds_do_not_turn_steady_times_into_first_calls() -> None:
@@ -158,10 +158,10 @@ def test_cut_off_rounds_do_not_turn_steady_times_into_first_calls() -> None:
     assert (partly.kind, partly.per_process, partly.first_median_s) == (Kind.STEADY, (1.0,), 0.375)
 
 
-def test_without_a_timing_pass_there_is_no_price() -> None:
+def test_without_a_timing_pass_there_is_no_overhead() -> None:
     untimed = [dataclasses.replace(one, timed=False) for one in many([1.0, 1.0, 1.0])]
-    assert price(untimed, many([1.0])) is None
-    assert price(many([1.0]), untimed) is None
+    assert overhead(untimed, many([1.0])) is None
+    assert overhead(many([1.0]), untimed) is None
 
 
 # --- the simulation -----------------------------------------------------------------------------------
@@ -180,21 +180,21 @@ def tallies() -> dict[tuple[str, simulation.Plant], simulation.Tally]:
 
 def test_a_difference_in_the_data_is_never_green(tallies: dict[Any, simulation.Tally]) -> None:
     assert sum(row.hidden for row in tallies.values()) == 0
-    assert any(row.statuses[Status.EXACT] for row in tallies.values())
+    assert any(row.statuses[Status.REPRODUCIBLE] for row in tallies.values())
 
 
 def test_power_and_false_alarm_are_sane(tallies: dict[Any, simulation.Tally]) -> None:
     for (profile, plant), row in tallies.items():
         assert sum(row.statuses.values()) == 15
         if plant.frozen:
-            assert row.statuses == {Status.BLIND: 15}
+            assert row.statuses == {Status.CONTROL_FAILED: 15}
         elif plant.where == "never":
-            assert row.statuses == {Status.WEAK if profile == "quick" else Status.EXACT: 15}
+            assert row.statuses == {Status.INCONCLUSIVE if profile == "quick" else Status.REPRODUCIBLE: 15}
         elif plant.where == "sample":
-            assert row.statuses[Status.VARIES] >= 13
+            assert row.statuses[Status.NONDETERMINISTIC] >= 13
         else:
-            assert row.statuses[Status.VARIES] == 0
-            assert row.statuses[Status.EXACT_IN_PROCESS] > 0
+            assert row.statuses[Status.NONDETERMINISTIC] == 0
+            assert row.statuses[Status.REPRODUCIBLE_IN_PROCESS] > 0
 
 
 def test_the_table_is_the_same_every_time(tallies: dict[Any, simulation.Tally]) -> None:

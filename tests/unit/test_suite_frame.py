@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from bench.suite import installed
-from bench.suite.identity import HOUSE, suite_files
+from bench.suite import verify_install
 from bench.suite.kernels import FAMILIES, all_kernels, integers, kernel, normal, stream
+from bench.suite.suite_hash import ROOT, suite_files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -87,7 +87,7 @@ def test_training_exists_as_fit_and_as_portable_loop() -> None:
 def test_xla_rows_have_their_plain_twin_and_are_heavy() -> None:
     twins = [name for name in KERNELS if name.endswith("_xla")]
     assert len(twins) >= 5
-    assert all(KERNELS[name].heavy for name in twins), "they are compiled anew in every repeat"
+    assert all(KERNELS[name].heavy for name in twins), "they are compiled anew in every repetition"
     plain = {name.removesuffix("_xla") for name in twins} - {"stateless_threefry"}
     assert plain <= set(KERNELS)
 
@@ -134,11 +134,11 @@ def test_inputs_are_the_frozen_stream_and_nobody_can_change_them() -> None:
 
 
 def tree_of(relative: Path) -> ast.Module:
-    return ast.parse((HOUSE / relative).read_text(encoding="utf-8"), feature_version=(3, 9))
+    return ast.parse((ROOT / relative).read_text(encoding="utf-8"), feature_version=(3, 9))
 
 
 @pytest.mark.parametrize("relative", suite_files(), ids=str)
-def test_the_suite_knows_nothing_of_the_house_and_reads_as_python_3_9(relative: Path) -> None:
+def test_the_suite_knows_nothing_of_the_root_and_reads_as_python_3_9(relative: Path) -> None:
     allowed = {*sys.stdlib_module_names, "numpy", "tensorflow"}
     for node in ast.walk(tree_of(relative)):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
@@ -155,7 +155,7 @@ def test_the_suite_is_imported_without_tensorflow() -> None:
         "for name in sys.argv[1:]:\n    importlib.import_module(name)\n"
     )
     command = [sys.executable, "-c", code, *names]
-    done = subprocess.run(command, cwd=HOUSE, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
@@ -171,14 +171,14 @@ class TestInstalled:
         return tmp_path
 
     def test_an_untouched_one_is_fine(self, tmp_path: Path) -> None:
-        found = installed.check(self.site(tmp_path))
+        found = verify_install.check(self.site(tmp_path))
         assert (found["distributions"], found["problems"]) == ({"six": "1.17.0"}, [])
 
     def test_an_edit_a_loss_and_a_foreign_file_are_named(self, tmp_path: Path) -> None:
         site = self.site(tmp_path)
         (site / "six.py").write_bytes(b"x = 2\n")
-        assert installed.check(site)["problems"] == ["six.py of six is not what its wheel held"]
+        assert verify_install.check(site)["problems"] == ["six.py of six is not what its wheel held"]
         (site / "six.py").unlink()
-        assert installed.check(site)["problems"] == ["six.py of six is not what its wheel held"]
+        assert verify_install.check(site)["problems"] == ["six.py of six is not what its wheel held"]
         (site / "sitecustomize.py").write_bytes(b"")
-        assert "sitecustomize.py belongs to no distribution" in installed.check(site)["problems"]
+        assert "sitecustomize.py belongs to no distribution" in verify_install.check(site)["problems"]

@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench import report
+from bench.store.log_tails import CHARACTERS, FILE, LINES, shortened, tail
 from bench.store.run import Run, compact, load
-from bench.store.tails import CHARACTERS, FILE, LINES, shortened, tail
 from bench.suite.driver import epitaph
 from bench.suite.record import SCHEMA, line
-from bench.verdict import judge
-from bench.verdict.lastwords import last_words
+from bench.verdict import evaluate
+from bench.verdict.crash_log import last_words
 from tests.unit import factory
 from tests.unit.factory import Behaviour, Spot
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-CELL = factory.cell().id
-RECORD = f"records/{CELL}/default/on-001.jsonl"
+COLUMN = factory.column().id
+RECORD = f"records/{COLUMN}/default/on-001.jsonl"
 
 
 def died(spot: Spot, *names: str, outcome: str = "crashed") -> Behaviour:
@@ -38,7 +38,7 @@ def died(spot: Spot, *names: str, outcome: str = "crashed") -> Behaviour:
 
 def folder_of(place: Path, run: Run, **logs: str) -> Path:
     """A run folder with its records on the disk, and a log for each round (``default_on_001``) or a build."""
-    (place / "logs" / CELL).mkdir(parents=True)
+    (place / "logs" / COLUMN).mkdir(parents=True)
     (place / "run.json").write_text(run.info.to_json(), encoding="utf-8")
     for path, one in run.records.items():
         file = place / f"{path}.xz"
@@ -49,7 +49,7 @@ def folder_of(place: Path, run: Run, **logs: str) -> Path:
         rows.append(line("end", {"seconds": 1.0, "processes": 1}))
         file.write_bytes(lzma.compress("".join(rows).encode()))
     for name, text in logs.items():
-        log = place / "logs" / CELL / f"{name.replace('_', '-')}.log"
+        log = place / "logs" / COLUMN / f"{name.replace('_', '-')}.log"
         log.write_text(text, encoding="utf-8")
     return place
 
@@ -60,8 +60,8 @@ def crashed(place: Path, **logs: str) -> Path:
 
 
 def lost(place: Path, status: str, **logs: str) -> Path:
-    column = factory.cell(status=status, reason="it could not be made")
-    return folder_of(place, factory.run(factory.info(cells=(column,))), **logs)
+    column = factory.column(status=status, reason="it could not be made")
+    return folder_of(place, factory.run(factory.info(columns=(column,))), **logs)
 
 
 class TestReading:
@@ -70,9 +70,9 @@ class TestReading:
     def test_the_log_of_a_record_in_which_something_died(self, tmp_path: Path) -> None:
         run = load(crashed(tmp_path))
         assert run.tails.records == {RECORD: "one\nlast words"}
-        assert run.tails.cells == {}
+        assert run.tails.columns == {}
 
-    @pytest.mark.parametrize("outcome", ["crashed", "timeout", "oom", "failed"])
+    @pytest.mark.parametrize("outcome", ["crashed", "timeout", "oom", "mismatch"])
     def test_every_way_to_die(self, tmp_path: Path, outcome: str) -> None:
         run = factory.run(behave=lambda spot: died(spot, outcome=outcome))
         assert load(folder_of(tmp_path, run, default_on_001="words")).tails.records == {RECORD: "words"}
@@ -82,7 +82,7 @@ class TestReading:
         run = load(crashed(tmp_path, default_on_001=text))
         assert run.tails.records == {RECORD: "could not create a primitive\ntfrepro: matmul: crashed"}
 
-    @pytest.mark.parametrize("outcome", ["ok", "raised", "no-gpu"])
+    @pytest.mark.parametrize("outcome", ["ok", "error", "gpu-not-visible"])
     def test_what_did_not_die_has_none(self, tmp_path: Path, outcome: str) -> None:
         run = factory.run(behave=lambda spot: died(spot, outcome=outcome))
         assert load(folder_of(tmp_path, run, default_on_001="words")).tails.records == {}
@@ -90,28 +90,28 @@ class TestReading:
     @pytest.mark.parametrize(
         ("status", "logs", "wanted"),
         [
-            ("build-failed", {"build": "no wheel"}, {CELL: "no wheel"}),
-            ("build-failed", {"build": "no wheel", "default_off_001": "later"}, {CELL: "no wheel"}),
-            ("failed", {"build": "fine", "default_off_001": "cannot start"}, {CELL: "cannot start"}),
-            ("image-gone", {"build": "fine"}, {CELL: "fine"}),
-            ("impossible", {"build": "of an earlier try"}, {}),
+            ("build-failed", {"build": "no wheel"}, {COLUMN: "no wheel"}),
+            ("build-failed", {"build": "no wheel", "default_off_001": "later"}, {COLUMN: "no wheel"}),
+            ("mismatch", {"build": "fine", "default_off_001": "cannot start"}, {COLUMN: "cannot start"}),
+            ("image-missing", {"build": "fine"}, {COLUMN: "fine"}),
+            ("incompatible", {"build": "of an earlier try"}, {}),
             ("build-failed", {}, {}),
         ],
     )
     def test_a_column_without_a_record(
         self, tmp_path: Path, status: str, logs: dict[str, str], wanted: dict[str, str]
     ) -> None:
-        assert load(lost(tmp_path, status, **logs)).tails.cells == wanted
+        assert load(lost(tmp_path, status, **logs)).tails.columns == wanted
 
-    def test_a_cell_is_no_way_out_of_the_folder(self, tmp_path: Path) -> None:
+    def test_a_column_is_no_way_out_of_the_folder(self, tmp_path: Path) -> None:
         (tmp_path / "build.log").write_text("not yours", encoding="utf-8")
         (tmp_path / "run").mkdir()
         for name in ("../..", "..", "/", f"{tmp_path}", "", "a/../.."):
-            column = factory.cell(status="build-failed", id=name)
-            run = factory.run(factory.info(cells=(column,)))
+            column = factory.column(status="build-failed", id=name)
+            run = factory.run(factory.info(columns=(column,)))
             (tmp_path / "run" / "logs").mkdir(exist_ok=True)
             (tmp_path / "run" / "run.json").write_text(run.info.to_json(), encoding="utf-8")
-            assert load(tmp_path / "run").tails.cells == {}
+            assert load(tmp_path / "run").tails.columns == {}
 
     def test_a_run_kept_without_logs_keeps_the_tails(self, tmp_path: Path) -> None:
         source, kept, again = crashed(tmp_path / "source"), tmp_path / "kept", tmp_path / "again"
@@ -132,8 +132,8 @@ class TestReading:
 
     @pytest.mark.parametrize(
         "text",
-        ["", "{", "[]", "{}", '{"schema": 2}', '{"schema": 1}', '{"schema": 1, "records": [], "cells": {}}',
-         '{"schema": 1, "records": {"a": 3}, "cells": {}}', "[" * 100_000, "\x00\xff"],
+        ["", "{", "[]", "{}", '{"schema": 2}', '{"schema": 1}', '{"schema": 1, "records": [], "columns": {}}',
+         '{"schema": 1, "records": {"a": 3}, "columns": {}}', "[" * 100_000, "\x00\xff"],
     )  # fmt: skip
     def test_a_damaged_file_is_ignored_and_told(self, tmp_path: Path, text: str) -> None:
         source, kept = crashed(tmp_path / "source"), tmp_path / "kept"
@@ -143,7 +143,7 @@ class TestReading:
         run = load(kept)
         assert run.tails.records == {}
         assert run.tails.problem
-        page = report.render(judge(run), report.Format.HTML)
+        page = report.render(evaluate(run), report.Format.HTML)
         assert "tails.json, with the ends of logs, could not be read" in page
 
     def test_an_edited_file_is_made_short_and_loses_its_secrets(self, tmp_path: Path) -> None:
@@ -225,40 +225,40 @@ class TestOnThePage:
     """Where the tail stands, and what it cannot do."""
 
     def test_it_stands_with_the_kernel_that_died(self, tmp_path: Path) -> None:
-        page = report.render(judge(load(crashed(tmp_path))), report.Format.HTML)
+        page = report.render(evaluate(load(crashed(tmp_path))), report.Format.HTML)
         assert page.count("last words</pre>") == 1
         assert "Of round 1, its last lines." in page
         assert "log was not kept" not in page
 
     def test_a_crash_whose_log_is_gone_says_so(self) -> None:
-        page = report.render(judge(factory.run(behave=died)), report.Format.HTML)
+        page = report.render(evaluate(factory.run(behave=died)), report.Format.HTML)
         assert "<b>Log tail</b> on: The log was not kept with these records." in page
 
     def test_a_round_has_one_log_and_it_is_shown_once(self, tmp_path: Path) -> None:
         run = factory.run(behave=lambda spot: died(spot, "matmul", "conv2d"))
-        judgement = judge(load(folder_of(tmp_path, run, default_on_001="shared words")))
-        page = report.render(judgement, report.Format.HTML)
+        results = evaluate(load(folder_of(tmp_path, run, default_on_001="shared words")))
+        page = report.render(results, report.Format.HTML)
         assert page.count("shared words") == 1
         assert "its end stands with matmul, which died there first" in page
-        second = judgement.of(CELL, "conv2d", "default", "on")
+        second = results.of(COLUMN, "conv2d", "default", "on")
         assert second is not None
-        found = last_words(judgement, second)
+        found = last_words(results, second)
         assert found is not None
         assert (found.round, found.kernel) == (1, "matmul")
         for kernel, mode in (("conv2d", "off"), ("control_integer", "on")):
-            healthy = judgement.of(CELL, kernel, "default", mode)
+            healthy = results.of(COLUMN, kernel, "default", mode)
             assert healthy is not None
-            assert last_words(judgement, healthy) is None
+            assert last_words(results, healthy) is None
 
     def test_a_failed_build_shows_the_end_of_its_log(self, tmp_path: Path) -> None:
-        page = report.render(judge(load(lost(tmp_path, "build-failed", build="no wheel"))), report.Format.HTML)
+        page = report.render(evaluate(load(lost(tmp_path, "build-failed", build="no wheel"))), report.Format.HTML)
         assert "no wheel</pre>" in page
-        assert f"The last lines of the log of {CELL}, build-failed." in page
+        assert f"The last lines of the log of {COLUMN}, build-failed." in page
 
     @pytest.mark.parametrize("hostile", ["</pre><script>alert(1)</script>", "<!--", "\u202eevil", "\x07\x9b31m", "]]>"])
     def test_hostile_text_stays_text(self, tmp_path: Path, hostile: str) -> None:
-        for place in (crashed(tmp_path / "a", default_on_001=hostile), lost(tmp_path / "b", "failed", build=hostile)):
-            page = report.render(judge(load(place)), report.Format.HTML)
+        for place in (crashed(tmp_path / "a", default_on_001=hostile), lost(tmp_path / "b", "mismatch", build=hostile)):
+            page = report.render(evaluate(load(place)), report.Format.HTML)
             assert "<script>alert" not in page
             assert "\u202e" not in page
             assert "\x9b" not in page
@@ -268,5 +268,5 @@ class TestOnThePage:
         source, kept = crashed(tmp_path / "source"), tmp_path / "kept"
         kept.mkdir()
         compact(source, kept)
-        pages = {report.render(judge(load(place)), report.Format.HTML) for place in (source, source, kept)}
+        pages = {report.render(evaluate(load(place)), report.Format.HTML) for place in (source, source, kept)}
         assert len(pages) == 1

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bench.report import Format, Last, render, words
-from bench.report.since import since
-from bench.report.upgrade import DRIFT, compared, upgrades
-from bench.verdict import judge
-from bench.verdict.change import Event, Side
+from bench.report import Format, Last, labels, render
+from bench.report.build.previous_run import since
+from bench.report.build.upgrade import DRIFT, compared, upgrades
+from bench.verdict import evaluate
+from bench.verdict.comparison import Event, Side
 from tests.unit import factory
 from tests.unit.factory import EXACT, Behaviour, Spot
 from tests.unit.test_report import HOSTILE, rendered, view_of
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
     from bench.report.view import Since
     from bench.store.run import Run
-    from bench.verdict import Judgement
+    from bench.verdict import RunResults
 
 PAGES = (Format.HTML, Format.TERMINAL, Format.MARKDOWN, Format.JSON)
 HOST = {"name": "box", "cpu": "Example", "cores": "2"}
-CELLS = (factory.cell("2.15.1"), factory.cell("2.18.1"))
+COLUMNS = (factory.column("2.15.1"), factory.column("2.18.1"))
 
 
 def plain(page: str) -> str:
@@ -38,19 +38,19 @@ def plain(page: str) -> str:
 
 def test_every_event_has_its_sign_and_place() -> None:
     """The script ranks events by their place in the table, and paints them by their tone."""
-    assert list(words.EVENTS) == list(Event)
-    good = [event for event, (_, tone) in words.EVENTS.items() if tone == "good"]
-    assert good == [Event.FOUND]
+    assert list(labels.EVENTS) == list(Event)
+    good = [event for event, (_, tone) in labels.EVENTS.items() if tone == "good"]
+    assert good == [Event.IMPROVED]
 
 
 def slower(spot: Spot) -> Behaviour:
-    if spot.kernel == "matmul" and "2.18" in spot.cell:
+    if spot.kernel == "matmul" and "2.18" in spot.column:
         return Behaviour(steady_s=(0.002 + spot.round * 1e-5,))
     return Behaviour(steady_s=(0.001 + spot.round * 1e-5,)) if not spot.kernel.startswith("control") else EXACT
 
 
 def upgraded(behave: Callable[[Spot], Behaviour] = slower, **facts: Any) -> Run:
-    return factory.run(factory.info(cells=CELLS, **facts), behave)
+    return factory.run(factory.info(columns=COLUMNS, **facts), behave)
 
 
 def test_a_step_names_what_is_resolved_and_counts_the_rest() -> None:
@@ -58,8 +58,8 @@ def test_a_step_names_what_is_resolved_and_counts_the_rest() -> None:
     assert one.label == "TF 2.15.1 CPU to TF 2.18.1 CPU"
     told = "1 kernel slower (most: matmul \N{MULTIPLICATION SIGN}1.97), 0 faster, 1 not resolved"
     assert one.sentences == (
-        f"Determinism off: {told}; bits moved in 0 of 2 kernels.",
-        f"Determinism on: {told}; bits moved in 0 of 2 kernels.",
+        f"Determinism off: {told}; bits changed in 0 of 2 kernels.",
+        f"Determinism on: {told}; bits changed in 0 of 2 kernels.",
     )
     assert (one.step, one.moved, one.alone) == ("TensorFlow step", "TensorFlow 2.15.1 to 2.18.1 alone.", True)
     (line,) = one.lines
@@ -82,100 +82,100 @@ def test_without_a_step_the_page_says_so() -> None:
 
 def test_rows_to_which_the_same_happened_are_one_line() -> None:
     def moved(spot: Spot) -> Behaviour:
-        return Behaviour(("new",)) if spot.kernel == "matmul" and "2.18" in spot.cell else EXACT
+        return Behaviour(("new",)) if spot.kernel == "matmul" and "2.18" in spot.column else EXACT
 
     places: dict[str, tuple[str, ...]] = {"default": (), "threads=1": (), "onednn=0": ()}
-    (one,) = view_of(upgraded(moved, conditions=places)).upgrades
+    (one,) = view_of(upgraded(moved, variations=places)).upgrades
     (line,) = one.lines
     assert line.where == "everywhere (6)"
     assert re.fullmatch(r"moved, max diff \d\.\de-07, V_c 0\.\d+", line.bits)
     assert len(one.rows) == 6
 
     def one_place(spot: Spot) -> Behaviour:
-        return moved(spot) if (spot.condition, spot.mode) in {("threads=1", "on"), ("default", "on")} else EXACT
+        return moved(spot) if (spot.variation, spot.mode) in {("threads=1", "on"), ("default", "on")} else EXACT
 
-    (one,) = view_of(upgraded(one_place, conditions=places)).upgrades
+    (one,) = view_of(upgraded(one_place, variations=places)).upgrades
     assert [line.where for line in one.lines] == ["default on and threads=1 on"]
 
 
 def test_the_gravest_comes_first_and_a_status_is_shown_on_both_sides() -> None:
     def worse(spot: Spot) -> Behaviour:
-        if "2.15" in spot.cell:
+        if "2.15" in spot.column:
             return EXACT
         return {"matmul": Behaviour(("new",)), "conv2d": Behaviour(("a", "b"))}.get(spot.kernel, EXACT)
 
     (one,) = view_of(upgraded(worse)).upgrades
     assert [(line.kernel, line.events[0]) for line in one.lines] == [
-        ("conv2d", "stops being exact"),
-        ("matmul", "bits moved"),
+        ("conv2d", "no longer reproducible"),
+        ("matmul", "bits changed"),
     ]
     lost = one.lines[0]
     assert (lost.before.word, lost.after.word, lost.turned, lost.bits) == (
-        "exact",
-        "varies",
+        "reproducible",
+        "nondeterministic",
         True,
         "not compared; varies after",
     )
     for form in PAGES:
-        assert "stops being exact" in plain(rendered(upgraded(worse), form))
+        assert "no longer reproducible" in plain(rendered(upgraded(worse), form))
 
 
 def test_what_is_not_compared_has_its_reason() -> None:
     kernels = (factory.kernel("mlp_fit", portable=False), *factory.info().kernels)
-    cells = (factory.cell("2.15.1", keras="2.15.0"), factory.cell())
-    (one,) = view_of(factory.run(factory.info(cells=cells, kernels=kernels))).upgrades
+    columns = (factory.column("2.15.1", keras="2.15.0"), factory.column())
+    (one,) = view_of(factory.run(factory.info(columns=columns, kernels=kernels))).upgrades
     assert one.unknown_why == (("Keras is part of the kernel, and moves from 2.15.0 to 3.15.1", 2),)
     assert one.rest == f"4 keep status and bits; 2 not compared ({one.unknown_why[0][0]})"
-    assert one.sentences[0].endswith("bits moved in 0 of 2 kernels, 1 not compared.")
-    assert one.rest in plain(rendered(factory.run(factory.info(cells=cells, kernels=kernels)), Format.HTML))
+    assert one.sentences[0].endswith("bits changed in 0 of 2 kernels, 1 not compared.")
+    assert one.rest in plain(rendered(factory.run(factory.info(columns=columns, kernels=kernels)), Format.HTML))
 
 
 def test_weak_evidence_is_never_the_same_bits() -> None:
-    few = factory.info(cells=CELLS, rounds=2)
+    few = factory.info(columns=COLUMNS, rounds=2)
     (one,) = view_of(factory.run(few)).upgrades
     assert (one.kept, one.so_far) == (0, 4)
-    assert one.sentences[0].endswith("bits moved in 0 of 2 kernels (2 the same only so far).")
+    assert one.sentences[0].endswith("bits changed in 0 of 2 kernels (2 the same only so far).")
 
 
 def test_a_comparison_says_all_that_differs() -> None:
-    cells = (factory.cell("2.15.1", python="3.10"), factory.cell())
-    judged = judge(factory.run(factory.info(cells=cells)))
-    found = compared(*(Side(judgement=judged, cell=one.id) for one in cells))
+    columns = (factory.column("2.15.1", python="3.10"), factory.column())
+    evaluated = evaluate(factory.run(factory.info(columns=columns)))
+    found = compared(*(Side(results=evaluated, column=one.id) for one in columns))
     assert found.moved.startswith("TensorFlow 2.15.1 to 2.18.1, Python 3.10 to 3.11")
     assert "of no one alone" in found.moved
     assert not found.alone
-    long = judge(factory.run(factory.info(id="long", host={"name": "x" * 10_000})))
-    far = compared(Side(judgement=judged, cell=cells[1].id), Side(judgement=long, cell=cells[1].id))
+    long = evaluate(factory.run(factory.info(id="long", host={"name": "x" * 10_000})))
+    far = compared(Side(results=evaluated, column=columns[1].id), Side(results=long, column=columns[1].id))
     assert "host bench-host to xxx" in far.moved
     assert len(far.moved) < 500
-    same = compared(*(Side(judgement=judged, cell=one.id) for one in (cells[1], cells[1])))
+    same = compared(*(Side(results=evaluated, column=one.id) for one in (columns[1], columns[1])))
     assert same.moved == "Nothing that is known differs between the two."
 
 
 def test_a_long_list_ends_with_the_command_that_shows_the_rest() -> None:
     def moves(spot: Spot) -> Behaviour:
-        return EXACT if spot.kernel.startswith("control") else Behaviour((spot.cell,))
+        return EXACT if spot.kernel.startswith("control") else Behaviour((spot.column,))
 
-    cells = tuple(factory.cell(f"2.{minor}.0") for minor in range(10, 22))
+    columns = tuple(factory.column(f"2.{minor}.0") for minor in range(10, 22))
     kernels = (*(factory.kernel(f"k{number}") for number in range(40)), *factory.CONTROLS)
-    run = factory.run(factory.info(cells=cells, kernels=kernels), moves)
+    run = factory.run(factory.info(columns=columns, kernels=kernels), moves)
     page = plain(rendered(run, Format.HTML))
-    ids = [f"{run.info.id}:{cell.id}" for cell in cells[:2]]
+    ids = [f"{run.info.id}:{column.id}" for column in columns[:2]]
     assert f"And 33 more: python -m bench compare {ids[0]} {ids[1]}" in page
 
 
 # --- since the last run --------------------------------------------------------------------------------
 
 
-def last(behave: Callable[[Spot], Behaviour] | None = None, **facts: Any) -> Judgement:
+def last(behave: Callable[[Spot], Behaviour] | None = None, **facts: Any) -> RunResults:
     info = factory.info(
         **{"id": "20250129T120000Z-0000", "started": "2025-01-29T12:00:00+00:00", "host": HOST, **facts}
     )
-    return judge(factory.run(info, behave))
+    return evaluate(factory.run(info, behave))
 
 
-def now(behave: Callable[[Spot], Behaviour] | None = None, **facts: Any) -> Judgement:
-    return judge(factory.run(factory.info(**{"host": HOST, **facts}), behave))
+def now(behave: Callable[[Spot], Behaviour] | None = None, **facts: Any) -> RunResults:
+    return evaluate(factory.run(factory.info(**{"host": HOST, **facts}), behave))
 
 
 def test_without_an_earlier_run_there_is_nothing_to_say() -> None:
@@ -191,7 +191,7 @@ def test_nothing_changed_is_said_of_what_is_known_only() -> None:
     assert found.sentence == "Nothing changed: 4 of 4 results keep status and bits."
     assert found.quiet
     assert found.notes == ()
-    page = plain(render(now(), Format.HTML, before=Last(judgement=last())))
+    page = plain(render(now(), Format.HTML, before=Last(results=last())))
     assert found.sentence in page
     assert found.run in page
     weak = since(now(rounds=2), last(rounds=2))
@@ -214,12 +214,12 @@ def test_what_varies_as_before_is_no_change() -> None:
 def test_what_changed_is_listed() -> None:
     found = since(now(varying), last())
     assert not found.quiet
-    assert found.sentence == "1 result changed (stops being exact 1): 3 of 4 results keep status and bits."
+    assert found.sentence == "1 result changed (no longer reproducible 1): 3 of 4 results keep status and bits."
     (one,) = found.upgrades
     assert one.label == "TF 2.18.1 CPU"
-    assert one.lines[0].events == ("stops being exact",)
+    assert one.lines[0].events == ("no longer reproducible",)
     for form in PAGES:
-        assert "1 result changed" in plain(render(now(varying), form, before=Last(judgement=last())))
+        assert "1 result changed" in plain(render(now(varying), form, before=Last(results=last())))
 
 
 def test_a_kernel_that_only_got_slower_is_told() -> None:
@@ -230,15 +230,15 @@ def test_a_kernel_that_only_got_slower_is_told() -> None:
     assert found.sentence.startswith("4 results changed (slower 4)")
     assert found.upgrades[0].lines[0].bits == "same bits"
     assert DRIFT in found.notes
-    assert not upgrades(judge(upgraded()))[0].note  # rounds of one run take turns
+    assert not upgrades(evaluate(upgraded()))[0].note  # rounds of one run take turns
 
 
 def test_columns_that_came_and_went_and_another_suite() -> None:
-    found = since(now(suite_hash="6" * 64), last(cells=CELLS))
+    found = since(now(suite_hash="6" * 64), last(columns=COLUMNS))
     assert found.notes[0] == "Gone since then: TF 2.15.1 CPU."
     assert found.notes[1].startswith("The suite has changed between the runs: times are not compared")
     assert found.sentence == "Nothing is known: none of 4 results can be compared."
-    assert since(now(cells=CELLS), last()).notes[0] == "New since then: TF 2.15.1 CPU."
+    assert since(now(columns=COLUMNS), last()).notes[0] == "New since then: TF 2.15.1 CPU."
 
 
 @pytest.mark.parametrize(
@@ -255,10 +255,10 @@ def test_a_column_of_another_place_is_not_compared(facts: dict[str, Any], why: s
     assert found.sentence == "Nothing can be compared: the runs have no result in common."
 
 
-def test_records_taken_over_are_not_called_unchanged() -> None:
+def test_records_reused_are_not_called_unchanged() -> None:
     both = factory.run(factory.info(host=HOST))
     copy = dataclasses.replace(both, info=dataclasses.replace(both.info, id="earlier"))
-    found = since(judge(both), judge(copy))
+    found = since(evaluate(both), evaluate(copy))
     assert found.sentence == "Nothing is known: none of 4 results can be compared."
 
 
@@ -274,12 +274,12 @@ def test_hostile_names_cannot_become_markup() -> None:
     kernels = (factory.kernel(f"k{text}", family=text), *factory.CONTROLS)
 
     def moves(spot: Spot) -> Behaviour:
-        return EXACT if spot.kernel.startswith("control") else Behaviour((spot.cell,))
+        return EXACT if spot.kernel.startswith("control") else Behaviour((spot.column,))
 
-    run = factory.run(factory.info(cells=CELLS, kernels=kernels, host={"name": text}), moves)
-    before: Judgement = last(kernels=kernels, cells=CELLS, host={"name": text})
-    page = render(judge(run), Format.HTML, before=Last(judgement=before))
-    found: Since = since(judge(run), before)
+    run = factory.run(factory.info(columns=COLUMNS, kernels=kernels, host={"name": text}), moves)
+    before: RunResults = last(kernels=kernels, columns=COLUMNS, host={"name": text})
+    page = render(evaluate(run), Format.HTML, before=Last(results=before))
+    found: Since = since(evaluate(run), before)
     assert found.upgrades
     page = page.split('<script type="application/json"')[0]
     assert "<script>alert" not in page
@@ -287,6 +287,6 @@ def test_hostile_names_cannot_become_markup() -> None:
 
 
 def test_the_same_runs_give_the_same_bytes() -> None:
-    first, second = (render(now(varying), Format.HTML, before=Last(judgement=last())) for _ in range(2))
+    first, second = (render(now(varying), Format.HTML, before=Last(results=last())) for _ in range(2))
     assert first == second
-    assert upgrades(judge(upgraded())) == upgrades(judge(upgraded()))
+    assert upgrades(evaluate(upgraded())) == upgrades(evaluate(upgraded()))

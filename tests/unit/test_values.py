@@ -14,13 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from bench.away.keeping import DIGEST_LIMIT, GROUP_LIMIT, Keeper, kept_files
-from bench.store.kept import Kept, load_kept
+from bench.portable.value_limits import DIGEST_LIMIT, GROUP_LIMIT, Keeper, kept_files
+from bench.store.kept_values import Kept, load_kept
 from bench.suite.digest import SHORT, collect, digest
 from bench.suite.distance import numbers
+from bench.suite.kept_values import OF_OUTPUT, OF_STEP, keep, kept, positions, tensors
 from bench.suite.kernels import Traced
 from bench.suite.record import line
-from bench.suite.values import OF_OUTPUT, OF_STEP, keep, kept, positions, tensors
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -114,7 +114,7 @@ asked = st.lists(
 
 
 class TestKeeper:
-    """Every digest once in a cell, and never more than the limits."""
+    """Every digest once in a column, and never more than the limits."""
 
     @given(asked)
     def test_no_limit_is_ever_passed_and_none_is_drawn_too_early(self, questions: list[Any]) -> None:
@@ -142,7 +142,7 @@ class TestKeeper:
         assert not keeper.wants(("c", "default", "on"), "k", "d", 10)
         assert not keeper.wants(("c", "onednn=0", "off"), "k", "d", 10)
         assert keeper.wants(("c", "default", "on"), "k", "e", 10)
-        assert keeper.wants(("other", "default", "on"), "k", "d", 10), "each cell can be read alone"
+        assert keeper.wants(("other", "default", "on"), "k", "d", 10), "each column can be read alone"
         assert keeper.wants(("c", "default", "off"), "l", "d", 10)
 
     def test_one_kernel_that_flickers_does_not_spend_what_others_need(self) -> None:

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from bench.errors import ConfigError
 from bench.suite.record import Outcome
-from bench.verdict import GATES, MIN_PROCESSES, Rung, Status, Verdict, answer, controls, gate, judge
-from bench.verdict.change import of_step
-from bench.verdict.classes import letter, letters
-from bench.verdict.judgement import Accuracy, GpuControls
+from bench.verdict import GATES, MIN_PROCESSES, EvidenceLevel, Status, Verdict, answer, controls, evaluate, gate
+from bench.verdict.comparison import of_step
+from bench.verdict.digest_groups import letter, letters
+from bench.verdict.results import Accuracy, GpuControls
 from bench.verdict.status import SEVERITY
 from bench.verdict.timing import Kind
 from tests.unit import factory
@@ -25,14 +25,16 @@ if TYPE_CHECKING:
 
     from bench.store.run import Run
     from bench.suite.record import Record
-    from bench.verdict.controls import Sight
+    from bench.verdict.controls import ControlSummary
 
-UNIMPLEMENTED = Behaviour(outcome="raised", error_class="UnimplementedError")
-CELL = "tf2.18.1-cpu-py311@cpu"
+UNIMPLEMENTED = Behaviour(outcome="error", error_class="UnimplementedError")
+COLUMN = "tf2.18.1-cpu-py311@cpu"
 
 
-def verdict(run: Run, mode: str = "on", name: str = "matmul", condition: str = "default", cell: str = CELL) -> Verdict:
-    found = judge(run).of(cell, name, condition, mode)
+def verdict(
+    run: Run, mode: str = "on", name: str = "matmul", variation: str = "default", column: str = COLUMN
+) -> Verdict:
+    found = evaluate(run).of(column, name, variation, mode)
     assert found is not None
     return found
 
@@ -53,28 +55,30 @@ def only(name: str, acts: Callable[[Spot], Behaviour] | Behaviour, mode: str = "
 
 def test_equal_bits_in_five_processes_are_exact_and_say_how_strong_that_is() -> None:
     found = verdict(factory.run())
-    assert found.status is Status.EXACT
-    assert (found.comparison.processes, found.comparison.repeats, found.comparison.compared) == (5, 15, 4)
+    assert found.status is Status.REPRODUCIBLE
+    assert (found.comparison.processes, found.comparison.repetitions, found.comparison.compared) == (5, 15, 4)
     assert found.comparison.bound == pytest.approx(0.527, abs=0.001)
     assert found.why == (
-        "Same bits in 15 repeats in 5 processes: 0 of 4 processes differed from the first, so at most 53 % do (95 %)."
+        "Same bits in 15 repetitions in 5 processes: 0 of 4 processes differed from the first, so at most 53 % do (95 %)."
     )
     assert found.digest_class == "A"
 
 
-def test_fresh_containers_are_a_rung_above_fresh_processes() -> None:
-    assert verdict(factory.run()).rung is Rung.SAME_ACROSS_CONTAINERS
+def test_fresh_containers_are_a_level_above_fresh_processes() -> None:
+    assert verdict(factory.run()).level is EvidenceLevel.SAME_ACROSS_CONTAINERS
     venv = factory.run(factory.info(engine="venv"))
-    assert verdict(venv).rung is Rung.SAME_ACROSS_PROCESSES
+    assert verdict(venv).level is EvidenceLevel.SAME_ACROSS_PROCESSES
     shared = factory.changed(factory.run(), factory.facts_of_process(hostname="one and the same"))
-    assert verdict(shared).rung is Rung.SAME_ACROSS_PROCESSES
-    assert Rung.DIFFERS_WITHIN_PROCESS < Rung.SAME_WITHIN_PROCESS < Rung.SAME_ACROSS_PROCESSES
+    assert verdict(shared).level is EvidenceLevel.SAME_ACROSS_PROCESSES
+    assert (
+        EvidenceLevel.DIFFERS_WITHIN_PROCESS < EvidenceLevel.SAME_WITHIN_PROCESS < EvidenceLevel.SAME_ACROSS_PROCESSES
+    )
 
 
 def test_statuses_are_the_named_ones_and_all_have_a_severity() -> None:
     assert set(SEVERITY) == set(Status)
     assert len(SEVERITY) == len(set(SEVERITY))
-    assert SEVERITY[-1] is Status.EXACT
+    assert SEVERITY[-1] is Status.REPRODUCIBLE
 
 
 # --- planted false greens -----------------------------------------------------------------------------
@@ -117,88 +121,88 @@ def asking(**changes: Any) -> Callable[[Record], Record]:
 ONE = Change(mode="on", rounds=(3,))
 ALL_ON = Change(mode="on")
 FALSE_GREENS: list[tuple[str, Callable[[Record], Record], Change, Status]] = [
-    ("determinism was never on", factory.settings(determinism_enabled=False), ALL_ON, Status.FAILED),
-    ("determinism was not on in one process", factory.settings(determinism_enabled=False), ONE, Status.FAILED),
-    ("nobody knows whether it was on", factory.settings(determinism_enabled=None), ONE, Status.FAILED),
-    ("'on' is not True", factory.settings(determinism_enabled="on"), ALL_ON, Status.FAILED),
-    ("1 is not True", factory.settings(determinism_enabled=1), ALL_ON, Status.FAILED),
-    ("the settings are unknown", no_process, ONE, Status.FAILED),
-    ("switched another way than asked", factory.settings(switch="env"), ALL_ON, Status.FAILED),
-    ("threads differ", factory.settings(intra_op_threads=7), ONE, Status.FAILED),
-    ("threads differ from those of mode off", factory.settings(intra_op_threads=7), ALL_ON, Status.FAILED),
-    ("oneDNN differs", factory.settings(onednn="0"), ONE, Status.FAILED),
-    ("the environment differs", factory.settings(env={"TF_X": "1"}), ONE, Status.FAILED),
-    ("a GPU took part", factory.settings(devices=["CPU:0", "GPU:0"]), ALL_ON, Status.FAILED),
-    ("another TensorFlow", factory.facts_of_process(tensorflow="2.17.0"), Change(), Status.FAILED),
-    ("another TensorFlow once", factory.facts_of_process(tensorflow="2.17.0"), ONE, Status.FAILED),
-    ("another TensorFlow build", factory.facts_of_process(tensorflow_git="v0"), ONE, Status.FAILED),
-    ("another Keras", factory.facts_of_process(keras="2.15.0"), Change(), Status.FAILED),
-    ("another NumPy once", factory.facts_of_process(numpy="1.26.0"), ONE, Status.FAILED),
-    ("another CPU once", factory.facts_of_process(cpu_model="Other CPU"), ONE, Status.FAILED),
-    ("TensorFlow unknown", factory.facts_of_process(tensorflow=None), Change(), Status.WEAK),
-    ("another seed in one round", other_seed, ONE, Status.FAILED),
+    ("determinism was never on", factory.settings(determinism_enabled=False), ALL_ON, Status.MISMATCH),
+    ("determinism was not on in one process", factory.settings(determinism_enabled=False), ONE, Status.MISMATCH),
+    ("nobody knows whether it was on", factory.settings(determinism_enabled=None), ONE, Status.MISMATCH),
+    ("'on' is not True", factory.settings(determinism_enabled="on"), ALL_ON, Status.MISMATCH),
+    ("1 is not True", factory.settings(determinism_enabled=1), ALL_ON, Status.MISMATCH),
+    ("the settings are unknown", no_process, ONE, Status.MISMATCH),
+    ("switched another way than asked", factory.settings(switch="env"), ALL_ON, Status.MISMATCH),
+    ("threads differ", factory.settings(intra_op_threads=7), ONE, Status.MISMATCH),
+    ("threads differ from those of mode off", factory.settings(intra_op_threads=7), ALL_ON, Status.MISMATCH),
+    ("oneDNN differs", factory.settings(onednn="0"), ONE, Status.MISMATCH),
+    ("the environment differs", factory.settings(env={"TF_X": "1"}), ONE, Status.MISMATCH),
+    ("a GPU took part", factory.settings(devices=["CPU:0", "GPU:0"]), ALL_ON, Status.MISMATCH),
+    ("another TensorFlow", factory.facts_of_process(tensorflow="2.17.0"), Change(), Status.MISMATCH),
+    ("another TensorFlow once", factory.facts_of_process(tensorflow="2.17.0"), ONE, Status.MISMATCH),
+    ("another TensorFlow build", factory.facts_of_process(tensorflow_git="v0"), ONE, Status.MISMATCH),
+    ("another Keras", factory.facts_of_process(keras="2.15.0"), Change(), Status.MISMATCH),
+    ("another NumPy once", factory.facts_of_process(numpy="1.26.0"), ONE, Status.MISMATCH),
+    ("another CPU once", factory.facts_of_process(cpu_model="Other CPU"), ONE, Status.MISMATCH),
+    ("TensorFlow unknown", factory.facts_of_process(tensorflow=None), Change(), Status.INCONCLUSIVE),
+    ("another seed in one round", other_seed, ONE, Status.MISMATCH),
     (
-        "repeats of two seeds",
-        factory.in_samples(lambda s: dataclasses.replace(s, seed=s.seed + s.repeat)),
+        "repetitions of two seeds",
+        factory.in_samples(lambda s: dataclasses.replace(s, seed=s.seed + s.repetition)),
         ONE,
-        Status.FAILED,
+        Status.MISMATCH,
     ),
-    ("no repeats", drop_samples("repeat"), ALL_ON, Status.FAILED),
-    ("no digest", factory.in_samples(lambda s: dataclasses.replace(s, digest="")), ALL_ON, Status.FAILED),
-    ("no outcome in a whole record", drop_outcome, ONE, Status.FAILED),
-    ("a record cut off", cut_off, ONE, Status.WEAK),
+    ("no repetitions", drop_samples("repetition"), ALL_ON, Status.MISMATCH),
+    ("no digest", factory.in_samples(lambda s: dataclasses.replace(s, digest="")), ALL_ON, Status.MISMATCH),
+    ("no outcome in a whole record", drop_outcome, ONE, Status.MISMATCH),
+    ("a record cut off", cut_off, ONE, Status.INCONCLUSIVE),
     ("ok first and a crash after it", second_outcome, ONE, Status.CRASHED),
-    ("an outcome nobody knows", unknown_outcome, ONE, Status.FAILED),
+    ("an outcome nobody knows", unknown_outcome, ONE, Status.MISMATCH),
     (
         "a later call gave other bits",
         factory.in_samples(lambda s: dataclasses.replace(s, steady_agrees=False) if s.role == "timing" else s),
         ONE,
-        Status.VARIES,
+        Status.NONDETERMINISTIC,
     ),
     (
         "the timing pass gave other bits",
         factory.in_samples(lambda s: dataclasses.replace(s, digest="c" * 64) if s.role == "timing" else s),
         ONE,
-        Status.VARIES,
+        Status.NONDETERMINISTIC,
     ),
     (
         "the timing pass has another seed",
         factory.in_samples(lambda s: dataclasses.replace(s, seed=7) if s.role == "timing" else s),
         ONE,
-        Status.FAILED,
+        Status.MISMATCH,
     ),
     (
         "a sample says nothing of its outputs",
-        factory.in_samples(lambda s: dataclasses.replace(s, outputs={}) if s.repeat == 1 else s),
+        factory.in_samples(lambda s: dataclasses.replace(s, outputs={}) if s.repetition == 1 else s),
         ONE,
-        Status.FAILED,
+        Status.MISMATCH,
     ),
-    ("another library", factory.libraries(libtensorflow_cc="3"), ONE, Status.FAILED),
-    ("another library than in mode off", factory.libraries(libtensorflow_cc="3"), ALL_ON, Status.FAILED),
-    ("TF32 is not as asked", asking(tf32=False), ALL_ON, Status.FAILED),
+    ("another library", factory.libraries(libtensorflow_cc="3"), ONE, Status.MISMATCH),
+    ("another library than in mode off", factory.libraries(libtensorflow_cc="3"), ALL_ON, Status.MISMATCH),
+    ("TF32 is not as asked", asking(tf32=False), ALL_ON, Status.MISMATCH),
     (
         "nobody knows whether TF32 was on",
         lambda one: asking(tf32=False)(factory.settings(tf32=None)(one)),
         ALL_ON,
-        Status.WEAK,
+        Status.INCONCLUSIVE,
     ),
     (
         "nobody knows how many threads there were",
         lambda one: asking(threads=1)(factory.settings(intra_op_threads=None)(one)),
         ALL_ON,
-        Status.WEAK,
+        Status.INCONCLUSIVE,
     ),
     (
-        "the contrast has the repeats' seed",
+        "the second_seed has the repetitions' seed",
         factory.in_samples(lambda s: dataclasses.replace(s, seed=factory.SEED, digest="a" * 64)),
         Change(),
-        Status.WEAK,
+        Status.INCONCLUSIVE,
     ),
     (
-        "fewer repeats than asked",
-        factory.in_samples(lambda s: dataclasses.replace(s, repeat=0)),
+        "fewer repetitions than asked",
+        factory.in_samples(lambda s: dataclasses.replace(s, repetition=0)),
         ONE,
-        Status.WEAK,
+        Status.INCONCLUSIVE,
     ),
 ]
 
@@ -210,128 +214,128 @@ def test_planted_false_green(change: Callable[[Record], Record], where: Change, 
     assert verdict(factory.changed(factory.run(), change, where)).status is status
 
 
-def test_contrasts_that_differ_among_themselves_show_a_variation() -> None:
-    other = factory.in_samples(lambda s: s if s.role != "contrast" else dataclasses.replace(s, digest="c" * 64))
-    run = factory.changed(factory.run(None, None, contrasts="all"), other, ONE)
-    assert verdict(run).status is Status.EXACT_IN_PROCESS
+def test_second_seeds_that_differ_among_themselves_show_a_variation() -> None:
+    other = factory.in_samples(lambda s: s if s.role != "second-seed" else dataclasses.replace(s, digest="c" * 64))
+    run = factory.changed(factory.run(None, None, second_seeds="all"), other, ONE)
+    assert verdict(run).status is Status.REPRODUCIBLE_IN_PROCESS
 
 
 def test_libraries_are_loaded_when_they_are_needed() -> None:
     run = factory.changed(factory.run(), factory.libraries(libcudnn="9.3.0", libm="6"), ONE)
     run = factory.changed(run, factory.libraries(libtensorflow_cc=None, libm="7"), Change(rounds=(4,)))
-    assert verdict(run).status is Status.EXACT
+    assert verdict(run).status is Status.REPRODUCIBLE
 
 
 def test_different_code_of_a_kernel_is_not_compared() -> None:
     run = factory.changed(factory.run(), factory.facts_of_process(kernel_hashes={"matmul": "new"}), ONE)
     run = factory.changed(run, factory.facts_of_process(kernel_hashes={"matmul": "old"}), Change(rounds=(1,)))
-    assert verdict(run).status is Status.FAILED
+    assert verdict(run).status is Status.MISMATCH
 
 
 def test_a_gpu_column_without_a_gpu_is_no_gpu() -> None:
-    column = factory.cell(cuda="12.5")
-    run = factory.run(factory.info(cells=(column,)))
-    assert verdict(run, cell=column.id).status is Status.EXACT
+    column = factory.column(cuda="12.5")
+    run = factory.run(factory.info(columns=(column,)))
+    assert verdict(run, column=column.id).status is Status.REPRODUCIBLE
     for devices in (["/device:CPU:0"], [], None):
         blind = factory.changed(run, factory.settings(devices=devices))
-        assert verdict(blind, cell=column.id).status is Status.NO_GPU
+        assert verdict(blind, column=column.id).status is Status.GPU_NOT_VISIBLE
 
 
 def test_too_few_processes_are_never_green() -> None:
     for rounds in range(1, MIN_PROCESSES):
         found = verdict(factory.run(factory.info(rounds=rounds)))
-        assert found.status is Status.WEAK
+        assert found.status is Status.INCONCLUSIVE
         assert f"only {rounds} process{'es' if rounds > 1 else ''}, and {MIN_PROCESSES} are needed" in found.why
 
 
 def test_rounds_that_are_missing_are_not_forgotten() -> None:
     run = factory.without(factory.run(), Change(mode="on", rounds=(2,)))
-    assert verdict(run).status is Status.WEAK
+    assert verdict(run).status is Status.INCONCLUSIVE
     assert "4 of 5 planned rounds are whole" in verdict(run).why
-    assert verdict(run, mode="off").status is Status.EXACT
+    assert verdict(run, mode="off").status is Status.REPRODUCIBLE
 
 
-def test_the_runner_may_plan_fewer_rounds_for_a_cell() -> None:
+def test_the_runner_may_plan_fewer_rounds_for_a_column() -> None:
     run = factory.without(factory.run(factory.info(rounds=7), rounds=5), Change(rounds=(6, 7)))
-    assert verdict(run).status is Status.EXACT
+    assert verdict(run).status is Status.REPRODUCIBLE
 
 
 def test_a_record_cut_off_is_not_forgotten_where_there_are_rounds_enough() -> None:
     run = factory.changed(factory.run(factory.info(), rounds=4), cut_off, ONE)
-    assert verdict(run).status is Status.WEAK
+    assert verdict(run).status is Status.INCONCLUSIVE
     assert "1 record cut off" in verdict(run).why
 
 
 def test_one_repeat_a_process_and_no_further_call_shows_nothing_within_a_process() -> None:
-    once = factory.run(factory.info(repeats=1), lambda _: Behaviour(steady_agrees=None, steady_s=()))
-    assert verdict(once).status is Status.BLIND  # the flicker control was set to be the same, too
+    once = factory.run(factory.info(repetitions=1), lambda _: Behaviour(steady_agrees=None, steady_s=()))
+    assert verdict(once).status is Status.CONTROL_FAILED  # the flicker control was set to be the same, too
     behave = only("matmul", Behaviour(steady_agrees=None, steady_s=()))
-    assert verdict(factory.run(factory.info(repeats=1), behave)).status is Status.WEAK
+    assert verdict(factory.run(factory.info(repetitions=1), behave)).status is Status.INCONCLUSIVE
     apart = only("matmul", lambda spot: Behaviour((str(spot.round),), steady_agrees=None))
-    found = verdict(factory.run(factory.info(repeats=1), apart))
-    assert (found.status, found.rung) == (Status.VARIES, None)
+    found = verdict(factory.run(factory.info(repetitions=1), apart))
+    assert (found.status, found.level) == (Status.NONDETERMINISTIC, None)
 
 
 def test_a_copied_record_is_no_second_process() -> None:
     run = factory.without(factory.run(), Change(rounds=(4, 5)))
-    first = run.records[f"records/{CELL}/default/on-001.jsonl"]
+    first = run.records[f"records/{COLUMN}/default/on-001.jsonl"]
     copies = {
-        f"records/{CELL}/default/on-00{number}.jsonl": dataclasses.replace(
+        f"records/{COLUMN}/default/on-00{number}.jsonl": dataclasses.replace(
             first, request=dataclasses.replace(first.request, round=number)
         )
         for number in (4, 5)
     }
-    judged = judge(dataclasses.replace(run, records={**run.records, **copies}))
-    found = judged.of(CELL, "matmul", "default", "on")
+    evaluated = evaluate(dataclasses.replace(run, records={**run.records, **copies}))
+    found = evaluated.of(COLUMN, "matmul", "default", "on")
     assert found is not None
     assert found.comparison.processes == 3
-    assert [path for path, reason in judged.left_out if "a copy" in reason] == sorted(copies)
+    assert [path for path, reason in evaluated.left_out if "a copy" in reason] == sorted(copies)
 
 
 def test_a_record_at_a_path_that_is_not_its_own_does_not_count() -> None:
     run = factory.run()
     moved = {path.replace("/on-", "/off-1"): one for path, one in run.records.items() if "/on-" in path}
-    judged = judge(dataclasses.replace(run, records={**run.records, **moved}))
-    assert len(judged.left_out) == 5
-    assert {v.comparison.processes for v in judged.verdicts} == {5}
+    evaluated = evaluate(dataclasses.replace(run, records={**run.records, **moved}))
+    assert len(evaluated.left_out) == 5
+    assert {v.comparison.processes for v in evaluated.verdicts} == {5}
 
 
 def test_records_of_another_suite_are_stale_and_never_mixed() -> None:
     stale = lambda one: dataclasses.replace(one, suite_hash="old")  # noqa: E731
     some = factory.changed(factory.run(), stale, Change(mode="on", rounds=(1, 2)))
-    assert verdict(some).status is Status.WEAK
-    assert len(judge(some).left_out) == 2
+    assert verdict(some).status is Status.INCONCLUSIVE
+    assert len(evaluate(some).left_out) == 2
     every = factory.changed(factory.run(), stale, ALL_ON)
-    assert verdict(every).status is Status.STALE
-    assert verdict(every, mode="off").status is Status.EXACT
+    assert verdict(every).status is Status.OUTDATED
+    assert verdict(every, mode="off").status is Status.REPRODUCIBLE
 
 
 @pytest.mark.parametrize(
     ("why", "status"),
-    [("no header line", Status.NOT_RUN), ("schema 9, but this version reads schema 2", Status.STALE)],
+    [("no header line", Status.NOT_RUN), ("schema 9, but this version reads schema 2", Status.OUTDATED)],
 )
 def test_unreadable_records_are_no_measurement_and_listed(why: str, status: Status) -> None:
     run = factory.without(factory.run(), ALL_ON)
-    path = f"records/{CELL}/default/on-001.jsonl"
+    path = f"records/{COLUMN}/default/on-001.jsonl"
     broken = dataclasses.replace(run, unreadable={path: why})
     assert (verdict(broken).status, verdict(broken).why) == (status, f"1 record could not be read (the first: {why}).")
-    assert verdict(broken, mode="off").status is Status.EXACT
-    assert judge(broken).unreadable == ((path, why),)
+    assert verdict(broken, mode="off").status is Status.REPRODUCIBLE
+    assert evaluate(broken).unreadable == ((path, why),)
     assert verdict(run).status is Status.NOT_RUN
 
 
-def test_taken_over_records_count_and_are_counted_apart() -> None:
+def test_reused_records_count_and_are_counted_apart() -> None:
     run = factory.run()
     taken = {path: "earlier" for path in run.records if "/on-00" in path and not path.endswith("1.jsonl")}
-    judged = judge(dataclasses.replace(run, info=factory.info(taken_over=taken)))
-    found = judged.of(CELL, "matmul", "default", "on")
+    evaluated = evaluate(dataclasses.replace(run, info=factory.info(reused=taken)))
+    found = evaluated.of(COLUMN, "matmul", "default", "on")
     assert found is not None
-    assert (found.measured, found.taken_over, judged.measured, judged.taken_over) == (1, 4, 6, 4)
+    assert (found.measured, found.reused, evaluated.measured, evaluated.reused) == (1, 4, 6, 4)
 
 
 def test_a_lock_that_changed_is_not_what_was_asked() -> None:
     run = factory.run(None, None, lock_hash="another")
-    assert verdict(run).status is Status.FAILED
+    assert verdict(run).status is Status.MISMATCH
 
 
 # --- controls -----------------------------------------------------------------------------------------
@@ -341,29 +345,29 @@ BLINDING: list[tuple[str, str, Behaviour]] = [
     ("the flicker crashed", "control_flicker", Behaviour(outcome="crashed")),
     ("the integers differ", "control_integer", Behaviour(("a", "b"))),
     ("the integers' later calls differ", "control_integer", Behaviour(steady_agrees=False)),
-    ("the integers raised", "control_integer", Behaviour(outcome="raised", error_class="ValueError")),
-    ("the integers do not feel their input", "control_integer", Behaviour(contrast="same")),
+    ("the integers raised", "control_integer", Behaviour(outcome="error", error_class="ValueError")),
+    ("the integers do not feel their input", "control_integer", Behaviour(second_seed="same")),
 ]
 
 
 @pytest.mark.parametrize(("name", "acts"), [row[1:] for row in BLINDING], ids=[row[0] for row in BLINDING])
-def test_a_failed_control_blinds_its_whole_cell(name: str, acts: Behaviour) -> None:
+def test_a_failed_control_blinds_its_whole_column(name: str, acts: Behaviour) -> None:
     run = factory.run(None, only(name, acts, mode="on"))
     found = verdict(run)
-    assert (found.status, found.digest_class, found.rung) == (Status.BLIND, "", None)
+    assert (found.status, found.digest_class, found.level) == (Status.CONTROL_FAILED, "", None)
     assert name in found.why
-    assert verdict(run, name="conv2d").status is Status.BLIND
+    assert verdict(run, name="conv2d").status is Status.CONTROL_FAILED
     # one that ended badly has shown nothing of the other mode; one that saw wrongly has
     showed = acts.outcome == "ok"
-    assert verdict(run, mode="off").status is (Status.BLIND if showed else Status.EXACT)
+    assert verdict(run, mode="off").status is (Status.CONTROL_FAILED if showed else Status.REPRODUCIBLE)
     assert verdict(run, name=name).passed is False
-    assert not answer(judge(run)).safe
+    assert not answer(evaluate(run)).safe
 
 
 def test_a_run_without_controls_is_blind() -> None:
     for kernels in ((), (factory.FLICKER,), (factory.INTEGER,)):
         run = factory.run(factory.info(kernels=(factory.kernel("matmul"), *kernels)))
-        assert verdict(run).status is Status.BLIND
+        assert verdict(run).status is Status.CONTROL_FAILED
 
 
 def test_controls_that_never_ran_blind() -> None:
@@ -376,7 +380,7 @@ def test_controls_that_never_ran_blind() -> None:
         )
 
     found = verdict(factory.changed(factory.run(), drop))
-    assert found.status is Status.BLIND
+    assert found.status is Status.CONTROL_FAILED
     assert "never ran" in found.why
 
 
@@ -389,8 +393,8 @@ def test_controls_pass_and_say_so() -> None:
 
 
 def test_a_control_with_too_few_samples_leaves_kernels_weak() -> None:
-    run = factory.run(factory.info(rounds=1, repeats=1))
-    assert verdict(run).status is Status.WEAK
+    run = factory.run(factory.info(rounds=1, repetitions=1))
+    assert verdict(run).status is Status.INCONCLUSIVE
     assert verdict(run, name="control_flicker").passed is None
 
 
@@ -400,40 +404,40 @@ def test_a_control_that_was_cut_off_leaves_kernels_weak() -> None:
         return dataclasses.replace(
             one,
             complete=first,
-            samples=tuple(s for s in one.samples if s.kernel != "control_integer" or (first and s.repeat == 0)),
+            samples=tuple(s for s in one.samples if s.kernel != "control_integer" or (first and s.repetition == 0)),
             outcomes=tuple(o for o in one.outcomes if o.kernel != "control_integer" or first),
         )
 
     found = verdict(factory.changed(factory.run(), silence))
-    assert found.status is Status.WEAK
+    assert found.status is Status.INCONCLUSIVE
     assert "the control control_integer is undecided" in found.why
 
 
 def test_a_kernel_that_does_not_feel_its_input_is_blind() -> None:
-    run = factory.run(None, only("matmul", Behaviour(contrast="same")))
-    assert verdict(run).status is Status.BLIND
-    assert verdict(run, name="conv2d").status is Status.EXACT
+    run = factory.run(None, only("matmul", Behaviour(second_seed="same")))
+    assert verdict(run).status is Status.CONTROL_FAILED
+    assert verdict(run, name="conv2d").status is Status.REPRODUCIBLE
 
 
 def test_what_was_seen_to_vary_varies_though_another_seed_gave_bits_of_its_own() -> None:
     """A counter that ignores every seed (XLA's stateful random ops) meets its own values again under another seed."""
-    found = verdict(factory.run(None, only("matmul", Behaviour(("one", "two"), contrast="two"))))
-    assert found.status is Status.VARIES
+    found = verdict(factory.run(None, only("matmul", Behaviour(("one", "two"), second_seed="two"))))
+    assert found.status is Status.NONDETERMINISTIC
     assert found.why.endswith("One of its results came with another seed too.")
-    found = verdict(factory.run(None, only("matmul", lambda s: Behaviour((str(s.round),), contrast="1"))))
-    assert found.status is Status.EXACT_IN_PROCESS
+    found = verdict(factory.run(None, only("matmul", lambda s: Behaviour((str(s.round),), second_seed="1"))))
+    assert found.status is Status.REPRODUCIBLE_IN_PROCESS
 
 
 def test_a_contrast_of_the_other_mode_shows_sensitivity_too() -> None:
-    run = factory.run(None, only("matmul", Behaviour(contrast=""), mode="on"))
-    assert verdict(run).status is Status.EXACT
-    assert verdict(factory.run(None, only("matmul", Behaviour(contrast="")))).status is Status.WEAK
+    run = factory.run(None, only("matmul", Behaviour(second_seed=""), mode="on"))
+    assert verdict(run).status is Status.REPRODUCIBLE
+    assert verdict(factory.run(None, only("matmul", Behaviour(second_seed="")))).status is Status.INCONCLUSIVE
 
 
 def test_every_output_must_feel_the_seed() -> None:
     dead = {"digest": "0" * 64, "nan": 0}
     beside = factory.in_samples(lambda one: dataclasses.replace(one, outputs={**one.outputs, "gradient": dead}))
-    assert verdict(factory.changed(factory.run(), beside)).status is Status.BLIND
+    assert verdict(factory.changed(factory.run(), beside)).status is Status.CONTROL_FAILED
 
 
 def test_entropy_that_comes_twice_was_counted_twice() -> None:
@@ -444,13 +448,13 @@ def test_entropy_that_comes_twice_was_counted_twice() -> None:
         return Behaviour(digests=tuple(f"{spot.mode} {shown} {n}" for n in range(3)), steady_agrees=None)
 
     found = verdict(factory.run(None, behave))
-    assert found.status is Status.BLIND
+    assert found.status is Status.CONTROL_FAILED
     assert "its entropy came twice" in found.why
 
 
 def test_a_setting_that_was_asked_for_and_is_absent_is_not_what_was_asked() -> None:
     run = factory.changed(factory.run(), asking(env={"ONEDNN_MAX_CPU_ISA": "AVX2"}))
-    assert verdict(run).status is Status.FAILED
+    assert verdict(run).status is Status.MISMATCH
 
 
 def test_a_crash_stays_a_crash_under_a_failed_control() -> None:
@@ -461,7 +465,7 @@ def test_a_crash_stays_a_crash_under_a_failed_control() -> None:
 
     run = factory.run(None, behave)
     assert verdict(run).status is Status.CRASHED
-    assert verdict(run, name="conv2d").status is Status.BLIND
+    assert verdict(run, name="conv2d").status is Status.CONTROL_FAILED
 
 
 GRADED = factory.info(kernels=(factory.kernel("matmul"), *factory.GRADED))
@@ -479,12 +483,12 @@ def flickers(name: str, *digests: str) -> Callable[[Spot], Behaviour]:
     return behave
 
 
-def sight(run: Run, mode: str = "on") -> Sight:
-    return judge(run).sights[CELL, "default", mode]
+def control_summary(run: Run, mode: str = "on") -> ControlSummary:
+    return evaluate(run).control_summaries[COLUMN, "default", mode]
 
 
 def test_graded_controls_say_how_far_the_eye_reaches() -> None:
-    found = sight(factory.run(GRADED))
+    found = control_summary(factory.run(GRADED))
     assert {name: (one.passed, one.reach, one.samples) for name, one in found.checks.items()} == {
         "control_flicker": (True, True, 15),
         "control_flicker_p50": (True, True, 15),
@@ -492,20 +496,20 @@ def test_graded_controls_say_how_far_the_eye_reaches() -> None:
         "control_flicker_p02": (None, False, 15),
         "control_integer": (True, True, 15),
     }
-    assert (found.sensitivity, found.blind, found.doubts) == (0.5, "", ())
+    assert (found.sensitivity, found.control_failed, found.concerns) == (0.5, "", ())
     beyond = [name for name, one in found.checks.items() if one.rate and not one.reach]
     assert beyond == ["control_flicker_p10", "control_flicker_p02"]
-    assert verdict(factory.run(GRADED)).status is Status.EXACT  # out of reach is no doubt
+    assert verdict(factory.run(GRADED)).status is Status.REPRODUCIBLE  # out of reach is no concern
     assert "out of reach" in found.checks["control_flicker_p02"].why
-    nightly = sight(factory.run(dataclasses.replace(GRADED, repeats=20)))
+    nightly = control_summary(factory.run(dataclasses.replace(GRADED, repetitions=20)))
     assert (nightly.sensitivity, nightly.checks["control_flicker_p10"].seen) == (0.1, 10)
 
 
 @pytest.mark.parametrize(
-    ("repeats", "name", "digests", "why"),
+    ("repetitions", "name", "digests", "why"),
     [
-        (3, "control_flicker_p50", ("plain",), "it was not seen to differ in 15 repeats, but must"),
-        (20, "control_flicker_p10", ("plain",), "it was not seen to differ in 100 repeats, but must"),
+        (3, "control_flicker_p50", ("plain",), "it was not seen to differ in 15 repetitions, but must"),
+        (20, "control_flicker_p10", ("plain",), "it was not seen to differ in 100 repetitions, but must"),
         (3, "control_flicker_p50", ("plain", "plain", "once more"), "its entropy came twice"),
         (20, "control_flicker_p10", ("new", "plain") * 10, "differs more often than it may"),
         (20, "control_flicker_p02", ("new", "plain", "plain", "plain") * 5, "differs more often than it may"),
@@ -513,12 +517,14 @@ def test_graded_controls_say_how_far_the_eye_reaches() -> None:
         (3, "control_flicker", ("new", "plain", "plain"), "its entropy came twice"),
     ],
 )
-def test_a_graded_control_that_cannot_be_blinds(repeats: int, name: str, digests: tuple[str, ...], why: str) -> None:
-    run = factory.run(dataclasses.replace(GRADED, repeats=repeats), flickers(name, *digests))
-    assert verdict(run).status is Status.BLIND
-    assert why in sight(run).checks[name].why
+def test_a_graded_control_that_cannot_be_blinds(
+    repetitions: int, name: str, digests: tuple[str, ...], why: str
+) -> None:
+    run = factory.run(dataclasses.replace(GRADED, repetitions=repetitions), flickers(name, *digests))
+    assert verdict(run).status is Status.CONTROL_FAILED
+    assert why in control_summary(run).checks[name].why
     elsewhere = verdict(run, mode="off")
-    assert elsewhere.status is Status.BLIND
+    assert elsewhere.status is Status.CONTROL_FAILED
     assert f"under default, determinism on, the control {name} failed" in elsewhere.why
 
 
@@ -527,25 +533,25 @@ def test_a_rate_that_cannot_be_blinds(rate: float) -> None:
     odd = factory.kernel("control_odd", control="must-differ", rate=rate)
     kernels = (factory.kernel("matmul"), *factory.CONTROLS, odd)
     run = factory.run(factory.info(kernels=kernels), only("control_odd", Behaviour(("a", "b"), steady_s=())))
-    assert verdict(run).status is Status.BLIND
+    assert verdict(run).status is Status.CONTROL_FAILED
 
 
 def test_without_a_control_within_reach_nothing_is_green() -> None:
     kernels = (factory.kernel("matmul"), factory.FLICKER_P10, factory.INTEGER)
     run = factory.run(factory.info(kernels=kernels))
-    assert verdict(run).status is Status.WEAK
+    assert verdict(run).status is Status.INCONCLUSIVE
     assert "no control that must differ was within reach" in verdict(run).why
-    assert sight(run).sensitivity is None
+    assert control_summary(run).sensitivity is None
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.sampled_from([1.0, 0.5, 0.1, 0.02]), st.lists(st.booleans(), min_size=1, max_size=120))
 def test_a_control_never_passes_unseen_and_never_blinds_for_bad_luck(rate: float, departs: list[bool]) -> None:
     one = factory.kernel("control", control="must-differ", rate=rate)
-    acts = Behaviour(digests=tuple(f"new {n}" if gone else "plain" for n, gone in enumerate(departs)), contrast="")
-    facts = factory.info(repeats=len(departs), rounds=1, kernels=(one,))
+    acts = Behaviour(digests=tuple(f"new {n}" if gone else "plain" for n, gone in enumerate(departs)), second_seed="")
+    facts = factory.info(repetitions=len(departs), rounds=1, kernels=(one,))
     run = factory.run(facts, lambda _: dataclasses.replace(acts, steady_s=()), keep=False)
-    found = judge(run).sights[CELL, "default", "on"].checks["control"]
+    found = evaluate(run).control_summaries[COLUMN, "default", "on"].checks["control"]
     plain = departs.count(False)
     seen = len(departs) - max(plain, 1)
     assert (found.seen, found.samples) == (seen, len(departs))
@@ -561,63 +567,63 @@ def test_a_control_never_passes_unseen_and_never_blinds_for_bad_luck(rate: float
 
 def test_gpu_controls_are_told_and_do_not_blind() -> None:
     known = factory.kernel("scatter", gpu_control=True)
-    column = factory.cell(cuda="12.5")
-    facts = factory.info(cells=(column, factory.cell()), kernels=(known, *factory.CONTROLS))
-    judged = judge(factory.run(facts))
-    found = judged.gpu_controls(column.id)
+    column = factory.column(cuda="12.5")
+    facts = factory.info(columns=(column, factory.column()), kernels=(known, *factory.CONTROLS))
+    evaluated = evaluate(factory.run(facts))
+    found = evaluated.gpu_controls(column.id)
     assert found.seen == {"scatter": False}
     assert "not sensitive enough on h100, or the device has become exact" in found.notice
-    head = judged.headline(column.id, "scatter", "off")
+    head = evaluated.headline(column.id, "scatter", "off")
     assert head is not None
-    assert head.status is Status.EXACT
-    assert judged.gpu_controls(CELL).seen == {}
-    varies = judge(factory.run(facts, only("scatter", Behaviour(("a", "b")), "off")))
+    assert head.status is Status.REPRODUCIBLE
+    assert evaluated.gpu_controls(COLUMN).seen == {}
+    varies = evaluate(factory.run(facts, only("scatter", Behaviour(("a", "b")), "off")))
     assert varies.gpu_controls(column.id) == GpuControls(seen={"scatter": True}, notice="")
-    gone = judge(factory.without(factory.run(facts), Change(mode="off")))
+    gone = evaluate(factory.without(factory.run(facts), Change(mode="off")))
     assert gone.gpu_controls(column.id) == GpuControls(seen={"scatter": None}, notice="")
 
 
 def test_a_kernel_whose_outputs_lived_on_the_cpu_of_a_gpu_column_is_not_green() -> None:
-    column = factory.cell(cuda="12.5")
+    column = factory.column(cuda="12.5")
     on_host = factory.kernel("pipeline", on_host=True)
-    facts = factory.info(cells=(column,), kernels=(factory.kernel("matmul"), on_host, *factory.CONTROLS))
+    facts = factory.info(columns=(column,), kernels=(factory.kernel("matmul"), on_host, *factory.CONTROLS))
     run = factory.run(facts, lambda s: EXACT if s.kernel.startswith("control") else Behaviour(device="CPU:0"))
-    found = verdict(run, cell=column.id)
-    assert (found.status, "its outputs lived on the CPU" in found.why) == (Status.WEAK, True)
-    assert verdict(run, cell=column.id, name="pipeline").status is Status.EXACT
+    found = verdict(run, column=column.id)
+    assert (found.status, "its outputs lived on the CPU" in found.why) == (Status.INCONCLUSIVE, True)
+    assert verdict(run, column=column.id, name="pipeline").status is Status.REPRODUCIBLE
     once = factory.run(facts, only("matmul", lambda s: Behaviour(device="CPU:0") if s.round == 4 else EXACT))
-    assert verdict(once, cell=column.id).status is Status.WEAK
-    assert verdict(factory.run(facts), cell=column.id).status is Status.EXACT
+    assert verdict(once, column=column.id).status is Status.INCONCLUSIVE
+    assert verdict(factory.run(facts), column=column.id).status is Status.REPRODUCIBLE
 
 
 # --- differences and faults ---------------------------------------------------------------------------
 
 
-def test_repeats_that_differ_in_a_process_vary() -> None:
+def test_repetitions_that_differ_in_a_process_vary() -> None:
     found = verdict(factory.run(None, only("matmul", Behaviour(("a", "a", "b")))))
-    assert (found.status, found.rung) == (Status.VARIES, Rung.DIFFERS_WITHIN_PROCESS)
+    assert (found.status, found.level) == (Status.NONDETERMINISTIC, EvidenceLevel.DIFFERS_WITHIN_PROCESS)
     assert [number for _, number in found.comparison.digests] == [15, 5]
-    told = "2 digests in 15 repeats and 5 timing passes: 5 of 5 processes differed within themselves."
+    told = "2 digests in 15 repetitions and 5 timing passes: 5 of 5 processes differed within themselves."
     assert found.why == told
     assert found.digest_class == ""
 
 
 def test_processes_that_disagree_are_exact_in_process() -> None:
     found = verdict(factory.run(None, only("matmul", lambda spot: Behaviour((str(spot.round // 4),)))))
-    assert (found.status, found.rung) == (Status.EXACT_IN_PROCESS, Rung.SAME_WITHIN_PROCESS)
+    assert (found.status, found.level) == (Status.REPRODUCIBLE_IN_PROCESS, EvidenceLevel.SAME_WITHIN_PROCESS)
     assert (found.comparison.differed, found.comparison.compared) == (2, 4)
 
 
 @pytest.mark.parametrize(
     ("outcome", "error_class", "status"),
     [
-        ("raised", "UnimplementedError", Status.RAISED),
-        ("raised", "tensorflow.errors.UnimplementedError", Status.RAISED),
-        ("raised", "FailedPreconditionError", Status.RAISED),
+        ("error", "UnimplementedError", Status.ERROR),
+        ("error", "tensorflow.errors.UnimplementedError", Status.ERROR),
+        ("error", "FailedPreconditionError", Status.ERROR),
         ("crashed", "", Status.CRASHED),
         ("timeout", "", Status.TIMEOUT),
         ("oom", "ResourceExhaustedError", Status.OOM),
-        ("failed", "NotAsked", Status.FAILED),
+        ("mismatch", "NotAsked", Status.MISMATCH),
     ],
 )
 def test_bad_outcomes_have_their_own_names(outcome: str, error_class: str, status: Status) -> None:
@@ -629,18 +635,18 @@ def test_bad_outcomes_have_their_own_names(outcome: str, error_class: str, statu
 
 @pytest.mark.parametrize("error_class", ["UnimplementedError", "tensorflow.errors.UnimplementedError"])
 def test_unimplemented_is_unsupported_only_with_determinism_on_and_everywhere(error_class: str) -> None:
-    acts = Behaviour(outcome="raised", error_class=error_class)
+    acts = Behaviour(outcome="error", error_class=error_class)
     found = verdict(factory.run(None, only("matmul", acts, "on")))
     assert (found.status, found.error_class) == (Status.UNSUPPORTED, "UnimplementedError")
     anyway = verdict(factory.run(None, only("matmul", acts)))
-    assert anyway.status is Status.RAISED
+    assert anyway.status is Status.ERROR
     assert anyway.why.endswith("So it does with determinism off.")
     other = dataclasses.replace(acts, message="for another reason")
     run = factory.run(None, only("matmul", lambda spot: acts if spot.mode == "on" else other))
     assert verdict(run).status is Status.UNSUPPORTED
-    assert verdict(factory.run(None, only("matmul", acts)), mode="off").status is Status.RAISED
+    assert verdict(factory.run(None, only("matmul", acts)), mode="off").status is Status.ERROR
     once = factory.run(None, only("matmul", lambda spot: acts if spot.round == 2 else EXACT))
-    assert verdict(once).status is Status.RAISED
+    assert verdict(once).status is Status.ERROR
 
 
 def test_the_bad_outcome_leads_with_counts() -> None:
@@ -655,11 +661,11 @@ def test_the_bad_outcome_leads_with_counts() -> None:
 
 def test_a_difference_before_a_crash_is_told_and_trips_the_gate() -> None:
     acts = Behaviour(("a", "b"), outcome="crashed")
-    judged = judge(factory.run(None, only("matmul", acts)))
-    found = judged.of(CELL, "matmul", "default", "on")
+    evaluated = evaluate(factory.run(None, only("matmul", acts)))
+    found = evaluated.of(COLUMN, "matmul", "default", "on")
     assert found is not None
     assert (found.status, "where it ran, bits differed" in found.why) == (Status.CRASHED, True)
-    assert gate(judged, ["on-varies"])
+    assert gate(evaluated, ["on-varies"])
 
 
 def test_nan_is_not_exact() -> None:
@@ -667,19 +673,21 @@ def test_nan_is_not_exact() -> None:
     assert found.status is Status.NAN
     assert "NaN" in found.why
     varies = verdict(factory.run(None, only("matmul", Behaviour(("a", "b"), nan=True))))
-    assert (varies.status, varies.comparison.nan) == (Status.VARIES, True)
+    assert (varies.status, varies.comparison.nan) == (Status.NONDETERMINISTIC, True)
 
 
-@pytest.mark.parametrize("status", ["impossible", "build-failed", "image-gone", "no-gpu", "exact", "nonsense"])
+@pytest.mark.parametrize(
+    "status", ["incompatible", "build-failed", "image-missing", "gpu-not-visible", "reproducible", "nonsense"]
+)
 def test_a_column_that_was_not_prepared_is_never_green(status: str) -> None:
-    column = factory.cell(status=status, reason="No wheel for this Python")
+    column = factory.column(status=status, reason="No wheel for this Python")
     ready = factory.run()
-    run = dataclasses.replace(ready, info=factory.info(cells=(column,)))
-    expected = Status.FAILED if status in ("exact", "nonsense") else Status(status)
+    run = dataclasses.replace(ready, info=factory.info(columns=(column,)))
+    expected = Status.MISMATCH if status in ("reproducible", "nonsense") else Status(status)
     assert (verdict(run).status, verdict(run).why) == (expected, "No wheel for this Python")
 
 
-# --- classes, values, prices --------------------------------------------------------------------------
+# --- classes, values, overheads --------------------------------------------------------------------------
 
 
 def test_letters() -> None:
@@ -691,17 +699,17 @@ def test_letters() -> None:
         letter(-1)
 
 
-def test_letters_go_by_first_appearance_over_columns_conditions_and_modes() -> None:
-    cells = (factory.cell("2.18.1"), factory.cell("2.21.0"))
-    facts = factory.info(cells=cells, conditions={"default": (), "isa=avx2": ()})
+def test_letters_go_by_first_appearance_over_columns_variations_and_modes() -> None:
+    columns = (factory.column("2.18.1"), factory.column("2.21.0"))
+    facts = factory.info(columns=columns, variations={"default": (), "isa=avx2": ()})
 
     def bits(spot: Spot) -> Behaviour:
-        return Behaviour((("new" if "2.21" in spot.cell else "old") + spot.mode * (spot.condition != "default"),))
+        return Behaviour((("new" if "2.21" in spot.column else "old") + spot.mode * (spot.variation != "default"),))
 
-    judged = judge(factory.run(facts, only("matmul", bits)))
-    found = {(v.cell, v.condition, v.mode): v.digest_class for v in judged.verdicts if v.kernel == "matmul"}
+    evaluated = evaluate(factory.run(facts, only("matmul", bits)))
+    found = {(v.column, v.variation, v.mode): v.digest_class for v in evaluated.verdicts if v.kernel == "matmul"}
     assert list(found.values()) == ["A", "A", "B", "C", "D", "D", "E", "F"]
-    changed = {(v.condition, v.mode): v.changed_value for v in judged.verdicts if v.kernel == "matmul"}
+    changed = {(v.variation, v.mode): v.changed_value for v in evaluated.verdicts if v.kernel == "matmul"}
     assert changed == {
         ("default", "off"): None,
         ("default", "on"): False,
@@ -710,60 +718,62 @@ def test_letters_go_by_first_appearance_over_columns_conditions_and_modes() -> N
     }
 
 
-def test_the_worst_condition_leads() -> None:
-    facts = factory.info(conditions={"isa=avx2": ("matmul",), "default": ()}, condition_modes={"isa=avx2": ("on",)})
+def test_the_worst_variation_leads() -> None:
+    facts = factory.info(variations={"isa=avx2": ("matmul",), "default": ()}, variation_modes={"isa=avx2": ("on",)})
     abort = Behaviour(outcome="crashed")
-    judged = judge(factory.run(facts, lambda s: abort if (s.condition, s.kernel) == ("isa=avx2", "matmul") else EXACT))
-    head = judged.headline(CELL, "matmul", "on")
+    evaluated = evaluate(
+        factory.run(facts, lambda s: abort if (s.variation, s.kernel) == ("isa=avx2", "matmul") else EXACT)
+    )
+    head = evaluated.headline(COLUMN, "matmul", "on")
     assert head is not None
-    assert (head.status, head.condition) == (Status.CRASHED, "isa=avx2")
-    assert judged.headline(CELL, "matmul", "off") == judged.of(CELL, "matmul", "default", "off")
-    assert judged.of(CELL, "conv2d", "isa=avx2", "on") is None
-    assert answer(judged).cells[0].exact == 1
+    assert (head.status, head.variation) == (Status.CRASHED, "isa=avx2")
+    assert evaluated.headline(COLUMN, "matmul", "off") == evaluated.of(COLUMN, "matmul", "default", "off")
+    assert evaluated.of(COLUMN, "conv2d", "isa=avx2", "on") is None
+    assert answer(evaluated).columns[0].exact == 1
 
 
-def test_a_planned_condition_that_was_not_run_keeps_the_headline_from_green() -> None:
-    run = factory.run(factory.info(conditions={"default": (), "isa=avx2": ()}))
-    judged = judge(factory.without(run, Change(condition="isa=avx2")))
-    head = judged.headline(CELL, "matmul", "on")
+def test_a_planned_variation_that_was_not_run_keeps_the_headline_from_green() -> None:
+    run = factory.run(factory.info(variations={"default": (), "isa=avx2": ()}))
+    evaluated = evaluate(factory.without(run, Change(variation="isa=avx2")))
+    head = evaluated.headline(COLUMN, "matmul", "on")
     assert head is not None
     assert head.status is Status.NOT_RUN
-    assert not answer(judged).safe
+    assert not answer(evaluated).safe
 
 
-def test_price_is_a_ratio_with_an_interval() -> None:
+def test_overhead_is_a_ratio_with_an_interval() -> None:
     def timed(spot: Spot) -> Behaviour:
         base = 0.002 if spot.mode == "on" else 0.001
         return Behaviour(steady_s=(base * (1 + spot.round / 100),))
 
-    price = judge(factory.run(None, only("matmul", timed))).price(CELL, "matmul")
-    assert price is not None
-    assert price.ratio == pytest.approx(2.0)
-    assert price.resolved
-    assert price.low is not None
-    assert price.low > 1.9
+    overhead = evaluate(factory.run(None, only("matmul", timed))).overhead(COLUMN, "matmul")
+    assert overhead is not None
+    assert overhead.ratio == pytest.approx(2.0)
+    assert overhead.resolved
+    assert overhead.low is not None
+    assert overhead.low > 1.9
 
 
-def test_no_price_for_what_crashed() -> None:
+def test_no_overhead_for_what_crashed() -> None:
     run = factory.run(None, only("matmul", Behaviour(outcome="crashed"), mode="on"))
-    assert judge(run).price(CELL, "matmul") is None
+    assert evaluate(run).overhead(COLUMN, "matmul") is None
 
 
-def test_no_price_where_the_condition_was_not_timed() -> None:
-    facts = factory.info(conditions={"default": (), "threads=1": ()})
-    judged = judge(factory.run(facts, timed=("default",)))
-    assert set(judged.prices) == {(CELL, "matmul", "default"), (CELL, "conv2d", "default")}
-    untimed = judged.of(CELL, "matmul", "threads=1", "on")
+def test_no_overhead_where_the_variation_was_not_timed() -> None:
+    facts = factory.info(variations={"default": (), "threads=1": ()})
+    evaluated = evaluate(factory.run(facts, timed=("default",)))
+    assert set(evaluated.overheads) == {(COLUMN, "matmul", "default"), (COLUMN, "conv2d", "default")}
+    untimed = evaluated.of(COLUMN, "matmul", "threads=1", "on")
     assert untimed is not None
     assert untimed.timing is not None
     assert (untimed.timing.kind, untimed.timing.median_s) == (Kind.FIRST, 0.05)
 
 
-def test_what_may_not_be_called_again_has_a_price_of_first_calls() -> None:
+def test_what_may_not_be_called_again_has_a_overhead_of_first_calls() -> None:
     run = factory.run(None, only("matmul", lambda s: Behaviour(steady_s=(), first_s=0.2 if s.mode == "on" else 0.1)))
-    price = judge(run).price(CELL, "matmul")
-    assert price is not None
-    assert (price.kind, price.ratio) == (Kind.FIRST, 2.0)
+    overhead = evaluate(run).overhead(COLUMN, "matmul")
+    assert overhead is not None
+    assert (overhead.kind, overhead.ratio) == (Kind.FIRST, 2.0)
 
 
 def test_wall_cpu_first_call_and_memory_are_told_apart() -> None:
@@ -777,23 +787,23 @@ def test_wall_cpu_first_call_and_memory_are_told_apart() -> None:
 
 def test_upgrades_are_priced_between_neighbours_of_one_device() -> None:
     names = ("2.16.2", "2.17.1", "2.18.1")
-    cells = [factory.cell(name) for name in names]
-    cells.insert(1, factory.cell("2.17.0", cuda="12.5"))
-    cells.insert(2, factory.cell("2.17.0", status="build-failed", reason="no wheel"))
-    slow = {cells[-1].id: 0.004}
+    columns = [factory.column(name) for name in names]
+    columns.insert(1, factory.column("2.17.0", cuda="12.5"))
+    columns.insert(2, factory.column("2.17.0", status="build-failed", reason="no wheel"))
+    slow = {columns[-1].id: 0.004}
 
     def behave(spot: Spot) -> Behaviour:
         if spot.kernel != "matmul":
             return EXACT
-        return Behaviour(steady_s=(slow.get(spot.cell, 0.002) * (1 + spot.round / 100),))
+        return Behaviour(steady_s=(slow.get(spot.column, 0.002) * (1 + spot.round / 100),))
 
-    judged = judge(factory.run(factory.info(cells=tuple(cells)), behave))
+    evaluated = evaluate(factory.run(factory.info(columns=tuple(columns)), behave))
     found = {
         (one.kernel, one.mode, step.before.id, step.after.id): one.cost
-        for step in judged.steps
-        for one in of_step(judged, step).kernels
+        for step in evaluated.steps
+        for one in of_step(evaluated, step).kernels
     }
-    ids = [one.id for one in cells if one.cuda == "cpu" and one.status == "ready"]
+    ids = [one.id for one in columns if one.cuda == "cpu" and one.status == "ready"]
     assert {key[2:] for key in found} == {(ids[0], ids[1]), (ids[1], ids[2])}
     assert {key[:2] for key in found} == {(name, mode) for name in ("matmul", "conv2d") for mode in ("off", "on")}
     slower, alike = (found["matmul", "on", *pair] for pair in ((ids[1], ids[2]), (ids[0], ids[1])))
@@ -813,12 +823,12 @@ def erring(rms: float) -> Behaviour:
 
 @pytest.mark.parametrize(("on", "word"), [(1e-7, "more"), (4e-7, "less"), (2.05e-7, "same")])
 def test_accuracy_of_on_against_off(on: float, word: str) -> None:
-    judged = judge(factory.run(None, only("matmul", lambda s: erring(on if s.mode == "on" else 2e-7))))
-    found = judged.accuracy(CELL, "matmul", "default")
+    evaluated = evaluate(factory.run(None, only("matmul", lambda s: erring(on if s.mode == "on" else 2e-7))))
+    found = evaluated.accuracy(COLUMN, "matmul", "default")
     assert found == Accuracy(word=word, on=on, off=2e-7)
     assert f"{on:.2g} against 2e-07" in found.sentence
-    assert judged.accuracy(CELL, "conv2d", "default") is None
-    assert judged.accuracy(CELL, "matmul", "nowhere") is None
+    assert evaluated.accuracy(COLUMN, "conv2d", "default") is None
+    assert evaluated.accuracy(COLUMN, "matmul", "nowhere") is None
 
 
 def test_errors_are_those_of_the_most_frequent_digest_that_has_any() -> None:
@@ -839,8 +849,8 @@ def test_errors_are_those_of_the_most_frequent_digest_that_has_any() -> None:
 @pytest.mark.parametrize(
     ("damage", "why"),
     [
-        (asking(repeats=3), "how often each kernel was to be repeated"),
-        (asking(repeats={"matmul": "3"}), "how often each kernel was to be repeated"),
+        (asking(repetitions=3), "how often each kernel was to be repeated"),
+        (asking(repetitions={"matmul": "3"}), "how often each kernel was to be repeated"),
         (
             lambda one: dataclasses.replace(one, processes=(dataclasses.replace(one.processes[0], settings=None),)),
             "ran",
@@ -852,13 +862,13 @@ def test_errors_are_those_of_the_most_frequent_digest_that_has_any() -> None:
     ],
 )
 def test_a_foreign_record_is_left_out_and_the_rest_stands(damage: Callable[[Record], Record], why: str) -> None:
-    judged = judge(factory.changed(factory.run(), damage, ONE))
-    ((path, reason),) = judged.left_out
+    evaluated = evaluate(factory.changed(factory.run(), damage, ONE))
+    ((path, reason),) = evaluated.left_out
     assert path.endswith("on-003.jsonl")
     assert why in reason
-    found = judged.of(CELL, "matmul", "default", "on")
+    found = evaluated.of(COLUMN, "matmul", "default", "on")
     assert found is not None
-    assert (found.status, found.comparison.processes) == (Status.WEAK, 4)
+    assert (found.status, found.comparison.processes) == (Status.INCONCLUSIVE, 4)
 
 
 def test_kernels_renamed_since_are_not_run() -> None:
@@ -867,38 +877,38 @@ def test_kernels_renamed_since_are_not_run() -> None:
     renamed = dataclasses.replace(run, info=factory.info(kernels=kernels))
     found = verdict(renamed, name="matmul_f32")
     assert (found.status, found.why) == (Status.NOT_RUN, "No round was asked to run this kernel.")
-    assert verdict(renamed, name="conv2d").status is Status.EXACT
+    assert verdict(renamed, name="conv2d").status is Status.REPRODUCIBLE
     other = dataclasses.replace(renamed, info=dataclasses.replace(renamed.info, suite_hash="new"))
     found = verdict(other, name="matmul_f32")
-    assert (found.status, found.why) == (Status.STALE, "All there is: 5 records of another version of the suite.")
+    assert (found.status, found.why) == (Status.OUTDATED, "All there is: 5 records of another version of the suite.")
 
 
-# --- conditions ---------------------------------------------------------------------------------------
+# --- variations ---------------------------------------------------------------------------------------
 
 
-def test_a_contrast_of_another_condition_shows_that_a_kernel_feels_its_input() -> None:
-    facts = factory.info(conditions={"default": (), "threads=1": ()})
-    run = factory.run(facts, only("matmul", lambda s: EXACT if s.condition == "default" else Behaviour(contrast="")))
-    assert verdict(run, condition="threads=1").status is Status.EXACT
+def test_a_contrast_of_another_variation_shows_that_a_kernel_feels_its_input() -> None:
+    facts = factory.info(variations={"default": (), "threads=1": ()})
+    run = factory.run(facts, only("matmul", lambda s: EXACT if s.variation == "default" else Behaviour(second_seed="")))
+    assert verdict(run, variation="threads=1").status is Status.REPRODUCIBLE
 
 
-def test_letters_go_over_conditions_and_a_setting_may_differ_between_them() -> None:
-    facts = factory.info(conditions={"default": (), "tf32=off": ("matmul",)})
-    run = factory.run(facts, only("matmul", lambda s: Behaviour((s.condition,))))
-    off = Change(condition="tf32=off")
+def test_letters_go_over_variations_and_a_setting_may_differ_between_them() -> None:
+    facts = factory.info(variations={"default": (), "tf32=off": ("matmul",)})
+    run = factory.run(facts, only("matmul", lambda s: Behaviour((s.variation,))))
+    off = Change(variation="tf32=off")
     run = factory.changed(factory.changed(run, factory.settings(tf32=False), off), asking(tf32=False), off)
-    judged = judge(run)
-    told = {(v.condition, v.mode): (v.digest_class, v.status) for v in judged.verdicts if v.kernel == "matmul"}
+    evaluated = evaluate(run)
+    told = {(v.variation, v.mode): (v.digest_class, v.status) for v in evaluated.verdicts if v.kernel == "matmul"}
     assert told == {
-        ("default", "off"): ("A", Status.EXACT),
-        ("default", "on"): ("A", Status.EXACT),
-        ("tf32=off", "off"): ("B", Status.EXACT),
-        ("tf32=off", "on"): ("B", Status.EXACT),
+        ("default", "off"): ("A", Status.REPRODUCIBLE),
+        ("default", "on"): ("A", Status.REPRODUCIBLE),
+        ("tf32=off", "off"): ("B", Status.REPRODUCIBLE),
+        ("tf32=off", "on"): ("B", Status.REPRODUCIBLE),
     }
-    assert judged.of(CELL, "conv2d", "tf32=off", "on") is None
-    head = judged.headline(CELL, "conv2d", "on")
+    assert evaluated.of(COLUMN, "conv2d", "tf32=off", "on") is None
+    head = evaluated.headline(COLUMN, "conv2d", "on")
     assert head is not None
-    assert head.status is Status.EXACT
+    assert head.status is Status.REPRODUCIBLE
 
 
 # --- answer and gates ---------------------------------------------------------------------------------
@@ -906,14 +916,17 @@ def test_letters_go_over_conditions_and_a_setting_may_differ_between_them() -> N
 
 def test_answer_ranks_and_shows_ties() -> None:
     names = ("2.16.2", "2.17.1", "2.18.1", "2.19.1")
-    cells = (*(factory.cell(name) for name in names), factory.cell("2.15.1", status="build-failed", reason="no wheel"))
+    columns = (
+        *(factory.column(name) for name in names),
+        factory.column("2.15.1", status="build-failed", reason="no wheel"),
+    )
 
     def behave(spot: Spot) -> Behaviour:
-        bad = "2.16" in spot.cell or ("2.17" in spot.cell and spot.kernel == "matmul")
+        bad = "2.16" in spot.column or ("2.17" in spot.column and spot.kernel == "matmul")
         return Behaviour(("a", "b")) if bad and not spot.kernel.startswith("control") and spot.mode == "on" else EXACT
 
-    found = answer(judge(factory.run(factory.info(cells=cells), behave)))
-    told = [(one.cell.split("-")[0], one.rank, one.tied, one.exact, one.safe) for one in found.cells]
+    found = answer(evaluate(factory.run(factory.info(columns=columns), behave)))
+    told = [(one.column.split("-")[0], one.rank, one.tied, one.reproducible, one.safe) for one in found.columns]
     assert told == [
         ("tf2.18.1", 1, True, 2, True),
         ("tf2.19.1", 1, True, 2, True),
@@ -921,23 +934,25 @@ def test_answer_ranks_and_shows_ties() -> None:
         ("tf2.16.2", 4, False, 0, False),
         ("tf2.15.1", None, False, 0, False),
     ]
-    assert found.cells[0].counts == ((Status.EXACT, 2),)
-    assert found.cells[0].compared == 4
+    assert found.columns[0].counts == ((Status.REPRODUCIBLE, 2),)
+    assert found.columns[0].compared == 4
 
 
-@pytest.mark.parametrize("status", ["weak", "blind", "failed", "not-run", "varies", "off-only", "nothing"])
+@pytest.mark.parametrize(
+    "status", ["inconclusive", "control-failed", "mismatch", "not-run", "nondeterministic", "off-only", "nothing"]
+)
 def test_safe_needs_every_kernel_exact(status: str) -> None:
     runs: dict[str, Callable[[], Run]] = {
-        "weak": lambda: factory.run(factory.info(rounds=2)),
-        "blind": lambda: factory.run(None, only("control_flicker", Behaviour())),
-        "failed": lambda: factory.run(None, only("matmul", Behaviour(outcome="failed"))),
+        "inconclusive": lambda: factory.run(factory.info(rounds=2)),
+        "control-failed": lambda: factory.run(None, only("control_flicker", Behaviour())),
+        "mismatch": lambda: factory.run(None, only("matmul", Behaviour(outcome="mismatch"))),
         "not-run": lambda: factory.without(factory.run(), ALL_ON),
-        "varies": lambda: factory.run(None, only("matmul", Behaviour(("a", "b")))),
+        "nondeterministic": lambda: factory.run(None, only("matmul", Behaviour(("a", "b")))),
         "off-only": lambda: factory.run(factory.info(modes=("off",))),
         "nothing": lambda: factory.run(factory.info(kernels=factory.CONTROLS)),
     }
-    run = runs[status]() if status != "blind" else factory.run(None, _still_flicker)
-    assert answer(judge(run)).safe == ()
+    run = runs[status]() if status != "control-failed" else factory.run(None, _still_flicker)
+    assert answer(evaluate(run)).safe == ()
 
 
 def _still_flicker(spot: Spot) -> Behaviour:
@@ -945,14 +960,14 @@ def _still_flicker(spot: Spot) -> Behaviour:
 
 
 def test_gates_name_what_broke_them() -> None:
-    judged = judge(factory.run(None, only("matmul", Behaviour(("a", "b")))))
-    assert gate(judged, []) == ()
-    (sentence,) = gate(judged, ["on-varies"])
-    assert sentence.startswith(f"on-varies: matmul is varies in {CELL}, default, determinism on.")
-    assert len(gate(judged, ["on-varies", "off-varies"])) == 2
-    assert gate(judge(factory.run()), GATES) == ()
+    evaluated = evaluate(factory.run(None, only("matmul", Behaviour(("a", "b")))))
+    assert gate(evaluated, []) == ()
+    (sentence,) = gate(evaluated, ["on-varies"])
+    assert sentence.startswith(f"on-varies: matmul is varies in {COLUMN}, default, determinism on.")
+    assert len(gate(evaluated, ["on-varies", "nondeterministic-off"])) == 2
+    assert gate(evaluate(factory.run()), GATES) == ()
     with pytest.raises(ConfigError, match="no gate 'on-vary'"):
-        gate(judged, ["on-vary"])
+        gate(evaluated, ["on-vary"])
 
 
 @pytest.mark.parametrize(
@@ -960,14 +975,14 @@ def test_gates_name_what_broke_them() -> None:
     [
         ("on-varies", lambda: factory.run(None, only("matmul", lambda s: Behaviour((str(s.round),))))),
         ("on-unsupported", lambda: factory.run(None, only("matmul", UNIMPLEMENTED, "on"))),
-        ("blind", lambda: factory.run(None, _still_flicker)),
-        ("weak", lambda: factory.run(factory.info(rounds=1))),
+        ("control-failed", lambda: factory.run(None, _still_flicker)),
+        ("inconclusive", lambda: factory.run(factory.info(rounds=1))),
         ("faults", lambda: factory.run(None, only("matmul", Behaviour(outcome="timeout")))),
         ("unmeasured", lambda: factory.without(factory.run(), ALL_ON)),
     ],
 )  # fmt: skip
 def test_every_gate_can_break(name: str, run: Callable[[], Run]) -> None:
-    assert gate(judge(run()), [name])
+    assert gate(evaluate(run()), [name])
 
 
 # --- properties ---------------------------------------------------------------------------------------
@@ -976,10 +991,10 @@ BITS = st.sampled_from(["a", "b"])
 ACTS = st.builds(
     Behaviour,
     digests=st.tuples(BITS) | st.tuples(BITS, BITS),
-    contrast=st.sampled_from(["other", "other", "other", "a", ""]),
+    second_seed=st.sampled_from(["other", "other", "other", "a", ""]),
     steady_agrees=st.sampled_from([True, True, None, False]),
     nan=st.sampled_from([False, False, False, True]),
-    outcome=st.sampled_from(["ok", "ok", "ok", "ok", "raised", "crashed", "timeout", "oom", "failed"]),
+    outcome=st.sampled_from(["ok", "ok", "ok", "ok", "error", "crashed", "timeout", "oom", "mismatch"]),
 )
 
 
@@ -994,7 +1009,7 @@ def runs(draw: st.DrawFn) -> tuple[Run, dict[tuple[str, int], Behaviour], bool]:
             return Behaviour(steady_agrees=None) if still else EXACT
         return acts[spot.mode, spot.round] if spot.kernel == "matmul" else EXACT
 
-    facts = factory.info(rounds=rounds, repeats=draw(st.integers(1, 3)))
+    facts = factory.info(rounds=rounds, repetitions=draw(st.integers(1, 3)))
     return factory.run(facts, behave), acts, still
 
 
@@ -1004,16 +1019,16 @@ def test_green_means_green(made: tuple[Run, dict[tuple[str, int], Behaviour], bo
     """A green is never given unless every sample of its mode agreed, from enough processes, seen by open eyes."""
     run, acts, still = made
     for mode in ("off", "on"):
-        if verdict(run, mode=mode).status is not Status.EXACT:
+        if verdict(run, mode=mode).status is not Status.REPRODUCIBLE:
             continue
         own = [value for (where, _), value in acts.items() if where == mode]
         assert not still
         assert len(own) >= 3
         assert all(one.outcome == "ok" and not one.nan and one.steady_agrees is not False for one in own)
-        used = {one.digests[number % len(one.digests)] for one in own for number in range(run.info.repeats)}
+        used = {one.digests[number % len(one.digests)] for one in own for number in range(run.info.repetitions)}
         assert len(used) == 1
-        assert all(one.contrast not in used for one in own)
-        assert any(one.contrast for one in acts.values())
+        assert all(one.second_seed not in used for one in own)
+        assert any(one.second_seed for one in acts.values())
 
 
 @settings(max_examples=100, deadline=None)
@@ -1024,7 +1039,7 @@ def test_judging_is_pure_and_does_not_see_the_order_of_records(
     run = made[0]
     items = list(run.records.items())
     random.shuffle(items)
-    assert judge(dataclasses.replace(run, records=dict(items))).verdicts == judge(run).verdicts
+    assert evaluate(dataclasses.replace(run, records=dict(items))).verdicts == evaluate(run).verdicts
 
 
 @settings(max_examples=100, deadline=None)
@@ -1035,4 +1050,4 @@ def test_taking_evidence_away_never_makes_a_verdict_green(
     run = made[0]
     before = verdict(run).status
     after = verdict(factory.without(run, Change(mode="on", rounds=(1,)))).status
-    assert before is Status.EXACT or after is not Status.EXACT
+    assert before is Status.REPRODUCIBLE or after is not Status.REPRODUCIBLE

@@ -5,10 +5,10 @@ All text from records passes ``clean`` here, once. The renderers only lay out.
 
 from __future__ import annotations
 
-from bench.report.view.change import Comparison, Since, Upgrade, UpgradeLine, UpgradeRow
-from bench.report.view.choice import Candidate, Choice, Missing, Need, NeedCell
+from bench.report.view.comparison import Comparison, Since, Upgrade, UpgradeLine, UpgradeRow
 from bench.report.view.evidence import (
     Change,
+    ControlLine,
     Detail,
     Environment,
     Instrument,
@@ -16,10 +16,10 @@ from bench.report.view.evidence import (
     Part,
     Processes,
     ProcessLine,
-    SightLine,
 )
-from bench.report.view.matrix import Column, Count, Entry, Fact, Family, Half, Line, Notice, Row, SubRow
+from bench.report.view.matrix import Column, Count, Entry, Fact, Family, Line, ModeResult, Notice, Row, SubRow
 from bench.report.view.page import SCHEMA, View
+from bench.report.view.ranking import Candidate, Choice, Missing, Need, NeedColumn
 
 __all__ = [
     "SCHEMA",
@@ -28,25 +28,25 @@ __all__ = [
     "Choice",
     "Column",
     "Comparison",
+    "ControlLine",
     "Count",
     "Detail",
     "Entry",
     "Environment",
     "Fact",
     "Family",
-    "Half",
     "Instrument",
     "Line",
     "Missing",
+    "ModeResult",
     "Need",
-    "NeedCell",
+    "NeedColumn",
     "Note",
     "Notice",
     "Part",
     "ProcessLine",
     "Processes",
     "Row",
-    "SightLine",
     "Since",
     "SubRow",
     "Upgrade",

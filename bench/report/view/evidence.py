@@ -6,23 +6,23 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bench.report.view.matrix import Entry, Fact, Half
+    from bench.report.view.matrix import Entry, Fact, ModeResult
     from bench.verdict.difference import Difference
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessLine:
-    """What processes gave that say the same: ``bits`` numbers the digests of their repeats in order."""
+    """What processes gave that say the same: ``bits`` numbers the digests of their repetitions in order."""
 
     name: str
     bits: str
-    contrast: str
+    second_seed: str
     note: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Processes:
-    """What the processes gave, one by one, in the conditions and modes named, which all say the same."""
+    """What the processes gave, one by one, in the variations and modes named, which all say the same."""
 
     where: str
     lines: tuple[ProcessLine, ...]
@@ -43,10 +43,10 @@ class Note:
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """One condition and mode of a detail."""
+    """One variation and mode of a detail."""
 
-    condition: str
-    half: Half
+    variation: str
+    half: ModeResult
     evidence: str
     digests: tuple[Fact, ...]
     times: tuple[float, ...]
@@ -54,22 +54,22 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """How far the bits with determinism on are from those with it off, in one condition."""
+    """How far the bits with determinism on are from those with it off, in one variation."""
 
-    condition: str
+    variation: str
     difference: Difference
 
 
 @dataclass(frozen=True, kw_only=True)
 class Detail:
-    """All evidence of one kernel in one column, off and on side by side for every condition.
+    """All evidence of one kernel in one column, off and on side by side for every variation.
 
     ``processes`` are told one by one only where they do not all say the same. ``replay`` is the command that runs just
     this again, pinned by lock, seed and kernel; "" where nothing could be run again.
     """
 
     index: int
-    cell: str
+    column: str
     label: str
     kernel: str
     anchor: str
@@ -83,8 +83,8 @@ class Detail:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SightLine:
-    """What the controls of one column showed in the places named (conditions and modes that say the same)."""
+class ControlLine:
+    """What the controls of one column showed in the places named (variations and modes that say the same)."""
 
     label: str
     places: str
@@ -99,18 +99,18 @@ class Instrument:
     """What the instrument could see: one sentence over all, and one line for each column and what it showed."""
 
     sentence: str
-    lines: tuple[SightLine, ...]
+    lines: tuple[ControlLine, ...]
     gpu: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """Provenance, loaded libraries and effective settings of one column, by its conditions and modes.
+    """Provenance, loaded libraries and effective settings of one column, by its variations and modes.
 
     ``gpu`` is what the processes and the host saw of the GPU, empty for a CPU.
     """
 
-    cell: str
+    column: str
     label: str
     anchor: str
     provenance: tuple[Fact, ...]

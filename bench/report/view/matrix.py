@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bench.verdict.judgement import Verdict
-    from bench.verdict.timing import Price
+    from bench.verdict.results import Verdict
+    from bench.verdict.timing import Overhead
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,15 +30,15 @@ class Count:
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """The answer for one column. ``rank`` is "1", "1 (tie)" or "", ``price`` what determinism costs."""
+    """The answer for one column. ``rank`` is "1", "1 (tie)" or "", ``overhead`` what determinism costs."""
 
-    cell: str
+    column: str
     label: str
     rank: str
     safe: bool
     sentence: str
     counts: tuple[Count, ...]
-    price: str = ""
+    overhead: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,13 +54,13 @@ class Notice:
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """One cell of the matrix's head. ``blocked`` is the status word of a column that was not measured.
+    """One column of the matrix's head. ``blocked`` is the status word of a column that was not measured.
 
     ``device`` is the short name of its GPU, or ``cpu``; ``kind`` the kind of its pair in words, ``note`` the line of
     the preflight and ``origin`` the host it was measured on, each "" where there is nothing to say.
     """
 
-    cell: str
+    column: str
     label: str
     release: str
     accelerator: str
@@ -75,7 +75,7 @@ class Column:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Half:
+class ModeResult:
     """One mode of one kernel in one column.
 
     ``letters`` are digest classes, ``why`` is a sentence, ``apart`` says in few words how far samples differ.
@@ -86,15 +86,15 @@ class Half:
     word: str
     tone: str
     why: str
-    condition: str = ""
+    variation: str = ""
     strength: str = ""
     apart: str = ""
     letters: str = ""
     time: str = ""
-    price: str = ""
+    overhead: str = ""
     new_value: bool = False
     verdict: Verdict | None = None
-    price_data: Price | None = None
+    overhead_data: Overhead | None = None
 
     @property
     def status(self) -> str:
@@ -112,30 +112,30 @@ class Half:
 class Entry:
     """One kernel in one column, both modes."""
 
-    cell: str
+    column: str
     kernel: str
     anchor: str
     blocked: bool
-    off: Half
-    on: Half
+    off: ModeResult
+    on: ModeResult
 
     @property
-    def halves(self) -> tuple[Half, Half]:
+    def halves(self) -> tuple[ModeResult, ModeResult]:
         """Off, then on."""
         return (self.off, self.on)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SubRow:
-    """One condition of a kernel over all columns."""
+    """One variation of a kernel over all columns."""
 
-    condition: str
+    variation: str
     entries: tuple[Entry, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One kernel over all columns: the worst condition of each, and every condition below.
+    """One kernel over all columns: the worst variation of each, and every variation below.
 
     ``index`` is the kernel's place in run.json, for names may look the same once they are made harmless.
     ``own`` marks a kernel of the user's own: "own, my_kernels.py".
@@ -148,7 +148,7 @@ class Row:
     control: str
     facts: tuple[Fact, ...]
     entries: tuple[Entry, ...]
-    conditions: tuple[SubRow, ...]
+    variations: tuple[SubRow, ...]
 
     @property
     def words(self) -> tuple[str, ...]:

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from bench.report.view.change import Since, Upgrade
-    from bench.report.view.choice import Choice, Need
+    from bench.report.view.comparison import Since, Upgrade
     from bench.report.view.evidence import Detail, Environment, Instrument
     from bench.report.view.matrix import Column, Count, Fact, Family, Line, Notice, Row
-    from bench.verdict.judgement import Judgement
+    from bench.report.view.ranking import Choice, Need
+    from bench.verdict.results import RunResults
 
-#: Of the JSON document (``bench.report.jsonout``).
+#: Of the JSON document (``bench.report.json.render``).
 SCHEMA: Final = 4
 
 
@@ -20,7 +20,7 @@ SCHEMA: Final = 4
 class View:
     """A whole page; the order of its fields is that of every renderer.
 
-    ``judgement`` has the numbers behind it, for renderers that hand them on.
+    ``results`` has the numbers behind it, for renderers that hand them on.
     ``since`` says what changed since the last run, ``choice`` answers for all kernels what ``tfrepro choose`` answers
     for some, and ``needs`` has the same by family.
     """
@@ -45,7 +45,7 @@ class View:
     environments: tuple[Environment, ...]
     legend: tuple[tuple[str, str, str, str], ...]
     terms: tuple[tuple[str, str], ...]
-    judgement: Judgement
+    results: RunResults
 
     @property
     def rows(self) -> tuple[Row, ...]:

@@ -67,7 +67,7 @@ class Kernel:
     (no state moves), so it can be timed after its first call. ``portable`` says that no Keras code
     is involved, so the bits may be compared across Keras versions. ``control`` is "", "must-differ"
     or "must-not-differ", ``rate`` the share of samples in which a control differs. ``heavy`` kernels
-    (training) get the profile's ``heavy_repeats``. ``gpu_control`` marks what is known to vary on GPUs
+    (training) get the profile's ``heavy_repetitions``. ``gpu_control`` marks what is known to vary on GPUs
     with determinism off. ``on_host`` says that its outputs are made on the CPU, whatever the device.
     ``reference`` gives float64 outputs to measure the error against. ``file`` is the user's own file
     it comes from, "" for the fixed suite.
@@ -108,7 +108,7 @@ class Kernel:
 _TEXTS = ("family", "exercises", "shapes", "dtypes", "source")
 
 _REGISTRY: Dict[str, Kernel] = {}
-#: Kernels of a user's file while it is read (see ``extra.py``); None while the suite itself is imported.
+#: Kernels of a user's file while it is read (see ``custom.py``); None while the suite itself is imported.
 _collected: Optional[List[Kernel]] = None
 
 
@@ -184,13 +184,13 @@ def stream(seed: int, salt: int = 0) -> np.random.RandomState:
 
 @lru_cache(maxsize=32)
 def normal(seed: int, shape: Tuple[int, ...], salt: int = 0, dtype: str = "float32") -> np.ndarray[Any, Any]:
-    """Standard normal numbers of the frozen stream, read-only; made once, for repeats ask for the same again."""
+    """Standard normal numbers of the frozen stream, read-only; made once, for repetitions ask for the same again."""
     return _frozen(stream(seed, salt).standard_normal(shape).astype(dtype))
 
 
 @lru_cache(maxsize=32)
 def integers(seed: int, high: int, shape: Tuple[int, ...], salt: int = 0, dtype: str = "int32") -> np.ndarray[Any, Any]:
-    """Integers in [0, high) of the frozen stream, read-only; made once, for repeats ask for the same again."""
+    """Integers in [0, high) of the frozen stream, read-only; made once, for repetitions ask for the same again."""
     return _frozen(stream(seed, salt).randint(0, high, shape).astype(dtype))
 
 

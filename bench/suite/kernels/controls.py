@@ -1,6 +1,6 @@
 """Planted controls: they prove that the instrument can see a difference, and invents none.
 
-A cell in which ``control_flicker`` looks the same, or ``control_integer`` does not, is blind. The rarer
+A column in which ``control_flicker`` looks the same, or ``control_integer`` does not, is blind. The rarer
 flickers show how often a difference must happen for that many samples to see it.
 """
 

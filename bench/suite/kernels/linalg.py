@@ -20,7 +20,7 @@ _CONTRACTED = ((16, 16, 16, 16), (16, 16, 8, 8))
 
 @kernel(
     family="linalg",
-    exercises="a matrix product and its mean; compare conditions default and isa=avx2 as device A and device B",
+    exercises="a matrix product and its mean; compare variations default and isa=avx2 as device A and device B",
     shapes="[1000,1000] x [1000,1000]",
     dtypes="float32",
     source="article 'Are TensorFlow results reproducible?' (2025), example 2",
@@ -83,7 +83,7 @@ def _bfloat16_reference(seed: int) -> Dict[str, Array]:
 
 @kernel(
     family="linalg",
-    exercises="a matrix product in bfloat16; under condition isa=avx2 it can kill the process",
+    exercises="a matrix product in bfloat16; under variation isa=avx2 it can kill the process",
     shapes="[512,2048] x [2048,512]",
     dtypes="bfloat16",
     source="own",

@@ -1,0 +1,89 @@
+"""Pairs and columns: the columns of the matrix, and their stable ids."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """One TensorFlow release x one CUDA minor, or x ``cpu``.
+
+    ``keras`` is pinned because an unpinned Keras changes what an old TensorFlow computes. ``cudnn`` is the version of
+    the cuDNN wheel ("" for a CPU pair), ``own_cudnn`` says that it is another than the release's own and so belongs
+    to the name. ``kind`` is ``cpu``, ``official``, ``forward`` (a newer CUDA or cuDNN than TensorFlow was built with),
+    ``older`` or ``legacy``; ``refused`` says why the pair can never run, "" where it can.
+    """
+
+    tensorflow: str
+    cuda: str
+    python: str
+    keras: str
+    base: str
+    cudnn: str = ""
+    own_cudnn: bool = False
+    kind: str = "cpu"
+    refused: str = ""
+
+    @property
+    def id(self) -> str:
+        """``tf2.18.1-cpu``, ``tf2.18.1-cuda12.5`` or ``tf2.18.1-cuda12.9-cudnn9.10``."""
+        cudnn = f"-cudnn{'.'.join(self.cudnn.split('.')[:2])}" if self.own_cudnn else ""
+        return f"tf{self.tensorflow}-{'cpu' if self.cuda == 'cpu' else 'cuda' + self.cuda}{cudnn}"
+
+    @property
+    def stem(self) -> str:
+        """Pair and Python minor, the name of the lock: ``tf2.18.1-cpu-py311``."""
+        return f"{self.id}-py{self.python.replace('.', '')}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """A pair on one device.
+
+    ``device`` is ``cpu``, a GPU's short name (``h200``; ``h200-1a2b3c4d`` where the run has two of one model), or
+    ``gpu`` where none is known; ``gpu`` is the UUID of the GPU, "" for none. ``status`` is ``ready``, ``incompatible``,
+    ``gpu-not-visible`` or ``build-failed`` (there is no lock); ``reason`` says why it is not ready. ``advice`` is the line of
+    the preflight, "" where there is nothing to say.
+    """
+
+    pair: Pair
+    device: str
+    lock: Path
+    status: str = "ready"
+    reason: str = ""
+    gpu: str = ""
+    advice: str = ""
+
+    @property
+    def id(self) -> str:
+        """``tf2.18.1-cpu-py311@cpu``: pair, Python minor and device."""
+        return f"{self.pair.stem}@{self.device}"
+
+    def facts(self) -> dict[str, Any]:
+        """What a run folder holds of this column before it is measured, by the names of ``run_info.ColumnInfo``."""
+        return {
+            "id": self.id,
+            "tensorflow": self.pair.tensorflow,
+            "cuda": self.pair.cuda,
+            "cudnn": self.pair.cudnn,
+            "kind": self.pair.kind,
+            "keras": self.pair.keras,
+            "python": self.pair.python,
+            "device": self.device,
+            "gpu": self.gpu,
+            "lock": self.lock.name,
+            "lock_hash": self.lock_hash() if self.lock.is_file() else "",
+            "status": self.status,
+            "reason": self.reason,
+            "advice": self.advice,
+        }
+
+    def lock_hash(self) -> str:
+        """SHA-256 of the lock file, hexadecimal; raises OSError where there is none."""
+        return hashlib.sha256(self.lock.read_bytes()).hexdigest()

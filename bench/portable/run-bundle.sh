@@ -1,0 +1,13 @@
+#!/bin/sh
+# Starts a tfrepro bundle on a host without network: verifies its parts, installs, measures, writes one records archive.
+# Needs a Python 3.9 or newer (and, for a bundle of virtual environments, the Python minor it was made for).
+set -eu
+here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
+for python in "${TFREPRO_PYTHON:-}" python3 python3.13 python3.12 python3.11 python3.10 python3.9; do
+    [ -n "$python" ] || continue
+    if "$python" -c 'import sys; sys.exit(sys.version_info < (3, 9))' 2>/dev/null; then
+        exec "$python" "$here/bundle_start.py" "$@"
+    fi
+done
+echo "error: no Python 3.9 or newer was found; name one with TFREPRO_PYTHON" >&2
+exit 2

@@ -1,0 +1,1 @@
+"""Builds the view model from evaluated results."""

@@ -1,0 +1,108 @@
+"""The head of every column: pair, device, where it was measured, and what is to be known of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bench.report import labels as status_labels
+from bench.report.formatting import clean
+from bench.report.view import Column
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bench.store.run_info import ColumnInfo
+    from bench.verdict.results import RunResults
+
+#: Kinds of pairs as a column says them. Of a CPU pair there is nothing to say.
+_KINDS = {
+    "official": "official pair",
+    "forward": "newer CUDA than TensorFlow was built with",
+    "older": "older CUDA than TensorFlow was built with",
+    "legacy": "legacy pair",
+    "here": "environment as found, not locked",
+}
+#: Hexadecimal characters of a UUID that tell two GPUs of one model apart.
+_UUID_LENGTH = 8
+
+
+def columns(results: RunResults) -> tuple[Column, ...]:
+    """The head of every column, in the order of run.json."""
+    columns = results.info.columns
+    return tuple(
+        _column(results, column, label, device)
+        for column, label, device in zip(columns, labels(results), _devices(columns), strict=True)
+    )
+
+
+def _column(results: RunResults, column: ColumnInfo, label: str, device: str) -> Column:
+    status, why = results.unmeasured.get(column.id, (None, ""))
+    word = status_labels.WORDS[status] if status else None
+    return Column(
+        column=clean(column.id),
+        label=label,
+        release=f"TensorFlow {clean(column.tensorflow)}",
+        accelerator=", ".join(_accelerator(column)) + (f" on {device}" if device else ""),
+        versions=f"Python {clean(column.python)} · Keras {clean(column.keras)}",
+        device=device or "cpu",
+        kind=_KINDS.get(column.kind, ""),
+        note=clean(column.advice),
+        origin=origin(column),
+        blocked=word.word if word else "",
+        symbol=word.symbol if word else "",
+        reason=f"{clean(why).rstrip('.')}." if word else "",
+    )
+
+
+def origin(column: ColumnInfo) -> str:
+    """``from gpu-box, engine venv``, "" where it was measured here."""
+    if not column.origin:
+        return ""
+    host = clean(str(column.origin.get("name") or "")) or "another host"
+    engine = clean(str(column.origin.get("engine") or ""))
+    return f"from {host}{f', engine {engine}' if engine else ''}"
+
+
+def own_cudnn(column: ColumnInfo) -> str:
+    """The cuDNN of a pair that is named after it, being another than its release's own: ``9.10``."""
+    named = "-cudnn" in column.id.partition("@")[0]
+    return ".".join(clean(column.cudnn).split(".")[:2]) if named else ""
+
+
+def _accelerator(column: ColumnInfo) -> list[str]:
+    if column.cuda == "cpu":
+        return ["CPU"]
+    cudnn = own_cudnn(column)
+    return [f"CUDA {clean(column.cuda)}", *([f"cuDNN {cudnn}"] if cudnn else [])]
+
+
+def _devices(columns: Sequence[ColumnInfo]) -> list[str]:
+    """The short name of every column's GPU, with the first digits of its UUID where the run has two of one model."""
+    uuids: dict[str, set[str]] = {}
+    for column in columns:
+        uuids.setdefault(column.device, set()).add(column.gpu)
+    names = []
+    for column in columns:
+        digits = column.gpu.partition("-")[2].replace("-", "")[:_UUID_LENGTH]
+        several = len(uuids[column.device]) > 1 and digits and digits not in column.device
+        names.append(
+            "" if column.device in ("cpu", "") else clean(f"{column.device}-{digits}" if several else column.device)
+        )
+    return names
+
+
+def labels(results: RunResults) -> list[str]:
+    """A short name for every column: with its host where two would share one, and its id where that is no help."""
+    columns = results.info.columns
+    short = [
+        f"TF {clean(column.tensorflow)} {' '.join(_accelerator(column))}"
+        f"{f' on {device}' if device else ''}{', as found' if column.kind == 'here' else ''}"
+        for column, device in zip(columns, _devices(columns), strict=True)
+    ]
+    placed = [
+        f"{label}, {origin(column)}" if short.count(label) > 1 and column.origin else label
+        for label, column in zip(short, columns, strict=True)
+    ]
+    return [
+        label if placed.count(label) == 1 else clean(column.id) for label, column in zip(placed, columns, strict=True)
+    ]

@@ -1,0 +1,1 @@
+"""What the commands choose, compare, diff and kernels print."""

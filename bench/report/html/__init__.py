@@ -1,0 +1,1 @@
+"""Renders the view model as one HTML file."""

@@ -1,0 +1,1 @@
+"""Renders the view model as report.json and generates its JSON Schema."""

@@ -1,0 +1,1 @@
+"""Renders the view model as terminal text, Markdown and JUnit XML."""

@@ -1,0 +1,1 @@
+"""One run over the matrix: scheduling, rounds, resuming and progress."""

@@ -1,0 +1,178 @@
+"""What a person sees while a run goes on: a live line on a terminal, plain lines elsewhere.
+
+Everything goes to standard error; standard output is for results. ``NO_COLOR`` is respected by rich.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Protocol, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+#: Seconds of silence after which plain output says where it is.
+_SILENCE_S = 10.0
+
+
+class View(Protocol):
+    """What the runner tells its watcher; from several threads where several devices are measured.
+
+    A round is known by its label from its beginning to its end.
+    """
+
+    def say(self, text: str) -> None:
+        """One line that stays."""
+
+    def begin(self, rounds: int, seconds: float) -> None:
+        """The measurement starts: number of rounds, estimate in seconds."""
+
+    def round(self, label: str) -> None:
+        """A round starts."""
+
+    def kernel(self, label: str, name: str) -> None:
+        """A kernel of a round starts."""
+
+    def done(self, label: str, seconds: float, left_s: float) -> None:
+        """A round took this long; so much is left (estimate, seconds)."""
+
+    def __enter__(self) -> Self:
+        """Start showing."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop showing, whatever happened."""
+
+
+def view() -> View:
+    """The view that fits standard error."""
+    console = Console(stderr=True, highlight=False)
+    return LiveView(console) if console.is_terminal else PlainView(console)
+
+
+def duration(seconds: float) -> str:
+    """``48 s``, ``3 min 05 s``, ``2 h 07 min``."""
+    whole = round(seconds)
+    if whole < 60:  # noqa: PLR2004 - seconds of a minute
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"  # noqa: PLR2004
+
+
+class PlainView:
+    """Lines for logs and pipes: one per round, and one after ten silent seconds."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._rounds = 0
+        self._numbers: dict[str, int] = {}
+        self._start = self._last = time.monotonic()
+        self._hold = threading.RLock()
+
+    def say(self, text: str) -> None:
+        """Print a line."""
+        with self._hold:
+            self._console.print(text, markup=False, soft_wrap=True)
+            self._last = time.monotonic()
+
+    def begin(self, rounds: int, seconds: float) -> None:
+        """Print what lies ahead."""
+        self._rounds, self._start = rounds, time.monotonic()
+        self.say(f"measuring {rounds} rounds, about {duration(seconds)}")
+
+    def round(self, label: str) -> None:
+        """Remember the round's number; its line comes when it ends."""
+        with self._hold:
+            self._numbers[label] = len(self._numbers) + 1
+
+    def kernel(self, label: str, name: str) -> None:
+        """Say where it is if nothing was said for long."""
+        with self._hold:
+            if time.monotonic() - self._last > _SILENCE_S:
+                self.say(f"{self._head(label)}  {name} ...  elapsed {self._elapsed()}")
+
+    def done(self, label: str, seconds: float, left_s: float) -> None:
+        """Print the round's line."""
+        self.say(f"{self._head(label)}  {seconds:.1f} s  elapsed {self._elapsed()}, left about {duration(left_s)}")
+
+    def __enter__(self) -> Self:
+        """Nothing to start."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing to stop."""
+
+    def _head(self, label: str) -> str:
+        return f"[{self._numbers.get(label, 0)}/{self._rounds}] {label}"
+
+    def _elapsed(self) -> str:
+        return duration(time.monotonic() - self._start)
+
+
+class LiveView:
+    """A live bar: column, mode, round, kernel, elapsed, time left."""
+
+    def __init__(self, console: Console) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left {task.fields[left]}"),
+            console=console,
+            transient=True,
+        )
+        self._task = self._progress.add_task("preparing", total=None, left="?")
+        self._running: dict[str, str] = {}
+        self._hold = threading.Lock()
+
+    def say(self, text: str) -> None:
+        """Print a line above the bar."""
+        self._progress.console.print(text, markup=False, soft_wrap=True)
+
+    def begin(self, rounds: int, seconds: float) -> None:
+        """Set the bar's length."""
+        self._progress.update(self._task, total=rounds, left=duration(seconds))
+
+    def round(self, label: str) -> None:
+        """Show the round."""
+        self._show(label, label)
+
+    def kernel(self, label: str, name: str) -> None:
+        """Show the kernel."""
+        self._show(label, f"{label}  {name}")
+
+    def done(self, label: str, seconds: float, left_s: float) -> None:
+        """Advance the bar."""
+        with self._hold:
+            self._running.pop(label, None)
+        self._progress.update(self._task, advance=1, left=duration(left_s))
+        self._progress.console.print(f"{label}  {seconds:.1f} s", markup=False, style="dim")
+
+    def __enter__(self) -> Self:
+        """Start the bar."""
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop the bar."""
+        self._progress.stop()
+
+    def _show(self, label: str, text: str) -> None:
+        """Show where each round that runs now is; more than one runs where there are several GPUs."""
+        with self._hold:
+            self._running[label] = text
+            self._progress.update(self._task, description=_plain("\n".join(self._running.values())))
+
+
+def _plain(text: str) -> str:
+    return text.replace("[", r"\[")
