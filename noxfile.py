@@ -27,13 +27,13 @@ COMMANDS = {
     "doctor": "Say whether this host can run the matrix: engine, disk, driver, GPUs, and one line for each column.",
     "choose": "Rank the pairs for what you need: -- --gpu sm_90 --families conv,scatter --max-overhead 1.15.",
     "compare": "Say what a change from one pair or run to another does: -- A B.",
-    "replay": "Run one kernel of one column again, pinned: -- COLUMN KERNEL PIN, as the page gives it.",
-    "diverge": "Where the samples of one kernel part: -- COLUMN KERNEL.",
+    "reproduce": "Run one kernel of one column again, pinned: -- COLUMN KERNEL PIN, as the page gives it.",
+    "diff": "Where the samples of one kernel part: -- COLUMN KERNEL.",
     "report": "Write the pages again from the records of a run (the newest, or the folder named behind --).",
     "images": "Build the images and prove that their libraries load. -- --push REGISTRY hands them to a fleet.",
     "bundle": "Pack a pair for a host without network: -- --pair 'tf2.18.1-cuda12.5' --out DIR.",
     "import": "Verify a records archive of another host and show it beside what was measured here: -- FILE.",
-    "sample": "Keep a run in reports/sample: records compressed, pages beside them (the newest, or the one behind --).",
+    "export": "Keep a run in reports/sample: records compressed, pages beside them (the newest, or the one behind --).",
     "lock": "Make the hash locks of all pairs. -- --check says what newer patch releases there are.",
     "clean": "Remove the images, containers and environments that this project made, and nothing else.",
 }
@@ -85,8 +85,8 @@ for name, text in COMMANDS.items():
     nox.session(name=name)(handing_on(name, text))
 
 
-@nox.session(python=False)
-def base(session: nox.Session) -> None:
+@nox.session(name="base-image", python=False)
+def base_image(session: nox.Session) -> None:
     """Make the base image of the Docker engine without a registry (needs root and debootstrap)."""
     session.run("bash", "docker/base/make.sh", *session.posargs, external=True)
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    if given[:1] == ["here"]:
+    if given[:1] == ["local"]:
         from bench.portable.local import main as here  # noqa: PLC0415
 
         return here(given[1:])

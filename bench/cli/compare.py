@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 LATEST, PREVIOUS = "latest", "previous"
 #: What makes exit code 1 where nothing else is said.
-USUAL = {"lost": 1.0, "raises": 1.0, "fails": 1.0}
+USUAL = {"regressed": 1.0, "errors": 1.0, "failures": 1.0}
 #: Suggestions for a name that is not known.
 _NEAR = 3
 #: Reasons that are named where results could not be compared.

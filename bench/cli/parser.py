@@ -70,12 +70,12 @@ def parser(run: Mapping[str, Callable[[argparse.Namespace], int]]) -> argparse.A
     report.add_argument("run_folder", nargs="?", type=Path, help="a folder under reports/runs (default: the newest)")
     importing = command("import", _reporting())
     importing.add_argument("file", type=Path, help="the archive that a bundle or `tfrepro local` has written")
-    sample = command("sample")
+    sample = command("export")
     sample.add_argument("--reports", type=Path, default=Path("reports"), metavar="DIR", help="where the runs are")
     sample.add_argument("--to", type=Path, default=Path("reports/sample"), metavar="DIR", help="where it is kept")
     sample.add_argument("run_folder", nargs="?", type=Path, help="a folder under reports/runs (default: the newest)")
-    _diverging(command("diverge"))
-    _replaying(command("replay", _reporting()))
+    _diverging(command("diff"))
+    _replaying(command("reproduce", _reporting()))
     _comparing(command("compare"))
     _choosing(command("choose"))
     command("schema").add_argument("--report", action="store_true", help="that of report.json instead")
@@ -195,7 +195,9 @@ def _comparing(parser: argparse.ArgumentParser) -> None:
     add("--mode", choices=["off", "on", "both"], default="both", help="determinism off, on, or both (default)")
     add("--kernels", type=_globs, default=(), metavar="GLOBS", help="kernels: 'matmul*,reduce*'")
     add("--format", choices=list(compare.Format), default="terminal", help="what is printed (default: terminal)")
-    text = f"what makes exit code 1: {', '.join(compare.GATES)}, slower:1.10, or none (default: lost,raises,fails)"
+    text = (
+        f"what makes exit code 1: {', '.join(compare.GATES)}, slower:1.10, or none (default: regressed,errors,failures)"
+    )
     add("--fail-on", type=gates, default=USUAL, metavar="GATES", help=text)
 
 

@@ -1,4 +1,4 @@
-"""Play a bundle's plan: ``python -m bench.portable.run_plan PLAN --out DIR``; ``start.py`` of the bundle calls it.
+"""Play a bundle's plan: ``python -m bench.portable.run_plan PLAN --out DIR``; ``bundle_start.py`` of the bundle calls it.
 
 PLAN is JSON: ``run`` (run.json but for id, times and host), ``requests`` (the rounds) and ``where`` (the engine; for
 ``venv`` its variables and folders of programs, with ``{site}`` for its site-packages, for ``docker`` its image).

@@ -38,7 +38,7 @@ def record(number: int = 1, column: str = COLUMN, mode: str = "off") -> bytes:
     request = Request(
         column=column, mode=mode, variation="default", round=number, kernels=("matmul",), repetitions={"matmul": 1}
     )
-    text = line("header", {"schema": 3, "request": json.loads(request.to_json()), "suite_hash": factory.SUITE})
+    text = line("header", {"schema": 4, "request": json.loads(request.to_json()), "suite_hash": factory.SUITE})
     return lzma.compress((text + line("end", {"seconds": 1.0, "processes": 1})).encode())
 
 
@@ -233,7 +233,7 @@ def test_a_run_that_is_none_is_refused(tmp_path: Path, name: str) -> None:
     assert "run.json" in refused(packed(tmp_path / "a.tar.gz", {"run.json": files(**BAD_RUNS[name])["run.json"]}))
 
 
-@pytest.mark.parametrize("text", [b"", b"[]", b"{", b"\xff", b'{"a":' * 50_000, b'{"schema": 3}'])
+@pytest.mark.parametrize("text", [b"", b"[]", b"{", b"\xff", b'{"a":' * 50_000, b'{"schema": 4}'])
 def test_a_run_that_cannot_be_parsed_is_refused(tmp_path: Path, text: bytes) -> None:
     assert "refused" in refused(packed(tmp_path / "a.tar.gz", {**files(), "run.json": text}))
 

@@ -103,9 +103,9 @@ RUNS: dict[str, Callable[[], Run]] = {
     "no kernels": lambda: factory.run(factory.info(kernels=())),
     "no records": lambda: dataclasses.replace(factory.run(), records={}),
     "one column": lambda: factory.run(factory.info(kernels=(factory.kernel("matmul"), *factory.CONTROLS))),
-    "all raised": lambda: failing("error"),
-    "all failed": lambda: failing("mismatch"),
-    "all impossible": impossible,
+    "all error": lambda: failing("error"),
+    "all mismatch": lambda: failing("mismatch"),
+    "all incompatible": impossible,
     "no time is a time": lambda: timed(math.nan, math.inf, -1.0, 0.0),
     "half missing": half_missing,
     "two suites": of_another_suite,
@@ -122,15 +122,18 @@ SAYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "no kernels": ((NO_ANSWER, "not-run"), ("Safe",)),
     "no records": ((NO_ANSWER, "not-run"), ("Safe",)),
     "one column": (("the one kernel is exact on TF 2.18.1 CPU", "Safe: 1 of 1 kernel exact"), ()),
-    "all raised": (("0 of 2 kernels are exact", "raised 2", "no overhead"), ("Safe",)),
-    "all failed": (("0 of 2 kernels are exact", "failed 2"), ("Safe",)),
-    "all impossible": ((NO_ANSWER, "impossible: the driver is too old", "impossible: there is no wheel"), ("Safe",)),
+    "all error": (("0 of 2 kernels are exact", "error 2", "no overhead"), ("Safe",)),
+    "all mismatch": (("0 of 2 kernels are exact", "mismatch 2"), ("Safe",)),
+    "all incompatible": (
+        (NO_ANSWER, "incompatible: the driver is too old", "impossible: there is no wheel"),
+        ("Safe",),
+    ),
     "no time is a time": (("all 2 kernels are exact", "no overhead"), ("nan µs", "inf s", "-1.00", "0.00 µs")),
     "half missing": (("1 of 2 on TF 2.15.1 CPU", "not-run 1", "all 2 kernels are exact on TF 2.18.1 CPU"), ()),
     "two suites": (("Records left out", "6 records", "stale: measured with another version of the suite"), ()),
     "a column of another suite": (("outdated", "all 2 kernels are exact on TF 2.18.1 CPU"), ("CPU and TF 2.15.1",)),
     "unreadable": (("Unreadable records", "records/x/off-001.jsonl: no header"), ()),
-    "look-alikes": (("1 of 2 kernels", "varies 1"), ("Safe",)),
+    "look-alikes": (("1 of 2 kernels", "nondeterministic 1"), ("Safe",)),
     "same label": (("exact on tf2.18.1-cpu-py311@cpu.", "tf2.18.1-cpu-py311@cpu2"), ()),
     "not finished": (("The run is not finished", ", not finished"), ()),
 }
@@ -208,11 +211,11 @@ def test_look_alikes_keep_their_own_verdicts() -> None:
     ("renderer", "render"), [("html", html_render.render), ("markdown", markdown.render), ("junit", junit.render)]
 )
 def test_a_long_error_is_capped_and_counted(renderer: str, render: Callable[[View], str]) -> None:
-    page = render(view("all raised"))
+    page = render(view("all error"))
     assert "x" * (501 if renderer == "markdown" else 2001) not in page
     assert ("the page has more" if renderer == "markdown" else "[8000 more characters]") in page.replace("\\", "")
-    assert LONG not in json_render.render(view("all raised"))
-    assert LONG not in terminal.render(view("all raised"))
+    assert LONG not in json_render.render(view("all error"))
+    assert LONG not in terminal.render(view("all error"))
 
 
 def test_four_hundred_columns() -> None:

@@ -90,7 +90,7 @@ def test_one_of_another_kind_is_better_than_none(tmp_path: Path) -> None:
     assert found(tmp_path) == ("20250120", ())
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": 1}', "\x00", '{"schema": 3}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": 1}', "\x00", '{"schema": 4}'])
 def test_a_damaged_or_older_one_is_a_note(tmp_path: Path, text: str) -> None:
     write(tmp_path, "20250110")
     place = tmp_path / "runs" / "20250120"
@@ -103,7 +103,7 @@ def test_a_damaged_or_older_one_is_a_note(tmp_path: Path, text: str) -> None:
     assert str(tmp_path) not in note
 
 
-@pytest.mark.parametrize("body", [b'{"schema": 3, "id": "\xff"}', b"[" * 100_000])
+@pytest.mark.parametrize("body", [b'{"schema": 4, "id": "\xff"}', b"[" * 100_000])
 def test_one_that_no_parser_takes_is_a_note(tmp_path: Path, body: bytes) -> None:
     write(tmp_path, "20250110")
     place = tmp_path / "runs" / "20250120"

@@ -102,7 +102,7 @@ def test_a_bundle_is_made_of_parts_and_names_every_byte(order: bundle.Order) -> 
     assert 0 < sizes[-1] <= 2 * MIB
     for name in parts:
         assert hashlib.sha256((order.out / name).read_bytes()).hexdigest() == manifest["parts"][name]["sha256"]
-    for name in ("run-bundle.sh", "bundle_bundle_start.py"):
+    for name in ("run-bundle.sh", "bundle_start.py"):
         content = (order.out / name).read_bytes()
         assert hashlib.sha256(content).hexdigest() == manifest["starters"][name]["sha256"]
     assert {
@@ -124,7 +124,7 @@ def unpacked(order: bundle.Order, tmp_path: Path) -> Path:
 def test_its_parts_join_to_what_went_in(order: bundle.Order, tmp_path: Path) -> None:
     bundle.make(order, silent)
     inside = unpacked(order, tmp_path)
-    for name in ("bench/suite/driver.py", "bench/portable/bundle_bundle_start.py", "bench/__init__.py"):
+    for name in ("bench/suite/driver.py", "bench/portable/bundle_start.py", "bench/__init__.py"):
         assert (inside / "root" / name).read_bytes() == (order.root / name).read_bytes()
     assert len(list((inside / "wheels").iterdir())) == 2
     assert (inside / "uv").stat().st_mode & 0o111
@@ -232,7 +232,7 @@ def test_a_wheel_of_another_python_is_not_taken(tmp_path: Path) -> None:
 
 def said(order: bundle.Order, *words: str) -> tuple[int, str]:
     """What the bundle's own starter says, in a process with nothing of this root."""
-    command = [sys.executable, "-I", str(order.out / "bundle_bundle_start.py"), *words]
+    command = [sys.executable, "-I", str(order.out / "bundle_start.py"), *words]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={"PATH": "/usr/bin:/bin"})
     return done.returncode, done.stdout + done.stderr
 

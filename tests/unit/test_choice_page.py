@@ -99,7 +99,7 @@ def test_a_candidate_says_evidence_overhead_reasons_and_unknowns(mixed: RunResul
     )
     assert (hole.rank, hole.fit, hole.unknowns) == ("", "unknown", ("build-failed: no lock",))
     assert (hole.evidence, hole.overhead) == ("nothing was measured for this", "")
-    assert (worst.rank, worst.fit, worst.reasons) == ("2", "does not fit", ("varies (1): conv2d",))
+    assert (worst.rank, worst.fit, worst.reasons) == ("2", "does not fit", ("nondeterministic (1): conv2d",))
     assert found.sentence == "1 of 3 pairs fits; the best: TF 2.18.1 CPU. Unknown: 1 of 3."
     assert found.rules == RULES
 

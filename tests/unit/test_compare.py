@@ -36,12 +36,12 @@ def worse(spot: Spot) -> Behaviour:
         return Behaviour(steady_s=(0.001 + spot.round * 1e-6,))
     return {
         "nondeterministic": Behaviour(("a", "b"), steady_s=(0.001 + spot.round * 1e-6,)),
-        "raises": Behaviour(outcome="error", error_class="ValueError", message="no"),
+        "errors": Behaviour(outcome="error", error_class="ValueError", message="no"),
         "moves": Behaviour(("new",), steady_s=(0.0012 + spot.round * 1e-6,)),
     }[spot.kernel]
 
 
-KERNELS = (*(factory.kernel(name) for name in ("calm", "nondeterministic", "raises", "moves")), *factory.CONTROLS)
+KERNELS = (*(factory.kernel(name) for name in ("calm", "nondeterministic", "errors", "moves")), *factory.CONTROLS)
 
 
 @lru_cache(maxsize=4)
@@ -74,12 +74,16 @@ def compare(reports: Path, *arguments: str) -> int:
 @pytest.mark.parametrize(
     ("gates", "code", "words"),
     [
-        ("lost", 1, ["gate lost: varies (default, off), TF 2.15.1 CPU to TF 2.18.1 CPU: no longer reproducible"]),
-        ("raises", 1, ["gate raises: raises (default, on)", "= exact to ! raised"]),
-        ("fails", 0, []),
-        ("weaker", 0, []),
-        ("gone", 0, []),
-        ("bits", 1, ["gate bits: moves (default, off)", "bits changed, max diff"]),
+        (
+            "regressed",
+            1,
+            ["gate regressed: varies (default, off), TF 2.15.1 CPU to TF 2.18.1 CPU: no longer reproducible"],
+        ),
+        ("errors", 1, ["gate errors: raises (default, on)", "= exact to ! raised"]),
+        ("failures", 0, []),
+        ("less-evidence", 0, []),
+        ("removed", 0, []),
+        ("bits-changed", 1, ["gate bits: moves (default, off)", "bits changed, max diff"]),
         ("slower", 1, ["gate slower: moves (default, on)", "×1.2"]),  # noqa: RUF001
         ("slower:1.10", 1, ["gate slower: moves"]),
         ("slower:1.5", 0, []),
@@ -185,11 +189,11 @@ def test_columns_that_are_gone_are_named_and_can_be_a_gate(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     reports = place(tmp_path, monkeypatch, {FIRST: made(FIRST), SECOND: made(SECOND, worse, 2)})
-    assert compare(reports, FIRST, SECOND, "--fail-on", "gone") == 1
+    assert compare(reports, FIRST, SECOND, "--fail-on", "removed") == 1
     told = capsys.readouterr()
     assert f"Only before: {COLUMNS[2].id}." in told.out
     assert f"gate gone: {COLUMNS[2].id}" in told.err
-    assert compare(reports, SECOND, FIRST, "--fail-on", "gone") == 0
+    assert compare(reports, SECOND, FIRST, "--fail-on", "removed") == 0
     assert f"Only after: {COLUMNS[2].id}." in capsys.readouterr().out
 
 
@@ -200,9 +204,9 @@ def test_what_cannot_be_compared_passes_no_gate(reports: Path, capsys: pytest.Ca
     assert compare(reports, "latest", "latest") == 3
     assert "these are the same records" in capsys.readouterr().err
     # the blind column lost all its evidence: that alone is no comparison, and what was exact is no longer known to be
-    assert compare(reports, "tf2.15.1-cpu", "tf2.21.0-cpu", "--kernels", "calm", "--fail-on", "raises") == 3
+    assert compare(reports, "tf2.15.1-cpu", "tf2.21.0-cpu", "--kernels", "calm", "--fail-on", "errors") == 3
     assert compare(reports, "tf2.15.1-cpu", "tf2.21.0-cpu", "--kernels", "calm") == 1
-    assert compare(reports, "tf2.15.1-cpu", "tf2.21.0-cpu", "--kernels", "calm", "--fail-on", "lost") == 1
+    assert compare(reports, "tf2.15.1-cpu", "tf2.21.0-cpu", "--kernels", "calm", "--fail-on", "regressed") == 1
 
 
 def test_the_formats_say_the_same(reports: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -222,8 +226,8 @@ def test_the_formats_say_the_same(reports: Path, capsys: pytest.CaptureFixture[s
     assert [row["kernel"] for row in rows] == [
         "nondeterministic",
         "nondeterministic",
-        "raises",
-        "raises",
+        "errors",
+        "errors",
         "moves",
         "moves",
     ]
@@ -253,7 +257,7 @@ def test_the_sample_from_2_15_to_2_18(
     moved = {row["kernel"] for row in found["rows"] if "bits changed" in row["events"]}
     assert {"matmul_f16", "conv2d_transpose"} <= moved
     assert not moved & {"seeded_mlp", "mlp_fit", "lstm_fwd_bwd"}  # Keras is inside
-    assert cli.main(["compare", *PAIRS, "--run", sample, "--fail-on", "bits"]) == 1
+    assert cli.main(["compare", *PAIRS, "--run", sample, "--fail-on", "bits-changed"]) == 1
     told = capsys.readouterr().err
     assert "gate bits: matmul_f16 (default, on)" in told
     # those that are listed as slower, too

@@ -101,7 +101,7 @@ def test_a_mode_without_samples_says_why() -> None:
     assert "no sample in on: unsupported." in page
     page = printed(factory.run(None, only(on=bad, off=bad)))
     assert page.startswith(f"matmul in {COLUMN}: there is nothing to compare.")
-    assert "no sample in on: raised." in page
+    assert "no sample in on: error." in page
     assert "no sample in off: raised." in page
 
 

@@ -146,7 +146,7 @@ def test_a_blocked_column_says_what_to_do(host: Host) -> None:
     column = host.column("12.5", gpu="GPU-1")
     advice = preflight.advise(column.pair, H100, "470.57.02")
     findings = host.examine(replace(column, status="incompatible", reason=advice.text))
-    assert "impossible: blocked: driver 470.57.02 < 525.60.13 for CUDA 12.x" in told(findings)
+    assert "incompatible: blocked: driver 470.57.02 < 525.60.13 for CUDA 12.x" in told(findings)
     assert any("Update the driver" in line for line in findings.todo)
     assert findings.code == 3
 

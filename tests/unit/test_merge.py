@@ -32,7 +32,7 @@ GPU = factory.column(cuda="12.5")
 
 def info(**changes: Any) -> RunInfo:
     facts = {
-        "schema": 3,
+        "schema": 4,
         "id": HERE,
         "variation_modes": {"default": ("off", "on")},
         "host": {"name": "here", "gpu": ""},
@@ -47,7 +47,7 @@ def theirs(**changes: Any) -> Run:
 
 def text(one: Record) -> str:
     """A record as its round has written it."""
-    head = {"schema": 3, "request": json.loads(one.request.to_json()), "suite_hash": one.suite_hash}
+    head = {"schema": 4, "request": json.loads(one.request.to_json()), "suite_hash": one.suite_hash}
     rows = [line("header", head)]
     for process in one.processes:
         body = dataclasses.asdict(process)

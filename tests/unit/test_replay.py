@@ -98,8 +98,8 @@ def line_of(results: RunResults, kernel: str = "matmul", **changes: Any) -> str:
 def parsed(text: str) -> argparse.Namespace:
     """A line as the command line takes it."""
     words = shlex.split(text)
-    assert words[:4] == ["nox", "-s", "replay", "--"]
-    return parser(cli._COMMANDS).parse_args(["replay", *words[4:]])
+    assert words[:4] == ["nox", "-s", "reproduce", "--"]
+    return parser(cli._COMMANDS).parse_args(["reproduce", *words[4:]])
 
 
 @st.composite

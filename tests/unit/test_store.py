@@ -81,7 +81,7 @@ def test_a_broken_run_json_is_one_sentence(tmp_path: Path, text: str) -> None:
 
 def spoilt(kind: str) -> bytes:
     """What a disk or an editor can leave of a file, and no JSON parser takes."""
-    return {"not UTF-8": b'{"schema": 3, "id": "\xff"}', "too deep": b"[" * 100_000}[kind]
+    return {"not UTF-8": b'{"schema": 4, "id": "\xff"}', "too deep": b"[" * 100_000}[kind]
 
 
 @pytest.mark.parametrize("kind", ["not UTF-8", "too deep"])

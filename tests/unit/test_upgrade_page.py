@@ -114,7 +114,7 @@ def test_the_gravest_comes_first_and_a_status_is_shown_on_both_sides() -> None:
         "reproducible",
         "nondeterministic",
         True,
-        "not compared; varies after",
+        "not compared; nondeterministic after",
     )
     for form in PAGES:
         assert "no longer reproducible" in plain(rendered(upgraded(worse), form))

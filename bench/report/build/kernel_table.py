@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, TypeVar
 
+from bench.report.build.charts import ticks
 from bench.report.build.notes import together
 from bench.report.formatting import DASH, seconds, significant
-from bench.report.html.charts import ticks
 from bench.report.view import Note, Processes
 from bench.verdict.status import Status
 

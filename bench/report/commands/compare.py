@@ -28,13 +28,13 @@ SCHEMA = 1
 _HEADS = ("Kernel", "Where", "What happened", "Before", "After", "Bits", "Time")
 #: What each word of ``--fail-on`` is about.
 GATES: Mapping[str, frozenset[Event]] = {
-    "lost": frozenset({Event.REGRESSED, Event.NONDETERMINISTIC, Event.VARIES_MORE, Event.UNCONFIRMED}),
-    "raises": frozenset({Event.STARTS_RAISING}),
-    "fails": frozenset({Event.STARTS_FAILING}),
-    "bits": frozenset({Event.BITS_CHANGED}),
-    "weaker": frozenset({Event.LESS_EVIDENCE}),
+    "regressed": frozenset({Event.REGRESSED, Event.NONDETERMINISTIC, Event.VARIES_MORE, Event.UNCONFIRMED}),
+    "errors": frozenset({Event.STARTS_RAISING}),
+    "failures": frozenset({Event.STARTS_FAILING}),
+    "bits-changed": frozenset({Event.BITS_CHANGED}),
+    "less-evidence": frozenset({Event.LESS_EVIDENCE}),
     "slower": frozenset({Event.SLOWER}),
-    "gone": frozenset({Event.REMOVED}),
+    "removed": frozenset({Event.REMOVED}),
 }
 #: What is only said of the evidence: where nothing else happened, nothing was compared.
 _OF_EVIDENCE = frozenset({Event.LESS_EVIDENCE.value, Event.MORE_EVIDENCE.value, Event.UNCONFIRMED.value})
@@ -102,15 +102,15 @@ def findings(found: Comparison, gates: Mapping[str, float], gone: Sequence[str] 
 
     ``gates`` maps words of ``GATES`` to a factor: a time that rose by no more is let pass. ``gone`` names columns.
     """
-    told = [f"gone: {clean(name)}" for name in gone] if "gone" in gates else []
+    told = [f"removed: {clean(name)}" for name in gone] if "removed" in gates else []
     for one in found.upgrades:
         for word, factor in gates.items():
             events = {event.value for event in GATES[word]}
             told += [
                 _finding(word, one, row) for row in one.rows if events & set(row.events) and _over(row, word, factor)
             ]
-        if one.gone and "gone" in gates:
-            told.append(f"gone: {one.gone} results of {one.label} are planned no more")
+        if one.gone and "removed" in gates:
+            told.append(f"removed: {one.gone} results of {one.label} are planned no more")
     return tuple(told)
 
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
+from bench.report.build.charts import small
 from bench.report.build.kernel_table import Depth, common, depth, locks, sheets
 from bench.report.build.versions import versions
-from bench.report.html.charts import small
 from bench.report.html.script_data import document
 from bench.report.labels import EVENTS
 from bench.verdict.evidence import percent_up
