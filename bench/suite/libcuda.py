@@ -16,7 +16,7 @@ _SM_COUNT = 16
 
 @dataclass(frozen=True)
 class Device:
-    """One device. ``uuid`` is spelled as by NVML (``GPU-...``); ``sm_count`` is None if the driver does not report it."""
+    """One device. ``uuid`` is spelled as by NVML (``GPU-...``); ``sm_count`` is None if unknown."""
 
     uuid: str
     sm_count: Optional[int]

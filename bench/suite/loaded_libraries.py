@@ -53,7 +53,8 @@ def libraries() -> Tuple[MappedLibrary, ...]:
     except OSError:
         return ()
     paths = {row.split(None, 5)[-1] for row in rows if "/" in row and ".so" in row}
-    return tuple(MappedLibrary(path, owner(path)) for path in map(Path, sorted(paths)))  # the kernel has resolved all links
+    # the kernel has resolved all links in these paths
+    return tuple(MappedLibrary(path, owner(path)) for path in map(Path, sorted(paths)))
 
 
 def owner(path: Path) -> Owner:

@@ -193,7 +193,7 @@ def check_schema(name: str, schema: object) -> None:
     if schema == SCHEMA:
         return
     reader = READERS.get(schema) if isinstance(schema, int) else None
-    advice = f"read it with tfrepro {reader}, or measure again" if reader else "this version of tfrepro did not write it"
+    advice = f"read it with tfrepro {reader}, or measure again" if reader else "measure again"
     raise RecordError(f"{name} has schema {schema!r}, but this version reads schema {SCHEMA}: {advice}")
 
 

@@ -36,7 +36,7 @@ def gru_fwd_bwd(tf: Any, seed: int) -> Work:
 def attention_block(tf: Any, seed: int) -> Work:
     """MatMul, BatchMatMul, Softmax, stateless dropout and their gradients, random upstream gradient."""
     (batch, length, width), heads = ((8, 64, 256), 8) if has_gpu(tf) else ((4, 16, 64), 4)
-    weights = _loops.initial(seed, _loops.attention_shapes("attention", width))
+    weights = _loops.initial_weights(seed, _loops.attention_shapes("attention", width))
     given = {"input": tf.constant(normal(seed, (batch * length, width), _loops.DATA))}
     given.update({name: tf.constant(value) for name, value in weights.items()})
     upstream = tf.constant(normal(seed, (batch * length, width), _loops.DATA + 1))

@@ -93,7 +93,7 @@ def mlp_loop(tf: Any, seed: int) -> Work:
         logits = _loops.dense(variables, "last", hidden)
         return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(labels=y, logits=logits))
 
-    weights = _loops.initial(seed, _dense_shapes(layers))
+    weights = _loops.initial_weights(seed, _dense_shapes(layers))
     return _loops.training(tf, seed, weights, loss, _loops.adam, _loops.shuffled(seed, x, y, 100, epochs=2))
 
 
@@ -145,7 +145,7 @@ def cnn_loop(tf: Any, seed: int) -> Work:
         **_dense_shapes({"last": (filters, CLASSES)}),
     }
     batches = _loops.shuffled(seed, x, y, batch, epochs)
-    return _loops.training(tf, seed, _loops.initial(seed, shapes), loss, _loops.sgd, batches)
+    return _loops.training(tf, seed, _loops.initial_weights(seed, shapes), loss, _loops.sgd, batches)
 
 
 @kernel("training", "Keras fit: embedding, attention, layer normalisation, Adam", TRANSFORMER_SHAPES, "float32", BERT,
@@ -195,7 +195,7 @@ def transformer_loop(tf: Any, seed: int) -> Work:
         shapes.update(_loops.attention_shapes(f"attention_{number}", width))
         shapes.update(_dense_shapes({f"wide_{number}": (width, 4 * width), f"narrow_{number}": (4 * width, width)}))
     shapes.update(_dense_shapes({"last": (width, vocabulary)}))
-    return _loops.training(tf, seed, _loops.initial(seed, shapes), loss, _loops.adam, list(zip(x, y)))
+    return _loops.training(tf, seed, _loops.initial_weights(seed, shapes), loss, _loops.adam, list(zip(x, y)))
 
 
 @kernel("training", "Keras fit: a large embedding whose rows are gathered many times, Adam", EMBEDDING_SHAPES,
@@ -228,7 +228,7 @@ def embedding_loop(tf: Any, seed: int) -> Work:
         return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(labels=y, logits=logits))
 
     shapes = {"table/rows": (rows, width), **_dense_shapes({"last": (width, 1)})}
-    return _loops.training(tf, seed, _loops.initial(seed, shapes), loss, _loops.adam, list(zip(x, y)))
+    return _loops.training(tf, seed, _loops.initial_weights(seed, shapes), loss, _loops.adam, list(zip(x, y)))
 
 
 def _mlp_fit(tf: Any, seed: int, *, xla: bool) -> Work:
