@@ -124,9 +124,7 @@ def ptxas() -> Optional[Tuple[Path, str]]:
 def _library_mismatches(library: MappedLibrary, name: str, release: str) -> List[str]:
     """Return why a mapped library is not that of version ``release`` of the distribution ``name``."""
     if (library.owner.canonical, library.owner.version) != (name, release):
-        return [
-            f"{library.display_path} is mapped and belongs to {library.owner}, but {name} {release} is required"
-        ]
+        return [f"{library.display_path} is mapped and belongs to {library.owner}, but {name} {release} is required"]
     reported = _query(library.path)
     if reported and ".".join(release.split(".")[: len(reported)]) != ".".join(str(part) for part in reported):
         version = reported_version(library.path)

@@ -108,7 +108,9 @@ _UNDECLARED = ("function", "reference", "code_hash")
 #: The texts that every declaration must have.
 _TEXTS = ("family", "exercises", "shapes", "dtypes", "source")
 #: The optional arguments of ``kernel``: all fields after ``function`` that the user may set.
-_OPTIONS = tuple(name for name in Kernel.__annotations__ if name not in {"name", "function", "file", "code_hash", *_TEXTS})
+_OPTIONS = tuple(
+    name for name in Kernel.__annotations__ if name not in {"name", "function", "file", "code_hash", *_TEXTS}
+)
 
 _REGISTRY: Dict[str, Kernel] = {}
 #: Kernels of the user's file that is being loaded (see ``custom.py``); None while the suite itself is imported.
