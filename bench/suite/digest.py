@@ -146,7 +146,7 @@ def _facts(array: Array, full: str, device: str) -> Dict[str, Any]:
 
 
 def _count(test: Any, array: Array) -> int:
-    """Count the elements that pass a test. NumPy has no bfloat16 and float8 types, so these are converted to float32."""
+    """Count the elements that pass a test. NumPy lacks bfloat16 and float8, so these are converted to float32."""
     if np.issubdtype(array.dtype, np.inexact):
         return int(test(array).sum())
     return int(test(array.astype("float32")).sum()) if array.dtype.kind in "Vf" else 0

@@ -24,7 +24,7 @@ OF_OUTPUT, OF_STEP = 128, 4
 
 @dataclass(frozen=True)
 class KeptTensor:
-    """Kept elements of one tensor. ``step`` is None for an output; ``most`` limits how many; ``raw`` has their bytes."""
+    """Kept elements of one tensor, at most ``most``, with their bytes in ``raw``. ``step`` is None for an output."""
 
     name: str
     step: Optional[int]

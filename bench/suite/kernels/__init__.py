@@ -107,7 +107,7 @@ class Kernel:
 _UNDECLARED = ("function", "reference", "code_hash")
 #: The texts that every declaration must have.
 _TEXTS = ("family", "exercises", "shapes", "dtypes", "source")
-#: The optional arguments of ``kernel``: all fields after ``function`` that the user may set.
+#: The fields that a declaration may set by optional arguments of ``kernel``.
 _OPTIONS = tuple(
     name for name in Kernel.__annotations__ if name not in {"name", "function", "file", "code_hash", *_TEXTS}
 )
