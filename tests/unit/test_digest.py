@@ -228,7 +228,9 @@ class TestFirstDifference:
     def test_tensors_of_different_shapes_have_no_values_to_compare(self) -> None:
         assert find_first_difference(collect({"x": np.zeros(2)}), collect({"x": np.zeros(3)})) is None
         assert find_first_difference(collect({"x": np.zeros(2)}), collect({"y": np.ones(2)})) is None
-        found = find_first_difference(collect({"x": np.zeros(2), "y": np.zeros(2)}), collect({"x": np.zeros(3), "y": np.ones(2)}))
+        found = find_first_difference(
+            collect({"x": np.zeros(2), "y": np.zeros(2)}), collect({"x": np.zeros(3), "y": np.ones(2)})
+        )
         assert found is not None
         assert found["tensor"] == "y"
 

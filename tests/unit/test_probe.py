@@ -72,7 +72,11 @@ class TestLibraries:
 
     @pytest.mark.parametrize("reported", ["", "12.5", "12.5.3"])
     def test_required_libraries_are_accepted(self, monkeypatch: pytest.MonkeyPatch, reported: str) -> None:
-        self.maps(monkeypatch, ("/site/nvidia/cublas/lib/libcublas.so.12", "nvidia_cublas_cu12", "12.5.3.2"), reported=reported)
+        self.maps(
+            monkeypatch,
+            ("/site/nvidia/cublas/lib/libcublas.so.12", "nvidia_cublas_cu12", "12.5.3.2"),
+            reported=reported,
+        )
         assert nvidia.mismatches(CUBLAS) == []
 
     @pytest.mark.parametrize(
@@ -139,7 +143,9 @@ class TestLibraries:
             ("cudnn", 8907, (8, 9, 7)), ("nccl", 22105, (2, 21, 5)),
         ],
     )  # fmt: skip
-    def test_version_numbers_are_decoded_as_documented_in_the_headers(self, short: str, number: int, message: tuple[int, ...]) -> None:
+    def test_version_numbers_are_decoded_as_documented_in_the_headers(
+        self, short: str, number: int, message: tuple[int, ...]
+    ) -> None:
         def status(at: Any) -> int:
             at._obj.value = number
             return 0
@@ -189,7 +195,7 @@ class FakeDriver:
 
 
 class TestDriver:
-    """Whatever the driver reported ends in message."""
+    """Every failure of the driver is described."""
 
     NAME = uuid.UUID("5e1f2a3b-0000-1111-2222-334455667788")
 
@@ -234,7 +240,7 @@ def tensorflow(gpus: int, **build: Any) -> Any:
 
 
 class TestPreconditions:
-    """What this process is not asked for is refused, and reported so."""
+    """A process that differs from the request is rejected with a message."""
 
     ONE = Driver(12040, "/usr/lib/libcuda.so.550", (Device("GPU-a", 132),))
 
@@ -264,7 +270,12 @@ class TestPreconditions:
             (2, {}, {}, "one GPU was requested, but TensorFlow sees 2"),
             (1, {"is_cuda_build": False}, {}, "TensorFlow 2.18.1 was built without CUDA"),
             (1, {"cuda_version": "11.8"}, {}, "was built with CUDA 11.8, but libcudart reports 12.5"),
-            (1, {}, {"cuda": "12090"}, "(/usr/lib/libcuda.so.550) supports CUDA 12040, but NVML on the host reports 12090"),
+            (
+                1,
+                {},
+                {"cuda": "12090"},
+                "(/usr/lib/libcuda.so.550) supports CUDA 12040, but NVML on the host reports 12090",
+            ),
             (1, {}, {"uuid": "GPU-b"}, "the column sees GPU GPU-a, but GPU-b was requested"),
         ],
     )
@@ -305,7 +316,9 @@ class TestPreconditions:
         required = {"libc.so.6": "nvidia-x==1"}
         with pytest.raises(MismatchError, match="sets TF_FORCE_GPU_ALLOW_GROWTH, but the variation does not"):
             preconditions.check_installation(request(device="gpu", libraries=required))
-        preconditions.check_installation(request(device="gpu", libraries=required, env={"TF_FORCE_GPU_ALLOW_GROWTH": "true"}))
+        preconditions.check_installation(
+            request(device="gpu", libraries=required, env={"TF_FORCE_GPU_ALLOW_GROWTH": "true"})
+        )
         preconditions.check_installation(request(device="gpu"))  # a given interpreter has no required libraries
 
 

@@ -68,7 +68,10 @@ def test_a_record_is_parsed() -> None:
     assert found.request.kernels == ("k", "l")
     assert found.request.repetitions == {"k": 2, "l": 1}
     assert (found.request.kernel_files, found.request.tf32, found.request.threads) == ({"own.py": "x = 1\n"}, False, 3)
-    assert [(outcome.kernel, outcome.outcome, outcome.where, outcome.peak_mb, outcome.peak_gpu_mb) for outcome in found.outcomes] == [
+    assert [
+        (outcome.kernel, outcome.outcome, outcome.where, outcome.peak_mb, outcome.peak_gpu_mb)
+        for outcome in found.outcomes
+    ] == [
         ("k", "ok", "", 612.5, 96.5),
         ("l", "error", "own.py, line 7", None, None),
     ]
