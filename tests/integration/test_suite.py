@@ -338,14 +338,14 @@ def test_global_state_changed_by_a_kernel_does_not_affect_the_next(planted: Benc
     found = planted.run(["planted_leak", "matmul_f32_xla"])
     assert {one.outcome for one in found.outcomes} == {"ok"}
     assert len(found.processes) == 2
-    assert {sample.digest for sample in found.samples if one.kernel == "matmul_f32_xla"} == {
+    assert {sample.digest for sample in found.samples if sample.kernel == "matmul_f32_xla"} == {
         one.digest for one in alone.samples
     }
 
 
 def test_a_reused_buffer_is_detected_as_nondeterministic(planted: Bench) -> None:
     found = planted.run(["planted_buffer"], repetitions=3)
-    assert len({sample.digest for sample in found.samples if one.role == "repetition"}) == 3
+    assert len({sample.digest for sample in found.samples if sample.role == "repetition"}) == 3
 
 
 def test_the_time_limit_applies_to_a_kernel_that_keeps_writing(planted: Bench) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bench.suite import timing
 from bench.suite.kernels import Traced
-from bench.suite.timing import MIN_CALLS, MAX_CALLS, MAX_WARMUPS, Clock
+from bench.suite.timing import MAX_CALLS, MAX_WARMUPS, MIN_CALLS, Clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
