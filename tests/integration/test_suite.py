@@ -57,10 +57,10 @@ class SuiteRound:
 
     def kept(self) -> dict[str, list[KeptTensor]]:
         """Return the kept tensors by kernel and digest."""
-        found: dict[str, list[KeptTensor]] = {}
+        result: dict[str, list[KeptTensor]] = {}
         for row in (json.loads(text) for text in self.lines if '"line": "kept"' in text):
-            found[f"{row['kernel']} {row['digest']}"] = [decode_tensor(tensor) for tensor in row["tensors"]]
-        return found
+            result[f"{row['kernel']} {row['digest']}"] = [decode_tensor(tensor) for tensor in row["tensors"]]
+        return result
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +70,8 @@ def wholes() -> dict[tuple[str, str], SuiteRound]:
 
 @pytest.fixture(params=[(release, mode) for release in RELEASES for mode in ("off", "on")], ids="-".join)
 def place(request: pytest.FixtureRequest) -> tuple[str, str]:
-    found: tuple[str, str] = request.param
-    return found
+    result: tuple[str, str] = request.param
+    return result
 
 
 @pytest.fixture
@@ -80,26 +80,27 @@ def whole(place: tuple[str, str], benches: dict[str, Bench], wholes: dict[tuple[
     if place not in wholes:
         release, mode = place
         steady = 0.01 if place == TIMED else 0.0
-        found = benches[release].run(tuple(SUITE), mode=mode, steady_s=steady)
+        result = benches[release].run(tuple(SUITE), mode=mode, steady_s=steady)
         measured = tuple(name for name in SUITE if mode == "off" or name not in UNSUPPORTED)
-        wholes[place] = SuiteRound(found, list(benches[release].lines), measured)
+        wholes[place] = SuiteRound(result, list(benches[release].lines), measured)
     return wholes[place]
 
 
-def digests(found: Record, kernel: str, role: str = "repetition") -> set[str]:
-    return {sample.digest for sample in found.samples if sample.kernel == kernel and sample.role == role}
+def digests(result: Record, kernel: str, role: str = "repetition") -> set[str]:
+    return {sample.digest for sample in result.samples if sample.kernel == kernel and sample.role == role}
 
 
 def test_every_kernel_runs_and_the_process_records_its_provenance(whole: SuiteRound, place: tuple[str, str]) -> None:
     release, mode = place
     assert whole.record.complete
-    failed = {one.kernel: (one.outcome, one.error_class, one.message) for one in whole.record.outcomes}
+    outcomes = whole.record.outcomes
+    failed = {ended.kernel: (ended.outcome, ended.error_class, ended.message) for ended in outcomes}
     for name, reported in UNSUPPORTED.items() if mode == "on" else ():
         outcome, error, message = failed.pop(name)
         assert (outcome, error) == ("error", "UnimplementedError")
         assert reported in message
         assert name not in whole.kernels
-    assert {name: one for name, one in failed.items() if one[0] != "ok"} == {}
+    assert {name: reason for name, reason in failed.items() if reason[0] != "ok"} == {}
     assert set(whole.outcomes) == set(SUITE)
     assert len(failed) == len(whole.kernels)
     (process,) = whole.record.processes
@@ -108,7 +109,7 @@ def test_every_kernel_runs_and_the_process_records_its_provenance(whole: SuiteRo
     assert set(process.provenance["kernel_hashes"]) == set(SUITE)
     assert any(name.startswith("libtensorflow") for name in process.libraries), process.libraries
     assert any(name.startswith("libc") for name in process.libraries)
-    peaks = [one.peak_mb for one in whole.record.outcomes]
+    peaks = [outcome.peak_mb for outcome in whole.record.outcomes]
     assert all(peak is not None and 100 < peak < 100_000 for peak in peaks)
 
 
@@ -146,28 +147,28 @@ def test_the_same_seed_gives_the_same_training(whole: SuiteRound, place: tuple[s
 def test_trainings_record_every_step(whole: SuiteRound) -> None:
     steps: dict[str, dict[int, list[str]]] = defaultdict(lambda: defaultdict(list))
     for key, rows in whole.kept().items():
-        for one in rows:
-            if one.step is not None:
-                steps[key.split()[0]][one.step].append(one.name)
+        for tensor in rows:
+            if tensor.step is not None:
+                steps[key.split()[0]][tensor.step].append(tensor.name)
     trained = {name for name in SUITE if name.endswith(("_fit", "_loop", "_fit_xla"))}
     assert set(steps) == trained
     for name in trained:
         sample = whole.samples(name)[0]
         assert sample.outputs["trail"]["shape"] == [len(steps[name])]
         assert len(steps[name]) > 1
-        kinds = [{one.split()[0] for one in names} for names in steps[name].values()]
+        kinds = [{tensor.split()[0] for tensor in names} for names in steps[name].values()]
         assert all(kind == kinds[0] for kind in kinds)
         assert kinds[0] >= ({"loss", "gradient", "weight"} if SUITE[name].portable else {"loss", "weight"}), name
         assert all(names[0] == "loss" for names in steps[name].values()), "the loss comes first"
 
 
 def test_kept_values_can_be_decoded_and_match_their_outputs(whole: SuiteRound) -> None:
-    found = whole.kept()
+    result = whole.kept()
     for name in whole.kernels:
-        one = SUITE[name]
+        kernel = SUITE[name]
         sample = whole.samples(name)[0]
-        rows = found.get(f"{name} {sample.digest}", [])
-        if one.control:
+        rows = result.get(f"{name} {sample.digest}", [])
+        if kernel.control:
             assert not rows
             continue
         outputs = {row.name: row for row in rows if row.step is None}
@@ -179,8 +180,8 @@ def test_kept_values_can_be_decoded_and_match_their_outputs(whole: SuiteRound) -
             parts = 2 if row.dtype.startswith("complex") else 1
             assert values.size == positions(row.size, row.most).size * parts
             assert np.isfinite(values).all() or row.dtype not in {"float32", "float64"}
-    second_seed = {f"{name} {one.digest}" for name in SUITE for one in whole.samples(name, "second-seed")}
-    assert not second_seed & set(found), "no values are kept for the second seed"
+    second_seed = {f"{name} {sample.digest}" for name in SUITE for sample in whole.samples(name, "second-seed")}
+    assert not second_seed & set(result), "no values are kept for the second seed"
 
 
 def test_errors_are_measured_where_there_is_a_reference(whole: SuiteRound) -> None:
@@ -195,26 +196,26 @@ def test_errors_are_measured_where_there_is_a_reference(whole: SuiteRound) -> No
 def test_times_are_measured_only_if_requested_and_for_kernels_that_can_be_called_again(
     whole: SuiteRound, place: tuple[str, str]
 ) -> None:
-    timed = {one.kernel for one in whole.record.samples if one.role == "timing"}
-    wanted = {name for name, one in SUITE.items() if one.call_again and not one.control}
+    timed = {sample.kernel for sample in whole.record.samples if sample.role == "timing"}
+    wanted = {name for name, kernel in SUITE.items() if kernel.call_again and not kernel.control}
     assert timed == (wanted if place == TIMED else set())
-    for one in whole.record.samples:
-        if one.role == "timing":
-            assert len(one.steady_s) == len(one.steady_cpu_s) >= 3
-            assert one.warmups >= 1
-            assert one.steady_agrees is not None
+    for sample in whole.record.samples:
+        if sample.role == "timing":
+            assert len(sample.steady_s) == len(sample.steady_cpu_s) >= 3
+            assert sample.warmups >= 1
+            assert sample.steady_agrees is not None
         else:
-            assert (one.steady_s, one.steady_cpu_s, one.steady_agrees, one.warmups) == ((), (), None, 0)
+            assert (sample.steady_s, sample.steady_cpu_s, sample.steady_agrees, sample.warmups) == ((), (), None, 0)
 
 
 def test_repetitions_and_second_seed_follow_the_request(bench: Bench) -> None:
-    found = bench.run(["mlp_loop", "reduce_max"], repetitions=3, heavy_repetitions=2, second_seed=False)
-    roles = [(one.kernel, one.role, one.repetition, one.seed) for one in found.samples]
+    result = bench.run(["mlp_loop", "reduce_max"], repetitions=3, heavy_repetitions=2, second_seed=False)
+    roles = [(sample.kernel, sample.role, sample.repetition, sample.seed) for sample in result.samples]
     assert roles == [("mlp_loop", "repetition", number, 42) for number in range(2)] + [
         ("reduce_max", "repetition", number, 42) for number in range(3)
     ]
-    found = bench.run(["reduce_max"], repetitions=1, seed=123)
-    assert [(one.role, one.seed) for one in found.samples] == [("repetition", 123), ("second-seed", 124)]
+    result = bench.run(["reduce_max"], repetitions=1, seed=123)
+    assert [(sample.role, sample.seed) for sample in result.samples] == [("repetition", 123), ("second-seed", 124)]
 
 
 def test_errors_are_measured_in_the_first_round_only(bench: Bench) -> None:
@@ -239,7 +240,7 @@ class TestVariations:
     )
     def test_the_process_records_the_setting(self, bench: Bench, variation: str, key: str, wanted: Any) -> None:
         expected = settings(variation)
-        found = bench.run(
+        result = bench.run(
             ["matmul_mean"],
             variation=variation,
             env=expected.env,
@@ -247,16 +248,16 @@ class TestVariations:
             tf32=expected.tf32,
             repetitions=1,
         )
-        assert found.outcomes[0].outcome == "ok"
-        (process,) = found.processes
+        assert result.outcomes[0].outcome == "ok"
+        (process,) = result.processes
         assert process.settings[key] == wanted
         assert process.settings["env"] == dict(expected.env)
 
     def test_without_a_variation_tensorflow_uses_its_defaults(self, bench: Bench) -> None:
-        found = bench.run(["control_integer"], repetitions=1).processes[0].settings
-        assert (found["intra_op_threads"], found["tf32"]) == (len(os.sched_getaffinity(0)), True)
-        assert (found["isa_limit"], found["switch"], found["env"]) == ("none", "none", {})
-        assert found["devices"] == ["/device:CPU:0"]
+        result = bench.run(["control_integer"], repetitions=1).processes[0].settings
+        assert (result["intra_op_threads"], result["tf32"]) == (len(os.sched_getaffinity(0)), True)
+        assert (result["isa_limit"], result["switch"], result["env"]) == ("none", "none", {})
+        assert result["devices"] == ["/device:CPU:0"]
 
     def test_another_instruction_set_acts_as_another_device(self, bench: Bench) -> None:
         default = bench.run(["matmul_mean"])
@@ -268,8 +269,8 @@ class TestVariations:
     def test_api_and_environment_variable_switch_the_same(self, bench: Bench) -> None:
         api = bench.run(["seeded_mlp"], mode="on")
         variable = bench.run(["seeded_mlp"], mode="on", variation="switch=env", switch="env")
-        for found, switch in ((api, "api"), (variable, "env")):
-            reported = found.processes[0].settings
+        for result, switch in ((api, "api"), (variable, "env")):
+            reported = result.processes[0].settings
             assert reported["determinism_enabled"] is True
             assert reported["switch"] == switch
             assert ("TF_DETERMINISTIC_OPS" in reported["env"]) is (switch == "env")
@@ -286,10 +287,10 @@ def test_a_column_does_not_inherit_the_environment_of_the_host(bench: Bench, mon
 
 
 def test_a_column_that_differs_from_the_request_does_not_measure(bench: Bench) -> None:
-    found = bench.run(["control_integer"], expect={"tensorflow-cpu": "2.99.0"})
-    assert not found.samples
-    assert found.outcomes[0].outcome == "mismatch"
-    assert "not what was asked: tensorflow-cpu 2.18.1" in found.outcomes[0].message
+    result = bench.run(["control_integer"], expect={"tensorflow-cpu": "2.99.0"})
+    assert not result.samples
+    assert result.outcomes[0].outcome == "mismatch"
+    assert "not what was asked: tensorflow-cpu 2.18.1" in result.outcomes[0].message
 
 
 def test_crash_hang_and_error_cost_one_kernel_each(planted: Bench) -> None:
@@ -297,11 +298,11 @@ def test_crash_hang_and_error_cost_one_kernel_each(planted: Bench) -> None:
         *("control_integer", "planted_abort", "planted_exit", "planted_unimplemented", "planted_hang"),
         *("planted_nothing", "planted_resource", "planted_nan", "planted_noise_on_stdout", "control_flicker"),
     ]
-    found = planted.run(kernels, time_limit_s=5.0)
-    assert found.complete
-    ended = {outcome.kernel: outcome for outcome in found.outcomes}
+    result = planted.run(kernels, time_limit_s=5.0)
+    assert result.complete
+    ended = {outcome.kernel: outcome for outcome in result.outcomes}
     assert set(ended) == set(kernels)
-    assert {name: one.outcome for name, one in ended.items()} == {
+    assert {name: outcome.outcome for name, outcome in ended.items()} == {
         "control_integer": "ok",
         "planted_abort": "crashed",
         "planted_exit": "crashed",
@@ -319,44 +320,44 @@ def test_crash_hang_and_error_cost_one_kernel_each(planted: Bench) -> None:
     assert "deterministic GPU implementation" in ended["planted_unimplemented"].message
     line = 1 + next(number for number, text in enumerate(PLANTED.splitlines()) if "raise tf.errors.Unimpl" in text)
     assert ended["planted_unimplemented"].where == f"planted.py, line {line}"
-    assert len(found.processes) == 4  # the first, and one after each death
-    assert [bool(process.libraries) for process in found.processes] == [False, False, False, True]
-    assert {one.outputs["x"]["nan"] for one in found.samples if one.kernel == "planted_nan"} == {1}
+    assert len(result.processes) == 4  # the first, and one after each death
+    assert [bool(process.libraries) for process in result.processes] == [False, False, False, True]
+    assert {sample.outputs["x"]["nan"] for sample in result.samples if sample.kernel == "planted_nan"} == {1}
 
 
 def test_a_kernel_that_switches_determinism_does_not_affect_others(planted: Bench) -> None:
-    found = planted.run(["planted_switch", "control_integer"])
-    ended = {outcome.kernel: outcome for outcome in found.outcomes}
+    result = planted.run(["planted_switch", "control_integer"])
+    ended = {outcome.kernel: outcome for outcome in result.outcomes}
     assert ended["planted_switch"].outcome == "mismatch"
     assert "a kernel switched determinism" in ended["planted_switch"].message
     assert ended["control_integer"].outcome == "ok"
-    assert [process.settings["determinism_enabled"] for process in found.processes] == [False, False]
+    assert [process.settings["determinism_enabled"] for process in result.processes] == [False, False]
 
 
 def test_global_state_changed_by_a_kernel_does_not_affect_the_next(planted: Bench) -> None:
     alone = planted.run(["matmul_f32_xla"])
-    found = planted.run(["planted_leak", "matmul_f32_xla"])
-    assert {one.outcome for one in found.outcomes} == {"ok"}
-    assert len(found.processes) == 2
-    assert {sample.digest for sample in found.samples if sample.kernel == "matmul_f32_xla"} == {
-        one.digest for one in alone.samples
+    result = planted.run(["planted_leak", "matmul_f32_xla"])
+    assert {outcome.outcome for outcome in result.outcomes} == {"ok"}
+    assert len(result.processes) == 2
+    assert {sample.digest for sample in result.samples if sample.kernel == "matmul_f32_xla"} == {
+        sample.digest for sample in alone.samples
     }
 
 
 def test_a_reused_buffer_is_detected_as_nondeterministic(planted: Bench) -> None:
-    found = planted.run(["planted_buffer"], repetitions=3)
-    assert len({sample.digest for sample in found.samples if sample.role == "repetition"}) == 3
+    result = planted.run(["planted_buffer"], repetitions=3)
+    assert len({sample.digest for sample in result.samples if sample.role == "repetition"}) == 3
 
 
 def test_the_time_limit_applies_to_a_kernel_that_keeps_writing(planted: Bench) -> None:
-    found = planted.run(["planted_slow"], repetitions=20, time_limit_s=1.5)
-    assert found.outcomes[0].outcome == "timeout"
-    assert 1 <= len(found.samples) < 20
+    result = planted.run(["planted_slow"], repetitions=20, time_limit_s=1.5)
+    assert result.outcomes[0].outcome == "timeout"
+    assert 1 <= len(result.samples) < 20
 
 
 def test_the_first_difference_of_a_training_is_located(planted: Bench) -> None:
-    found = planted.run(["planted_steps"], repetitions=3)
-    first, second, third, _ = found.samples
+    result = planted.run(["planted_steps"], repetitions=3)
+    first, second, third, _ = result.samples
     assert first.digest != second.digest == third.digest
     assert first.outputs["weight"] == second.outputs["weight"], "only a step differs"
     assert first.first_difference is None
@@ -381,23 +382,23 @@ def test_a_constant_output_is_detected_by_the_second_seed(planted: Bench) -> Non
 
 
 def test_a_single_differing_call_of_the_timing_pass_is_detected(planted: Bench) -> None:
-    found = planted.run(["planted_late", "planted_again"], steady_s=0.01)
-    agrees = {one.kernel: one.steady_agrees for one in found.samples if one.role == "timing"}
+    result = planted.run(["planted_late", "planted_again"], steady_s=0.01)
+    agrees = {sample.kernel: sample.steady_agrees for sample in result.samples if sample.role == "timing"}
     assert agrees == {"planted_late": False, "planted_again": True}
-    assert len(digests(found, "planted_late")) == 1
+    assert len(digests(result, "planted_late")) == 1
 
 
 def test_autograph_can_read_a_custom_kernel(planted: Bench) -> None:
-    found = planted.run(["planted_traced"])
-    assert found.outcomes[0].outcome == "ok", found.outcomes
-    assert len(digests(found, "planted_traced")) == 1
+    result = planted.run(["planted_traced"])
+    assert result.outcomes[0].outcome == "ok", result.outcomes
+    assert len(digests(result, "planted_traced")) == 1
 
 
 def test_a_module_missing_only_in_the_column_is_reported_with_its_line(bench: Bench) -> None:
     source = PLANTED + "\nimport pydantic\n\n@plant()\ndef planted_after(tf, seed):\n    return lambda: {}\n"
     line = 1 + source.splitlines().index("import pydantic")
-    found = bench.run(["planted_again", "planted_after"], kernel_files={"planted.py": source})
-    ended = {outcome.kernel: outcome for outcome in found.outcomes}
+    result = bench.run(["planted_again", "planted_after"], kernel_files={"planted.py": source})
+    ended = {outcome.kernel: outcome for outcome in result.outcomes}
     assert ended["planted_again"].outcome == "ok", "kernels before the error are measured"
     assert ended["planted_after"].outcome == "mismatch"
     assert f"planted.py, line {line}: ModuleNotFoundError" in ended["planted_after"].message
@@ -444,7 +445,7 @@ def test_a_killed_runner_leaves_no_process_behind(root: Path, planted: Bench, tm
 
 
 @pytest.mark.parametrize(
-    "entry", [one for one in known_issues.known() if one.kernel], ids=lambda one: one.known_issue.id
+    "entry", [issue for issue in known_issues.known() if issue.kernel], ids=lambda issue: issue.known_issue.id
 )
 def test_the_reproducer_of_a_known_issue_shows_it(bench: Bench, entry: known_issues.Entry) -> None:
     assert isinstance(bench.engine, VenvEngine)
@@ -452,8 +453,8 @@ def test_the_reproducer_of_a_known_issue_shows_it(bench: Bench, entry: known_iss
     python = str(bench.engine.place(bench.column) / "bin" / "python")
     counts = []
     for _ in range(5):  # a race does not show in every process
-        found = subprocess.run([python, "-c", entry.known_issue.reproducer], capture_output=True, text=True, check=True)
-        match = re.fullmatch(r"(\d+) distinct results of 50 calls\n", found.stdout)
+        done = subprocess.run([python, "-c", entry.known_issue.reproducer], capture_output=True, text=True, check=True)
+        match = re.fullmatch(r"(\d+) distinct results of 50 calls\n", done.stdout)
         assert match
         counts.append(int(match[1]))
         if counts[-1] > 1:

@@ -9,7 +9,7 @@ a training a ``Traced``, which adds the tensors of every step. Only the work is 
         exercises="a sum over one axis",
         shapes="[4096,4096]",
         dtypes="float32",
-        source="own",
+        source="tfrepro",
     )
     def reduce_sum_axis(tf, seed):
         x = tf.constant(normal(seed, (4096, 4096)))

@@ -187,7 +187,7 @@ def _forward_reference(seed: int) -> Dict[str, Array]:
     exercises="a forward convolution",
     shapes="in[8,64,64,8], filter[3,3,8,8], SAME",
     dtypes="float32",
-    source="own",
+    source="tfrepro",
     reference=_forward_reference,
 )
 def conv2d_fwd(tf: Any, seed: int) -> Work:

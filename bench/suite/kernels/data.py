@@ -6,7 +6,7 @@ from typing import Any
 
 from bench.suite.kernels import Outputs, Work, kernel, normal
 
-DOCUMENTED = "own; TensorFlow's tf.data pass make_deterministic"
+DOCUMENTED = "tfrepro; TensorFlow's tf.data pass make_deterministic"
 #: More elements than any of these pipelines has.
 MAX_ELEMENTS = 10_000
 
@@ -88,7 +88,7 @@ def interleave_sloppy(tf: Any, seed: int) -> Work:
     exercises="a seeded shuffle that reshuffles in the second epoch",
     shapes="2 epochs of 500 elements, buffer 100",
     dtypes="int64",
-    source="own; tensorflow/tensorflow#31706, #58925",
+    source="tfrepro; tensorflow/tensorflow#31706, #58925",
     call_again=False,
     on_host=True,
 )
@@ -103,7 +103,7 @@ def shuffle_reshuffle(tf: Any, seed: int) -> Work:
     exercises="elements drawn at random from three data sets",
     shapes="3 data sets of 100 elements",
     dtypes="float32",
-    source="own; tensorflow/tensorflow#53846",
+    source="tfrepro; tensorflow/tensorflow#53846",
     call_again=False,
     on_host=True,
 )

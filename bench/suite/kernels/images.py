@@ -76,7 +76,7 @@ def resize_nearest_grad(tf: Any, seed: int) -> Work:
     exercises="contrast adjustment: scales each pixel's distance from the mean of its channel",
     shapes="[1,500,500,3]",
     dtypes="float32",
-    source="own, based on TensorFlow's error 'A deterministic GPU implementation of AdjustContrastv2 is not ...'",
+    source="based on TensorFlow's error 'A deterministic GPU implementation of AdjustContrastv2 is not ...'",
 )
 def adjust_contrast(tf: Any, seed: int) -> Work:
     """``AdjustContrastv2``."""
@@ -89,7 +89,7 @@ def adjust_contrast(tf: Any, seed: int) -> Work:
     exercises="the gradient of extracting overlapping patches from an image",
     shapes="[2,12,12,4], patches of 3x3, stride 1",
     dtypes="float32",
-    source="own",
+    source="tfrepro",
 )
 def extract_patches_grad(tf: Any, seed: int) -> Work:
     """The gradient of ``ExtractImagePatches``: a ``SparseTensorDenseMatMul`` built in Python."""

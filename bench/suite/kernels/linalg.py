@@ -86,7 +86,7 @@ def _bfloat16_reference(seed: int) -> Dict[str, Array]:
     exercises="a matrix product in bfloat16; the variation isa=avx2 can crash the process",
     shapes="[512,2048] x [2048,512]",
     dtypes="bfloat16",
-    source="own",
+    source="tfrepro",
     reference=_bfloat16_reference,
 )
 def matmul_bf16(tf: Any, seed: int) -> Work:
@@ -108,7 +108,7 @@ def _float16_reference(seed: int) -> Dict[str, Array]:
     exercises="a matrix product in float16",
     shapes="[512,2048] x [2048,512] on a GPU, [64,512] x [512,64] on a CPU, where it can take a second",
     dtypes="float16",
-    source="own",
+    source="tfrepro",
     reference=_float16_reference,
 )
 def matmul_f16(tf: Any, seed: int) -> Work:
@@ -126,7 +126,7 @@ def _tall_reference(seed: int) -> Dict[str, Array]:
     exercises="a product of a wide and a tall matrix, whose long inner sum favours split-K algorithms",
     shapes="[8,100000] x [100000,8]",
     dtypes="float32",
-    source="own",
+    source="tfrepro",
     reference=_tall_reference,
 )
 def matmul_splitk(tf: Any, seed: int) -> Work:
@@ -144,7 +144,7 @@ def _batch_reference(seed: int) -> Dict[str, Array]:
     exercises="a batch of small matrix products",
     shapes="[32,64,64] x [32,64,64]",
     dtypes="float32",
-    source="own",
+    source="tfrepro",
     reference=_batch_reference,
 )
 def matmul_batched(tf: Any, seed: int) -> Work:
@@ -163,7 +163,7 @@ def _contraction_reference(seed: int) -> Dict[str, Array]:
     exercises="a contraction over two axes at once",
     shapes="abcd[16,16,16,16], cdef[16,16,8,8] -> abef",
     dtypes="float32",
-    source="own",
+    source="tfrepro",
     reference=_contraction_reference,
 )
 def einsum_contract(tf: Any, seed: int) -> Work:
@@ -177,7 +177,7 @@ def einsum_contract(tf: Any, seed: int) -> Work:
     exercises="a batch of two-dimensional Fourier transforms",
     shapes="[16,256,256] on a GPU, [4,128,128] on a CPU",
     dtypes="complex64",
-    source="own",
+    source="tfrepro",
 )
 def fft2d(tf: Any, seed: int) -> Work:
     """``FFT2D``."""
@@ -222,7 +222,7 @@ def svd_one_column(tf: Any, seed: int) -> Work:
     exercises="Cholesky factorisations",
     shapes="[4,128,128] on a GPU, [4,64,64] on a CPU",
     dtypes="float32",
-    source="own",
+    source="tfrepro",
 )
 def cholesky(tf: Any, seed: int) -> Work:
     """``Cholesky`` of symmetric matrices with a dominant diagonal."""
@@ -237,7 +237,7 @@ def cholesky(tf: Any, seed: int) -> Work:
     exercises="QR factorisations",
     shapes="[4,128,128] on a GPU, [4,64,64] on a CPU",
     dtypes="float32",
-    source="own",
+    source="tfrepro",
 )
 def qr(tf: Any, seed: int) -> Work:
     """``Qr``."""
@@ -250,7 +250,7 @@ def qr(tf: Any, seed: int) -> Work:
     exercises="matrix inverses",
     shapes="[4,128,128] on a GPU, [4,64,64] on a CPU",
     dtypes="float32",
-    source="own",
+    source="tfrepro",
 )
 def inverse(tf: Any, seed: int) -> Work:
     """``MatrixInverse``."""

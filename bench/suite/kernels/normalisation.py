@@ -125,7 +125,7 @@ def layer_norm_reference(seed: int) -> Dict[str, np.ndarray[Any, Any]]:
     exercises="layer normalisation: output, and gradients of input, scale and offset",
     shapes=f"[{ROWS},{WIDTH}]",
     dtypes="float32",
-    source="own",
+    source="tfrepro",
     reference=layer_norm_reference,
 )
 def layer_norm(tf: Any, seed: int) -> Work:

@@ -19,7 +19,7 @@ def _image(tf: Any) -> Tuple[int, int, int, int]:
     exercises="the gradient of maximum pooling",
     shapes=_SHAPES,
     dtypes="float32",
-    source="own; TensorFlow has no test, only a TODO in cudnn_deterministic_base.py",
+    source="tfrepro; TensorFlow has no test, only a TODO in cudnn_deterministic_base.py",
 )
 def max_pool_grad(tf: Any, seed: int) -> Work:
     """``MaxPoolGrad``."""
@@ -53,7 +53,7 @@ def _maxima(tf: Any, seed: int) -> Dict[str, Any]:
     exercises="the gradient of 3-D maximum pooling",
     shapes="in[2,8,32,32,8] on a GPU, in[2,4,16,16,8] on a CPU, window 3, stride 1, SAME",
     dtypes="float32",
-    source="own",
+    source="tfrepro",
 )
 def max_pool3d_grad(tf: Any, seed: int) -> Work:
     """``MaxPool3DGrad``."""
@@ -69,7 +69,7 @@ def max_pool3d_grad(tf: Any, seed: int) -> Work:
     exercises="the gradient of maximum pooling, computed from the positions of the maxima",
     shapes="in[8,64,64,16], window 3, stride 1, SAME",
     dtypes="float32, int64",
-    source="own, based on TensorFlow's error 'Determinism is not yet supported for MaxPoolGradWithArgmax.'",
+    source="based on TensorFlow's error 'Determinism is not yet supported for MaxPoolGradWithArgmax.'",
 )
 def max_pool_argmax_grad(tf: Any, seed: int) -> Work:
     """``MaxPoolGradWithArgmax``."""
@@ -84,7 +84,7 @@ def max_pool_argmax_grad(tf: Any, seed: int) -> Work:
     exercises="the gradient of average pooling",
     shapes=_SHAPES,
     dtypes="float32",
-    source="own",
+    source="tfrepro",
 )
 def avg_pool_grad(tf: Any, seed: int) -> Work:
     """``AvgPoolGrad``."""
@@ -97,7 +97,7 @@ def avg_pool_grad(tf: Any, seed: int) -> Work:
     exercises="the gradients of a grey-scale dilation with respect to its input and its filter",
     shapes="in[2,64,64,8], filter[3,3,8], SAME",
     dtypes="float32",
-    source="own, based on TensorFlow's error 'Determinism is not yet supported for Dilation2DBackpropFilter.'",
+    source="based on TensorFlow's error 'Determinism is not yet supported for Dilation2DBackpropFilter.'",
 )
 def dilation2d_grad(tf: Any, seed: int) -> Work:
     """``Dilation2DBackpropInput`` and ``Dilation2DBackpropFilter``."""

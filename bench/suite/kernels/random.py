@@ -6,7 +6,7 @@ from typing import Any, Tuple
 
 from bench.suite.kernels import Outputs, Work, has_gpu, kernel, normal
 
-SOURCE = "own; tensorflow/tensorflow#47603, #47685"
+SOURCE = "tfrepro; tensorflow/tensorflow#47603, #47685"
 SHAPES = "[1024,1024] on GPU, [256,256] on CPU"
 
 
@@ -121,7 +121,7 @@ def shuffle_seeded(tf: Any, seed: int) -> Work:
     exercises="unordered ops of one v1 session: two random ops, two additions to a variable, and a read of it",
     shapes="[4096]",
     dtypes="float32",
-    source="own; the documentation of enable_op_determinism excludes tf.compat.v1.Session",
+    source="tfrepro; the documentation of enable_op_determinism excludes tf.compat.v1.Session",
     call_again=False,
 )
 def session_v1_random(tf: Any, seed: int) -> Work:

@@ -105,7 +105,7 @@ def _variance_reference(seed: int) -> Dict[str, Array]:
     exercises="variances: the mean of squared deviations from a mean",
     shapes="[512,1000]",
     dtypes="float32",
-    source="own",
+    source="tfrepro",
     reference=_variance_reference,
 )
 def reduce_variance(tf: Any, seed: int) -> Work:
@@ -123,7 +123,7 @@ def _logsumexp_reference(seed: int) -> Dict[str, Array]:
     exercises="logarithms of sums of exponentials",
     shapes="[512,1000]",
     dtypes="float32",
-    source="own",
+    source="tfrepro",
     reference=_logsumexp_reference,
 )
 def reduce_logsumexp(tf: Any, seed: int) -> Work:
@@ -137,7 +137,7 @@ def reduce_logsumexp(tf: Any, seed: int) -> Work:
     exercises="maxima: nothing is rounded, so the order cannot matter",
     shapes="[512,1000]",
     dtypes="float32",
-    source="own",
+    source="tfrepro",
 )
 def reduce_max(tf: Any, seed: int) -> Work:
     """``Max`` over the outer axis."""

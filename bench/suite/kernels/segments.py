@@ -173,7 +173,7 @@ def _sorted_reference(seed: int) -> Dict[str, Array]:
     exercises="sums of rows by sorted segment ids",
     shapes="data[256,8] and [200000,8], 32 ids",
     dtypes="float32, int32",
-    source="NVIDIA/framework-reproducibility, test_segment_sum_d9m.py; the large shape is own",
+    source="NVIDIA/framework-reproducibility, test_segment_sum_d9m.py; with an additional large shape",
     reference=_sorted_reference,
 )
 def segment_sum(tf: Any, seed: int) -> Work:
@@ -187,7 +187,7 @@ def segment_sum(tf: Any, seed: int) -> Work:
     exercises="means of rows by sorted segment ids, and their gradient",
     shapes="data[200000,8], 32 ids",
     dtypes="float32, int32",
-    source="own",
+    source="tfrepro",
 )
 def segment_mean_grad(tf: Any, seed: int) -> Work:
     """``SegmentMean``; its gradient counts the rows by ``SegmentSum`` and gathers."""
@@ -241,7 +241,7 @@ def variable_scatter_mul(tf: Any, seed: int) -> Work:
     exercises="scatter-maximum into a resource variable: nothing is rounded, so the order cannot matter",
     shapes="variable[1000,64], indices[10000] in [0,50), updates[10000,64]",
     dtypes="float32, int32",
-    source="own",
+    source="tfrepro",
 )
 def variable_scatter_max(tf: Any, seed: int) -> Work:
     """``ResourceScatterMax``."""
@@ -254,7 +254,7 @@ def variable_scatter_max(tf: Any, seed: int) -> Work:
     exercises="a sparse optimizer step with repeated rows, a race unless the caller merges them first",
     shapes="variable and accumulator [1000,64], indices[10000] in [0,50), gradients[10000,64]",
     dtypes="float32, int32",
-    source="own, based on SparseApplyAdagrad in tensorflow/core/kernels/training_ops.cc",
+    source="based on SparseApplyAdagrad in tensorflow/core/kernels/training_ops.cc",
 )
 def resource_sparse_apply_adagrad(tf: Any, seed: int) -> Work:
     """``ResourceSparseApplyAdagradV2``: it distributes the rows over threads and assumes that they are distinct."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from bench.suite.kernels import Outputs, Work, _loops, has_gpu, kernel, normal
 
-RECURRENT = "own; tensorflow/tensorflow#59281, #60192"
+RECURRENT = "tfrepro; tensorflow/tensorflow#59281, #60192"
 RECURRENT_SHAPES = "in[16,50,32], 64 units on GPU; in[4,8,8], 8 units on CPU"
 
 
@@ -31,7 +31,7 @@ def gru_fwd_bwd(tf: Any, seed: int) -> Work:
     exercises="multi-head attention with seeded dropout: output and all gradients",
     shapes="in[8,64,256], 8 heads on GPU; in[4,16,64], 4 heads on CPU",
     dtypes="float32",
-    source="own",
+    source="tfrepro",
 )
 def attention_block(tf: Any, seed: int) -> Work:
     """MatMul, BatchMatMul, Softmax, stateless dropout and their gradients, random upstream gradient."""

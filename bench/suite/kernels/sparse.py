@@ -83,7 +83,7 @@ def _tall_reference(seed: int) -> Dict[str, Array]:
     exercises="a product of a transposed CSR matrix and a dense matrix: several threads add to the same sum",
     shapes="transposed [4096,256] with 65536 entries x [4096,64]",
     dtypes="float32, int64",
-    source="own, based on tensorflow/core/kernels/sparse/mat_mul_op.cc",
+    source="based on tensorflow/core/kernels/sparse/mat_mul_op.cc",
     reference=_tall_reference,
 )
 def csr_matmul_transpose_a(tf: Any, seed: int) -> Work:
@@ -101,7 +101,7 @@ def csr_matmul_transpose_a(tf: Any, seed: int) -> Work:
     exercises="sums of the rows of a sparse matrix",
     shapes="[512,256] with 8192 entries",
     dtypes="float32, int64",
-    source="own",
+    source="tfrepro",
     on_host=True,
 )
 def sparse_reduce_sum(tf: Any, seed: int) -> Work:
@@ -116,7 +116,7 @@ def sparse_reduce_sum(tf: Any, seed: int) -> Work:
     exercises="the gradient of sums of gathered rows, with repeated rows",
     shapes="data[1000,64], indices[20000] in [0,1000), 500 sorted segments",
     dtypes="float32, int32",
-    source="own",
+    source="tfrepro",
 )
 def sparse_segment_sum_grad(tf: Any, seed: int) -> Work:
     """``SparseSegmentSum`` and ``SparseSegmentSumGrad``."""
@@ -147,7 +147,7 @@ def _count(tf: Any) -> Tuple[int]:
     exercises="counts of integers: nothing is rounded, so the order cannot matter",
     shapes="ids in 10 bins: [1000000] on a GPU, [100000] on a CPU",
     dtypes="int32",
-    source="own, based on TensorFlow's error 'Determinism is not yet supported in GPU implementation of Bincount.'",
+    source="based on TensorFlow's error 'Determinism is not yet supported in GPU implementation of Bincount.'",
 )
 def bincount_int(tf: Any, seed: int) -> Work:
     """``tf.math.bincount`` without weights."""
@@ -165,7 +165,7 @@ def _weighted_reference(seed: int) -> Dict[str, Array]:
     exercises="sums of float weights by integer bin",
     shapes="ids in 10 bins: [1000000] on a GPU, [100000] on a CPU",
     dtypes="float32, int32",
-    source="own, based on TensorFlow's error 'Determinism is not yet supported in GPU implementation of Bincount.'",
+    source="based on TensorFlow's error 'Determinism is not yet supported in GPU implementation of Bincount.'",
     reference=_weighted_reference,
 )
 def bincount_weighted(tf: Any, seed: int) -> Work:
@@ -179,7 +179,7 @@ def bincount_weighted(tf: Any, seed: int) -> Work:
     exercises="counts of floats by bin",
     shapes="values in 100 bins: [1000000] on a GPU, [100000] on a CPU",
     dtypes="float32, int32",
-    source="own",
+    source="tfrepro",
 )
 def histogram_fixed_width(tf: Any, seed: int) -> Work:
     """``HistogramFixedWidth``."""

@@ -13,7 +13,7 @@ from bench.suite.kernels import Outputs, Traced, Work, _loops, has_gpu, integers
 
 ARTICLE = "article 'Are TensorFlow results reproducible?' (2025), examples 1 and 3"
 SMALL_CNN = "16-filter SmallCNN of usyd-fsalab/NeuralNetworkRandomness"
-BERT = "own; motivated by tensorflow/tensorflow#40514"
+BERT = "tfrepro; motivated by tensorflow/tensorflow#40514"
 SLOW_EMBEDDING = "tensorflow/tensorflow#62100, with a tenth of its table, because every step is recorded"
 
 MLP_SHAPES = "X[1000,20], Dense 64-64-1, batch 100, 2 epochs"
