@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from bench.portable.value_limits import kept_files
-from bench.suite.kept_values import kept as read_tensor
+from bench.suite.kept_values import decode_tensor as read_tensor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from bench.store.run_folder import write_atomic
-from bench.suite.driver import epitaph
+from bench.suite.driver import death_marker
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -79,7 +79,7 @@ def load_tails(folder: Path, columns: Iterable[ColumnInfo], records: Mapping[str
         died = next((ending for ending in one.outcomes if ending.outcome in DIED), None)
         log = _log_of(logs, path)
         if died and log:
-            of_records[path] = tail(log, epitaph(died.kernel, died.outcome))
+            of_records[path] = tail(log, death_marker(died.kernel, died.outcome))
     of_columns = {one.id: _last(logs, one) for one in columns if one.status in _LOST and _PLAIN.fullmatch(one.id)}
     return Tails(
         records=dict(kept.records) | {path: text for path, text in of_records.items() if text},

@@ -1,5 +1,5 @@
-"""All that runs inside a column: driver, worker, kernels and the record they write.
+"""The code that runs inside a column's environment: driver, worker, kernels and the record they write.
 
-Imports the standard library, numpy and tensorflow, and nothing else of the package:
-this folder is carried into every container and virtual environment as it is.
+It imports only the standard library, NumPy and TensorFlow, and nothing else of the package, because this folder is
+copied unchanged into every container and virtual environment.
 """

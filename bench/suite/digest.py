@@ -1,6 +1,6 @@
 """Digests: SHA-256 over name, dtype, shape and bytes of every output.
 
-Bytes are compared, never values: -0.0 is not 0.0, and a NaN is equal to itself only bit for bit.
+Bytes are compared, not values: -0.0 differs from 0.0, and NaNs are equal only if their bits are.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from bench.suite.kernels import Traced
 
 Array = np.ndarray[Any, Any]
 
-#: Under this name the steps of a training stand among its outputs.
+#: Name under which the steps of a training appear among its outputs.
 TRAIL = "trail"
-#: Hexadecimal characters of the digest of a single tensor, where the digest of the whole stands beside it.
+#: Hexadecimal characters of the abbreviated digest of a single tensor.
 SHORT = 16
 
 
 @dataclass(frozen=True)
 class Result:
-    """All that one call gave, in host memory. ``devices`` says where each output lived before."""
+    """The outputs and training steps of one call, in host memory. ``devices`` maps outputs to their former devices."""
 
     outputs: Mapping[str, Array]
     steps: Tuple[Mapping[str, Array], ...]
     devices: Mapping[str, str]
 
     def tensors(self) -> Iterator[Tuple[Optional[int], str, Array]]:
-        """Every tensor in the order in which it came about: step by step, then the outputs (step None)."""
+        """Yield step, name and array of every tensor in order of computation; the outputs come last, with step None."""
         for number, step in enumerate(self.steps, 1):
             for name, array in step.items():
                 yield number, name, array
@@ -40,7 +40,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Digest:
-    """The digest of one call, the facts of each output, and the digests of the tensors of its steps."""
+    """The digest of one call, facts about each output, and the digest of every tensor of its steps."""
 
     hexadecimal: str
     outputs: Dict[str, Dict[str, Any]]
@@ -48,33 +48,34 @@ class Digest:
 
 
 def collect(value: Any) -> Result:
-    """Copy what a work returned to host memory; outside the clock, for the work is complete already (``timing``).
+    """Copy the value of a kernel's work to host memory. It is not timed; the work is complete (see ``timing``).
 
     Raises:
-        TypeError: an output is no tensor or array of numbers.
-        ValueError: there are no outputs, or one of them is empty: nothing to compare; or a name that is taken.
+        TypeError: An output is not a tensor or array of numbers.
+        ValueError: There are no outputs, an output is empty, or the output of a training is named ``trail``.
     """
     outputs, steps = value if isinstance(value, Traced) else (value, ())
-    found = _arrays(outputs)
-    if steps and TRAIL in found:
-        raise ValueError(f"no output may be named {TRAIL!r} beside the steps of a training")
-    if not found:
-        raise ValueError("the kernel gave no outputs: there is nothing to compare")
-    return Result(found, tuple(_arrays(step) for step in steps), {name: _device(one) for name, one in outputs.items()})
+    arrays = _arrays(outputs)
+    if steps and TRAIL in arrays:
+        raise ValueError(f"a training kernel cannot have an output named {TRAIL!r}: its steps use that name")
+    if not arrays:
+        raise ValueError("the kernel returned no outputs, so there is nothing to compare")
+    devices = {name: _device(output) for name, output in outputs.items()}
+    return Result(arrays, tuple(_arrays(step) for step in steps), devices)
 
 
 def digest(result: Result) -> Digest:
-    """Digest one call: every output by name, and the steps as one more output named ``trail``."""
+    """Compute the digest of one call: all outputs by name, and the steps as an additional output named ``trail``."""
     whole = hashlib.sha256()
     facts: Dict[str, Dict[str, Any]] = {}
     for name, array in sorted(result.outputs.items()):
-        full = bits(name, array)
+        full = tensor_digest(name, array)
         whole.update(bytes.fromhex(full))
         facts[name] = _facts(array, full, result.devices[name])
-    steps = tuple({name: bits(name, array) for name, array in step.items()} for step in result.steps)
+    steps = tuple({name: tensor_digest(name, array) for name, array in step.items()} for step in result.steps)
     if steps:
         text = "\n".join(
-            f"{number} {name} {found}" for number, step in enumerate(steps) for name, found in sorted(step.items())
+            f"{number} {name} {value}" for number, step in enumerate(steps) for name, value in sorted(step.items())
         )
         trail = hashlib.sha256(text.encode())
         whole.update(trail.digest())
@@ -89,48 +90,48 @@ def digest(result: Result) -> Digest:
     return Digest(whole.hexdigest(), facts, steps)
 
 
-def bits(name: str, array: Array) -> str:
-    """SHA-256 over name, dtype, shape and bytes of one tensor, hexadecimal."""
+def tensor_digest(name: str, array: Array) -> str:
+    """Return the SHA-256 over name, dtype, shape and bytes of one tensor, hexadecimal."""
     single = hashlib.sha256()
     single.update(f"{name}\0{array.dtype.name}\0{array.shape}\0".encode())
-    # memory order and byte order of the host: all hosts measured are little-endian
+    # native byte order, which is little-endian on all supported hosts
     single.update(raw(array).data)
     return single.hexdigest()
 
 
-def same_bits(one: Result, other: Result) -> bool:
-    """Whether two calls gave the same bytes under the same names, dtypes and shapes; far quicker than a digest."""
-    return len(one.steps) == len(other.steps) and all(
-        _same(a, b) for a, b in zip((one.outputs, *one.steps), (other.outputs, *other.steps))
+def same_bits(first: Result, other: Result) -> bool:
+    """Return whether two calls gave the same names, dtypes, shapes and bytes; much faster than comparing digests."""
+    return len(first.steps) == len(other.steps) and all(
+        _same(a, b) for a, b in zip((first.outputs, *first.steps), (other.outputs, *other.steps))
     )
 
 
 def raw(array: Array) -> Array:
-    """The bytes of a contiguous array, one dimension of uint8."""
+    """Return the bytes of a contiguous array as a one-dimensional uint8 view."""
     return array.reshape(-1).view(np.uint8)
 
 
-def _same(one: Mapping[str, Array], other: Mapping[str, Array]) -> bool:
-    return one.keys() == other.keys() and all(
+def _same(first: Mapping[str, Array], other: Mapping[str, Array]) -> bool:
+    return first.keys() == other.keys() and all(
         (a.dtype, a.shape) == (b.dtype, b.shape) and bool(np.array_equal(_words(a), _words(b)))
-        for a, b in ((array, other[name]) for name, array in one.items())
+        for a, b in ((array, other[name]) for name, array in first.items())
     )
 
 
 def _words(array: Array) -> Array:
-    """The bytes in words of eight where they fit: an eighth of the comparisons."""
-    found = raw(array)
-    return found.view(np.uint64) if found.size % 8 == 0 else found
+    """Return the bytes as 8-byte words if the size permits, which takes an eighth of the comparisons."""
+    data = raw(array)
+    return data.view(np.uint64) if data.size % 8 == 0 else data
 
 
 def _arrays(outputs: Mapping[str, Any]) -> Dict[str, Array]:
-    found = {name: np.ascontiguousarray(_numpy(value)).reshape(np.shape(value)) for name, value in outputs.items()}
-    for name, array in found.items():
+    arrays = {name: np.ascontiguousarray(_numpy(value)).reshape(np.shape(value)) for name, value in outputs.items()}
+    for name, array in arrays.items():
         if array.dtype.hasobject or array.dtype.names:
             raise TypeError(f"output {name!r} holds Python objects or records, not numbers")
         if array.size == 0:
-            raise ValueError(f"output {name!r} is empty: there is nothing to compare")
-    return found
+            raise ValueError(f"output {name!r} is empty, so there is nothing to compare")
+    return arrays
 
 
 def _facts(array: Array, full: str, device: str) -> Dict[str, Any]:
@@ -145,18 +146,18 @@ def _facts(array: Array, full: str, device: str) -> Dict[str, Any]:
 
 
 def _count(test: Any, array: Array) -> int:
-    """How many elements pass a test; bfloat16 and the float8 types are foreign to NumPy, so they are widened."""
+    """Count the elements that pass a test. NumPy lacks bfloat16 and float8, so these are converted to float32."""
     if np.issubdtype(array.dtype, np.inexact):
         return int(test(array).sum())
     return int(test(array.astype("float32")).sum()) if array.dtype.kind in "Vf" else 0
 
 
 def _device(value: Any) -> str:
-    """``GPU:0``, ``CPU:0``, or "" for an array that no device of TensorFlow held."""
+    """Return the device of a tensor (``GPU:0``, ``CPU:0``), or "" for an array that is not a TensorFlow tensor."""
     name = str(getattr(value, "device", "") or "")
     return ":".join(name.rsplit(":", 2)[-2:]) if "device:" in name else ""
 
 
 def _numpy(value: Any) -> Any:
-    # TensorFlow's ``numpy()`` copies; an array of the kernel's own may be a buffer that its next call overwrites
+    # an array may be a buffer that the kernel's next call overwrites, so copy it
     return value.numpy() if hasattr(value, "numpy") else np.array(value)

@@ -1,12 +1,12 @@
-"""How far two arrays of the same shape and dtype are apart, and how far one is from its float64 reference.
+"""Distance between two arrays of the same shape and dtype, and the error of an array against a float64 reference.
 
-Elements are compared byte for byte, so -0.0 differs from 0.0 and a NaN equals itself. The measures:
+Elements are compared bytewise, so -0.0 differs from 0.0, and a NaN equals itself. The measures are:
 
-``v_c``      share of elements that differ (count variability, Shanmugavelu et al. 2024);
-``v_ermv``   mean of abs(a - b) / abs(a) over the elements where a is finite and not 0 (same source);
-``rel_max``  greatest abs(a - b) over greatest abs(a), finite elements only: unlike ULPs it does not explode near 0;
+``v_c``      fraction of elements that differ (count variability, Shanmugavelu et al. 2024);
+``v_ermv``   mean of abs(a - b) / abs(a) over the elements where both are finite and a is not 0 (same source);
+``rel_max``  max abs(a - b) / max abs(a) over the finite elements; unlike ULPs it does not explode near 0;
 ``ulp_*``    median and 99th percentile of the distance in units in the last place, over the elements that differ;
-             integers count by 1.
+             for integers the unit is 1.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _INTEGER_OF = {2: np.int16, 4: np.int32, 8: np.int64}
 
 @dataclass(frozen=True)
 class Distance:
-    """Two arrays compared; ``elements`` is how many there were to compare. A measure may overflow to infinity."""
+    """The distance between two arrays of ``elements`` elements. A measure may overflow to infinity."""
 
     elements: int
     differing: int
@@ -37,12 +37,12 @@ class Distance:
     sign_changes: int
 
 
-@np.errstate(all="ignore")  # NaN and overflow are findings here
+@np.errstate(all="ignore")  # NaN and overflow are results here, not errors
 def distance(dtype: str, first: Array, other: Array) -> Distance:
-    """Compare two arrays given as raw bytes (uint8, one dimension) of the named dtype.
+    """Compare two arrays of the named dtype, given as their bytes (one-dimensional, uint8).
 
     Raises:
-        ValueError: they are not of one size, or empty.
+        ValueError: Their sizes differ, or they are empty.
     """
     if first.size != other.size or not first.size:
         raise ValueError(f"{first.size} and {other.size} bytes cannot be compared")
@@ -53,7 +53,7 @@ def distance(dtype: str, first: Array, other: Array) -> Distance:
     gap = np.abs(np.where(finite, a, 0.0) - np.where(finite, b, 0.0))
     size = np.abs(np.where(finite, a, 0.0))
     usable = finite & (size > 0)
-    ulps = _apart(i[differs & finite], j[differs & finite])
+    ulps = _integer_distance(i[differs & finite], j[differs & finite])
     return Distance(
         elements=int(a.size),
         differing=count,
@@ -68,27 +68,29 @@ def distance(dtype: str, first: Array, other: Array) -> Distance:
     )
 
 
-@np.errstate(all="ignore")  # NaN and overflow are findings here
-def error(dtype: str, raw: Array, reference: Array) -> Mapping[str, float]:
-    """Error against a float64 reference: the greatest over the greatest value, and root mean square over the same.
+@np.errstate(all="ignore")  # NaN and overflow are results here, not errors
+def reference_error(dtype: str, raw: Array, reference: Array) -> Mapping[str, float]:
+    """Return the error against a float64 reference, relative to the reference; values that are not finite are omitted.
+
+    ``max`` is the maximum error relative to the maximum magnitude, ``rms`` the RMS error relative to the RMS value.
 
     Raises:
-        ValueError: not as many elements as the reference has.
+        ValueError: The number of elements differs from that of the reference.
     """
-    found, _ = numbers(dtype, raw)
-    wanted = np.asarray(reference, dtype=np.float64).reshape(-1)
-    if found.size != wanted.size:
-        raise ValueError(f"{found.size} elements, and {wanted.size} in the reference")
-    gap = np.abs(found - wanted)
-    found_errors = {"max": _ratio(gap.max(), np.abs(wanted).max()), "rms": _ratio(_rms(gap), _rms(wanted))}
-    return {key: value for key, value in found_errors.items() if np.isfinite(value)}
+    values, _ = numbers(dtype, raw)
+    expected = np.asarray(reference, dtype=np.float64).reshape(-1)
+    if values.size != expected.size:
+        raise ValueError(f"the output has {values.size} elements, but the reference has {expected.size}")
+    gap = np.abs(values - expected)
+    errors = {"max": _ratio(gap.max(), np.abs(expected).max()), "rms": _ratio(_rms(gap), _rms(expected))}
+    return {key: value for key, value in errors.items() if np.isfinite(value)}
 
 
-@np.errstate(all="ignore")  # NaN and overflow are findings here
+@np.errstate(all="ignore")  # NaN and overflow are results here, not errors
 def numbers(dtype: str, raw: Array) -> Tuple[Array, Array]:
-    """Values as float64, and integers in the order of the values whose steps are units in the last place.
+    """Return the values as float64, and as integers in the same order whose unit is one unit in the last place.
 
-    Complex numbers count as two each. Text and other dtypes without an order have their bytes as values.
+    A complex number yields two values. Strings and other dtypes without an order yield their bytes.
     """
     raw = np.ascontiguousarray(raw)
     if dtype == "bfloat16":
@@ -106,33 +108,33 @@ def numbers(dtype: str, raw: Array) -> Tuple[Array, Array]:
         return values.astype(np.float64), _ordered(raw.view(_INTEGER_OF[kind.itemsize]))
     if kind.kind not in "iu":
         kind = np.dtype(np.uint8)
-    whole = raw.view(kind)
-    if kind == np.uint64:  # in the order of its values, in an int64
-        return whole.astype(np.float64), (whole ^ np.uint64(1 << 63)).view(np.int64)
-    return whole.astype(np.float64), whole.astype(np.int64)
+    integers = raw.view(kind)
+    if kind == np.uint64:  # flip the top bit, so that the order is kept in an int64
+        return integers.astype(np.float64), (integers ^ np.uint64(1 << 63)).view(np.int64)
+    return integers.astype(np.float64), integers.astype(np.int64)
 
 
-def as_dict(found: Distance) -> Dict[str, Optional[float]]:
-    """The distance as the record holds it: floats to four significant digits, None for what overflowed."""
-    return {key: _plain(value) for key, value in vars(found).items()}
+def as_dict(value: Distance) -> Dict[str, Optional[float]]:
+    """Return a distance as stored in the record: floats with four significant digits, None for overflow."""
+    return {name: _rounded(measure) for name, measure in vars(value).items()}
 
 
-def _plain(value: float) -> Optional[float]:
+def _rounded(value: float) -> Optional[float]:
     if isinstance(value, int):
         return value
-    rounded = float(f"{value:.4g}")  # which may overflow where the value did not
+    rounded = float(f"{value:.4g}")  # rounding may overflow even if the value did not
     return rounded if np.isfinite(rounded) else None
 
 
 def _ordered(bits: Array) -> Array:
-    """Sign-magnitude bits as integers that grow with the value; -0.0 becomes -1, beside 0.0."""
+    """Map sign-magnitude bits to integers that increase with the value; -0.0 becomes -1, next to 0.0."""
     signed = bits.astype(np.int64)
     lowest = np.iinfo(bits.dtype).min
     return np.where(signed >= 0, signed, lowest - signed - 1)
 
 
-def _apart(i: Array, j: Array) -> Array:
-    """Distances without overflow: the difference of two int64 needs an unsigned one."""
+def _integer_distance(i: Array, j: Array) -> Array:
+    """Return abs(i - j) without overflow: the difference of two int64 needs an unsigned type."""
     high, low = np.maximum(i, j), np.minimum(i, j)
     return (high.view(np.uint64) - low.view(np.uint64)).astype(np.float64)
 
@@ -141,5 +143,5 @@ def _rms(values: Array) -> float:
     return float(np.sqrt(np.mean(np.square(values))))
 
 
-def _ratio(top: float, bottom: float) -> float:
-    return float(top / bottom) if bottom > 0 else float(top)
+def _ratio(numerator: float, denominator: float) -> float:
+    return float(numerator / denominator) if denominator > 0 else float(numerator)

@@ -1,4 +1,4 @@
-"""Where two calls of one kernel part: the first tensor, element and values that differ, and how far all are apart."""
+"""The first difference between two calls of a kernel: tensor, element and values, and the distance of all outputs."""
 
 from __future__ import annotations
 
@@ -10,20 +10,23 @@ from bench.suite.digest import Array, Result, raw
 from bench.suite.distance import as_dict, distance, numbers
 
 
-def parting(first: Result, other: Result) -> Optional[Dict[str, Any]]:
-    """What the record says of a sample that left the first one (see ``record.Sample.first_difference``).
+def find_first_difference(first: Result, other: Result) -> Optional[Dict[str, Any]]:
+    """Describe where ``other`` first differs from ``first``, as recorded in ``record.Sample.first_difference``.
 
-    ``step`` counts from 1 and is None for an output; ``index`` is the place of the first element that differs;
-    ``first`` and ``other`` are the two values as decimal strings that round-trip.
-    None where no tensor of the same name, dtype and shape differs: then there are no two values to show.
+    Returns:
+        ``step`` counts from 1 and is None for an output; ``index`` is the position of the first differing element;
+        ``first`` and ``other`` are its values as decimal strings that round-trip; ``distance`` is that of the
+        tensor; ``outputs`` maps every differing output to its distance (see ``distance.Distance``).
+        None if no tensor of the same name, dtype and shape differs, because then there are no values to compare.
     """
-    found = _first_difference(first, other)
-    if found is None:
+    pair = _first_differing_tensor(first, other)
+    if pair is None:
         return None
-    step, name, one, two = found
-    ours, theirs = (numbers(array.dtype.name, raw(array)) for array in (one, two))
-    place = int(np.argmax(ours[1] != theirs[1]))
-    parts = ours[0].size // one.size or 1  # a complex number is two
+    step, name, array_a, array_b = pair
+    (values_a, order_a), (values_b, order_b) = (numbers(array.dtype.name, raw(array)) for array in (array_a, array_b))
+    position = int(np.argmax(order_a != order_b))
+    numbers_per_element = values_a.size // array_a.size or 1  # 2 for complex numbers
+    element = min(position // numbers_per_element, array_a.size - 1)
     outputs = {
         key: as_dict(distance(array.dtype.name, raw(array), raw(other.outputs[key])))
         for key, array in first.outputs.items()
@@ -32,28 +35,30 @@ def parting(first: Result, other: Result) -> Optional[Dict[str, Any]]:
     return {
         "step": step,
         "tensor": name,
-        "index": [int(number) for number in np.unravel_index(min(place // parts, one.size - 1), one.shape)],
-        "first": _text(one, ours[0], place),
-        "other": _text(two, theirs[0], place),
-        "distance": as_dict(distance(one.dtype.name, raw(one), raw(two))),
+        "index": [int(number) for number in np.unravel_index(element, array_a.shape)],
+        "first": _text(array_a, values_a, position),
+        "other": _text(array_b, values_b, position),
+        "distance": as_dict(distance(array_a.dtype.name, raw(array_a), raw(array_b))),
         "outputs": outputs,
     }
 
 
-def _text(array: Array, values: Array, place: int) -> str:
-    """One value; integers as they are, for a float has no room for all of theirs."""
-    return str(array.reshape(-1)[place]) if array.dtype.kind in "iu" else repr(float(values[place]))
+def _text(array: Array, values: Array, position: int) -> str:
+    """Return one value as text. Integers are not taken from ``values``, because float64 cannot hold all of them."""
+    return str(array.reshape(-1)[position]) if array.dtype.kind in "iu" else repr(float(values[position]))
 
 
-def _first_difference(one: Result, other: Result) -> Optional[Tuple[Optional[int], str, Array, Array]]:
-    """Step, name and both arrays of the first tensor in which two calls differ, in the order they came about."""
-    known = {(step, name): array for step, name, array in other.tensors()}
-    for step, name, array in one.tensors():
-        twin = known.get((step, name))
-        if twin is not None and _comparable(array, twin) and not np.array_equal(raw(array), raw(twin)):
-            return step, name, array, twin
+def _first_differing_tensor(first: Result, other: Result) -> Optional[Tuple[Optional[int], str, Array, Array]]:
+    """Return step, name and both arrays of the first differing tensor, in the order of computation."""
+    others = {(step, name): array for step, name, array in other.tensors()}
+    for step, name, array in first.tensors():
+        counterpart = others.get((step, name))
+        if counterpart is None or not _comparable(array, counterpart):
+            continue
+        if not np.array_equal(raw(array), raw(counterpart)):
+            return step, name, array, counterpart
     return None
 
 
-def _comparable(one: Array, other: Optional[Array]) -> bool:
-    return other is not None and one.dtype == other.dtype and one.shape == other.shape
+def _comparable(first: Array, other: Optional[Array]) -> bool:
+    return other is not None and first.dtype == other.dtype and first.shape == other.shape

@@ -1,8 +1,9 @@
-"""Kept values: what is left of an output when the process is gone, so that columns can be compared later.
+"""Kept values: elements of every output that outlive the process, so that columns can be compared later.
 
-An output of up to 128 elements is kept whole; of a larger one the same positions, up to 128, are kept everywhere,
-drawn by NumPy's frozen generator seeded with its size. A training's step keeps 4 per tensor. They travel
-as ``kept`` lines of the record's stream; the root writes them to ``<mode>-<round>.kept.xz``.
+An output of up to 128 elements is kept completely. Of a larger output up to 128 elements are kept, at positions drawn
+by NumPy's frozen generator seeded with the size, and therefore the same in every column. A tensor of a training step
+keeps 4 elements. The worker writes them as ``kept`` lines of the record; the host stores them in
+``<mode>-<round>.kept.xz``.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ from bench.suite.digest import SHORT, Digest, Result
 
 Array = np.ndarray[Any, Any]
 
-#: Elements kept of an output, and of a tensor of a training's step.
+#: Maximum number of elements kept of an output, and of a tensor of a training step.
 OF_OUTPUT, OF_STEP = 128, 4
 
 
 @dataclass(frozen=True)
 class KeptTensor:
-    """One tensor of one digest. ``step`` is None for an output; ``raw`` has the bytes of the kept elements."""
+    """Kept elements of one tensor, at most ``most``, with their bytes in ``raw``. ``step`` is None for an output."""
 
     name: str
     step: Optional[int]
@@ -35,12 +36,13 @@ class KeptTensor:
 
     @property
     def size(self) -> int:
-        """Elements of the whole tensor."""
+        """Number of elements of the whole tensor."""
         return int(np.prod(self.shape, dtype=np.int64))
 
-    def index(self, place: int) -> Tuple[int, ...]:
-        """Where in the whole tensor the kept element ``place`` stands."""
-        return tuple(int(one) for one in np.unravel_index(positions(self.size, self.most)[place], self.shape))
+    def index(self, number: int) -> Tuple[int, ...]:
+        """Return the index, within the whole tensor, of the kept element ``number``."""
+        position = positions(self.size, self.most)[number]
+        return tuple(int(coordinate) for coordinate in np.unravel_index(position, self.shape))
 
     @property
     def whole(self) -> bool:
@@ -49,14 +51,14 @@ class KeptTensor:
 
 
 def positions(size: int, most: int) -> Array:
-    """Places (flat, rising) that are kept of an array of ``size`` elements."""
+    """Return the flat positions, ascending, of the elements to keep of an array of ``size`` elements."""
     if size <= most:
         return np.arange(size)
     return np.unique(np.random.RandomState(size % 2**32).randint(0, size, most))
 
 
 def keep(name: str, step: Optional[int], array: Array, digest: str, most: int) -> Dict[str, Any]:
-    """One tensor as the record's stream carries it."""
+    """Return the kept elements of a tensor as an entry of a ``kept`` line."""
     chosen = array.reshape(-1)[positions(array.size, most)]
     text = base64.b64encode(np.ascontiguousarray(chosen).view(np.uint8).tobytes()).decode("ascii")
     return {
@@ -70,17 +72,19 @@ def keep(name: str, step: Optional[int], array: Array, digest: str, most: int) -
     }
 
 
-def tensors(result: Result, found: Digest) -> List[Dict[str, Any]]:
-    """Every tensor of one call, steps first, as a ``kept`` line carries them."""
+def encode_tensors(result: Result, result_digest: Digest) -> List[Dict[str, Any]]:
+    """Return the entries of a ``kept`` line for all tensors of one call, training steps first."""
     rows = []
     for step, name, array in result.tensors():
-        short = found.steps[step - 1][name][:SHORT] if step is not None else found.outputs[name]["digest"]
-        rows.append(keep(name, step, array, short, OF_OUTPUT if step is None else OF_STEP))
+        if step is None:
+            rows.append(keep(name, step, array, result_digest.outputs[name]["digest"], OF_OUTPUT))
+        else:
+            rows.append(keep(name, step, array, result_digest.steps[step - 1][name][:SHORT], OF_STEP))
     return rows
 
 
-def kept(row: Mapping[str, Any]) -> KeptTensor:
-    """Read one tensor back; raises KeyError, TypeError or ValueError where it is damaged."""
+def decode_tensor(row: Mapping[str, Any]) -> KeptTensor:
+    """Decode an entry made by ``keep``; raises KeyError, TypeError or ValueError if it is damaged."""
     return KeptTensor(
         name=str(row["name"]),
         step=row["step"],

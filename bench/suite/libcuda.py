@@ -1,4 +1,4 @@
-"""The CUDA driver as this process sees it: ``libcuda.so.1`` is the host's, so no lock can pin it."""
+"""The CUDA driver as seen by this process. ``libcuda.so.1`` belongs to the host, so no lock can pin it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SM_COUNT = 16
 
 @dataclass(frozen=True)
 class Device:
-    """One device. ``uuid`` is spelt as NVML does (``GPU-...``), ``sm_count`` None where the driver does not tell."""
+    """One device. ``uuid`` is spelled as by NVML (``GPU-...``); ``sm_count`` is None if unknown."""
 
     uuid: str
     sm_count: Optional[int]
@@ -24,63 +24,63 @@ class Device:
 
 @dataclass(frozen=True)
 class Driver:
-    """What the driver says. ``number`` is ``cuDriverGetVersion`` (12040), 0 without a driver; ``path`` its file.
+    """The driver. ``number`` is the result of ``cuDriverGetVersion`` (12040), 0 without a driver; ``path`` its file.
 
-    ``why`` says in words why there is no device, "" where there is one.
+    ``reason`` explains why there is no device; it is "" if there is one.
     """
 
     number: int = 0
     path: str = ""
     devices: Tuple[Device, ...] = ()
-    why: str = ""
+    reason: str = ""
 
     @property
     def version(self) -> str:
-        """The highest CUDA it supports, ``12.4``; "" without a driver."""
+        """The highest CUDA version that the driver supports, such as ``12.4``; "" without a driver."""
         return f"{self.number // 1000}.{self.number % 1000 // 10}" if self.number else ""
 
 
-def ask() -> Driver:
-    """Open the driver, start it, and ask for its devices; every failure ends in ``why``."""
+def query_driver() -> Driver:
+    """Open and initialise the driver and list its devices; failures are reported in ``Driver.reason``."""
     try:
         library = ctypes.CDLL(SONAME)
     except OSError as error:
-        return Driver(why=f"no driver: {SONAME} cannot be opened ({reason(SONAME, error)})")
+        return Driver(reason=f"no driver: {SONAME} cannot be opened ({loader_message(SONAME, error)})")
     number, count = ctypes.c_int(0), ctypes.c_int(0)
     library.cuDriverGetVersion(ctypes.byref(number))
-    files = [one.path.as_posix() for one in loaded_libraries.libraries() if one.path.name.startswith("libcuda.so.")]
-    found = Driver(number.value, " ".join(files))
-    for name, code in (("cuInit", library.cuInit(0)), ("cuDeviceGetCount", library.cuDeviceGetCount(_at(count)))):
+    paths = [library.path for library in loaded_libraries.libraries()]
+    path = " ".join(path.as_posix() for path in paths if path.name.startswith("libcuda.so."))
+    for name, code in (("cuInit", library.cuInit(0)), ("cuDeviceGetCount", library.cuDeviceGetCount(_pointer(count)))):
         if code:
-            return Driver(found.number, found.path, why=f"the driver answers {name} with {_told(library, code)}")
+            return Driver(number.value, path, reason=f"the driver call {name} failed: {_error_text(library, code)}")
     devices = tuple(_device(library, index) for index in range(count.value))
-    return Driver(found.number, found.path, devices, "" if devices else "the driver knows no device")
+    return Driver(number.value, path, devices, "" if devices else "the driver reports no device")
 
 
-def reason(soname: str, error: OSError) -> str:
-    """The loader's words, without the name it begins with where that is told already."""
+def loader_message(soname: str, error: OSError) -> str:
+    """Return the message of the dynamic loader without the leading name of the library."""
     return str(error).removeprefix(f"{soname}: ")
 
 
 def _device(library: Any, index: int) -> Device:
     handle, sms = ctypes.c_int(0), ctypes.c_int(0)
-    library.cuDeviceGet(_at(handle), index)
-    told = library.cuDeviceGetAttribute(_at(sms), _SM_COUNT, handle) == 0
-    return Device(_uuid(library, handle), sms.value if told else None)
+    library.cuDeviceGet(_pointer(handle), index)
+    succeeded = library.cuDeviceGetAttribute(_pointer(sms), _SM_COUNT, handle) == 0
+    return Device(_uuid(library, handle), sms.value if succeeded else None)
 
 
 def _uuid(library: Any, handle: Any) -> str:
-    # the second form came with CUDA 11.4: of a slice of a GPU it tells the slice's own
+    # available since CUDA 11.4; for a MIG slice it returns the UUID of the slice
     call = getattr(library, "cuDeviceGetUuid_v2", None) or library.cuDeviceGetUuid
-    found = (ctypes.c_ubyte * 16)()
-    return f"GPU-{uuid.UUID(bytes=bytes(found))}" if call(ctypes.byref(found), handle) == 0 else ""
+    value = (ctypes.c_ubyte * 16)()
+    return f"GPU-{uuid.UUID(bytes=bytes(value))}" if call(ctypes.byref(value), handle) == 0 else ""
 
 
-def _told(library: Any, code: int) -> str:
-    words = ctypes.c_char_p()
-    library.cuGetErrorString(code, ctypes.byref(words))
-    return f"error {code} ({(words.value or b'no words').decode()})"
+def _error_text(library: Any, code: int) -> str:
+    text = ctypes.c_char_p()
+    library.cuGetErrorString(code, ctypes.byref(text))
+    return f"error {code} ({(text.value or b'no description').decode()})"
 
 
-def _at(value: Any) -> Any:
+def _pointer(value: Any) -> Any:
     return ctypes.byref(value)

@@ -1,6 +1,6 @@
-"""Shared libraries mapped into this process, and the distributions that their files came with.
+"""The shared libraries mapped into this process, and the distributions that installed them.
 
-Read from the process's own maps, for what was asked for and what the loader found may be two things.
+They are read from the memory maps of the process, because the loader may have found another file than the one intended.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ _INFO = ".dist-info"
 
 @dataclass(frozen=True)
 class Owner:
-    """The distribution a file came with, as its folder spells it; both "" where no distribution's record lists it."""
+    """The distribution that installed a file, spelled as in its folder; both "" if no RECORD lists the file."""
 
     name: str = ""
     version: str = ""
 
     @property
     def canonical(self) -> str:
-        """The name as requirements spell it: ``nvidia-cublas-cu12``."""
+        """The name as requirements spell it, such as ``nvidia-cublas-cu12``."""
         return canonical(self.name)
 
     def __str__(self) -> str:
@@ -34,47 +34,48 @@ class Owner:
 
 
 @dataclass(frozen=True)
-class Mapped:
+class MappedLibrary:
     """One mapped library."""
 
     path: Path
     owner: Owner
 
     @property
-    def shown(self) -> str:
-        """The path from its distribution's folder on; whole where the file belongs to none."""
-        return _owned().get(self.path, (self.path.as_posix(), self.owner))[0]
+    def display_path(self) -> str:
+        """The path within its distribution; the full path if no distribution installed the file."""
+        return _files_of_distributions().get(self.path, (self.path.as_posix(), self.owner))[0]
 
 
-def libraries() -> Tuple[Mapped, ...]:
-    """Every shared library that is mapped now, sorted by path; none where the system has no such maps."""
+def libraries() -> Tuple[MappedLibrary, ...]:
+    """Return every shared library that is mapped now, sorted by path; empty on systems without ``/proc``."""
     try:
         rows = MAPS.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return ()
     paths = {row.split(None, 5)[-1] for row in rows if "/" in row and ".so" in row}
-    return tuple(Mapped(path, owner(path)) for path in map(Path, sorted(paths)))  # the kernel tells no links
+    # the kernel has resolved all links in these paths
+    return tuple(MappedLibrary(path, owner(path)) for path in map(Path, sorted(paths)))
 
 
 def owner(path: Path) -> Owner:
-    """The distribution whose record lists this file. ``path`` is resolved."""
-    return _owned().get(path, ("", Owner()))[1]
+    """Return the distribution whose RECORD lists this file; ``path`` must be resolved."""
+    return _files_of_distributions().get(path, ("", Owner()))[1]
 
 
 def canonical(name: str) -> str:
-    """A distribution's name as the package index compares it (PEP 503)."""
+    """Return the normalised name of a distribution (PEP 503)."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 @lru_cache(maxsize=1)
-def _owned() -> Dict[Path, Tuple[str, Owner]]:
-    """Libraries and programs of all distributions on the path: file -> its place in the distribution, and that."""
-    found: Dict[Path, Tuple[str, Owner]] = {}
-    for folder in reversed([Path(entry).resolve() for entry in sys.path if entry]):  # the first on the path wins
+def _files_of_distributions() -> Dict[Path, Tuple[str, Owner]]:
+    """Return libraries and programs of all installed distributions: file -> path in its distribution, distribution."""
+    owners: Dict[Path, Tuple[str, Owner]] = {}
+    for folder in reversed([Path(entry).resolve() for entry in sys.path if entry]):  # the first entry of the path wins
         for record in folder.glob(f"*{_INFO}/RECORD"):
             name, _, version = record.parent.name[: -len(_INFO)].rpartition("-")
             with record.open(encoding="utf-8", newline="") as stream:
                 for row in csv.reader(stream):
                     if row and (".so" in row[0] or "/bin/" in row[0]):
-                        found[(folder / row[0]).resolve()] = row[0], Owner(name, version)
-    return found
+                        owners[(folder / row[0]).resolve()] = row[0], Owner(name, version)
+    return owners

@@ -1,4 +1,4 @@
-"""Did this process get what the request asked for? Whatever did not is no number: it is refused here, by name."""
+"""Checks that this process provides what the request asked for; otherwise it must not measure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from bench.suite.libcuda import Driver
 from bench.suite.record import Request
 
 DEVICES = ("cpu", "gpu")
-#: Choose algorithms, precision, memory or order on a GPU; in a pair only its variation may set them.
+#: Variables that influence algorithms, precision, memory or execution order on a GPU; only the variation of a GPU
+#: column may set them.
 STEERING = (
     "TF_FORCE_GPU_ALLOW_GROWTH", "TF_GPU_ALLOCATOR", "TF_GPU_THREAD_MODE", "TF_GPU_THREAD_COUNT", "TF_SYNC_ON_FINISH",
     "TF_CUDNN_USE_AUTOTUNE", "TF_CUDNN_USE_FRONTEND", "TF_CUDNN_USE_RUNTIME_FUSION", "TF_CUDNN_WORKSPACE_LIMIT_IN_MB",
@@ -20,111 +21,117 @@ STEERING = (
 )  # fmt: skip
 
 
-#: TensorFlow's names for what a driver or a library of the device reports.
-_OF_THE_DEVICE = ("InternalError", "UnknownError", "AbortedError")
+#: TensorFlow's exceptions for errors that the driver or a GPU library reports.
+_DEVICE_ERRORS = ("InternalError", "UnknownError", "AbortedError")
 
 
 class MismatchError(Exception):
-    """This process is not what the request asked for; a number from it would be a lie."""
+    """This process differs from what the request asked for, so it must not measure."""
 
 
-def installation(request: Request) -> None:
-    """Before TensorFlow is imported: pinned versions are installed, and promised libraries can be opened.
+def mismatch(*problems: str) -> MismatchError:
+    """Return the error for these problems. ``bench.verdict.validity`` recognises its prefix."""
+    return MismatchError(f"not what was asked: {'; '.join(problems)}")
+
+
+def check_installation(request: Request) -> None:
+    """Check, before TensorFlow is imported, that pinned versions are installed and required libraries can be opened.
 
     Raises:
-        MismatchError: one is not; libraries that cannot be opened are all named.
+        MismatchError: A check failed; the message names every library that cannot be opened.
     """
-    for name, wanted in sorted(request.expect.items()):
-        found = provenance.version_of(name)
-        if found != wanted:
-            raise _refusal(f"{name} {found or 'missing'} is installed, the lock says {wanted}")
+    for name, pinned in sorted(request.expect.items()):
+        installed = provenance.version_of(name)
+        if installed != pinned:
+            state = f"{name} {installed} is installed" if installed else f"{name} is not installed"
+            raise mismatch(f"{state}, but the lock pins {pinned}")
     if request.device not in DEVICES:
-        raise _refusal(f"there is no device {request.device!r}, only {' and '.join(DEVICES)}")
+        raise mismatch(f"unknown device {request.device!r}; it must be {' or '.join(DEVICES)}")
     missing = nvidia.missing(request.libraries)
     if missing:
         reasons = sorted(set(missing.values()))
-        names = {why: ", ".join(name for name, said in missing.items() if said == why) for why in reasons}
-        raise _refusal(*(f"{names[why]} cannot be opened ({why})" for why in reasons))
-    foreign = [name for name in STEERING if name in os.environ and name not in request.env] if request.libraries else []
-    if foreign:
-        raise _refusal(f"the environment brings {', '.join(foreign)}, which its variation does not set")
+        names = {reason: ", ".join(name for name, text in missing.items() if text == reason) for reason in reasons}
+        raise mismatch(*(f"{names[reason]} cannot be opened ({reason})" for reason in reasons))
+    unexpected = [name for name in STEERING if name in os.environ and name not in request.env]
+    if request.libraries and unexpected:
+        raise mismatch(f"the environment sets {', '.join(unexpected)}, but the variation does not")
 
 
-def libraries(request: Request) -> None:
-    """Whatever is mapped now is what was promised; asked again after every kernel, for some come late.
+def check_libraries(request: Request) -> None:
+    """Check the CUDA libraries that are mapped now. Called after every kernel, because some are loaded late.
 
     Raises:
-        MismatchError: a part of CUDA is missing, is of another version, or comes from somewhere else.
+        MismatchError: A CUDA library is missing, has another version, or comes from elsewhere.
     """
-    found = nvidia.invalid_measurements(request.libraries) if request.libraries else []
-    if found:
-        raise _refusal(*found)
+    problems = nvidia.mismatches(request.libraries) if request.libraries else []
+    if problems:
+        raise mismatch(*problems)
 
 
-def device(tf: Any, request: Request) -> str:
-    """TensorFlow computes on the device asked for; returns why there is no GPU, "" where there is or none was wanted.
+def check_device(tf: Any, request: Request) -> str:
+    """Check that TensorFlow uses the requested device.
+
+    Returns:
+        The reason why there is no GPU; "" if there is one, or if none was requested.
 
     Raises:
-        MismatchError: a GPU in a CPU column, several GPUs, another GPU, another driver, or a TensorFlow without CUDA.
+        MismatchError: A CPU column sees a GPU; or there are several GPUs, another GPU, another driver, or a
+            TensorFlow that was built without CUDA.
     """
     gpus = tf.config.list_physical_devices("GPU")
     if request.device == "cpu":
         if gpus:
-            raise _refusal(f"this is a CPU column, and TensorFlow sees {len(gpus)} GPU")
+            raise mismatch(f"this is a CPU column, but TensorFlow sees {len(gpus)} GPU")
         return ""
-    wrong = build(tf)
-    if wrong:
-        raise _refusal(*wrong)
-    driver = libcuda.ask()
-    others = _other(driver, request)
-    if others:
-        raise _refusal(*others)
+    problems = build_problems(tf)
+    if problems:
+        raise mismatch(*problems)
+    driver = libcuda.query_driver()
+    problems = _driver_problems(driver, request)
+    if problems:
+        raise mismatch(*problems)
     if len(gpus) > 1:
-        raise _refusal(f"one GPU was asked for, and TensorFlow sees {len(gpus)}")
-    return (
-        "" if gpus else driver.why or "TensorFlow registered no GPU, though the driver has one; the log has its words"
-    )
+        raise mismatch(f"one GPU was requested, but TensorFlow sees {len(gpus)}")
+    if gpus:
+        return ""
+    return driver.reason or "TensorFlow registered no GPU, although the driver has one; see the log for its messages"
 
 
-def spoils(error: Exception, request: Request) -> bool:
-    """Whether the process in which a kernel raised this is fit for no other kernel.
+def makes_process_unusable(error: Exception, request: Request) -> bool:
+    """Return whether no other kernel may run in the process in which a kernel raised ``error``.
 
-    A foreign library stays mapped. An error of the device stays with its process too (CUDA calls it sticky), and
-    whatever runs after it would raise it again in its own name.
+    A foreign library stays mapped. A device error stays with its process, too (CUDA calls it sticky): every later
+    kernel would raise it again.
     """
     if isinstance(error, MismatchError):
-        return bool(request.libraries and nvidia.invalid_measurements(request.libraries))
-    return request.device == "gpu" and type(error).__name__ in _OF_THE_DEVICE
+        return bool(request.libraries and nvidia.mismatches(request.libraries))
+    return request.device == "gpu" and type(error).__name__ in _DEVICE_ERRORS
 
 
-def build(tf: Any) -> List[str]:
-    """What is wrong with this TensorFlow for a GPU column: not built with CUDA, or with another major than is mapped."""
-    info = tf.sysconfig.get_build_info()  # from 2.22 on it tells little more than is_cuda_build
+def build_problems(tf: Any) -> List[str]:
+    """Return why this TensorFlow cannot serve a GPU column: built without CUDA, or for another CUDA major version."""
+    info = tf.sysconfig.get_build_info()  # from 2.22 on it contains little besides is_cuda_build
     if not info.get("is_cuda_build"):
         return [f"TensorFlow {tf.version.VERSION} was built without CUDA"]
-    built, there = str(info.get("cuda_version", "")), nvidia.versions().get("cudart", "")
-    if built and there and built.partition(".")[0] != there.partition(".")[0]:
-        return [f"TensorFlow {tf.version.VERSION} was built with CUDA {built}, and libcudart says it is {there}"]
+    built, loaded = str(info.get("cuda_version", "")), nvidia.versions().get("cudart", "")
+    if built and loaded and built.partition(".")[0] != loaded.partition(".")[0]:
+        return [f"TensorFlow {tf.version.VERSION} was built with CUDA {built}, but libcudart reports {loaded}"]
     return []
 
 
-def _other(driver: Driver, request: Request) -> List[str]:
-    """How the driver and its device differ from what the host knows of them."""
-    found: List[str] = []
-    told = request.gpu.get("cuda", "")
-    if driver.number and told and told != str(driver.number):
-        found.append(
-            f"the driver in the column ({driver.path}) supports CUDA {driver.number}, the host's NVML says {told}: "
-            "a compatibility library may stand before the host's libcuda"
+def _driver_problems(driver: Driver, request: Request) -> List[str]:
+    """Return how the driver and its device differ from what the host knows about them."""
+    problems: List[str] = []
+    host_cuda = request.gpu.get("cuda", "")
+    if driver.number and host_cuda and host_cuda != str(driver.number):
+        problems.append(
+            f"the driver in the column ({driver.path}) supports CUDA {driver.number}, but NVML on the host reports "
+            f"{host_cuda}: a compatibility library may hide the host's libcuda"
         )
-    wanted = request.gpu.get("uuid", "")
-    # of a slice (MIG-...) the driver and NVML may each tell another name
-    if driver.devices and wanted.startswith("GPU-"):
-        uuids = [one.uuid for one in driver.devices]
-        if uuids != [wanted]:
-            found.append(f"the GPU in the column is {' and '.join(uuids)}, asked for was {wanted}")
-    return found
-
-
-def _refusal(*found: str) -> MismatchError:
-    return MismatchError(f"not what was asked: {'; '.join(found)}")
+    uuid = request.gpu.get("uuid", "")
+    # for a MIG slice (MIG-...) the driver and NVML may report different UUIDs
+    if driver.devices and uuid.startswith("GPU-"):
+        uuids = [device.uuid for device in driver.devices]
+        if uuids != [uuid]:
+            problems.append(f"the column sees GPU {' and '.join(uuids)}, but {uuid} was requested")
+    return problems

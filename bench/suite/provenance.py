@@ -1,4 +1,4 @@
-"""Who measured, with what, and which settings were really in force in this process."""
+"""Provenance of a measurement: software versions, host, device, and the settings in effect in this process."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from typing import Any, Dict, List, Optional
 
 from bench.suite import libcuda, loaded_libraries, nvidia
 
-#: Prefixes of environment variables that can change results or time; all that are set are recorded.
+#: Prefixes of environment variables that can change results or times; all that are set are recorded.
 PREFIXES = (
     "TF_", "XLA_", "CUDA_", "CUBLAS_", "CUDNN_", "NVIDIA_", "NCCL_", "OMP_", "KMP_", "ONEDNN_", "DNNL_", "MKL_",
     "KERAS_", "PYTHONHASHSEED",
 )  # fmt: skip
 
-#: Libraries whose version can move bits or times, by the beginning of their names.
+#: Name prefixes of libraries whose version can change results or times.
 LIBRARIES = (
     "libtensorflow", "libcuda", "libcud", "libcublas", "libcudnn", "libcufft", "libcurand", "libcusolver",
     "libcusparse", "libnccl", "libnvrtc", "libnvJitLink", "libnvidia-ptxjitcompiler", "libcupti", "libdnnl",
@@ -30,7 +30,7 @@ SYSTEM_LIBRARIES = ("libc", "libm")
 
 
 def provenance(tf: Any, kernel_hashes: Dict[str, str]) -> Dict[str, Any]:
-    """Versions, build and host. ``load`` is the one-minute load average at the start."""
+    """Return versions, build and host. ``load`` is the one-minute load average at the start."""
     flags = _cpu_field("flags").split()
     return {
         "python": platform.python_version(),
@@ -54,11 +54,11 @@ def provenance(tf: Any, kernel_hashes: Dict[str, str]) -> Dict[str, Any]:
 
 
 def settings(tf: Any, switch: str) -> Dict[str, Any]:
-    """What is in force in this process, asked of TensorFlow where it can answer."""
+    """Return the settings in effect in this process, as reported by TensorFlow where possible."""
     return {
         "determinism_enabled": determinism_enabled(),
         "switch": switch,
-        # 0 is TensorFlow's word for all cores; bits depend on the number, so the number is recorded
+        # TensorFlow reports 0 for "all cores"; results depend on the number, so record the number
         "intra_op_threads": tf.config.threading.get_intra_op_parallelism_threads() or cores(),
         "inter_op_threads": tf.config.threading.get_inter_op_parallelism_threads() or cores(),
         "onednn": onednn(),
@@ -72,7 +72,7 @@ def settings(tf: Any, switch: str) -> Dict[str, Any]:
 
 
 def state(tf: Any) -> Dict[str, Any]:
-    """Switches of the process that a kernel can leave turned for those after it."""
+    """Return process-wide state that a kernel could change for the kernels after it."""
     return {
         "eager": tf.executing_eagerly(),
         "functions_eager": tf.config.functions_run_eagerly(),
@@ -88,33 +88,34 @@ def state(tf: Any) -> Dict[str, Any]:
 
 
 def libraries() -> Dict[str, str]:
-    """Shared libraries that compute, as mapped into this process: name -> version.
+    """Return the shared libraries that can affect results, as mapped into this process: name -> version.
 
-    The version is what the file's name says, and the distribution it came with: many file names say a major
-    version only.
+    The version consists of the suffix of the file name and, because that is often only a major version, of the
+    distribution that installed the file.
     """
-    found: Dict[str, str] = {}
-    for one in loaded_libraries.libraries():
-        name, _, version = one.path.name.partition(".so")
+    versions: Dict[str, str] = {}
+    for library in loaded_libraries.libraries():
+        name, _, suffix = library.path.name.partition(".so")
         if name.startswith(LIBRARIES) or name in SYSTEM_LIBRARIES:
-            distribution = f"({one.owner.name} {one.owner.version})" if one.owner.name else ""
-            found[name] = " ".join(filter(None, (version.lstrip("."), distribution)))
-    return found
+            distribution = f"({library.owner.name} {library.owner.version})" if library.owner.name else ""
+            versions[name] = " ".join(filter(None, (suffix.lstrip("."), distribution)))
+    return versions
 
 
 def gpu(tf: Any) -> Dict[str, Any]:
-    """What a GPU column has more: ``cuda``, ``cuda_files`` and ``gpu``.
+    """Return the additional provenance of a GPU column.
 
-    ``cuda`` has the versions that the mapped parts tell, ``cuda_files`` where they lie, ``gpu`` what TensorFlow and
-    the driver know of the device (name, capability, UUID, count of SMs); it is empty without one.
+    ``cuda`` has the versions that the mapped CUDA libraries report, ``cuda_files`` their locations, and ``gpu`` what
+    TensorFlow and the driver report about the device (name, compute capability, UUID, number of SMs); ``gpu`` is
+    empty without a device.
     """
-    driver = libcuda.ask()
+    driver = libcuda.query_driver()
     facts: Dict[str, Any] = {}
     for device in tf.config.list_physical_devices("GPU"):
         facts.update({key: _plain(value) for key, value in tf.config.experimental.get_device_details(device).items()})
-    for one in driver.devices if facts else ():
-        facts.update(uuid=one.uuid, sm_count=one.sm_count)
-    versions, files = nvidia.versions(), nvidia.places()
+    for driver_device in driver.devices if facts else ():
+        facts.update(uuid=driver_device.uuid, sm_count=driver_device.sm_count)
+    versions, files = nvidia.versions(), nvidia.locations()
     if driver.number:
         versions["driver"] = driver.version
         files["libcuda"] = driver.path
@@ -122,13 +123,13 @@ def gpu(tf: Any) -> Dict[str, Any]:
 
 
 def reset_peak_memory() -> None:
-    """Begin a new high-water mark of this process's resident memory, where the system lets us."""
+    """Reset the peak resident memory of this process, if the system permits it."""
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
 def peak_memory_mb() -> Optional[float]:
-    """High-water mark of resident memory in MB, None where it cannot be read."""
+    """Return the peak resident memory in MB, or None if it cannot be read."""
     try:
         rows = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
         return round(next(int(row.split()[1]) for row in rows if row.startswith("VmHWM:")) / 1024, 1)
@@ -137,13 +138,13 @@ def peak_memory_mb() -> Optional[float]:
 
 
 def reset_gpu_peak(tf: Any) -> None:
-    """Begin a new high-water mark of the memory that TensorFlow's allocator holds on the GPU."""
+    """Reset the peak memory of TensorFlow's GPU allocator."""
     with suppress(AttributeError, ValueError):  # an allocator without statistics
         tf.config.experimental.reset_memory_stats("GPU:0")
 
 
 def gpu_peak_mb(tf: Any) -> Optional[float]:
-    """High-water mark of GPU memory in MB, None without a GPU or where its allocator does not tell."""
+    """Return the peak GPU memory in MB, or None without a GPU or if its allocator has no statistics."""
     if not tf.config.list_logical_devices("GPU"):
         return None
     try:
@@ -153,13 +154,13 @@ def gpu_peak_mb(tf: Any) -> Optional[float]:
 
 
 def determinism_enabled() -> bool:
-    """Ask TensorFlow itself; the public API has a way to switch it on and none to ask."""
+    """Return whether op determinism is enabled; TensorFlow has no public function to query it."""
     config = importlib.import_module("tensorflow.python.framework.config")
     return bool(config.is_op_determinism_enabled())
 
 
 def onednn() -> str:
-    """Whether oneDNN is in force, "on" or "off": its default depends on release and CPU; "unknown" if untold."""
+    """Return whether oneDNN is in use: "on", "off" or "unknown". Its default depends on the release and the CPU."""
     try:
         return "on" if importlib.import_module("tensorflow.python.util._pywrap_util_port").IsMklEnabled() else "off"
     except (ImportError, AttributeError):
@@ -167,17 +168,17 @@ def onednn() -> str:
 
 
 def cores() -> int:
-    """Cores this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0))
 
 
 def recorded_environment() -> Dict[str, str]:
-    """Every variable that may change a result or a time."""
+    """Return every environment variable that may change results or times."""
     return {key: value for key, value in sorted(os.environ.items()) if key.startswith(PREFIXES)}
 
 
 def version_of(distribution: str) -> str:
-    """Version of an installed distribution, "" where there is none."""
+    """Return the version of an installed distribution, "" if it is not installed."""
     try:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:
@@ -185,7 +186,7 @@ def version_of(distribution: str) -> str:
 
 
 def isa(flags: List[str]) -> str:
-    """The widest vector instruction set among the flags of /proc/cpuinfo."""
+    """Return the most capable vector instruction set among the flags of /proc/cpuinfo."""
     for name in ("amx_tile", "avx512_bf16", "avx512_vnni", "avx512f", "avx_vnni", "avx2", "avx", "sse4_2"):
         if name in flags:
             return name
@@ -204,15 +205,15 @@ def _cpu_field(name: str) -> str:
 
 
 def _gpu_memory(tf: Any) -> Dict[str, Any]:
-    """Who gives out GPU memory, and whether it begins small: free memory can steer the choice of algorithms."""
-    found = tf.config.list_physical_devices("GPU")
-    if not found:
+    """Return the GPU allocator and whether its pool grows on demand: free memory can affect the choice of algorithm."""
+    gpus = tf.config.list_physical_devices("GPU")
+    if not gpus:
         return {}
     forced = os.environ.get("TF_FORCE_GPU_ALLOW_GROWTH")
-    growth = forced == "true" if forced else bool(tf.config.experimental.get_memory_growth(found[0]))
+    growth = forced == "true" if forced else bool(tf.config.experimental.get_memory_growth(gpus[0]))
     return {"gpu_allocator": os.environ.get("TF_GPU_ALLOCATOR") or "bfc", "gpu_memory_growth": growth}
 
 
 def _plain(value: Any) -> Any:
-    """A pair such as the compute capability as a list, for a record is JSON."""
+    """Return a tuple, such as the compute capability, as a list, because the record is JSON."""
     return list(value) if isinstance(value, tuple) else value

@@ -1,19 +1,19 @@
-"""The record: what one round writes, one JSON object a line, and how to read it back.
+"""The record of one round: its data classes, its line format (JSON Lines) and its parser.
 
-A round is one fresh process of one mode that runs the selected kernels. Lines are written
-as things happen, so a dead worker loses one sample at most:
+A round runs the selected kernels in one mode, in a fresh process. Lines are written as events happen, so a worker
+that dies loses at most one sample:
 
-``header``   the request as given, the hash of the suite, once, by the driver;
-``process``  provenance and the settings really in force, once per worker process;
-``kernel``   a kernel begins;
-``values``   what a digest stands for: facts of every output, once per process, kernel and digest;
-``kept``     values of a digest's tensors, to compare later: the root keeps them in a file beside the
-             record (``values.py``), so that the record itself stays small;
-``sample``   one repetition of a kernel, one *contrast* (another seed, which must differ), or its timing pass;
-``guard``    what the host saw of the GPU while the sample before it was taken; written by the root, not the column;
-``outcome``  a kernel has ended: ``ok``, ``error``, ``crashed``, ``timeout``, ``oom``, ``mismatch``, ``gpu-not-visible``;
-``loaded``   the libraries that were mapped when the process ended;
-``end``      the round is whole. A record without it was cut off.
+``header``   the request and the hash of the suite; written once, by the driver;
+``process``  provenance and effective settings; once per worker process;
+``kernel``   a kernel starts;
+``values``   description of a digest: facts about every output; once per process, kernel and digest;
+``kept``     element values of a digest's tensors, for later comparison; the host stores them in a separate file
+             next to the record (see ``kept_values.py``), so that the record stays small;
+``sample``   one repetition of a kernel, its run with the second seed (which must differ), or its timing pass;
+``guard``    the state of the GPU during the preceding sample, as observed by the host; added by the host;
+``outcome``  a kernel ended: ``ok``, ``error``, ``crashed``, ``timeout``, ``oom``, ``mismatch``, ``gpu-not-visible``;
+``loaded``   the shared libraries that were mapped when the process ended;
+``end``      the round is complete. A record without this line was truncated.
 """
 
 from __future__ import annotations
@@ -26,33 +26,35 @@ from pathlib import Path
 from typing import Any, Iterable, Mapping, Optional, TextIO
 
 SCHEMA = 4
-#: The version of tfrepro that reads each earlier schema.
+#: Earlier schema -> the version of tfrepro that reads it.
 READERS = {2: "0.1", 3: "0.1"}
 
-#: Exit code of a worker that ends well and wants a new process for the kernels that are left.
+#: Exit code of a worker that ended normally and requests a new process for the remaining kernels.
 RESTART = 75
 
 
 class RecordError(ValueError):
-    """A record that cannot be read: not JSON, no header, or a schema this version does not know."""
+    """A record cannot be read: it is not JSON, has no header, or has an unsupported schema."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """One round, as the runner asks for it.
+    """Everything a worker needs to know to run one round. Times are in seconds.
 
-    ``kernels`` is the order to run them in, shuffled with ``order_seed``; ``repetitions`` says how often each.
-    ``second_seed`` asks for one more execution of each with another seed. ``steady_s`` is the budget of the
-    timing pass of each kernel, 0 for none. ``env`` is what the variation adds to the worker's environment.
-    ``kernel_files`` maps the names of the user's kernel files to their text. ``expect`` names distributions and
-    the versions the lock promises; a worker that finds another version refuses to measure. ``context`` is
-    carried into the header untouched (run, engine, lock hash, image id, host): what the record must know
-    of the root. Times are in seconds.
-
-    ``device`` is ``cpu`` or ``gpu``. ``libraries`` maps each library that a GPU column must be able to open, by the name
-    TensorFlow asks for (``libcublas.so.12``), to the distribution that it must come from and its version
-    (``nvidia-cublas-cu12==12.5.3.2``). ``gpu`` has what the host knows of the GPU asked for: ``uuid``, ``driver``
-    (``550.54.15``) and ``cuda``, the number that driver reports (``12040``); empty where it is not known.
+    Attributes:
+        kernels: Names in execution order, already shuffled with ``order_seed``.
+        repetitions: Kernel name -> number of repetitions.
+        second_seed: Whether to run each kernel once more with a different seed.
+        steady_s: Time budget of each kernel's timing pass; 0 skips the pass.
+        env: Environment variables that the variation sets.
+        kernel_files: Name of a user's kernel file -> its source text.
+        expect: Distribution -> version pinned by the lock; a worker that finds another version does not measure.
+        device: ``cpu`` or ``gpu``.
+        libraries: Soname that TensorFlow opens (``libcublas.so.12``) -> the requirement that must provide it
+            (``nvidia-cublas-cu12==12.5.3.2``).
+        gpu: Facts the host knows about the requested GPU: ``uuid``, ``driver`` (``550.54.15``) and ``cuda``, the
+            version number that the driver reports (``12040``); empty where unknown.
+        context: Facts that the host adds (run, engine, lock hash, image id, host); copied to the header unchanged.
     """
 
     column: str
@@ -78,12 +80,12 @@ class Request:
     context: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
-        """The request as one line of JSON."""
+        """Return the request as one line of JSON."""
         return json.dumps(dataclasses.asdict(self), sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> Request:
-        """Read a request back; raises TypeError on unknown keys."""
+        """Parse a request; raises TypeError on unknown keys."""
         data = json.loads(text)
         data["kernels"] = tuple(data["kernels"])
         return cls(**data)
@@ -91,20 +93,22 @@ class Request:
 
 @dataclass(frozen=True)
 class Sample:
-    """What one repetition gave.
+    """The result of one execution of a kernel.
 
-    ``digest`` covers name, dtype, shape and bytes of every output, and every step of a training. ``outputs``
-    maps each output to ``{"dtype", "shape", "digest", "nan", "inf", "device"}``, and ``errors`` those that have
-    a float64 reference to ``{"max", "rms"}`` (see ``distance.error``); both are read from the ``values``
-    line of the digest, and are empty where it is missing. ``role`` is "repetition", "second-seed" or "timing".
-
-    ``first_s`` is the wall time of the first call (trace and compile included), ``steady_s`` the wall times of
-    the calls after ``warmups`` more (only a timing sample has any). ``steady_agrees`` says whether all of them
-    gave the bits of the first call (None: there were none). ``switches`` counts involuntary context switches
-    during the first call. ``first_difference`` says where this sample left the first repetition of its process, None where
-    it did not or where enough of them were described already: ``{"step", "tensor", "index", "first",
-    "other", "outputs"}``, the last one a distance for each output that differs (``distance.Distance``).
-    ``guard`` is what the host saw of the GPU meanwhile (``bench.gpu.guard``), None on a CPU.
+    Attributes:
+        role: "repetition", "second-seed" or "timing".
+        digest: Hash of the name, dtype, shape and bytes of every output, and of every training step.
+        first_s: Wall time of the first call, including tracing and compilation.
+        steady_s: Wall times of the calls after ``warmups`` further calls; only a timing sample has any.
+        steady_agrees: Whether all of those calls gave the bits of the first call; None without such calls.
+        switches: Involuntary context switches during the first call.
+        first_difference: Where this sample first differs from the first repetition of its process, as returned by
+            ``first_difference.find_first_difference``. None if it does not differ, or if enough differences of
+            this kernel were described already.
+        guard: State of the GPU meanwhile, as observed by the host (``bench.gpu.guard``); None on a CPU.
+        outputs: Output -> ``{"dtype", "shape", "digest", "nan", "inf", "device"}``.
+        errors: Output with a float64 reference -> ``{"max", "rms"}`` (see ``distance.reference_error``).
+            Like ``outputs``, read from the ``values`` line of the digest, and empty if that line is missing.
     """
 
     process: int
@@ -132,10 +136,12 @@ class Sample:
 class Outcome:
     """How a kernel ended in this round.
 
-    ``message`` is the first 4,000 characters, ``where`` the file and line of the kernel it came from.
-    ``peak_mb`` is the highest resident memory of the process while it ran, in MB, None where unknown;
-    ``peak_gpu_mb`` the highest GPU memory that TensorFlow's allocator held, in MB, None without a GPU.
-    ``digest_s`` is the part of its seconds that went into comparing and hashing bytes.
+    Attributes:
+        message: The first 4,000 characters of the error message.
+        where: File and line of the user's kernel file that raised the error, or "".
+        peak_mb: Peak resident memory of the process while the kernel ran, in MB; None if unknown.
+        peak_gpu_mb: Peak memory held by TensorFlow's GPU allocator, in MB; None without a GPU.
+        digest_s: Seconds (included in ``seconds``) spent comparing and hashing outputs.
     """
 
     process: int
@@ -154,7 +160,8 @@ class Outcome:
 class Process:
     """One worker process: provenance and effective settings (see ``provenance.py`` for the keys).
 
-    ``libraries`` maps the shared libraries mapped at its end to their versions; empty where it did not get there.
+    ``libraries`` maps each shared library that was mapped at the end of the process to its version; it is empty if
+    the process did not reach its end.
     """
 
     process: int
@@ -167,7 +174,7 @@ class Process:
 
 @dataclass(frozen=True)
 class Record:
-    """One round, read back. ``complete`` is False where the ``end`` line is missing."""
+    """One parsed round. ``complete`` is False if the ``end`` line is missing."""
 
     request: Request
     suite_hash: str
@@ -182,25 +189,27 @@ _KINDS = ("process", "kernel", "values", "kept", "sample", "guard", "outcome", "
 
 
 def check_schema(name: str, schema: object) -> None:
-    """Raise RecordError, naming the version that reads it, unless ``schema`` is the one that this version reads."""
+    """Raise RecordError, naming a version that can read it, unless ``schema`` is the current schema."""
     if schema == SCHEMA:
         return
     reader = READERS.get(schema) if isinstance(schema, int) else None
-    advice = f"read it with tfrepro {reader}, or measure again" if reader else "it was not written by this tfrepro"
+    advice = f"read it with tfrepro {reader}, or measure again" if reader else "measure again"
     raise RecordError(f"{name} has schema {schema!r}, but this version reads schema {SCHEMA}: {advice}")
 
 
 def line(kind: str, body: Mapping[str, Any]) -> str:
-    """One line of a record, newline included. NaN and infinity are refused (ValueError)."""
+    """Return one line of a record, including its newline; raises ValueError for NaN and infinity."""
     return json.dumps({"line": kind, **body}, sort_keys=True, allow_nan=False) + "\n"
 
 
 def parse(lines: Iterable[str], name: str = "record") -> Record:
-    """Read a record from its lines.
+    """Parse a record from its lines.
+
+    A truncated last line is ignored, because a killed writer leaves one behind.
 
     Raises:
-        RecordError: no header, a line that is no JSON object, missing or unknown fields, or another
-            schema. A cut-off last line is forgiven: it is what a killed writer leaves.
+        RecordError: There is no header, a line is not a JSON object, fields are missing or unknown, or the
+            schema is not supported.
     """
     header: Optional[dict[str, Any]] = None
     rows: dict[str, list[dict[str, Any]]] = {kind: [] for kind in _KINDS}
@@ -230,15 +239,15 @@ def parse(lines: Iterable[str], name: str = "record") -> Record:
 
 def _build(header: dict[str, Any], rows: dict[str, list[dict[str, Any]]]) -> Record:
     request = Request.from_json(json.dumps(header["request"]))
-    values = {(row["process"], row["kernel"], row["digest"]): row for row in rows["values"]}
+    descriptions = {(row["process"], row["kernel"], row["digest"]): row for row in rows["values"]}
     guards = {(row["process"], row["kernel"], row["role"], row["repetition"]): row["seen"] for row in rows["guard"]}
     samples = []
     for row in rows["sample"]:
         row["steady_s"] = tuple(row["steady_s"])
         row["steady_cpu_s"] = tuple(row["steady_cpu_s"])
-        known = values.get((row["process"], row["kernel"], row["digest"]), {})
+        description = descriptions.get((row["process"], row["kernel"], row["digest"]), {})
         row["guard"] = guards.get((row["process"], row["kernel"], row["role"], row["repetition"]))
-        samples.append(Sample(**row, outputs=known.get("outputs", {}), errors=known.get("errors", {})))
+        samples.append(Sample(**row, outputs=description.get("outputs", {}), errors=description.get("errors", {})))
     loaded = {row["process"]: row["libraries"] for row in rows["loaded"]}
     return Record(
         request=request,
@@ -252,7 +261,7 @@ def _build(header: dict[str, Any], rows: dict[str, list[dict[str, Any]]]) -> Rec
 
 
 def read(path: Path) -> Record:
-    """Read one record file, compressed (``.xz``) or not; raises RecordError, OSError, LZMAError or EOFError."""
+    """Read a record file, plain or compressed (``.xz``); raises RecordError, OSError, LZMAError or EOFError."""
     with _open(path) as stream:
         return parse(stream, path.name)
 

@@ -1,7 +1,7 @@
-"""Wall and CPU seconds: of one call, and of a calibrated series of calls.
+"""Wall and CPU time of a single call, and of a series of calls after a warm-up.
 
-What is timed is the work until it is complete. Copying its outputs to the host to compare them is not: it would
-time the bus, and of a small kernel nothing else.
+The time covers the work until it is complete. It excludes copying the outputs to the host for the comparison: for a
+small kernel that copy would dominate the time.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from bench.suite.kernels import Traced
 
 T = TypeVar("T")
 
-#: Bounds on the timed calls of a series.
-FEWEST, MOST = 3, 20
-#: Warm-up: at most so many calls, and no more than this share of the series' budget after the first one.
-MOST_WARMUPS, WARMUP_SHARE = 5, 0.25
-#: Two calls as alike as this say that it is warm.
+#: Minimum and maximum number of timed calls in a series.
+MIN_CALLS, MAX_CALLS = 3, 20
+#: Limits of the warm-up: number of calls, and share of the time budget after which no further warm-up call starts.
+MAX_WARMUPS, WARMUP_SHARE = 5, 0.25
+#: Two successive calls whose times differ by at most this factor end the warm-up.
 SETTLED = 1.1
 
 
@@ -34,7 +34,7 @@ class Clock:
 
 @dataclass(frozen=True)
 class Series:
-    """Timed calls after their warm-up. ``agrees`` says whether every call was the same, None without a call."""
+    """The timed calls of a series. ``agrees`` says whether all calls gave the same bits; None without calls."""
 
     agrees: Optional[bool]
     warmups: int
@@ -42,16 +42,16 @@ class Series:
 
 
 def finisher(tf: Any, device: str) -> Callable[[Any], Any]:
-    """How to wait for a work on this device (``cpu`` or ``gpu``): a function that hands on what the work returned.
+    """Return a function that waits until work on this device (``cpu`` or ``gpu``) is complete and returns its value.
 
-    On a CPU TensorFlow's eager calls return when they are done. On a GPU they return when the work is queued.
+    On a CPU, TensorFlow's eager calls return when they are done. On a GPU, they return when the work is queued.
     """
     if device == "cpu":
-        return whole
-    sync = getattr(tf.test.experimental, "sync_devices", None)  # from TensorFlow 2.12 on
+        return materialise
+    sync = getattr(tf.test.experimental, "sync_devices", None)  # available since TensorFlow 2.12
 
     def finish(value: Any) -> Any:
-        value = whole(value)
+        value = materialise(value)
         if sync is not None:
             sync()
         else:
@@ -61,15 +61,15 @@ def finisher(tf: Any, device: str) -> Callable[[Any], Any]:
     return finish
 
 
-def whole(value: Any) -> Any:
-    """The same outputs with nothing left to be made: steps that are generated on the way are taken one by one."""
+def materialise(value: Any) -> Any:
+    """Return the same outputs with all training steps computed: a kernel may return a generator of steps."""
     if isinstance(value, Traced):
         return Traced(dict(value.outputs), tuple(dict(step) for step in value.steps))
     return value
 
 
 def timed(call: Callable[[], T]) -> Tuple[T, Clock]:
-    """Call once and read the clocks around it."""
+    """Call once and return its value and times."""
     switches = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
     wall, cpu = time.perf_counter(), time.process_time()
     value = call()
@@ -78,9 +78,9 @@ def timed(call: Callable[[], T]) -> Tuple[T, Clock]:
 
 
 def steady(call: Callable[[], T], budget_s: float, same: Callable[[T], bool]) -> Series:
-    """Warm up until two calls take alike, then call until the budget (seconds) is spent: 3 to 20 times.
+    """Warm up until two calls take about the same time, then make 3 to 20 timed calls within the budget in seconds.
 
-    Every call, warm-up included, is asked whether it is the ``same``, outside the clock.
+    The value of every call, including the warm-up, is checked with ``same``; the check is not timed.
     """
     agrees: Optional[bool] = None
     warm: List[Clock] = []
@@ -88,27 +88,27 @@ def steady(call: Callable[[], T], budget_s: float, same: Callable[[T], bool]) ->
     while True:
         value, clock = timed(call)
         agrees = same(value) and agrees is not False
-        del value  # the next call must find the memory of this one free
+        del value  # release its memory before the next call
         if not _is_warm(warm, budget_s):
             warm.append(clock)
             continue
         clocks.append(clock)
-        spent = sum(one.wall for one in clocks)
-        if len(clocks) >= MOST or (len(clocks) >= FEWEST and spent >= budget_s):
+        spent = sum(clock.wall for clock in clocks)
+        if len(clocks) >= MAX_CALLS or (len(clocks) >= MIN_CALLS and spent >= budget_s):
             return Series(agrees, len(warm), tuple(clocks))
 
 
 def _is_warm(warm: List[Clock], budget_s: float) -> bool:
     if not warm:
         return False
-    if len(warm) >= MOST_WARMUPS or sum(clock.wall for clock in warm) >= budget_s * WARMUP_SHARE:
+    if len(warm) >= MAX_WARMUPS or sum(clock.wall for clock in warm) >= budget_s * WARMUP_SHARE:
         return True
     last = sorted(clock.wall for clock in warm[-2:])
     return len(last) > 1 and last[1] <= last[0] * SETTLED
 
 
 def walls(clocks: Tuple[Clock, ...]) -> Mapping[str, List[float]]:
-    """The clocks as the record's two lists."""
+    """Return the times as the two lists of a record."""
     return {
         "steady_s": [seconds(clock.wall) for clock in clocks],
         "steady_cpu_s": [seconds(clock.cpu) for clock in clocks],
@@ -116,12 +116,12 @@ def walls(clocks: Tuple[Clock, ...]) -> Mapping[str, List[float]]:
 
 
 def seconds(value: float) -> float:
-    """As the record holds it: four significant digits, far below the noise of any clock."""
+    """Round a time to the four significant digits of the record, which is far below the noise of any clock."""
     return float(f"{value:.4g}")
 
 
 def _copy_scalars(tf: Any, value: Any) -> None:
-    """Copy one number of every tensor to the host: a stream is emptied in its order, so what came before is done."""
+    """Copy one element of every tensor to the host, which completes everything queued before on the same stream."""
     outputs, steps = value if isinstance(value, Traced) else (value, ())
     for tensors in (outputs, *steps):
         for tensor in tensors.values() if isinstance(tensors, Mapping) else ():

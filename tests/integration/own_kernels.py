@@ -1,4 +1,4 @@
-"""A user's kernel files in a real run, the same in both engines."""
+"""Custom kernel files in a real run, shared by the tests of both engines."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def my_squares(tf, seed):
     return lambda: {"sum": tf.reduce_sum(x * x)}
 
 
-@kernel(family="own", exercises="a slip of the pen", shapes="[1]", dtypes="float32", source="own")
+@kernel(family="own", exercises="a misspelled op", shapes="[1]", dtypes="float32", source="own")
 def my_broken(tf, seed):
     def work():
         return {"sum": tf.nonsense(seed)}
@@ -38,7 +38,7 @@ UNREADABLE = "def f(:\n"
 
 
 def joins(folder: Path, engine: str) -> None:
-    """Run the matrix with three files of a user's own: one good, two in error."""
+    """Run the matrix with three custom kernel files, one valid and two faulty."""
     files = {"my_kernels.py": MINE, "imports.py": BROKEN, "syntax.py": UNREADABLE}
     arguments = []
     for name, text in files.items():
@@ -51,7 +51,7 @@ def joins(folder: Path, engine: str) -> None:
         [*command, *kernels, *arguments], cwd=ROOT, env=os.environ, capture_output=True, text=True, check=False,
         timeout=550,
     )  # fmt: skip
-    # all else was measured, and yet not all that was asked
+    # everything else was measured, but the exit code reports the faulty files
     assert done.returncode == errors.CONFIG, done.stderr
     assert "kernels of your own were not all measured" in done.stderr
     for sentence in ("imports.py, line 1: ModuleNotFoundError", "syntax.py, line 1: SyntaxError"):
@@ -59,32 +59,32 @@ def joins(folder: Path, engine: str) -> None:
     run = load(max((folder / "reports" / "runs").iterdir()))
     assert run.info.finished
     assert run.info.engine == engine
-    assert {one.name: one.file for one in run.info.kernels if one.file} == dict.fromkeys(
+    assert {kernel.name: kernel.file for kernel in run.info.kernels if kernel.file} == dict.fromkeys(
         ("my_squares", "my_broken"), "my_kernels.py"
     )
     assert [warning for warning in run.info.warnings if "imports.py" in warning]
     assert [warning for warning in run.info.warnings if "syntax.py" in warning]
-    assert {one.request.mode for one in run.records.values()} == {"off", "on"}
-    for one in run.records.values():
-        check(one)
+    assert {record.request.mode for record in run.records.values()} == {"off", "on"}
+    for record in run.records.values():
+        check(record)
     page = (folder / "reports" / "index.html").read_text(encoding="utf-8")
     for word in ("my_squares", "my_broken", "syntax.py, line 1", "my_kernels.py, line 13"):
         assert word in page
     digest = next(
-        sample.digest for one in run.records.values() for sample in one.samples if sample.kernel == "my_squares"
+        sample.digest for record in run.records.values() for sample in record.samples if sample.kernel == "my_squares"
     )
     assert run.kept.tensors("my_squares", digest)
 
 
-def check(one: Record) -> None:
-    """One round: the good kernel is measured, the broken one says where, and the rest goes on."""
-    assert one.complete
-    assert set(one.request.kernel_files) == {"my_kernels.py", "imports.py", "syntax.py"}
-    ended = {outcome.kernel: outcome for outcome in one.outcomes}
+def check(record: Record) -> None:
+    """Check one round: the valid kernel is measured, the broken one has a location, and the rest is unaffected."""
+    assert record.complete
+    assert set(record.request.kernel_files) == {"my_kernels.py", "imports.py", "syntax.py"}
+    ended = {outcome.kernel: outcome for outcome in record.outcomes}
     assert ended["my_squares"].outcome == ended["reduce_sum_1d"].outcome == ended["control_integer"].outcome == "ok"
     broken = ended["my_broken"]
     assert (broken.outcome, broken.error_class) == ("error", "AttributeError")
     assert broken.where == "my_kernels.py, line 13"
-    digests = {(sample.role, sample.digest) for sample in one.samples if sample.kernel == "my_squares"}
+    digests = {(sample.role, sample.digest) for sample in record.samples if sample.kernel == "my_squares"}
     assert len({digest for role, digest in digests if role == "repetition"}) == 1
-    assert len({digest for _, digest in digests}) == 2, "repetitions, and their contrast"
+    assert len({digest for _, digest in digests}) == 2, "the repetitions, and the second seed"

@@ -150,7 +150,7 @@ def test_another_version_than_promised_is_refused(inside: Inside) -> None:
     assert outcome == "mismatch"
     for name in ("libcudnn.so.9", "libcudnn_graph.so.9"):
         said = f"nvidia/cudnn/lib/{name} is mapped and belongs to nvidia-cudnn-cu12 9.3.0.75"
-        assert f"{said}, promised is nvidia-cudnn-cu12 9.5.1.17" in message
+        assert f"{said}, but nvidia-cudnn-cu12 9.5.1.17 is required" in message
 
 
 @pytest.mark.parametrize("part", ["cublas/lib/libcublas.so.12", "nvjitlink/lib/libnvJitLink.so.12"])
@@ -189,7 +189,7 @@ def test_a_cpu_build_in_a_gpu_column_is_refused(inside: Inside, root: Path, tmp_
 def test_a_variable_of_the_host_that_steers_a_gpu_is_refused(inside: Inside) -> None:
     environment = {**inside.environment(), "TF_GPU_ALLOCATOR": "cuda_malloc_async"}
     assert refusals(inside.round(environment)) == {
-        ("mismatch", "not what was asked: the environment brings TF_GPU_ALLOCATOR, which its variation does not set")
+        ("mismatch", "not what was asked: the environment sets TF_GPU_ALLOCATOR, but the variation does not")
     }
 
 
@@ -228,4 +228,4 @@ class TestProbe:
         other = {"libcudnn.so.9": "nvidia-cudnn-cu12==9.5.1.17"}
         code, found = inside.probe(inside.environment(), tensorflow=False, libraries=other)
         assert (code, found["missing"]) == (1, {})
-        assert "promised is nvidia-cudnn-cu12 9.5.1.17" in found["problems"][0]
+        assert "but nvidia-cudnn-cu12 9.5.1.17 is required" in found["problems"][0]

@@ -1,4 +1,4 @@
-"""The suite on real TensorFlow: every kernel in every release and both modes, and what the worker survives."""
+"""The suite with real TensorFlow: every kernel in every release and mode, and failures that the worker survives."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from bench import host
 from bench.engines.venv import VenvEngine
 from bench.plan.variations import settings
 from bench.suite.distance import numbers
-from bench.suite.kept_values import kept, positions
+from bench.suite.kept_values import decode_tensor, positions
 from bench.suite.kernels import all_kernels
 from bench.verdict import known_issues
 from tests.integration.conftest import PLANTED, RELEASE, RELEASES, Bench, column_of
@@ -34,14 +34,14 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.tensorflow
 
 SUITE = all_kernels()
-#: The one round of the whole suite that also takes times.
+#: The only round of the whole suite that also measures times.
 TIMED = (RELEASE, "off")
-#: What TensorFlow refuses with determinism on, on a CPU too, and what it says: any other error is a bug of the suite.
-REFUSED = {"max_pool_grad_xla": "GPU MaxPool gradient ops do not yet have a deterministic XLA implementation"}
+#: Kernels that TensorFlow rejects with determinism on, even on a CPU, and its message; any other error is a bug.
+UNSUPPORTED = {"max_pool_grad_xla": "GPU MaxPool gradient ops do not yet have a deterministic XLA implementation"}
 
 
 @dataclass(frozen=True)
-class Whole:
+class SuiteRound:
     """One round of the whole suite."""
 
     record: Record
@@ -50,56 +50,57 @@ class Whole:
 
     @property
     def outcomes(self) -> dict[str, Outcome]:
-        return {one.kernel: one for one in self.record.outcomes}
+        return {outcome.kernel: outcome for outcome in self.record.outcomes}
 
     def samples(self, kernel: str, role: str = "repetition") -> list[Sample]:
-        return [one for one in self.record.samples if (one.kernel, one.role) == (kernel, role)]
+        return [sample for sample in self.record.samples if (sample.kernel, sample.role) == (kernel, role)]
 
     def kept(self) -> dict[str, list[KeptTensor]]:
-        """What was kept, by kernel and digest."""
-        found: dict[str, list[KeptTensor]] = {}
+        """Return the kept tensors by kernel and digest."""
+        result: dict[str, list[KeptTensor]] = {}
         for row in (json.loads(text) for text in self.lines if '"line": "kept"' in text):
-            found[f"{row['kernel']} {row['digest']}"] = [kept(one) for one in row["tensors"]]
-        return found
+            result[f"{row['kernel']} {row['digest']}"] = [decode_tensor(tensor) for tensor in row["tensors"]]
+        return result
 
 
 @pytest.fixture(scope="module")
-def wholes() -> dict[tuple[str, str], Whole]:
+def wholes() -> dict[tuple[str, str], SuiteRound]:
     return {}
 
 
 @pytest.fixture(params=[(release, mode) for release in RELEASES for mode in ("off", "on")], ids="-".join)
 def place(request: pytest.FixtureRequest) -> tuple[str, str]:
-    found: tuple[str, str] = request.param
-    return found
+    result: tuple[str, str] = request.param
+    return result
 
 
 @pytest.fixture
-def whole(place: tuple[str, str], benches: dict[str, Bench], wholes: dict[tuple[str, str], Whole]) -> Whole:
-    """The whole suite in one release and mode, measured once."""
+def whole(place: tuple[str, str], benches: dict[str, Bench], wholes: dict[tuple[str, str], SuiteRound]) -> SuiteRound:
+    """The whole suite in one release and mode, measured only once."""
     if place not in wholes:
         release, mode = place
         steady = 0.01 if place == TIMED else 0.0
-        found = benches[release].run(tuple(SUITE), mode=mode, steady_s=steady)
-        measured = tuple(name for name in SUITE if mode == "off" or name not in REFUSED)
-        wholes[place] = Whole(found, list(benches[release].lines), measured)
+        result = benches[release].run(tuple(SUITE), mode=mode, steady_s=steady)
+        measured = tuple(name for name in SUITE if mode == "off" or name not in UNSUPPORTED)
+        wholes[place] = SuiteRound(result, list(benches[release].lines), measured)
     return wholes[place]
 
 
-def digests(found: Record, kernel: str, role: str = "repetition") -> set[str]:
-    return {sample.digest for sample in found.samples if sample.kernel == kernel and sample.role == role}
+def digests(result: Record, kernel: str, role: str = "repetition") -> set[str]:
+    return {sample.digest for sample in result.samples if sample.kernel == kernel and sample.role == role}
 
 
-def test_every_kernel_runs_and_the_process_proves_what_it_is(whole: Whole, place: tuple[str, str]) -> None:
+def test_every_kernel_runs_and_the_process_records_its_provenance(whole: SuiteRound, place: tuple[str, str]) -> None:
     release, mode = place
     assert whole.record.complete
-    failed = {one.kernel: (one.outcome, one.error_class, one.message) for one in whole.record.outcomes}
-    for name, said in REFUSED.items() if mode == "on" else ():
+    outcomes = whole.record.outcomes
+    failed = {ended.kernel: (ended.outcome, ended.error_class, ended.message) for ended in outcomes}
+    for name, reported in UNSUPPORTED.items() if mode == "on" else ():
         outcome, error, message = failed.pop(name)
         assert (outcome, error) == ("error", "UnimplementedError")
-        assert said in message
+        assert reported in message
         assert name not in whole.kernels
-    assert {name: one for name, one in failed.items() if one[0] != "ok"} == {}
+    assert {name: reason for name, reason in failed.items() if reason[0] != "ok"} == {}
     assert set(whole.outcomes) == set(SUITE)
     assert len(failed) == len(whole.kernels)
     (process,) = whole.record.processes
@@ -108,11 +109,11 @@ def test_every_kernel_runs_and_the_process_proves_what_it_is(whole: Whole, place
     assert set(process.provenance["kernel_hashes"]) == set(SUITE)
     assert any(name.startswith("libtensorflow") for name in process.libraries), process.libraries
     assert any(name.startswith("libc") for name in process.libraries)
-    peaks = [one.peak_mb for one in whole.record.outcomes]
+    peaks = [outcome.peak_mb for outcome in whole.record.outcomes]
     assert all(peak is not None and 100 < peak < 100_000 for peak in peaks)
 
 
-def test_another_seed_gives_other_bits_in_every_single_output(whole: Whole) -> None:
+def test_another_seed_changes_every_output(whole: SuiteRound) -> None:
     same = [
         f"{name} {output}"
         for name in whole.kernels
@@ -123,7 +124,7 @@ def test_another_seed_gives_other_bits_in_every_single_output(whole: Whole) -> N
     assert same == []
 
 
-def test_outputs_live_where_they_should_and_are_numbers(whole: Whole) -> None:
+def test_outputs_are_on_the_right_device_and_finite(whole: SuiteRound) -> None:
     for sample in whole.record.samples:
         assert sample.outputs, sample.kernel
         for output, facts in sample.outputs.items():
@@ -131,43 +132,43 @@ def test_outputs_live_where_they_should_and_are_numbers(whole: Whole) -> None:
             assert (facts["nan"], facts["inf"]) == (0, 0), f"{sample.kernel} {output}"
 
 
-def test_controls_behave(whole: Whole) -> None:
-    assert len({one.digest for one in whole.samples("control_flicker")}) == 2
+def test_controls_behave_as_declared(whole: SuiteRound) -> None:
+    assert len({sample.digest for sample in whole.samples("control_flicker")}) == 2
     for name in ("control_integer", "control_fixed_float"):
-        assert len({one.digest for one in whole.samples(name)}) == 1
+        assert len({sample.digest for sample in whole.samples(name)}) == 1
 
 
-def test_the_same_seed_gives_the_same_training(whole: Whole, place: tuple[str, str]) -> None:
-    assert len({one.digest for one in whole.samples("seeded_mlp")}) == 1
+def test_the_same_seed_gives_the_same_training(whole: SuiteRound, place: tuple[str, str]) -> None:
+    assert len({sample.digest for sample in whole.samples("seeded_mlp")}) == 1
     if place[1] == "on":
-        assert len({one.digest for one in whole.samples("data_pipeline")}) == 1
+        assert len({sample.digest for sample in whole.samples("data_pipeline")}) == 1
 
 
-def test_trainings_leave_a_trail_of_every_step(whole: Whole) -> None:
+def test_trainings_record_every_step(whole: SuiteRound) -> None:
     steps: dict[str, dict[int, list[str]]] = defaultdict(lambda: defaultdict(list))
     for key, rows in whole.kept().items():
-        for one in rows:
-            if one.step is not None:
-                steps[key.split()[0]][one.step].append(one.name)
+        for tensor in rows:
+            if tensor.step is not None:
+                steps[key.split()[0]][tensor.step].append(tensor.name)
     trained = {name for name in SUITE if name.endswith(("_fit", "_loop", "_fit_xla"))}
     assert set(steps) == trained
     for name in trained:
         sample = whole.samples(name)[0]
         assert sample.outputs["trail"]["shape"] == [len(steps[name])]
         assert len(steps[name]) > 1
-        kinds = [{one.split()[0] for one in names} for names in steps[name].values()]
+        kinds = [{tensor.split()[0] for tensor in names} for names in steps[name].values()]
         assert all(kind == kinds[0] for kind in kinds)
         assert kinds[0] >= ({"loss", "gradient", "weight"} if SUITE[name].portable else {"loss", "weight"}), name
         assert all(names[0] == "loss" for names in steps[name].values()), "the loss comes first"
 
 
-def test_kept_values_decode_and_belong_to_their_outputs(whole: Whole) -> None:
-    found = whole.kept()
+def test_kept_values_can_be_decoded_and_match_their_outputs(whole: SuiteRound) -> None:
+    result = whole.kept()
     for name in whole.kernels:
-        one = SUITE[name]
+        kernel = SUITE[name]
         sample = whole.samples(name)[0]
-        rows = found.get(f"{name} {sample.digest}", [])
-        if one.control:
+        rows = result.get(f"{name} {sample.digest}", [])
+        if kernel.control:
             assert not rows
             continue
         outputs = {row.name: row for row in rows if row.step is None}
@@ -179,11 +180,11 @@ def test_kept_values_decode_and_belong_to_their_outputs(whole: Whole) -> None:
             parts = 2 if row.dtype.startswith("complex") else 1
             assert values.size == positions(row.size, row.most).size * parts
             assert np.isfinite(values).all() or row.dtype not in {"float32", "float64"}
-    second_seed = {f"{name} {one.digest}" for name in SUITE for one in whole.samples(name, "second-seed")}
-    assert not second_seed & set(found), "of the second_seed nothing is kept"
+    second_seed = {f"{name} {sample.digest}" for name in SUITE for sample in whole.samples(name, "second-seed")}
+    assert not second_seed & set(result), "no values are kept for the second seed"
 
 
-def test_errors_are_measured_where_there_is_a_reference(whole: Whole) -> None:
+def test_errors_are_measured_where_there_is_a_reference(whole: SuiteRound) -> None:
     for name in whole.kernels:
         errors = whole.samples(name)[0].errors
         assert bool(errors) is (SUITE[name].reference is not None), name
@@ -192,29 +193,29 @@ def test_errors_are_measured_where_there_is_a_reference(whole: Whole) -> None:
             assert 0 <= error["rms"] < limit, f"{name} {output}: {error}"
 
 
-def test_times_are_taken_only_where_asked_and_a_kernel_may_be_called_again(
-    whole: Whole, place: tuple[str, str]
+def test_times_are_measured_only_if_requested_and_for_kernels_that_can_be_called_again(
+    whole: SuiteRound, place: tuple[str, str]
 ) -> None:
-    timed = {one.kernel for one in whole.record.samples if one.role == "timing"}
-    wanted = {name for name, one in SUITE.items() if one.call_again and not one.control}
+    timed = {sample.kernel for sample in whole.record.samples if sample.role == "timing"}
+    wanted = {name for name, kernel in SUITE.items() if kernel.call_again and not kernel.control}
     assert timed == (wanted if place == TIMED else set())
-    for one in whole.record.samples:
-        if one.role == "timing":
-            assert len(one.steady_s) == len(one.steady_cpu_s) >= 3
-            assert one.warmups >= 1
-            assert one.steady_agrees is not None
+    for sample in whole.record.samples:
+        if sample.role == "timing":
+            assert len(sample.steady_s) == len(sample.steady_cpu_s) >= 3
+            assert sample.warmups >= 1
+            assert sample.steady_agrees is not None
         else:
-            assert (one.steady_s, one.steady_cpu_s, one.steady_agrees, one.warmups) == ((), (), None, 0)
+            assert (sample.steady_s, sample.steady_cpu_s, sample.steady_agrees, sample.warmups) == ((), (), None, 0)
 
 
-def test_repetitions_and_contrast_are_what_was_asked(bench: Bench) -> None:
-    found = bench.run(["mlp_loop", "reduce_max"], repetitions=3, heavy_repetitions=2, second_seed=False)
-    roles = [(one.kernel, one.role, one.repetition, one.seed) for one in found.samples]
+def test_repetitions_and_second_seed_follow_the_request(bench: Bench) -> None:
+    result = bench.run(["mlp_loop", "reduce_max"], repetitions=3, heavy_repetitions=2, second_seed=False)
+    roles = [(sample.kernel, sample.role, sample.repetition, sample.seed) for sample in result.samples]
     assert roles == [("mlp_loop", "repetition", number, 42) for number in range(2)] + [
         ("reduce_max", "repetition", number, 42) for number in range(3)
     ]
-    found = bench.run(["reduce_max"], repetitions=1, seed=123)
-    assert [(one.role, one.seed) for one in found.samples] == [("repetition", 123), ("second-seed", 124)]
+    result = bench.run(["reduce_max"], repetitions=1, seed=123)
+    assert [(sample.role, sample.seed) for sample in result.samples] == [("repetition", 123), ("second-seed", 124)]
 
 
 def test_errors_are_measured_in_the_first_round_only(bench: Bench) -> None:
@@ -223,7 +224,7 @@ def test_errors_are_measured_in_the_first_round_only(bench: Bench) -> None:
 
 
 class TestVariations:
-    """What a variation names is in force in the process, and says so."""
+    """The settings of a variation take effect in the process and are recorded."""
 
     @pytest.mark.parametrize(
         ("variation", "key", "wanted"),
@@ -237,54 +238,59 @@ class TestVariations:
             ("tf32=on", "tf32", True),
         ],
     )
-    def test_the_process_says_so(self, bench: Bench, variation: str, key: str, wanted: Any) -> None:
-        asked = settings(variation)
-        found = bench.run(
-            ["matmul_mean"], variation=variation, env=asked.env, threads=asked.threads, tf32=asked.tf32, repetitions=1
+    def test_the_process_records_the_setting(self, bench: Bench, variation: str, key: str, wanted: Any) -> None:
+        expected = settings(variation)
+        result = bench.run(
+            ["matmul_mean"],
+            variation=variation,
+            env=expected.env,
+            threads=expected.threads,
+            tf32=expected.tf32,
+            repetitions=1,
         )
-        assert found.outcomes[0].outcome == "ok"
-        (process,) = found.processes
+        assert result.outcomes[0].outcome == "ok"
+        (process,) = result.processes
         assert process.settings[key] == wanted
-        assert process.settings["env"] == dict(asked.env)
+        assert process.settings["env"] == dict(expected.env)
 
-    def test_without_one_all_is_as_tensorflow_wants_it(self, bench: Bench) -> None:
-        found = bench.run(["control_integer"], repetitions=1).processes[0].settings
-        assert (found["intra_op_threads"], found["tf32"]) == (len(os.sched_getaffinity(0)), True)
-        assert (found["isa_limit"], found["switch"], found["env"]) == ("none", "none", {})
-        assert found["devices"] == ["/device:CPU:0"]
+    def test_without_a_variation_tensorflow_uses_its_defaults(self, bench: Bench) -> None:
+        result = bench.run(["control_integer"], repetitions=1).processes[0].settings
+        assert (result["intra_op_threads"], result["tf32"]) == (len(os.sched_getaffinity(0)), True)
+        assert (result["isa_limit"], result["switch"], result["env"]) == ("none", "none", {})
+        assert result["devices"] == ["/device:CPU:0"]
 
-    def test_another_instruction_set_is_another_device(self, bench: Bench) -> None:
-        here = bench.run(["matmul_mean"])
-        there = bench.run(["matmul_mean"], variation="isa=avx2", env={"ONEDNN_MAX_CPU_ISA": "AVX2"})
-        assert len(digests(here, "matmul_mean")) == len(digests(there, "matmul_mean")) == 1
+    def test_another_instruction_set_acts_as_another_device(self, bench: Bench) -> None:
+        default = bench.run(["matmul_mean"])
+        limited = bench.run(["matmul_mean"], variation="isa=avx2", env={"ONEDNN_MAX_CPU_ISA": "AVX2"})
+        assert len(digests(default, "matmul_mean")) == len(digests(limited, "matmul_mean")) == 1
         if host.limits("avx2"):
-            assert digests(here, "matmul_mean") != digests(there, "matmul_mean")
+            assert digests(default, "matmul_mean") != digests(limited, "matmul_mean")
 
-    def test_api_and_environment_variable_are_one_switch(self, bench: Bench) -> None:
+    def test_api_and_environment_variable_switch_the_same(self, bench: Bench) -> None:
         api = bench.run(["seeded_mlp"], mode="on")
         variable = bench.run(["seeded_mlp"], mode="on", variation="switch=env", switch="env")
-        for found, switch in ((api, "api"), (variable, "env")):
-            said = found.processes[0].settings
-            assert said["determinism_enabled"] is True
-            assert said["switch"] == switch
-            assert ("TF_DETERMINISTIC_OPS" in said["env"]) is (switch == "env")
+        for result, switch in ((api, "api"), (variable, "env")):
+            reported = result.processes[0].settings
+            assert reported["determinism_enabled"] is True
+            assert reported["switch"] == switch
+            assert ("TF_DETERMINISTIC_OPS" in reported["env"]) is (switch == "env")
         assert digests(api, "seeded_mlp") == digests(variable, "seeded_mlp")
 
 
-def test_nothing_of_the_hosts_environment_reaches_a_column(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_column_does_not_inherit_the_environment_of_the_host(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TF_DETERMINISTIC_OPS", "1")
     monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
     monkeypatch.setenv("PYTHONPATH", "/nowhere")
-    said = bench.run(["control_integer"]).processes[0].settings
-    assert said["determinism_enabled"] is False
-    assert said["env"] == {}
+    reported = bench.run(["control_integer"]).processes[0].settings
+    assert reported["determinism_enabled"] is False
+    assert reported["env"] == {}
 
 
-def test_a_column_that_is_not_what_was_asked_gives_no_number(bench: Bench) -> None:
-    found = bench.run(["control_integer"], expect={"tensorflow-cpu": "2.99.0"})
-    assert not found.samples
-    assert found.outcomes[0].outcome == "mismatch"
-    assert "not what was asked: tensorflow-cpu 2.18.1" in found.outcomes[0].message
+def test_a_column_that_differs_from_the_request_does_not_measure(bench: Bench) -> None:
+    result = bench.run(["control_integer"], expect={"tensorflow-cpu": "2.99.0"})
+    assert not result.samples
+    assert result.outcomes[0].outcome == "mismatch"
+    assert "not what was asked: tensorflow-cpu 2.18.1" in result.outcomes[0].message
 
 
 def test_crash_hang_and_error_cost_one_kernel_each(planted: Bench) -> None:
@@ -292,11 +298,11 @@ def test_crash_hang_and_error_cost_one_kernel_each(planted: Bench) -> None:
         *("control_integer", "planted_abort", "planted_exit", "planted_unimplemented", "planted_hang"),
         *("planted_nothing", "planted_resource", "planted_nan", "planted_noise_on_stdout", "control_flicker"),
     ]
-    found = planted.run(kernels, time_limit_s=5.0)
-    assert found.complete
-    ended = {one.kernel: one for one in found.outcomes}
+    result = planted.run(kernels, time_limit_s=5.0)
+    assert result.complete
+    ended = {outcome.kernel: outcome for outcome in result.outcomes}
     assert set(ended) == set(kernels)
-    assert {name: one.outcome for name, one in ended.items()} == {
+    assert {name: outcome.outcome for name, outcome in ended.items()} == {
         "control_integer": "ok",
         "planted_abort": "crashed",
         "planted_exit": "crashed",
@@ -314,48 +320,48 @@ def test_crash_hang_and_error_cost_one_kernel_each(planted: Bench) -> None:
     assert "deterministic GPU implementation" in ended["planted_unimplemented"].message
     line = 1 + next(number for number, text in enumerate(PLANTED.splitlines()) if "raise tf.errors.Unimpl" in text)
     assert ended["planted_unimplemented"].where == f"planted.py, line {line}"
-    assert len(found.processes) == 4  # the first, and one after each death
-    assert [bool(process.libraries) for process in found.processes] == [False, False, False, True]
-    assert {one.outputs["x"]["nan"] for one in found.samples if one.kernel == "planted_nan"} == {1}
+    assert len(result.processes) == 4  # the first, and one after each death
+    assert [bool(process.libraries) for process in result.processes] == [False, False, False, True]
+    assert {sample.outputs["x"]["nan"] for sample in result.samples if sample.kernel == "planted_nan"} == {1}
 
 
-def test_a_kernel_that_switches_determinism_spoils_no_other(planted: Bench) -> None:
-    found = planted.run(["planted_switch", "control_integer"])
-    ended = {one.kernel: one for one in found.outcomes}
+def test_a_kernel_that_switches_determinism_does_not_affect_others(planted: Bench) -> None:
+    result = planted.run(["planted_switch", "control_integer"])
+    ended = {outcome.kernel: outcome for outcome in result.outcomes}
     assert ended["planted_switch"].outcome == "mismatch"
     assert "a kernel switched determinism" in ended["planted_switch"].message
     assert ended["control_integer"].outcome == "ok"
-    assert [process.settings["determinism_enabled"] for process in found.processes] == [False, False]
+    assert [process.settings["determinism_enabled"] for process in result.processes] == [False, False]
 
 
-def test_what_a_kernel_leaves_turned_is_not_for_the_next(planted: Bench) -> None:
+def test_global_state_changed_by_a_kernel_does_not_affect_the_next(planted: Bench) -> None:
     alone = planted.run(["matmul_f32_xla"])
-    found = planted.run(["planted_leak", "matmul_f32_xla"])
-    assert {one.outcome for one in found.outcomes} == {"ok"}
-    assert len(found.processes) == 2
-    assert {one.digest for one in found.samples if one.kernel == "matmul_f32_xla"} == {
-        one.digest for one in alone.samples
+    result = planted.run(["planted_leak", "matmul_f32_xla"])
+    assert {outcome.outcome for outcome in result.outcomes} == {"ok"}
+    assert len(result.processes) == 2
+    assert {sample.digest for sample in result.samples if sample.kernel == "matmul_f32_xla"} == {
+        sample.digest for sample in alone.samples
     }
 
 
-def test_an_array_that_a_kernel_refills_is_seen_to_vary(planted: Bench) -> None:
-    found = planted.run(["planted_buffer"], repetitions=3)
-    assert len({one.digest for one in found.samples if one.role == "repetition"}) == 3
+def test_a_reused_buffer_is_detected_as_nondeterministic(planted: Bench) -> None:
+    result = planted.run(["planted_buffer"], repetitions=3)
+    assert len({sample.digest for sample in result.samples if sample.role == "repetition"}) == 3
 
 
-def test_the_limit_holds_for_a_kernel_that_keeps_talking(planted: Bench) -> None:
-    found = planted.run(["planted_slow"], repetitions=20, time_limit_s=1.5)
-    assert found.outcomes[0].outcome == "timeout"
-    assert 1 <= len(found.samples) < 20
+def test_the_time_limit_applies_to_a_kernel_that_keeps_writing(planted: Bench) -> None:
+    result = planted.run(["planted_slow"], repetitions=20, time_limit_s=1.5)
+    assert result.outcomes[0].outcome == "timeout"
+    assert 1 <= len(result.samples) < 20
 
 
-def test_a_training_that_parts_is_told_to_the_element(planted: Bench) -> None:
-    found = planted.run(["planted_steps"], repetitions=3)
-    first, second, third, _ = found.samples
+def test_the_first_difference_of_a_training_is_located(planted: Bench) -> None:
+    result = planted.run(["planted_steps"], repetitions=3)
+    first, second, third, _ = result.samples
     assert first.digest != second.digest == third.digest
     assert first.outputs["weight"] == second.outputs["weight"], "only a step differs"
     assert first.first_difference is None
-    assert third.first_difference is None, "told once"
+    assert third.first_difference is None, "described only once"
     first_difference = second.first_difference
     assert first_difference is not None
     assert (first_difference["step"], first_difference["tensor"], first_difference["index"]) == (2, "gradient", [1, 2])
@@ -368,44 +374,44 @@ def test_a_training_that_parts_is_told_to_the_element(planted: Bench) -> None:
     assert [row["digest"] for row in rows] == [first.digest, second.digest]
 
 
-def test_an_output_that_never_changes_is_seen_by_its_contrast(planted: Bench) -> None:
+def test_a_constant_output_is_detected_by_the_second_seed(planted: Bench) -> None:
     repetition, _, second_seed = planted.run(["planted_constant"]).samples
     assert second_seed.role == "second-seed"
     same = {name: repetition.outputs[name] == second_seed.outputs[name] for name in ("x", "y")}
     assert same == {"x": True, "y": False}
 
 
-def test_a_single_call_of_the_timing_pass_that_differs_is_seen(planted: Bench) -> None:
-    found = planted.run(["planted_late", "planted_again"], steady_s=0.01)
-    agrees = {one.kernel: one.steady_agrees for one in found.samples if one.role == "timing"}
+def test_a_single_differing_call_of_the_timing_pass_is_detected(planted: Bench) -> None:
+    result = planted.run(["planted_late", "planted_again"], steady_s=0.01)
+    agrees = {sample.kernel: sample.steady_agrees for sample in result.samples if sample.role == "timing"}
     assert agrees == {"planted_late": False, "planted_again": True}
-    assert len(digests(found, "planted_late")) == 1
+    assert len(digests(result, "planted_late")) == 1
 
 
-def test_autograph_reads_a_users_kernel(planted: Bench) -> None:
-    found = planted.run(["planted_traced"])
-    assert found.outcomes[0].outcome == "ok", found.outcomes
-    assert len(digests(found, "planted_traced")) == 1
+def test_autograph_can_read_a_custom_kernel(planted: Bench) -> None:
+    result = planted.run(["planted_traced"])
+    assert result.outcomes[0].outcome == "ok", result.outcomes
+    assert len(digests(result, "planted_traced")) == 1
 
 
-def test_what_only_the_column_lacks_is_told_with_its_line(bench: Bench) -> None:
+def test_a_module_missing_only_in_the_column_is_reported_with_its_line(bench: Bench) -> None:
     source = PLANTED + "\nimport pydantic\n\n@plant()\ndef planted_after(tf, seed):\n    return lambda: {}\n"
     line = 1 + source.splitlines().index("import pydantic")
-    found = bench.run(["planted_again", "planted_after"], kernel_files={"planted.py": source})
-    ended = {one.kernel: one for one in found.outcomes}
-    assert ended["planted_again"].outcome == "ok", "what stands before the error is measured"
+    result = bench.run(["planted_again", "planted_after"], kernel_files={"planted.py": source})
+    ended = {outcome.kernel: outcome for outcome in result.outcomes}
+    assert ended["planted_again"].outcome == "ok", "kernels before the error are measured"
     assert ended["planted_after"].outcome == "mismatch"
     assert f"planted.py, line {line}: ModuleNotFoundError" in ended["planted_after"].message
 
 
-def test_an_edited_environment_is_made_anew(root: Path, tmp_path: Path) -> None:
+def test_an_edited_environment_is_rebuilt(root: Path, tmp_path: Path) -> None:
     column = column_of(root)
     copy = VenvEngine(root, cache=tmp_path / "cache")
     copy.prepare(column, tmp_path / "build.log", lambda _: None)
     site = next((tmp_path / "cache" / "venvs").glob("*/lib/*/site-packages"))
     victim = site / "tensorflow" / "python" / "framework" / "random_seed.py"
     text = victim.read_text(encoding="utf-8")
-    victim.unlink()  # a new file, for the old one is linked to uv's cache
+    victim.unlink()  # write a new file, because the old one is hard-linked to uv's cache
     victim.write_text(text.replace("seed", "seed ", 1), encoding="utf-8")
     again = copy.prepare(column, tmp_path / "build.log", lambda _: None)
     assert not again.reused
@@ -439,20 +445,20 @@ def test_a_killed_runner_leaves_no_process_behind(root: Path, planted: Bench, tm
 
 
 @pytest.mark.parametrize(
-    "entry", [one for one in known_issues.known() if one.kernel], ids=lambda one: one.known_issue.id
+    "entry", [issue for issue in known_issues.known() if issue.kernel], ids=lambda issue: issue.known_issue.id
 )
-def test_the_reproducer_of_a_known_known_issue_runs(bench: Bench, entry: known_issues.Entry) -> None:
+def test_the_reproducer_of_a_known_issue_shows_it(bench: Bench, entry: known_issues.Entry) -> None:
     assert isinstance(bench.engine, VenvEngine)
     bench.engine.prepare(bench.column, bench.folder / "build.log", lambda _: None)
     python = str(bench.engine.place(bench.column) / "bin" / "python")
     counts = []
-    for _ in range(5):  # a race need not show in every process
-        found = subprocess.run([python, "-c", entry.known_issue.reproducer], capture_output=True, text=True, check=True)
-        told = re.fullmatch(r"(\d+) distinct results of 50 calls\n", found.stdout)
-        assert told
-        counts.append(int(told[1]))
+    for _ in range(5):  # a race does not show in every process
+        done = subprocess.run([python, "-c", entry.known_issue.reproducer], capture_output=True, text=True, check=True)
+        match = re.fullmatch(r"(\d+) distinct results of 50 calls\n", done.stdout)
+        assert match
+        counts.append(int(match[1]))
         if counts[-1] > 1:
             return
     if len(os.sched_getaffinity(0)) == 1:
-        pytest.skip("one core has no race to show")
-    pytest.fail(f"it shows nothing: {counts} distinct results")
+        pytest.skip("a race needs more than one core")
+    pytest.fail(f"no race was observed: {counts} distinct results")

@@ -1,4 +1,4 @@
-"""The page of the suite says what the declarations say."""
+"""The generated page of the suite matches the declarations."""
 
 from __future__ import annotations
 
@@ -28,26 +28,26 @@ def declared(**changes: object) -> Kernel:
 
 
 def columns(line: str) -> list[str]:
-    """The columns of a row; an escaped pipe does not end one."""
+    """Split a table row into columns; an escaped pipe does not end a column."""
     return [column.strip() for column in re.split(r"(?<!\\)\|", line)[1:-1]]
 
 
 def test_every_kernel_is_mentioned_once() -> None:
-    every = all_kernels()
-    rows = [line for line in kernels.page(every.values()).splitlines() if line.startswith("| `")]
-    assert [columns(row)[0].strip("`") for row in rows] == list(every)
+    suite = all_kernels()
+    rows = [line for line in kernels.page(suite.values()).splitlines() if line.startswith("| `")]
+    assert [columns(row)[0].strip("`") for row in rows] == list(suite)
     assert {len(columns(row)) for row in rows} == {6}
 
 
-def test_families_have_headings_and_the_head_counts() -> None:
-    every = all_kernels()
-    page = kernels.page(every.values())
-    families = list(dict.fromkeys(one.family for one in every.values()))
+def test_families_have_headings_and_the_introduction_has_the_counts() -> None:
+    suite = all_kernels()
+    page = kernels.page(suite.values())
+    families = list(dict.fromkeys(kernel.family for kernel in suite.values()))
     assert [line[3:] for line in page.splitlines() if line.startswith("## ")] == families
-    assert f"{len(every)} kernels in {len(families)} families" in page
+    assert f"{len(suite)} kernels in {len(families)} families" in page
 
 
-def test_pipes_and_markup_stay_text() -> None:
+def test_pipes_and_markup_are_escaped() -> None:
     (row,) = (line for line in kernels.page([declared()]).splitlines() if line.startswith("| `"))
     assert columns(row)[1] == r"a \| b"
     assert r"\*star\* and snake\_case" in row

@@ -1,4 +1,4 @@
-"""Digests, their quick twin ``same_bits``, and where two calls part."""
+"""Digests, their fast equivalent ``same_bits``, and the first difference of two calls."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from bench.suite.digest import SHORT, TRAIL, Result, collect, digest, same_bits
-from bench.suite.first_difference import parting
+from bench.suite.first_difference import find_first_difference
 from bench.suite.kernels import Traced
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ Arrays = dict[str, np.ndarray[Any, Any]]
 
 DTYPES = st.sampled_from(["float16", "float32", "float64", "int8", "int32", "int64", "uint8", "bool", "complex64"])
 numbers = hnp.arrays(DTYPES, hnp.array_shapes(min_dims=0, max_dims=3, min_side=1, max_side=5))
-#: Few values of few shapes, so that two drawn calls are often, but not always, the same.
+#: Few values and shapes, so that two drawn calls are often, but not always, equal.
 few = st.one_of(
     hnp.arrays("float32", st.sampled_from([(), (2,), (1, 2)]), elements=st.sampled_from([0.0, -0.0, 1.0, np.nan])),
     hnp.arrays("int32", st.just((2,)), elements=st.integers(0, 1)),
@@ -44,8 +44,8 @@ def flipped(array: np.ndarray[Any, Any], bit: int) -> np.ndarray[Any, Any]:
     return np.frombuffer(bytes(raw), dtype=array.dtype).reshape(array.shape)
 
 
-class Held:
-    """A tensor as TensorFlow hands it out."""
+class FakeTensor:
+    """A stand-in for a TensorFlow tensor."""
 
     def __init__(self, array: np.ndarray[Any, Any], device: str) -> None:
         self._array = array
@@ -59,7 +59,7 @@ class Held:
 @given(numbers)
 def test_a_digest_is_a_function_of_the_bytes(array: np.ndarray[Any, Any]) -> None:
     assert of({"x": array}) == of({"x": array.copy()})
-    # memory order is no part of it
+    # memory order does not matter
     assert of({"x": array}) == of({"x": np.asfortranarray(array).reshape(array.shape)})
 
 
@@ -81,7 +81,7 @@ def test_name_dtype_shape_and_sign_of_zero_count() -> None:
     assert len({of(outputs) for outputs in [{"x": x}, *others]}) == 7
 
 
-def test_a_name_cannot_imitate_a_border() -> None:
+def test_a_name_cannot_imitate_a_boundary() -> None:
     one, two = np.arange(2, dtype="uint8"), np.arange(3, dtype="uint8")
     values = [{"a": one, "b": two}, {"a": two, "b": one}, {"b": one, "a ": two}, {"a": one}]
     assert len({of(value) for value in values}) == 4
@@ -89,14 +89,14 @@ def test_a_name_cannot_imitate_a_border() -> None:
     assert len(found) == 3
 
 
-def test_the_order_of_outputs_does_not_count_and_that_of_steps_does() -> None:
+def test_the_order_of_outputs_does_not_matter_but_that_of_steps_does() -> None:
     a, b = np.arange(3), np.arange(4)
     assert of({"a": a, "b": b}) == of({"b": b, "a": a})
     assert of(Traced({"a": a}, [{"x": a}, {"x": b}])) != of(Traced({"a": a}, [{"x": b}, {"x": a}]))
 
 
 @pytest.mark.parametrize("names", [("loss", "weight"), ("weight", "loss")])
-def test_the_order_within_a_step_is_one_thing_to_digest_and_same_bits(names: tuple[str, str]) -> None:
+def test_digest_and_same_bits_agree_on_the_order_within_a_step(names: tuple[str, str]) -> None:
     arrays = {"loss": np.float32(1), "weight": np.ones(3, "float32")}
     one = collect(Traced(arrays, [arrays]))
     other = collect(Traced(arrays, [{name: arrays[name] for name in names}]))
@@ -112,7 +112,7 @@ def test_a_buffer_that_the_kernel_refills_is_copied() -> None:
     assert digest(first).hexadecimal != digest(again).hexadecimal
 
 
-def test_a_step_that_differs_changes_the_digest_where_outputs_agree() -> None:
+def test_a_differing_step_changes_the_digest_even_if_outputs_agree() -> None:
     outputs = {"weight": np.ones(2, "float32")}
     found = [digest(collect(Traced(outputs, [{"loss": np.float32(value)}] * 2))) for value in (1.0, 2.0)]
     assert found[0].hexadecimal != found[1].hexadecimal
@@ -124,7 +124,7 @@ def test_a_step_that_differs_changes_the_digest_where_outputs_agree() -> None:
 
 
 @given(calls, calls)
-def test_same_bits_is_what_the_digest_says(one: Traced, other: Traced) -> None:
+def test_same_bits_agrees_with_the_digest(one: Traced, other: Traced) -> None:
     a, b = collect(one), collect(other)
     assert same_bits(a, b) is (digest(a).hexadecimal == digest(b).hexadecimal)
     assert same_bits(a, collect(one))
@@ -137,9 +137,9 @@ def test_same_bits_sees_shape_name_and_dtype(array: np.ndarray[Any, Any]) -> Non
         assert same_bits(collect({"x": array}), collect(other)) is (of({"x": array}) == of(other))
 
 
-def test_facts_name_nan_infinity_and_device() -> None:
+def test_facts_include_nan_infinity_and_device() -> None:
     array = np.array([np.nan, np.inf, -np.inf, 0.1], "float32")
-    found = digest(collect({"x": Held(array, "/job:localhost/replica:0/task:0/device:GPU:0"), "y": array}))
+    found = digest(collect({"x": FakeTensor(array, "/job:localhost/replica:0/task:0/device:GPU:0"), "y": array}))
     assert (found.outputs["x"]["nan"], found.outputs["x"]["inf"]) == (1, 2)
     assert (found.outputs["x"]["device"], found.outputs["y"]["device"]) == ("GPU:0", "")
     assert (found.outputs["x"]["dtype"], found.outputs["x"]["shape"]) == ("float32", [4])
@@ -149,7 +149,7 @@ def test_facts_name_nan_infinity_and_device() -> None:
 
 
 @pytest.mark.parametrize("dtype", [ml_dtypes.bfloat16, "complex64", "float16"])
-def test_nan_is_seen_in_every_kind_of_float(dtype: Any) -> None:
+def test_nan_is_detected_in_every_float_type(dtype: Any) -> None:
     found = digest(collect({"x": np.array([np.nan, 1.0], dtype=dtype)}))
     assert found.outputs["x"]["nan"] == 1
 
@@ -161,16 +161,16 @@ def test_nan_is_seen_in_every_kind_of_float(dtype: Any) -> None:
         ({"x": np.array([])}, "'x' is empty"),
         ({"x": np.array([object()])}, "Python objects"),
         (Traced({}, [{"loss": np.float32(1)}]), "no outputs"),
-        (Traced({TRAIL: np.float32(1)}, [{"loss": np.float32(1)}]), "no output may be named 'trail'"),
+        (Traced({TRAIL: np.float32(1)}, [{"loss": np.float32(1)}]), "cannot have an output named 'trail'"),
         (Traced({"x": np.float32(1)}, [{"loss": np.array([])}]), "'loss' is empty"),
     ],
 )
-def test_nothing_to_compare_is_refused(value: Any, error: str) -> None:
+def test_results_without_values_are_rejected(value: Any, error: str) -> None:
     with pytest.raises((ValueError, TypeError), match=error):
         collect(value)
 
 
-def test_an_output_named_trail_is_fine_without_steps() -> None:
+def test_an_output_may_be_named_trail_if_there_are_no_steps() -> None:
     assert set(digest(collect({TRAIL: np.float32(1)})).outputs) == {TRAIL}
 
 
@@ -179,68 +179,70 @@ def training(steps: Sequence[Mapping[str, Any]], **outputs: Any) -> Result:
 
 
 class TestFirstDifference:
-    """The first tensor that differs, its first element, both values, and how far all outputs are apart."""
+    """The first differing tensor and element, both values, and the distance of all outputs."""
 
-    def test_calls_that_agree_have_none(self) -> None:
+    def test_equal_calls_have_none(self) -> None:
         one = training([{"loss": np.float32(1)}], x=1.0)
-        assert parting(one, training([{"loss": np.float32(1)}], x=1.0)) is None
+        assert find_first_difference(one, training([{"loss": np.float32(1)}], x=1.0)) is None
 
-    def test_the_first_step_and_tensor_in_their_order_win(self) -> None:
+    def test_the_first_step_and_tensor_in_order_of_computation_are_reported(self) -> None:
         same = {"loss": np.float32(1), "gradient": np.zeros((2, 3), "float32"), "weight": np.zeros(3, "float32")}
         gradient: np.ndarray[Any, Any] = np.zeros((2, 3), "float32")
         gradient[1, 2] = 0.25
         gradient[1, 1] = -0.5
         steps = [same, {**same, "gradient": gradient, "weight": np.ones(3, "float32")}, {**same, "loss": np.float32(9)}]
         outputs = np.array([1.0, 2.0], "float32")
-        found = parting(training([same] * 3, w=outputs, k=3), training(steps, w=outputs * 2, k=3))
+        found = find_first_difference(training([same] * 3, w=outputs, k=3), training(steps, w=outputs * 2, k=3))
         assert found is not None
         assert (found["step"], found["tensor"], found["index"]) == (2, "gradient", [1, 1])
         assert (found["first"], found["other"]) == ("0.0", "-0.5")
         assert (found["distance"]["elements"], found["distance"]["differing"]) == (6, 2)
-        assert set(found["outputs"]) == {"w"}, "outputs that agree have no distance"
+        assert set(found["outputs"]) == {"w"}, "equal outputs have no distance"
         assert found["outputs"]["w"]["v_ermv"] == 1.0
 
     @given(hnp.arrays("float32", hnp.array_shapes(min_dims=0, max_dims=3), elements=st.floats(width=32)), st.data())
-    def test_one_flipped_bit_is_found_at_its_place(self, array: np.ndarray[Any, Any], data: st.DataObject) -> None:
+    def test_one_flipped_bit_is_found_at_its_position(self, array: np.ndarray[Any, Any], data: st.DataObject) -> None:
         bit = data.draw(st.integers(0, array.nbytes * 8 - 1))
-        found = parting(collect({"x": array}), collect({"x": flipped(array, bit)}))
+        found = find_first_difference(collect({"x": array}), collect({"x": flipped(array, bit)}))
         assert found is not None
         place = np.unravel_index(bit // 32, array.shape)
         assert (found["step"], found["tensor"]) == (None, "x")
-        assert found["index"] == [int(one) for one in place]
+        assert found["index"] == [int(coordinate) for coordinate in place]
         values = [float(one[place]) for one in (array, flipped(array, bit))]
         np.testing.assert_equal([float(found["first"]), float(found["other"])], values)
 
-    def test_the_second_part_of_a_complex_number_counts_to_its_element(self) -> None:
+    def test_the_imaginary_part_belongs_to_its_element(self) -> None:
         one = np.zeros((2, 2), "complex64")
         other = one.copy()
         other[1, 0] = 0.5j
-        found = parting(collect({"x": one}), collect({"x": other}))
+        found = find_first_difference(collect({"x": one}), collect({"x": other}))
         assert found is not None
         assert (found["index"], found["first"], found["other"]) == ([1, 0], "0.0", "0.5")
 
-    def test_great_integers_are_told_apart(self) -> None:
+    def test_large_integers_are_distinguished(self) -> None:
         one, other = np.array([2**53]), np.array([2**53 + 1])
-        found = parting(collect({"x": one}), collect({"x": other}))
+        found = find_first_difference(collect({"x": one}), collect({"x": other}))
         assert found is not None
         assert (found["first"], found["other"]) == (str(2**53), str(2**53 + 1))
 
-    def test_tensors_of_other_shapes_have_no_values_to_show(self) -> None:
-        assert parting(collect({"x": np.zeros(2)}), collect({"x": np.zeros(3)})) is None
-        assert parting(collect({"x": np.zeros(2)}), collect({"y": np.ones(2)})) is None
-        found = parting(collect({"x": np.zeros(2), "y": np.zeros(2)}), collect({"x": np.zeros(3), "y": np.ones(2)}))
+    def test_tensors_of_different_shapes_have_no_values_to_compare(self) -> None:
+        assert find_first_difference(collect({"x": np.zeros(2)}), collect({"x": np.zeros(3)})) is None
+        assert find_first_difference(collect({"x": np.zeros(2)}), collect({"y": np.ones(2)})) is None
+        found = find_first_difference(
+            collect({"x": np.zeros(2), "y": np.zeros(2)}), collect({"x": np.zeros(3), "y": np.ones(2)})
+        )
         assert found is not None
         assert found["tensor"] == "y"
 
-    def test_a_missing_step_hides_no_other(self) -> None:
+    def test_a_missing_step_does_not_hide_others(self) -> None:
         steps = [{"loss": np.float32(1)}, {"loss": np.float32(2)}]
-        found = parting(training(steps, x=1.0), training([{"loss": np.float32(3)}], x=1.0))
+        found = find_first_difference(training(steps, x=1.0), training([{"loss": np.float32(3)}], x=1.0))
         assert found is not None
         assert (found["step"], found["tensor"]) == (1, "loss")
 
-    def test_nan_and_infinity_can_be_written_down(self) -> None:
+    def test_nan_and_infinity_are_written_as_text(self) -> None:
         one, other = np.array([1.0, 2.0], "float32"), np.array([np.nan, np.inf], "float32")
-        found = parting(collect({"x": one}), collect({"x": other}))
+        found = find_first_difference(collect({"x": one}), collect({"x": other}))
         assert found is not None
         assert (found["first"], found["other"]) == ("1.0", "nan")
         assert found["distance"]["nan_changes"] == found["distance"]["inf_changes"] == 1

@@ -1,4 +1,4 @@
-"""Distances between tensors, held against slow arithmetic that asks no shortcut."""
+"""Distances between tensors, compared with slow, exact arithmetic."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from bench.suite.digest import raw
-from bench.suite.distance import Distance, as_dict, distance, error, numbers
+from bench.suite.distance import Distance, as_dict, distance, numbers, reference_error
 
 Array = np.ndarray[Any, Any]
 FLOATS = ("float16", "float32", "float64")
-#: Steps that a test is ready to walk.
-FAR = 400
+#: Maximum number of nextafter steps in a test.
+MAX_STEPS = 400
 
 
 def measure(one: Array, other: Array) -> Distance:
@@ -46,7 +46,7 @@ def same(one: Any, other: Any) -> bool:
 
 @pytest.mark.parametrize("dtype", FLOATS)
 @given(data=st.data())
-def test_shares_and_counts_are_those_of_a_slow_loop(dtype: str, data: st.DataObject) -> None:
+def test_fractions_and_counts_match_a_slow_loop(dtype: str, data: st.DataObject) -> None:
     one, other = data.draw(pairs(dtype))
     found = measure(one, other)
     differing = [(a, b) for a, b in zip(one, other, strict=True) if not same(a, b)]
@@ -68,18 +68,18 @@ def test_shares_and_counts_are_those_of_a_slow_loop(dtype: str, data: st.DataObj
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
-@given(data=st.data(), steps=st.integers(1, FAR), up=st.booleans())
+@given(data=st.data(), steps=st.integers(1, MAX_STEPS), up=st.booleans())
 def test_units_in_the_last_place_are_steps_of_nextafter(dtype: str, data: st.DataObject, steps: int, up: bool) -> None:  # noqa: FBT001
     start = data.draw(floats(dtype, 1))
     assume(bool(np.isfinite(start[0])))
     there, walked = start.copy(), 0
     while walked < steps:
-        if there[0] == 0 and np.signbit(there[0]) == up:  # both zeros stand on the way, side by side
+        if there[0] == 0 and np.signbit(there[0]) == up:  # both zeros are on the way, next to each other
             there[0] = -there[0]
         else:
             with np.errstate(all="ignore"):
                 there = np.nextafter(there, np.array([np.inf if up else -np.inf], dtype))
-            if there[0] == 0:  # from below one comes to -0.0 first, from above to 0.0
+            if there[0] == 0:  # from below, -0.0 comes first; from above, 0.0
                 there[0] = -0.0 if up else 0.0
         walked += 1
     assume(bool(np.isfinite(there[0])))
@@ -94,7 +94,7 @@ def test_a_spacing_is_one_unit(dtype: str, data: st.DataObject) -> None:
     assert measure(one, one + np.spacing(one)).ulp_median == 1
 
 
-def test_ulp_summaries_take_the_elements_that_differ_only() -> None:
+def test_ulp_summaries_cover_only_the_elements_that_differ() -> None:
     one = np.ones(1000, "float32")
     other = one.copy()
     other[:100] += np.arange(1, 101) * np.spacing(np.float32(1))
@@ -139,7 +139,7 @@ def test_integers_count_by_one(dtype: str, data: st.DataObject) -> None:
     assert found.ulp_median == pytest.approx(abs(one - other), rel=1e-9)
 
 
-def test_booleans_and_text_have_their_bytes_compared() -> None:
+def test_booleans_and_strings_are_compared_by_bytes() -> None:
     assert measure(np.array([True, False]), np.array([True, True])).differing == 1
     assert measure(np.array([b"abc"]), np.array([b"abd"])).differing == 1
     odd = np.array([1.0, 2.0], ml_dtypes.float8_e4m3fn)
@@ -157,17 +157,17 @@ def test_nan_equals_itself_bit_for_bit_and_zero_has_a_sign() -> None:
     assert (found.differing, found.nan_changes, found.ulp_median) == (1, 0, 0.0)
 
 
-def test_what_cannot_be_compared_is_refused() -> None:
+def test_arrays_of_different_or_no_size_are_rejected() -> None:
     nothing, four, eight = (np.zeros(size, "uint8") for size in (0, 4, 8))
     for one, other in ((four, eight), (nothing, nothing)):
         with pytest.raises(ValueError, match="cannot be compared"):
             distance("float32", one, other)
-    with pytest.raises(ValueError):  # noqa: PT011 - NumPy's own words
+    with pytest.raises(ValueError):  # noqa: PT011 - the message is NumPy's
         distance("float64", four, four)
 
 
 @given(pairs("float64"))
-def test_every_distance_can_be_written_into_a_record(drawn: tuple[Array, Array]) -> None:
+def test_every_distance_can_be_written_to_a_record(drawn: tuple[Array, Array]) -> None:
     found = as_dict(measure(*drawn))
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     values: list[Any] = list(found.values())
@@ -183,17 +183,17 @@ def test_an_infinite_measure_is_none() -> None:
 
 
 class TestError:
-    """How far an output is from its float64 reference."""
+    """The error of an output against its float64 reference."""
 
     @given(
         hnp.arrays("float32", 5, elements=st.floats(-1e3, 1e3, width=32)),
         hnp.arrays("float64", 5, elements=st.floats(-1e3, 1e3)),
     )
-    def test_it_is_that_of_a_slow_loop(self, output: Array, reference: Array) -> None:
+    def test_it_matches_a_slow_loop(self, output: Array, reference: Array) -> None:
         gaps = [Fraction(float(a)) - Fraction(float(b)) for a, b in zip(output, reference, strict=True)]
         greatest = max(abs(Fraction(float(b))) for b in reference)
         assume(greatest == 0 or greatest > Fraction(1, 10**100))
-        found = error("float32", raw(output), reference)
+        found = reference_error("float32", raw(output), reference)
         wanted = max(abs(gap) for gap in gaps) / greatest if greatest else max(abs(gap) for gap in gaps)
         assert found["max"] == pytest.approx(float(wanted), rel=1e-9)
         squares = [sum(value**2 for value in values) for values in (gaps, [Fraction(float(b)) for b in reference])]
@@ -202,16 +202,16 @@ class TestError:
         top = math.sqrt(squares[0] / 5)
         assert found["rms"] == pytest.approx(top / bottom if bottom else top, rel=1e-6)
 
-    def test_an_exact_output_has_none(self) -> None:
+    def test_an_exact_output_has_no_error(self) -> None:
         output = np.arange(6, dtype="float32")
-        assert error("float32", raw(output), output.reshape(2, 3)) == {"max": 0.0, "rms": 0.0}
+        assert reference_error("float32", raw(output), output.reshape(2, 3)) == {"max": 0.0, "rms": 0.0}
 
-    def test_another_size_is_refused(self) -> None:
-        with pytest.raises(ValueError, match="3 elements, and 4 in the reference"):
-            error("float32", raw(np.zeros(3, "float32")), np.zeros(4))
+    def test_a_different_size_is_rejected(self) -> None:
+        with pytest.raises(ValueError, match="3 elements, but the reference has 4"):
+            reference_error("float32", raw(np.zeros(3, "float32")), np.zeros(4))
 
     @pytest.mark.parametrize("value", [np.nan, np.inf])
-    def test_an_output_that_is_no_number_can_be_written_down(self, value: float) -> None:
-        """Else a kernel that gives a NaN would be said to have raised."""
-        found = error("float32", raw(np.array([value, 1.0], "float32")), np.ones(2))
+    def test_an_output_that_is_not_finite_has_no_error_value(self, value: float) -> None:
+        """Otherwise a kernel that returns a NaN would be recorded as failed."""
+        found = reference_error("float32", raw(np.array([value, 1.0], "float32")), np.ones(2))
         assert found == {}

@@ -1,4 +1,4 @@
-"""The inside probe without a GPU: what is mapped, what it says it is, and what is refused by name."""
+"""The environment probe without a GPU: mapped libraries, their versions, and the problems it reports."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 
 from bench.suite import libcuda, loaded_libraries, nvidia, preconditions, probe
 from bench.suite.libcuda import Device, Driver
-from bench.suite.loaded_libraries import Mapped, Owner
+from bench.suite.loaded_libraries import MappedLibrary, Owner
 from bench.suite.preconditions import MismatchError
 from bench.suite.record import Request
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 CUBLAS = {"libcublas.so.12": "nvidia-cublas-cu12==12.5.3.2"}
 CUDNN = {"libcudnn.so.9": "nvidia-cudnn-cu12==9.3.0.75"}
-OF_CUBLAS = ", promised is nvidia-cublas-cu12 12.5.3.2"
-OF_CUDNN = ", promised is nvidia-cudnn-cu12 9.3.0.75"
+OF_CUBLAS = ", but nvidia-cublas-cu12 12.5.3.2 is required"
+OF_CUDNN = ", but nvidia-cudnn-cu12 9.3.0.75 is required"
 
 
 def request(**changes: Any) -> Request:
@@ -37,18 +37,18 @@ def request(**changes: Any) -> Request:
 
 
 class TestMapped:
-    """Of this very process."""
+    """The libraries mapped into this process."""
 
     def test_a_library_of_a_wheel_is_known_by_its_distribution(self) -> None:
-        found = {one.path.name: one for one in loaded_libraries.libraries()}
-        own = [one for name, one in found.items() if name.startswith("_multiarray_umath")]
-        assert [str(one.owner) for one in own] == [f"numpy {np.__version__}"]
-        assert own[0].shown.startswith("numpy/")
+        found = {library.path.name: library for library in loaded_libraries.libraries()}
+        own = [library for name, library in found.items() if name.startswith("_multiarray_umath")]
+        assert [str(library.owner) for library in own] == [f"numpy {np.__version__}"]
+        assert own[0].display_path.startswith("numpy/")
 
     def test_a_library_of_the_system_belongs_to_no_distribution(self) -> None:
-        found = {one.path.name: one for one in loaded_libraries.libraries()}
+        found = {library.path.name: library for library in loaded_libraries.libraries()}
         assert (str(found["libc.so.6"].owner), found["libc.so.6"].owner.canonical) == ("no distribution", "")
-        assert found["libc.so.6"].shown == found["libc.so.6"].path.as_posix()
+        assert found["libc.so.6"].display_path == found["libc.so.6"].path.as_posix()
 
     def test_a_system_without_maps_has_none(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.setattr(loaded_libraries, "MAPS", tmp_path / "none")
@@ -56,27 +56,31 @@ class TestMapped:
 
 
 class TestLibraries:
-    """Opened by name, and held against what was promised."""
+    """Libraries are opened by name and compared with the requirements."""
 
-    def test_the_missing_are_named_with_the_words_of_the_loader(self) -> None:
+    def test_missing_libraries_are_named_with_the_message_of_the_loader(self) -> None:
         found = nvidia.missing(["libc.so.6", "libtfrepro_none.so.1"])
         assert found == {"libtfrepro_none.so.1": "cannot open shared object file: No such file or directory"}
 
-    def maps(self, monkeypatch: pytest.MonkeyPatch, *files: tuple[str, str, str], says: str = "") -> None:
-        """Let these be mapped: path, distribution, version; all with one word of their own."""
-        rows = [Mapped(Path(path), Owner(*owner)) for path, *owner in files]
+    def maps(self, monkeypatch: pytest.MonkeyPatch, *files: tuple[str, str, str], reported: str = "") -> None:
+        """Pretend that these libraries are mapped (path, distribution, version) and all report one version."""
+        rows = [MappedLibrary(Path(path), Owner(*owner)) for path, *owner in files]
         monkeypatch.setattr(loaded_libraries, "libraries", lambda: tuple(rows))
-        told = tuple(int(part) for part in says.split(".")) if says else None
-        monkeypatch.setattr(nvidia, "_asked", lambda _: told)
+        version = tuple(int(part) for part in reported.split(".")) if reported else None
+        monkeypatch.setattr(nvidia, "_query", lambda _: version)
         monkeypatch.setattr(nvidia, "ptxas", lambda: None)
 
-    @pytest.mark.parametrize("says", ["", "12.5", "12.5.3"])
-    def test_what_was_promised_is_fine(self, monkeypatch: pytest.MonkeyPatch, says: str) -> None:
-        self.maps(monkeypatch, ("/site/nvidia/cublas/lib/libcublas.so.12", "nvidia_cublas_cu12", "12.5.3.2"), says=says)
-        assert nvidia.invalid_measurements(CUBLAS) == []
+    @pytest.mark.parametrize("reported", ["", "12.5", "12.5.3"])
+    def test_required_libraries_are_accepted(self, monkeypatch: pytest.MonkeyPatch, reported: str) -> None:
+        self.maps(
+            monkeypatch,
+            ("/site/nvidia/cublas/lib/libcublas.so.12", "nvidia_cublas_cu12", "12.5.3.2"),
+            reported=reported,
+        )
+        assert nvidia.mismatches(CUBLAS) == []
 
     @pytest.mark.parametrize(
-        ("file", "says", "words"),
+        ("file", "reported", "message"),
         [
             (("/site/a/libcublas.so.12", "nvidia_cublas_cu12", "12.4.5.8"), "12.4.5",
              "/site/a/libcublas.so.12 is mapped and belongs to nvidia-cublas-cu12 12.4.5.8" + OF_CUBLAS),
@@ -85,19 +89,19 @@ class TestLibraries:
             (("/site/t/libcublas.so.12", "torch", "2.5.1"), "12.5.3",
              "/site/t/libcublas.so.12 is mapped and belongs to torch 2.5.1" + OF_CUBLAS),
             (("/site/a/libcublas.so.12", "nvidia_cublas_cu12", "12.5.3.2"), "12.4.5",
-             "/site/a/libcublas.so.12 says it is 12.4.5, and its distribution is nvidia-cublas-cu12 12.5.3.2"),
+             "/site/a/libcublas.so.12 reports version 12.4.5, but its distribution is nvidia-cublas-cu12 12.5.3.2"),
             (("/site/a/libcublasLt.so.12", "nvidia_cublas_cu12", "12.5.3.2"), "12.5.3",
              "libcublas.so.12 is not mapped"),
         ],
     )  # fmt: skip
-    def test_what_was_not_promised_is_named_with_both_versions(
-        self, monkeypatch: pytest.MonkeyPatch, file: tuple[str, str, str], says: str, words: str
+    def test_mismatches_are_named_with_both_versions(
+        self, monkeypatch: pytest.MonkeyPatch, file: tuple[str, str, str], reported: str, message: str
     ) -> None:
-        self.maps(monkeypatch, file, says=says)
-        assert nvidia.invalid_measurements(CUBLAS) == [words]
+        self.maps(monkeypatch, file, reported=reported)
+        assert nvidia.mismatches(CUBLAS) == [message]
 
     @pytest.mark.parametrize(
-        ("late", "words"),
+        ("late", "message"),
         [
             (("/opt/libcudnn_cnn.so.9", "", ""), "/opt/libcudnn_cnn.so.9 is mapped and belongs to no distribution"),
             (("/site/n/libnvJitLink.so.12", "nvidia_nvjitlink_cu12", "12.9.86"), ""),
@@ -108,20 +112,20 @@ class TestLibraries:
              "/site/d/libcudnn_graph.so.9 is mapped and belongs to nvidia-cudnn-cu12 9.1.0.70" + OF_CUDNN),
         ],
     )  # fmt: skip
-    def test_parts_that_nobody_named_are_watched_too(
-        self, monkeypatch: pytest.MonkeyPatch, late: tuple[str, str, str], words: str
+    def test_libraries_that_are_not_required_are_checked_too(
+        self, monkeypatch: pytest.MonkeyPatch, late: tuple[str, str, str], message: str
     ) -> None:
         self.maps(monkeypatch, ("/site/d/libcudnn.so.9", "nvidia_cudnn_cu12", "9.3.0.75"), late)
-        assert nvidia.invalid_measurements(CUDNN) == ([words] if words else [])
+        assert nvidia.mismatches(CUDNN) == ([message] if message else [])
 
-    def test_a_ptxas_of_no_wheel_is_foreign(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_ptxas_that_no_wheel_provides_is_reported(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.maps(monkeypatch, ("/site/d/libcudnn.so.9", "nvidia_cudnn_cu12", "9.3.0.75"))
         monkeypatch.setattr(nvidia, "ptxas", lambda: (Path("/usr/local/cuda/bin/ptxas"), "12.2.140"))
-        assert nvidia.invalid_measurements(CUDNN) == [
+        assert nvidia.mismatches(CUDNN) == [
             "the ptxas on the PATH is /usr/local/cuda/bin/ptxas, which belongs to no distribution"
         ]
 
-    def test_ptxas_is_asked_for_its_version(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def test_the_version_of_ptxas_is_queried(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         program = tmp_path / "ptxas"
         program.write_text("#!/bin/sh\necho 'Cuda compilation tools, release 12.5, V12.5.82'\n", encoding="utf-8")
         program.chmod(0o755)
@@ -131,7 +135,7 @@ class TestLibraries:
         nvidia.ptxas.cache_clear()
 
     @pytest.mark.parametrize(
-        ("short", "number", "words"),
+        ("short", "number", "message"),
         [
             ("cudart", 12050, (12, 5)), ("cublasLt", 120503, (12, 5, 3)), ("cublasLt", 111103, (11, 11, 3)),
             ("cufft", 11203, (11, 2, 3)), ("cufft", 11012, (11, 0, 12)), ("cusolver", 11603, (11, 6, 3)),
@@ -139,7 +143,9 @@ class TestLibraries:
             ("cudnn", 8907, (8, 9, 7)), ("nccl", 22105, (2, 21, 5)),
         ],
     )  # fmt: skip
-    def test_numbers_are_read_as_the_headers_mean_them(self, short: str, number: int, words: tuple[int, ...]) -> None:
+    def test_version_numbers_are_decoded_as_documented_in_the_headers(
+        self, short: str, number: int, message: tuple[int, ...]
+    ) -> None:
         def status(at: Any) -> int:
             at._obj.value = number
             return 0
@@ -151,16 +157,16 @@ class TestLibraries:
             def __getattr__(self, name: str) -> Any:
                 return size if short in {"cudnn", "cublasLt"} else status
 
-        assert nvidia._CALLS[short](Library()) == words
+        assert nvidia._QUERIES[short](Library()) == message
 
 
 class FakeDriver:
-    """A libcuda.so.1: version, devices by the bytes of their UUIDs, and what cuInit answers."""
+    """A fake libcuda.so.1 with a version, devices (bytes of their UUIDs) and the result of cuInit."""
 
     def __init__(self, number: int = 12040, devices: tuple[bytes, ...] = (), init: int = 0) -> None:
         self.number, self.devices, self.init = number, devices, init
 
-    def cuDriverGetVersion(self, at: Any) -> int:  # noqa: N802 - the driver's name for it
+    def cuDriverGetVersion(self, at: Any) -> int:  # noqa: N802 - name of the driver function
         at._obj.value = self.number
         return 0
 
@@ -189,7 +195,7 @@ class FakeDriver:
 
 
 class TestDriver:
-    """Whatever the driver says ends in words."""
+    """Every failure of the driver is described."""
 
     NAME = uuid.UUID("5e1f2a3b-0000-1111-2222-334455667788")
 
@@ -197,34 +203,34 @@ class TestDriver:
     def driver(self, monkeypatch: pytest.MonkeyPatch) -> Callable[[FakeDriver], Driver]:
         def ask(fake: FakeDriver) -> Driver:
             monkeypatch.setattr(ctypes, "CDLL", lambda _: fake)
-            return libcuda.ask()
+            return libcuda.query_driver()
 
         return ask
 
-    def test_none_is_told_in_words(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_missing_driver(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(libcuda, "SONAME", "libcuda_none.so.1")
-        found = libcuda.ask()
+        found = libcuda.query_driver()
         assert (found.number, found.version, found.devices) == (0, "", ())
-        assert found.why == (
+        assert found.reason == (
             "no driver: libcuda_none.so.1 cannot be opened (cannot open shared object file: No such file or directory)"
         )
 
-    def test_a_driver_that_does_not_start(self, driver: Callable[[FakeDriver], Driver]) -> None:
+    def test_a_driver_that_cannot_be_initialised(self, driver: Callable[[FakeDriver], Driver]) -> None:
         found = driver(FakeDriver(init=100))
         assert (found.version, found.devices) == ("12.4", ())
-        assert found.why == "the driver answers cuInit with error 100 (no CUDA-capable device is detected)"
+        assert found.reason == "the driver call cuInit failed: error 100 (no CUDA-capable device is detected)"
 
     def test_a_driver_without_devices(self, driver: Callable[[FakeDriver], Driver]) -> None:
-        assert driver(FakeDriver()).why == "the driver knows no device"
+        assert driver(FakeDriver()).reason == "the driver reports no device"
 
-    def test_a_device_is_known_by_the_name_that_nvml_uses(self, driver: Callable[[FakeDriver], Driver]) -> None:
+    def test_the_uuid_of_a_device_is_spelled_as_by_nvml(self, driver: Callable[[FakeDriver], Driver]) -> None:
         found = driver(FakeDriver(devices=(self.NAME.bytes,)))
         assert found.devices == (Device(f"GPU-{self.NAME}", 132),)
-        assert found.why == ""
+        assert found.reason == ""
 
 
 def tensorflow(gpus: int, **build: Any) -> Any:
-    """As much of TensorFlow as the question for its device needs."""
+    """A fake TensorFlow for the checks of device and build."""
     info = {"is_cuda_build": True, "cuda_version": "12.5.1", **build}
     return SimpleNamespace(
         config=SimpleNamespace(list_physical_devices=lambda _: ["GPU:0", "GPU:1"][:gpus]),
@@ -233,13 +239,13 @@ def tensorflow(gpus: int, **build: Any) -> Any:
     )
 
 
-class TestAsked:
-    """What this process is not asked for is refused, and says so."""
+class TestPreconditions:
+    """A process that differs from the request is rejected with a message."""
 
     ONE = Driver(12040, "/usr/lib/libcuda.so.550", (Device("GPU-a", 132),))
 
     @pytest.fixture(autouse=True)
-    def _there(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def _versions(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(nvidia, "versions", lambda: {"cudart": "12.5"})
 
     @pytest.mark.parametrize(
@@ -248,68 +254,75 @@ class TestAsked:
             (ONE, 1, {}, ""),
             (ONE, 1, {"uuid": "GPU-a", "cuda": "12040", "driver": "550.54.15"}, ""),
             (ONE, 1, {"uuid": "MIG-other", "cuda": ""}, ""),
-            (Driver(why="no driver: x"), 0, {"uuid": "GPU-a", "cuda": "12040"}, "no driver: x"),
-            (ONE, 0, {}, "TensorFlow registered no GPU, though the driver has one; the log has its words"),
+            (Driver(reason="no driver: x"), 0, {"uuid": "GPU-a", "cuda": "12040"}, "no driver: x"),
+            (ONE, 0, {}, "TensorFlow registered no GPU, although the driver has one; see the log for its messages"),
         ],
     )
     def test_one_gpu_or_the_reason_why_not(
         self, monkeypatch: pytest.MonkeyPatch, driver: Driver, gpus: int, known: dict[str, str], why: str
     ) -> None:
-        monkeypatch.setattr(libcuda, "ask", lambda: driver)
-        assert preconditions.device(tensorflow(gpus), request(device="gpu", gpu=known)) == why
+        monkeypatch.setattr(libcuda, "query_driver", lambda: driver)
+        assert preconditions.check_device(tensorflow(gpus), request(device="gpu", gpu=known)) == why
 
     @pytest.mark.parametrize(
-        ("gpus", "build", "known", "words"),
+        ("gpus", "build", "known", "message"),
         [
-            (2, {}, {}, "one GPU was asked for, and TensorFlow sees 2"),
+            (2, {}, {}, "one GPU was requested, but TensorFlow sees 2"),
             (1, {"is_cuda_build": False}, {}, "TensorFlow 2.18.1 was built without CUDA"),
-            (1, {"cuda_version": "11.8"}, {}, "was built with CUDA 11.8, and libcudart says it is 12.5"),
-            (1, {}, {"cuda": "12090"}, "(/usr/lib/libcuda.so.550) supports CUDA 12040, the host's NVML says 12090"),
-            (1, {}, {"uuid": "GPU-b"}, "the GPU in the column is GPU-a, asked for was GPU-b"),
+            (1, {"cuda_version": "11.8"}, {}, "was built with CUDA 11.8, but libcudart reports 12.5"),
+            (
+                1,
+                {},
+                {"cuda": "12090"},
+                "(/usr/lib/libcuda.so.550) supports CUDA 12040, but NVML on the host reports 12090",
+            ),
+            (1, {}, {"uuid": "GPU-b"}, "the column sees GPU GPU-a, but GPU-b was requested"),
         ],
     )
-    def test_another_device_or_build_is_refused(
-        self, monkeypatch: pytest.MonkeyPatch, gpus: int, build: dict[str, Any], known: dict[str, str], words: str
+    def test_another_device_or_build_is_rejected(
+        self, monkeypatch: pytest.MonkeyPatch, gpus: int, build: dict[str, Any], known: dict[str, str], message: str
     ) -> None:
-        monkeypatch.setattr(libcuda, "ask", lambda: self.ONE)
+        monkeypatch.setattr(libcuda, "query_driver", lambda: self.ONE)
         with pytest.raises(MismatchError, match=r"^not what was asked: ") as caught:
-            preconditions.device(tensorflow(gpus, **build), request(device="gpu", gpu=known))
-        assert words in str(caught.value)
+            preconditions.check_device(tensorflow(gpus, **build), request(device="gpu", gpu=known))
+        assert message in str(caught.value)
 
-    def test_a_cpu_column_that_sees_a_gpu_is_refused(self) -> None:
-        assert preconditions.device(tensorflow(0), request()) == ""
-        with pytest.raises(MismatchError, match="not what was asked: this is a CPU column, and TensorFlow sees 1 GPU"):
-            preconditions.device(tensorflow(1), request())
+    def test_a_cpu_column_that_sees_a_gpu_is_rejected(self) -> None:
+        assert preconditions.check_device(tensorflow(0), request()) == ""
+        with pytest.raises(MismatchError, match="not what was asked: this is a CPU column, but TensorFlow sees 1 GPU"):
+            preconditions.check_device(tensorflow(1), request())
 
-    def test_a_build_that_tells_little_is_taken_at_its_word(self) -> None:
-        """TensorFlow 2.22 names no CUDA version any more."""
+    def test_a_build_without_a_cuda_version_is_accepted(self) -> None:
+        """Since TensorFlow 2.22, the build info has no CUDA version."""
         tf = tensorflow(1)
         del tf.sysconfig.get_build_info()["cuda_version"]
-        assert preconditions.build(tf) == []
+        assert preconditions.build_problems(tf) == []
 
-    def test_every_missing_library_is_named_and_a_reason_once(self) -> None:
-        promised = {f"libtfrepro_{name}.so.1": "nvidia-x==1" for name in ("a", "b")}
+    def test_every_missing_library_is_named_and_a_common_reason_only_once(self) -> None:
+        required = {f"libtfrepro_{name}.so.1": "nvidia-x==1" for name in ("a", "b")}
         with pytest.raises(MismatchError) as caught:
-            preconditions.installation(request(device="gpu", libraries=promised))
+            preconditions.check_installation(request(device="gpu", libraries=required))
         assert str(caught.value) == (
             "not what was asked: libtfrepro_a.so.1, libtfrepro_b.so.1 cannot be opened "
             "(cannot open shared object file: No such file or directory)"
         )
 
-    def test_a_device_that_does_not_exist_is_refused(self) -> None:
-        with pytest.raises(MismatchError, match="there is no device 'GPU', only cpu and gpu"):
-            preconditions.installation(request(device="GPU"))
+    def test_an_unknown_device_is_rejected(self) -> None:
+        with pytest.raises(MismatchError, match="unknown device 'GPU'; it must be cpu or gpu"):
+            preconditions.check_installation(request(device="GPU"))
 
-    def test_a_variable_that_steers_a_gpu_comes_from_the_variation_only(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_only_the_variation_may_set_variables_that_influence_a_gpu(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("TF_FORCE_GPU_ALLOW_GROWTH", "true")
-        promised = {"libc.so.6": "nvidia-x==1"}
-        with pytest.raises(MismatchError, match="brings TF_FORCE_GPU_ALLOW_GROWTH, which its variation does not set"):
-            preconditions.installation(request(device="gpu", libraries=promised))
-        preconditions.installation(request(device="gpu", libraries=promised, env={"TF_FORCE_GPU_ALLOW_GROWTH": "true"}))
-        preconditions.installation(request(device="gpu"))  # an interpreter at hand promised nothing
+        required = {"libc.so.6": "nvidia-x==1"}
+        with pytest.raises(MismatchError, match="sets TF_FORCE_GPU_ALLOW_GROWTH, but the variation does not"):
+            preconditions.check_installation(request(device="gpu", libraries=required))
+        preconditions.check_installation(
+            request(device="gpu", libraries=required, env={"TF_FORCE_GPU_ALLOW_GROWTH": "true"})
+        )
+        preconditions.check_installation(request(device="gpu"))  # a given interpreter has no required libraries
 
 
-def test_the_probe_prints_one_line_whatever_else_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_probe_prints_one_line_even_if_others_print(capfd: pytest.CaptureFixture[str]) -> None:
     kept = os.dup(1)
     try:
         code = probe.main(['{"libraries": {"libtfrepro_a.so.1": "nvidia-x==1"}, "tensorflow": false}'])
@@ -325,7 +338,7 @@ def test_the_probe_prints_one_line_whatever_else_is_printed(capfd: pytest.Captur
     assert "noise" in noise
 
 
-def test_the_probe_is_content_where_nothing_was_promised(capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_probe_succeeds_if_nothing_is_required(capfd: pytest.CaptureFixture[str]) -> None:
     kept = os.dup(1)
     try:
         assert probe.main(['{"libraries": {}, "tensorflow": false}']) == 0
@@ -336,11 +349,11 @@ def test_the_probe_is_content_where_nothing_was_promised(capfd: pytest.CaptureFi
     assert sys.modules.get("tensorflow") is None
 
 
-class TestSpoils:
-    """Which errors leave a process behind that no other kernel may use."""
+class TestUnusableProcess:
+    """Which errors make a process unusable for other kernels."""
 
     @pytest.mark.parametrize(
-        ("name", "device", "spoilt"),
+        ("name", "device", "unusable"),
         [
             ("InternalError", "gpu", True),
             ("UnknownError", "gpu", True),
@@ -349,13 +362,13 @@ class TestSpoils:
             ("ResourceExhaustedError", "gpu", False),
         ],
     )
-    def test_an_error_of_the_device_does(self, name: str, device: str, spoilt: bool) -> None:  # noqa: FBT001
-        assert preconditions.spoils(type(name, (Exception,), {})(), request(device=device)) is spoilt
+    def test_a_device_error_does(self, name: str, device: str, unusable: bool) -> None:  # noqa: FBT001
+        assert preconditions.makes_process_unusable(type(name, (Exception,), {})(), request(device=device)) is unusable
 
     def test_a_foreign_library_does_and_a_missing_kernel_does_not(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        promised = request(device="gpu", libraries=CUBLAS)
-        monkeypatch.setattr(nvidia, "invalid_measurements", lambda _: ["libcublas.so.12 is not mapped"])
-        assert preconditions.spoils(MismatchError("x"), promised)
-        assert not preconditions.spoils(MismatchError("x"), request(device="gpu"))
-        monkeypatch.setattr(nvidia, "invalid_measurements", lambda _: [])
-        assert not preconditions.spoils(MismatchError("x"), promised)
+        required = request(device="gpu", libraries=CUBLAS)
+        monkeypatch.setattr(nvidia, "mismatches", lambda _: ["libcublas.so.12 is not mapped"])
+        assert preconditions.makes_process_unusable(MismatchError("x"), required)
+        assert not preconditions.makes_process_unusable(MismatchError("x"), request(device="gpu"))
+        monkeypatch.setattr(nvidia, "mismatches", lambda _: [])
+        assert not preconditions.makes_process_unusable(MismatchError("x"), required)

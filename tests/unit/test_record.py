@@ -1,4 +1,4 @@
-"""The record: what comes back, what a cut leaves, and what is refused in a sentence."""
+"""The record: round trip, truncated files, and error messages for invalid ones."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 OUTPUTS = {"x": {"dtype": "float32", "shape": [2], "digest": "f" * 16, "nan": 0, "inf": 0, "device": "CPU:0"}}
-SEEN = {"throttled": False, "clock_mhz": [1980, 1980]}
-PARTED: dict[str, Any] = {"step": None, "tensor": "x", "index": [1], "first": "1.0", "other": "2.0", "outputs": {}}
+GPU_STATE = {"throttled": False, "clock_mhz": [1980, 1980]}
+DIFFERENCE: dict[str, Any] = {"step": None, "tensor": "x", "index": [1], "first": "1.0", "other": "2.0", "outputs": {}}
 
 
 def sample(**changes: Any) -> dict[str, Any]:
@@ -37,18 +37,18 @@ def lines() -> list[str]:
         kernel_files={"own.py": "x = 1\n"}, tf32=False, threads=3, env={"A": "b"}, context={"run": "r"}, device="gpu",
         libraries={"libcudart.so.12": "nvidia-cuda-runtime-cu12==12.5.82"}, gpu={"uuid": "GPU-0", "cuda": "12040"},
     )  # fmt: skip
-    known = {"process": 1, "kernel": "k", "digest": "d", "outputs": OUTPUTS, "errors": {"x": {"max": 0.1, "rms": 0.2}}}
+    values = {"process": 1, "kernel": "k", "digest": "d", "outputs": OUTPUTS, "errors": {"x": {"max": 0.1, "rms": 0.2}}}
     timing = sample(role="timing", steady_s=[0.1, 0.2], steady_cpu_s=[0.3, 0.4], steady_agrees=True, warmups=2)
     return [
         record.line("header", {"schema": SCHEMA, "request": json.loads(request.to_json()), "suite_hash": "s"}),
         record.line("process", {"process": 1, "pid": 1, "started": "", "provenance": {}, "settings": {"tf32": False}}),
         record.line("kernel", {"process": 1, "kernel": "k"}),
-        record.line("values", known),
+        record.line("values", values),
         record.line("kept", {"process": 1, "kernel": "k", "digest": "d", "tensors": []}),
         record.line("sample", sample()),
-        record.line("sample", sample(repetition=1, digest="e", first_difference=PARTED)),
+        record.line("sample", sample(repetition=1, digest="e", first_difference=DIFFERENCE)),
         record.line("sample", timing),
-        record.line("guard", {"process": 1, "kernel": "k", "role": "timing", "repetition": 0, "seen": SEEN}),
+        record.line("guard", {"process": 1, "kernel": "k", "role": "timing", "repetition": 0, "seen": GPU_STATE}),
         record.line("outcome", {
             "process": 1, "kernel": "k", "outcome": "ok", "seconds": 1.0, "peak_mb": 612.5, "peak_gpu_mb": 96.5,
         }),
@@ -62,13 +62,16 @@ def lines() -> list[str]:
     ]  # fmt: skip
 
 
-def test_a_record_comes_back() -> None:
+def test_a_record_is_parsed() -> None:
     found = record.parse(lines())
     assert (found.complete, found.seconds, found.suite_hash) == (True, 2.0, "s")
     assert found.request.kernels == ("k", "l")
     assert found.request.repetitions == {"k": 2, "l": 1}
     assert (found.request.kernel_files, found.request.tf32, found.request.threads) == ({"own.py": "x = 1\n"}, False, 3)
-    assert [(one.kernel, one.outcome, one.where, one.peak_mb, one.peak_gpu_mb) for one in found.outcomes] == [
+    assert [
+        (outcome.kernel, outcome.outcome, outcome.where, outcome.peak_mb, outcome.peak_gpu_mb)
+        for outcome in found.outcomes
+    ] == [
         ("k", "ok", "", 612.5, 96.5),
         ("l", "error", "own.py, line 7", None, None),
     ]
@@ -81,29 +84,34 @@ def test_values_are_attached_to_the_samples_of_their_digest() -> None:
     first, second, timing = record.parse(lines()).samples
     assert first.outputs == timing.outputs == OUTPUTS
     assert first.errors == {"x": {"max": 0.1, "rms": 0.2}}
-    assert (second.outputs, second.errors) == ({}, {}), "of this digest no line told"
-    assert (first.first_difference, second.first_difference) == (None, PARTED)
+    assert (second.outputs, second.errors) == ({}, {}), "there is no values line for this digest"
+    assert (first.first_difference, second.first_difference) == (None, DIFFERENCE)
     assert (timing.steady_s, timing.steady_cpu_s, timing.warmups) == ((0.1, 0.2), (0.3, 0.4), 2)
 
 
-def test_what_the_host_saw_is_attached_to_its_sample_only() -> None:
+def test_the_gpu_state_is_attached_only_to_its_sample() -> None:
     first, second, timing = record.parse(lines()).samples
-    assert (first.guard, second.guard, timing.guard) == (None, None, SEEN)
+    assert (first.guard, second.guard, timing.guard) == (None, None, GPU_STATE)
 
 
-def test_a_record_that_knew_no_gpu_is_read() -> None:
-    """Schema 2 as it was written: no device, no guard, no GPU memory."""
+def test_a_record_without_gpu_fields_has_their_defaults() -> None:
     rows = [json.loads(text) for text in lines()]
-    rows[0]["schema"] = 2
     for key in ("device", "libraries", "gpu"):
         del rows[0]["request"][key]
     for row in rows:
         row.pop("peak_gpu_mb", None)
     found = record.parse(json.dumps(row) for row in rows if row["line"] != "guard")
     assert (found.request.device, found.request.libraries, found.request.gpu) == ("cpu", {}, {})
-    assert [one.guard for one in found.samples] == [None] * 3
-    assert [one.peak_gpu_mb for one in found.outcomes] == [None] * 2
+    assert [sample.guard for sample in found.samples] == [None] * 3
+    assert [outcome.peak_gpu_mb for outcome in found.outcomes] == [None] * 2
     assert found.complete
+
+
+@pytest.mark.parametrize(("schema", "version"), record.READERS.items())
+def test_a_record_of_an_earlier_schema_names_the_version_that_reads_it(schema: int, version: str) -> None:
+    header = {**json.loads(lines()[0]), "schema": schema}
+    with pytest.raises(record.RecordError, match=f"read it with tfrepro {version}, or measure again"):
+        record.parse([json.dumps(header)])
 
 
 @pytest.mark.parametrize("other", [{"process": 2}, {"kernel": "l"}, {"digest": "e"}])
@@ -113,27 +121,27 @@ def test_values_of_another_process_kernel_or_digest_are_not_attached(other: dict
     assert record.parse(texts).samples[0].outputs == {}
 
 
-def unguarded(found: record.Record) -> list[record.Sample]:
-    return [dataclasses.replace(one, guard=None) for one in found.samples]
+def without_guards(found: record.Record) -> list[record.Sample]:
+    return [dataclasses.replace(sample, guard=None) for sample in found.samples]
 
 
 @given(st.integers(1, 4000))
-def test_a_record_cut_anywhere_is_read_as_far_as_it_goes_or_refused(cut: int) -> None:
+def test_a_truncated_record_is_read_up_to_the_cut_or_rejected(cut: int) -> None:
     text = "".join(lines())
     whole = record.parse(lines())
     place = min(cut, len(text) - 2)
     try:
         found = record.parse(text[:place].splitlines(keepends=True))
     except record.RecordError:
-        assert place < len(lines()[0]), "only without its header a cut record is nothing"
+        assert place < len(lines()[0]), "a truncated record is rejected only without its header"
         return
     assert not found.complete
-    assert unguarded(found) == unguarded(whole)[: len(found.samples)], "what the host saw stands in a later line"
+    assert without_guards(found) == without_guards(whole)[: len(found.samples)], "the GPU state is in a later line"
     assert list(found.outcomes) == list(whole.outcomes)[: len(found.outcomes)]
     assert len(found.samples) == text[:place].count("\n", text.index('"line": "sample"')) or len(found.samples) <= 3
 
 
-def test_a_cut_between_two_lines_loses_nothing_before_it() -> None:
+def test_a_cut_between_lines_loses_nothing_before_it() -> None:
     for number in range(1, len(lines())):
         found = record.parse(lines()[:number])
         kinds = [json.loads(text)["line"] for text in lines()[:number]]
@@ -141,14 +149,14 @@ def test_a_cut_between_two_lines_loses_nothing_before_it() -> None:
 
 
 @pytest.mark.parametrize("compressed", [False, True])
-def test_a_file_is_read_compressed_or_not(tmp_path: Path, compressed: bool) -> None:  # noqa: FBT001
+def test_plain_and_compressed_files_are_read(tmp_path: Path, compressed: bool) -> None:  # noqa: FBT001
     path = tmp_path / ("off-001.jsonl.xz" if compressed else "off-001.jsonl")
     data = "".join(lines()).encode()
     path.write_bytes(lzma.compress(data) if compressed else data)
     assert record.read(path) == record.parse(lines())
 
 
-def test_a_cut_compressed_file_is_no_surprise(tmp_path: Path) -> None:
+def test_a_damaged_compressed_file_raises_the_documented_errors(tmp_path: Path) -> None:
     path = tmp_path / "off-001.jsonl.xz"
     path.write_bytes(lzma.compress("".join(lines()).encode())[:-30])
     with pytest.raises(EOFError):
@@ -159,13 +167,13 @@ def test_a_cut_compressed_file_is_no_surprise(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("schema", "told"), [(SCHEMA + 1, "5"), (1, "1"), ("two", "'two'"), (None, "None"), ([], "[]")]
+    ("schema", "shown"), [(SCHEMA + 1, "5"), (1, "1"), ("two", "'two'"), (None, "None"), ([], "[]")]
 )
-def test_another_schema_is_refused_in_a_sentence_that_helps(schema: object, told: str) -> None:
+def test_an_unsupported_schema_is_rejected_with_advice(schema: object, shown: str) -> None:
     header = {**json.loads(lines()[0]), "schema": schema}
     with pytest.raises(record.RecordError) as caught:
-        record.parse([json.dumps(header), '{"line": "of a kind that nobody knows yet"}', lines()[-1]], "rec.jsonl")
-    assert f"rec.jsonl has schema {told}, but this version reads schema {SCHEMA}" in str(caught.value)
+        record.parse([json.dumps(header), '{"line": "of an unknown kind"}', lines()[-1]], "rec.jsonl")
+    assert f"rec.jsonl has schema {shown}, but this version reads schema {SCHEMA}" in str(caught.value)
     assert "measure again" in str(caught.value)
 
 
@@ -206,29 +214,29 @@ def changed(place: int, **values: Any) -> list[str]:
         changed(13, seconds="soon"),
     ],
 )
-def test_foreign_lines_are_refused_in_a_sentence(broken: list[str]) -> None:
+def test_invalid_lines_are_rejected(broken: list[str]) -> None:
     with pytest.raises(record.RecordError, match="rec"):
         record.parse(broken, "rec.jsonl")
 
 
 @given(st.integers(0, len(lines()) - 1), st.recursive(st.none() | st.integers() | st.text(max_size=3), st.lists))
-def test_whatever_stands_in_a_line_a_record_is_read_or_refused(place: int, junk: Any) -> None:
+def test_arbitrary_values_are_read_or_rejected(place: int, junk: Any) -> None:
     row = json.loads(lines()[place])
     for key in [key for key in row if key != "line"]:
         texts = [*lines()[:place], json.dumps({**row, key: junk}), *lines()[place + 1 :]]
         try:
             record.parse(texts, "rec")
         except record.RecordError as error:
-            assert str(error).startswith("rec")  # noqa: PT017 - whether it is refused depends on the junk
+            assert str(error).startswith("rec")  # noqa: PT017 - not every value is rejected
 
 
-def test_no_nan_gets_into_a_record() -> None:
+def test_nan_cannot_be_written_to_a_record() -> None:
     for value in (float("nan"), float("inf")):
         with pytest.raises(ValueError, match="Out of range"):
             record.line("sample", {"first_s": value})
 
 
-def test_a_request_travels_as_one_line() -> None:
+def test_a_request_is_one_line_of_json() -> None:
     request = record.parse(lines()).request
     assert "\n" not in request.to_json()
     assert Request.from_json(request.to_json()) == request

@@ -1,9 +1,10 @@
-"""The suite as it can be seen without TensorFlow: its catalogue, its declarations, its files."""
+"""The suite without TensorFlow: its catalogue, declarations and files."""
 
 from __future__ import annotations
 
 import ast
 import base64
+import dataclasses
 import hashlib
 import json
 import subprocess
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from bench.store.run_info import KernelInfo
 from bench.suite import verify_install
 from bench.suite.kernels import FAMILIES, all_kernels, integers, kernel, normal, stream
 from bench.suite.suite_hash import ROOT, suite_files
@@ -20,7 +22,7 @@ from bench.suite.suite_hash import ROOT, suite_files
 if TYPE_CHECKING:
     from pathlib import Path
 
-#: What the suite promised to measure: names may join, none may go without a word here.
+#: Kernels that the suite must have; kernels may be added, but not removed without a change here.
 CATALOGUE = set(
     """
     seeded_mlp mlp_fit mlp_fit_xla mlp_loop cnn_fit cnn_loop transformer_fit transformer_loop embedding_fit
@@ -41,13 +43,13 @@ CATALOGUE = set(
 KERNELS = all_kernels()
 
 
-def test_the_catalogue_is_whole() -> None:
+def test_the_catalogue_is_complete() -> None:
     assert not CATALOGUE - set(KERNELS)
-    assert len([one for one in KERNELS.values() if not one.control]) >= 45
+    assert len([kernel for kernel in KERNELS.values() if not kernel.control]) >= 45
 
 
 @pytest.mark.parametrize("name", KERNELS)
-def test_every_kernel_declares_all_it_must(name: str) -> None:
+def test_every_kernel_has_a_complete_declaration(name: str) -> None:
     facts = KERNELS[name].declaration()
     for key in ("name", "family", "exercises", "shapes", "dtypes", "source"):
         assert isinstance(facts[key], str), key
@@ -55,45 +57,46 @@ def test_every_kernel_declares_all_it_must(name: str) -> None:
     assert facts["family"] in FAMILIES
     assert facts["file"] == ""
     assert len(KERNELS[name].source_hash()) == 64
-    assert KERNELS[name].function.__doc__, "a kernel says what it does"
+    assert KERNELS[name].function.__doc__, "a kernel needs a docstring"
+    assert set(facts) == {field.name for field in dataclasses.fields(KernelInfo)}, "run.json has the same properties"
     json.dumps(facts, allow_nan=False)
 
 
-def test_every_family_has_kernels_and_they_stand_in_their_order() -> None:
-    families = [one.family for one in KERNELS.values()]
+def test_kernels_are_ordered_by_family() -> None:
+    families = [kernel.family for kernel in KERNELS.values()]
     assert list(dict.fromkeys(families)) == list(FAMILIES)
     assert families == sorted(families, key=FAMILIES.index)
 
 
-def test_no_two_kernels_are_one() -> None:
-    assert len({one.function for one in KERNELS.values()}) == len(KERNELS)
-    assert len({one.source_hash() for one in KERNELS.values()}) >= len(FAMILIES)
+def test_kernels_are_distinct() -> None:
+    assert len({kernel.function for kernel in KERNELS.values()}) == len(KERNELS)
+    assert len({kernel.source_hash() for kernel in KERNELS.values()}) >= len(FAMILIES)
 
 
 def test_training_exists_as_fit_and_as_portable_loop() -> None:
-    training = {name: one for name, one in KERNELS.items() if one.family == "training"}
-    assert all(one.heavy for one in training.values())
+    training = {name: kernel for name, kernel in KERNELS.items() if kernel.family == "training"}
+    assert all(kernel.heavy for kernel in training.values())
     stems = {name.removesuffix("_fit") for name in training if name.endswith("_fit")}
     assert stems == {name.removesuffix("_loop") for name in training if name.endswith("_loop")}
     assert {"mlp", "cnn", "transformer", "embedding"} <= stems
     for stem in stems:
         fit, loop = training[f"{stem}_fit"], training[f"{stem}_loop"]
         assert (fit.portable, loop.portable) == (False, True)
-        assert not fit.call_again, "fit moves the weights: a second call is another training"
-        assert loop.call_again, "a loop begins anew, so it can be timed"
+        assert not fit.call_again, "a second call of fit continues the training"
+        assert loop.call_again, "a loop starts again, so it can be timed"
         assert fit.shapes == loop.shapes
 
 
-def test_xla_rows_have_their_plain_twin_and_are_heavy() -> None:
-    twins = [name for name in KERNELS if name.endswith("_xla")]
-    assert len(twins) >= 5
-    assert all(KERNELS[name].heavy for name in twins), "they are compiled anew in every repetition"
-    plain = {name.removesuffix("_xla") for name in twins} - {"stateless_threefry"}
+def test_xla_kernels_have_a_plain_counterpart_and_are_heavy() -> None:
+    xla_kernels = [name for name in KERNELS if name.endswith("_xla")]
+    assert len(xla_kernels) >= 5
+    assert all(KERNELS[name].heavy for name in xla_kernels), "they are compiled again in every repetition"
+    plain = {name.removesuffix("_xla") for name in xla_kernels} - {"stateless_threefry"}
     assert plain <= set(KERNELS)
 
 
-def test_controls_say_how_often_they_differ() -> None:
-    controls = {name: (one.control, one.rate) for name, one in KERNELS.items() if one.control}
+def test_controls_declare_how_often_they_differ() -> None:
+    controls = {name: (kernel.control, kernel.rate) for name, kernel in KERNELS.items() if kernel.control}
     assert controls == {
         "control_flicker": ("must-differ", 1.0),
         "control_flicker_p50": ("must-differ", 0.5),
@@ -102,19 +105,19 @@ def test_controls_say_how_often_they_differ() -> None:
         "control_integer": ("must-not-differ", 0.0),
         "control_fixed_float": ("must-not-differ", 0.0),
     }
-    assert all(one.on_host and one.portable for one in KERNELS.values() if one.control)
-    gpu = {name for name, one in KERNELS.items() if one.gpu_control}
+    assert all(kernel.on_host and kernel.portable for kernel in KERNELS.values() if kernel.control)
+    gpu = {name for name, kernel in KERNELS.items() if kernel.gpu_control}
     assert gpu >= {"unsorted_segment_sum", "scatter_nd", "tensor_scatter_nd_add", "conv2d_bwd_filter"}
 
 
-def test_accuracy_is_asked_where_the_issue_wants_it() -> None:
-    exact = {name for name, one in KERNELS.items() if one.reference is not None}
-    wanted = {"reduce_sum_1d", "reduce_mean_axis", "matmul_f32", "conv2d_fwd", "softmax_xent", "sparse_xent"}
-    assert wanted <= exact
-    assert all(KERNELS[name].declaration()["accuracy"] == (name in exact) for name in KERNELS)
+def test_important_kernels_have_a_reference() -> None:
+    with_reference = {name for name, kernel in KERNELS.items() if kernel.reference is not None}
+    required = {"reduce_sum_1d", "reduce_mean_axis", "matmul_f32", "conv2d_fwd", "softmax_xent", "sparse_xent"}
+    assert required <= with_reference
+    assert all(KERNELS[name].declaration()["accuracy"] == (name in with_reference) for name in KERNELS)
 
 
-def test_two_kernels_of_one_name_are_refused() -> None:
+def test_two_kernels_with_the_same_name_are_rejected() -> None:
     def reduce_sum_1d(tf: Any, seed: int) -> Any:
         raise NotImplementedError
 
@@ -123,8 +126,13 @@ def test_two_kernels_of_one_name_are_refused() -> None:
     assert all_kernels()["reduce_sum_1d"] == KERNELS["reduce_sum_1d"]
 
 
-def test_inputs_are_the_frozen_stream_and_nobody_can_change_them() -> None:
-    # NumPy promises these for ever (NEP 19): they are literals here
+def test_an_unknown_option_is_rejected() -> None:
+    with pytest.raises(TypeError, match=r"kernel\(\) has no option 'havy'; its options are call_again, "):
+        kernel(family="x", exercises="x", shapes="x", dtypes="x", source="x", havy=True)
+
+
+def test_inputs_come_from_the_frozen_generator_and_are_read_only() -> None:
+    # NumPy guarantees these numbers forever (NEP 19), so they are literals here
     assert normal(42, (2,)).tolist() == [np.float32(0.4967141530112327), np.float32(-0.13826430117118466)]
     assert integers(42, 100, (3,)).tolist() == [51, 92, 14]
     assert normal(42, (2,), salt=1).tolist() != normal(42, (2,)).tolist()
@@ -138,7 +146,7 @@ def tree_of(relative: Path) -> ast.Module:
 
 
 @pytest.mark.parametrize("relative", suite_files(), ids=str)
-def test_the_suite_knows_nothing_of_the_root_and_reads_as_python_3_9(relative: Path) -> None:
+def test_the_suite_is_self_contained_and_valid_python_3_9(relative: Path) -> None:
     allowed = {*sys.stdlib_module_names, "numpy", "tensorflow"}
     for node in ast.walk(tree_of(relative)):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
@@ -148,7 +156,7 @@ def test_the_suite_knows_nothing_of_the_root_and_reads_as_python_3_9(relative: P
 
 
 def test_the_suite_is_imported_without_tensorflow() -> None:
-    names = [str(one.with_suffix("")).replace("/", ".") for one in suite_files() if one.name != "__init__.py"]
+    names = [str(path.with_suffix("")).replace("/", ".") for path in suite_files() if path.name != "__init__.py"]
     assert len(names) > 20
     code = (
         "import importlib, sys\nfor name in ('tensorflow', 'keras'):\n    sys.modules[name] = None\n"
@@ -159,8 +167,8 @@ def test_the_suite_is_imported_without_tensorflow() -> None:
     assert done.returncode == 0, done.stderr
 
 
-class TestInstalled:
-    """Every file of an environment is held against its wheel's record."""
+class TestVerifyInstall:
+    """Every installed file is verified against its wheel's RECORD."""
 
     def site(self, tmp_path: Path) -> Path:
         (tmp_path / "six.py").write_bytes(b"x = 1\n")
@@ -170,15 +178,15 @@ class TestInstalled:
         (info / "RECORD").write_text(f"six.py,sha256={value},6\nsix-1.17.0.dist-info/RECORD,,\n", encoding="utf-8")
         return tmp_path
 
-    def test_an_untouched_one_is_fine(self, tmp_path: Path) -> None:
+    def test_unmodified_files_are_accepted(self, tmp_path: Path) -> None:
         found = verify_install.check(self.site(tmp_path))
         assert (found["distributions"], found["problems"]) == ({"six": "1.17.0"}, [])
 
-    def test_an_edit_a_loss_and_a_foreign_file_are_named(self, tmp_path: Path) -> None:
+    def test_edited_missing_and_foreign_files_are_reported(self, tmp_path: Path) -> None:
         site = self.site(tmp_path)
         (site / "six.py").write_bytes(b"x = 2\n")
-        assert verify_install.check(site)["problems"] == ["six.py of six is not what its wheel held"]
+        assert verify_install.check(site)["problems"] == ["six.py of six does not match its wheel's RECORD"]
         (site / "six.py").unlink()
-        assert verify_install.check(site)["problems"] == ["six.py of six is not what its wheel held"]
+        assert verify_install.check(site)["problems"] == ["six.py of six does not match its wheel's RECORD"]
         (site / "sitecustomize.py").write_bytes(b"")
         assert "sitecustomize.py belongs to no distribution" in verify_install.check(site)["problems"]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from bench import report
 from bench.store.log_tails import CHARACTERS, FILE, LINES, shortened, tail
 from bench.store.run import Run, compact, load
-from bench.suite.driver import epitaph
+from bench.suite.driver import death_marker
 from bench.suite.record import SCHEMA, line
 from bench.verdict import evaluate
 from bench.verdict.crash_log import last_words
@@ -78,7 +78,7 @@ class TestReading:
         assert load(folder_of(tmp_path, run, default_on_001="words")).tails.records == {RECORD: "words"}
 
     def test_it_ends_where_the_process_died_and_not_with_the_next_one(self, tmp_path: Path) -> None:
-        text = "could not create a primitive" + epitaph("matmul", "crashed") + "the next process talks\n" * 1000
+        text = "could not create a primitive" + death_marker("matmul", "crashed") + "the next process talks\n" * 1000
         run = load(crashed(tmp_path, default_on_001=text))
         assert run.tails.records == {RECORD: "could not create a primitive\ntfrepro: matmul: crashed"}
 

@@ -1,4 +1,4 @@
-"""Kept values: which elements, the way there and back, the limits of a run, and files that came to harm."""
+"""Kept values: positions, encoding and decoding, the limits of a run, and damaged files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bench.portable.value_limits import DIGEST_LIMIT, GROUP_LIMIT, Keeper, kept_
 from bench.store.kept_values import Kept, load_kept
 from bench.suite.digest import SHORT, collect, digest
 from bench.suite.distance import numbers
-from bench.suite.kept_values import OF_OUTPUT, OF_STEP, keep, kept, positions, tensors
+from bench.suite.kept_values import OF_OUTPUT, OF_STEP, decode_tensor, encode_tensors, keep, positions
 from bench.suite.kernels import Traced
 from bench.suite.record import line
 
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 
 
-def there_and_back(row: dict[str, Any]) -> Any:
-    return kept(json.loads(json.dumps(row)))
+def round_trip(row: dict[str, Any]) -> Any:
+    return decode_tensor(json.loads(json.dumps(row)))
 
 
 @given(st.integers(1, 10**9), st.integers(1, 200))
-def test_positions_rise_are_few_and_always_the_same(size: int, most: int) -> None:
+def test_positions_are_ascending_limited_and_always_the_same(size: int, most: int) -> None:
     found = positions(size, most) if size > most else positions(most, most)
     assert len(found) <= most
     assert (np.diff(found) > 0).all()
@@ -41,10 +41,10 @@ def test_positions_rise_are_few_and_always_the_same(size: int, most: int) -> Non
     assert (found == (positions(size, most) if size > most else np.arange(most))).all()
 
 
-def test_positions_are_those_of_the_frozen_stream() -> None:
+def test_positions_come_from_the_frozen_generator() -> None:
     assert positions(1000, 4).tolist() == sorted(set(np.random.RandomState(1000).randint(0, 1000, 4).tolist()))
     assert positions(4, 4).tolist() == [0, 1, 2, 3]
-    assert len(positions(1_000_000, OF_OUTPUT)) > OF_OUTPUT - 5, "a sample, and no handful"
+    assert len(positions(1_000_000, OF_OUTPUT)) > OF_OUTPUT - 5, "nearly as many as allowed"
 
 
 @given(
@@ -55,8 +55,8 @@ def test_positions_are_those_of_the_frozen_stream() -> None:
     st.integers(1, 150),
     st.one_of(st.none(), st.integers(1, 40)),
 )
-def test_every_kept_element_comes_back_at_its_place(array: Array, most: int, step: int | None) -> None:
-    found = there_and_back(keep("x", step, array, "d" * SHORT, most))
+def test_every_kept_element_is_decoded_at_its_index(array: Array, most: int, step: int | None) -> None:
+    found = round_trip(keep("x", step, array, "d" * SHORT, most))
     assert (found.name, found.step, found.dtype, found.shape) == ("x", step, array.dtype.name, array.shape)
     assert (found.size, found.whole) == (array.size, array.size <= most)
     values = found.raw.view(array.dtype)
@@ -67,42 +67,42 @@ def test_every_kept_element_comes_back_at_its_place(array: Array, most: int, ste
         assert values.tobytes() == array.tobytes()
 
 
-def test_bfloat16_travels_too() -> None:
+def test_bfloat16_is_supported() -> None:
     array = np.array([[1.5, -0.0], [np.nan, 3.0]], ml_dtypes.bfloat16)
-    found = there_and_back(keep("x", None, array, "d", OF_OUTPUT))
+    found = round_trip(keep("x", None, array, "d", OF_OUTPUT))
     values, _ = numbers(found.dtype, found.raw)
     np.testing.assert_array_equal(values.reshape(2, 2), array.astype("float64"))
 
 
-def test_steps_come_first_and_keep_less() -> None:
+def test_steps_come_first_and_keep_fewer_elements() -> None:
     big = np.arange(1000, dtype="float32")
     result = collect(Traced({"weight": big}, [{"loss": np.float32(1), "gradient": big}, {"loss": np.float32(2)}]))
-    rows = [there_and_back(row) for row in tensors(result, digest(result))]
-    assert [(one.step, one.name) for one in rows] == [(1, "loss"), (1, "gradient"), (2, "loss"), (None, "weight")]
-    assert [one.most for one in rows] == [OF_STEP, OF_STEP, OF_STEP, OF_OUTPUT]
+    rows = [round_trip(row) for row in encode_tensors(result, digest(result))]
+    assert [(row.step, row.name) for row in rows] == [(1, "loss"), (1, "gradient"), (2, "loss"), (None, "weight")]
+    assert [row.most for row in rows] == [OF_STEP, OF_STEP, OF_STEP, OF_OUTPUT]
     assert rows[0].index(0) == ()
     facts = digest(result)
     assert rows[-1].digest == facts.outputs["weight"]["digest"]
     assert rows[1].digest == facts.steps[0]["gradient"][:SHORT]
-    # the same bits have the same digest wherever they stand, so what agrees can be passed over
+    # equal tensors have equal digests, so a comparison can skip them
     assert rows[0].digest != rows[2].digest
 
 
 @pytest.mark.parametrize(
     "damage", [{"values": "no base64!"}, {"values": None}, {"shape": 3}, {"most": "x"}, {"name": ...}, {"values": ...}]
 )
-def test_a_damaged_row_is_refused_and_left_out(damage: dict[str, Any]) -> None:
+def test_a_damaged_row_is_rejected_and_omitted(damage: dict[str, Any]) -> None:
     row = keep("x", None, np.zeros(3), "d", 4)
     broken = {key: value for key, value in {**row, **damage}.items() if value is not ...}
     with pytest.raises((KeyError, TypeError, ValueError)):
-        kept(broken)
+        decode_tensor(broken)
     whole = Kept(rows={("k", "d"): (row,), ("k", "e"): (row, broken)})
     assert len(whole.tensors("k", "d")) == 1
     assert whole.tensors("k", "e") == ()
     assert whole.tensors("other", "d") == ()
 
 
-asked = st.lists(
+requests = st.lists(
     st.tuples(
         st.tuples(st.sampled_from("ab"), st.sampled_from(["default", "t"]), st.sampled_from(["off", "on"])),
         st.sampled_from(["k", "l", "m"]),
@@ -114,22 +114,22 @@ asked = st.lists(
 
 
 class TestKeeper:
-    """Every digest once in a column, and never more than the limits."""
+    """A digest is kept once per column, and never more than the limits allow."""
 
-    @given(asked)
-    def test_no_limit_is_ever_passed_and_none_is_drawn_too_early(self, questions: list[Any]) -> None:
+    @given(requests)
+    def test_limits_are_never_exceeded_and_never_applied_too_early(self, requested: list[Any]) -> None:
         keeper = Keeper()
         known: Counter[tuple[str, str, str]] = Counter()
         spent: dict[Any, int] = defaultdict(int)
         digests: Counter[Any] = Counter()
-        for group, kernel, name, size in questions:
-            wanted = (
+        for group, kernel, name, size in requested:
+            expected = (
                 not known[group[0], kernel, name]
                 and digests[group, kernel] < DIGEST_LIMIT
                 and spent[group] + size <= GROUP_LIMIT
             )
-            assert keeper.wants(group, kernel, name, size) is wanted
-            if wanted:
+            assert keeper.wants(group, kernel, name, size) is expected
+            if expected:
                 known[group[0], kernel, name] += 1
                 spent[group] += size
                 digests[group, kernel] += 1
@@ -142,10 +142,10 @@ class TestKeeper:
         assert not keeper.wants(("c", "default", "on"), "k", "d", 10)
         assert not keeper.wants(("c", "onednn=0", "off"), "k", "d", 10)
         assert keeper.wants(("c", "default", "on"), "k", "e", 10)
-        assert keeper.wants(("other", "default", "on"), "k", "d", 10), "each column can be read alone"
+        assert keeper.wants(("other", "default", "on"), "k", "d", 10), "each column can be read on its own"
         assert keeper.wants(("c", "default", "off"), "l", "d", 10)
 
-    def test_one_kernel_that_flickers_does_not_spend_what_others_need(self) -> None:
+    def test_a_nondeterministic_kernel_does_not_use_up_the_limit_of_others(self) -> None:
         keeper = Keeper()
         group = ("c", "default", "off")
         assert sum(keeper.wants(group, "k", str(number), 10) for number in range(100)) == DIGEST_LIMIT
@@ -153,7 +153,7 @@ class TestKeeper:
 
 
 class TestLoading:
-    """A file of kept values that came to harm is listed with its reason; what can be read of the others stands."""
+    """A damaged file of kept values is listed with a reason; the other files are still read."""
 
     def put(self, folder: Path, name: str, *rows: dict[str, Any]) -> Path:
         path = folder / "records" / "c" / "default" / f"{name}.kept.xz"
@@ -175,7 +175,7 @@ class TestLoading:
         assert set(values) == {2.0}
 
     @pytest.mark.parametrize("harm", ["cut", "flipped", "text", "other lines", "no tensors", "not utf-8", "empty"])
-    def test_a_damaged_one_is_named_and_the_others_stand(self, tmp_path: Path, harm: str) -> None:
+    def test_a_damaged_file_is_named_and_the_others_are_read(self, tmp_path: Path, harm: str) -> None:
         good = self.put(tmp_path, "off-001", self.row("a", 1.0))
         bad = self.put(tmp_path, "on-001", self.row("b", 2.0))
         whole = good.read_bytes()

@@ -1,22 +1,21 @@
-"""The fixed suite: one module per family, one small function per kernel.
+"""The built-in suite: one module per family, one small function per kernel.
 
-A kernel is a function ``(tf, seed) -> work``: it builds its inputs, models and data sets from the
-seed, and returns a callable without arguments that does the work and returns its outputs as a
-mapping of names to tensors or arrays (a training kernel returns ``Traced``: its steps beside them).
-Only the work is timed. Adding one::
+A kernel is a function ``(tf, seed) -> work``. It builds its inputs, models and data sets from the seed and returns a
+callable without arguments that does the work and returns its outputs: a mapping of names to tensors or arrays, or for
+a training a ``Traced``, which adds the tensors of every step. Only the work is timed. To add a kernel::
 
     @kernel(
         family="reductions",
         exercises="a sum over one axis",
         shapes="[4096,4096]",
         dtypes="float32",
-        source="own",
+        source="tfrepro",
     )
     def reduce_sum_axis(tf, seed):
         x = tf.constant(normal(seed, (4096, 4096)))
         return lambda: {"sum": tf.reduce_sum(x, axis=0)}
 
-TensorFlow is handed in, so the declarations can be listed where it is not installed.
+TensorFlow is passed as an argument, so that the declarations can be listed where it is not installed.
 """
 
 from __future__ import annotations
@@ -26,13 +25,13 @@ import importlib
 import inspect
 import sys
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
-#: Modules of this folder, in the order of the page's rows.
+#: Modules of this folder, in the order in which the report lists them.
 FAMILIES = (
     "training", "linalg", "reductions", "segments", "sparse", "convolutions", "pooling", "normalisation", "losses",
     "sequences", "images", "random", "data", "controls",
@@ -42,11 +41,10 @@ Outputs = Mapping[str, Any]
 
 
 class Traced(NamedTuple):
-    """What a training kernel's work returns: final outputs, and the tensors of every step in their order.
+    """The result of a training kernel's work: the final outputs, and the tensors of every step.
 
-    ``steps[i]`` maps names such as ``loss``, ``gradient dense/kernel`` and ``weight dense/kernel`` to what
-    step ``i`` gave, in the order in which they came about: the first one that differs is where two
-    trainings part.
+    ``steps[i]`` maps names such as ``loss``, ``gradient dense/kernel`` and ``weight dense/kernel`` to the tensors of
+    step ``i``, in order of computation, so that the first tensor that differs is where two trainings diverge.
     """
 
     outputs: Outputs
@@ -55,22 +53,26 @@ class Traced(NamedTuple):
 
 Work = Callable[[], Union[Outputs, Traced]]
 Function = Callable[[Any, int], Work]
-#: Seed -> float64 reference of some outputs, by their names.
+#: Seed -> float64 reference values of some outputs, by output name.
 Reference = Callable[[int], Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """One row of the matrix.
+    """One kernel and its properties. A new property is a new field here and in ``bench.store.run_info.KernelInfo``.
 
-    ``call_again`` says that the work may be called repeatedly and must give the same bits each time
-    (no state moves), so it can be timed after its first call. ``portable`` says that no Keras code
-    is involved, so the bits may be compared across Keras versions. ``control`` is "", "must-differ"
-    or "must-not-differ", ``rate`` the share of samples in which a control differs. ``heavy`` kernels
-    (training) get the profile's ``heavy_repetitions``. ``gpu_control`` marks what is known to vary on GPUs
-    with determinism off. ``on_host`` says that its outputs are made on the CPU, whatever the device.
-    ``reference`` gives float64 outputs to measure the error against. ``file`` is the user's own file
-    it comes from, "" for the fixed suite.
+    Attributes:
+        call_again: The work keeps no state, so it can be called repeatedly and must give the same bits each time;
+            only such kernels are timed after their first call.
+        portable: No Keras code is involved, so results may be compared across Keras versions.
+        control: "", "must-differ" or "must-not-differ".
+        rate: Fraction of samples in which a control differs.
+        heavy: The kernel is slow and gets the profile's ``heavy_repetitions``.
+        gpu_control: The kernel is known to be nondeterministic on GPUs when determinism is off.
+        on_host: The outputs are computed on the CPU, whatever the device.
+        reference: Computes float64 outputs for measuring the error.
+        file: The user's file that declares the kernel; "" for the built-in suite.
+        code_hash: SHA-256 of that file; "" for the built-in suite.
     """
 
     name: str
@@ -92,23 +94,26 @@ class Kernel:
     code_hash: str = ""
 
     def declaration(self) -> Dict[str, Any]:
-        """What the page and ``python -m bench kernels`` show: plain values only."""
-        keys = (
-            "name", "family", "exercises", "shapes", "dtypes", "source", "control", "rate", "portable", "heavy",
-            "call_again", "gpu_control", "on_host", "file",
-        )  # fmt: skip
-        return {**{key: getattr(self, key) for key in keys}, "accuracy": self.reference is not None}
+        """Return all properties that can be written as JSON, for run.json and ``python -m bench kernels``."""
+        names = [field.name for field in fields(self) if field.name not in _UNDECLARED]
+        return {**{name: getattr(self, name) for name in names}, "accuracy": self.reference is not None}
 
     def source_hash(self) -> str:
-        """SHA-256 of the module the kernel stands in, for it shares code with its neighbours; of a user's own file."""
+        """Return the SHA-256 of the kernel's whole module, because kernels share code, or of the user's file."""
         return self.code_hash or _module_hash(self.function.__module__)
 
 
-#: What every declaration says in words.
+#: Fields that are not part of ``Kernel.declaration``.
+_UNDECLARED = ("function", "reference", "code_hash")
+#: The texts that every declaration must have.
 _TEXTS = ("family", "exercises", "shapes", "dtypes", "source")
+#: The fields that a declaration may set by optional arguments of ``kernel``.
+_OPTIONS = tuple(
+    name for name in Kernel.__annotations__ if name not in {"name", "function", "file", "code_hash", *_TEXTS}
+)
 
 _REGISTRY: Dict[str, Kernel] = {}
-#: Kernels of a user's file while it is read (see ``custom.py``); None while the suite itself is imported.
+#: Kernels of the user's file that is being loaded (see ``custom.py``); None while the suite itself is imported.
 _collected: Optional[List[Kernel]] = None
 
 
@@ -118,41 +123,41 @@ def kernel(
     shapes: str,
     dtypes: str,
     source: str,
-    *,
-    call_again: bool = True,
-    portable: bool = True,
-    control: str = "",
-    rate: float = 0.0,
-    heavy: bool = False,
-    gpu_control: bool = False,
-    on_host: bool = False,
-    reference: Optional[Reference] = None,
+    **options: Any,
 ) -> Callable[[Function], Function]:
-    """Declare a kernel; its name is the function's.
+    """Declare the decorated function as a kernel of the same name.
+
+    Args:
+        family: Group under which the report lists the kernel.
+        exercises: What the kernel tests, in a few words.
+        shapes: Shapes of its inputs.
+        dtypes: Its dtypes.
+        source: Where the test case comes from.
+        options: Further properties, see the attributes of ``Kernel``.
 
     Raises:
-        TypeError: a declaration that is no text.
-        ValueError: a name already taken, or a control in a file of the user's own.
+        TypeError: A text is empty or not a string, or an option is unknown.
+        ValueError: The name is already taken, or a user's file declares a control.
     """
+    for option in options:
+        if option not in _OPTIONS:
+            raise TypeError(f"kernel() has no option {option!r}; its options are {', '.join(_OPTIONS)}")
 
     def declare(function: Function) -> Function:
         name = function.__name__
         texts: Tuple[object, ...] = (family, exercises, shapes, dtypes, source)
         for key, text in zip(_TEXTS, texts):
             if not (isinstance(text, str) and text.strip()):
-                raise TypeError(f"the kernel {name!r} must say its {key} as text, and says {text!r}")
-        if name in _REGISTRY or name in {one.name for one in _collected or ()}:
+                raise TypeError(f"{key!r} of the kernel {name!r} must be a non-empty string, not {text!r}")
+        if name in _REGISTRY or name in {declared.name for declared in _collected or ()}:
             raise ValueError(f"two kernels are named {name!r}")
-        if _collected is not None and control:
-            raise ValueError("controls belong to the fixed suite: a kernel of your own cannot be one")
-        declared = Kernel(
-            name, family, exercises, shapes, dtypes, source, function, call_again, portable, control, rate, heavy,
-            gpu_control, on_host, reference,
-        )  # fmt: skip
+        if _collected is not None and options.get("control"):
+            raise ValueError("only the built-in suite can declare controls; remove 'control' from this kernel")
+        new = Kernel(name, family, exercises, shapes, dtypes, source, function, **options)
         if _collected is None:
-            _REGISTRY[name] = declared
+            _REGISTRY[name] = new
         else:
-            _collected.append(declared)
+            _collected.append(new)
         return function
 
     return declare
@@ -160,8 +165,8 @@ def kernel(
 
 @contextmanager
 def collecting() -> Iterator[List[Kernel]]:
-    """Whatever is declared inside belongs to a user's file: it goes into this list, not into the fixed suite."""
-    global _collected  # noqa: PLW0603 - a declaration finds its registry where the decorator is
+    """Collect the kernels declared inside this context into a list instead of adding them to the built-in suite."""
+    global _collected  # noqa: PLW0603 - the decorator has no other way to reach the list
     _collected = []
     try:
         yield _collected
@@ -170,27 +175,27 @@ def collecting() -> Iterator[List[Kernel]]:
 
 
 def all_kernels() -> Dict[str, Kernel]:
-    """Every kernel of the fixed suite by name, family by family, in the order of their declaration."""
+    """Return the built-in kernels by name, ordered by family and then by declaration."""
     for family in FAMILIES:
         importlib.import_module(f"{__name__}.{family}")
     order = {family: position for position, family in enumerate(FAMILIES)}
-    return {found.name: found for found in sorted(_REGISTRY.values(), key=lambda found: order[found.family])}
+    return {kernel.name: kernel for kernel in sorted(_REGISTRY.values(), key=lambda kernel: order[kernel.family])}
 
 
 def stream(seed: int, salt: int = 0) -> np.random.RandomState:
-    """NumPy's frozen generator: same numbers in every NumPy release (NEP 19). ``salt`` parts the inputs of a kernel."""
+    """Return NumPy's frozen generator, the same in every release (NEP 19); ``salt`` separates a kernel's inputs."""
     return np.random.RandomState([seed, salt] if salt else seed)
 
 
 @lru_cache(maxsize=32)
 def normal(seed: int, shape: Tuple[int, ...], salt: int = 0, dtype: str = "float32") -> np.ndarray[Any, Any]:
-    """Standard normal numbers of the frozen stream, read-only; made once, for repetitions ask for the same again."""
+    """Return standard normal numbers from the frozen generator, read-only and cached for later repetitions."""
     return _frozen(stream(seed, salt).standard_normal(shape).astype(dtype))
 
 
 @lru_cache(maxsize=32)
 def integers(seed: int, high: int, shape: Tuple[int, ...], salt: int = 0, dtype: str = "int32") -> np.ndarray[Any, Any]:
-    """Integers in [0, high) of the frozen stream, read-only; made once, for repetitions ask for the same again."""
+    """Return integers in [0, high) from the frozen generator, read-only and cached for later repetitions."""
     return _frozen(stream(seed, salt).randint(0, high, shape).astype(dtype))
 
 
@@ -199,14 +204,14 @@ def _module_hash(name: str) -> str:
     return hashlib.sha256(inspect.getsource(sys.modules[name]).encode()).hexdigest()
 
 
-def forget_inputs() -> None:
-    """Let go of the inputs of the kernel before."""
+def clear_input_cache() -> None:
+    """Release the cached inputs of the previous kernel."""
     normal.cache_clear()
     integers.cache_clear()
 
 
 def has_gpu(tf: Any) -> bool:
-    """Whether this process computes on a GPU: a few kernels are larger there."""
+    """Return whether this process computes on a GPU, where some kernels use larger inputs."""
     return bool(tf.config.list_logical_devices("GPU"))
 
 

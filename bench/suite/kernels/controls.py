@@ -1,7 +1,7 @@
-"""Planted controls: they prove that the instrument can see a difference, and invents none.
+"""Positive and negative controls: they prove that the measurement detects differences and reports no false ones.
 
-A column in which ``control_flicker`` looks the same, or ``control_integer`` does not, is blind. The rarer
-flickers show how often a difference must happen for that many samples to see it.
+If ``control_flicker`` does not differ, or ``control_integer`` does, the results of the column are marked
+``control-failed``. The controls that differ less often show how rare a difference the samples can still detect.
 """
 
 from __future__ import annotations
@@ -18,74 +18,74 @@ _BUFFER = np.empty(1024, dtype=np.float32)
 
 @kernel(
     family="controls",
-    exercises="must differ: one addend comes from the operating system's entropy",
+    exercises="must differ in every sample: it adds random numbers from the operating system",
     shapes="[1024]",
     dtypes="float32",
-    source="own",
+    source="tfrepro",
     call_again=False,
     control="must-differ",
     rate=1.0,
     on_host=True,
 )
 def control_flicker(tf: Any, seed: int) -> Work:  # noqa: ARG001
-    """A sum that nobody can repeat."""
+    """A sum that cannot be reproduced."""
     return _flicker(seed, 1.0)
 
 
 @kernel(
     family="controls",
-    exercises="must differ in half of the samples: there one addend comes from the operating system's entropy",
+    exercises="must differ in half of the samples: it adds random numbers from the operating system to these",
     shapes="[1024]",
     dtypes="float32",
-    source="own",
+    source="tfrepro",
     call_again=False,
     control="must-differ",
     rate=0.5,
     on_host=True,
 )
 def control_flicker_p50(tf: Any, seed: int) -> Work:  # noqa: ARG001
-    """``control_flicker`` with probability 0.5, else the plain value."""
+    """``control_flicker`` with probability 0.5, otherwise the unmodified value."""
     return _flicker(seed, 0.5)
 
 
 @kernel(
     family="controls",
-    exercises="must differ in one of ten samples: there one addend comes from the operating system's entropy",
+    exercises="must differ in 1 of 10 samples: it adds random numbers from the operating system to these",
     shapes="[1024]",
     dtypes="float32",
-    source="own",
+    source="tfrepro",
     call_again=False,
     control="must-differ",
     rate=0.1,
     on_host=True,
 )
 def control_flicker_p10(tf: Any, seed: int) -> Work:  # noqa: ARG001
-    """``control_flicker`` with probability 0.1, else the plain value."""
+    """``control_flicker`` with probability 0.1, otherwise the unmodified value."""
     return _flicker(seed, 0.1)
 
 
 @kernel(
     family="controls",
-    exercises="must differ in one of fifty samples: there one addend comes from the operating system's entropy",
+    exercises="must differ in 1 of 50 samples: it adds random numbers from the operating system to these",
     shapes="[1024]",
     dtypes="float32",
-    source="own",
+    source="tfrepro",
     call_again=False,
     control="must-differ",
     rate=0.02,
     on_host=True,
 )
 def control_flicker_p02(tf: Any, seed: int) -> Work:  # noqa: ARG001
-    """``control_flicker`` with probability 0.02, else the plain value."""
+    """``control_flicker`` with probability 0.02, otherwise the unmodified value."""
     return _flicker(seed, 0.02)
 
 
 @kernel(
     family="controls",
-    exercises="must not differ: integer arithmetic has no rounding, whatever its order",
+    exercises="must not differ: integer arithmetic does not round, so its order does not matter",
     shapes="[1000000]",
     dtypes="int64",
-    source="own",
+    source="tfrepro",
     control="must-not-differ",
     on_host=True,
 )
@@ -103,15 +103,15 @@ def control_integer(tf: Any, seed: int) -> Work:
 
 @kernel(
     family="controls",
-    exercises="must not differ: float additions one after another, so nobody may choose their order",
+    exercises="must not differ: consecutive float additions, whose order is fixed",
     shapes="[32,1024], summed over the first axis",
     dtypes="float32",
-    source="own",
+    source="tfrepro",
     control="must-not-differ",
     on_host=True,
 )
 def control_fixed_float(tf: Any, seed: int) -> Work:
-    """A chain of 31 element-wise additions: no reduction, no product to fuse, so IEEE 754 fixes every bit."""
+    """A chain of 31 element-wise additions. Without reductions and fused products, IEEE 754 determines every bit."""
     with tf.device("/CPU:0"):
         rows = [tf.constant(row) for row in normal(seed, (32, 1024))]
 
@@ -126,18 +126,19 @@ def control_fixed_float(tf: Any, seed: int) -> Work:
 
 
 def _flicker(seed: int, rate: float) -> Work:
-    """The plain value, plus with probability ``rate`` an addend between 1 and 256 for each element.
+    """Return fixed values; with probability ``rate``, add a random number between 1 and 256 to each element.
 
-    At least 1, so the sum is never the plain value; 1024 random bytes, so no two addends are the same.
+    It is at least 1, so that the sum always differs from the fixed values, and is drawn from 1024 random bytes, so that
+    no two sums are equal.
     """
     base = normal(seed, (1024,))
-    # of the 2**32 numbers that four random bytes make, those below the threshold flicker: for rate 1 all of them
+    # four random bytes below this threshold select a sample that differs; for rate 1, all of them are below
     threshold = round(rate * 2**32)
 
     def work() -> Any:
         flickers = int.from_bytes(os.urandom(4), "little") < threshold
         addend = np.frombuffer(os.urandom(1024), dtype=np.uint8) + np.float32(1) if flickers else np.float32(0)
-        # one array for ever, as a kernel of a user's own may do: whoever forgets to copy it sees no flicker
+        # reuse one buffer, as custom kernels may do: a measurement that does not copy it would see no difference
         np.add(base, addend, out=_BUFFER)
         return {"sum": _BUFFER}
 

@@ -1,4 +1,4 @@
-"""Convolutions and their gradients; upstream gradients are random, for all-ones hides reductions."""
+"""Convolutions and their gradients. Upstream gradients are random, because ones would hide the order of sums."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SMALL_FILTER: Shape = (7, 7, 1, 3)
 
 
 def _taps(image: Array, side: int, dilation: int = 1) -> Iterator[Tuple[int, int, Array]]:
-    """Every position in a square filter with what it sees of an image padded as SAME does, one row per pixel."""
+    """Yield each position of a square filter with the pixels of the SAME-padded image under it, one row per output."""
     height, width, channels = image.shape[1:]
     margin = dilation * (side // 2)
     padded = np.pad(image.astype("float64"), ((0, 0), (margin, margin), (margin, margin), (0, 0)))
@@ -31,22 +31,22 @@ def _taps(image: Array, side: int, dilation: int = 1) -> Iterator[Tuple[int, int
 
 
 def _filter_gradient(image: Array, upstream: Array, shape: Shape, dilation: int = 1) -> Array:
-    """The gradient of a SAME convolution with respect to its filter, in float64."""
+    """Return the gradient of a SAME convolution with respect to its filter, in float64."""
     gradient = np.empty(shape)
     rows = upstream.reshape(-1, shape[3]).astype("float64")
-    for i, j, seen in _taps(image, shape[0], dilation):
-        gradient[i, j] = seen.T @ rows
+    for i, j, pixels in _taps(image, shape[0], dilation):
+        gradient[i, j] = pixels.T @ rows
     return gradient
 
 
 def _convolved(image: Array, weights: Array) -> Array:
-    """A SAME convolution in float64."""
-    total = sum(seen @ weights[i, j].astype("float64") for i, j, seen in _taps(image, weights.shape[0]))
+    """Return a SAME convolution in float64."""
+    total = sum(pixels @ weights[i, j].astype("float64") for i, j, pixels in _taps(image, weights.shape[0]))
     return np.asarray(total).reshape(*image.shape[:3], -1)
 
 
-def _turned(weights: Array) -> Array:
-    """The filter that carries a gradient back through a SAME convolution: turned by 180 degrees, channels swapped."""
+def _transposed(weights: Array) -> Array:
+    """Return the filter of the input gradient of a SAME convolution: rotated by 180 degrees, channels swapped."""
     return weights[::-1, ::-1].swapaxes(2, 3)
 
 
@@ -81,7 +81,7 @@ def _dilated_reference(seed: int) -> Dict[str, Array]:
     reference=_dilated_reference,
 )
 def conv2d_bwd_filter_dilated(tf: Any, seed: int) -> Work:
-    """``Conv2DBackpropFilter`` with dilations; on a CPU only oneDNN has it."""
+    """``Conv2DBackpropFilter`` with dilations; on a CPU, only oneDNN implements it."""
     return _filter_work(tf, seed, dilation=2)
 
 
@@ -99,7 +99,7 @@ def _filter_work(tf: Any, seed: int, dilation: int) -> Work:
     }
 
 
-#: Image, filter and upstream gradient of the convolutions that run small and large.
+#: Shapes of image, filter and upstream gradient of the kernels that run a small and a large convolution.
 _SIZES: Dict[str, Tuple[Shape, Shape, Shape]] = {
     "small": ((1, 16, 16, 1), _SMALL_FILTER, (1, 16, 16, 3)),
     "large": (_IMAGE, _FILTER, _IMAGE),
@@ -108,7 +108,7 @@ _SIZES: Dict[str, Tuple[Shape, Shape, Shape]] = {
 
 def _input_reference(seed: int) -> Dict[str, Array]:
     return {
-        name: _convolved(normal(seed, upstream, salt=1), _turned(normal(seed, weights)))
+        name: _convolved(normal(seed, upstream, salt=1), _transposed(normal(seed, weights)))
         for name, (_, weights, upstream) in _SIZES.items()
     }
 
@@ -122,7 +122,7 @@ def _input_reference(seed: int) -> Dict[str, Array]:
     reference=_input_reference,
 )
 def conv2d_bwd_input(tf: Any, seed: int) -> Work:
-    """``Conv2DBackpropInput``, small and large."""
+    """``Conv2DBackpropInput``, a small and a large one."""
     arguments = {
         name: (image, tf.constant(normal(seed, weights)), tf.constant(normal(seed, upstream, salt=1)))
         for name, (image, weights, upstream) in _SIZES.items()
@@ -136,13 +136,13 @@ def conv2d_bwd_input(tf: Any, seed: int) -> Work:
 
 
 def _transpose_reference(seed: int) -> Dict[str, Array]:
-    found = {}
+    outputs = {}
     for name, (image, weights, upstream) in _SIZES.items():
         x, back = normal(seed, upstream), normal(seed, image, salt=2)
-        found[name] = _convolved(x, _turned(normal(seed, weights, salt=1)))
-        # a transposed convolution swaps the parts of input and upstream gradient
-        found[f"{name} filter gradient"] = _filter_gradient(back, x, weights)
-    return found
+        outputs[name] = _convolved(x, _transposed(normal(seed, weights, salt=1)))
+        # in a transposed convolution, input and upstream gradient swap roles
+        outputs[f"{name} filter gradient"] = _filter_gradient(back, x, weights)
+    return outputs
 
 
 @kernel(
@@ -154,7 +154,7 @@ def _transpose_reference(seed: int) -> Dict[str, Array]:
     reference=_transpose_reference,
 )
 def conv2d_transpose(tf: Any, seed: int) -> Work:
-    """``Conv2DBackpropInput`` forward, ``Conv2DBackpropFilter`` backward, small and large."""
+    """``Conv2DBackpropInput`` forward, ``Conv2DBackpropFilter`` backward, a small and a large one."""
     arguments = {
         name: (
             image,
@@ -184,10 +184,10 @@ def _forward_reference(seed: int) -> Dict[str, Array]:
 
 @kernel(
     family="convolutions",
-    exercises="a convolution forward",
+    exercises="a forward convolution",
     shapes="in[8,64,64,8], filter[3,3,8,8], SAME",
     dtypes="float32",
-    source="own",
+    source="tfrepro",
     reference=_forward_reference,
 )
 def conv2d_fwd(tf: Any, seed: int) -> Work:
@@ -200,13 +200,13 @@ def conv2d_fwd(tf: Any, seed: int) -> Work:
     family="convolutions",
     exercises="the gradients of a depthwise convolution with respect to its input and its filter",
     shapes="in[2,500,1000,2] on a GPU, in[2,64,64,2] (float32) or [2,24,24,2] on a CPU, filter[7,7,2,10], SAME; "
-    "one channel of float32, too",
+    "also one channel in float32",
     dtypes="float16, float32, float64",
     source="tensorflow/python/kernel_tests/nn_ops/depthwise_conv_op_d9m_test.py",
 )
 def depthwise_bwd(tf: Any, seed: int) -> Work:
-    """``DepthwiseConv2dNativeBackpropInput`` and ``...BackpropFilter``; cuDNN takes those of a single channel."""
-    small = (2, 24, 24)  # of what a CPU is slow at
+    """``DepthwiseConv2dNativeBackpropInput`` and ``...BackpropFilter``; cuDNN handles a single channel."""
+    small = (2, 24, 24)  # a CPU is slow with these dtypes
     sizes = {"float32": (2, 64, 64), "float16": small, "float64": small, "one channel": small}
     works = {
         kind: _depthwise(tf, seed, (2, 500, 1000) if has_gpu(tf) else size, 1 if kind == "one channel" else 2, kind)
@@ -216,7 +216,7 @@ def depthwise_bwd(tf: Any, seed: int) -> Work:
 
 
 def _depthwise(tf: Any, seed: int, size: Shape, channels: int, kind: str) -> Callable[[], Dict[str, Any]]:
-    """Both gradients for one dtype and number of channels."""
+    """Return the work of both gradients for one dtype and number of channels."""
     dtype = kind if kind.startswith("float") else "float32"
     image, shape = (*size, channels), (7, 7, channels, 10)
     x, weights = tf.constant(normal(seed, image, dtype=dtype)), tf.constant(normal(seed, shape, salt=1, dtype=dtype))
@@ -228,18 +228,18 @@ def _depthwise(tf: Any, seed: int, size: Shape, channels: int, kind: str) -> Cal
     }
 
 
-#: Input, filter and output of the volumes, channels last.
+#: Shapes of input, filter and output of the 3-D convolutions, channels last.
 _VOLUME: Tuple[Shape, Shape, Shape] = ((2, 5, 12, 15, 8), (3, 3, 3, 8, 1), (2, 1, 8, 11, 1))
 _VOLUME_SHAPES = "in[2,8,5,12,15], filter[3,3,3,8,1], VALID, dilation 2, NCDHW on a GPU, NDHWC on a CPU"
 
 
 def _laid_out(tf: Any, volume: Array) -> Array:
-    """A volume as the device wants it: a CPU has no kernel for channels first."""
+    """Return a volume in the layout of the device: TensorFlow has no channels-first kernel for CPUs."""
     return np.moveaxis(volume, 4, 1).copy() if has_gpu(tf) else volume
 
 
 def _volume(tf: Any, seed: int) -> Tuple[Any, Any, Dict[str, Any]]:
-    """Input, filter, and the attributes of the convolution."""
+    """Return input, filter and attributes of the 3-D convolution."""
     layout = ("NCDHW", [1, 1, 2, 2, 2]) if has_gpu(tf) else ("NDHWC", [1, 2, 2, 2, 1])
     x, weights = _laid_out(tf, normal(seed, _VOLUME[0])), normal(seed, _VOLUME[1], salt=1)
     attributes = {"strides": [1] * 5, "padding": "VALID", **dict(zip(("data_format", "dilations"), layout))}
@@ -257,21 +257,21 @@ def _volume_reference(seed: int) -> Dict[str, Array]:
 
 @kernel(
     family="convolutions",
-    exercises="a dilated convolution of volumes forward",
+    exercises="a dilated 3-D forward convolution",
     shapes=_VOLUME_SHAPES,
     dtypes="float32",
     source=_SOURCE,
     reference=_volume_reference,
 )
 def conv3d_fwd(tf: Any, seed: int) -> Work:
-    """``Conv3D``; dilated on a CPU, only oneDNN has it."""
+    """``Conv3D``; on a CPU, only oneDNN implements dilation."""
     x, weights, attributes = _volume(tf, seed)
     return lambda: {"convolution": tf.nn.conv3d(x, weights, **attributes)}
 
 
 @kernel(
     family="convolutions",
-    exercises="a dilated convolution of volumes forward, compiled by XLA",
+    exercises="a dilated 3-D forward convolution, compiled by XLA",
     shapes=_VOLUME_SHAPES,
     dtypes="float32",
     source=_SOURCE + ", testConvForwardXLA",
@@ -287,13 +287,13 @@ def conv3d_fwd_xla(tf: Any, seed: int) -> Work:
 
 @kernel(
     family="convolutions",
-    exercises="the gradients of a dilated convolution of volumes with respect to its input and its filter",
+    exercises="the gradients of a dilated 3-D convolution with respect to its input and its filter",
     shapes=_VOLUME_SHAPES,
     dtypes="float32",
     source=_SOURCE,
 )
 def conv3d_bwd(tf: Any, seed: int) -> Work:
-    """``Conv3DBackpropInputV2`` and ``Conv3DBackpropFilterV2``; dilated on a CPU, only oneDNN has them."""
+    """``Conv3DBackpropInputV2`` and ``Conv3DBackpropFilterV2``; on a CPU, only oneDNN implements dilation."""
     x, weights, common = _volume(tf, seed)
     common["out_backprop"] = tf.constant(_laid_out(tf, normal(seed, _VOLUME[2], salt=2)))
     return lambda: {

@@ -1,7 +1,7 @@
-"""Kernels of the user's own: files with the same declarations, carried into the column as text.
+"""Custom kernels: user files with the same declarations, passed to the column as text.
 
-The root reads them where TensorFlow is not installed, for their declarations only; so TensorFlow is not
-imported by them but handed in, as to every kernel.
+The host loads these files for their declarations, but has no TensorFlow. Therefore they must not import TensorFlow;
+like every kernel, they get it as an argument.
 """
 
 from __future__ import annotations
@@ -18,33 +18,33 @@ from bench.suite.kernels import Kernel, all_kernels, collecting
 
 
 def load(sources: Mapping[str, str]) -> Tuple[Dict[str, Kernel], Dict[str, str]]:
-    """Kernels of some files (name -> text) by name, and for each file in error one sentence with its line.
+    """Load files (name -> text); return their kernels by name, and an error message with its line for each faulty file.
 
-    What a file declared before its error stays. Whatever it raises, nothing else is stopped.
+    Kernels that a file declares before its error are kept, and an error does not affect the other files.
     """
-    found: Dict[str, Kernel] = {}
+    kernels: Dict[str, Kernel] = {}
     errors: Dict[str, str] = {}
-    all_kernels()  # a name of the suite cannot be taken
+    all_kernels()  # registers the built-in names, which a file cannot use again
     for name, source in sources.items():
         code_hash = hashlib.sha256(source.encode()).hexdigest()
         with collecting() as declared:
             try:
                 _run(name, source)
-            except (Exception, SystemExit) as error:  # noqa: BLE001 - it is the user's code
-                errors[name] = _sentence(name, error)
-        for one in declared:
-            if one.name in found:
-                told = f"{name}: the kernel {one.name!r} is declared in {found[one.name].file} already"
-                errors.setdefault(name, told)
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's code may raise anything
+                errors[name] = _error_message(name, error)
+        for kernel in declared:
+            if kernel.name in kernels:
+                message = f"{name}: the kernel {kernel.name!r} is already declared in {kernels[kernel.name].file}"
+                errors.setdefault(name, message)
                 continue
-            found[one.name] = replace(one, file=name, code_hash=code_hash)
+            kernels[kernel.name] = replace(kernel, file=name, code_hash=code_hash)
         if not declared:
             errors.setdefault(name, f"{name} declares no kernel: decorate a function with @kernel(...)")
-    return found, errors
+    return kernels, errors
 
 
-def place(error: BaseException, files: Mapping[str, str]) -> str:
-    """``my_kernels.py, line 7``: where an error left the user's own files; "" where it never was there."""
+def error_location(error: BaseException, files: Mapping[str, str]) -> str:
+    """Return the innermost location of an error in the user's files (``my_kernels.py, line 7``), "" if elsewhere."""
     if isinstance(error, SyntaxError) and error.filename in files:
         return f"{error.filename}, line {error.lineno}"
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in files]
@@ -52,20 +52,20 @@ def place(error: BaseException, files: Mapping[str, str]) -> str:
 
 
 def _run(name: str, source: str) -> None:
-    # tracebacks and inspect find the text here, for there is no such file in a column
+    # tracebacks and inspect read the source from this cache, because the file does not exist in a column
     linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
-    module = ModuleType("own_kernels_" + name.partition(".")[0])
+    module = ModuleType("custom_kernels_" + name.partition(".")[0])
     module.__file__ = name
-    sys.modules[module.__name__] = module  # where dataclasses look theirs up
+    sys.modules[module.__name__] = module  # dataclasses look up their module here
     try:
         exec(compile(source, name, "exec"), module.__dict__)  # noqa: S102 - running the user's kernels is the purpose
     finally:
-        del sys.modules[module.__name__]  # AutoGraph would drop the text of a module whose file is not there
+        del sys.modules[module.__name__]  # AutoGraph discards the source of a registered module without a file
 
 
-def _sentence(name: str, error: BaseException) -> str:
-    where = place(error, {name: ""}) or name
-    told = f"{where}: {type(error).__name__}: {error}"
+def _error_message(name: str, error: BaseException) -> str:
+    location = error_location(error, {name: ""}) or name
+    message = f"{location}: {type(error).__name__}: {error}"
     if isinstance(error, ModuleNotFoundError) and error.name in ("tensorflow", "keras"):
-        told += " (the host has none: a kernel gets TensorFlow as its first argument)"
-    return told
+        message += " (do not import it: a kernel gets TensorFlow as its first argument)"
+    return message

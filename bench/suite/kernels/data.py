@@ -1,4 +1,4 @@
-"""Input pipelines: the elements in the order in which they came."""
+"""Input pipelines; the order of the elements is part of the result."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import Any
 
 from bench.suite.kernels import Outputs, Work, kernel, normal
 
-DOCUMENTED = "own; TensorFlow's tf.data pass make_deterministic"
+DOCUMENTED = "tfrepro; TensorFlow's tf.data pass make_deterministic"
 #: More elements than any of these pipelines has.
-MOST = 10_000
+MAX_ELEMENTS = 10_000
 
 
 @kernel(
@@ -21,7 +21,7 @@ MOST = 10_000
     on_host=True,
 )
 def data_pipeline(tf: Any, seed: int) -> Work:
-    """One pass over a racing pipeline: the elements in the order they came."""
+    """One pass over a pipeline with races; the order of its elements is part of the result."""
     dataset = (
         tf.data.Dataset.range(20)
         .shuffle(20, seed=seed)
@@ -47,7 +47,7 @@ def data_pipeline(tf: Any, seed: int) -> Work:
 
 @kernel(
     family="data",
-    exercises="parallel map with a stateful random op, elements in their order",
+    exercises="parallel map with a stateful random op; the order of the elements is preserved",
     shapes="100 elements, 8 parallel calls",
     dtypes="float32",
     source=DOCUMENTED,
@@ -55,7 +55,7 @@ def data_pipeline(tf: Any, seed: int) -> Work:
     on_host=True,
 )
 def map_stateful_random(tf: Any, seed: int) -> Work:
-    """``Dataset.map``: the order of elements is kept, who draws first is not."""
+    """``Dataset.map``: the order of the elements is fixed, the order in which they draw random numbers is not."""
     dataset = tf.data.Dataset.from_tensor_slices(normal(seed, (100,))).map(
         lambda element: element + tf.random.uniform([]), num_parallel_calls=8, deterministic=True
     )
@@ -64,7 +64,7 @@ def map_stateful_random(tf: Any, seed: int) -> Work:
 
 @kernel(
     family="data",
-    exercises="interleave with deterministic=False: whoever is ready comes first",
+    exercises="interleave with deterministic=False, which yields elements as they become ready",
     shapes="16 parts of 16 elements, 8 parallel calls",
     dtypes="float32",
     source=DOCUMENTED,
@@ -72,7 +72,7 @@ def map_stateful_random(tf: Any, seed: int) -> Work:
     on_host=True,
 )
 def interleave_sloppy(tf: Any, seed: int) -> Work:
-    """``Dataset.interleave`` of parts that nothing makes wait for each other."""
+    """``Dataset.interleave`` of parts that do not wait for each other."""
     values = normal(seed, (16, 16))
     dataset = tf.data.Dataset.range(16).interleave(
         lambda part: tf.data.Dataset.from_tensor_slices(tf.gather(values, part)),
@@ -85,10 +85,10 @@ def interleave_sloppy(tf: Any, seed: int) -> Work:
 
 @kernel(
     family="data",
-    exercises="a seeded shuffle that shuffles again in the second epoch",
+    exercises="a seeded shuffle that reshuffles in the second epoch",
     shapes="2 epochs of 500 elements, buffer 100",
     dtypes="int64",
-    source="own; tensorflow/tensorflow#31706, #58925",
+    source="tfrepro; tensorflow/tensorflow#31706, #58925",
     call_again=False,
     on_host=True,
 )
@@ -103,7 +103,7 @@ def shuffle_reshuffle(tf: Any, seed: int) -> Work:
     exercises="elements drawn at random from three data sets",
     shapes="3 data sets of 100 elements",
     dtypes="float32",
-    source="own; tensorflow/tensorflow#53846",
+    source="tfrepro; tensorflow/tensorflow#53846",
     call_again=False,
     on_host=True,
 )
@@ -115,8 +115,8 @@ def sample_from_datasets(tf: Any, seed: int) -> Work:
 
 
 def _drain(dataset: Any) -> Any:
-    """All elements in one batch, for a slow reader finds every parallel call done and nothing left to race.
+    """Read all elements in one batch: a slow reader would let the parallel calls finish in order, without a race.
 
-    The ``take`` takes all there are; it keeps the batch from being fused with the map before it.
+    ``take`` limits nothing; it prevents ``batch`` from being fused with the preceding ``map``.
     """
-    return next(iter(dataset.take(MOST).batch(MOST)))
+    return next(iter(dataset.take(MAX_ELEMENTS).batch(MAX_ELEMENTS)))

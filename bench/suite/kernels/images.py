@@ -1,4 +1,4 @@
-"""Image resizing, cropping and adjusting: gradients in which many outputs meet in one pixel."""
+"""Image resizing, cropping and contrast; in their gradients, many outputs contribute to one pixel."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def crop_and_resize_grad(tf: Any, seed: int) -> Work:
     side = 128 if has_gpu(tf) else 32
     images = tf.constant(normal(seed, (16, 64, 64, 1)))
     upstream = tf.constant(normal(seed, (64, side, side, 1), salt=1))
-    # corners in [0,0.4) and [0.6,1): boxes around the middle of their image
+    # corners in [0,0.4) and [0.6,1), so that all boxes cover the centre of the image
     corners = integers(seed, 400, (64, 4), salt=2) / 1000 + np.array([0, 0, 0.6, 0.6])
     common = {
         "grads": upstream,
@@ -58,10 +58,10 @@ def resize_bilinear_grad(tf: Any, seed: int) -> Work:
 
 @kernel(
     family="images",
-    exercises="the gradient of resizing to the nearest pixel",
+    exercises="the gradient of nearest-neighbour resizing",
     shapes="[1,25,12,3] -> [1,200,250,3]",
     dtypes="float32",
-    source="tensorflow/python/ops/image_grad_d9m_test.py, with the shape of its bilinear test",
+    source="tensorflow/python/ops/image_grad_d9m_test.py, with the shape of the bilinear test",
 )
 def resize_nearest_grad(tf: Any, seed: int) -> Work:
     """``ResizeNearestNeighborGrad``."""
@@ -73,10 +73,10 @@ def resize_nearest_grad(tf: Any, seed: int) -> Work:
 
 @kernel(
     family="images",
-    exercises="more contrast: every pixel moves away from the mean of its channel",
+    exercises="contrast adjustment: scales each pixel's distance from the mean of its channel",
     shapes="[1,500,500,3]",
     dtypes="float32",
-    source="own, after TensorFlow's error 'A deterministic GPU implementation of AdjustContrastv2 is not ...'",
+    source="based on TensorFlow's error 'A deterministic GPU implementation of AdjustContrastv2 is not ...'",
 )
 def adjust_contrast(tf: Any, seed: int) -> Work:
     """``AdjustContrastv2``."""
@@ -86,10 +86,10 @@ def adjust_contrast(tf: Any, seed: int) -> Work:
 
 @kernel(
     family="images",
-    exercises="the gradient of cutting an image into overlapping patches",
+    exercises="the gradient of extracting overlapping patches from an image",
     shapes="[2,12,12,4], patches of 3x3, stride 1",
     dtypes="float32",
-    source="own",
+    source="tfrepro",
 )
 def extract_patches_grad(tf: Any, seed: int) -> Work:
     """The gradient of ``ExtractImagePatches``: a ``SparseTensorDenseMatMul`` built in Python."""

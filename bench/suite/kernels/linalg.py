@@ -1,4 +1,4 @@
-"""Linear algebra: matrix products in several dtypes and shapes, Fourier transforms, factorisations."""
+"""Linear algebra: matrix products of several dtypes and shapes, Fourier transforms and factorisations."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _CONTRACTED = ((16, 16, 16, 16), (16, 16, 8, 8))
 
 @kernel(
     family="linalg",
-    exercises="a matrix product and its mean; compare variations default and isa=avx2 as device A and device B",
+    exercises="a matrix product and its mean; the variations default and isa=avx2 act as two different devices",
     shapes="[1000,1000] x [1000,1000]",
     dtypes="float32",
     source="article 'Are TensorFlow results reproducible?' (2025), example 2",
 )
-def matmul_mean(tf: Any, seed: int) -> Work:  # noqa: ARG001 - seeded through the global generator, as the article does
-    """The article's ``matrix_multiply_test``; the whole product is compared beside its mean."""
+def matmul_mean(tf: Any, seed: int) -> Work:  # noqa: ARG001 - uses the global seed, as the article does
+    """The article's ``matrix_multiply_test``; compares the whole product in addition to its mean."""
     a = tf.random.normal((1000, 1000), dtype=tf.float32)
     b = tf.random.normal((1000, 1000), dtype=tf.float32)
 
@@ -63,7 +63,7 @@ def matmul_f32(tf: Any, seed: int) -> Work:
 
 @kernel(
     family="linalg",
-    exercises="a large matrix product compiled by XLA, which may choose another algorithm in every process",
+    exercises="a large matrix product compiled by XLA, which may choose a different algorithm in each process",
     shapes="[4096,4096] x [4096,4096] on a GPU, [768,768] x [768,768] on a CPU",
     dtypes="float32",
     source="openxla/xla#6796",
@@ -83,15 +83,15 @@ def _bfloat16_reference(seed: int) -> Dict[str, Array]:
 
 @kernel(
     family="linalg",
-    exercises="a matrix product in bfloat16; under variation isa=avx2 it can kill the process",
+    exercises="a matrix product in bfloat16; the variation isa=avx2 can crash the process",
     shapes="[512,2048] x [2048,512]",
     dtypes="bfloat16",
-    source="own",
+    source="tfrepro",
     reference=_bfloat16_reference,
 )
 def matmul_bf16(tf: Any, seed: int) -> Work:
-    """``MatMul``; the inputs are cut to bfloat16 in NumPy, so no rounding of TensorFlow's enters them."""
-    a, b = (tf.cast(tf.constant(_to_bfloat16(one)), tf.bfloat16) for one in _pair(seed, *_HALF))
+    """``MatMul``; NumPy truncates the inputs to bfloat16, so that TensorFlow need not round them."""
+    a, b = (tf.cast(tf.constant(_to_bfloat16(matrix)), tf.bfloat16) for matrix in _pair(seed, *_HALF))
     return lambda: {"product": tf.matmul(a, b)}
 
 
@@ -108,7 +108,7 @@ def _float16_reference(seed: int) -> Dict[str, Array]:
     exercises="a matrix product in float16",
     shapes="[512,2048] x [2048,512] on a GPU, [64,512] x [512,64] on a CPU, where it can take a second",
     dtypes="float16",
-    source="own",
+    source="tfrepro",
     reference=_float16_reference,
 )
 def matmul_f16(tf: Any, seed: int) -> Work:
@@ -123,14 +123,14 @@ def _tall_reference(seed: int) -> Dict[str, Array]:
 
 @kernel(
     family="linalg",
-    exercises="a product of a wide and a tall matrix: the long inner sum invites split-K",
+    exercises="a product of a wide and a tall matrix, whose long inner sum favours split-K algorithms",
     shapes="[8,100000] x [100000,8]",
     dtypes="float32",
-    source="own",
+    source="tfrepro",
     reference=_tall_reference,
 )
 def matmul_splitk(tf: Any, seed: int) -> Work:
-    """``MatMul`` with 64 outputs and 100000 addends each."""
+    """``MatMul`` with 64 outputs, each a sum of 100000 products."""
     a, b = map(tf.constant, _pair(seed, *_TALL))
     return lambda: {"product": tf.matmul(a, b)}
 
@@ -144,7 +144,7 @@ def _batch_reference(seed: int) -> Dict[str, Array]:
     exercises="a batch of small matrix products",
     shapes="[32,64,64] x [32,64,64]",
     dtypes="float32",
-    source="own",
+    source="tfrepro",
     reference=_batch_reference,
 )
 def matmul_batched(tf: Any, seed: int) -> Work:
@@ -163,11 +163,11 @@ def _contraction_reference(seed: int) -> Dict[str, Array]:
     exercises="a contraction over two axes at once",
     shapes="abcd[16,16,16,16], cdef[16,16,8,8] -> abef",
     dtypes="float32",
-    source="own",
+    source="tfrepro",
     reference=_contraction_reference,
 )
 def einsum_contract(tf: Any, seed: int) -> Work:
-    """``Einsum``: reshapes and a ``MatMul`` inside one op."""
+    """``Einsum``: reshapes and a ``MatMul`` in one op."""
     a, b = map(tf.constant, _pair(seed, *_CONTRACTED))
     return lambda: {"contraction": tf.einsum(_CONTRACTION, a, b)}
 
@@ -177,7 +177,7 @@ def einsum_contract(tf: Any, seed: int) -> Work:
     exercises="a batch of two-dimensional Fourier transforms",
     shapes="[16,256,256] on a GPU, [4,128,128] on a CPU",
     dtypes="complex64",
-    source="own",
+    source="tfrepro",
 )
 def fft2d(tf: Any, seed: int) -> Work:
     """``FFT2D``."""
@@ -187,7 +187,7 @@ def fft2d(tf: Any, seed: int) -> Work:
 
 
 def _matrices(tf: Any, seed: int) -> Array:
-    """Square matrices for the factorisations, which are dear on a CPU."""
+    """Return square matrices for the factorisations; smaller on a CPU, where these are slow."""
     return normal(seed, (4, 128, 128) if has_gpu(tf) else (4, 64, 64))
 
 
@@ -199,7 +199,7 @@ def _matrices(tf: Any, seed: int) -> Array:
     source="TensorFlow's error 'Determinism is not yet supported for Svd.' (up to 2.10)",
 )
 def svd(tf: Any, seed: int) -> Work:
-    """``Svd`` with both bases."""
+    """``Svd`` with left and right singular vectors."""
     x = tf.constant(_matrices(tf, seed))
     return lambda: dict(zip(("values", "left", "right"), tf.linalg.svd(x)))
 
@@ -212,7 +212,7 @@ def svd(tf: Any, seed: int) -> Work:
     source="TensorFlow's error 'Determinism is not yet supported for SVD of matrices with 1 column.' (from 2.12)",
 )
 def svd_one_column(tf: Any, seed: int) -> Work:
-    """``Svd``; the right basis is a bare sign, so it is no output."""
+    """``Svd``; the right singular vector is only a sign, so it is not an output."""
     x = tf.constant(normal(seed, (64, 1024, 1)))
     return lambda: dict(zip(("values", "left"), tf.linalg.svd(x)))
 
@@ -222,12 +222,12 @@ def svd_one_column(tf: Any, seed: int) -> Work:
     exercises="Cholesky factorisations",
     shapes="[4,128,128] on a GPU, [4,64,64] on a CPU",
     dtypes="float32",
-    source="own",
+    source="tfrepro",
 )
 def cholesky(tf: Any, seed: int) -> Work:
-    """``Cholesky`` of symmetric matrices with a heavy diagonal."""
+    """``Cholesky`` of symmetric matrices with a dominant diagonal."""
     x = _matrices(tf, seed)
-    # made by sums alone, each with one rounding: the bits of a product x @ x.T would depend on the machine
+    # made by element-wise sums, because the bits of a product x @ x.T would depend on the machine
     x = tf.constant((x + x.swapaxes(1, 2)) / 2 + 24 * np.eye(x.shape[-1], dtype="float32"))
     return lambda: {"factor": tf.linalg.cholesky(x)}
 
@@ -237,7 +237,7 @@ def cholesky(tf: Any, seed: int) -> Work:
     exercises="QR factorisations",
     shapes="[4,128,128] on a GPU, [4,64,64] on a CPU",
     dtypes="float32",
-    source="own",
+    source="tfrepro",
 )
 def qr(tf: Any, seed: int) -> Work:
     """``Qr``."""
@@ -250,7 +250,7 @@ def qr(tf: Any, seed: int) -> Work:
     exercises="matrix inverses",
     shapes="[4,128,128] on a GPU, [4,64,64] on a CPU",
     dtypes="float32",
-    source="own",
+    source="tfrepro",
 )
 def inverse(tf: Any, seed: int) -> Work:
     """``MatrixInverse``."""
@@ -263,5 +263,5 @@ def _pair(seed: int, a: Tuple[int, ...], b: Tuple[int, ...], dtype: str = "float
 
 
 def _to_bfloat16(array: Array) -> Array:
-    """Cut float32 to what bfloat16 can hold: the upper half of its bits."""
+    """Truncate float32 to bfloat16 precision, the upper half of its bits."""
     return (array.view("uint32") & np.uint32(0xFFFF0000)).view("float32")

@@ -1,4 +1,4 @@
-"""Losses, forward and backward."""
+"""Loss functions, forward and backward."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from bench.suite.kernels import Outputs, Work, has_gpu, integers, kernel, normal
 SOFTMAX = "tensorflow/python/kernel_tests/nn_ops/xent_op_d9m_test.py"
 SPARSE = "tensorflow/python/kernel_tests/sparse_ops/sparse_xent_op_d9m_test.py"
 
-#: Part of a dense label that is spread over all classes.
+#: Label smoothing: the fraction of a dense label that is distributed over all classes.
 SMOOTHING = 0.1
 CLASSES, WIDE_CLASSES = 3000, 20_000
 SPARSE_ROWS, SPARSE_CLASSES = 1024, 1000
-#: Rows without a GPU; with one they are all the source's 1024.
+#: Number of rows without a GPU; with a GPU it is 1024, as in the sources.
 ROWS, ROWS_F64, WIDE_ROWS = 128, 64, 16
 
 
 def softmax_reference(seed: int) -> Dict[str, np.ndarray[Any, Any]]:
-    """Loss and gradient of ``softmax_xent`` in float64."""
+    """Return loss and gradient of ``softmax_xent`` in float64."""
     logits, targets, upstream = _dense_inputs(seed, _rows(_tensorflow(), ROWS), CLASSES)
     return _reference(logits, targets.astype("float64"), upstream)
 
 
 def sparse_reference(seed: int) -> Dict[str, np.ndarray[Any, Any]]:
-    """Loss and gradient of ``sparse_xent`` in float64."""
+    """Return loss and gradient of ``sparse_xent`` in float64."""
     logits, classes, upstream = _sparse_inputs(seed, "int32")
     return _reference(logits, np.eye(SPARSE_CLASSES)[classes], upstream)
 
 
 def wide_reference(seed: int) -> Dict[str, np.ndarray[Any, Any]]:
-    """Loss of ``softmax_xent_f16_wide`` in float64."""
+    """Return the loss of ``softmax_xent_f16_wide`` in float64."""
     rows = _rows(_tensorflow(), WIDE_ROWS)
     logits, targets, upstream = _dense_inputs(seed, rows, WIDE_CLASSES, "float16")
     return {"loss": _reference(logits, targets.astype("float64"), upstream)["loss"]}
@@ -66,7 +66,7 @@ def softmax_xent_f64(tf: Any, seed: int) -> Work:
 
 @kernel(
     family="losses",
-    exercises="softmax cross-entropy over very many classes in half precision: loss",
+    exercises="softmax cross-entropy over 20,000 classes in half precision: loss",
     shapes=f"logits[1024,{WIDE_CLASSES}] on GPU, [{WIDE_ROWS},{WIDE_CLASSES}] on CPU",
     dtypes="float16",
     source=SOFTMAX,
@@ -139,20 +139,20 @@ def ctc_loss(tf: Any, seed: int) -> Work:
         lengths, spans = tf.fill([batch], length), tf.fill([batch], frames)
         return tf.nn.ctc_loss(labels, logits, lengths, spans, logits_time_major=True, blank_index=0)
 
-    return lambda: _both_ways(tf, loss, logits, upstream)
+    return lambda: _loss_and_gradient(tf, loss, logits, upstream)
 
 
 def _softmax_xent(tf: Any, logits: Any, targets: Any, upstream: Any, compiled: Any = lambda function: function) -> Work:
-    given = tf.constant(logits), tf.constant(targets), tf.constant(upstream)
+    inputs = tf.constant(logits), tf.constant(targets), tf.constant(upstream)
 
-    def both(logits: Any, targets: Any, upstream: Any) -> Outputs:
+    def loss_and_gradient(logits: Any, targets: Any, upstream: Any) -> Outputs:
         def loss(logits: Any) -> Any:
             return tf.nn.softmax_cross_entropy_with_logits(labels=targets, logits=logits)
 
-        return _both_ways(tf, loss, logits, upstream)
+        return _loss_and_gradient(tf, loss, logits, upstream)
 
-    run = compiled(both)
-    return lambda: run(*given)
+    run = compiled(loss_and_gradient)
+    return lambda: run(*inputs)
 
 
 def _sparse_xent(tf: Any, seed: int, dtype: str) -> Work:
@@ -161,11 +161,11 @@ def _sparse_xent(tf: Any, seed: int, dtype: str) -> Work:
     def loss(logits: Any) -> Any:
         return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=classes, logits=logits)
 
-    return lambda: _both_ways(tf, loss, logits, upstream)
+    return lambda: _loss_and_gradient(tf, loss, logits, upstream)
 
 
-def _both_ways(tf: Any, loss: Callable[[Any], Any], logits: Any, upstream: Any) -> Outputs:
-    """Loss, and its gradient for the upstream gradient."""
+def _loss_and_gradient(tf: Any, loss: Callable[[Any], Any], logits: Any, upstream: Any) -> Outputs:
+    """Return the loss and its gradient for the given upstream gradient."""
     with tf.GradientTape() as tape:
         tape.watch(logits)
         value = loss(logits)
@@ -177,19 +177,19 @@ def _rows(tf: Any, without_gpu: int) -> int:
 
 
 def _tensorflow() -> Any:
-    """TensorFlow for a reference, whose shape depends on the device; declarations need none."""
+    """Import TensorFlow for a reference whose shape depends on the device; declarations do not need it."""
     return importlib.import_module("tensorflow")
 
 
 def _dense_inputs(seed: int, rows: int, classes: int, dtype: str = "float32") -> Tuple[Any, Any, Any]:
-    """Logits, smoothed labels, upstream gradient."""
+    """Return logits, smoothed labels and upstream gradient."""
     targets = np.full((rows, classes), SMOOTHING / classes, dtype)
     targets[np.arange(rows), integers(seed, classes, (rows,), salt=1)] += np.asarray(1 - SMOOTHING, dtype)
     return normal(seed, (rows, classes), dtype=dtype), targets, normal(seed, (rows,), salt=2, dtype=dtype)
 
 
 def _sparse_inputs(seed: int, dtype: str) -> Tuple[Any, Any, Any]:
-    """Logits, classes, upstream gradient."""
+    """Return logits, classes and upstream gradient."""
     classes = integers(seed, SPARSE_CLASSES, (SPARSE_ROWS,), salt=1, dtype=dtype)
     return normal(seed, (SPARSE_ROWS, SPARSE_CLASSES)), classes, normal(seed, (SPARSE_ROWS,), salt=2)
 

@@ -1,4 +1,4 @@
-"""Normalisations and bias gradients: reductions over all axes but the channels."""
+"""Normalisations and bias gradients: reductions over all axes except the channels."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ def batchnorm_train(tf: Any, seed: int) -> Work:
     """``FusedBatchNormV3`` and ``FusedBatchNormGradV3``, random upstream gradient."""
     size = 5000 if has_gpu(tf) else 1000
     shapes = {"wide": (10, 5, size, 3), "deep": (size, 4, 4, 3)}
-    given = {name: _batch_norm_inputs(tf, seed, shape) for name, shape in shapes.items()}
+    inputs = {name: _batch_norm_inputs(tf, seed, shape) for name, shape in shapes.items()}
 
     def work() -> Outputs:
-        found: Dict[str, Any] = {}
-        for name, (x, scale, offset, upstream) in given.items():
+        outputs: Dict[str, Any] = {}
+        for name, (x, scale, offset, upstream) in inputs.items():
             with tf.GradientTape() as tape:
                 tape.watch([x, scale, offset])
                 y = tf.raw_ops.FusedBatchNormV3(x=x, scale=scale, offset=offset, mean=[], variance=[], epsilon=1e-3).y
             gradients = tape.gradient(y, [x, scale, offset], output_gradients=upstream)
-            found[f"{name} output"] = y
-            found.update({f"{name} gradient {of}": g for of, g in zip(("input", "scale", "offset"), gradients)})
-        return found
+            outputs[f"{name} output"] = y
+            outputs.update({f"{name} gradient {of}": g for of, g in zip(("input", "scale", "offset"), gradients)})
+        return outputs
 
     return work
 
 
 def frozen_reference(seed: int) -> Dict[str, np.ndarray[Any, Any]]:
-    """The offset gradients of ``batchnorm_frozen`` in float64: sums of the upstream gradient."""
+    """Return the offset gradients of ``batchnorm_frozen`` in float64, which are sums of the upstream gradient."""
     return {
         f"{name} offset": normal(seed, shape, salt=3).astype("float64").sum(axis=(0, 1, 2))
         for name, shape in FROZEN_SHAPES.items()
@@ -55,7 +55,7 @@ def frozen_reference(seed: int) -> Dict[str, np.ndarray[Any, Any]]:
 
 @kernel(
     family="normalisation",
-    exercises="gradients of a batch normalisation whose statistics are frozen",
+    exercises="gradients of a batch normalisation with frozen statistics",
     shapes="[10,5,5000,3] and [5000,4,4,3], is_training=False",
     dtypes="float32",
     source=f"{BATCH_NORM}; tensorflow/tensorflow#10857",
@@ -63,12 +63,12 @@ def frozen_reference(seed: int) -> Dict[str, np.ndarray[Any, Any]]:
 )
 def batchnorm_frozen(tf: Any, seed: int) -> Work:
     """``FusedBatchNormGradV3`` with ``is_training=False``, random upstream gradient."""
-    given = {name: _batch_norm_inputs(tf, seed, shape) for name, shape in FROZEN_SHAPES.items()}
+    inputs = {name: _batch_norm_inputs(tf, seed, shape) for name, shape in FROZEN_SHAPES.items()}
     variance = tf.constant(normal(seed, (3,), salt=4) ** 2)
 
     def work() -> Outputs:
-        found: Dict[str, Any] = {}
-        for name, (x, scale, mean, upstream) in given.items():
+        outputs: Dict[str, Any] = {}
+        for name, (x, scale, mean, upstream) in inputs.items():
             gradients = tf.raw_ops.FusedBatchNormGradV3(
                 y_backprop=upstream,
                 x=x,
@@ -79,19 +79,19 @@ def batchnorm_frozen(tf: Any, seed: int) -> Work:
                 epsilon=1e-3,
                 is_training=False,
             )
-            found.update({f"{name} {of}": value for of, value in zip(("input", "scale", "offset"), gradients)})
-        return found
+            outputs.update({f"{name} {of}": value for of, value in zip(("input", "scale", "offset"), gradients)})
+        return outputs
 
     return work
 
 
 def nchw_reference(seed: int) -> Dict[str, np.ndarray[Any, Any]]:
-    """``bias_add_grad_nchw`` in float64."""
+    """Return the outputs of ``bias_add_grad_nchw`` in float64."""
     return _bias_reference(seed, channels=1)
 
 
 def nhwc_reference(seed: int) -> Dict[str, np.ndarray[Any, Any]]:
-    """``bias_add_grad_nhwc`` in float64."""
+    """Return the outputs of ``bias_add_grad_nhwc`` in float64."""
     return _bias_reference(seed, channels=-1)
 
 
@@ -110,7 +110,7 @@ def bias_add_grad_nhwc(tf: Any, seed: int) -> Work:
 
 
 def layer_norm_reference(seed: int) -> Dict[str, np.ndarray[Any, Any]]:
-    """Output, scale and offset gradient of ``layer_norm`` in float64."""
+    """Return output, scale gradient and offset gradient of ``layer_norm`` in float64."""
     x, scale, offset, upstream = (value.astype("float64") for value in _layer_norm_inputs(seed))
     normed = (x - x.mean(axis=1, keepdims=True)) / np.sqrt(x.var(axis=1, keepdims=True) + 1e-5)
     return {
@@ -125,7 +125,7 @@ def layer_norm_reference(seed: int) -> Dict[str, np.ndarray[Any, Any]]:
     exercises="layer normalisation: output, and gradients of input, scale and offset",
     shapes=f"[{ROWS},{WIDTH}]",
     dtypes="float32",
-    source="own",
+    source="tfrepro",
     reference=layer_norm_reference,
 )
 def layer_norm(tf: Any, seed: int) -> Work:
@@ -143,13 +143,13 @@ def layer_norm(tf: Any, seed: int) -> Work:
 
 
 def _batch_norm_inputs(tf: Any, seed: int, shape: Tuple[int, ...]) -> Tuple[Any, ...]:
-    """Input, scale, offset (or mean), upstream gradient."""
+    """Return input, scale, offset (or mean) and upstream gradient."""
     channels = shape[-1:]
     return tuple(tf.constant(normal(seed, size, salt)) for salt, size in enumerate((shape, channels, channels, shape)))
 
 
 def _layer_norm_inputs(seed: int) -> Tuple[np.ndarray[Any, Any], ...]:
-    """Input, scale, offset, upstream gradient."""
+    """Return input, scale, offset and upstream gradient."""
     sizes = ((ROWS, WIDTH), (WIDTH,), (WIDTH,), (ROWS, WIDTH))
     return tuple(normal(seed, size, salt) for salt, size in enumerate(sizes))
 
@@ -161,9 +161,9 @@ def _bias_inputs(seed: int) -> Dict[str, np.ndarray[Any, Any]]:
 
 
 def _bias_add_grad(tf: Any, seed: int, data_format: str) -> Work:
-    given = {name: tf.constant(value) for name, value in _bias_inputs(seed).items()}
+    inputs = {name: tf.constant(value) for name, value in _bias_inputs(seed).items()}
     return lambda: {
-        name: tf.raw_ops.BiasAddGrad(out_backprop=value, data_format=data_format) for name, value in given.items()
+        name: tf.raw_ops.BiasAddGrad(out_backprop=value, data_format=data_format) for name, value in inputs.items()
     }
 
 

@@ -1,4 +1,4 @@
-"""Gradients of pooling over windows that overlap: an input pixel gathers from several outputs."""
+"""Gradients of pooling with overlapping windows, where several outputs contribute to one input pixel."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _image(tf: Any) -> Tuple[int, int, int, int]:
     exercises="the gradient of maximum pooling",
     shapes=_SHAPES,
     dtypes="float32",
-    source="own: TensorFlow has no test, only a TODO in cudnn_deterministic_base.py",
+    source="tfrepro; TensorFlow has no test, only a TODO in cudnn_deterministic_base.py",
 )
 def max_pool_grad(tf: Any, seed: int) -> Work:
     """``MaxPoolGrad``."""
@@ -36,7 +36,7 @@ def max_pool_grad(tf: Any, seed: int) -> Work:
     heavy=True,
 )
 def max_pool_grad_xla(tf: Any, seed: int) -> Work:
-    """The gradient of ``max_pool_grad`` in a ``tf.function(jit_compile=True)``: XLA's select-and-scatter."""
+    """The gradient of ``max_pool_grad`` in a ``tf.function(jit_compile=True)``, XLA's select-and-scatter."""
     inputs = _maxima(tf, seed)
     gradient = tf.function(lambda **inputs: tf.raw_ops.MaxPoolGrad(**inputs, **_WINDOW), jit_compile=True)
     return lambda: {"gradient": gradient(**inputs)}
@@ -50,10 +50,10 @@ def _maxima(tf: Any, seed: int) -> Dict[str, Any]:
 
 @kernel(
     family="pooling",
-    exercises="the gradient of maximum pooling over volumes",
+    exercises="the gradient of 3-D maximum pooling",
     shapes="in[2,8,32,32,8] on a GPU, in[2,4,16,16,8] on a CPU, window 3, stride 1, SAME",
     dtypes="float32",
-    source="own",
+    source="tfrepro",
 )
 def max_pool3d_grad(tf: Any, seed: int) -> Work:
     """``MaxPool3DGrad``."""
@@ -66,14 +66,14 @@ def max_pool3d_grad(tf: Any, seed: int) -> Work:
 
 @kernel(
     family="pooling",
-    exercises="the gradient of maximum pooling by the positions of the maxima",
+    exercises="the gradient of maximum pooling, computed from the positions of the maxima",
     shapes="in[8,64,64,16], window 3, stride 1, SAME",
     dtypes="float32, int64",
-    source="own, after TensorFlow's error 'Determinism is not yet supported for MaxPoolGradWithArgmax.'",
+    source="based on TensorFlow's error 'Determinism is not yet supported for MaxPoolGradWithArgmax.'",
 )
 def max_pool_argmax_grad(tf: Any, seed: int) -> Work:
     """``MaxPoolGradWithArgmax``."""
-    image = (8, 64, 64, 16)  # of fewer a CPU gives its second thread nothing
+    image = (8, 64, 64, 16)  # a smaller input would leave the second thread of a CPU without work
     x, upstream = tf.constant(normal(seed, image)), tf.constant(normal(seed, image, salt=1))
     positions = tf.raw_ops.MaxPoolWithArgmax(input=x, **_WINDOW).argmax
     return lambda: {"gradient": tf.raw_ops.MaxPoolGradWithArgmax(input=x, grad=upstream, argmax=positions, **_WINDOW)}
@@ -84,7 +84,7 @@ def max_pool_argmax_grad(tf: Any, seed: int) -> Work:
     exercises="the gradient of average pooling",
     shapes=_SHAPES,
     dtypes="float32",
-    source="own",
+    source="tfrepro",
 )
 def avg_pool_grad(tf: Any, seed: int) -> Work:
     """``AvgPoolGrad``."""
@@ -97,7 +97,7 @@ def avg_pool_grad(tf: Any, seed: int) -> Work:
     exercises="the gradients of a grey-scale dilation with respect to its input and its filter",
     shapes="in[2,64,64,8], filter[3,3,8], SAME",
     dtypes="float32",
-    source="own, after TensorFlow's error 'Determinism is not yet supported for Dilation2DBackpropFilter.'",
+    source="based on TensorFlow's error 'Determinism is not yet supported for Dilation2DBackpropFilter.'",
 )
 def dilation2d_grad(tf: Any, seed: int) -> Work:
     """``Dilation2DBackpropInput`` and ``Dilation2DBackpropFilter``."""

@@ -1,4 +1,4 @@
-"""Random numbers: every way to seed them."""
+"""Random numbers: all ways to seed them."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import Any, Tuple
 
 from bench.suite.kernels import Outputs, Work, has_gpu, kernel, normal
 
-SOURCE = "own; tensorflow/tensorflow#47603, #47685"
+SOURCE = "tfrepro; tensorflow/tensorflow#47603, #47685"
 SHAPES = "[1024,1024] on GPU, [256,256] on CPU"
 
 
-@kernel("random", "random numbers of the global seed", SHAPES, "float32", SOURCE, call_again=False)
-def random_init(tf: Any, seed: int) -> Work:  # noqa: ARG001 - seeded through the global seed
-    """``tf.random.normal``, ``uniform`` and ``truncated_normal`` without a seed of their own."""
+@kernel("random", "random numbers from the global seed", SHAPES, "float32", SOURCE, call_again=False)
+def random_init(tf: Any, seed: int) -> Work:  # noqa: ARG001 - uses the global seed
+    """``tf.random.normal``, ``uniform`` and ``truncated_normal`` without an op seed."""
     shape = _shape(tf)
     return lambda: {
         "normal": tf.random.normal(shape),
@@ -21,16 +21,16 @@ def random_init(tf: Any, seed: int) -> Work:  # noqa: ARG001 - seeded through th
     }
 
 
-@kernel("random", "dropout with a seed of its own", SHAPES, "float32", SOURCE, call_again=False)
+@kernel("random", "dropout with an op seed", SHAPES, "float32", SOURCE, call_again=False)
 def dropout_seeded(tf: Any, seed: int) -> Work:
-    """``tf.nn.dropout`` of normal numbers; global seed and op seed together choose the mask."""
+    """``tf.nn.dropout`` of normal numbers; global seed and op seed together determine the mask."""
     x = tf.constant(normal(seed, _shape(tf)))
     return lambda: {"dropped": tf.nn.dropout(x, rate=0.5, seed=seed)}
 
 
-@kernel("random", "stateless random numbers of Philox", SHAPES, "float32, int32", SOURCE)
+@kernel("random", "stateless random numbers from Philox", SHAPES, "float32, int32", SOURCE)
 def stateless_random(tf: Any, seed: int) -> Work:
-    """``tf.random.stateless_uniform``, ``stateless_normal`` and ``stateless_truncated_normal`` by Philox."""
+    """``tf.random.stateless_uniform``, ``stateless_normal`` and ``stateless_truncated_normal`` with Philox."""
     shape, key = _shape(tf), tf.constant([seed, 7])
     return lambda: {
         "uniform": tf.random.stateless_uniform(shape, key, alg="philox"),
@@ -39,9 +39,9 @@ def stateless_random(tf: Any, seed: int) -> Work:
     }
 
 
-@kernel("random", "stateless random numbers of ThreeFry, compiled by XLA", SHAPES, "float32", SOURCE, heavy=True)
+@kernel("random", "stateless random numbers from ThreeFry, compiled by XLA", SHAPES, "float32", SOURCE, heavy=True)
 def stateless_threefry_xla(tf: Any, seed: int) -> Work:
-    """``tf.random.stateless_uniform`` and ``stateless_normal`` by ThreeFry, which only XLA implements."""
+    """``tf.random.stateless_uniform`` and ``stateless_normal`` with ThreeFry, which only XLA implements."""
     shape, key = _shape(tf), tf.constant([seed, 7])
 
     def draw(key: Any) -> Outputs:
@@ -56,7 +56,7 @@ def stateless_threefry_xla(tf: Any, seed: int) -> Work:
 
 @kernel(
     family="random",
-    exercises="seeded random ops compiled by XLA, which takes no seed",
+    exercises="seeded random ops compiled by XLA, which ignores the seeds",
     shapes=SHAPES,
     dtypes="float32",
     source="tensorflow.org/xla/known_issues",
@@ -64,7 +64,7 @@ def stateless_threefry_xla(tf: Any, seed: int) -> Work:
     heavy=True,
 )
 def random_init_xla(tf: Any, seed: int) -> Work:
-    """``tf.random.uniform`` and ``tf.nn.dropout``, seeded globally and by themselves, under ``jit_compile``."""
+    """``tf.random.uniform`` and ``tf.nn.dropout``, with global seed and op seeds, under ``jit_compile``."""
     x = tf.constant(normal(seed, _shape(tf)))
 
     def draw(x: Any) -> Outputs:
@@ -77,9 +77,9 @@ def random_init_xla(tf: Any, seed: int) -> Work:
     return lambda: compiled(x)
 
 
-@kernel("random", "a generator made from a seed", SHAPES, "float32", SOURCE)
+@kernel("random", "a generator created from a seed", SHAPES, "float32", SOURCE)
 def generator_from_seed(tf: Any, seed: int) -> Work:
-    """``tf.random.Generator.from_seed``: made anew in every call."""
+    """``tf.random.Generator.from_seed``, created again in every call."""
     shape = _shape(tf)
 
     def work() -> Outputs:
@@ -90,8 +90,8 @@ def generator_from_seed(tf: Any, seed: int) -> Work:
 
 
 @kernel("random", "the global generator", SHAPES, "float32", SOURCE, call_again=False)
-def generator_global(tf: Any, seed: int) -> Work:  # noqa: ARG001 - the frame puts the generator back
-    """``tf.random.get_global_generator``; ``set_random_seed`` does not reset it, the frame does."""
+def generator_global(tf: Any, seed: int) -> Work:  # noqa: ARG001 - the worker resets the generator
+    """``tf.random.get_global_generator``; ``set_random_seed`` does not reset it, but the worker does."""
     shape = _shape(tf)
 
     def work() -> Outputs:
@@ -111,23 +111,23 @@ def generator_global(tf: Any, seed: int) -> Work:  # noqa: ARG001 - the frame pu
     on_host=True,
 )
 def shuffle_seeded(tf: Any, seed: int) -> Work:
-    """``tf.random.shuffle`` with a seed of its own."""
+    """``tf.random.shuffle`` with an op seed."""
     x = tf.constant(normal(seed, (10_000, 8)))
     return lambda: {"shuffled": tf.random.shuffle(x, seed=seed)}
 
 
 @kernel(
     family="random",
-    exercises="unordered ops of one v1 session: two random ops, two additions to a variable, a read of it",
+    exercises="unordered ops of one v1 session: two random ops, two additions to a variable, and a read of it",
     shapes="[4096]",
     dtypes="float32",
-    source="own; enable_op_determinism's documentation leaves tf.compat.v1.Session out",
+    source="tfrepro; the documentation of enable_op_determinism excludes tf.compat.v1.Session",
     call_again=False,
 )
 def session_v1_random(tf: Any, seed: int) -> Work:
-    """``tf.compat.v1.Session.run`` without control dependencies: which addition comes first is left open.
+    """``tf.compat.v1.Session.run`` without control dependencies, so the order of the additions is undefined.
 
-    The random ops are seeded; whether the read sees none, one or both additions is part of the result.
+    The random ops are seeded. Whether the read sees none, one or both additions is part of the result.
     """
     graph = tf.Graph()
     with graph.as_default():
@@ -145,8 +145,8 @@ def session_v1_random(tf: Any, seed: int) -> Work:
     def work() -> Outputs:
         with tf.compat.v1.Session(graph=graph) as session:
             session.run(variable.initializer)
-            found: Outputs = {**session.run(fetches), "variable": session.run(variable)}
-        return found
+            outputs: Outputs = {**session.run(fetches), "variable": session.run(variable)}
+        return outputs
 
     return work
 

@@ -1,4 +1,4 @@
-"""Reductions: the order of a float sum is where parallel bits part."""
+"""Reductions: the result of a parallel float sum depends on its order."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _sum_reference(seed: int) -> Dict[str, Array]:
 
 @kernel(
     family="reductions",
-    exercises="one long float sum split over threads",
+    exercises="a long float sum, split over threads",
     shapes="[10000000]",
     dtypes="float32",
     source="tensorflow/tensorflow#3103, #6253",
@@ -35,7 +35,7 @@ def reduce_sum_1d(tf: Any, seed: int) -> Work:
 
 @kernel(
     family="reductions",
-    exercises="one long float sum compiled by XLA",
+    exercises="a long float sum, compiled by XLA",
     shapes="[10000000]",
     dtypes="float32",
     source="tensorflow/tensorflow#3103, #6253",
@@ -61,7 +61,7 @@ def _mean_reference(seed: int) -> Dict[str, Array]:
 
 @kernel(
     family="reductions",
-    exercises="means over the outer and the inner axis of a matrix",
+    exercises="means over the outer and over the inner axis of a matrix",
     shapes="[4096,4096] on a GPU, [1024,1024] on a CPU",
     dtypes="float32",
     source="tensorflow/tensorflow#3103, #6253",
@@ -84,7 +84,7 @@ def _cumsum_reference(seed: int) -> Dict[str, Array]:
 
 @kernel(
     family="reductions",
-    exercises="running sums",
+    exercises="cumulative sums",
     shapes="[64,100000] on a GPU, [64,10000] on a CPU",
     dtypes="float32",
     source="tensorflow/core/kernels/scan_ops_gpu.h",
@@ -102,10 +102,10 @@ def _variance_reference(seed: int) -> Dict[str, Array]:
 
 @kernel(
     family="reductions",
-    exercises="variances: a mean, squared deviations and their mean",
+    exercises="variances: the mean of squared deviations from a mean",
     shapes="[512,1000]",
     dtypes="float32",
-    source="own",
+    source="tfrepro",
     reference=_variance_reference,
 )
 def reduce_variance(tf: Any, seed: int) -> Work:
@@ -123,7 +123,7 @@ def _logsumexp_reference(seed: int) -> Dict[str, Array]:
     exercises="logarithms of sums of exponentials",
     shapes="[512,1000]",
     dtypes="float32",
-    source="own",
+    source="tfrepro",
     reference=_logsumexp_reference,
 )
 def reduce_logsumexp(tf: Any, seed: int) -> Work:
@@ -134,10 +134,10 @@ def reduce_logsumexp(tf: Any, seed: int) -> Work:
 
 @kernel(
     family="reductions",
-    exercises="maxima: nothing is rounded, so no order can change the bits",
+    exercises="maxima: nothing is rounded, so the order cannot matter",
     shapes="[512,1000]",
     dtypes="float32",
-    source="own",
+    source="tfrepro",
 )
 def reduce_max(tf: Any, seed: int) -> Work:
     """``Max`` over the outer axis."""

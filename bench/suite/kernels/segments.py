@@ -1,4 +1,4 @@
-"""Segment sums, gathers' gradients and scatters: many updates of one address."""
+"""Segment sums, gradients of gathers, and scatters: many updates of the same address."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _unsorted_reference(seed: int) -> Dict[str, Array]:
     reference=_unsorted_reference,
 )
 def unsorted_segment_sum(tf: Any, seed: int) -> Work:
-    """``UnsortedSegmentSum``, large into few sums and small into many."""
+    """``UnsortedSegmentSum``: many values into few sums, and few values into many sums."""
     data, ids = map(tf.constant, _unsorted(tf, seed))
     few, scattered = tf.constant(normal(seed, (64, 2), salt=2)), tf.constant(integers(seed, 64, (64,), salt=3))
     return lambda: {
@@ -56,14 +56,14 @@ def unsorted_segment_sum(tf: Any, seed: int) -> Work:
     reference=_unsorted_reference,
 )
 def unsorted_segment_sum_xla(tf: Any, seed: int) -> Work:
-    """The sums of ``unsorted_segment_sum`` in a ``tf.function(jit_compile=True)``: an XLA scatter."""
+    """The sums of ``unsorted_segment_sum`` in a ``tf.function(jit_compile=True)``, which uses XLA's scatter."""
     data, ids = map(tf.constant, _unsorted(tf, seed))
     sums = tf.function(lambda data, ids: tf.math.unsorted_segment_sum(data, ids, _SEGMENTS), jit_compile=True)
     return lambda: {"sums": sums(data, ids)}
 
 
 def _scatter(seed: int) -> Dict[str, Tuple[Array, Array, Tuple[int, ...]]]:
-    """Indices, updates and shape: all into one address, and rows into a few."""
+    """Return indices, updates and shape of two scatters: all updates into one address, and rows into a few."""
     return {
         "one": (np.zeros((_COLLISIONS, 1), dtype="int32"), normal(seed, (_COLLISIONS,)), (1,)),
         "few": (
@@ -87,12 +87,12 @@ def _scatter_work(tf: Any, seed: int, scatter: Callable[[Any, Any, Any], Any]) -
         name: (tf.constant(indices), tf.constant(updates), shape)
         for name, (indices, updates, shape) in _scatter(seed).items()
     }
-    return lambda: {name: scatter(*one) for name, one in arguments.items()}
+    return lambda: {name: scatter(*values) for name, values in arguments.items()}
 
 
 @kernel(
     family="segments",
-    exercises="a scatter in which 100000 updates meet in one address, or in 16",
+    exercises="a scatter of 100000 updates into one address, and into 16",
     shapes="indices zeros[100000,1] -> [1]; updates[100000,8] -> [16,8]",
     dtypes="float32, int32",
     source="tensorflow/python/kernel_tests/array_ops/scatter_nd_ops_test.py, ScatterNdDeterminismTest",
@@ -106,7 +106,7 @@ def scatter_nd(tf: Any, seed: int) -> Work:
 
 @kernel(
     family="segments",
-    exercises="the scatters of scatter_nd compiled by XLA",
+    exercises="the scatters of scatter_nd, compiled by XLA",
     shapes="indices zeros[100000,1] -> [1]; updates[100000,8] -> [16,8]",
     dtypes="float32, int32",
     source="tensorflow/python/kernel_tests/array_ops/scatter_nd_ops_test.py, ScatterNdDeterminismTest",
@@ -114,13 +114,13 @@ def scatter_nd(tf: Any, seed: int) -> Work:
     reference=_scatter_reference,
 )
 def scatter_nd_xla(tf: Any, seed: int) -> Work:
-    """``ScatterNd`` in a ``tf.function(jit_compile=True)``: XLA's own scatter."""
+    """``ScatterNd`` in a ``tf.function(jit_compile=True)``, which uses XLA's scatter."""
     return _scatter_work(tf, seed, tf.function(tf.scatter_nd, jit_compile=True))
 
 
 @kernel(
     family="segments",
-    exercises="a scatter added to a tensor, 100000 updates in one address, or in 16",
+    exercises="a scatter added to a tensor: 100000 updates into one address, and into 16",
     shapes="indices zeros[100000,1] -> [1]; updates[100000,8] -> [16,8]",
     dtypes="float32, int32",
     source="tensorflow/python/kernel_tests/array_ops/scatter_nd_ops_test.py, ScatterNdDeterminismTest",
@@ -128,7 +128,7 @@ def scatter_nd_xla(tf: Any, seed: int) -> Work:
     reference=_scatter_reference,
 )
 def tensor_scatter_nd_add(tf: Any, seed: int) -> Work:
-    """``TensorScatterAdd`` to zeros."""
+    """``TensorScatterAdd`` into zeros."""
     return _scatter_work(
         tf, seed, lambda indices, updates, shape: tf.tensor_scatter_nd_add(tf.zeros(shape), indices, updates)
     )
@@ -136,13 +136,13 @@ def tensor_scatter_nd_add(tf: Any, seed: int) -> Work:
 
 @kernel(
     family="segments",
-    exercises="the gradient of a gather that takes 50 rows 32768 times, made dense",
+    exercises="the dense gradient of a gather of 32768 rows, 50 of them distinct",
     shapes="table[1000,64], ids[64,512] in [0,50)",
     dtypes="float32, int32",
     source="NVIDIA/framework-reproducibility, doc/d9m/tensorflow_status.md: 'slice index more than twice'",
 )
 def gather_grad(tf: Any, seed: int) -> Work:
-    """``IndexedSlices`` to dense: ``UnsortedSegmentSum``."""
+    """Converts ``IndexedSlices`` to a dense tensor by ``UnsortedSegmentSum``."""
     table = tf.constant(normal(seed, _VARIABLE))
     ids = tf.constant(integers(seed, 50, (64, 512), salt=1))
     upstream = tf.constant(normal(seed, (64, 512, 64), salt=2))
@@ -157,7 +157,7 @@ def gather_grad(tf: Any, seed: int) -> Work:
 
 
 def _sorted(seed: int) -> Dict[str, Tuple[Array, Array]]:
-    """Data and sorted ids of 32 segments: the shapes of NVIDIA's test, and many rows."""
+    """Return data and sorted ids of 32 segments: the shape of NVIDIA's test, and a larger one."""
     return {
         "small": (normal(seed, (256, 8)), np.arange(256, dtype="int32") // 8),
         "large": (normal(seed, (200_000, 8), salt=1), np.arange(200_000, dtype="int32") // 6250),
@@ -173,13 +173,13 @@ def _sorted_reference(seed: int) -> Dict[str, Array]:
     exercises="sums of rows by sorted segment ids",
     shapes="data[256,8] and [200000,8], 32 ids",
     dtypes="float32, int32",
-    source="NVIDIA/framework-reproducibility, test_segment_sum_d9m.py; the large shape is our own",
+    source="NVIDIA/framework-reproducibility, test_segment_sum_d9m.py; with an additional large shape",
     reference=_sorted_reference,
 )
 def segment_sum(tf: Any, seed: int) -> Work:
     """``SegmentSum``, a small and a large one."""
-    arguments = {name: tuple(map(tf.constant, both)) for name, both in _sorted(seed).items()}
-    return lambda: {name: tf.math.segment_sum(*both) for name, both in arguments.items()}
+    arguments = {name: tuple(map(tf.constant, inputs)) for name, inputs in _sorted(seed).items()}
+    return lambda: {name: tf.math.segment_sum(*inputs) for name, inputs in arguments.items()}
 
 
 @kernel(
@@ -187,10 +187,10 @@ def segment_sum(tf: Any, seed: int) -> Work:
     exercises="means of rows by sorted segment ids, and their gradient",
     shapes="data[200000,8], 32 ids",
     dtypes="float32, int32",
-    source="own",
+    source="tfrepro",
 )
 def segment_mean_grad(tf: Any, seed: int) -> Work:
-    """``SegmentMean``; the gradient counts the rows by ``SegmentSum`` and gathers."""
+    """``SegmentMean``; its gradient counts the rows by ``SegmentSum`` and gathers."""
     data, ids = map(tf.constant, _sorted(seed)["large"])
     upstream = tf.constant(normal(seed, (32, 8), salt=2))
 
@@ -204,14 +204,14 @@ def segment_mean_grad(tf: Any, seed: int) -> Work:
 
 
 def _slices(tf: Any, seed: int, count: int) -> Any:
-    """``count`` updates for 50 rows of a variable."""
+    """Return ``count`` updates for 50 rows of a variable."""
     updates, indices = normal(seed, (count, _VARIABLE[1])), integers(seed, 50, (count,), salt=1)
     return tf.IndexedSlices(tf.constant(updates), tf.constant(indices))
 
 
 @kernel(
     family="segments",
-    exercises="scatter-add into a resource variable, each index many times",
+    exercises="scatter-add into a resource variable with repeated indices",
     shapes="variable[1000,64], indices[100000] in [0,50), updates[100000,64]",
     dtypes="float32, int32",
     source="TensorFlow's resource-variable scatter; determinism since 2.8 (#52270)",
@@ -224,7 +224,7 @@ def variable_scatter_add(tf: Any, seed: int) -> Work:
 
 @kernel(
     family="segments",
-    exercises="scatter-multiply into a resource variable, each index many times, multipliers near 1",
+    exercises="scatter-multiply into a resource variable with repeated indices and factors near 1",
     shapes="variable[1000,64], indices[10000] in [0,50), updates[10000,64]",
     dtypes="float32, int32",
     source="TensorFlow's resource-variable scatter; determinism since 2.8 (#52270)",
@@ -238,10 +238,10 @@ def variable_scatter_mul(tf: Any, seed: int) -> Work:
 
 @kernel(
     family="segments",
-    exercises="scatter-maximum into a resource variable: nothing is rounded, so no order can change the bits",
+    exercises="scatter-maximum into a resource variable: nothing is rounded, so the order cannot matter",
     shapes="variable[1000,64], indices[10000] in [0,50), updates[10000,64]",
     dtypes="float32, int32",
-    source="own",
+    source="tfrepro",
 )
 def variable_scatter_max(tf: Any, seed: int) -> Work:
     """``ResourceScatterMax``."""
@@ -251,13 +251,13 @@ def variable_scatter_max(tf: Any, seed: int) -> Work:
 
 @kernel(
     family="segments",
-    exercises="a sparse optimizer step in which each row comes many times: a race unless the caller merges them first",
+    exercises="a sparse optimizer step with repeated rows, a race unless the caller merges them first",
     shapes="variable and accumulator [1000,64], indices[10000] in [0,50), gradients[10000,64]",
     dtypes="float32, int32",
-    source="own, after SparseApplyAdagrad in tensorflow/core/kernels/training_ops.cc",
+    source="based on SparseApplyAdagrad in tensorflow/core/kernels/training_ops.cc",
 )
 def resource_sparse_apply_adagrad(tf: Any, seed: int) -> Work:
-    """``ResourceSparseApplyAdagradV2``: it shares the rows out to threads and trusts that none comes twice."""
+    """``ResourceSparseApplyAdagradV2``: it distributes the rows over threads and assumes that they are distinct."""
     slices = _slices(tf, seed, 10_000)
 
     def work() -> Outputs:

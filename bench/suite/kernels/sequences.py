@@ -8,21 +8,21 @@ import numpy as np
 
 from bench.suite.kernels import Outputs, Work, _loops, has_gpu, kernel, normal
 
-RECURRENT = "own; tensorflow/tensorflow#59281, #60192"
+RECURRENT = "tfrepro; tensorflow/tensorflow#59281, #60192"
 RECURRENT_SHAPES = "in[16,50,32], 64 units on GPU; in[4,8,8], 8 units on CPU"
 
 
 @kernel("sequences", "LSTM (cuDNN on a GPU): all outputs and all gradients", RECURRENT_SHAPES, "float32", RECURRENT,
         portable=False, heavy=True)  # fmt: skip
 def lstm_fwd_bwd(tf: Any, seed: int) -> Work:
-    """``tf.keras.layers.LSTM`` with NumPy's weights: no other public call reaches cuDNN's."""
+    """``tf.keras.layers.LSTM`` with weights from NumPy: no other public API uses cuDNN's."""
     return _recurrent(tf, seed, tf.keras.layers.LSTM)
 
 
 @kernel("sequences", "GRU (cuDNN on a GPU): all outputs and all gradients", RECURRENT_SHAPES, "float32", RECURRENT,
         portable=False, heavy=True)  # fmt: skip
 def gru_fwd_bwd(tf: Any, seed: int) -> Work:
-    """``tf.keras.layers.GRU`` with NumPy's weights: no other public call reaches cuDNN's."""
+    """``tf.keras.layers.GRU`` with weights from NumPy: no other public API uses cuDNN's."""
     return _recurrent(tf, seed, tf.keras.layers.GRU)
 
 
@@ -31,21 +31,21 @@ def gru_fwd_bwd(tf: Any, seed: int) -> Work:
     exercises="multi-head attention with seeded dropout: output and all gradients",
     shapes="in[8,64,256], 8 heads on GPU; in[4,16,64], 4 heads on CPU",
     dtypes="float32",
-    source="own",
+    source="tfrepro",
 )
 def attention_block(tf: Any, seed: int) -> Work:
     """MatMul, BatchMatMul, Softmax, stateless dropout and their gradients, random upstream gradient."""
     (batch, length, width), heads = ((8, 64, 256), 8) if has_gpu(tf) else ((4, 16, 64), 4)
-    weights = _loops.initial(seed, _loops.attention_shapes("attention", width))
-    given = {"input": tf.constant(normal(seed, (batch * length, width), _loops.DATA))}
-    given.update({name: tf.constant(value) for name, value in weights.items()})
+    weights = _loops.initial_weights(seed, _loops.attention_shapes("attention", width))
+    inputs = {"input": tf.constant(normal(seed, (batch * length, width), _loops.DATA))}
+    inputs.update({name: tf.constant(value) for name, value in weights.items()})
     upstream = tf.constant(normal(seed, (batch * length, width), _loops.DATA + 1))
 
     def work() -> Outputs:
         with tf.GradientTape() as tape:
-            tape.watch(given)
-            output = _loops.attention(tf, given, "attention", given["input"], length, heads, 0.1, [seed, 0])
-        gradients = tape.gradient(output, given, output_gradients=upstream)
+            tape.watch(inputs)
+            output = _loops.attention(tf, inputs, "attention", inputs["input"], length, heads, 0.1, [seed, 0])
+        gradients = tape.gradient(output, inputs, output_gradients=upstream)
         return {"output": output, **{f"gradient {name}": value for name, value in gradients.items()}}
 
     return work

@@ -15,19 +15,19 @@ _BINS = 10
 
 
 def _sparse(seed: int, rows: int, columns: int, entries: int) -> Tuple[Array, Array]:
-    """Sorted indices and values of a sparse matrix: one entry somewhere in every stretch of equal length."""
-    stretch = rows * columns // entries
-    flat = np.arange(entries, dtype="int64") * stretch + integers(seed, stretch, (entries,), salt=1, dtype="int64")
+    """Return sorted indices and values of a sparse matrix: one entry at a random position in each interval."""
+    interval = rows * columns // entries
+    flat = np.arange(entries, dtype="int64") * interval + integers(seed, interval, (entries,), salt=1, dtype="int64")
     return np.stack([flat // columns, flat % columns], axis=1), normal(seed, (entries,), salt=2)
 
 
 def _product_shape(tf: Any) -> Tuple[int, int, int, int]:
-    """Rows, columns, columns of the dense matrix, and entries of the sparse matrix."""
+    """Return rows and columns of the sparse matrix, columns of the dense matrix, and entries of the sparse matrix."""
     return (2430, 615, 857, 65_779) if has_gpu(tf) else (512, 256, 64, 8192)
 
 
 def _product_inputs(tf: Any, seed: int) -> Tuple[Array, Array, Array, Array]:
-    """Indices and values of the sparse matrix, the dense matrix, and the upstream gradient."""
+    """Return indices and values of the sparse matrix, the dense matrix, and the upstream gradient."""
     rows, columns, width, entries = _product_shape(tf)
     return (
         *_sparse(seed, rows, columns, entries),
@@ -46,14 +46,14 @@ def _product_reference(seed: int) -> Dict[str, Array]:
 
 @kernel(
     family="sparse",
-    exercises="a sparse matrix times a dense one, and the gradient with respect to the dense one",
+    exercises="a sparse-dense matrix product, and its gradient with respect to the dense matrix",
     shapes="[2430,615] with 65779 entries x [615,857] on a GPU, [512,256] with 8192 entries x [256,64] on a CPU",
     dtypes="float32, int64",
     source="tensorflow/python/kernel_tests/sparse_ops/sparse_tensor_dense_matmul_op_d9m_test.py",
     reference=_product_reference,
 )
 def sparse_dense_matmul(tf: Any, seed: int) -> Work:
-    """``SparseTensorDenseMatMul``, as it is and with its sparse side transposed."""
+    """``SparseTensorDenseMatMul``, forward, and with the sparse matrix transposed in the gradient."""
     indices, values, dense, upstream = map(tf.constant, _product_inputs(tf, seed))
     sparse = tf.SparseTensor(indices, values, _product_shape(tf)[:2])
 
@@ -66,7 +66,7 @@ def sparse_dense_matmul(tf: Any, seed: int) -> Work:
     return work
 
 
-#: Rows, columns, columns of the dense matrix, entries; few rows would seldom be shared out over two threads.
+#: Rows, columns, columns of the dense matrix, entries; with fewer rows, two threads would seldom share the work.
 _TALL = (4096, 256, 64, 65_536)
 
 
@@ -80,10 +80,10 @@ def _tall_reference(seed: int) -> Dict[str, Array]:
 
 @kernel(
     family="sparse",
-    exercises="a transposed sparse matrix in CSR form times a dense one: rows that threads share out meet in one sum",
+    exercises="a product of a transposed CSR matrix and a dense matrix: several threads add to the same sum",
     shapes="transposed [4096,256] with 65536 entries x [4096,64]",
     dtypes="float32, int64",
-    source="own, after tensorflow/core/kernels/sparse/mat_mul_op.cc",
+    source="based on tensorflow/core/kernels/sparse/mat_mul_op.cc",
     reference=_tall_reference,
 )
 def csr_matmul_transpose_a(tf: Any, seed: int) -> Work:
@@ -101,11 +101,11 @@ def csr_matmul_transpose_a(tf: Any, seed: int) -> Work:
     exercises="sums of the rows of a sparse matrix",
     shapes="[512,256] with 8192 entries",
     dtypes="float32, int64",
-    source="own",
+    source="tfrepro",
     on_host=True,
 )
 def sparse_reduce_sum(tf: Any, seed: int) -> Work:
-    """``SparseReduceSum``, which TensorFlow has for CPUs only."""
+    """``SparseReduceSum``, which TensorFlow implements only for CPUs."""
     indices, values = map(tf.constant, _sparse(seed, 512, 256, 8192))
     sparse = tf.SparseTensor(indices, values, (512, 256))
     return lambda: {"sums": tf.sparse.reduce_sum(sparse, axis=1)}
@@ -113,10 +113,10 @@ def sparse_reduce_sum(tf: Any, seed: int) -> Work:
 
 @kernel(
     family="sparse",
-    exercises="the gradient of sums of gathered rows, each row gathered many times",
+    exercises="the gradient of sums of gathered rows, with repeated rows",
     shapes="data[1000,64], indices[20000] in [0,1000), 500 sorted segments",
     dtypes="float32, int32",
-    source="own",
+    source="tfrepro",
 )
 def sparse_segment_sum_grad(tf: Any, seed: int) -> Work:
     """``SparseSegmentSum`` and ``SparseSegmentSumGrad``."""
@@ -144,10 +144,10 @@ def _count(tf: Any) -> Tuple[int]:
 
 @kernel(
     family="sparse",
-    exercises="counts of integers: nothing is rounded, so no order can change the bits",
+    exercises="counts of integers: nothing is rounded, so the order cannot matter",
     shapes="ids in 10 bins: [1000000] on a GPU, [100000] on a CPU",
     dtypes="int32",
-    source="own, after TensorFlow's error 'Determinism is not yet supported in GPU implementation of Bincount.'",
+    source="based on TensorFlow's error 'Determinism is not yet supported in GPU implementation of Bincount.'",
 )
 def bincount_int(tf: Any, seed: int) -> Work:
     """``tf.math.bincount`` without weights."""
@@ -165,7 +165,7 @@ def _weighted_reference(seed: int) -> Dict[str, Array]:
     exercises="sums of float weights by integer bin",
     shapes="ids in 10 bins: [1000000] on a GPU, [100000] on a CPU",
     dtypes="float32, int32",
-    source="own, after TensorFlow's error 'Determinism is not yet supported in GPU implementation of Bincount.'",
+    source="based on TensorFlow's error 'Determinism is not yet supported in GPU implementation of Bincount.'",
     reference=_weighted_reference,
 )
 def bincount_weighted(tf: Any, seed: int) -> Work:
@@ -179,7 +179,7 @@ def bincount_weighted(tf: Any, seed: int) -> Work:
     exercises="counts of floats by bin",
     shapes="values in 100 bins: [1000000] on a GPU, [100000] on a CPU",
     dtypes="float32, int32",
-    source="own",
+    source="tfrepro",
 )
 def histogram_fixed_width(tf: Any, seed: int) -> Work:
     """``HistogramFixedWidth``."""

@@ -1,6 +1,6 @@
-"""Training, each catalogue row twice: Keras' ``fit``, and a portable loop that no Keras release can move.
+"""Trainings, each in two forms: Keras' ``fit``, and a portable loop whose results do not depend on the Keras release.
 
-Model, data set and optimizer are rebuilt in every repeat.
+Model, data set and optimizer are rebuilt in every repetition.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from bench.suite.kernels import Outputs, Traced, Work, _loops, has_gpu, integers
 
 ARTICLE = "article 'Are TensorFlow results reproducible?' (2025), examples 1 and 3"
 SMALL_CNN = "16-filter SmallCNN of usyd-fsalab/NeuralNetworkRandomness"
-BERT = "own; motive: tensorflow/tensorflow#40514"
-SLOW_EMBEDDING = "tensorflow/tensorflow#62100; a tenth of its table, for every step's is recorded"
+BERT = "tfrepro; motivated by tensorflow/tensorflow#40514"
+SLOW_EMBEDDING = "tensorflow/tensorflow#62100, with a tenth of its table, because every step is recorded"
 
 MLP_SHAPES = "X[1000,20], Dense 64-64-1, batch 100, 2 epochs"
 CNN_SHAPES = "GPU [256,32,32,3], 16 filters, batch 32, 2 epochs; CPU [80,8,8,3], 8 filters, batch 8, 1 epoch"
@@ -40,13 +40,13 @@ STEPS = 10
     heavy=True,
 )
 def seeded_mlp(tf: Any, seed: int) -> Work:
-    """Article's ``train_model``; the frame's reseeding covers its two seed calls.
+    """The article's ``train_model``; the worker reseeds all generators, which covers the article's two seed calls.
 
-    From Keras 3 on those two calls alone do not seed the initialisers, so the frame also seeds
+    Since Keras 3, these two calls alone do not seed the initialisers, so the worker also seeds
     Python's ``random`` (``tf.keras.utils.set_random_seed``).
     """
     samples, features = 100, 10
-    x = np.random.rand(samples, features).astype(np.float32)  # noqa: NPY002 - the article's own global stream
+    x = np.random.rand(samples, features).astype(np.float32)  # noqa: NPY002 - the article uses the global stream
     y = np.random.randint(0, 2, samples).astype(np.int32)  # noqa: NPY002
     model = tf.keras.Sequential(
         [
@@ -55,7 +55,7 @@ def seeded_mlp(tf: Any, seed: int) -> Work:
             tf.keras.layers.Dense(1, activation="sigmoid"),
         ]
     )
-    # Keras 3 would choose XLA on a GPU by itself; XLA belongs in rows of its own
+    # Keras 3 would enable XLA on a GPU by itself; XLA has separate kernels
     model.compile(optimizer="adam", loss="binary_crossentropy", metrics=["accuracy"], jit_compile=False)
     dataset = tf.data.Dataset.from_tensor_slices((x, y)).shuffle(samples, seed=seed).batch(32)
 
@@ -82,7 +82,7 @@ def mlp_fit_xla(tf: Any, seed: int) -> Work:
 
 @kernel("training", "portable loop: dense layers, stateless dropout, Adam", MLP_SHAPES, "float32", ARTICLE, heavy=True)
 def mlp_loop(tf: Any, seed: int) -> Work:
-    """MatMul, bias add, ReLU, stateless dropout, sigmoid cross-entropy and their gradients; Adam by hand."""
+    """MatMul, bias add, ReLU, stateless dropout, sigmoid cross-entropy and their gradients; hand-written Adam."""
     x, y = _mlp_data(seed)
     layers = {"first": (FEATURES, UNITS), "second": (UNITS, UNITS), "last": (UNITS, 1)}
 
@@ -93,7 +93,7 @@ def mlp_loop(tf: Any, seed: int) -> Work:
         logits = _loops.dense(variables, "last", hidden)
         return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(labels=y, logits=logits))
 
-    weights = _loops.initial(seed, _dense_shapes(layers))
+    weights = _loops.initial_weights(seed, _dense_shapes(layers))
     return _loops.training(tf, seed, weights, loss, _loops.adam, _loops.shuffled(seed, x, y, 100, epochs=2))
 
 
@@ -123,10 +123,10 @@ def cnn_fit(tf: Any, seed: int) -> Work:
 @kernel("training", "portable loop: convolutions, batch normalisation, pooling, SGD with momentum", CNN_SHAPES,
         "float32", SMALL_CNN, heavy=True)  # fmt: skip
 def cnn_loop(tf: Any, seed: int) -> Work:
-    """Conv2D, FusedBatchNormV3, MaxPool, Conv2D, mean, MatMul and their gradients; SGD with momentum by hand."""
+    """Conv2D, FusedBatchNormV3, MaxPool, Conv2D, mean, MatMul and their gradients; hand-written SGD with momentum."""
     x, y, filters, batch, epochs = _cnn_data(tf, seed)
 
-    def loss(variables: Mapping[str, Any], x: Any, y: Any, step_seed: Any) -> Any:  # noqa: ARG001 - draws nothing
+    def loss(variables: Mapping[str, Any], x: Any, y: Any, step_seed: Any) -> Any:  # noqa: ARG001 - has no dropout
         hidden = tf.nn.conv2d(x, variables["first/kernel"], 1, "SAME")
         hidden = tf.raw_ops.FusedBatchNormV3(
             x=hidden, scale=variables["norm/scale"], offset=variables["norm/bias"], mean=[], variance=[], epsilon=1e-3
@@ -145,7 +145,7 @@ def cnn_loop(tf: Any, seed: int) -> Work:
         **_dense_shapes({"last": (filters, CLASSES)}),
     }
     batches = _loops.shuffled(seed, x, y, batch, epochs)
-    return _loops.training(tf, seed, _loops.initial(seed, shapes), loss, _loops.sgd, batches)
+    return _loops.training(tf, seed, _loops.initial_weights(seed, shapes), loss, _loops.sgd, batches)
 
 
 @kernel("training", "Keras fit: embedding, attention, layer normalisation, Adam", TRANSFORMER_SHAPES, "float32", BERT,
@@ -173,7 +173,7 @@ def transformer_fit(tf: Any, seed: int) -> Work:
 @kernel("training", "portable loop: gathered embedding, attention, layer normalisation, Adam", TRANSFORMER_SHAPES,
         "float32", BERT, heavy=True)  # fmt: skip
 def transformer_loop(tf: Any, seed: int) -> Work:
-    """Gather, layer norm, attention, ReLU, sparse softmax cross-entropy and their gradients; Adam by hand."""
+    """Gather, layer norm, attention, ReLU, sparse softmax cross-entropy and their gradients; hand-written Adam."""
     x, y, depth, width, heads, vocabulary = _transformer_data(tf, seed)
     length = x.shape[2]
 
@@ -181,9 +181,9 @@ def transformer_loop(tf: Any, seed: int) -> Work:
         hidden = tf.gather(variables["tokens/table"], tf.reshape(x, [-1]))
         for number in range(depth):
             normed = _loops.layer_norm(tf, hidden, variables[f"norm_{number}/scale"], variables[f"norm_{number}/bias"])
-            place = f"attention_{number}"
+            prefix = f"attention_{number}"
             block_seed = tf.stack([step_seed[0], step_seed[1] + number * STEPS])
-            hidden += _loops.attention(tf, variables, place, normed, length, heads, DROPOUT, block_seed)
+            hidden += _loops.attention(tf, variables, prefix, normed, length, heads, DROPOUT, block_seed)
             wide = tf.nn.relu(_loops.dense(variables, f"wide_{number}", hidden))
             hidden += _loops.dense(variables, f"narrow_{number}", wide)
         logits = _loops.dense(variables, "last", hidden)
@@ -195,10 +195,10 @@ def transformer_loop(tf: Any, seed: int) -> Work:
         shapes.update(_loops.attention_shapes(f"attention_{number}", width))
         shapes.update(_dense_shapes({f"wide_{number}": (width, 4 * width), f"narrow_{number}": (4 * width, width)}))
     shapes.update(_dense_shapes({"last": (width, vocabulary)}))
-    return _loops.training(tf, seed, _loops.initial(seed, shapes), loss, _loops.adam, list(zip(x, y)))
+    return _loops.training(tf, seed, _loops.initial_weights(seed, shapes), loss, _loops.adam, list(zip(x, y)))
 
 
-@kernel("training", "Keras fit: a large embedding whose rows are gathered many times, Adam", EMBEDDING_SHAPES,
+@kernel("training", "Keras fit: a large embedding with repeated rows, Adam", EMBEDDING_SHAPES,
         "float32", SLOW_EMBEDDING, call_again=False, portable=False, heavy=True)  # fmt: skip
 def embedding_fit(tf: Any, seed: int) -> Work:
     """``Model.fit`` of Embedding, average, Dense with Adam."""
@@ -216,19 +216,19 @@ def embedding_fit(tf: Any, seed: int) -> Work:
     return _fit(tf, seed, model, loss, _adam(tf), (np.concatenate(x), np.concatenate(y)), x.shape[1])
 
 
-@kernel("training", "portable loop: sparse rows of an embedding updated by resource scatters, Adam", EMBEDDING_SHAPES,
+@kernel("training", "portable loop: an embedding whose rows are updated by resource scatters, Adam", EMBEDDING_SHAPES,
         "float32", SLOW_EMBEDDING, heavy=True)  # fmt: skip
 def embedding_loop(tf: Any, seed: int) -> Work:
     """Gather, mean, MatMul and their gradients; ResourceScatterAdd with duplicate rows in Adam's step."""
     x, y, rows, width = _embedding_data(tf, seed)
 
-    def loss(variables: Mapping[str, Any], x: Any, y: Any, step_seed: Any) -> Any:  # noqa: ARG001 - draws nothing
+    def loss(variables: Mapping[str, Any], x: Any, y: Any, step_seed: Any) -> Any:  # noqa: ARG001 - has no dropout
         average = tf.reduce_mean(tf.gather(variables["table/rows"], x), axis=1)
         logits = _loops.dense(variables, "last", average)
         return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(labels=y, logits=logits))
 
     shapes = {"table/rows": (rows, width), **_dense_shapes({"last": (width, 1)})}
-    return _loops.training(tf, seed, _loops.initial(seed, shapes), loss, _loops.adam, list(zip(x, y)))
+    return _loops.training(tf, seed, _loops.initial_weights(seed, shapes), loss, _loops.adam, list(zip(x, y)))
 
 
 def _mlp_fit(tf: Any, seed: int, *, xla: bool) -> Work:
@@ -259,9 +259,9 @@ def _fit(
     *,
     xla: bool = False,
 ) -> Work:
-    """Fit over the shuffled data; a stock callback records every step."""
+    """Return the work of a Keras fit over the shuffled data; a callback records every step."""
     model.compile(optimizer=optimizer, loss=loss, jit_compile=xla)
-    # with the slots there before its first call, the step is traced once and not twice
+    # create the slots before the first call, so that the step is traced once instead of twice
     optimizer.build(model.trainable_variables)
     dataset = tf.data.Dataset.from_tensor_slices(data).shuffle(len(data[0]), seed=seed).batch(batch)
     steps = []
@@ -278,20 +278,21 @@ def _fit(
     def work() -> Traced:
         recorder = tf.keras.callbacks.LambdaCallback(on_train_batch_end=record)
         model.fit(dataset, epochs=epochs, verbose=0, callbacks=[recorder])
-        # as tensors, which say where they live; the callback's copies do not
-        weights = {f"weight {_name(one)}": tf.convert_to_tensor(one) for one in model.weights if len(one.shape)}
+        # convert to tensors, which know their device; the callback's copies do not
+        variables = [variable for variable in model.weights if len(variable.shape)]
+        weights = {f"weight {_name(variable)}": tf.convert_to_tensor(variable) for variable in variables}
         return Traced({**_loops.final(steps), **weights}, steps)
 
     return work
 
 
 def _name(variable: Any) -> str:
-    """Keras 3 keeps it in ``path``, Keras 2 in ``name``."""
+    """Return the full name of a variable: ``path`` in Keras 3, ``name`` in Keras 2."""
     return str(getattr(variable, "path", variable.name)).split(":")[0]
 
 
 def _named(kind: str, variables: Sequence[Any]) -> Dict[str, Any]:
-    """Copies by name. Scalars only count the steps."""
+    """Return copies of the variables by name, without scalars, which only count steps."""
     return {f"{kind} {_name(variable)}": variable.numpy() for variable in variables if len(variable.shape)}
 
 
@@ -304,10 +305,10 @@ def _sgd(tf: Any) -> Any:
 
 
 def _dense_shapes(layers: Mapping[str, Tuple[int, int]]) -> Dict[str, Tuple[int, ...]]:
-    found: Dict[str, Tuple[int, ...]] = {}
+    shapes: Dict[str, Tuple[int, ...]] = {}
     for name, (inputs, outputs) in layers.items():
-        found.update({f"{name}/kernel": (inputs, outputs), f"{name}/bias": (outputs,)})
-    return found
+        shapes.update({f"{name}/kernel": (inputs, outputs), f"{name}/bias": (outputs,)})
+    return shapes
 
 
 def _mlp_data(seed: int) -> Tuple[Any, Any]:
@@ -315,14 +316,14 @@ def _mlp_data(seed: int) -> Tuple[Any, Any]:
 
 
 def _cnn_data(tf: Any, seed: int) -> Tuple[Any, Any, int, int, int]:
-    """Images, classes, filters, batch, epochs."""
+    """Return images, classes, number of filters, batch size and epochs."""
     images, side, filters, batch, epochs = (256, 32, 16, 32, 2) if has_gpu(tf) else (80, 8, 8, 8, 1)
     x = normal(seed, (images, side, side, 3), _loops.DATA)
     return x, _loops.labels(seed, CLASSES, (images,)), filters, batch, epochs
 
 
 def _transformer_data(tf: Any, seed: int) -> Tuple[Any, Any, int, int, int, int]:
-    """Ids and targets of every step, depth, width, heads, vocabulary."""
+    """Return ids and targets of every step, depth, width, number of heads and size of the vocabulary."""
     batch, length, depth, width, heads, vocabulary = (32, 64, 2, 128, 4, 1000) if has_gpu(tf) else (8, 12, 1, 16, 2, 50)
     shape = (STEPS, batch, length)
     x = integers(seed, vocabulary, shape, _loops.DATA)
@@ -330,7 +331,7 @@ def _transformer_data(tf: Any, seed: int) -> Tuple[Any, Any, int, int, int, int]
 
 
 def _embedding_data(tf: Any, seed: int) -> Tuple[Any, Any, int, int]:
-    """Ids and targets of every step, rows and width of the table; ids crowd in a tenth of the rows."""
+    """Return ids and targets of every step, rows and width of the table; the ids use only a tenth of the rows."""
     batch, length, rows, width = (256, 100, 20_000, 100) if has_gpu(tf) else (32, 20, 500, 16)
     x = integers(seed, rows // 10, (STEPS, batch, length), _loops.DATA)
     return x, _loops.labels(seed, 2, (STEPS, batch, 1)).astype("float32"), rows, width
