@@ -99,7 +99,7 @@ def parsed(text: str) -> argparse.Namespace:
     """A line as the command line takes it."""
     words = shlex.split(text)
     assert words[:4] == ["nox", "-s", "reproduce", "--"]
-    return parser(cli._COMMANDS).parse_args(["reproduce", *words[4:]])
+    return parser().parse_args(["reproduce", *words[4:]])
 
 
 @st.composite
@@ -153,7 +153,7 @@ def test_a_line_plans_the_rounds_of_its_run_again(case: tuple[str, str, str, str
         patch.setattr(facts, "survey", lambda: HOST)
         again = reproduce.make_plan(found)
     assert not list(reproduce.differences(again, found))
-    reproduce.refuse_other_device(again, found)
+    reproduce.require_device(again, found)
     before = {
         (one.mode, one.number): one.request({})
         for one in plan.rounds
