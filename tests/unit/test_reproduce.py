@@ -355,7 +355,7 @@ class TestHeld:
         text = (ROOT / "matrix.toml").read_text(encoding="utf-8")
         text = text.replace("exclude = []", 'exclude = ["tf2.18*"]').replace('skip = ["*_xla"]', 'skip = ["matmul_*"]')
         text += (
-            '\n[[overrides]]\nselect = "tf2.18*"\nrounds = 9\nrepeats = 9\nskip = ["matmul_*"]\ntime_limit_s = 500\n'
+            '\n[[overrides]]\nselect = "tf2.18*"\nrounds = 9\nrepetitions = 9\nskip = ["matmul_*"]\ntime_limit_s = 500\n'
         )
         (tmp_path / "matrix.toml").write_text(text, encoding="utf-8")
         more = ("--variation", "isa=avx2", "--matrix", str(tmp_path / "matrix.toml"))
