@@ -133,3 +133,10 @@ def screenshot(session: nox.Session) -> None:
     groups(session, "test")
     Path("docs").mkdir(exist_ok=True)
     session.run("python", "-m", "tests.screenshot", "reports/sample/index.html", "docs/page.png")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation site into site/; its pages make no network request."""
+    session.install(*nox.project.dependency_groups(PYPROJECT, "docs"))
+    session.run("mkdocs", "build", "--strict", "--site-dir", "site")

@@ -354,9 +354,7 @@ class TestHeld:
     def test_what_the_matrix_has_changed_meanwhile_changes_no_replay(self, ran: list[Plan], tmp_path: Path) -> None:
         text = (ROOT / "matrix.toml").read_text(encoding="utf-8")
         text = text.replace("exclude = []", 'exclude = ["tf2.18*"]').replace('skip = ["*_xla"]', 'skip = ["matmul_*"]')
-        text += (
-            '\n[[overrides]]\nselect = "tf2.18*"\nrounds = 9\nrepetitions = 9\nskip = ["matmul_*"]\ntime_limit_s = 500\n'
-        )
+        text += '\n[[overrides]]\nselect = "tf2.18*"\nrounds = 9\nrepetitions = 9\nskip = ["matmul_*"]\ntime_limit_s = 500\n'
         (tmp_path / "matrix.toml").write_text(text, encoding="utf-8")
         more = ("--variation", "isa=avx2", "--matrix", str(tmp_path / "matrix.toml"))
         assert cli.main(["reproduce", f"{CPU}@cpu", "matmul_f32", spec_of(repetitions=8), *more]) == 0

@@ -1,0 +1,118 @@
+"""Every command and code block of README and docs is executed.
+
+A session is run as the command that it calls. Measuring commands get ``--dry-run``. What needs a network, root, a
+registry or a file of another host is only parsed.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bench.cli.parser import COMMANDS, parser
+from tests.unit.test_docs import DOCS, ROOT, blocks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+#: Sessions that are no command of the package, with the file that they run or the tests that cover them.
+SESSIONS = {"tests", "lint", "typecheck", "docs", "base-image", "simulation", "self-benchmark", "screenshot"}
+#: Commands that cannot run everywhere: parsed only.
+PARSED = {"images", "bundle", "import", "lock", "clean", "reproduce", "local", "export"}
+DRY = {"matrix"}
+#: Command lines that are no command of the package.
+INSTALLS = ("python3 -m pip install nox", "pip install -e .", "python -m tests.reference_pages")
+
+
+def commands() -> Iterator[tuple[str, list[str]]]:
+    """Every command line of the docs as (page, words after the program), without repetitions."""
+    seen = set()
+    for page in DOCS:
+        for block in blocks(page, "console"):
+            for line in block.splitlines():
+                for part in line.partition("#")[0].split("&&"):
+                    words = shlex.split(part)
+                    if words and tuple(words) not in seen:
+                        seen.add(tuple(words))
+                        yield page.name, words
+
+
+def bench_words(words: list[str]) -> list[str]:
+    """The words after ``python -m bench`` of a command or session; empty for what is neither."""
+    text = shlex.join(words)
+    text = re.sub(r"^(pipx run|uvx|python3? -m) nox", "nox", text)
+    if text.startswith("nox -s "):
+        return [word for word in shlex.split(text)[2:] if word != "--"]
+    match = re.match(r"^python3? -m bench (.*)$", text)
+    return shlex.split(match[1]) if match else []
+
+
+@pytest.mark.parametrize(("page", "words"), list(commands()))
+def test_a_command_of_the_docs_runs(page: str, words: list[str], tmp_path: Path) -> None:
+    arguments = bench_words(words)
+    if not arguments:
+        assert shlex.join(words).startswith(INSTALLS), page
+        return
+    name, *rest = arguments
+    if name in SESSIONS:
+        assert set(arguments) <= SESSIONS, "a session of noxfile.py"
+        return
+    assert name in {command.name for command in COMMANDS}, name
+    if name in PARSED:
+        if name != "local":
+            parser().parse_args([name, *rest])
+        return
+    reports = tmp_path / "reports"
+    shutil.copytree(ROOT / "reports" / "sample", reports / "runs" / "sample")
+    if name in DRY:
+        rest.append("--dry-run")
+    if name in {"diff", "compare", "choose", "report", "matrix"} and "--reports" not in rest:
+        rest += ["--reports", str(reports)]
+    if name == "compare" and "previous" in rest:  # there is one run only
+        rest = [{"previous": "sample", "latest": "sample"}.get(word, word) for word in rest]
+    if "my_kernels.py" in rest:
+        (tmp_path / "my_kernels.py").write_text(custom_kernels(), encoding="utf-8")
+        rest[rest.index("my_kernels.py")] = str(tmp_path / "my_kernels.py")
+    if ">" in rest:
+        rest = rest[: rest.index(">")]
+    command = [sys.executable, "-m", "bench", name, *rest]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
+    # doctor, plan and matrix answer for this host: it may have no GPU (5) or nothing to measure (3)
+    allowed = {0, 1} if name in {"choose", "compare"} else {0, 3, 4, 5} if name in {"doctor", "plan", "matrix"} else {0}
+    assert done.returncode in allowed, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "internal error" not in done.stderr
+
+
+def custom_kernels() -> str:
+    (block,) = blocks(ROOT / "docs/how-to/custom-kernels.md", "python")
+    return block
+
+
+@pytest.mark.parametrize("page", [page for page in DOCS if "custom" not in page.name], ids=lambda page: page.name)
+def test_python_blocks_run(page: Path) -> None:
+    for block in blocks(page, "python"):
+        if "pandas" in block:
+            pytest.importorskip("pandas")
+        done = subprocess.run(
+            [sys.executable, "-c", block], cwd=ROOT, capture_output=True, text=True, check=False, timeout=120
+        )
+        assert done.returncode == 0, done.stderr
+
+
+def test_the_site_is_built_and_its_pages_load_nothing_from_a_network(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
+    subprocess.run(command, cwd=ROOT, check=True, timeout=120)
+    pages = list((tmp_path / "site").rglob("*.html"))
+    assert len(pages) >= len(DOCS) - 2, "README and CONTRIBUTING are not part of the site"
+    loads = re.compile(r"<(?:script|link|img|iframe)[^>]+(?:src|href)=\"(?:https?:)?//", re.IGNORECASE)
+    assert not [page.name for page in pages if loads.search(page.read_text(encoding="utf-8"))]
+    for style in (tmp_path / "site").rglob("*.css"):
+        assert not re.search(r"(@import|url\()\s*[\"']?(https?:)?//", style.read_text(encoding="utf-8")), style.name
