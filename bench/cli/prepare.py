@@ -79,7 +79,7 @@ class _Proof:
 def images(options: argparse.Namespace) -> int:
     """``images``: build the images of the selected pairs, and prove without a GPU that each loads what it pins."""
     columns = _pairs(make_plan(options, "any" if options.env else options.device).columns)
-    target = registry.named(options.push) if options.push else ""
+    target = registry.normalized_name(options.push) if options.push else ""
     engine = DockerEngine(ROOT, registry=options.from_registry, revision=host.revision(ROOT))
     runner.check_space(*engine.disk_need(tuple(columns)), "images")
     with progress.view() as view, tempfile.TemporaryDirectory(prefix="tfrepro-images-") as folder:

@@ -91,8 +91,10 @@ def owner_of(container: Mapping[str, Any]) -> str:
 def owner_lives(owner: str) -> bool:
     """Return whether the process that an owner label names still runs on this host; True if in doubt."""
     number, _, start = owner.partition(":")
-    if not number.isdecimal() or not psutil.pid_exists(int(number)):
-        return not number.isdecimal()
+    if not number.isdecimal():
+        return True
+    if not psutil.pid_exists(int(number)):
+        return False
     started = _started(int(number))
     try:
         return not started or not float(start) or abs(float(start) - started) < _SAME_START_S
