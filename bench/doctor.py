@@ -41,10 +41,7 @@ _SLOWDOWNS = ("hardware", "thermal", "power brake")
 
 @dataclass(frozen=True, kw_only=True)
 class Engines:
-    """The engine that would run the plan, and why.
-
-    ``name`` is "" if the requested engine cannot be used; ``why`` then is the error and ``hint`` what to do.
-    """
+    """The engine that would run the plan, and why; ``name`` is "" if it cannot be used, and ``hint`` is what to do."""
 
     name: str
     why: str
@@ -65,10 +62,7 @@ class Disk:
 
 @dataclass(frozen=True, kw_only=True)
 class ColumnLine:
-    """One column: its status, a line of comment ("ok" if there is none) and the preflight rules behind it.
-
-    ``built`` says whether its environment is built.
-    """
+    """One column: its status, a comment ("ok" if there is none) and its rules, and if its environment is built."""
 
     column: str
     gpu: str
@@ -229,7 +223,7 @@ def _engine_todo(engines: Engines) -> Iterator[str]:
 
 
 def _gpu_todo(gpu: Gpu) -> Iterator[str]:
-    #: nvidia-smi changes the settings of a MIG device through its GPU.
+    # nvidia-smi changes the settings of a MIG device through its GPU.
     target = gpu.facts.get("MIG", "").rpartition(" of ")[2] if gpu.uuid.startswith("MIG-") else gpu.uuid
     for pid, mib in gpu.processes.items():
         size = f"{mib} MiB" if mib else "an unknown amount of memory"

@@ -308,7 +308,7 @@ def _check_time(container: Container, deadline: float) -> None:
     if time.monotonic() > deadline:
         raise EngineError(
             f"container {container.short_id} exceeded every time limit of its round and was removed",
-            "The driver inside should have enforced the limits: this is a defect of the driver or a problem of this host.",
+            "The driver inside should have enforced them: this is a defect of the driver or a problem of this host.",
         )
 
 
@@ -323,7 +323,7 @@ def remove(client: DockerClient, name: str, log: Path | None = None) -> bool:
         except APIError as error:  # 409: it is already being removed
             problem = error
             time.sleep(pause)
-        except TROUBLE as error:  # the daemon does not answer: another attempt would only wait again
+        except TROUBLE as error:  # the daemon does not answer: do not wait again
             problem = error
             break
         else:

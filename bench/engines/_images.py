@@ -42,7 +42,7 @@ class Recipe:
     base: str
 
     def labels(self) -> dict[str, str]:
-        """Return the labels of an image of this recipe, without its revision: another commit can give the same image."""
+        """Return the labels of its images, except for the revision: several commits can give the same image."""
         return {
             PROJECT: "tfrepro",
             PAIR: self.pair,

@@ -76,7 +76,7 @@ def compiler_path(site: str, lock: str) -> str:
 
 
 def xla_flags(site: str, lock: str) -> str:
-    """Return the flag that tells XLA where libdevice is; empty for TensorFlow after 2.13, which searches site-packages."""
+    """Return the flag that tells XLA where libdevice is; empty for TensorFlow after 2.13, which finds it itself."""
     release = re.search(r"^tensorflow==(\d+)\.(\d+)\.", lock, re.MULTILINE)
     if not release or not compiler_path(site, lock):
         return ""

@@ -16,7 +16,7 @@ from docker.errors import APIError
 
 from bench.engines import _dockerrun, _images
 from bench.engines._dockerd import TROUBLE, connect, reason_of
-from bench.engines._dockerrun import OWNER, PROJECT
+from bench.engines._dockerrun import PROJECT
 from bench.engines.usage_lock import cache_folder, exclusive
 from bench.errors import BusyError, EngineError
 

@@ -90,12 +90,9 @@ def _closing(client: DockerClient) -> Iterator[DockerClient]:
 class DockerEngine:
     """Runs columns in containers.
 
-    Args:
-        root: the checkout, with ``docker/`` and ``bench/``.
-        cli: the command line that builds; searched for by default.
-        memory: the limit of a container in bytes; by default the daemon's memory minus a tenth (at least 1 GiB).
-        registry: where images are pulled from instead of being built.
-        revision: the source revision that images built here carry as a label.
+    ``root`` is the checkout. ``cli`` builds images; it is searched for by default. ``memory`` is the limit of a
+    container in bytes, by default the daemon's memory minus a tenth (at least 1 GiB). Images are pulled from
+    ``registry`` instead of being built if it is set; images built here carry ``revision`` as a label.
     """
 
     name = "docker"
@@ -151,12 +148,7 @@ class DockerEngine:
             return False
 
     def prepare(self, column: Column, log: Path, say: Callable[[str], None]) -> Environment:
-        """Return the image of a column: an existing one, else pulled (if there is a registry) or built.
-
-        Raises:
-            BuildError: there is none and it could not be built or pulled.
-            NoGpuError: the column needs a GPU, which cannot be passed into a container.
-        """
+        """Return the image of a column: an existing one, else one that is pulled or built; see ``Engine.prepare``."""
         started = time.monotonic()
         self._usage.acquire()
         try:
@@ -185,12 +177,7 @@ class DockerEngine:
     def execute(
         self, environment: Environment, request: Request, on_line: Callable[[str], None], log: Path
     ) -> Execution:
-        """Run the driver in a new container.
-
-        Raises:
-            EngineError: the container could not be started or followed.
-            NoGpuError: Docker cannot pass the GPU into it.
-        """
+        """Run the driver in a new container; see ``Engine.execute``."""
         # The driver enforces the limit of each kernel; this is the backstop, with time to start new workers.
         limit_s = 600 + len(request.kernels) * (request.time_limit_s + 360)
         command = (_PYTHON, "-m", "bench.suite.driver", request.to_json())
@@ -320,9 +307,7 @@ class DockerEngine:
         """Return the image of this recipe, or None.
 
         If the base image is not on this host (after a bundle was loaded), its name is compared instead of its id.
-
-        Raises:
-            BuildError: the image that was pulled under its name is a different one.
+        Raises BuildError if the image that was pulled under its name is a different one.
         """
         if self._registry:
             return registry.local(self._client, recipe, self._registry)

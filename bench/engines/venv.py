@@ -78,7 +78,7 @@ class VenvEngine:
     def disk_need(self, columns: tuple[Column, ...]) -> tuple[Path, int]:
         """Return the folder of the environments, and the bytes that the missing ones need there.
 
-        On the file system of uv's cache, environments are hard links to it and share files; elsewhere each has copies.
+        On the file system of uv's cache, environments share files with it by hard links; elsewhere each has copies.
         """
         missing = [column.pair for column in columns if not self.cached(column)]
         return self._cache, disk_usage.need(missing, shared=not missing or self._linked())
@@ -100,7 +100,7 @@ class VenvEngine:
             return False
 
     def prepare(self, column: Column, log: Path, say: Callable[[str], None]) -> Environment:
-        """Install the lock of a column with required hashes, or verify an existing installation; see ``Engine.prepare``."""
+        """Install the lock of a column, or verify an existing installation; see ``Engine.prepare``."""
         start = time.perf_counter()
         folder = self.place(column)
         self._usage.acquire()

@@ -71,7 +71,7 @@ def _normalized(name: str) -> str:
 
 
 def _matching(folder: Path, wanted: dict[str, frozenset[str]], python: str) -> dict[str, Path]:
-    """Return the wheels in a folder that match a lock by hash and fit this Python (a lock also has hashes for others)."""
+    """Return the wheels in a folder that match a lock by hash and also this Python version, by pin."""
     wheels_by_pin: dict[str, Path] = {}
     minor = tuple(int(number) for number in python.split("."))
     platforms = _platforms()

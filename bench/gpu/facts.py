@@ -39,7 +39,7 @@ class Gpu:
 
     @property
     def slug(self) -> str:
-        """The short name used in column ids: ``NVIDIA H200`` -> ``h200``, ``NVIDIA GeForce RTX 4090`` -> ``rtx-4090``."""
+        """The name used in column ids: ``NVIDIA H200`` -> ``h200``, ``NVIDIA GeForce RTX 4090`` -> ``rtx-4090``."""
         words = re.sub(r"[^a-z0-9]+", " ", self.name.lower()).split()
         return "-".join(word for word in words if word not in {"nvidia", "geforce", "tesla", "quadro"}) or "gpu"
 
@@ -297,7 +297,7 @@ def _no_answer(nvml: Any, error: Exception) -> str:
         " (after a kernel update its modules may have to be rebuilt)",
         nvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH: "NVIDIA's driver was updated but the old one is still loaded: "
         "reboot, or reload its modules",
-        nvml.NVML_ERROR_NO_PERMISSION: "this user may not access NVIDIA's driver: check the permissions of /dev/nvidia*",
+        nvml.NVML_ERROR_NO_PERMISSION: "this user may not access NVIDIA's driver: check permissions of /dev/nvidia*",
         nvml.NVML_ERROR_GPU_IS_LOST: "the driver lost a GPU (it fell off the bus): see dmesg and reboot",
     }
     reason = reasons.get(getattr(error, "value", None))
