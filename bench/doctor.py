@@ -41,7 +41,7 @@ _SLOWDOWNS = ("hardware", "thermal", "power brake")
 
 @dataclass(frozen=True, kw_only=True)
 class Engines:
-    """The engine that would run the plan, and why; ``name`` is "" if it cannot be used, and ``hint`` is what to do."""
+    """The engine that would run the plan, and why; ``name`` is "" and ``hint`` is set if it cannot be used."""
 
     name: str
     why: str
@@ -96,11 +96,7 @@ def examine(plan: Plan, engine_name: str, root: Path, reports: Path) -> Findings
     The exit code in the result is 0 if a column can run, 4 if the engine cannot be used or the disk is too full, 5 if
     no column can run because a required GPU is missing, else 3.
 
-    Args:
-        plan: the plan to check.
-        engine_name: the value of --engine.
-        root: the checkout.
-        reports: the folder for reports, which need not exist.
+    ``engine_name`` is the value of --engine, ``root`` the checkout, and ``reports`` need not exist.
     """
     survey = facts.survey()
     docker = diagnosis.docker(column.pair.base for column in plan.columns)

@@ -1,4 +1,4 @@
-"""Images of CUDA pairs, built and started on this host: every library loads, and without a GPU none is seen."""
+"""Images of CUDA pairs, built and run on this host: every library loads, and without a GPU none is state."""
 
 from __future__ import annotations
 
@@ -59,13 +59,16 @@ def engine(root: Path) -> Iterator[docker.DockerEngine]:
 def images(
     engine: docker.DockerEngine, root: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, Made]]:
-    """Both pairs, built at the same time as a run does it; what was not there before goes again."""
+    """Both pairs, built in parallel as in a run; images that did not exist before are removed again."""
     folder = tmp_path_factory.mktemp("gpu")
     columns = [column_of(root, release) for release in RELEASES]
     with ThreadPoolExecutor(2) as pool:
         logs = [folder / f"{column.pair.stem}.log" for column in columns]
         environments = list(pool.map(lambda column, log: engine.prepare(column, log, lambda _: None), columns, logs))
-    yield {one.pair.tensorflow: Made(one, environment) for one, environment in zip(columns, environments, strict=True)}
+    yield {
+        column.pair.tensorflow: Made(column, environment)
+        for column, environment in zip(columns, environments, strict=True)
+    }
     client = DockerClient.from_env()
     for environment in environments:
         if not environment.reused:
@@ -75,10 +78,10 @@ def images(
 
 def test_pairs_of_one_cuda_share_its_layers(images: dict[str, Made]) -> None:
     client = DockerClient.from_env()
-    one, two = (client.images.get(made.environment.identity).attrs["RootFS"]["Layers"] for made in images.values())
+    first, second = (client.images.get(made.environment.identity).attrs["RootFS"]["Layers"] for made in images.values())
     client.close()
-    assert one[:4] == two[:4], "base, venv, CUDA set, cuDNN"
-    assert one[4] != two[4]
+    assert first[:4] == second[:4], "base, venv, CUDA set, cuDNN"
+    assert first[4] != second[4]
 
 
 @pytest.mark.parametrize("release", RELEASES)
@@ -90,29 +93,29 @@ def test_every_library_of_an_image_loads_from_where_it_is_pinned(
 
 
 def check_probe(engine: Engine, made: Made, folder: Path) -> None:
-    """Each library that TensorFlow opens has its version, comes from its wheel, and nothing is amiss."""
-    found = json.loads(engine.examine(made.environment, made.column, folder / "probe.log"))
-    promised = cuda.libraries(made.column.pair)
-    assert {"libcudart.so.12", "libcublas.so.12", "libcudnn.so.9"} <= set(promised)
-    assert (found["missing"], found["problems"]) == ({}, [])
-    assert set(found["libraries"]) == set(promised)
-    for name, requirement in promised.items():
-        assert found["libraries"][name]["distribution"].replace(" ", "==") == requirement
-    assert found["versions"]["cudnn"].startswith("9.3.0")
-    assert found["gpus"] == 0
-    assert found["why_no_gpu"]
+    """Check that each library that TensorFlow opens has its pinned version, from its wheel, without problems."""
+    state = json.loads(engine.examine(made.environment, made.column, folder / "probe.log"))
+    expected = cuda.libraries(made.column.pair)
+    assert {"libcudart.so.12", "libcublas.so.12", "libcudnn.so.9"} <= set(expected)
+    assert (state["missing"], state["problems"]) == ({}, [])
+    assert set(state["libraries"]) == set(expected)
+    for name, requirement in expected.items():
+        assert state["libraries"][name]["distribution"].replace(" ", "==") == requirement
+    assert state["versions"]["cudnn"].startswith("9.3.0")
+    assert state["gpus"] == 0
+    assert state["why_no_gpu"]
 
 
 @pytest.mark.parametrize("release", RELEASES)
-def test_a_round_without_a_gpu_is_no_gpu_and_no_number(
+def test_a_round_without_a_gpu_measures_nothing(
     engine: docker.DockerEngine, images: dict[str, Made], release: str, tmp_path: Path
 ) -> None:
     check_round(engine, images[release], tmp_path)
 
 
 def check_round(engine: Engine, made: Made, folder: Path) -> None:
-    """A request for a GPU on a host without one measures nothing, on no device."""
-    asked = Request(
+    """Check that a request for a GPU on a host without one measures nothing, on no device."""
+    request = Request(
         column=made.column.id,
         mode="off",
         variation="default",
@@ -124,17 +127,17 @@ def check_round(engine: Engine, made: Made, folder: Path) -> None:
         libraries=cuda.libraries(made.column.pair),
     )
     lines: list[str] = []
-    done = engine.execute(made.environment, asked, lines.append, folder / "round.log")
-    seen = record.parse(lines)
-    assert (done.exit_code, seen.complete) == (0, True)
-    assert {one.kernel: one.outcome for one in seen.outcomes} == {
+    done = engine.execute(made.environment, request, lines.append, folder / "round.log")
+    result = record.parse(lines)
+    assert (done.exit_code, result.complete) == (0, True)
+    assert {outcome.kernel: outcome.outcome for outcome in result.outcomes} == {
         "matmul_f32": "gpu-not-visible",
         "reduce_sum_1d": "gpu-not-visible",
     }
-    assert seen.samples == ()
+    assert result.samples == ()
 
 
-def test_a_virtual_environment_serves_a_cuda_pair_too(root: Path, tmp_path: Path) -> None:
+def test_a_virtual_environment_of_a_cuda_pair_works_too(root: Path, tmp_path: Path) -> None:
     engine = venv.VenvEngine(root)
     column = column_of(root, RELEASES[0])
     made = Made(column, engine.prepare(column, tmp_path / "build.log", lambda _: None))

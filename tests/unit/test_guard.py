@@ -249,7 +249,7 @@ class TestProcessOwner:
         self,
         start: Callable[..., int],
         monkeypatch: pytest.MonkeyPatch,
-        initial: bool,
+        initial: bool,  # noqa: FBT001
         owner: Owner,
     ) -> None:
         monkeypatch.setattr(guard_module, "_in_initial_namespace", lambda: initial)
