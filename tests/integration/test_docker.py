@@ -170,9 +170,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def engine(root: Path, client: DockerClient) -> Iterator[DockerEngine]:
-    made = DockerEngine(root, memory=256 * MIB)
-    yield made
-    made.close()
+    docker_engine = DockerEngine(root, memory=256 * MIB)
+    yield docker_engine
+    docker_engine.close()
 
 
 @pytest.fixture(scope="module")
@@ -255,25 +255,27 @@ def test_another_suite_is_another_image_on_the_same_packages(client: DockerClien
     second = engine.prepare(make_column(root, "2"), tmp_path / "2.log", nothing)
     engine.close()
     assert first.identity != second.identity
-    layers = [client.images.get(made.identity).attrs["RootFS"]["Layers"] for made in (first, second)]
+    layers = [client.images.get(environment.identity).attrs["RootFS"]["Layers"] for environment in (first, second)]
     assert [a == b for a, b in zip(*layers, strict=True)].count(False) <= 3, "suite, its bytecode, its folder"
     assert layers[0][:3] == layers[1][:3]
 
 
 def test_pairs_of_one_cuda_share_its_layer_and_find_its_libraries(client: DockerClient, tmp_path: Path) -> None:
-    made = []
+    environments: list[Environment] = []
     lines: list[str] = []
     for number, lock in (("10", CUDA + SIX), ("11", CUDA)):
         root = make_root(tmp_path / number, lock)
         engine = DockerEngine(root, memory=256 * MIB)
-        made.append(engine.prepare(make_column(root, number), tmp_path / f"{number}.log", nothing))
+        environments.append(engine.prepare(make_column(root, number), tmp_path / f"{number}.log", nothing))
         if number == "10":
-            engine.execute(made[0], request(made[0].column, "facts"), lines.append, tmp_path / "round.log")
+            engine.execute(
+                environments[0], request(environments[0].column, "facts"), lines.append, tmp_path / "round.log"
+            )
         engine.close()
     facts = json.loads("".join(lines))
     folder = "/opt/venv/lib/python3.11/site-packages/nvidia/cuda_runtime/lib"
     assert (facts["environment"]["LD_LIBRARY_PATH"], facts["cudart"]) == (folder, True)
-    first, second = (client.images.get(image.identity).attrs["RootFS"]["Layers"] for image in made)
+    first, second = (client.images.get(image.identity).attrs["RootFS"]["Layers"] for image in environments)
     assert first[:4] == second[:4], "base, venv, CUDA, cuDNN"
     assert first[4] != second[4]
 
@@ -542,10 +544,10 @@ def test_a_daemon_that_stops_answering_is_an_error_and_not_a_hang(
 def test_a_removed_image_is_an_error(client: DockerClient, tmp_path: Path) -> None:
     root = make_root(tmp_path / "root")
     engine = DockerEngine(root)
-    made = engine.prepare(make_column(root, "3"), tmp_path / "log", nothing)
-    client.images.remove(made.identity, force=True)
+    environment = engine.prepare(make_column(root, "3"), tmp_path / "log", nothing)
+    client.images.remove(environment.identity, force=True)
     with pytest.raises(EngineError, match=r"image sha256:\w+ was removed after it was prepared"):
-        engine.execute(made, request(made.column, "facts"), nothing, tmp_path / "log")
+        engine.execute(environment, request(environment.column, "facts"), nothing, tmp_path / "log")
     engine.close()
 
 
@@ -556,9 +558,9 @@ def test_the_sweep_removes_containers_of_dead_runs_only(
         "import sys; from pathlib import Path; from bench.engines.base import Environment\n"
         "from bench.engines.docker import DockerEngine; from bench.suite.record import Request\n"
         "root, identity, column, text, log = sys.argv[1:]\n"
-        "made = Environment(column=column, identity=identity, reused=True, seconds=0)\n"
+        "environment = Environment(column=column, identity=identity, reused=True, seconds=0)\n"
         "engine = DockerEngine(Path(root), memory=2**28)\n"
-        "engine.execute(made, Request.from_json(text), lambda line: print(line, flush=True), Path(log))\n"
+        "engine.execute(environment, Request.from_json(text), lambda line: print(line, flush=True), Path(log))\n"
     )
     text = request(environment.column, "sleep").to_json()
     arguments = [str(root), environment.identity, environment.column, text, str(tmp_path / "dead.log")]
@@ -620,8 +622,8 @@ def test_no_secret_stays_anywhere(client: DockerClient, monkeypatch: pytest.Monk
     monkeypatch.setenv("UV_INDEX_TFREPRO_PASSWORD", f"{secret}'quoted")
     root = make_root(tmp_path / "root")
     engine = DockerEngine(root)
-    made = engine.prepare(make_column(root, "6"), tmp_path / "log", nothing)
-    image = client.images.get(made.identity)
+    environment = engine.prepare(make_column(root, "6"), tmp_path / "log", nothing)
+    image = client.images.get(environment.identity)
     assert secret not in json.dumps([image.attrs, image.history()])
     tail = b""
     for chunk in image.save():
@@ -672,10 +674,10 @@ def test_columns_are_prepared_in_parallel(client: DockerClient, tmp_path: Path) 
     columns = [make_column(root, "8"), make_column(root, "8"), make_column(root, "9")]
     with ThreadPoolExecutor(3) as pool:
         logs = (tmp_path / f"{number}.log" for number in range(3))
-        made = list(pool.map(lambda column, log: engine.prepare(column, log, nothing), columns, logs))
+        environments = list(pool.map(lambda column, log: engine.prepare(column, log, nothing), columns, logs))
     engine.close()
-    assert made[0].identity == made[1].identity
-    assert sorted((made[0].reused, made[1].reused)) == [False, True]
-    assert made[2].identity != made[0].identity
+    assert environments[0].identity == environments[1].identity
+    assert sorted((environments[0].reused, environments[1].reused)) == [False, True]
+    assert environments[2].identity != environments[0].identity
     with pytest.raises(docker.errors.ImageNotFound):
         client.images.get(f"tfrepro/{columns[0].pair.stem}:build")

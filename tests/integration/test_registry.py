@@ -96,11 +96,11 @@ def pushed(folder: Path, name: str, registry: str) -> tuple[Path, Column, str, s
     root = make_root(folder / "root")
     column = make_column(root, name)
     engine = DockerEngine(root, revision="abc1234")
-    made = engine.prepare(column, folder / "build.log", nothing)
+    environment = engine.prepare(column, folder / "build.log", nothing)
     digest = engine.push(column, registry)
     assert engine.prepare(column, folder / "again.log", nothing).details["digest"].endswith(f"@{digest}")
     engine.close()
-    return root, column, made.identity, digest
+    return root, column, environment.identity, digest
 
 
 def test_what_one_host_pushes_another_pulls_and_runs(client: DockerClient, registry: str, tmp_path: Path) -> None:

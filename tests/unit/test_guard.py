@@ -334,11 +334,11 @@ class TestNvml:
         assert (summary["samples"], summary["unwatched"]) == (0, "throttling cannot be read (NVML error: GPU is lost)")
 
     def test_a_mig_device_has_the_clocks_of_its_gpu(self, summarize: Callable[..., dict[str, Any]]) -> None:
-        asked: list[tuple[str, Any]] = []
+        queried: list[tuple[str, Any]] = []
 
         def of(name: str, answer: Any) -> Callable[..., Any]:
             def answered(handle: Any, *_: Any) -> Any:
-                asked.append((name, handle))
+                queried.append((name, handle))
                 return answer
 
             return answered
@@ -351,7 +351,7 @@ class TestNvml:
             "nvmlDeviceGetMemoryInfo": of("memory", {"used": GIB}),
         })  # fmt: skip
         assert summary["memory_mb"] == 1024
-        assert dict(asked) == {"clock": 200, "reasons": 200, "memory": 100}
+        assert dict(queried) == {"clock": 200, "reasons": 200, "memory": 100}
 
     def test_no_driver_or_no_such_gpu(self, summarize: Callable[..., dict[str, Any]]) -> None:
         summary = summarize({"nvmlInitWithFlags": Refusal(pynvml.NVML_ERROR_DRIVER_NOT_LOADED)})
