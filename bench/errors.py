@@ -1,7 +1,20 @@
-"""Every error a user can meet: one class per failure, one exit code per class.
+"""Every error that a user can meet: one class per kind of failure, each with an exit code.
 
-A message says what happened, why it may be, and what to do. ``cli.main`` prints it and exits with
-``code``; a traceback appears only with ``--debug``.
+The message says what happened and why; ``hint`` says what to do. ``cli.main`` prints both and exits with ``code``.
+It prints a traceback only with ``--debug``. This table is the one place that defines the exit codes:
+
+====  =========================================================================
+code  meaning
+====  =========================================================================
+0     success
+1     a gate failed: the results do not meet what the command line requires
+2     the configuration, an option or an input file is wrong
+3     nothing was selected, or nothing could be measured
+4     an engine, a build or the storage failed
+5     a required GPU is missing
+130   interrupted (Ctrl-C)
+141   the reader of the output went away, as a shell reports SIGPIPE
+====  =========================================================================
 """
 
 from __future__ import annotations
@@ -13,12 +26,11 @@ NOTHING = 3
 ENGINE = 4
 NO_GPU = 5
 INTERRUPTED = 130
-#: As a shell says of a command that SIGPIPE ended.
 UNREAD = 141
 
 
 class TfreproError(Exception):
-    """Base of all errors meant for people. ``hint`` is what to do about it."""
+    """Base class of all errors that are shown to users; ``hint`` says what to do about the error."""
 
     code = ENGINE
 
@@ -40,30 +52,30 @@ class NothingError(TfreproError):
 
 
 class EngineError(TfreproError):
-    """The engine does not answer, or could not run a column; ``status`` is what that makes of the column."""
+    """The engine does not answer or could not run a column; ``status`` is the status that the column gets."""
 
     code = ENGINE
     status = "mismatch"
 
 
 class ImageMissingError(EngineError):
-    """An image vanished between its build and a round."""
+    """An image was removed between its build and a round."""
 
     status = "image-missing"
 
 
 class BuildError(EngineError):
-    """An environment (image or venv) could not be made; the other columns go on."""
+    """An environment (image or venv) could not be built; the other columns continue."""
 
 
 class LockError(TfreproError):
-    """A lock is missing, was not made, or does not fit."""
+    """A lock file is missing, could not be created, or does not match its pair."""
 
     code = CONFIG
 
 
 class BusyError(TfreproError):
-    """Another run holds the reports folder."""
+    """Another process is using the reports folder or the cache."""
 
     code = ENGINE
 
@@ -75,6 +87,6 @@ class StorageError(TfreproError):
 
 
 class NoGpuError(TfreproError):
-    """A GPU was demanded and is missing."""
+    """A GPU was required and is missing."""
 
     code = NO_GPU

@@ -1,4 +1,4 @@
-"""Facts of this host that belong in a run's head and in its resume keys."""
+"""Facts about this host that are stored with a run and are part of its resume keys."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
+
 if TYPE_CHECKING:
     from bench.gpu.facts import GpuInventory
 
 NO_GPU_SEEN = "none seen"
 
-#: What a CPU must have beyond an instruction set of oneDNN, for a limit to that set to change anything.
-_BEYOND = {
+#: Instruction set of oneDNN -> a CPU flag beyond it; without that flag, limiting oneDNN to the set changes nothing.
+_NEXT_FLAG = {
     "sse41": "avx",
     "avx": "avx2",
     "avx2": "avx512f",
@@ -29,31 +31,33 @@ _BEYOND = {
 
 
 def facts(survey: GpuInventory) -> dict[str, str]:
-    """Name, system, CPU, cores, memory of this host; ``gpu`` is ``NO_GPU``, or names the GPUs and the driver."""
+    """Return name, system, CPU, cores and memory of this host, and its GPUs with their driver or ``NO_GPU_SEEN``."""
     return {
         "name": socket.gethostname(),
         "system": platform.platform(),
         "cpu": _cpu_field("model name") or platform.processor() or platform.machine(),
         "cores": str(len(os.sched_getaffinity(0))),
-        "memory_gb": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 1e9:.0f}",
+        "memory_gb": f"{psutil.virtual_memory().total / 1e9:.0f}",
         "gpu": _gpus(survey),
     }
 
 
 def _gpus(survey: GpuInventory) -> str:
-    """``2 x NVIDIA H200, driver 570.86.15``."""
-    names = Counter(gpu.name for gpu in survey.gpus)
-    told = [name if number == 1 else f"{number} x {name}" for name, number in names.items()]
-    return ", ".join([*told, *([f"driver {survey.driver}"] if survey.driver else [])]) if told else NO_GPU_SEEN
+    """Return for instance ``2 x NVIDIA H200, driver 570.86.15``."""
+    if not survey.gpus:
+        return NO_GPU_SEEN
+    counts = Counter(gpu.name for gpu in survey.gpus)
+    names = [name if count == 1 else f"{count} x {name}" for name, count in counts.items()]
+    return ", ".join([*names, *([f"driver {survey.driver}"] if survey.driver else [])])
 
 
-def limits(isa: str) -> bool:
-    """Whether limiting oneDNN to an instruction set takes anything away on this CPU."""
-    return _BEYOND.get(isa, "") in _cpu_field("flags").split()
+def can_limit_isa(isa: str) -> bool:
+    """Return whether this CPU has instructions beyond a set, so that limiting oneDNN to the set has an effect."""
+    return _NEXT_FLAG.get(isa, "") in _cpu_field("flags").split()
 
 
 def revision(root: Path) -> str:
-    """Source revision of the checkout, "-dirty" appended where it has changes; "unknown" outside git."""
+    """Return the git revision of the checkout, with "-dirty" if it has changes; "unknown" outside git."""
     git = shutil.which("git")
     if git is None:
         return "unknown"
@@ -63,6 +67,7 @@ def revision(root: Path) -> str:
 
 
 def _cpu_field(name: str) -> str:
+    """Return a field of the first CPU, or ""; psutil reports neither model nor flags."""
     try:
         for row in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
             if row.startswith(name):

@@ -45,7 +45,7 @@ class _Check:
 def images(options: argparse.Namespace) -> int:
     """Build the images of the selected environments, and check without a GPU that each loads what its lock pins."""
     columns = one_column_per_environment(environments_plan(options, "any" if options.env else options.device).columns)
-    target = registry.named(options.push) if options.push else ""
+    target = registry.normalized_name(options.push) if options.push else ""
     engine = DockerEngine(ROOT, registry=options.from_registry, revision=host.revision(ROOT))
     runner.check_space(*engine.disk_need(tuple(columns)), "images")
     with progress.view() as view, tempfile.TemporaryDirectory(prefix="tfrepro-images-") as folder:

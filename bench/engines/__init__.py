@@ -1,1 +1,1 @@
-"""Where a column runs: one module per engine behind one Protocol. Types of docker-py do not leak out."""
+"""The engines that build environments and run columns, behind one Protocol that exposes no docker-py types."""

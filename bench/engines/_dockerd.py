@@ -1,4 +1,4 @@
-"""Reaching the Docker daemon, and saying in one sentence why it cannot be reached."""
+"""Connecting to the Docker daemon, and explaining in one sentence why that failed."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
     from docker.context.context import Context
 
 
-#: What a request to the daemon raises when the daemon is in trouble. Not OSError: that is this host's own.
+#: What a request raises when the daemon has a problem. OSError is not one of these: it is a problem of this host.
 TROUBLE = (DockerException, requests.RequestException)
 
 _DEFAULT = "unix:///var/run/docker.sock"
 
 
 def connect(timeout: int) -> DockerClient:
-    """A client whose daemon has answered.
+    """Return a client of a daemon that has answered.
 
     Raises:
-        EngineError: it has not; the message says why, the hint what to do.
+        EngineError: the daemon does not answer, or does not run Linux containers.
     """
     try:
-        _knock(timeout)
+        _check_socket(timeout)
         client = DockerClient.from_env(timeout=timeout)
     except (*TROUBLE, OSError, ValueError) as error:
         raise no_answer(error) from error
@@ -43,57 +43,62 @@ def connect(timeout: int) -> DockerClient:
         raise no_answer(error) from error
     if system != "linux":
         client.close()
-        raise EngineError(f"this Docker daemon runs {system} containers, not Linux ones", "switch it, or --engine venv")
+        raise EngineError(
+            f"this Docker daemon runs {system} containers, not Linux ones",
+            "switch it to Linux containers, or use --engine venv",
+        )
     return client
 
 
 def _endpoint() -> str:
-    """Where docker-py will look for the daemon: DOCKER_HOST, else the client's context, else the default socket."""
-    named = os.environ.get("DOCKER_HOST")
-    if named:
-        return named
+    """Return where docker-py will look for the daemon: DOCKER_HOST, else the client's context, else the default."""
+    host = os.environ.get("DOCKER_HOST")
+    if host:
+        return host
     context: Context | None = ContextAPI.get_context(os.environ.get("DOCKER_CONTEXT"))
     return (context.Host if context else "") or _DEFAULT
 
 
-def _knock(timeout: int) -> None:
-    """Try a local socket by hand: docker-py would leave its own one open when nobody answers."""
+def _check_socket(timeout: int) -> None:
+    """Connect to a local socket directly first, because docker-py leaks its socket when nothing answers."""
     scheme, _, path = _endpoint().partition("://")
     if scheme in {"unix", "http+unix"}:
-        with socket.socket(socket.AF_UNIX) as door:
-            door.settimeout(timeout)
-            door.connect(path)
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(timeout)
+            connection.connect(path)
 
 
 def no_answer(error: Exception) -> EngineError:
-    """Why nobody answered, out of what docker-py raised."""
-    where = _endpoint().removeprefix("http+").removeprefix("unix://")
+    """Explain why the daemon did not answer, from what docker-py raised."""
+    endpoint = _endpoint().removeprefix("http+").removeprefix("unix://")
     causes = list(causes_of(error))
     if any(isinstance(cause, FileNotFoundError) for cause in causes):
-        return EngineError(f"there is no Docker socket at {where}", "install and start Docker, or use --engine venv")
+        return EngineError(f"there is no Docker socket at {endpoint}", "install and start Docker, or use --engine venv")
     if any(isinstance(cause, PermissionError) for cause in causes):
         return EngineError(
-            f"no permission on the Docker socket {where}", "add yourself to the docker group or use --engine venv"
+            f"no permission to use the Docker socket {endpoint}",
+            "add yourself to the docker group, or use --engine venv",
         )
     if any(isinstance(cause, ConnectionRefusedError) for cause in causes):
-        return EngineError(f"no Docker daemon answers at {where}", "start it, or use --engine venv")
-    return EngineError(f"the Docker daemon at {where} gave an error: {reason_of(error)}")
+        return EngineError(f"no Docker daemon answers at {endpoint}", "start it, or use --engine venv")
+    return EngineError(f"the Docker daemon at {endpoint} reported an error: {reason_of(error)}")
 
 
 def causes_of(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and all that it wraps: requests and urllib3 hide the system's error in arguments."""
+    """Yield an error and everything it wraps; requests and urllib3 also hide the original error in ``args``."""
     seen: set[int] = set()
-    waiting = [error]
-    while waiting:
-        one = waiting.pop()
-        if one is None or id(one) in seen:
+    pending = [error]
+    while pending:
+        current = pending.pop()
+        if current is None or id(current) in seen:
             continue
-        seen.add(id(one))
-        yield one
-        waiting += [one.__cause__, one.__context__, *(arg for arg in one.args if isinstance(arg, BaseException))]
+        seen.add(id(current))
+        yield current
+        wrapped = (argument for argument in current.args if isinstance(argument, BaseException))
+        pending += [current.__cause__, current.__context__, *wrapped]
 
 
 def reason_of(error: Exception | None) -> str:
-    """The first line of what went wrong, without docker-py's wrapping."""
+    """Return the first line of an error, without docker-py's wrapping."""
     text = error.explanation if isinstance(error, APIError) and error.explanation else str(error)
     return str(text).strip().split("\n", 1)[0][:300]

@@ -1,4 +1,4 @@
-"""One container from creation to removal: its options, its output, its end, and who owns it."""
+"""One container from creation to removal: its options, its output, how it ended, and which process owns it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import threading
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
+import psutil
 from docker.errors import APIError, NotFound
 from docker.types import LogConfig
 
@@ -20,11 +21,13 @@ from bench.errors import EngineError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
 
     from docker.client import DockerClient
     from docker.models.containers import Container
     from docker.models.images import Image
 
+    #: Bytes of stdout and of stderr, as docker-py's demultiplexer yields them.
     Chunk = tuple[bytes | None, bytes | None]
 
 PROJECT = "org.tfrepro.project"
@@ -33,9 +36,10 @@ COLUMN = "org.tfrepro.column"
 HOST = "org.tfrepro.host"
 OWNER = "org.tfrepro.owner"
 
+#: Variables of an image that its containers keep; all others of the image are removed.
 _KEPT = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "XLA_FLAGS")
 _FIXED = {
-    "HOME": "/tmp",  # noqa: S108  # the container's own tmpfs, the one place it can write to
+    "HOME": "/tmp",  # noqa: S108  # the container's own tmpfs, the only place it can write to
     "TMPDIR": "/tmp",  # noqa: S108
     "XDG_CACHE_HOME": "/tmp/cache",  # noqa: S108
     "CUDA_CACHE_PATH": "/tmp/cuda",  # noqa: S108
@@ -43,81 +47,96 @@ _FIXED = {
     "LANG": "C.UTF-8",
 }
 _GIB = 1024**3
-#: Silence after which the container's state is looked up, and look-ups without an end before the stream is given up.
+#: Seconds without output after which the state of the container is queried.
 _QUIET_S = 5.0
-_PATIENCE = 2
+#: Attempts before a daemon, or the output of an ended container, is given up.
+_ATTEMPTS = 2
+#: Start times that differ by less than this, in seconds, belong to the same process.
+_SAME_START_S = 2.0
 
 
 class LineSplitter:
-    """Cuts a byte stream into lines, wherever its chunks end."""
+    """Splits a byte stream into lines, wherever its chunks end."""
 
     def __init__(self) -> None:
         self._rest = b""
 
     def feed(self, chunk: bytes) -> list[str]:
-        """The lines that this chunk completes, each with its newline."""
+        """Return the lines that this chunk completes, each with its newline."""
         *whole, self._rest = (self._rest + chunk).split(b"\n")
         return [(line + b"\n").decode(errors="replace") for line in whole]
 
     def rest(self) -> str:
-        """What is left after the last newline."""
+        """Return what follows the last newline."""
         rest, self._rest = self._rest, b""
         return rest.decode(errors="replace")
 
 
+@cache
 def this_process() -> str:
-    """Id and start time of this process: an id alone is given out again."""
-    return f"{os.getpid()}:{_started(os.getpid())}"
+    """Return id and start time of this process, for the owner label; an id alone may be reused by the system."""
+    return f"{os.getpid()}:{_started(os.getpid()) or 0:.2f}"
 
 
 def this_host() -> str:
-    """The host that process ids on labels are of."""
+    """Return the name of the host on which the process ids of owner labels are valid."""
     return socket.gethostname()
 
 
+def owner_of(container: Mapping[str, Any]) -> str:
+    """Return the owner label of a container as the daemon lists it; "" if it has none."""
+    return str((container.get("Labels") or {}).get(OWNER, ""))
+
+
 def owner_lives(owner: str) -> bool:
-    """Whether the process that a label names still runs on this host; when in concern, yes."""
-    number, _, started = owner.partition(":")
-    if not number.isdigit():
+    """Return whether the process that an owner label names still runs on this host; True if in doubt."""
+    number, _, start = owner.partition(":")
+    if not number.isdecimal():
         return True
-    try:
-        os.kill(int(number), 0)
-    except ProcessLookupError:
+    if not psutil.pid_exists(int(number)):
         return False
-    except OSError:  # it is somebody else's
-        pass
-    return not started or _started(int(number)) in {started, ""}
-
-
-def _started(pid: int) -> str:
-    """Start time in ticks since boot, empty where the system does not tell."""
+    started = _started(int(number))
     try:
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-    return text.rpartition(")")[2].split()[19]
+        return not started or not float(start) or abs(float(start) - started) < _SAME_START_S
+    except ValueError:
+        return True
+
+
+def _started(pid: int) -> float | None:
+    """Return when a process started, in seconds since boot; None if the system does not tell.
+
+    Seconds since boot, because a time of day would shift whenever the clock of the host is set.
+    """
+    try:
+        return psutil.Process(pid).create_time() - psutil.boot_time()
+    except (psutil.Error, OSError):
+        return None
 
 
 def containers_here(client: DockerClient) -> list[dict[str, Any]]:
-    """What the daemon lists of this project's containers that processes of this host started, ended ones too."""
-    wanted = [f"{PROJECT}=tfrepro", f"{HOST}={this_host()}"]
-    listed: list[dict[str, Any]] = client.api.containers(all=True, filters={"label": wanted})
-    return listed
+    """Return the daemon's entries for containers that this project started from this host, ended ones too."""
+    labels = [f"{PROJECT}=tfrepro", f"{HOST}={this_host()}"]
+    containers: list[dict[str, Any]] = client.api.containers(all=True, filters={"label": labels})
+    return containers
 
 
 def environment_of(image: Image, more: Mapping[str, str]) -> list[str]:
-    """The allow-list and ``more`` as Docker wants them; a name without a value takes a variable of the image out."""
+    """Return the environment of a container as Docker expects it: the allow-list and ``more``.
+
+    An entry that is a name without a value removes a variable of the image.
+    """
     entries = image.attrs["Config"].get("Env") or []
-    baked = dict(entry.partition("=")[::2] for entry in entries)
-    wanted = {name: baked[name] for name in _KEPT if baked.get(name)} | _FIXED | dict(more)
-    return [*(name for name in baked if name not in wanted), *(f"{name}={value}" for name, value in wanted.items())]
+    from_image = dict(entry.partition("=")[::2] for entry in entries)
+    wanted = {name: from_image[name] for name in _KEPT if from_image.get(name)} | _FIXED | dict(more)
+    removed = (name for name in from_image if name not in wanted)
+    return [*removed, *(f"{name}={value}" for name, value in wanted.items())]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
     """One container to run: everything that differs from round to round.
 
-    ``memory`` is its limit in bytes. ``options`` and ``environment`` are what the route to a GPU adds.
+    ``memory`` is its limit in bytes. ``options`` and ``environment`` are what passing a GPU into it requires.
     """
 
     image: Image
@@ -130,14 +149,14 @@ class Job:
 
 
 def create(client: DockerClient, job: Job) -> Container:
-    """Create the container, hardened; not started."""
+    """Create a hardened container without starting it."""
     return client.containers.create(
         job.image,
         list(job.command),
         name=job.name,
         labels={**job.labels},
         environment=environment_of(job.image, job.environment),
-        hostname=job.name,  # the record tells containers apart by it
+        hostname=job.name,  # records identify their container by it
         network_mode="none",
         read_only=True,
         tmpfs={"/tmp": f"rw,nosuid,nodev,mode=1777,size={job.memory // 4}"},  # noqa: S108
@@ -149,21 +168,24 @@ def create(client: DockerClient, job: Job) -> Container:
         mem_limit=job.memory,
         memswap_limit=job.memory,  # swapping would be measured as slowness
         pids_limit=16384,
-        log_config=LogConfig(type="none", config={}),  # the stream is read as it comes; a second copy is waste
-        use_config_proxy=False,  # else docker-py puts the proxies of the user's config.json in
+        log_config=LogConfig(type="none", config={}),  # the stream is read live, so a log would be a second copy
+        use_config_proxy=False,  # docker-py would add the proxies of the user's config.json
         working_dir="/opt/tfrepro",
         **job.options,
     )
 
 
 def run(client: DockerClient, job: Job, on_line: Callable[[str], None], log: Path, limit_s: float) -> tuple[int, bool]:
-    """Create, start, follow, remove; returns the exit code and whether memory ran out.
+    """Run a container to its end and remove it; returns the exit code and whether it was killed for memory.
 
-    Removal is by name, so that even an interrupt inside ``create`` leaves nothing behind.
+    It is removed by name, so that even an interrupt during ``create`` leaves nothing behind.
+
+    Raises:
+        EngineError: it vanished, exceeded ``limit_s`` seconds, or the daemon stopped answering.
     """
     try:
         container = create(client, job)
-        # Attached before it starts, so that no line is lost.
+        # Attach before the start, so that no line is lost.
         with _output(client, container) as chunks:
             container.start()
             deadline = time.monotonic() + limit_s
@@ -176,14 +198,14 @@ def run(client: DockerClient, job: Job, on_line: Callable[[str], None], log: Pat
 
 @contextmanager
 def _output(client: DockerClient, container: Container) -> Iterator[queue.Queue[Chunk | None]]:
-    """The container's output as a queue, which can be waited for with a limit; None is its end."""
+    """Yield the output of a container as a queue, because only a queue can be read with a timeout; None ends it."""
     stream = client.api.attach(str(container.id), stdout=True, stderr=True, stream=True, demux=True)
     chunks: queue.Queue[Chunk | None] = queue.Queue(maxsize=1024)
-    wanted = threading.Event()
-    wanted.set()
+    reading = threading.Event()
+    reading.set()
 
-    def hand_on(chunk: Chunk | None) -> None:
-        while wanted.is_set():
+    def put(chunk: Chunk | None) -> None:
+        while reading.is_set():
             with suppress(queue.Full):
                 return chunks.put(chunk, timeout=0.5)
         return None
@@ -191,27 +213,22 @@ def _output(client: DockerClient, container: Container) -> Iterator[queue.Queue[
     def pump() -> None:
         try:
             for chunk in stream:
-                hand_on(chunk)
-        except (
-            *TROUBLE,
-            OSError,
-            ValueError,
-            AttributeError,
-        ):  # closed from the other thread, in one of docker-py's ways
-            pass
+                put(chunk)
+        except (*TROUBLE, OSError, ValueError, AttributeError):
+            pass  # the reader closed the stream; docker-py reports that in any of these ways
         finally:
-            hand_on(None)
+            put(None)
 
     thread = threading.Thread(target=pump, name="tfrepro-container-output", daemon=True)
     thread.start()
     try:
         yield chunks
     finally:
-        wanted.clear()
-        with suppress(Exception):  # shutting down a stream that has ended already
+        reading.clear()
+        with suppress(Exception):  # the stream may have ended already
             stream.close()
         thread.join(timeout=5)
-        # docker-py's close leaves the response open, and with it the socket.
+        # docker-py's close() leaves the response and its socket open.
         response = getattr(stream, "_response", None)
         if response is not None:
             response.close()
@@ -224,7 +241,7 @@ def _follow(
     log: Path,
     deadline: float,
 ) -> None:
-    """Hand lines on until the stream ends; looks after a silent container, for a stream alone may hang for ever."""
+    """Pass lines on until the stream ends, and check on a silent container, because a stream alone can hang forever."""
     lines = LineSplitter()
     ended = 0
     with log.open("ab") as errors:
@@ -233,7 +250,7 @@ def _follow(
                 chunk = chunks.get(timeout=_QUIET_S)
             except queue.Empty:
                 ended += 0 if _running(_state(container)) else 1
-                if ended > _PATIENCE:
+                if ended > _ATTEMPTS:
                     break
                 _check_time(container, deadline)
                 continue
@@ -250,7 +267,7 @@ def _follow(
 
 
 def _ended(container: Container, deadline: float) -> Mapping[str, Any]:
-    """The state of the container once it has ended; its stream can close a little earlier."""
+    """Wait until the container has ended and return its state; its stream can close slightly earlier."""
     pause = 0.02
     while _running(state := _state(container)):
         _check_time(container, deadline)
@@ -264,53 +281,54 @@ def _running(state: Mapping[str, Any]) -> bool:
 
 
 def _state(container: Container) -> Mapping[str, Any]:
-    """The state as the daemon tells it.
+    """Return the container's state from the daemon.
 
     Raises:
-        EngineError: the container has vanished, or the daemon does not answer any more.
+        EngineError: the container has vanished, or the daemon no longer answers.
     """
-    trouble: Exception | None = None
-    for _ in range(_PATIENCE):
+    problem: Exception | None = None
+    for _ in range(_ATTEMPTS):
         try:
             container.reload()
         except NotFound as error:
             raise EngineError(
-                "the container vanished while it ran", "did somebody prune containers? Run again: it resumes"
+                "the container vanished while it was running",
+                "Were containers pruned? Run the same command again; it resumes.",
             ) from error
         except TROUBLE as error:
-            trouble = error
+            problem = error
             time.sleep(1.0)
         else:
             state: Mapping[str, Any] = container.attrs["State"]
             return state
-    raise EngineError(f"the Docker daemon stopped answering: {reason_of(trouble)}", "see the daemon's own log")
+    raise EngineError(f"the Docker daemon stopped answering: {reason_of(problem)}", "see the log of the daemon")
 
 
 def _check_time(container: Container, deadline: float) -> None:
     if time.monotonic() > deadline:
         raise EngineError(
-            f"container {container.short_id} outlived every time limit of its round and was removed",
-            "the driver inside enforces the limits: this is a fault of the driver or of the host",
+            f"container {container.short_id} exceeded every time limit of its round and was removed",
+            "The driver inside should have enforced them: this is a defect of the driver or a problem of this host.",
         )
 
 
 def remove(client: DockerClient, name: str, log: Path | None = None) -> bool:
-    """Remove a container, running or not; False where it was gone, or could not be removed (the sweep tries again)."""
-    trouble: Exception | None = None
+    """Remove a container, running or not; False if it was gone already or could not be removed (a sweep retries)."""
+    problem: Exception | None = None
     for pause in (0.2, 1.0, 0.0):
         try:
             client.api.remove_container(name, v=True, force=True)
         except NotFound:
             return False
-        except APIError as error:  # 409: a removal is in progress already
-            trouble = error
+        except APIError as error:  # 409: it is already being removed
+            problem = error
             time.sleep(pause)
-        except TROUBLE as error:  # nobody answers: asking again would only wait again
-            trouble = error
+        except TROUBLE as error:  # the daemon does not answer: do not wait again
+            problem = error
             break
         else:
             return True
     if log:
         with log.open("a", encoding="utf-8") as out:
-            out.write(f"tfrepro: container {name} could not be removed: {reason_of(trouble)}\n")
+            out.write(f"tfrepro: container {name} could not be removed: {reason_of(problem)}\n")
     return False

@@ -1,6 +1,6 @@
-"""Runs inside a container for a second: which GPUs the driver's own libraries show there. Standard library only.
+"""A script that runs inside a container and checks which GPU the driver's libraries show. Standard library only.
 
-``python -c THIS UUID`` prints one line: nothing where CUDA sees the GPU of that UUID alone, else what is wrong.
+``python -c SOURCE UUID`` prints one line: empty if CUDA sees the GPU of that UUID and no other, else what is wrong.
 """
 
 from __future__ import annotations
@@ -10,39 +10,42 @@ import sys
 import uuid
 
 
-def trouble(wanted: str) -> str:
-    """Why a round in this container would not use the GPU of this UUID and no other, "" where it would."""
+def problem(wanted: str) -> str:
+    """Return why a round in this container would not use exactly the GPU of this UUID, or ""."""
     try:
         cuda, nvml = ctypes.CDLL("libcuda.so.1"), ctypes.CDLL("libnvidia-ml.so.1")
     except OSError as error:
-        return f"the driver's library is not there ({error})"
+        return f"a library of the driver is missing in the container ({error})"
     code = nvml.nvmlInit_v2()
     if code:
-        return f"NVML does not start there (error {code})"
+        return f"NVML cannot be initialised in the container (error {code})"
     handle = ctypes.c_void_p()
     code = nvml.nvmlDeviceGetHandleByUUID(wanted.encode(), ctypes.byref(handle))
     if code:
-        return f"NVML does not know {wanted} there (error {code})"
+        return f"NVML does not find {wanted} in the container (error {code})"
     code = cuda.cuInit(0)
     if code:
-        return f"CUDA does not start there (error {code})"
-    seen = devices(cuda)
-    # TensorFlow would take the first of several.
-    return "" if seen == [wanted.partition("-")[2]] else f"CUDA sees {', '.join(seen) or 'no GPU'}, not {wanted} alone"
+        return f"CUDA cannot be initialised in the container (error {code})"
+    visible = devices(cuda)
+    # With several GPUs visible TensorFlow would use the first.
+    if visible == [wanted.partition("-")[2]]:
+        return ""
+    return f"CUDA sees {', '.join(visible) or 'no GPU'} instead of {wanted} alone"
 
 
 def devices(cuda: ctypes.CDLL) -> list[str]:
-    """UUIDs of what CUDA can use, without the ``GPU-`` or ``MIG-`` before them."""
+    """Return the UUIDs of the devices that CUDA can use, without their ``GPU-`` or ``MIG-`` prefix."""
     count = ctypes.c_int(0)
     cuda.cuDeviceGetCount(ctypes.byref(count))
-    ask = getattr(cuda, "cuDeviceGetUuid_v2", None) or cuda.cuDeviceGetUuid  # the older one does not tell MIG devices
-    found = []
+    # The older function does not report the UUID of a MIG device.
+    get_uuid = getattr(cuda, "cuDeviceGetUuid_v2", None) or cuda.cuDeviceGetUuid
+    uuids = []
     for number in range(count.value):
-        device, room = ctypes.c_int(), (ctypes.c_ubyte * 16)()
-        if cuda.cuDeviceGet(ctypes.byref(device), number) == 0 and ask(ctypes.byref(room), device) == 0:
-            found.append(str(uuid.UUID(bytes=bytes(room))))
-    return found
+        device, raw = ctypes.c_int(), (ctypes.c_ubyte * 16)()
+        if cuda.cuDeviceGet(ctypes.byref(device), number) == 0 and get_uuid(ctypes.byref(raw), device) == 0:
+            uuids.append(str(uuid.UUID(bytes=bytes(raw))))
+    return uuids
 
 
 if __name__ == "__main__":
-    sys.stdout.write(trouble(sys.argv[1]) + "\n")
+    sys.stdout.write(problem(sys.argv[1]) + "\n")

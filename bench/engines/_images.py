@@ -1,4 +1,4 @@
-"""What an image is made of: its recipe, its labels and names, and the context that a build reads."""
+"""What defines an image: its recipe, its labels and tags, and the build context."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _ELF = b"\x7fELF"
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """All that decides what an image holds, the base's own content apart."""
+    """Everything that determines the content of an image, except for the content of its base image."""
 
     pair: str
     lock: str
@@ -42,7 +42,7 @@ class Recipe:
     base: str
 
     def labels(self) -> dict[str, str]:
-        """What an image of this recipe carries. Its revision is no part: another commit can be the same image."""
+        """Return the labels of its images, except for the revision: several commits can give the same image."""
         return {
             PROJECT: "tfrepro",
             PAIR: self.pair,
@@ -54,22 +54,26 @@ class Recipe:
 
     @property
     def repository(self) -> str:
-        """The name its images get on a host: ``tfrepro/tf2.18.1-cuda12.5-py311``."""
+        """The repository of its images on a host: ``tfrepro/tf2.18.1-cuda12.5-py311``."""
         return f"tfrepro/{self.pair.lower()}"
 
     @property
     def tag(self) -> str:
-        """Its tag in a registry, the same on every host: who has the recipe knows the name of the image."""
-        whole = "\n".join(self.labels().values())
-        return f"r-{hashlib.sha256(whole.encode()).hexdigest()[:24]}"
+        """Its tag in a registry, a hash of the recipe, so that every host derives the same image name."""
+        text = "\n".join(self.labels().values())
+        return f"r-{hashlib.sha256(text.encode()).hexdigest()[:24]}"
 
     def remote(self, registry: str) -> str:
-        """Its repository in a registry, which may be a host or a host with a path."""
+        """Return its repository in a registry, which is a host, or a host with a path."""
         return f"{registry.removesuffix('/')}/{self.repository}"
 
 
 def recipe_of(root: Path, column: Column) -> Recipe:
-    """What a column's image is made of; raises BuildError where the lock or the Dockerfile cannot be read."""
+    """Return the recipe of a column's image.
+
+    Raises:
+        BuildError: the lock or the Dockerfile cannot be read.
+    """
     try:
         dockerfile = (root / "docker" / "Dockerfile").read_bytes()
         return Recipe(
@@ -80,12 +84,12 @@ def recipe_of(root: Path, column: Column) -> Recipe:
             base=column.pair.base,
         )
     except OSError as error:
-        hint = "make the lock with 'nox -s lock'" if error.filename == str(column.lock) else ""
+        hint = "create the lock with 'nox -s lock'" if error.filename == str(column.lock) else ""
         raise BuildError(f"{error.filename} cannot be read: {error.strerror}", hint) from error
 
 
 def recipe_from(labels: Mapping[str, str]) -> Recipe | None:
-    """The recipe that an image's labels tell of; None where it is no image of this project."""
+    """Return the recipe in the labels of an image; None if it is not an image of this project."""
     if labels.get(PROJECT) != "tfrepro" or PAIR not in labels:
         return None
     return Recipe(
@@ -98,15 +102,15 @@ def recipe_from(labels: Mapping[str, str]) -> Recipe | None:
 
 
 def short(image: Image) -> str:
-    """The tag that only an image which was built or pulled here carries: a part of its own id."""
+    """Return the tag of an image that was built or pulled on this host: the start of its own id."""
     return str(image.id).rpartition(":")[2][:12]
 
 
 def own_tags(image: Image) -> tuple[str, ...]:
-    """The names this project gave an image, the one of this host first; none where somebody made it from ours.
+    """Return the tags that this project gave an image, the one of this host first; empty if the image is not ours.
 
-    A committed container and an image built FROM ours inherit all labels, so a name counts only where it also
-    holds the id of the image (here) or the tag of the recipe beside such a name (in a registry).
+    A committed container and an image built FROM ours inherit all labels, so labels prove nothing. A tag counts only
+    if it contains the id of the image, or if it is the registry tag of the recipe next to such a tag.
     """
     recipe = recipe_from(image.labels or {})
     if recipe is None:
@@ -118,36 +122,42 @@ def own_tags(image: Image) -> tuple[str, ...]:
 
 
 def find_uv() -> Path:
-    """The program of uv that this package came with; raises EngineError where it is missing."""
+    """Return the uv program of this installation.
+
+    Raises:
+        EngineError: it is missing.
+    """
     try:
         return Path(uv.find_uv_bin())
     except FileNotFoundError as error:
-        raise EngineError("the program of uv is missing beside its Python package", "pip install --force uv") from error
+        raise EngineError(
+            "the uv program is missing from its Python package", "reinstall it: pip install --force-reinstall uv"
+        ) from error
 
 
 def context(root: Path, column: Column, program: Path, folder: Path) -> Path:
-    """Stage below ``folder`` what the Dockerfile reads, and nothing else; returns the context."""
-    place = folder / "context"
-    place.mkdir()
+    """Create the build context inside ``folder``, with exactly the files that the Dockerfile reads, and return it."""
+    target = folder / "context"
+    target.mkdir()
     binary = program.read_bytes()
     if not binary.startswith(_ELF):
-        raise BuildError("uv of this host is no Linux program, so it cannot serve inside a build")
-    (place / "uv").write_bytes(binary)
+        raise BuildError("the uv program of this host is not a Linux program, so a build cannot use it")
+    (target / "uv").write_bytes(binary)
     lock = column.lock.read_text(encoding="utf-8")
-    (place / "lock.txt").write_text(lock, encoding="utf-8")
-    (place / "cuda.txt").write_text(build_context.cuda_part(lock), encoding="utf-8")
-    (place / "cudnn.txt").write_text(build_context.cudnn_part(lock), encoding="utf-8")
-    (place / "Dockerfile").write_bytes((root / "docker" / "Dockerfile").read_bytes())
-    (place / "verify_install.py").write_bytes((root / "bench" / "suite" / "verify_install.py").read_bytes())
-    for file in place.iterdir():
+    (target / "lock.txt").write_text(lock, encoding="utf-8")
+    (target / "cuda.txt").write_text(build_context.cuda_part(lock), encoding="utf-8")
+    (target / "cudnn.txt").write_text(build_context.cudnn_part(lock), encoding="utf-8")
+    (target / "Dockerfile").write_bytes((root / "docker" / "Dockerfile").read_bytes())
+    (target / "verify_install.py").write_bytes((root / "bench" / "suite" / "verify_install.py").read_bytes())
+    for file in target.iterdir():
         file.chmod(0o755 if file.name == "uv" else 0o644)
-    (place / "suite").mkdir()
-    build_context.stage(root, place / "suite")
-    return place
+    (target / "suite").mkdir()
+    build_context.stage(root, target / "suite")
+    return target
 
 
 def arguments(column: Column, recipe: Recipe, base: Image, revision: str) -> dict[str, str]:
-    """The build arguments: search paths of the pair, and what the labels say."""
+    """Return the build arguments: search paths of the pair and the values of the labels."""
     site = f"/opt/venv/lib/python{column.pair.python}/site-packages"
     lock = column.lock.read_text(encoding="utf-8")
     compiler = build_context.compiler_path(site, lock)
@@ -168,14 +178,15 @@ def arguments(column: Column, recipe: Recipe, base: Image, revision: str) -> dic
 
 
 def secrets(column: Column, values: Mapping[str, str], folder: Path) -> dict[str, Path]:
-    """The secrets as files that only this user can read, beside the context and not in it.
+    """Write the secrets as files that only this user can read, outside the context, and return them by id.
 
-    ``ahead`` is none: what a build downloads ahead comes the same way, because a step's name must not know it.
+    ``prefetch`` is not secret. It is passed this way because secrets are not part of BuildKit's cache key, so that
+    pairs which differ only in it still share the CUDA layer.
     """
     contents = {
         "ca": network.ca_bundle(os.environ),
         "settings": network.secret_lines(values).encode(),
-        "ahead": build_context.rest_part(column.lock.read_text(encoding="utf-8")).encode(),
+        "prefetch": build_context.rest_part(column.lock.read_text(encoding="utf-8")).encode(),
     }
     files = {}
     for name, content in contents.items():

@@ -1,4 +1,4 @@
-"""What every engine offers: prepare a column's environment, execute one round in it."""
+"""The interface of an engine: prepare the environment of a column, then run rounds in it."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """A place where a column's rounds run, ready to use.
+    """The environment of a column, ready to run rounds.
 
-    ``identity`` is what pins it (image id, or lock hash and interpreter of a venv) and goes into the
-    resume key. ``details`` is written to the run folder and shown on the page as provenance.
+    ``identity`` pins its content (image id, or lock hash and interpreter version of a venv) and is part of the resume
+    key. ``details`` is stored in the run folder and shown on the page as provenance.
     """
 
     column: str
@@ -33,14 +33,14 @@ class Environment:
 
 @dataclass(frozen=True, kw_only=True)
 class Execution:
-    """How a round's container or process ended."""
+    """How the container or process of a round ended."""
 
     exit_code: int
     oom_killed: bool = False
 
 
 def probe_command(column: Column) -> tuple[str, ...]:
-    """What Python is given to ask a column what it can load, and from where."""
+    """Return the Python arguments that make a column report which libraries it can load, and from where."""
     return ("-m", "bench.suite.probe", json.dumps({"libraries": dict(cuda.libraries(column.pair))}))
 
 
@@ -52,45 +52,51 @@ class Engine(Protocol):
         """``docker`` or ``venv``."""
 
     def describe(self) -> Mapping[str, str]:
-        """Facts of the engine for the report (version, client, storage driver, ...)."""
+        """Return facts about the engine for the report (version, client, storage driver, ...)."""
 
     def disk_need(self, columns: tuple[Column, ...]) -> tuple[Path, int]:
-        """Where new environments land, and how many bytes the missing ones need there."""
+        """Return the folder where new environments are stored, and the bytes that the missing ones need there."""
 
     def cached(self, column: Column) -> bool:
-        """Whether the environment of this column stands already."""
+        """Return whether the environment of this column is already built."""
 
     def prepare(self, column: Column, log: Path, say: Callable[[str], None]) -> Environment:
-        """Make the environment of a column, or find it made; may be called from several threads.
+        """Build the environment of a column, or reuse it; may be called from several threads.
 
-        ``log`` gets the full output; ``say`` gets one short line per step for the progress view.
-        Raises BuildError, its message one sentence of what failed (package and lock by name for a
-        wrong hash); NoGpuError where the column has a GPU that the engine cannot hand on.
+        ``log`` receives the full output; ``say`` receives one short line per step for the progress display.
+
+        Raises:
+            BuildError: the build failed; the message is one sentence (it names package and lock for a wrong hash).
+            NoGpuError: the column needs a GPU that the engine cannot pass through.
         """
 
     def execute(
         self, environment: Environment, request: Request, on_line: Callable[[str], None], log: Path
     ) -> Execution:
-        """Run the driver with this request; blocks until it ends.
+        """Run the driver with this request and block until it ends; whatever interrupts it, nothing is left running.
 
-        ``on_line`` gets each line of the record as it comes, newline included; stderr goes to ``log``
-        (appended). Whatever interrupts it, nothing it started stays behind. A request for a GPU names
-        it by UUID in ``gpu``; without one the column runs and finds none. Raises EngineError where the
-        round could not be started at all, NoGpuError where the GPU cannot be handed on.
+        ``on_line`` receives each line of the record as it arrives, newline included; stderr is appended to ``log``.
+        A request for a GPU names it by UUID in ``gpu``; without a UUID the column runs and finds no GPU.
+
+        Raises:
+            EngineError: the round could not be started at all.
+            NoGpuError: the GPU cannot be passed through.
         """
 
     def examine(self, environment: Environment, column: Column, log: Path) -> str:
-        """Run ``bench.suite.probe`` in a prepared column and return its line of JSON; stderr goes to ``log``.
+        """Run ``bench.suite.probe`` in a prepared column and return its line of JSON; stderr is appended to ``log``.
 
-        Works with and without a GPU: the libraries of CUDA tell their versions either way. Raises
-        EngineError where the probe could not be run or said nothing.
+        Works with and without a GPU, because the CUDA libraries report their versions in both cases.
+
+        Raises:
+            EngineError: the probe could not be run or printed nothing.
         """
 
     def sweep(self) -> int:
-        """Remove what an earlier, killed run left behind (containers); the number removed."""
+        """Remove containers that an earlier, killed run left behind; returns how many were removed."""
 
     def halt(self) -> None:
-        """End all that this engine has running, from any thread; what waits for it gets an EngineError.
+        """Stop everything that this engine is running, from any thread; waiting calls raise EngineError.
 
-        Nothing starts any more after it: it is for an interrupt while several devices are measured.
+        Nothing is started afterwards. Used when a run over several devices is interrupted.
         """

@@ -1,4 +1,4 @@
-"""The suite as it is carried into a column: a copy of its files."""
+"""What a build needs from this host: a copy of the suite, the lock split into layers, and library search paths."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-#: Where the compiler's wheel lands: programs and libdevice, no library that a column opens.
+#: Where the wheel of the CUDA compiler is installed: programs and libdevice, but no library that a column opens.
 _COMPILER = "nvidia/cuda_nvcc"
-#: The last TensorFlow whose XLA looks for libdevice in a toolkit's places only.
-_LAST_BLIND = (2, 13)
+#: The last TensorFlow release whose XLA looks for libdevice only where a CUDA toolkit would put it.
+_LAST_WITHOUT_LIBDEVICE_SEARCH = (2, 13)
 
 __all__ = ["stage", "suite_files", "suite_hash"]
 
 
 def stage(root: Path, target: Path) -> tuple[Path, ...]:
-    """Copy the suite below ``target`` (which becomes ``PYTHONPATH``); returns the copies.
+    """Copy the suite into ``target``, which becomes ``PYTHONPATH``, and return the copies.
 
-    The copies are world-readable whatever the umask says, because columns run as nobody.
+    The copies are world-readable whatever the umask, because containers run as user ``nobody``.
     """
     copies = []
     for relative in suite_files(root):
@@ -38,47 +38,49 @@ def stage(root: Path, target: Path) -> tuple[Path, ...]:
 
 
 def cuda_part(lock: str) -> str:
-    """The part of a lock that holds the CUDA set, hashes included; empty for a CPU pair.
+    """Return the part of a lock that holds the CUDA set, hashes included; empty for a CPU pair.
 
-    It is installed first: most of an image's bytes, and the same for every pair of one CUDA minor, whatever their
-    cuDNN and NCCL.
+    It is installed first: it is most of an image and identical for every pair of one CUDA minor, whatever their cuDNN
+    and NCCL.
     """
     return _part(lock, _is_cuda)
 
 
 def cudnn_part(lock: str) -> str:
-    """The CUDA set and cuDNN: what is installed once cuDNN has joined; empty for a CPU pair."""
+    """Return the CUDA set and cuDNN, which make up the second layer; empty for a CPU pair."""
     return _part(lock, lambda name: _is_nvidia(name) and not name.startswith("nvidia-nccl-"))
 
 
 def rest_part(lock: str) -> str:
-    """What ``cuda_part`` leaves: cuDNN, TensorFlow and all it needs, NCCL."""
+    """Return everything but the CUDA set: cuDNN, NCCL, TensorFlow and its dependencies."""
     return _part(lock, lambda name: not _is_cuda(name))
 
 
 def nvidia_folders(lock: str) -> tuple[str, ...]:
-    """Where the NVIDIA wheels of a lock land below site-packages: ``nvidia/cublas``, ``nvidia/cuda_nvcc``, ...
+    """Return where the NVIDIA wheels of a lock are installed in site-packages: ``nvidia/cublas``, ``nvidia/cudnn``, ...
 
-    Their ``lib`` belongs on the library path and ``cuda_nvcc/bin`` on the path of every column, because
-    TensorFlow releases disagree on which of these they find by themselves.
+    Every column gets their ``lib`` folders on the library path and ``cuda_nvcc/bin`` on the path, because TensorFlow
+    releases differ in which of these they find themselves.
     """
     return tuple(sorted({_folder(name) for name in map(_name, _blocks(lock)) if _is_nvidia(name)}))
 
 
 def library_path(site: str, lock: str) -> str:
-    """Every ``nvidia/*/lib`` of a lock below ``site``, joined for LD_LIBRARY_PATH; empty for a CPU pair."""
+    """Return every ``nvidia/*/lib`` of a lock inside ``site``, joined for LD_LIBRARY_PATH; empty for a CPU pair."""
     return ":".join(f"{site}/{folder}/lib" for folder in nvidia_folders(lock) if folder != _COMPILER)
 
 
 def compiler_path(site: str, lock: str) -> str:
-    """Where ptxas is below ``site``; empty where the lock has no CUDA compiler."""
+    """Return the folder of ptxas inside ``site``; empty if the lock has no CUDA compiler."""
     return f"{site}/{_COMPILER}/bin" if _COMPILER in nvidia_folders(lock) else ""
 
 
 def xla_flags(site: str, lock: str) -> str:
-    """Where XLA finds libdevice, for TensorFlow up to 2.13, which does not look below site-packages; else empty."""
+    """Return the flag that tells XLA where libdevice is; empty for TensorFlow after 2.13, which finds it itself."""
     release = re.search(r"^tensorflow==(\d+)\.(\d+)\.", lock, re.MULTILINE)
-    if not release or not compiler_path(site, lock) or (int(release[1]), int(release[2])) > _LAST_BLIND:
+    if not release or not compiler_path(site, lock):
+        return ""
+    if (int(release[1]), int(release[2])) > _LAST_WITHOUT_LIBDEVICE_SEARCH:
         return ""
     return f"--xla_gpu_cuda_data_dir={site}/{_COMPILER}"
 
@@ -88,7 +90,7 @@ def _part(lock: str, wanted: Callable[[str], bool]) -> str:
 
 
 def _name(block: str) -> str:
-    """The distribution that a requirement asks for."""
+    """Return the distribution that a requirement names."""
     return re.split(r"[=\s;\[]", block, maxsplit=1)[0]
 
 
@@ -106,7 +108,7 @@ def _folder(name: str) -> str:
 
 
 def _blocks(lock: str) -> list[str]:
-    """The requirements of a lock, each with its continuation lines and without comments."""
+    """Return the requirements of a lock, each with its continuation lines and without comments."""
     lines = [line for line in lock.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     blocks: list[str] = []
     for line in lines:

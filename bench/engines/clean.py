@@ -1,8 +1,8 @@
-"""Removes what this project made on this host, and nothing else.
+"""Remove what this project created on this host, and nothing else.
 
-Its containers, the images that were built or pulled here, virtual environments, staged suites and wheels. An image
-that somebody made FROM ours inherits our labels and stays, for its name is not one we give. Reports stay, and so do
-the caches of uv and BuildKit, which other projects share.
+That is its containers, the images built or pulled here, virtual environments, staged suites and downloaded wheels. An
+image that somebody else built FROM one of ours inherits our labels; it is kept, because its name is not one that this
+project assigns. Reports are kept, and so are the caches of uv and BuildKit, which other projects share.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from docker.errors import APIError
 
 from bench.engines import _dockerrun, _images
 from bench.engines._dockerd import TROUBLE, connect, reason_of
-from bench.engines._dockerrun import OWNER, PROJECT
-from bench.engines.usage_lock import alone, cache_folder
+from bench.engines._dockerrun import PROJECT
+from bench.engines.usage_lock import cache_folder, exclusive
 from bench.errors import BusyError, EngineError
 
 if TYPE_CHECKING:
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from docker.models.images import Image
 
 _BASE = "org.tfrepro.base"
-#: What ``docker import`` in docker/base/make.sh leaves as the image's comment; an image made from it has another.
+#: The image comment that ``docker import`` sets in docker/base/make.sh; images derived from it have another comment.
 _BASE_COMMENT = "docker/base/make.sh"
-#: What lies in the cache folder, by folder: a name that is not one of these is not ours.
+#: Subfolder of the cache -> the names this project creates in it; anything else is not ours and is kept.
 _CACHED = {
     "venvs": re.compile(r"tf[\w.-]+-py\d+-[0-9a-f]{16}(\.lock)?"),
     "suites": re.compile(r"[0-9a-f]{64}|\.new-\w+"),
@@ -39,76 +39,84 @@ _CACHED = {
 
 
 def clean(*, cache: Path | None = None, dry: bool = False, everything: bool = False) -> tuple[str, ...]:
-    """Clean up; returns a sentence for each thing removed, or that would be with ``dry``, and for what stays and why.
+    """Clean up and return one sentence for each thing removed (or that ``dry`` would remove) or kept, with the reason.
 
-    ``cache`` is the cache folder, the user's where it is None. ``everything`` takes the base image too that
-    docker/base/make.sh imported, if nothing else is made of it.
+    Args:
+        cache: the cache folder; None for the user's.
+        dry: report only, remove nothing.
+        everything: also remove the base image that docker/base/make.sh imported, unless something else is built on it.
 
     Raises:
-        BusyError: a run uses what would be removed.
+        BusyError: a run is using what would be removed.
     """
-    place = cache or cache_folder()
-    with alone(place):
-        return (*_docker(dry=dry, everything=everything), *_folders(place, dry=dry))
+    folder = cache or cache_folder()
+    with exclusive(folder):
+        return (*_docker(dry=dry, everything=everything), *_folders(folder, dry=dry))
 
 
 def _docker(*, dry: bool, everything: bool) -> list[str]:
     try:
         client = connect(timeout=60)
     except EngineError as error:
-        return [f"Docker was not looked at: {error}"]
+        return [f"Docker was skipped: {error}"]
     try:
-        said = [*_containers(client, dry=dry), *_ours(client, dry=dry)]
+        messages = [*_containers(client, dry=dry), *_project_images(client, dry=dry)]
         if everything:
-            said += _bases(client, dry=dry)
-        return [*said, *_build_cache(client)]
+            messages += _base_images(client, dry=dry)
+        return [*messages, *_build_cache(client)]
     except TROUBLE as error:
-        raise EngineError(f"the Docker daemon gave an error while cleaning up: {reason_of(error)}") from error
+        raise EngineError(f"The Docker daemon reported an error during the clean-up: {reason_of(error)}.") from error
     finally:
         client.close()
 
 
 def _containers(client: DockerClient, *, dry: bool) -> Iterator[str]:
-    """Those whose process is gone, as the sweep before a run does it."""
-    listed = _dockerrun.containers_here(client)
-    if any(_dockerrun.owner_lives(str((one.get("Labels") or {}).get(OWNER, ""))) for one in listed):
-        raise BusyError("A run measures in a container right now.", "Wait until it has ended, then clean up.")
-    for one in listed:
-        if dry or _dockerrun.remove(client, str(one["Id"])):
-            yield f"{_removed(dry=dry)} container {str(one['Id'])[:12]}"
+    """Remove orphaned containers, by the same rule as the sweep before a run.
+
+    Raises:
+        BusyError: a container belongs to a process that is still running.
+    """
+    containers = _dockerrun.containers_here(client)
+    if any(_dockerrun.owner_lives(_dockerrun.owner_of(container)) for container in containers):
+        raise BusyError("A run is measuring in a container right now.", "Wait until it has finished, then clean up.")
+    for container in containers:
+        identity = str(container["Id"])
+        if dry or _dockerrun.remove(client, identity):
+            yield f"{_removed(dry=dry)} container {identity[:12]}"
 
 
-def _ours(client: DockerClient, *, dry: bool) -> Iterator[str]:
+def _project_images(client: DockerClient, *, dry: bool) -> Iterator[str]:
     for image in client.images.list(filters={"label": f"{PROJECT}=tfrepro"}):
         recipe = _images.recipe_from(image.labels or {})
-        left = [tag for tag in image.tags if recipe and tag.startswith(f"{recipe.repository}:build-")]
-        names = [*_images.own_tags(image), *left]
+        # An interrupted build leaves its temporary tag behind.
+        leftovers = [tag for tag in image.tags if recipe and tag.startswith(f"{recipe.repository}:build-")]
+        names = [*_images.own_tags(image), *leftovers]
         if names:
             yield _untag(client, image, names, dry=dry)
 
 
 def _untag(client: DockerClient, image: Image, names: list[str], *, dry: bool) -> str:
-    """Take our names off an image; the engine removes it with the last one, unless it has others or is in use."""
-    size = f"{image.attrs['Size'] / 1e9:.1f} GB, a part of it may be shared"
+    """Remove our tags from an image; Docker deletes the image with its last tag unless it is in use."""
+    size = f"{image.attrs['Size'] / 1e9:.1f} GB, part of it may be shared with other images"
     others = sorted(set(image.tags) - set(names))
     try:
         for name in [] if dry else names:
             client.images.remove(name)
     except APIError as error:
-        return f"image {names[0]} stays: {reason_of(error)}"
+        return f"kept image {names[0]}: {reason_of(error)}"
     if others:
-        return f"{_removed(dry=dry)} the name {names[0]}; the image stays as {', '.join(others)}"
+        return f"{_removed(dry=dry)} tag {names[0]}; the image is kept as {', '.join(others)}"
     return f"{_removed(dry=dry)} image {names[0]} ({size})"
 
 
-def _bases(client: DockerClient, *, dry: bool) -> Iterator[str]:
+def _base_images(client: DockerClient, *, dry: bool) -> Iterator[str]:
     for image in client.images.list(filters={"label": _BASE}):
         if not str(image.attrs.get("Comment", "")).startswith(_BASE_COMMENT):
             continue
         name = image.tags[0] if image.tags else image.short_id
         user = _user_of(client, image, dry=dry)
         if user:
-            yield f"base image {name} stays: {user} is made of it"
+            yield f"kept base image {name}: {user} is built on it"
             continue
         if not dry:
             client.images.remove(str(image.id), force=len(image.tags) > 1)
@@ -116,45 +124,47 @@ def _bases(client: DockerClient, *, dry: bool) -> Iterator[str]:
 
 
 def _user_of(client: DockerClient, base: Image, *, dry: bool) -> str:
-    """What else is made of a base: a container or an image; "" where nothing is."""
-    for one in client.api.containers(all=True):
-        if one["ImageID"] == base.id:
-            return f"container {str(one['Id'])[:12]}"
+    """Return a container or image that is built on a base image, or "" if there is none."""
+    for container in client.api.containers(all=True):
+        if container["ImageID"] == base.id:
+            return f"container {str(container['Id'])[:12]}"
     layers = base.attrs["RootFS"].get("Layers") or []
     for image in client.images.list():
-        over = image.attrs["RootFS"].get("Layers") or []
-        goes = dry and bool(_images.own_tags(image))  # without dry it is gone already
-        if image.id != base.id and over[: len(layers)] == layers and not goes:
+        image_layers = image.attrs["RootFS"].get("Layers") or []
+        # In a real clean-up our own images are already gone here; in a dry run they are still listed.
+        would_be_gone = dry and bool(_images.own_tags(image))
+        if image.id != base.id and image_layers[: len(layers)] == layers and not would_be_gone:
             return f"image {image.tags[0] if image.tags else image.short_id}"
     return ""
 
 
 def _build_cache(client: DockerClient) -> Iterator[str]:
-    cached = sum(int(one.get("Size") or 0) for one in client.df().get("BuildCache") or () if not one.get("Shared"))
-    if cached:
+    entries = client.df().get("BuildCache") or ()
+    size = sum(int(entry.get("Size") or 0) for entry in entries if not entry.get("Shared"))
+    if size:
         yield (
-            f"BuildKit's cache stays ({cached / 1e9:.1f} GB, downloads of all projects among it); "
-            "remove it with: docker builder prune"
+            f"kept BuildKit's cache ({size / 1e9:.1f} GB, shared with other projects); "
+            "to remove it: docker builder prune"
         )
 
 
 def _folders(cache: Path, *, dry: bool) -> list[str]:
-    """What lies in our folders under a name that we give, and those folders themselves once they are empty."""
-    said = []
+    """Remove what carries one of our names in the cache, and its subfolders once they are empty."""
+    messages = []
     for kind, pattern in _CACHED.items():
         folder = cache / kind
-        ours = sorted(one for one in folder.glob("*") if pattern.fullmatch(one.name) and not one.is_symlink())
-        whole = [one for one in ours if not one.name.endswith(".lock") and not one.name.startswith(".")]
-        for one in [] if dry else ours:
-            shutil.rmtree(one) if one.is_dir() else one.unlink()
-        if whole:
-            said.append(f"{_removed(dry=dry)} {len(whole)} {kind} in {folder}")
+        paths = sorted(path for path in folder.glob("*") if pattern.fullmatch(path.name) and not path.is_symlink())
+        counted = [path for path in paths if not path.name.endswith(".lock") and not path.name.startswith(".")]
+        for path in [] if dry else paths:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        if counted:
+            messages.append(f"{_removed(dry=dry)} {len(counted)} {kind} in {folder}")
         if not dry:
-            with suppress(OSError):  # something else is in it
+            with suppress(OSError):  # it is not empty: something in it is not ours
                 folder.rmdir()
-    if said:
-        said.append("uv's cache stays; remove it with: uv cache clean")
-    return said
+    if messages:
+        messages.append("kept uv's cache; to remove it: uv cache clean")
+    return messages
 
 
 def _removed(*, dry: bool) -> str:

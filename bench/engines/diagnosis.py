@@ -1,4 +1,4 @@
-"""What the engines of this host can do, for people who ask why a run would not start."""
+"""What the engines of this host can do, for the ``doctor`` command."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Docker:
-    """Docker as this user finds it.
+    """The state of Docker for this user.
 
-    ``daemon`` and ``builder`` say what there is, or why there is nothing and what to do; ``answers`` and ``builds``
-    whether there is. ``bases`` maps each base image asked about to whether it is on this host, ``routes`` each way by
-    which a container may get a GPU to what speaks for it (a run tries it). ``facts`` are the daemon's own.
+    ``answers`` and ``builds`` tell whether the daemon answers and whether a command line can build; ``daemon`` and
+    ``builder`` describe them, or say why there is none and what to do. ``bases`` maps each base image to whether it is
+    on this host. ``routes`` maps each way to pass a GPU into a container to the reason to try it (only a run tries
+    it). ``facts`` are further facts about the daemon.
     """
 
     answers: bool
@@ -39,38 +40,37 @@ class Docker:
 
 
 def docker(bases: Iterable[str]) -> Docker:
-    """Ask the daemon, and look for a command line that can build; never raises for a host in trouble."""
+    """Query the daemon and look for a command line that can build; problems are described, never raised."""
     builds, builder = _builder()
     try:
         client = connect(timeout=10)
     except EngineError as error:
-        return Docker(answers=False, daemon=_sentence(error), builds=builds, builder=builder)
+        return Docker(answers=False, daemon=_with_hint(error), builds=builds, builder=builder)
     try:
         version, info = client.version(), client.info()
-        here = {base: _has(client, base) for base in sorted(set(bases))}
+        present = {base: _has(client, base) for base in sorted(set(bases))}
     except TROUBLE as error:
-        words = f"the Docker daemon gave an error: {reason_of(error)}"
-        return Docker(answers=False, daemon=words, builds=builds, builder=builder)
+        problem = f"the Docker daemon reported an error: {reason_of(error)}"
+        return Docker(answers=False, daemon=problem, builds=builds, builder=builder)
     finally:
         client.close()
-    daemon = f"{version.get('Version', '?')} answers"
     return Docker(
         answers=True,
-        daemon=daemon,
+        daemon=f"{version.get('Version', '?')} answers",
         builds=builds,
         builder=builder,
-        bases=here,
+        bases=present,
         routes={route.name: route.why for route in gpu_options.candidates(info, version)},
         facts=_facts(version, info),
     )
 
 
 def uv_version() -> str:
-    """The version of uv, or why it does not run."""
+    """Return the version of uv, or why it cannot be run."""
     try:
         done = subprocess.run([uv.find_uv_bin(), "--version"], capture_output=True, text=True, check=True, timeout=30)
     except (OSError, subprocess.SubprocessError) as error:
-        return f"does not run ({error}): install the package uv anew"
+        return f"cannot be run ({error}): reinstall the package uv"
     return done.stdout.strip().removeprefix("uv ").split(" ")[0]
 
 
@@ -78,8 +78,8 @@ def _builder() -> tuple[bool, str]:
     try:
         cli = _dockercli.find_cli(os.environ)
     except EngineError as error:
-        return False, _sentence(error)
-    return True, f"{cli.path} ({'buildx' if cli.buildx else 'BuildKit built in'})"
+        return False, _with_hint(error)
+    return True, f"{cli.path} ({'buildx' if cli.buildx else 'built-in BuildKit'})"
 
 
 def _has(client: DockerClient, base: str) -> bool:
@@ -91,16 +91,16 @@ def _has(client: DockerClient, base: str) -> bool:
 
 
 def _facts(version: Mapping[str, Any], info: Mapping[str, Any]) -> dict[str, str]:
-    parts = ", ".join(f"{one['Name']} {one['Version']}" for one in version.get("Components") or ())
-    security = [str(one) for one in info.get("SecurityOptions") or ()]
-    told = {
-        "parts": parts,
+    components = ", ".join(f"{part['Name']} {part['Version']}" for part in version.get("Components") or ())
+    security = [str(option) for option in info.get("SecurityOptions") or ()]
+    facts = {
+        "components": components,
         "runtimes": ", ".join(sorted(info.get("Runtimes") or ())),
         "CDI folders": ", ".join(info.get("CDISpecDirs") or ()),
-        "rootless": "yes" if any("rootless" in one for one in security) else "",
+        "rootless": "yes" if any("rootless" in option for option in security) else "",
     }
-    return {name: value for name, value in told.items() if value}
+    return {name: value for name, value in facts.items() if value}
 
 
-def _sentence(error: EngineError) -> str:
+def _with_hint(error: EngineError) -> str:
     return f"{error}; {error.hint}" if error.hint else str(error)

@@ -1,4 +1,4 @@
-"""Engine ``docker``: one image per pair, built by BuildKit; one hardened container per round."""
+"""The engine ``docker``: one image per pair, built by BuildKit, and one hardened container per round."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from bench.engines import (
     registry,
 )
 from bench.engines._dockerd import TROUBLE, connect, reason_of
-from bench.engines._dockerrun import COLUMN, HOST, OWNER, PROJECT, RUN
+from bench.engines._dockerrun import COLUMN, HOST, OWNER, PROJECT, RUN, owner_lives, owner_of
 from bench.engines.base import Environment, Execution, probe_command
-from bench.engines.registry import named
-from bench.engines.usage_lock import Hold, cache_folder
+from bench.engines.registry import normalized_name
+from bench.engines.usage_lock import UsageLock, cache_folder
 from bench.errors import BuildError, EngineError, ImageMissingError, NoGpuError, TfreproError
 
 if TYPE_CHECKING:
@@ -46,19 +46,19 @@ if TYPE_CHECKING:
 
 _MIB = 1024**2
 _PYTHON = "/opt/venv/bin/python"
-#: Seconds that the look at a GPU may take; a driver that wakes up needs some.
-_SIGHT_S = 90.0
-#: Seconds for the inside probe of a column: it imports TensorFlow from a cold disk and may compile its first kernel.
-_EXAMINE_S = 600.0
+#: Seconds for the check that a container sees its GPU; a driver that has to wake up takes a while.
+_VISIBILITY_S = 90.0
+#: Seconds for the probe of a column: it imports TensorFlow from a cold disk and may compile its first kernel.
+_PROBE_S = 600.0
 _BASE_HINT = (
-    "make it without a registry: 'nox -s base-image' (needs root and debootstrap), or load it with 'docker load', "
+    "build it without a registry: 'nox -s base-image' (needs root and debootstrap), load it with 'docker load', "
     "or use --engine venv"
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Probe:
-    """Whether Docker can be used here, and in one sentence why (not); ``version`` is the daemon's."""
+    """Whether Docker can be used on this host and the reason in one sentence; ``version`` is that of the daemon."""
 
     answers: bool
     why: str
@@ -66,7 +66,7 @@ class Probe:
 
 
 def probe() -> Probe:
-    """Ask the daemon and look for a command line that can build; takes a second at most where nothing hangs."""
+    """Query the daemon and look for a command line that can build; takes about a second if nothing hangs."""
     try:
         with _closing(connect(timeout=10)) as client:
             version = str(client.version()["Version"])
@@ -74,8 +74,8 @@ def probe() -> Probe:
     except EngineError as error:
         return Probe(answers=False, why=f"{error}; {error.hint}" if error.hint else str(error))
     except TROUBLE as error:
-        return Probe(answers=False, why=f"the Docker daemon gave an error: {reason_of(error)}")
-    kind = "buildx" if cli.buildx else "BuildKit built in"
+        return Probe(answers=False, why=f"the Docker daemon reported an error: {reason_of(error)}")
+    kind = "buildx" if cli.buildx else "built-in BuildKit"
     return Probe(answers=True, why=f"Docker {version} answers, and {cli.path} builds ({kind})", version=version)
 
 
@@ -90,10 +90,9 @@ def _closing(client: DockerClient) -> Iterator[DockerClient]:
 class DockerEngine:
     """Runs columns in containers.
 
-    ``root`` is the checkout, which holds ``docker/`` and ``bench/``. ``memory`` is the limit of a container in bytes
-    (default: the daemon's memory less a tenth, 1 GiB at least). ``registry`` is where images are pulled from instead
-    of being built, ``revision`` what the images built here say they were built from. ``cli`` is looked for where none
-    is given.
+    ``root`` is the checkout. ``cli`` builds images; it is searched for by default. ``memory`` is the limit of a
+    container in bytes, by default the daemon's memory minus a tenth (at least 1 GiB). Images are pulled from
+    ``registry`` instead of being built if it is set; images built here carry ``revision`` as a label.
     """
 
     name = "docker"
@@ -102,9 +101,9 @@ class DockerEngine:
         self, root: Path, cli: Cli | None = None, *, memory: int | None = None, registry: str = "", revision: str = ""
     ) -> None:
         self._root = root
-        self._registry = named(registry) if registry else ""
+        self._registry = normalized_name(registry) if registry else ""
         self._cli = cli or _dockercli.find_cli(os.environ)
-        # Looked up here, not where builds run side by side: it reads sysconfig, whose first use is not thread-safe.
+        # Looked up here because it reads sysconfig, whose first use is not thread-safe, and builds run in parallel.
         self._uv = _images.find_uv()
         self._client = connect(timeout=60)
         self._revision = revision
@@ -114,7 +113,7 @@ class DockerEngine:
         self._locks: dict[Recipe | str, threading.Lock] = {}
         self._routes: dict[str, Route] = {}
         self._running: set[str] = set()
-        self._hold = Hold(cache_folder())
+        self._usage = UsageLock(cache_folder())
         self._halted = False
 
     def close(self) -> None:
@@ -122,26 +121,26 @@ class DockerEngine:
         self._client.close()
 
     def describe(self) -> Mapping[str, str]:
-        """Daemon, client and what of them can matter to a measurement."""
+        """Return the facts about daemon and client that can affect a measurement."""
         version, info = self._client.version(), self._client.info()
-        parts = ", ".join(f"{one['Name']} {one['Version']}" for one in version.get("Components") or ())
+        components = ", ".join(f"{part['Name']} {part['Version']}" for part in version.get("Components") or ())
         group = f"cgroup v{info.get('CgroupVersion', '1')}"
         return {
-            "versions": f"{parts or version['Version']}; {info.get('Driver', '')}, {group}",
+            "versions": f"{components or version['Version']}; {info.get('Driver', '')}, {group}",
             "client": f"{self._cli.version} ({'buildx' if self._cli.buildx else 'built-in BuildKit'})",
-            "memory limit": f"{self._memory / _MIB:.0f} MiB a container",
+            "memory limit": f"{self._memory / _MIB:.0f} MiB per container",
         }
 
     def disk_need(self, columns: tuple[Column, ...]) -> tuple[Path, int]:
-        """The daemon's folder (or its nearest parent here), and what the missing images need; CUDA sets are shared."""
+        """Return the daemon's folder (or its nearest visible parent) and the bytes that the missing images need."""
         missing = [column.pair for column in columns if not self.cached(column)]
         root = Path(str(self._client.info().get("DockerRootDir") or "/"))
-        where = next((folder for folder in (root, *root.parents) if folder.is_dir()), Path("/"))
+        visible = next((folder for folder in (root, *root.parents) if folder.is_dir()), Path("/"))
         # A build unpacks its downloads into BuildKit's cache and copies them from there.
-        return where, disk_usage.need(missing, copies=1 if self._registry else 2)
+        return visible, disk_usage.need(missing, copies=1 if self._registry else 2)
 
     def cached(self, column: Column) -> bool:
-        """Whether the image of this column stands already."""
+        """Return whether the image of this column is already built."""
         try:
             recipe = _images.recipe_of(self._root, column)
             return self._find(recipe) is not None
@@ -149,14 +148,9 @@ class DockerEngine:
             return False
 
     def prepare(self, column: Column, log: Path, say: Callable[[str], None]) -> Environment:
-        """Find the image of a column, build it, or pull it where a registry is named.
-
-        Raises:
-            BuildError: it cannot be had, the reason in one sentence.
-            NoGpuError: the column has a GPU, and no container can be given it.
-        """
+        """Return the image of a column: an existing one, else one that is pulled or built; see ``Engine.prepare``."""
         started = time.monotonic()
-        self._hold.take()
+        self._usage.acquire()
         try:
             recipe = _images.recipe_of(self._root, column)
             log.parent.mkdir(parents=True, exist_ok=True)
@@ -168,14 +162,14 @@ class DockerEngine:
         except BuildError as error:
             raise BuildError(f"{column.id}: {error}", error.hint) from error
         except TROUBLE as error:
-            raise BuildError(f"{column.id}: the Docker daemon gave an error: {reason_of(error)}") from error
+            raise BuildError(f"{column.id}: the Docker daemon reported an error: {reason_of(error)}") from error
         except OSError as error:
-            raise BuildError(f"{column.id}: the build could not be staged or logged: {error}") from error
-        say(f"image {image.short_id} {'is there' if reused else 'pulled' if self._registry else 'built'}")
+            raise BuildError(f"{column.id}: the build context or its log could not be written: {error}") from error
+        say(f"image {image.short_id} {'found' if reused else 'pulled' if self._registry else 'built'}")
         details = self._details(image, recipe)
         if column.gpu:
             route = self._route(image, column.gpu, log)
-            say(f"GPU by {route.name}: {route.why}")
+            say(f"GPU through {route.name}: {route.why}")
             details |= {"gpu_route": route.name, "gpu_route_why": route.why}
         seconds = time.monotonic() - started
         return Environment(column=column.id, identity=str(image.id), reused=reused, seconds=seconds, details=details)
@@ -183,12 +177,8 @@ class DockerEngine:
     def execute(
         self, environment: Environment, request: Request, on_line: Callable[[str], None], log: Path
     ) -> Execution:
-        """Run the driver in a container of its own.
-
-        Raises:
-            EngineError: it could not be started or followed; NoGpuError where Docker cannot hand on a GPU.
-        """
-        # The driver keeps the limit of each kernel; this is the wall behind it, with room for fresh workers.
+        """Run the driver in a new container; see ``Engine.execute``."""
+        # The driver enforces the limit of each kernel; this is the backstop, with time to start new workers.
         limit_s = 600 + len(request.kernels) * (request.time_limit_s + 360)
         command = (_PYTHON, "-m", "bench.suite.driver", request.to_json())
         gpu = str(request.gpu.get("uuid", "")) if request.device == "gpu" else ""
@@ -204,29 +194,30 @@ class DockerEngine:
         return Execution(exit_code=code, oom_killed=oom)
 
     def examine(self, environment: Environment, column: Column, log: Path) -> str:
-        """Ask the column what it can load; see the protocol."""
+        """Probe what the column can load; see ``Engine.examine``."""
         lines: list[str] = []
         try:
             image = self._client.images.get(environment.identity)
             route = self._route(image, column.gpu, log) if column.gpu else None
             command = (_PYTHON, *probe_command(column))
-            self._run(image, command, {COLUMN: column.id}, lines.append, log, _EXAMINE_S, route, column.gpu)
+            self._run(image, command, {COLUMN: column.id}, lines.append, log, _PROBE_S, route, column.gpu)
         except EngineError as error:
             raise type(error)(f"{column.id}: {error}", error.hint) from error
         except TROUBLE as error:
             raise _not_run(environment, error) from error
         if not lines:
-            raise EngineError(f"{column.id}: the probe inside the image said nothing", f"its last words are in {log}")
+            raise EngineError(f"{column.id}: the probe inside the image printed nothing", f"see the end of {log}")
         return lines[-1].strip()
 
     def push(self, column: Column, registry_name: str) -> str:
-        """Push the image of a column to a registry; returns its digest there.
+        """Push the image of a column to a registry and return its digest there.
 
         Raises:
-            ConfigError: the name is none of a registry. BuildError: the image does not stand here.
-            EngineError: the registry took it not.
+            ConfigError: the name is not that of a registry.
+            BuildError: the image is not on this host.
+            EngineError: the registry did not accept it.
         """
-        registry_name = named(registry_name)
+        registry_name = normalized_name(registry_name)
         recipe = _images.recipe_of(self._root, column)
         image = self._find(recipe)
         if image is None:
@@ -234,25 +225,22 @@ class DockerEngine:
         return registry.push(self._client, image, recipe, registry_name)
 
     def sweep(self) -> int:
-        """Remove containers of runs on this host whose process is gone; never those of others."""
-        removed = 0
-        for one in _dockerrun.containers_here(self._client):
-            owner = str((one.get("Labels") or {}).get(OWNER, ""))
-            if not _dockerrun.owner_lives(owner):
-                removed += _dockerrun.remove(self._client, str(one["Id"]))
-        return removed
+        """Remove containers started from this host whose process has ended, never those of other hosts."""
+        containers = _dockerrun.containers_here(self._client)
+        orphans = [container for container in containers if not owner_lives(owner_of(container))]
+        return sum(_dockerrun.remove(self._client, str(container["Id"])) for container in orphans)
 
     def halt(self) -> None:
-        """End every container this engine has started, and start none any more."""
+        """Stop every container of this engine, and start no more."""
         with self._guard:
             self._halted = True
         deadline = time.monotonic() + 20
-        while time.monotonic() < deadline:  # one may be on its way from create to start
+        while time.monotonic() < deadline:  # a container may be between create and start
             with self._guard:
-                left = tuple(self._running)
-            if not left:
+                running = tuple(self._running)
+            if not running:
                 return
-            for name in left:
+            for name in running:
                 _dockerrun.remove(self._client, name)
             time.sleep(0.1)
 
@@ -267,14 +255,14 @@ class DockerEngine:
         route: Route | None,
         gpu: str,
     ) -> tuple[int, bool]:
-        """One container to its end: its exit code, and whether memory ran out."""
-        owned = {PROJECT: "tfrepro", HOST: _dockerrun.this_host(), OWNER: _dockerrun.this_process()}
+        """Run one container to its end; returns its exit code and whether it was killed for memory."""
+        labels_of_owner = {PROJECT: "tfrepro", HOST: _dockerrun.this_host(), OWNER: _dockerrun.this_process()}
         name = f"tfrepro-{uuid.uuid4().hex[:16]}"
         job = _dockerrun.Job(
             image=image,
             command=command,
             name=name,
-            labels={**owned, **labels},
+            labels={**labels_of_owner, **labels},
             memory=self._memory,
             options=route.options(gpu) if route else {},
             environment=route.environment(gpu) if route else {},
@@ -290,20 +278,20 @@ class DockerEngine:
                 self._running.discard(name)
 
     def _route(self, image: Image, gpu: str, log: Path) -> Route:
-        """How this engine gives a container the GPU of this UUID; tried once."""
+        """Return the way by which a container gets the GPU of this UUID; tried out once per GPU."""
         with self._lock(gpu):
             if gpu not in self._routes:
-                known = gpu_options.candidates(self._client.info(), self._client.version())
-                self._routes[gpu] = gpu_options.choose(known, gpu, lambda route: self._look(image, route, gpu, log))
+                routes = gpu_options.candidates(self._client.info(), self._client.version())
+                self._routes[gpu] = gpu_options.choose(routes, gpu, lambda route: self._check(image, route, gpu, log))
             return self._routes[gpu]
 
-    def _look(self, image: Image, route: Route, gpu: str, log: Path) -> str:
-        """What keeps a container started this way from seeing the GPU; "" where it sees it."""
+    def _check(self, image: Image, route: Route, gpu: str, log: Path) -> str:
+        """Return why a container started this way does not see the GPU, or "" if it does."""
         lines: list[str] = []
         source = Path(_gpu_visibility.__file__).read_text(encoding="utf-8")
-        code, _ = self._run(image, (_PYTHON, "-c", source, gpu), {}, lines.append, log, _SIGHT_S, route, gpu)
-        said = "".join(lines).strip()
-        return said or (f"the look ended with exit code {code}" if code else "")
+        code, _ = self._run(image, (_PYTHON, "-c", source, gpu), {}, lines.append, log, _VISIBILITY_S, route, gpu)
+        problem = "".join(lines).strip()
+        return problem or (f"the check in the container ended with exit code {code}" if code else "")
 
     def _lock(self, key: Recipe | str) -> threading.Lock:
         with self._guard:
@@ -316,25 +304,24 @@ class DockerEngine:
             return None
 
     def _find(self, recipe: Recipe) -> Image | None:
-        """The image made by this recipe. Without the base here (a loaded bundle), its name has to do.
+        """Return the image of this recipe, or None.
 
-        Raises:
-            BuildError: what was pulled under its name is another image.
+        If the base image is not on this host (after a bundle was loaded), its name is compared instead of its id.
+        Raises BuildError if the image that was pulled under its name is a different one.
         """
         if self._registry:
             return registry.local(self._client, recipe, self._registry)
         base = self._local(recipe.base)
         labels = recipe.labels() | ({_images.BASE_ID: str(base.id)} if base else {})
-        found = self._client.images.list(filters={"label": [f"{name}={value}" for name, value in labels.items()]})
-        ours = [one for one in found if _images.own_tags(one)]
-        return ours[0] if ours else None
+        images = self._client.images.list(filters={"label": [f"{name}={value}" for name, value in labels.items()]})
+        return next((image for image in images if _images.own_tags(image)), None)
 
     def _pull(self, recipe: Recipe, say: Callable[[str], None]) -> Image:
         say(f"pulling from {self._registry}")
         return registry.pull(self._client, recipe, self._registry)
 
     def _base(self, name: str, say: Callable[[str], None]) -> Image:
-        """The base image, pulled if it is not here; one thread pulls, the others wait and find it."""
+        """Return the base image, pulling it if needed; one thread pulls while the others wait."""
         with self._lock(name):
             base = self._local(name)
             if base is not None:
@@ -352,7 +339,7 @@ class DockerEngine:
         base = self._base(recipe.base, say)
         values = network.settings(os.environ)
         redact = network.Redactor(values)
-        # A name of its own: two runs may build the same pair at the same time, and each takes its name off again.
+        # A temporary, unique tag: two runs may build the same pair at once, and each removes its own tag again.
         tag = f"{recipe.repository}:build-{uuid.uuid4().hex[:12]}"
         with tempfile.TemporaryDirectory(prefix="tfrepro-build-") as folder:
             build = _dockercli.Build(
@@ -391,16 +378,18 @@ class DockerEngine:
 
 
 def _not_run(environment: Environment, error: Exception) -> TfreproError:
-    """Why a container could not be run, from the daemon's words."""
+    """Explain why a container could not be run, from the error of the daemon."""
     reason = reason_of(error)
     if isinstance(error, NotFound) and "image" in reason.lower():
         return ImageMissingError(
-            f"{environment.column}: its image {environment.identity[:19]} is gone since it was prepared",
-            "did somebody prune images? Run again: it is rebuilt",
+            f"{environment.column}: its image {environment.identity[:19]} was removed after it was prepared",
+            "Were images pruned? Run the same command again; the image is rebuilt.",
         )
-    known = gpu_options.refusal(reason)
-    if known:
-        return NoGpuError(f"{environment.column}: Docker cannot give a container the GPU: {known[0]}", known[1])
+    if refusal := gpu_options.refusal(reason):
+        cause, hint = refusal
+        return NoGpuError(f"{environment.column}: Docker cannot pass the GPU into a container: {cause}", hint)
     if isinstance(error, APIError):
         return EngineError(f"{environment.column}: the container could not be run: {reason}")
-    return EngineError(f"{environment.column}: the Docker daemon does not answer: {reason}", "see the daemon's own log")
+    return EngineError(
+        f"{environment.column}: the Docker daemon does not answer: {reason}", "see the log of the daemon"
+    )

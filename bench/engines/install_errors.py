@@ -1,4 +1,4 @@
-"""What a failed installation means, read from the words of uv and BuildKit: one sentence and a way out."""
+"""Explain a failed installation from the output of uv and BuildKit: one sentence and a hint."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _NOISE = re.compile(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
-    """Where an installation ran, and the way out of what can go wrong there."""
+class Messages:
+    """Texts that depend on where an installation ran."""
 
     disk: str
     disk_hint: str
@@ -27,62 +27,65 @@ class Place:
     network_hint: str
 
 
-DOCKER = Place(
+DOCKER = Messages(
     disk="the disk of the Docker engine is full",
-    disk_hint="free some with 'docker system df' and 'docker builder prune'",
+    disk_hint="see 'docker system df' and free some space, for instance with 'docker builder prune'",
     python="the base image has no Python {}",
-    python_hint="name a base with that Python in matrix.toml",
-    network_hint="set TFREPRO_BUILD_NETWORK=host where only the host's own network works",
+    python_hint="set a base image with that Python in matrix.toml",
+    network_hint="set TFREPRO_BUILD_NETWORK=host if only the network of the host itself works",
 )
-VENV = Place(
+VENV = Messages(
     disk="the disk is full",
-    disk_hint="free some, or name another folder with TFREPRO_CACHE",
+    disk_hint="free some space, or set TFREPRO_CACHE to another folder",
     python="this host has no Python {}",
-    python_hint="install it, or let uv bring one: uv python install {}",
-    network_hint="check the network, and UV_DEFAULT_INDEX and HTTPS_PROXY if yours needs them",
+    python_hint="install it, for instance with: uv python install {}",
+    network_hint="check the network, and set UV_DEFAULT_INDEX and HTTPS_PROXY if it needs them",
 )
 
 
-def explain(lines: Iterable[str], lock: str, log: Path, place: Place) -> tuple[str, str]:
-    """What a failed installation says, as (message, hint); ``lock`` is the lock file's name."""
-    # BuildKit repetitions the commands of the Dockerfile: their words are no messages.
+def explain(lines: Iterable[str], lock: str, log: Path, messages: Messages) -> tuple[str, str]:
+    """Return message and hint for the output of a failed installation; ``lock`` is the name of the lock file."""
+    # BuildKit echoes the commands of the Dockerfile, whose text must not be taken for an error.
     texts = [text for text in map(message, lines) if "RUN --mount" not in text and "/bin/sh -c" not in text]
     whole = "\n".join(texts)
-    wrong = re.search(r"Hash mismatch for `([^`]+)`", whole)
-    if wrong:
+    mismatch = re.search(r"Hash mismatch for `([^`]+)`", whole)
+    if mismatch:
         return (
-            f"{wrong[1]} is not the file that {lock} promises (wrong hash)",
-            f"if you trust the index, make {lock} anew; the hashes stand in {log}",
+            f"{mismatch[1]} is not the file that {lock} pins (wrong hash)",
+            f"if you trust the index, create {lock} again; the hashes are in {log}",
         )
     if re.search(r"no space left on device", whole, re.IGNORECASE):
-        return (place.disk, place.disk_hint)
+        return (messages.disk, messages.disk_hint)
     missing = re.search(r"No interpreter found for (?:Python )?([\w.]+)", whole)
     if missing:
-        return (place.python.format(missing[1]), place.python_hint.format(missing[1]))
-    reason = _last_word(texts)
+        return (messages.python.format(missing[1]), messages.python_hint.format(missing[1]))
+    reason = _error_line(texts)
     if re.search(
         r"dns error|failed to lookup|connection refused|network is unreachable|timed out", whole, re.IGNORECASE
     ):
         return (
-            f"the installation reached no package index: {reason}",
-            f"{place.network_hint}; the full output is in {log}",
+            f"the installation could not reach the package index: {reason}",
+            f"{messages.network_hint}; the full output is in {log}",
         )
     if re.search(r"invalid peer certificate|UnknownIssuer|certificate verify failed", whole, re.IGNORECASE):
-        return (f"the index's certificate is not trusted: {reason}", "set SSL_CERT_FILE to the bundle of your network")
+        return (
+            f"the index's certificate is not trusted: {reason}",
+            "set SSL_CERT_FILE to the CA bundle of your network",
+        )
     return (f"the installation failed: {reason}", f"the full output is in {log}")
 
 
-def _last_word(texts: Sequence[str]) -> str:
-    """The error of uv with its innermost cause, else the last line that says something."""
+def _error_line(texts: Sequence[str]) -> str:
+    """Return uv's error with its innermost cause, else the last informative line."""
     for index, text in enumerate(texts):
         if re.match(r"(error: |\u00d7 |Error: )", text):
             causes = [match[1] for later in texts[index:] if (match := re.match(r"(?:cause: |[╰├]─▶ )(.+)", later))]
             head = re.sub(r"^(error: |\u00d7 |Error: )", "", text)
             return f"{head} ({causes[-1]})" if causes else head
-    spoken = [text for text in texts if text and not _NOISE.match(text)]
-    return spoken[-1] if spoken else "no output"
+    informative = [text for text in texts if text and not _NOISE.match(text)]
+    return informative[-1] if informative else "no output"
 
 
 def message(line: str) -> str:
-    """A line of BuildKit's plain output without its step and clock."""
+    """Return a line of BuildKit's plain output without step number and time."""
     return _STEP.sub("", line).strip()

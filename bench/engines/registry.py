@@ -1,6 +1,6 @@
-"""Images for a fleet: built and pushed once, pulled by the others under a name that follows from the recipe.
+"""Images for several hosts: one host builds and pushes them, the others pull them by a name derived from the recipe.
 
-The Docker client's own configuration has the credentials; nothing of them is read or written here.
+Credentials stay in the configuration of the Docker client; this module neither reads nor writes them.
 """
 
 from __future__ import annotations
@@ -22,53 +22,55 @@ if TYPE_CHECKING:
     from bench.engines._images import Recipe
 
 
-#: A host with a dot or a port, or localhost; then folders. Without such a host Docker means its public hub.
-_NAMED = re.compile(
+#: A host with a dot or a port, or localhost, then a path. Without such a host Docker would use its public hub.
+_NAME = re.compile(
     r"(?:localhost|[a-z0-9-]+(?:\.[a-z0-9-]+)+|(?:[a-z0-9.-]+|\[[0-9a-f:]+\])(?::[0-9]{1,5}))"
     r"(?:/[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*)*"
 )
 
 
-def named(registry: str) -> str:
-    """The name of a registry, without a slash at its end.
+def normalized_name(registry: str) -> str:
+    """Check the name of a registry and return it without a trailing slash.
 
     Raises:
-        ConfigError: it is none. The message does not repetition it, for a password may stand in it.
+        ConfigError: it is not a registry name. The message does not repeat it, because it may contain a password.
     """
     name = registry.removesuffix("/")
-    if not _NAMED.fullmatch(name):
+    if not _NAME.fullmatch(name):
         raise ConfigError(
-            "What stands for REGISTRY is no name of a registry.",
-            "Name a host and folders in small letters, as in host.example:5000/team; "
-            "no https:// before it and no password, which 'docker login' keeps.",
+            "REGISTRY is not the name of a registry.",
+            "Use host and path in lower case, as in host.example:5000/team, without https:// and without a password "
+            "(log in with 'docker login').",
         )
     return name
 
 
 def push(client: DockerClient, image: Image, recipe: Recipe, registry: str) -> str:
-    """Push an image; returns the digest that the registry gave it, ``sha256:...``.
+    """Push an image and return its digest in the registry, ``sha256:...``.
 
     Raises:
-        EngineError: the registry took it not, with its own words.
+        EngineError: the registry did not accept it; the message has the registry's reason.
     """
     repository = recipe.remote(registry)
     try:
         image.tag(repository, tag=recipe.tag)
         for row in client.images.push(repository, tag=recipe.tag, stream=True, decode=True):
             if "error" in row:
-                raise EngineError(f"{registry} did not take the image of {recipe.pair}: {row['error']}", _LOGIN)
+                raise EngineError(f"{registry} did not accept the image of {recipe.pair}: {row['error']}", _LOGIN)
             if "aux" in row:
                 return str(row["aux"]["Digest"])
     except TROUBLE as error:
-        raise EngineError(f"{registry} did not take the image of {recipe.pair}: {reason_of(error)}", _LOGIN) from error
-    raise EngineError(f"{registry} took the image of {recipe.pair} and told no digest of it", "push it again")
+        raise EngineError(
+            f"{registry} did not accept the image of {recipe.pair}: {reason_of(error)}", _LOGIN
+        ) from error
+    raise EngineError(f"{registry} accepted the image of {recipe.pair} but returned no digest", "push it again")
 
 
-_LOGIN = "is it a registry, does it answer, and may you push there ('docker login')?"
+_LOGIN = "check that it is a registry, that it answers, and that you may push there ('docker login')"
 
 
 def local(client: DockerClient, recipe: Recipe, registry: str) -> Image | None:
-    """The image that was pulled from this registry before, None where it is not here."""
+    """Return the image that was pulled from this registry earlier; None if it is not on this host."""
     try:
         return _checked(client.images.get(f"{recipe.remote(registry)}:{recipe.tag}"), recipe, registry)
     except ImageNotFound:
@@ -76,10 +78,10 @@ def local(client: DockerClient, recipe: Recipe, registry: str) -> Image | None:
 
 
 def pull(client: DockerClient, recipe: Recipe, registry: str) -> Image:
-    """Pull the image of a recipe, and give it the name that says it is ours.
+    """Pull the image of a recipe and tag it as one of ours.
 
     Raises:
-        BuildError: it is not there, cannot be had, or is not what its name promises.
+        BuildError: it does not exist, could not be pulled, or is not the image of the recipe.
     """
     repository = recipe.remote(registry)
     try:
@@ -87,17 +89,17 @@ def pull(client: DockerClient, recipe: Recipe, registry: str) -> Image:
     except NotFound as error:
         raise BuildError(
             f"{registry} has no image of {recipe.pair} for this lock, suite and Dockerfile ({recipe.tag})",
-            "push it there from a host that built it (nox -s images -- --push REGISTRY), or leave --from-registry out",
+            "push it from a host that has built it (nox -s images -- --push REGISTRY), or omit --from-registry",
         ) from error
     except TROUBLE as error:
         raise BuildError(
             f"the image of {recipe.pair} could not be pulled from {registry}: {reason_of(error)}",
-            "does the registry answer, and may you pull there ('docker login')?",
+            "check that the registry answers and that you may pull there ('docker login')",
         ) from error
     try:
         _checked(image, recipe, registry)
     except BuildError:
-        with suppress(*TROUBLE):  # its name promises what it is not: it must not be found again
+        with suppress(*TROUBLE):  # it must not be found under this name again
             client.images.remove(f"{repository}:{recipe.tag}")
         raise
     image.tag(recipe.repository, tag=_images.short(image))
@@ -106,24 +108,24 @@ def pull(client: DockerClient, recipe: Recipe, registry: str) -> Image:
 
 
 def _checked(image: Image, recipe: Recipe, registry: str) -> Image:
-    """The image, if its labels are those of the recipe."""
-    has = image.labels or {}
+    """Return the image if its labels match the recipe; raise BuildError otherwise."""
+    labels = image.labels or {}
     for name, value in recipe.labels().items():
-        if has.get(name) != value:
-            what = name.removeprefix("org.tfrepro.")
+        if labels.get(name) != value:
+            label = name.removeprefix("org.tfrepro.")
             raise BuildError(
-                f"what {registry} has for {recipe.pair} is another image: its {what} is {has.get(name, '')[:40]!r}, "
-                f"not {value[:40]!r}",
-                "somebody pushed another image under this name: push the right one again",
+                f"the image of {recipe.pair} in {registry} is a different one: its {label} is "
+                f"{labels.get(name, '')[:40]!r}, not {value[:40]!r}",
+                "a different image was pushed under this name: push the right one again",
             )
     return image
 
 
 def digest_of(image: Image, recipe: Recipe, registry: str = "") -> str:
-    """The digest by which a registry knows an image (``host/path@sha256:...``), of this one where it is named.
+    """Return the digest of an image in a registry (``host/path@sha256:...``), or "" if it is in none.
 
-    Empty where none has it.
+    ``registry`` selects the registry; by default it is any one.
     """
-    known = [str(one) for one in image.attrs.get("RepoDigests") or ()]
+    digests = [str(digest) for digest in image.attrs.get("RepoDigests") or ()]
     name = recipe.remote(registry) if registry else f"/{recipe.repository}"
-    return next((one for one in known if one.partition("@")[0].endswith(name)), "")
+    return next((digest for digest in digests if digest.partition("@")[0].endswith(name)), "")

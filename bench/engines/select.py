@@ -1,4 +1,4 @@
-"""Which engine runs the matrix, and why: said on the terminal and on the page."""
+"""Choose the engine that runs the matrix, with the reason, which the terminal and the page show."""
 
 from __future__ import annotations
 
@@ -17,13 +17,21 @@ NAMES = ("auto", "docker", "venv")
 
 
 def choose(name: str, root: Path, *, registry: str = "", revision: str = "") -> tuple[Engine, str]:
-    """The engine for ``auto``, ``docker`` or ``venv``, and the reason in one sentence.
+    """Return the engine for ``auto``, ``docker`` or ``venv``, and the reason in one sentence.
 
-    ``registry`` is where images come from instead of being built, ``revision`` what images built here are labelled
-    with. Raises EngineError where Docker was demanded, by name or by a registry, and cannot be used.
+    Args:
+        name: the value of --engine.
+        root: the checkout.
+        registry: where images are pulled from instead of being built; requires Docker.
+        revision: the source revision that images built here carry as a label.
+
+    Raises:
+        EngineError: Docker is required, by name or by a registry, and cannot be used.
     """
     if name == "venv" and registry:
-        raise EngineError("--from-registry is for images, and --engine venv has none", "leave one of the two out")
+        raise EngineError(
+            "--from-registry pulls images, and --engine venv does not use any", "omit one of the two options"
+        )
     if name == "venv":
         return VenvEngine(root), "asked for with --engine venv"
     probe = docker.probe()
@@ -33,6 +41,6 @@ def choose(name: str, root: Path, *, registry: str = "", revision: str = "") -> 
     if name == "docker" or registry:
         raise EngineError(
             f"Docker was asked for and cannot be used: {probe.why}",
-            "Leave --engine out to run in virtual environments.",
+            "Omit --engine to run in virtual environments.",
         )
     return VenvEngine(root), f"Docker cannot be used: {probe.why}"

@@ -1,4 +1,4 @@
-"""Who uses what this project made on this host: runs hold a lock, so that cleaning up does not take it from them."""
+"""A lock that keeps ``clean`` from removing what a run is using: runs share it, cleaning up needs it exclusively."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _NAME = "in-use.lock"
 
 
 def cache_folder() -> Path:
-    """``$TFREPRO_CACHE``, else ``tfrepro`` in the user's cache folder."""
-    named = os.environ.get("TFREPRO_CACHE")
-    if named:
-        return Path(named).expanduser().absolute()
+    """Return ``$TFREPRO_CACHE``, else ``tfrepro`` in the user's cache folder."""
+    configured = os.environ.get("TFREPRO_CACHE")
+    if configured:
+        return Path(configured).expanduser().absolute()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "tfrepro"
 
 
-class Hold:
-    """Keeps what a run uses from being cleaned up, from the first ``take`` until this process ends.
+class UsageLock:
+    """Protects the environments of a run from being removed, from the first ``acquire`` until this process ends.
 
-    The lock is the kernel's, shared among runs. Where the folder cannot be written there is none.
+    It is a file lock that the kernel releases with the process. If the cache cannot be written, there is no lock.
     """
 
     def __init__(self, cache: Path) -> None:
@@ -36,11 +36,11 @@ class Hold:
         self._descriptor = -1
         self._guard = threading.Lock()
 
-    def take(self) -> None:
-        """Hold it from now on; waits while somebody cleans up."""
+    def acquire(self) -> None:
+        """Acquire the lock, unless this object has it already; waits while a clean-up is running."""
         with self._guard:
             if self._descriptor < 0:
-                with suppress(OSError):  # what needs this folder says so itself, in better words
+                with suppress(OSError):  # whatever needs this folder reports the problem more precisely
                     self._cache.mkdir(parents=True, exist_ok=True)
                     self._descriptor = _locked(self._cache / _NAME, fcntl.LOCK_SH)
 
@@ -50,11 +50,11 @@ class Hold:
 
 
 @contextmanager
-def alone(cache: Path) -> Iterator[None]:
-    """Nobody uses what is cleaned up meanwhile; the lock's file goes with the rest.
+def exclusive(cache: Path) -> Iterator[None]:
+    """Hold the lock exclusively, and remove its file at the end.
 
     Raises:
-        BusyError: a run does.
+        BusyError: a run is using the cache.
     """
     path = cache / _NAME
     if not cache.is_dir():
@@ -63,7 +63,9 @@ def alone(cache: Path) -> Iterator[None]:
     try:
         descriptor = _locked(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        raise BusyError("A run uses what would be removed.", "Wait until it has ended, then clean up.") from error
+        raise BusyError(
+            "A run is using what would be removed.", "Wait until it has finished, then clean up."
+        ) from error
     try:
         yield
         path.unlink(missing_ok=True)
@@ -72,7 +74,7 @@ def alone(cache: Path) -> Iterator[None]:
 
 
 def _locked(path: Path, how: int) -> int:
-    """A descriptor that holds the lock of the file that is at ``path``, and not of one just removed from there."""
+    """Lock the file at ``path`` and return its descriptor; retries if the file was removed in the meantime."""
     while True:
         descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:

@@ -1,8 +1,8 @@
-"""Engine ``venv``: one virtual environment per pair, made by uv from the same hash locks.
+"""The engine ``venv``: one virtual environment per pair, installed by uv from the same hash-pinned locks.
 
-Environments live in the user's cache beside uv's own, so files are hard-linked and a second checkout
-finds them ready. Before each run every file is held against its wheel's record. Rounds run in a session
-of their own with a bare environment. A CUDA pair finds its libraries by search paths, the driver's on the host.
+Environments are stored in the user's cache next to uv's own, so that uv can hard-link files and other checkouts can
+reuse them. Before each run every file is verified against its wheel's RECORD. Each round runs in its own session with
+a minimal environment. A CUDA pair finds its libraries through search paths, and the driver's on the host.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import uv
 from bench.engines import build_context, disk_usage, install_errors, network
 from bench.engines.base import Environment, Execution, probe_command
 from bench.engines.build_context import stage, suite_hash
-from bench.engines.usage_lock import Hold, cache_folder
+from bench.engines.usage_lock import UsageLock, cache_folder
 from bench.errors import BuildError, EngineError
 from bench.plan import locks
 
@@ -37,12 +37,13 @@ if TYPE_CHECKING:
     from bench.plan.column import Column
     from bench.suite.record import Request
 
-_READY = "tfrepro.whole"
-_DRIVER = ("libcuda.so.1", "libnvidia-ml.so.1")
+#: The file that marks a completely installed environment.
+_COMPLETE = "tfrepro.whole"
+_DRIVER_LIBRARIES = ("libcuda.so.1", "libnvidia-ml.so.1")
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Home:
+class _Installation:
     """Where a column is installed, and the text of its lock."""
 
     folder: Path
@@ -55,35 +56,35 @@ class _Home:
 
 
 class VenvEngine:
-    """Runs columns in virtual environments of this host."""
+    """Runs columns in virtual environments on this host."""
 
     name = "venv"
 
     def __init__(self, root: Path, cache: Path | None = None) -> None:
         self._root = root
         self._cache = cache or cache_folder()
-        self._homes: dict[str, _Home] = {}
-        self._uv = uv.find_uv_bin()  # here, for its first call is not safe in two threads
-        self._hold = Hold(self._cache)
+        self._installations: dict[str, _Installation] = {}
+        self._uv = uv.find_uv_bin()  # looked up here because the first call is not thread-safe
+        self._usage = UsageLock(self._cache)
         self._guard = threading.Lock()
         self._sessions: set[subprocess.Popen[str]] = set()
         self._halted = False
 
     def describe(self) -> Mapping[str, str]:
-        """Version of uv."""
+        """Return the version of uv."""
         done = subprocess.run([self._uv, "--version"], capture_output=True, text=True, check=True)
         return {"uv": done.stdout.strip().removeprefix("uv ").split(" ")[0]}
 
     def disk_need(self, columns: tuple[Column, ...]) -> tuple[Path, int]:
-        """Folder of the environments, and bytes that the missing ones need there.
+        """Return the folder of the environments, and the bytes that the missing ones need there.
 
-        On the disk of uv's cache, files lie once: environments are made of links to it. Elsewhere each has its own.
+        On the file system of uv's cache, environments share files with it by hard links; elsewhere each has copies.
         """
         missing = [column.pair for column in columns if not self.cached(column)]
         return self._cache, disk_usage.need(missing, shared=not missing or self._linked())
 
     def _linked(self) -> bool:
-        """Whether environments lie on the disk of uv's cache."""
+        """Return whether environments are on the file system of uv's cache."""
         command = [self._uv, "--no-progress", "--color", "never", "cache", "dir"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         try:
@@ -92,27 +93,27 @@ class VenvEngine:
             return False
 
     def cached(self, column: Column) -> bool:
-        """Whether this lock is installed already."""
+        """Return whether the lock of this column is already installed."""
         try:
-            return _whole(self.place(column))
-        except OSError:  # a cache folder that may not be read; prepare says so in its own words
+            return _complete(self.place(column))
+        except OSError:  # the cache cannot be read, which prepare reports
             return False
 
     def prepare(self, column: Column, log: Path, say: Callable[[str], None]) -> Environment:
-        """Install the lock of a column, hashes required; raises BuildError with the reason in one sentence."""
+        """Install the lock of a column, or verify an existing installation; see ``Engine.prepare``."""
         start = time.perf_counter()
         folder = self.place(column)
-        self._hold.take()
+        self._usage.acquire()
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
             with _one_at_a_time(folder.with_name(folder.name + ".lock")):
-                python, problem = self._inspect(column, folder) if _whole(folder) else ("", "it is not there")
+                python, problem = self._inspect(column, folder) if _complete(folder) else ("", "it is not installed")
                 reused = not problem
                 if problem:
                     python = self._install(column, folder, log, say)
         except OSError as error:
             raise BuildError(f"{column.id}: {folder} cannot be written ({error.strerror}).", _CACHE_HINT) from error
-        self._homes[column.id] = _Home(
+        self._installations[column.id] = _Installation(
             folder=folder, python=column.pair.python, lock=column.lock.read_text(encoding="utf-8")
         )
         return Environment(
@@ -126,21 +127,21 @@ class VenvEngine:
     def execute(
         self, environment: Environment, request: Request, on_line: Callable[[str], None], log: Path
     ) -> Execution:
-        """Run the driver in a session of its own; the whole session is ended whatever happens."""
+        """Run the driver in a new session, which is killed as a whole at the end, whatever happens."""
         arguments = ("-m", "bench.suite.driver", request.to_json())
         gpu = str(request.gpu.get("uuid", "")) if request.device == "gpu" else None
         return Execution(exit_code=self._session(environment.column, arguments, gpu, on_line, log))
 
     def examine(self, environment: Environment, column: Column, log: Path) -> str:
-        """Ask the column what it can load; see the protocol."""
+        """Probe what the column can load; see ``Engine.examine``."""
         lines: list[str] = []
         self._session(environment.column, probe_command(column), column.gpu, lines.append, log)
         if not lines:
-            raise EngineError(f"{column.id}: the probe inside said nothing", f"its last words are in {log}")
+            raise EngineError(f"{column.id}: the probe printed nothing", f"see the end of {log}")
         return lines[-1].strip()
 
     def halt(self) -> None:
-        """End every session this engine has started, and start none any more."""
+        """Kill every session of this engine, and start no more."""
         with self._guard:
             self._halted = True
             for child in self._sessions:
@@ -149,26 +150,26 @@ class VenvEngine:
     def _session(
         self, column: str, arguments: tuple[str, ...], gpu: str | None, on_line: Callable[[str], None], log: Path
     ) -> int:
-        """Run Python in a column to its end; its exit code. ``gpu`` is a UUID, "" hides them all, None is for the CPU."""
-        home, suite = self._homes[column], self._staged_suite()
+        """Run Python in a column to its end and return its exit code; ``gpu`` as in ``_device_environment``."""
+        installation, suite = self._installations[column], self._staged_suite()
         with tempfile.TemporaryDirectory(prefix="tfrepro-round-") as scratch, log.open("ab") as errors:
-            command = [str(home.folder / "bin" / "python"), *arguments]
-            bare = _bare_environment(home, suite, scratch) | _device_environment(gpu)
+            command = [str(installation.folder / "bin" / "python"), *arguments]
+            environment = _minimal_environment(installation, suite, scratch) | _device_environment(gpu)
             with self._guard:
                 if self._halted:
                     raise EngineError(f"{column}: this engine was halted")
                 try:
                     child = subprocess.Popen(
-                        command, cwd=scratch, env=bare, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                        command, cwd=scratch, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                         stderr=errors, text=True, encoding="utf-8", start_new_session=True,
                     )  # fmt: skip
                 except OSError as error:
-                    hint = f"Remove {home.folder} and run again: it will be made anew."
+                    hint = f"Remove {installation.folder} and run again; it will be created again."
                     raise EngineError(f"{column}: its Python cannot be started ({error}).", hint) from error
                 self._sessions.add(child)
             try:
-                for text in child.stdout or ():
-                    on_line(text)
+                for line in child.stdout or ():
+                    on_line(line)
                 code = child.wait()
             finally:
                 with self._guard:
@@ -179,16 +180,16 @@ class VenvEngine:
         return code
 
     def sweep(self) -> int:
-        """Nothing outlives a round here: sessions are ended with it."""
+        """Return 0: no session outlives its round."""
         return 0
 
     def place(self, column: Column) -> Path:
-        """The folder of a column's environment, there or not."""
+        """Return the folder of a column's environment, whether it exists or not."""
         digest = hashlib.sha256(column.lock.read_bytes()).hexdigest()
         return self._cache / "venvs" / f"{column.pair.stem}-{digest[:16]}"
 
     def _staged_suite(self) -> Path:
-        """A copy of the suite under its hash: an edit during a run cannot mix two suites."""
+        """Return a copy of the suite named by its hash, so that an edit during a run cannot mix two suites."""
         target = self._cache / "suites" / suite_hash(self._root)
         if not target.is_dir():
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -197,11 +198,11 @@ class VenvEngine:
             try:
                 fresh.rename(target)
             except OSError:
-                shutil.rmtree(fresh)  # another run was quicker
+                shutil.rmtree(fresh)  # another run has just created it
         return target
 
     def _install(self, column: Column, folder: Path, log: Path, say: Callable[[str], None]) -> str:
-        """Make the environment from nothing; returns its Python's version."""
+        """Install the environment from scratch and return its Python version."""
         python = str(folder / "bin" / "python")
         steps = (
             (
@@ -223,44 +224,44 @@ class VenvEngine:
                     [self._uv, "--no-progress", "--color", "never", *arguments],
                     stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, env=_index_environment(),
                 )  # fmt: skip
-                told = redact(done.stdout + done.stderr)
-                stream.write(told)
+                output = redact(done.stdout + done.stderr)
+                stream.write(output)
                 if done.returncode != 0:
-                    raise build_error(column, told, log)
+                    raise build_error(column, output, log)
         version, problem = self._inspect(column, folder)
         if problem:
-            hint = "uv's cache holds an edited file: remove it with 'uv cache clean', then run again"
-            raise BuildError(f"{column.id}: the environment is not what {column.lock.name} pins: {problem}", hint)
-        (folder / _READY).touch()
+            hint = "uv's cache contains a modified file: clear it with 'uv cache clean', then run again"
+            raise BuildError(f"{column.id}: the environment does not match {column.lock.name}: {problem}", hint)
+        (folder / _COMPLETE).touch()
         return version
 
     def _inspect(self, column: Column, folder: Path) -> tuple[str, str]:
-        """Python's version in the environment, and why it is not what its lock pins ("" where every file is)."""
+        """Return the environment's Python version and how it differs from its lock; "" if every file matches."""
         command = [str(folder / "bin" / "python"), "-m", "bench.suite.verify_install"]
-        home = _Home(folder=folder, python=column.pair.python, lock="")
-        bare = _bare_environment(home, self._staged_suite(), str(folder))
+        installation = _Installation(folder=folder, python=column.pair.python, lock="")
+        environment = _minimal_environment(installation, self._staged_suite(), str(folder))
         try:
-            done = subprocess.run(command, cwd=folder, env=bare, capture_output=True, text=True, check=False)
-            found = json.loads(done.stdout)
+            done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+            state = json.loads(done.stdout)
         except (OSError, ValueError) as error:
-            return "", f"its Python does not answer ({error})"
+            return "", f"its Python cannot be run ({error})"
         pinned = locks.pins(column.lock)
-        if found["distributions"] != pinned:
-            other = sorted(set(found["distributions"].items()) ^ set(pinned.items()))
-            return found["python"], f"its distributions differ, {' '.join(other[0])} among them"
-        return found["python"], "; ".join(found["problems"])
+        if state["distributions"] != pinned:
+            differing = sorted(set(state["distributions"].items()) ^ set(pinned.items()))
+            return state["python"], f"its distributions differ, for instance {' '.join(differing[0])}"
+        return state["python"], "; ".join(state["problems"])
 
 
-_CACHE_HINT = "Name a folder you can write with TFREPRO_CACHE."
+_CACHE_HINT = "Set TFREPRO_CACHE to a folder that you can write."
 
 
-def _whole(folder: Path) -> bool:
-    """Whether an environment was once installed to its end."""
-    return (folder / _READY).is_file()
+def _complete(folder: Path) -> bool:
+    """Return whether an environment was installed completely."""
+    return (folder / _COMPLETE).is_file()
 
 
 def build_error(column: Column, output: str, log: Path) -> BuildError:
-    """The failure of uv in one sentence; a wrong hash names package and lock."""
+    """Turn the output of uv into an error with one sentence; a wrong hash names package and lock."""
     message, hint = install_errors.explain(output.splitlines(), column.lock.name, log, install_errors.VENV)
     return BuildError(f"{column.id}: {message}", hint)
 
@@ -273,20 +274,20 @@ def _one_at_a_time(path: Path) -> Iterator[None]:
 
 
 def _index_environment() -> dict[str, str]:
-    """The host's environment, pip's index setting included where uv has none of its own."""
+    """Return the environment of this host, with pip's index for uv if uv has none of its own."""
     environment = dict(os.environ)
     if "PIP_INDEX_URL" in environment and not {"UV_DEFAULT_INDEX", "UV_INDEX_URL"} & set(environment):
         environment["UV_DEFAULT_INDEX"] = environment["PIP_INDEX_URL"]
     return environment
 
 
-def _bare_environment(home: _Home, suite: Path, scratch: str) -> dict[str, str]:
-    """Nothing of the host's environment reaches a column: a stray TF_ variable would change its bits."""
-    libraries = build_context.library_path(home.site, home.lock)
-    compiler = build_context.compiler_path(home.site, home.lock)
-    flags = build_context.xla_flags(home.site, home.lock)
+def _minimal_environment(installation: _Installation, suite: Path, scratch: str) -> dict[str, str]:
+    """Return an environment without the variables of this host, because a stray TF_ variable could change results."""
+    libraries = build_context.library_path(installation.site, installation.lock)
+    compiler = build_context.compiler_path(installation.site, installation.lock)
+    flags = build_context.xla_flags(installation.site, installation.lock)
     return {
-        "PATH": ":".join(filter(None, (str(home.folder / "bin"), compiler, "/usr/bin:/bin"))),
+        "PATH": ":".join(filter(None, (str(installation.folder / "bin"), compiler, "/usr/bin:/bin"))),
         "HOME": scratch,
         "TMPDIR": scratch,
         "XDG_CACHE_HOME": scratch,
@@ -302,23 +303,26 @@ def _bare_environment(home: _Home, suite: Path, scratch: str) -> dict[str, str]:
 
 
 def _driver_folders() -> list[str]:
-    """Folders of the host's library path that hold the driver: the system finds it there only, in some containers.
+    """Return the folders of LD_LIBRARY_PATH that contain the driver; some containers provide it only there.
 
-    They come last, so that nothing else in them stands before the pinned libraries.
+    They come last in a column's path, so that nothing in them precedes the pinned libraries.
     """
     folders = filter(None, os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep))
-    return [folder for folder in folders if any((Path(folder) / name).exists() for name in _DRIVER)]
+    return [folder for folder in folders if any((Path(folder) / name).exists() for name in _DRIVER_LIBRARIES)]
 
 
 def _device_environment(gpu: str | None) -> dict[str, str]:
-    """By UUID, for CUDA and the driver's tools number GPUs differently; "" hides them all."""
+    """Return the variable that selects a GPU by UUID (CUDA and NVML number GPUs differently).
+
+    "" hides all GPUs; None, for a CPU column, sets nothing.
+    """
     return {} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu}
 
 
 def _device(folder: Path) -> int:
-    """The file system of a folder, or of its nearest parent that exists; raises OSError."""
-    there = next(one for one in (folder, *folder.parents) if one.exists())
-    return there.stat().st_dev
+    """Return the device of a folder, or of its nearest existing parent; raises OSError."""
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    return existing.stat().st_dev
 
 
 def _kill(child: subprocess.Popen[str]) -> None:
@@ -328,4 +332,4 @@ def _kill(child: subprocess.Popen[str]) -> None:
 
 def _end_session(child: subprocess.Popen[str]) -> None:
     _kill(child)
-    child.communicate()  # reaps it and closes its pipe
+    child.communicate()  # reap it and close its pipe

@@ -1,6 +1,6 @@
-"""The wheels of a lock as files, for a host that reaches no index. Each is held against the lock's hashes.
+"""Download the wheels of a lock for a host without a package index, and verify them against its hashes.
 
-uv installs and keeps no wheel, so pip downloads, with the host's own settings of index and certificates; uv brings it.
+uv cannot download wheels without installing them, so it runs pip, with the index and certificate settings of this host.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-#: From the newest C library a lock may ask for to the oldest a wheel names.
+#: glibc 2.x minor versions in wheel tags, the newest that a lock may require first.
 _GLIBC = range(28, 4, -1)
 _OLD_NAMES = ("manylinux2014_x86_64", "manylinux2010_x86_64", "manylinux1_x86_64")
 _PIN = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)==([^\s;\\]+)")
@@ -32,58 +32,58 @@ _HASH = re.compile(r"--hash=sha256:([0-9a-f]{64})")
 
 
 def wheels(lock: Path, python: str, say: Callable[[str], None]) -> list[Path]:
-    """One wheel for each pin of a lock, downloaded where the user's cache has it not; sorted.
+    """Return one wheel for each pin of a lock, sorted; downloads those that are not in the user's cache.
 
     Raises:
-        BuildError: a wheel cannot be had, or is not the one that the lock promises.
+        BuildError: a wheel could not be downloaded, or has another hash than the lock pins.
     """
     folder = cache_folder() / "bundled-wheels"
     folder.mkdir(parents=True, exist_ok=True)
     wanted = hashes(lock.read_text(encoding="utf-8"))
     with (folder / ".lock").open("w", encoding="utf-8") as holder:
         fcntl.flock(holder, fcntl.LOCK_EX)
-        found = _found(folder, wanted, python)
-        if set(found) != set(wanted):
-            say(f"downloading {len(set(wanted) - set(found))} wheels")
+        available = _matching(folder, wanted, python)
+        if set(available) != set(wanted):
+            say(f"downloading {len(set(wanted) - set(available))} wheels")
             _download(lock, python, folder)
-            found = _found(folder, wanted, python)
-    missing = sorted(set(wanted) - set(found))
+            available = _matching(folder, wanted, python)
+    missing = sorted(set(wanted) - set(available))
     if missing:
-        message = f"{missing[0]} was downloaded, and is not the file that {lock.name} promises (wrong hash)."
-        raise BuildError(message, f"If you trust the index, make {lock.name} anew.")
-    return sorted(found.values())
+        message = f"{missing[0]} was downloaded but is not the file that {lock.name} pins (wrong hash)."
+        raise BuildError(message, f"If you trust the index, create {lock.name} again.")
+    return sorted(available.values())
 
 
 def hashes(lock: str) -> dict[str, frozenset[str]]:
-    """``name==version`` -> the SHA-256s that a lock allows for it."""
-    found: dict[str, set[str]] = {}
+    """Return ``name==version`` -> the SHA-256 hashes that a lock accepts for it."""
+    accepted: dict[str, set[str]] = {}
     pin = ""
-    for row in lock.splitlines():
-        if begins := _PIN.match(row):
-            pin = f"{_normal(begins[1])}=={begins[2]}"
+    for line in lock.splitlines():
+        if start := _PIN.match(line):
+            pin = f"{_normalized(start[1])}=={start[2]}"
         if pin:
-            found.setdefault(pin, set()).update(_HASH.findall(row))
-    return {pin: frozenset(digests) for pin, digests in found.items()}
+            accepted.setdefault(pin, set()).update(_HASH.findall(line))
+    return {pin: frozenset(digests) for pin, digests in accepted.items()}
 
 
-def _normal(name: str) -> str:
+def _normalized(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def _found(folder: Path, wanted: dict[str, frozenset[str]], python: str) -> dict[str, Path]:
-    """The wheels in a folder that a lock asks for, each by its own bytes; a lock knows those of other Pythons too."""
-    found: dict[str, Path] = {}
+def _matching(folder: Path, wanted: dict[str, frozenset[str]], python: str) -> dict[str, Path]:
+    """Return the wheels in a folder that match a lock by hash and also this Python version, by pin."""
+    wheels_by_pin: dict[str, Path] = {}
     minor = tuple(int(number) for number in python.split("."))
     platforms = _platforms()
     fitting = {*cpython_tags(minor, platforms=platforms), *compatible_tags(minor, platforms=platforms)}
     for path in sorted(folder.glob("*.whl")):
         name, version = path.name.split("-")[:2]
-        pin = f"{_normal(name)}=={version}"
-        if pin not in wanted or pin in found or fitting.isdisjoint(parse_wheel_filename(path.name)[3]):
+        pin = f"{_normalized(name)}=={version}"
+        if pin not in wanted or pin in wheels_by_pin or fitting.isdisjoint(parse_wheel_filename(path.name)[3]):
             continue
         if _sha256(path) in wanted[pin]:
-            found[pin] = path
-    return found
+            wheels_by_pin[pin] = path
+    return wheels_by_pin
 
 
 def _sha256(path: Path) -> str:
@@ -108,16 +108,19 @@ def _download(lock: Path, python: str, folder: Path) -> None:
         command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, env=_environment()
     )
     if done.returncode != 0:
-        words = " ".join(redact(done.stderr + done.stdout).split())[-600:]
-        message = f"The wheels of {lock.name} cannot be downloaded: {words}"
-        raise BuildError(message, "Check the network, and PIP_INDEX_URL and HTTPS_PROXY if yours needs them.")
+        output = " ".join(redact(done.stderr + done.stdout).split())[-600:]
+        message = f"The wheels of {lock.name} could not be downloaded: {output}"
+        raise BuildError(message, "Check the network, and set PIP_INDEX_URL and HTTPS_PROXY if it needs them.")
 
 
 def _environment() -> dict[str, str]:
-    """The host's environment; uv's index and certificates where pip has none of its own."""
+    """Return the environment of this host, with uv's index and certificates for pip if pip has none of its own."""
     environment = dict(os.environ)
-    for mine, theirs in (("PIP_INDEX_URL", ("UV_DEFAULT_INDEX", "UV_INDEX_URL")), ("PIP_CERT", ("SSL_CERT_FILE",))):
-        value = next((os.environ[name] for name in theirs if os.environ.get(name)), "")
-        if value and not environment.get(mine):
-            environment[mine] = value
+    for pip_name, uv_names in (
+        ("PIP_INDEX_URL", ("UV_DEFAULT_INDEX", "UV_INDEX_URL")),
+        ("PIP_CERT", ("SSL_CERT_FILE",)),
+    ):
+        value = next((os.environ[name] for name in uv_names if os.environ.get(name)), "")
+        if value and not environment.get(pip_name):
+            environment[pip_name] = value
     return environment

@@ -1,1 +1,1 @@
-"""What this host knows of its GPUs, asked of NVML: facts before a run, a guard during it."""
+"""The GPUs of this host as NVML reports them: facts before a run, and monitoring during one."""

@@ -1,17 +1,18 @@
-"""Watches a GPU from the host while times are taken: clocks, heat, power, throttling, processes of other people.
+"""Monitor a GPU from the host while times are measured: clocks, temperature, power, throttling and other processes.
 
-A throttled or shared GPU is slow for reasons that are not the kernel's, and a time taken on it says nothing. So NVML
-is asked a few times a second, and what it said while a sample was taken goes into the record beside the sample.
+A throttled or shared GPU is slow for reasons that have nothing to do with the kernel, so a time measured on it is
+meaningless. NVML is therefore sampled a few times a second, and the samples of a measurement are summarised in the
+record next to it.
 
-Which of NVML's clock event reasons (nvml.h) make a time worthless:
+Which of NVML's clock event reasons (nvml.h) discard a time:
 
-* hardware slowdown (clocks are halved or worse: heat, the power supply's brake, or a spike of power), software and
-  hardware thermal slowdown (the card or its memory is too hot), power brake: the state of the room, the rack or the
-  last minutes, which the next hour does not have. Spoiled.
-* power cap: the clocks are what the set power limit allows for *this* work. A heavy kernel is always measured so,
-  the limit is one of the GPU's facts, and no retake would ever be without it. Told, and not discarded.
-* sync boost, application and display clocks: clocks that somebody has set, and that hold for the whole run. Idle:
-  there was nothing to do at that moment. Told, and not discarded.
+* Hardware slowdown (clocks halved or worse, because of heat, the power supply's brake or a power spike), software and
+  hardware thermal slowdown (the GPU or its memory is too hot) and power brake depend on the environment of the GPU or
+  on the last minutes, and may be gone an hour later. The time is discarded.
+* Power cap: the clocks are what the configured power limit allows for *this* work. A heavy kernel is always measured
+  so, the limit is one of the GPU's facts, and no repetition would be free of it. Reported, not discarded.
+* Sync boost, application and display clocks are settings that hold for the whole run; idle means that there was
+  nothing to do at that moment. Reported, not discarded.
 """
 
 from __future__ import annotations
@@ -25,35 +26,37 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeVar
 
+import psutil
+
 from bench.gpu.facts import EVENTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
 T = TypeVar("T")
-#: Whose a process is.
-Whose = Literal["ours", "other", "unknown"]
+#: Who started a process.
+Owner = Literal["ours", "other", "unknown"]
 
-#: Seconds between two looks.
+#: Seconds between two samples.
 PERIOD_S = 0.2
-#: Nobody looked for longer than this, in seconds: what happened meanwhile is not known.
-BLIND_S = 1.0
+#: After a gap between samples of more than this many seconds, it is unknown what happened meanwhile.
+MAX_GAP_S = 1.0
 #: Hardware slowdown, software thermal slowdown, hardware thermal slowdown, power brake.
 HARMFUL = 0x8 | 0x20 | 0x40 | 0x80
 
-#: In the command line of every process that measures.
-WORKER = b"bench.suite.worker"
-#: The inode of the first process namespace, as Linux fixes it (PROC_PID_INIT_INO).
-_FIRST_NAMESPACE = "pid:[4026531836]"
+#: An argument in the command line of every process that measures.
+WORKER = "bench.suite.worker"
+#: The inode of the initial process namespace, which Linux fixes (PROC_PID_INIT_INO).
+_INITIAL_NAMESPACE = "pid:[4026531836]"
 _MIB = 1024**2
 
 
 @dataclass(frozen=True, kw_only=True)
 class GpuSample:
-    """What NVML said at one moment, ``at`` seconds of time.monotonic; None is what it did not tell.
+    """What NVML reported at one moment, ``at`` seconds of time.monotonic(); None is what it did not report.
 
-    ``reasons`` are the bits of its clock event reasons, ``processes`` the ids of processes that compute on the GPU
-    with the MiB they hold. ``why`` says why one of these two is missing, "" where both are there.
+    ``reasons`` are the bits of its clock event reasons; ``processes`` maps the ids of processes that compute on the
+    GPU to the MiB that they use. ``why`` says why one of these two is missing; "" if both are present.
     """
 
     at: float
@@ -68,142 +71,147 @@ class GpuSample:
 
     @property
     def unreadable(self) -> bool:
-        """Whether neither throttling nor sharing could be seen."""
+        """Whether neither throttling nor sharing could be detected."""
         return self.reasons is None and self.processes is None
 
 
-#: A look, and the MiB of the processes in it that are not ours.
-_Seen = tuple[GpuSample, "Mapping[int, int]"]
+#: A sample, and the MiB used by the processes in it that are not ours.
+_Entry = tuple[GpuSample, "Mapping[int, int]"]
 
 
-class Card(Protocol):
-    """A GPU that can be looked at."""
+class GpuHandle(Protocol):
+    """A GPU that can be sampled."""
 
-    def look(self) -> GpuSample:
-        """One look, now; what cannot be read is None, nothing is raised."""
+    def sample(self) -> GpuSample:
+        """Take one sample now; what cannot be read is None, and nothing is raised."""
 
 
 class Guard:
-    """Looks at a GPU every ``period_s`` seconds while it is entered, and tells what was seen in an interval.
+    """Samples a GPU every ``period_s`` seconds while its context is entered, and summarises the samples of an interval.
 
-    Enter it before anything of ours runs on the GPU: who computes there already is not of ours. ``whose`` says of a
-    process id whose it is.
+    Enter it before anything of ours runs on the GPU: processes that already compute on it are not ours. ``owner``
+    returns who started a process.
     """
 
-    def __init__(self, card: Card, *, period_s: float = PERIOD_S, whose: Callable[[int], Whose] | None = None) -> None:
-        self._card = card
+    def __init__(
+        self, handle: GpuHandle, *, period_s: float = PERIOD_S, owner: Callable[[int], Owner] | None = None
+    ) -> None:
+        self._handle = handle
         self._period_s = period_s
-        self._whose = whose or whose_process
-        self._looks: list[_Seen] = []
-        self._before: set[int] | None = None
-        self._taken = -1
-        self._hold = threading.Lock()
+        self._owner = owner or process_owner
+        self._entries: list[_Entry] = []
+        self._earlier: set[int] | None = None
+        self._worker = -1
+        self._lock = threading.Lock()
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="tfrepro-guard", daemon=True)
+        self._thread = threading.Thread(target=self._monitor, name="tfrepro-guard", daemon=True)
 
     def __enter__(self) -> Self:
-        """Take the first look, then go on looking."""
-        self.look()
+        """Take the first sample, then continue in a thread."""
+        self.sample()
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop looking."""
+        """Stop sampling."""
         self._ended.set()
         self._thread.join()
 
-    def look(self) -> None:
-        """GpuSample once more, now."""
-        with self._hold:
-            found = self._card.look()
-            self._looks.append((found, self._foreign(found.processes or {})))
+    def sample(self) -> None:
+        """Take one more sample now."""
+        with self._lock:
+            sample = self._handle.sample()
+            self._entries.append((sample, self._foreign(sample.processes or {})))
 
-    def seen(self, start: float, end: float) -> dict[str, Any]:
-        """What was seen between two moments (seconds of time.monotonic), as the record holds it.
+    def summary(self, start: float, end: float) -> dict[str, Any]:
+        """Summarise the samples between two moments (seconds of time.monotonic()) in the form that the record stores.
 
-        The last look before the interval counts with it: lines reach the host a little later than they were written,
-        and a short sample may lie between two looks. ``samples`` counts the looks. ``discarded`` says why a time of
-        this interval is none, "" where it is one. ``unwatched``, only there where it is so, says why what was seen is
-        not all that must have been.
+        The last sample before the interval is included: lines reach the host slightly later than they were written,
+        and a short measurement may lie between two samples.
+
+        Returns:
+            Among others ``samples``, the number of samples; ``discarded``, why a time in this interval must be
+            discarded ("" if it need not be); and, only if monitoring was incomplete, ``unwatched`` with the reason.
         """
-        with self._hold:
-            inside = _inside(self._looks, start, end)
-        looks = [look for look, _ in inside]
-        held: dict[int, int] = {}
-        for _, foreign in inside:
+        with self._lock:
+            entries = _within(self._entries, start, end)
+        samples = [sample for sample, _ in entries]
+        peak: dict[int, int] = {}
+        for _, foreign in entries:
             for pid, mib in foreign.items():
-                held[pid] = max(mib, held.get(pid, 0))
-        reasons, harm = _reasons(looks)
-        others = [f"process {pid} holds {mib} MiB" for pid, mib in sorted(held.items())]
-        told: dict[str, Any] = {
-            "samples": sum(not look.unreadable for look in looks),
-            **_range("sm_mhz", [look.sm_mhz for look in looks]),
-            **_range("memory_mhz", [look.memory_mhz for look in looks]),
-            **_highest("temperature_c", [look.temperature_c for look in looks]),
-            **_highest("power_w", [look.power_w for look in looks]),
-            **_highest("memory_mb", [look.memory_mb for look in looks]),
+                peak[pid] = max(mib, peak.get(pid, 0))
+        reasons, harmful = _reasons(samples)
+        others = [f"process {pid} holds {mib} MiB" for pid, mib in sorted(peak.items())]
+        summary: dict[str, Any] = {
+            "samples": sum(not sample.unreadable for sample in samples),
+            **_range("sm_mhz", [sample.sm_mhz for sample in samples]),
+            **_range("memory_mhz", [sample.memory_mhz for sample in samples]),
+            **_highest("temperature_c", [sample.temperature_c for sample in samples]),
+            **_highest("power_w", [sample.power_w for sample in samples]),
+            **_highest("memory_mb", [sample.memory_mb for sample in samples]),
             "reasons": reasons,
             "foreign": others,
-            "discarded": _discarded(harm, others),
+            "discarded": _discarded(harmful, others),
         }
-        missing = next((look.why for look in looks if look.why), "") or _gap(looks, start, end)
-        return {**told, "unwatched": missing} if missing else told
+        missing = next((sample.why for sample in samples if sample.why), "") or _gap(samples, start, end)
+        return {**summary, "unwatched": missing} if missing else summary
 
-    def trouble(self) -> str:
-        """What would discarded a time at this moment, as in ``discarded``."""
-        self.look()
-        with self._hold:
-            now = self._looks[-1][0].at
-        return str(self.seen(now, now)["discarded"])
+    def current_problem(self) -> str:
+        """Return why a time measured at this moment would be discarded, or ""."""
+        self.sample()
+        with self._lock:
+            now = self._entries[-1][0].at
+        return str(self.summary(now, now)["discarded"])
 
-    def _watch(self) -> None:
+    def _monitor(self) -> None:
         while not self._ended.wait(self._period_s):
-            self.look()
+            self.sample()
 
     def _foreign(self, processes: Mapping[int, int]) -> dict[int, int]:
-        """The processes that are not ours: all but one, which is a worker, or else an unknown one.
+        """Return the processes that are not ours: all except one, which is our worker or else an unknown process.
 
-        Workers run one after the other on a GPU, so a second one is another run's. Who was there before is never ours.
-        In another process namespace a worker cannot be recognised, so one unknown process is taken for it.
+        Workers run one after the other on a GPU, so a second one belongs to another run. A process that was there
+        before is never ours. From another process namespace a worker cannot be recognised, so one unknown process is
+        assumed to be it.
         """
-        if self._before is None:
-            self._before = set(processes)
-        self._before &= set(processes)  # an id may be given out again
-        kinds = {pid: self._whose(pid) for pid in processes if pid not in self._before}
-        workers = [pid for pid, kind in kinds.items() if kind == "ours"]
-        likely = workers or [pid for pid, kind in kinds.items() if kind == "unknown"]
-        if self._taken not in likely:
-            self._taken = likely[0] if likely else -1
-        return {pid: mib for pid, mib in processes.items() if pid != self._taken}
+        if self._earlier is None:
+            self._earlier = set(processes)
+        self._earlier &= set(processes)  # the system may reuse the id of a process that has ended
+        owners = {pid: self._owner(pid) for pid in processes if pid not in self._earlier}
+        workers = [pid for pid, owner in owners.items() if owner == "ours"]
+        likely = workers or [pid for pid, owner in owners.items() if owner == "unknown"]
+        if self._worker not in likely:
+            self._worker = likely[0] if likely else -1
+        return {pid: mib for pid, mib in processes.items() if pid != self._worker}
 
 
-def _inside(looks: Sequence[_Seen], start: float, end: float) -> Sequence[_Seen]:
-    """The looks of an interval, with the last one before it."""
-    first = bisect_left(looks, start, key=lambda one: one[0].at)
-    return looks[max(first - 1, 0) : bisect_right(looks, end, key=lambda one: one[0].at)]
+def _within(entries: Sequence[_Entry], start: float, end: float) -> Sequence[_Entry]:
+    """Return the entries of an interval and the last one before it."""
+    first = bisect_left(entries, start, key=lambda entry: entry[0].at)
+    return entries[max(first - 1, 0) : bisect_right(entries, end, key=lambda entry: entry[0].at)]
 
 
-def _gap(looks: Sequence[GpuSample], start: float, end: float) -> str:
-    """Why an interval was not watched to its end: nobody looked for too long."""
-    moments = [look.at for look in looks]
+def _gap(samples: Sequence[GpuSample], start: float, end: float) -> str:
+    """Return that an interval has a gap without samples, or ""."""
+    moments = [sample.at for sample in samples]
     points = [min([start, *moments]), *moments, end]
-    longest = max(later - one for one, later in pairwise(points))
-    return f"nobody looked for {longest:.1f} s" if longest > BLIND_S or not looks else ""
+    longest = max(later - earlier for earlier, later in pairwise(points))
+    return f"the GPU was not sampled for {longest:.1f} s" if longest > MAX_GAP_S or not samples else ""
 
 
-def _reasons(looks: Sequence[GpuSample]) -> tuple[list[str], list[str]]:
-    """All reasons that were given, and those that make a time worthless, in the order of their bits."""
+def _reasons(samples: Sequence[GpuSample]) -> tuple[list[str], list[str]]:
+    """Return all clock event reasons, and those that discard a time, in the order of their bits."""
     bits = 0
-    for look in looks:
-        bits |= look.reasons or 0
-    named = [(EVENTS.get(1 << place, f"bit {place}"), 1 << place) for place in range(bits.bit_length())]
-    given = [(name, bit) for name, bit in named if bits & bit]
-    return [name for name, _ in given], [name for name, bit in given if bit & HARMFUL]
+    for sample in samples:
+        bits |= sample.reasons or 0
+    known = [(EVENTS.get(1 << place, f"bit {place}"), 1 << place) for place in range(bits.bit_length())]
+    active = [(name, bit) for name, bit in known if bits & bit]
+    return [name for name, _ in active], [name for name, bit in active if bit & HARMFUL]
 
 
-def _discarded(harm: list[str], others: list[str]) -> str:
-    told = [f"{word}: {', '.join(found)}" for word, found in (("throttled", harm), ("shared", others)) if found]
-    return "; ".join(told)
+def _discarded(harmful: list[str], others: list[str]) -> str:
+    causes = (("throttled", harmful), ("shared", others))
+    return "; ".join(f"{label}: {', '.join(details)}" for label, details in causes if details)
 
 
 def _range(name: str, values: Sequence[float | None]) -> dict[str, list[float]]:
@@ -216,115 +224,121 @@ def _highest(name: str, values: Sequence[float | None]) -> dict[str, float]:
     return {name: max(known)} if known else {}
 
 
-def whose_process(pid: int, root: Path = Path("/proc")) -> Whose:
-    """Whose a process of this host is, as far as its command line tells.
+def process_owner(pid: int) -> Owner:
+    """Return who started a process of this host, judging by its command line.
 
-    NVML tells the ids of the first process namespace. In another one the same number is another process, or none;
-    and on a host that hides the processes of others there is nothing to read.
+    NVML reports ids of the initial process namespace. In another namespace the same number is a different process or
+    none, and a host may hide the processes of other users.
     """
     try:
-        words = (root / str(pid) / "cmdline").read_bytes().split(b"\0")
-        home = str((root / "self" / "ns" / "pid").readlink()) == _FIRST_NAMESPACE
-    except OSError:
+        command = psutil.Process(pid).cmdline()
+    except (psutil.Error, OSError):
         return "unknown"
-    if WORKER in words:
+    if WORKER in command:
         return "ours"
-    return "other" if home and any(words) else "unknown"
+    return "other" if any(command) and _in_initial_namespace() else "unknown"
+
+
+def _in_initial_namespace() -> bool:
+    try:
+        return str(Path("/proc/self/ns/pid").readlink()) == _INITIAL_NAMESPACE
+    except OSError:
+        return False
 
 
 @contextmanager
 def watching(uuid: str) -> Iterator[Guard]:
-    """A guard over the GPU of this UUID; where NVML does not answer, one that says why it sees nothing."""
-    with _opened(uuid) as card, Guard(card) as guard:
+    """Yield a guard of the GPU with this UUID; if NVML does not answer, its summaries say why nothing was sampled."""
+    with _opened(uuid) as handle, Guard(handle) as guard:
         yield guard
 
 
-class Nobody:
-    """Stands where no GPU can be looked at, and says why."""
+class UnavailableGpu:
+    """Stands in for a GPU that cannot be sampled, and gives the reason."""
 
     def __init__(self, why: str) -> None:
         self._why = why
 
-    def look(self) -> GpuSample:
-        """Nothing is seen."""
+    def sample(self) -> GpuSample:
+        """Return an empty sample with the reason."""
         return GpuSample(at=time.monotonic(), why=self._why)
 
 
-class NvmlCard:
-    """A GPU, or a MIG device, through NVIDIA's module: ``nvml`` is initialised, ``device`` is its handle."""
+class NvmlGpu:
+    """A GPU or MIG device; ``nvml`` is the initialised module, ``device`` its handle."""
 
     def __init__(self, nvml: Any, device: Any) -> None:
         self._nvml = nvml
         self._device = device
-        self._card = device  # clocks, heat and power of a MIG device are its card's
+        self._gpu = device  # clocks, temperature and power of a MIG device are those of its GPU
         with suppress(nvml.NVMLError):
             if nvml.nvmlDeviceIsMigDeviceHandle(device):
-                self._card = nvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle(device)
+                self._gpu = nvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle(device)
 
-    def look(self) -> GpuSample:
-        """Ask for everything; the two that guard the times must answer, or the look says why they did not."""
-        nvml, card = self._nvml, self._card
-        found = GpuSample(
+    def sample(self) -> GpuSample:
+        """Read everything; if throttling or processes cannot be read, the sample says why."""
+        nvml, gpu = self._nvml, self._gpu
+        sample = GpuSample(
             at=time.monotonic(),
-            sm_mhz=self._value(lambda: int(nvml.nvmlDeviceGetClockInfo(card, nvml.NVML_CLOCK_SM))),
-            memory_mhz=self._value(lambda: int(nvml.nvmlDeviceGetClockInfo(card, nvml.NVML_CLOCK_MEM))),
-            temperature_c=self._value(lambda: int(nvml.nvmlDeviceGetTemperature(card, nvml.NVML_TEMPERATURE_GPU))),
-            power_w=self._value(lambda: round(nvml.nvmlDeviceGetPowerUsage(card) / 1000, 1)),
+            sm_mhz=self._value(lambda: int(nvml.nvmlDeviceGetClockInfo(gpu, nvml.NVML_CLOCK_SM))),
+            memory_mhz=self._value(lambda: int(nvml.nvmlDeviceGetClockInfo(gpu, nvml.NVML_CLOCK_MEM))),
+            temperature_c=self._value(lambda: int(nvml.nvmlDeviceGetTemperature(gpu, nvml.NVML_TEMPERATURE_GPU))),
+            power_w=self._value(lambda: round(nvml.nvmlDeviceGetPowerUsage(gpu) / 1000, 1)),
             memory_mb=self._value(lambda: int(nvml.nvmlDeviceGetMemoryInfo(self._device).used) // _MIB),
         )
         try:
-            found = replace(found, reasons=self._reasons())
+            sample = replace(sample, reasons=self._reasons())
         except nvml.NVMLError as error:
-            found = replace(found, why=f"throttling cannot be read (NVML says: {error})")
+            sample = replace(sample, why=f"throttling cannot be read (NVML error: {error})")
         try:
-            found = replace(found, processes=self._processes())
+            sample = replace(sample, processes=self._processes())
         except (nvml.NVMLError, nvml.NVMLLibraryMismatchError) as error:
-            found = replace(found, why=found.why or f"other processes cannot be listed (NVML says: {error})")
-        return found
+            sample = replace(sample, why=sample.why or f"other processes cannot be listed (NVML error: {error})")
+        return sample
 
-    def _value(self, ask: Callable[[], T]) -> T | None:
-        """An answer, or None where this card has none."""
+    def _value(self, read: Callable[[], T]) -> T | None:
+        """Return a reading, or None if this GPU does not support it."""
         try:
-            return ask()
+            return read()
         except self._nvml.NVMLError:
             return None
 
     def _reasons(self) -> int:
         try:
-            return int(self._nvml.nvmlDeviceGetCurrentClocksEventReasons(self._card))
-        except self._nvml.NVMLError_FunctionNotFound:  # drivers before 535 know it by its old name
-            return int(self._nvml.nvmlDeviceGetCurrentClocksThrottleReasons(self._card))
+            return int(self._nvml.nvmlDeviceGetCurrentClocksEventReasons(self._gpu))
+        except self._nvml.NVMLError_FunctionNotFound:  # drivers before 535 have it under its old name
+            return int(self._nvml.nvmlDeviceGetCurrentClocksThrottleReasons(self._gpu))
 
     def _processes(self) -> dict[int, int]:
         try:
-            found = self._nvml.nvmlDeviceGetComputeRunningProcesses_v3(self._device)
+            processes = self._nvml.nvmlDeviceGetComputeRunningProcesses_v3(self._device)
         except self._nvml.NVMLError_FunctionNotFound:  # drivers before 510
-            found = self._nvml.nvmlDeviceGetComputeRunningProcesses_v2(self._device)
-        return {int(one.pid): int(one.usedGpuMemory or 0) // _MIB for one in found}
+            processes = self._nvml.nvmlDeviceGetComputeRunningProcesses_v2(self._device)
+        return {int(process.pid): int(process.usedGpuMemory or 0) // _MIB for process in processes}
 
 
 @contextmanager
-def _opened(uuid: str) -> Iterator[Card]:
-    """The GPU of a UUID, NVML held open; Nobody where that does not work."""
+def _opened(uuid: str) -> Iterator[GpuHandle]:
+    """Yield the GPU with a UUID while NVML is initialised, or a stand-in with the reason why there is none."""
     try:
-        import pynvml  # type: ignore[import-untyped]  # noqa: PLC0415 - a host without it measures, unwatched
+        import pynvml  # type: ignore[import-untyped]  # noqa: PLC0415 - without it, times are measured unmonitored
     except ImportError as error:
-        yield Nobody(f"the Python module pynvml cannot be loaded ({error})")
+        yield UnavailableGpu(f"the Python module pynvml cannot be imported ({error})")
         return
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError as error:
-        yield Nobody(f"NVML does not answer ({error})")
+        yield UnavailableGpu(f"NVML does not answer ({error})")
         return
     try:
-        yield _card(pynvml, uuid)
+        yield _handle(pynvml, uuid)
     finally:
         with suppress(pynvml.NVMLError):
             pynvml.nvmlShutdown()
 
 
-def _card(nvml: Any, uuid: str) -> Card:
+def _handle(nvml: Any, uuid: str) -> GpuHandle:
     try:
-        return NvmlCard(nvml, nvml.nvmlDeviceGetHandleByUUID(uuid))
+        return NvmlGpu(nvml, nvml.nvmlDeviceGetHandleByUUID(uuid))
     except nvml.NVMLError as error:
-        return Nobody(f"NVML does not find the GPU {uuid} ({error})")
+        return UnavailableGpu(f"NVML does not find the GPU {uuid} ({error})")

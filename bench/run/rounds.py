@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import EngineError
-from bench.gpu.guard import Guard, Nobody
+from bench.gpu.guard import Guard, UnavailableGpu
 from bench.portable.record_reader import RecordReader
 from bench.suite.record import line
 
@@ -92,13 +92,13 @@ def measure(setting: Setting, environment: Environment, one: Round, request: Req
 
 def _guard(setting: Setting, request: Request) -> AbstractContextManager[Guard]:
     uuid = str(request.gpu.get("uuid", ""))
-    return setting.watching(uuid) if uuid else Guard(Nobody("the UUID of the GPU is not known"))
+    return setting.watching(uuid) if uuid else Guard(UnavailableGpu("the UUID of the GPU is not known"))
 
 
 def _settle(guard: Guard, stopped: Callable[[], bool]) -> None:
     """Give the GPU some time to cool down, or to be free."""
     end = time.monotonic() + SETTLE_S
-    while guard.trouble() and time.monotonic() < end and not stopped():
+    while guard.current_problem() and time.monotonic() < end and not stopped():
         time.sleep(_STEP_S)
 
 
@@ -223,11 +223,11 @@ class _Watch(RecordReader):
             return None
         start, role = self._since, str(row["role"])
         if role == "timing":
-            self._guard.look()  # a short pass may lie between two looks
+            self._guard.sample()  # a short pass may lie between two looks
         self._since = time.monotonic()
         if role == "second-seed":
             return None
-        found = self._guard.seen(start, self._since)
+        found = self._guard.summary(start, self._since)
         self._times.setdefault(role, []).append(str(found["discarded"]))
         return found
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import bench
 from bench import host
 from bench.errors import BuildError, NoGpuError, StorageError
-from bench.gpu.facts import PASSING
+from bench.gpu.facts import TRANSIENT
 from bench.gpu.guard import watching
 from bench.plan import duration
 from bench.portable.host_lock import measuring_lock
@@ -140,7 +140,7 @@ def _warnings(plan: Plan) -> Iterator[str]:
         yield f"This host has a GPU, {names}, and only CPU pairs were measured: this page says nothing about it."
     for variation in plan.variations:
         name, _, value = variation.partition("=")
-        if name == "isa" and not host.limits(value):
+        if name == "isa" and not host.can_limit_isa(value):
             yield f"Variation {variation} takes nothing away from this CPU, so it is the default measured once more."
 
 
@@ -247,7 +247,7 @@ def _request(job: Job, state: State, one: Round) -> Request:
     environment = state.environments[one.column.id]
     request = one.request(job.plan.suite.sources)
     gpu = next((found for found in job.plan.devices.gpus if found.uuid == one.column.gpu), None)
-    told = {name: text for name, text in gpu.facts.items() if name not in PASSING} if gpu else {}
+    told = {name: text for name, text in gpu.facts.items() if name not in TRANSIENT} if gpu else {}
     facts = {
         "request": dataclasses.asdict(request),
         "suite": state.info.suite_hash,

@@ -1,4 +1,4 @@
-"""Real environments, made once from the shipped locks in the user's cache, and a real browser without a network."""
+"""Real environments, installed once from the shipped locks into the user's cache, and a real browser offline."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ if TYPE_CHECKING:
     from bench.engines.base import Engine, Environment
     from bench.plan.column import Column
 
-#: The release most tests use; one is enough where the release is not what is tested.
+#: The release that most tests use, those that do not test differences between releases.
 RELEASE = "2.18.1"
 RELEASES = ("2.15.1", RELEASE, "2.21.0")
 
 
 def column_of(root: Path, release: str = RELEASE) -> Column:
-    """The shipped column of a release."""
+    """Return the shipped CPU column of a release."""
     matrix = config.load(root / "matrix.toml")
-    only = Selection(only=(f"tf{release}-cpu",))
-    return planner.make(matrix, "quick", only, root / "docker" / "locks", custom_kernels.suite([])).columns[0]
+    selection = Selection(only=(f"tf{release}-cpu",))
+    return planner.make(matrix, "quick", selection, root / "docker" / "locks", custom_kernels.suite([])).columns[0]
 
 
 @dataclass
 class Bench:
-    """Runs requests in one column and reads their records; its environment is made and checked once.
+    """Runs requests in one column and parses their records; its environment is installed and verified once.
 
-    ``kernel_files`` has the texts of files that join the suite; ``lines`` are those of the last record.
+    ``kernel_files`` maps names of kernel files to their text; ``lines`` are those of the last record.
     """
 
     engine: Engine
@@ -53,13 +53,13 @@ class Bench:
 
     @cached_property
     def environment(self) -> Environment:
-        """The column, ready."""
+        """The prepared environment of the column."""
         return self.engine.prepare(self.column, self.folder / "build.log", lambda _: None)
 
     def run(
         self, kernels: Sequence[str], *, repetitions: int = 2, heavy_repetitions: int = 1, **changes: Any
     ) -> Record:
-        """One round; ``changes`` are fields of the request."""
+        """Run one round; ``changes`` override fields of the request."""
         suite = all_kernels()
         heavy = {name for name in kernels if name in suite and suite[name].heavy}
         facts: dict[str, Any] = {
@@ -81,24 +81,24 @@ class Bench:
 
 @pytest.fixture(scope="session")
 def benches(root: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bench]:
-    """The suite as shipped, in a virtual environment of each release."""
+    """The shipped suite in a virtual environment of each release."""
     engine, folder = VenvEngine(root), tmp_path_factory.mktemp("benches")
     return {release: Bench(engine, column_of(root, release), folder) for release in RELEASES}
 
 
 @pytest.fixture(scope="session")
 def bench(benches: dict[str, Bench]) -> Bench:
-    """The one for tests to which the release does not matter."""
+    """The environment for tests that do not depend on the release."""
     return benches[RELEASE]
 
 
 @pytest.fixture(scope="session")
 def planted(bench: Bench, root: Path) -> Bench:
-    """The same, with kernels that misbehave: they join as a user's would."""
+    """The same environment with misbehaving kernels, which are added like custom kernels."""
     return Bench(VenvEngine(root), bench.column, bench.folder, kernel_files={"planted.py": PLANTED})
 
 
-#: A browser that neither needs a display nor looks for a network.
+#: Options of a browser that needs no display and makes no network requests of its own.
 ARGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 
 
@@ -116,10 +116,10 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def visit(browser: Browser, tmp_path: Path) -> Iterator[Callable[..., Page]]:
-    """Opens a page from a file; at the end nothing may have been asked of any network, and nothing logged."""
+    """Open a page from a file; fails at the end if it made a network request or logged to the console."""
     contexts: list[Any] = []
-    asked: list[str] = []
-    said: list[str] = []
+    requested: list[str] = []
+    logged: list[str] = []
 
     def go(text: str, fragment: str = "", **options: Any) -> Page:
         file = tmp_path / "index.html"
@@ -127,19 +127,19 @@ def visit(browser: Browser, tmp_path: Path) -> Iterator[Callable[..., Page]]:
         context = browser.new_context(offline=True, **options)
         contexts.append(context)
         page = context.new_page()
-        page.on("request", lambda request: asked.append(request.url))
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("dialog", lambda dialog: said.append(dialog.message))
+        page.on("request", lambda request: requested.append(request.url))
+        page.on("console", lambda message: logged.append(message.text))
+        page.on("pageerror", lambda error: logged.append(str(error)))
+        page.on("dialog", lambda dialog: logged.append(dialog.message))
         page.goto(file.as_uri() + fragment)
         return page
 
     yield go
     for context in contexts:
         context.close()
-    assert {url for url in asked if not url.startswith(("file:", "data:"))} == set()
-    assert len([url for url in asked if url.startswith("file:")]) == len(contexts)
-    assert said == []
+    assert {url for url in requested if not url.startswith(("file:", "data:"))} == set()
+    assert len([url for url in requested if url.startswith("file:")]) == len(contexts)
+    assert logged == []
 
 
 PLANTED = '''

@@ -1,4 +1,4 @@
-"""A real CUDA environment on a host without GPU: its libraries answer, and whatever is not as promised is refused."""
+"""A real CUDA environment on a host without GPU: its libraries load, and every deviation from the lock is refused."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ pytestmark = pytest.mark.tensorflow
 PAIR = Pair(
     tensorflow="2.18.1", cuda="12.5", python="3.11", keras="3.15.1", base="", cudnn="9.3.0.75", kind="official"
 )  # fmt: skip
-#: What TensorFlow 2.18 opens by name, and the CUDA 12.5.1 set: written out, so that the planner's table is no observation.
-PROMISED = {
+#: What TensorFlow 2.18 opens by name, from the CUDA 12.5.1 set: written out, to be independent of the planner's table.
+EXPECTED = {
     "libcudart.so.12": "nvidia-cuda-runtime-cu12==12.5.82",
     "libcublas.so.12": "nvidia-cublas-cu12==12.5.3.2",
     "libcublasLt.so.12": "nvidia-cublas-cu12==12.5.3.2",
@@ -36,7 +36,7 @@ PROMISED = {
     "libcudnn.so.9": "nvidia-cudnn-cu12==9.3.0.75",
     "libcupti.so.12": "nvidia-cuda-cupti-cu12==12.5.82",
 }
-SAID = {
+VERSIONS = {
     "cudart": "12.5", "cublas": "12.5.3", "cublasLt": "12.5.3", "cufft": "11.2.3", "cusolver": "11.6.3",
     "cusparse": "12.5.1", "cudnn": "9.3.0", "nvJitLink": "12.5", "ptxas": "12.5.82",
 }  # fmt: skip
@@ -48,18 +48,18 @@ from bench.suite.kernels import kernel
 
 @kernel(family="planted", exercises="x", shapes="x", dtypes="x", source="planted")
 def planted_opens(tf, seed):
-    """Its samples look well; what it brought into the process does not."""
+    """Its samples are fine, but it loads a foreign library into the process."""
     def work():
         ctypes.CDLL(os.environ["TFREPRO_OPENS"])
         return {"x": tf.constant([float(seed)])}
     return work
 '''
-GPU = os.path.exists("/proc/driver/nvidia/version")  # noqa: PTH110 - asked while tests are collected
+GPU = os.path.exists("/proc/driver/nvidia/version")  # noqa: PTH110 - evaluated during collection
 
 
 @dataclass(frozen=True)
 class Inside:
-    """One CUDA environment; rounds and probes run in it as an engine would start them."""
+    """A CUDA environment in which rounds and probes are started as an engine would."""
 
     root: Path
     folder: Path
@@ -89,21 +89,21 @@ class Inside:
     def round(self, environment: Mapping[str, str], **changes: Any) -> Record:
         facts: dict[str, Any] = {
             "column": "c", "mode": "off", "variation": "default", "round": 1, "kernels": ("matmul_f32", "svd"),
-            "repetitions": {"matmul_f32": 1, "svd": 1, "planted_opens": 1}, "device": "gpu", "libraries": PROMISED,
+            "repetitions": {"matmul_f32": 1, "svd": 1, "planted_opens": 1}, "device": "gpu", "libraries": EXPECTED,
             "steady_s": 0.0, "expect": {"tensorflow": "2.18.1"},
         }  # fmt: skip
         done = self.command("bench.suite.driver", Request(**{**facts, **changes}).to_json(), environment)
         return record.parse(done.stdout.splitlines())
 
-    def probe(self, environment: Mapping[str, str], **given: Any) -> tuple[int, dict[str, Any]]:
-        done = self.command("bench.suite.probe", json.dumps({"libraries": PROMISED, **given}), environment)
+    def probe(self, environment: Mapping[str, str], **options: Any) -> tuple[int, dict[str, Any]]:
+        done = self.command("bench.suite.probe", json.dumps({"libraries": EXPECTED, **options}), environment)
         (line,) = done.stdout.splitlines()
         return done.returncode, json.loads(line)
 
 
 @pytest.fixture(scope="session")
 def inside(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Inside:
-    """The pair's lock, installed once as the venv engine does, in the user's cache."""
+    """The lock of the pair, installed once by the venv engine into the user's cache."""
     scratch = tmp_path_factory.mktemp("inside")
     engine = VenvEngine(root)
     column = Column(pair=PAIR, device="gpu", lock=root / "docker" / "locks" / f"{PAIR.stem}.txt")
@@ -111,24 +111,24 @@ def inside(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Inside:
     return Inside(root, engine.place(column), scratch)
 
 
-def refusals(found: Record) -> set[tuple[str, str]]:
-    """Outcomes and messages; no refusal has a sample."""
-    assert found.complete
-    assert found.samples == ()
-    assert len(found.outcomes) == len(found.request.kernels)
-    return {(one.outcome, one.message) for one in found.outcomes}
+def refusals(result: Record) -> set[tuple[str, str]]:
+    """Return outcomes and messages of a complete record without samples."""
+    assert result.complete
+    assert result.samples == ()
+    assert len(result.outcomes) == len(result.request.kernels)
+    return {(outcome.outcome, outcome.message) for outcome in result.outcomes}
 
 
 @pytest.mark.skipif(GPU, reason="this host has a driver")
-def test_without_a_gpu_every_library_tells_its_version_and_every_kernel_says_no_gpu(inside: Inside) -> None:
-    found = inside.round(inside.environment())
-    assert refusals(found) == {("gpu-not-visible", NO_DRIVER)}
-    (process,) = found.processes
-    assert process.provenance["cuda"] == SAID
+def test_without_a_gpu_libraries_report_versions_and_kernels_report_no_gpu(inside: Inside) -> None:
+    result = inside.round(inside.environment())
+    assert refusals(result) == {("gpu-not-visible", NO_DRIVER)}
+    (process,) = result.processes
+    assert process.provenance["cuda"] == VERSIONS
     assert process.provenance["gpu"] == {}
     assert process.provenance["build_info"]["is_cuda_build"] == "True"
     files = process.provenance["cuda_files"]
-    assert set(PROMISED) <= set(files)
+    assert set(EXPECTED) <= set(files)
     assert files["libcublas.so.12"] == "nvidia/cublas/lib/libcublas.so.12 (nvidia-cublas-cu12 12.5.3.2)"
     assert files["libnvJitLink.so.12"] == "nvidia/nvjitlink/lib/libnvJitLink.so.12 (nvidia-nvjitlink-cu12 12.5.82)"
     assert process.libraries["libcudnn"] == "9 (nvidia_cudnn_cu12 9.3.0.75)"
@@ -140,39 +140,39 @@ def test_libraries_that_cannot_be_opened_are_named(inside: Inside) -> None:
     assert outcome == "mismatch"
     assert message.startswith("not what was asked: ")
     assert message.endswith("cannot be opened (cannot open shared object file: No such file or directory)")
-    for soname in PROMISED:
+    for soname in EXPECTED:
         assert soname in message
 
 
-def test_another_version_than_promised_is_refused(inside: Inside) -> None:
-    other = {**PROMISED, "libcudnn.so.9": "nvidia-cudnn-cu12==9.5.1.17"}
+def test_another_version_than_pinned_is_refused(inside: Inside) -> None:
+    other = {**EXPECTED, "libcudnn.so.9": "nvidia-cudnn-cu12==9.5.1.17"}
     ((outcome, message),) = refusals(inside.round(inside.environment(), libraries=other))
     assert outcome == "mismatch"
     for name in ("libcudnn.so.9", "libcudnn_graph.so.9"):
-        said = f"nvidia/cudnn/lib/{name} is mapped and belongs to nvidia-cudnn-cu12 9.3.0.75"
-        assert f"{said}, but nvidia-cudnn-cu12 9.5.1.17 is required" in message
+        mapped = f"nvidia/cudnn/lib/{name} is mapped and belongs to nvidia-cudnn-cu12 9.3.0.75"
+        assert f"{mapped}, but nvidia-cudnn-cu12 9.5.1.17 is required" in message
 
 
 @pytest.mark.parametrize("part", ["cublas/lib/libcublas.so.12", "nvjitlink/lib/libnvJitLink.so.12"])
-def test_a_foreign_library_that_is_found_first_is_refused(inside: Inside, tmp_path: Path, part: str) -> None:
-    """The same bytes from another folder: what a host's own CUDA would do, also to a part that nobody named."""
+def test_a_foreign_library_that_is_result_first_is_refused(inside: Inside, tmp_path: Path, part: str) -> None:
+    """The same bytes from another folder, as with a CUDA of the host; also for a library that nothing opens by name."""
     foreign = shutil.copy(inside.nvidia / part, tmp_path)
     ((outcome, message),) = refusals(inside.round(inside.environment(first=str(tmp_path))))
     assert outcome == "mismatch"
     assert message.startswith(f"not what was asked: {foreign} is mapped and belongs to no distribution")
 
 
-def test_a_foreign_library_that_comes_while_a_kernel_runs_fails_that_kernel(inside: Inside, tmp_path: Path) -> None:
+def test_a_foreign_library_that_a_kernel_loads_fails_that_kernel(inside: Inside, tmp_path: Path) -> None:
     foreign = shutil.copy(inside.nvidia / "cuda_nvrtc" / "lib" / "libnvrtc.so.12", tmp_path)
-    found = inside.round(
+    result = inside.round(
         {**inside.environment(), "TFREPRO_OPENS": str(foreign)},
         device="cpu", kernel_files={"opens.py": OPENS}, kernels=("matmul_f32", "planted_opens", "svd"),
     )  # fmt: skip
-    assert [(one.kernel, one.outcome) for one in found.outcomes] == [
+    assert [(outcome.kernel, outcome.outcome) for outcome in result.outcomes] == [
         ("matmul_f32", "ok"), ("planted_opens", "mismatch"), ("svd", "ok"),
     ]  # fmt: skip
-    assert [one.process for one in found.outcomes] == [1, 1, 2], "the others get a process without it"
-    assert found.outcomes[1].message == f"not what was asked: {foreign} is mapped and belongs to no distribution"
+    assert [outcome.process for outcome in result.outcomes] == [1, 1, 2], "other kernels run in a process without it"
+    assert result.outcomes[1].message == f"not what was asked: {foreign} is mapped and belongs to no distribution"
 
 
 def test_a_cpu_build_in_a_gpu_column_is_refused(inside: Inside, root: Path, tmp_path: Path) -> None:
@@ -182,11 +182,11 @@ def test_a_cpu_build_in_a_gpu_column_is_refused(inside: Inside, root: Path, tmp_
     engine.prepare(column, tmp_path / "build.log", lambda _: None)
     plain = Inside(root, engine.place(column), tmp_path)
     environment = {**inside.environment(), "PATH": "/usr/bin:/bin"}
-    found = plain.round(environment, libraries={}, expect={"tensorflow-cpu": "2.18.1"})
-    assert refusals(found) == {("mismatch", "not what was asked: TensorFlow 2.18.1 was built without CUDA")}
+    result = plain.round(environment, libraries={}, expect={"tensorflow-cpu": "2.18.1"})
+    assert refusals(result) == {("mismatch", "not what was asked: TensorFlow 2.18.1 was built without CUDA")}
 
 
-def test_a_variable_of_the_host_that_steers_a_gpu_is_refused(inside: Inside) -> None:
+def test_a_variable_of_the_host_that_affects_the_gpu_is_refused(inside: Inside) -> None:
     environment = {**inside.environment(), "TF_GPU_ALLOCATOR": "cuda_malloc_async"}
     assert refusals(inside.round(environment)) == {
         ("mismatch", "not what was asked: the environment sets TF_GPU_ALLOCATOR, but the variation does not")
@@ -194,38 +194,38 @@ def test_a_variable_of_the_host_that_steers_a_gpu_is_refused(inside: Inside) -> 
 
 
 @pytest.mark.skipif(GPU, reason="this host has a driver")
-def test_the_same_environment_serves_a_cpu_column(inside: Inside) -> None:
-    found = inside.round(inside.environment(), device="cpu")
-    assert [one.outcome for one in found.outcomes] == ["ok", "ok"]
-    assert [one.peak_gpu_mb for one in found.outcomes] == [None, None]
-    assert "gpu_allocator" not in found.processes[0].settings
+def test_the_same_environment_works_for_a_cpu_column(inside: Inside) -> None:
+    result = inside.round(inside.environment(), device="cpu")
+    assert [outcome.outcome for outcome in result.outcomes] == ["ok", "ok"]
+    assert [outcome.peak_gpu_mb for outcome in result.outcomes] == [None, None]
+    assert "gpu_allocator" not in result.processes[0].settings
 
 
 class TestProbe:
-    """The same alone, for images that are built where there is no GPU."""
+    """The probe alone, for images that are built on a host without a GPU."""
 
-    def test_all_is_well(self, inside: Inside) -> None:
-        code, found = inside.probe(inside.environment())
-        assert (code, found["missing"], found["problems"]) == (0, {}, [])
-        assert found["versions"] == SAID
-        assert found["tensorflow"] == "2.18.1"
-        assert found["build"]["cuda_version"] == "12.5.1"
-        assert set(found["libraries"]) == set(PROMISED)
-        cublas = found["libraries"]["libcublas.so.12"]
+    def test_a_good_environment(self, inside: Inside) -> None:
+        code, result = inside.probe(inside.environment())
+        assert (code, result["missing"], result["problems"]) == (0, {}, [])
+        assert result["versions"] == VERSIONS
+        assert result["tensorflow"] == "2.18.1"
+        assert result["build"]["cuda_version"] == "12.5.1"
+        assert set(result["libraries"]) == set(EXPECTED)
+        cublas = result["libraries"]["libcublas.so.12"]
         assert (cublas["version"], cublas["distribution"]) == ("12.5.3", "nvidia-cublas-cu12 12.5.3.2")
         assert cublas["path"] == str((inside.nvidia / "cublas" / "lib" / "libcublas.so.12").resolve())
         if not GPU:
-            assert (found["gpus"], found["driver"], found["why_no_gpu"]) == (0, "", NO_DRIVER)
+            assert (result["gpus"], result["driver"], result["why_no_gpu"]) == (0, "", NO_DRIVER)
 
-    def test_tensorflow_can_be_left_out(self, inside: Inside) -> None:
-        code, found = inside.probe(inside.environment(), tensorflow=False)
-        assert (code, found["tensorflow"], found["build"]) == (0, "", {})
-        assert found["versions"] == SAID
+    def test_tensorflow_can_be_skipped(self, inside: Inside) -> None:
+        code, result = inside.probe(inside.environment(), tensorflow=False)
+        assert (code, result["tensorflow"], result["build"]) == (0, "", {})
+        assert result["versions"] == VERSIONS
 
-    def test_what_is_missing_or_wrong_makes_it_fail(self, inside: Inside) -> None:
-        code, found = inside.probe(inside.environment(libraries=False), tensorflow=False)
-        assert (code, set(found["missing"])) == (1, set(PROMISED))
+    def test_missing_or_wrong_libraries_make_it_fail(self, inside: Inside) -> None:
+        code, result = inside.probe(inside.environment(libraries=False), tensorflow=False)
+        assert (code, set(result["missing"])) == (1, set(EXPECTED))
         other = {"libcudnn.so.9": "nvidia-cudnn-cu12==9.5.1.17"}
-        code, found = inside.probe(inside.environment(), tensorflow=False, libraries=other)
-        assert (code, found["missing"]) == (1, {})
-        assert "but nvidia-cudnn-cu12 9.5.1.17 is required" in found["problems"][0]
+        code, result = inside.probe(inside.environment(), tensorflow=False, libraries=other)
+        assert (code, result["missing"]) == (1, {})
+        assert "but nvidia-cudnn-cu12 9.5.1.17 is required" in result["problems"][0]

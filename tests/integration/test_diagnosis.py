@@ -1,4 +1,4 @@
-"""The doctor's eyes on real engines: a daemon that answers, and none."""
+"""Diagnosis of real engines: with and without a Docker daemon."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.docker
-def test_a_daemon_tells_what_it_is_and_has() -> None:
-    found = diagnosis.docker(["tfrepro.invalid/no-such-image:1", "tfrepro.invalid/no-such-image:1"])
-    assert found.answers
-    assert found.daemon.endswith("answers")
-    assert found.builds, found.builder
-    assert found.bases == {"tfrepro.invalid/no-such-image:1": False}
-    assert "runc" in found.facts["runtimes"]
-    assert found.routes
+def test_the_state_of_a_daemon() -> None:
+    state = diagnosis.docker(["tfrepro.invalid/no-such-image:1", "tfrepro.invalid/no-such-image:1"])
+    assert state.answers
+    assert state.daemon.endswith("answers")
+    assert state.builds, state.builder
+    assert state.bases == {"tfrepro.invalid/no-such-image:1": False}
+    assert "runc" in state.facts["runtimes"]
+    assert state.routes
 
 
-def test_no_daemon_is_a_sentence_with_its_way_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_missing_daemon_is_explained_with_a_hint(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/docker.sock")
-    found = diagnosis.docker(["python:3.11-slim-bookworm"])
-    assert not found.answers
-    assert found.daemon.startswith(f"there is no Docker socket at {tmp_path}/docker.sock; install and start Docker")
-    assert found.bases == {}
+    state = diagnosis.docker(["python:3.11-slim-bookworm"])
+    assert not state.answers
+    assert state.daemon.startswith(f"there is no Docker socket at {tmp_path}/docker.sock; install and start Docker")
+    assert state.bases == {}
 
 
-def test_uv_tells_its_version() -> None:
+def test_the_version_of_uv() -> None:
     assert diagnosis.uv_version()[0].isdecimal()

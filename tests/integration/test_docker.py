@@ -1,4 +1,4 @@
-"""The Docker engine against a real daemon: a tiny real lock, the real Dockerfile, a stand-in for the suite."""
+"""The Docker engine with a real daemon: a tiny real lock, the real Dockerfile, a stand-in for the suite."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ pytestmark = pytest.mark.docker
 
 BASE = "python:3.11-slim-bookworm"
 MIB = 1024**2
-#: Labels what this session makes, so that sessions at the same time do not clean up each other's images.
+#: Marks what this session creates, so that parallel sessions do not clean up each other's images.
 SESSION = uuid.uuid4().hex[:8]
 SIX = """\
 six==1.17.0 \\
@@ -118,7 +118,7 @@ NO_SUCH_GPU = "GPU-00000000-0000-0000-0000-000000000000"
 
 
 def make_root(folder: Path, lock: str = SIX) -> Path:
-    """A checkout in small: the real Dockerfile, a lock nobody built before, the stand-in driver."""
+    """Create a small checkout: the real Dockerfile, a lock that was never built before, the stand-in driver."""
     (folder / "bench/suite").mkdir(parents=True)
     (folder / "docker/locks").mkdir(parents=True)
     shutil.copy(Path(__file__).resolve().parents[2] / "docker/Dockerfile", folder / "docker/Dockerfile")
@@ -126,7 +126,7 @@ def make_root(folder: Path, lock: str = SIX) -> Path:
     (folder / "bench/suite/__init__.py").write_text("", encoding="utf-8")
     (folder / "bench/suite/driver.py").write_text(DRIVER, encoding="utf-8")
     (folder / "bench/suite/probe.py").write_text(PROBE, encoding="utf-8")
-    check = Path(verify_install.__file__).read_text(encoding="utf-8")  # the build asks it, so it is no stand-in
+    check = Path(verify_install.__file__).read_text(encoding="utf-8")  # the build runs it, so it is the real one
     (folder / "bench/suite/verify_install.py").write_text(check, encoding="utf-8")
     (folder / "docker/locks/lock.txt").write_text(f"# {uuid.uuid4()}\n{lock}", encoding="utf-8")
     return folder
@@ -150,17 +150,17 @@ def request(column: str, action: str) -> Request:
 
 
 def nothing(_: str) -> None:
-    """Say nothing."""
+    """Ignore a progress message."""
 
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[DockerClient]:
-    found = DockerClient.from_env()
-    yield found
-    for image in found.images.list(filters={"label": "org.tfrepro.project=tfrepro"}):
+    docker_client = DockerClient.from_env()
+    yield docker_client
+    for image in docker_client.images.list(filters={"label": "org.tfrepro.project=tfrepro"}):
         if SESSION in image.labels.get("org.tfrepro.pair", ""):
-            found.images.remove(str(image.id), force=True)
-    found.close()
+            docker_client.images.remove(str(image.id), force=True)
+    docker_client.close()
 
 
 @pytest.fixture(scope="module")
@@ -170,9 +170,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def engine(root: Path, client: DockerClient) -> Iterator[DockerEngine]:
-    made = DockerEngine(root, memory=256 * MIB)
-    yield made
-    made.close()
+    docker_engine = DockerEngine(root, memory=256 * MIB)
+    yield docker_engine
+    docker_engine.close()
 
 
 @pytest.fixture(scope="module")
@@ -196,32 +196,32 @@ def run(engine: DockerEngine, environment: Environment, tmp_path: Path) -> Calla
 
 
 def containers(client: DockerClient) -> list[str]:
-    """The containers of this session that exist, ended ones too."""
-    found = client.api.containers(all=True, filters={"label": f"org.tfrepro.run=run-{SESSION}"})
-    return [str(one["Id"]) for one in found]
+    """Return the containers of this session, ended ones too."""
+    listed = client.api.containers(all=True, filters={"label": f"org.tfrepro.run=run-{SESSION}"})
+    return [str(container["Id"]) for container in listed]
 
 
 def owned(client: DockerClient) -> list[str]:
-    """The containers that this process has started and that exist."""
+    """Return the existing containers that this process started."""
     label = f"{_dockerrun.OWNER}={_dockerrun.this_process()}"
-    return [str(one["Id"]) for one in client.api.containers(all=True, filters={"label": label})]
+    return [str(container["Id"]) for container in client.api.containers(all=True, filters={"label": label})]
 
 
-def wait_for(what: Callable[[], object]) -> None:
+def wait_for(condition: Callable[[], object]) -> None:
     deadline = time.monotonic() + 30
-    while not what():
+    while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
 
-def test_the_probe_and_the_description_say_what_answers(engine: DockerEngine) -> None:
-    found = probe()
-    assert found.answers, found.why
-    assert found.version in engine.describe()["versions"]
+def test_probe_and_description_of_a_daemon(engine: DockerEngine) -> None:
+    result = probe()
+    assert result.answers, result.why
+    assert result.version in engine.describe()["versions"]
     assert all(isinstance(value, str) for value in engine.describe().values())
 
 
-def test_the_probe_says_why_nobody_answers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_probe_says_why_docker_cannot_be_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
     assert not probe().answers
     assert "there is no Docker socket" in probe().why
@@ -255,27 +255,29 @@ def test_another_suite_is_another_image_on_the_same_packages(client: DockerClien
     second = engine.prepare(make_column(root, "2"), tmp_path / "2.log", nothing)
     engine.close()
     assert first.identity != second.identity
-    layers = [client.images.get(one.identity).attrs["RootFS"]["Layers"] for one in (first, second)]
+    layers = [client.images.get(environment.identity).attrs["RootFS"]["Layers"] for environment in (first, second)]
     assert [a == b for a, b in zip(*layers, strict=True)].count(False) <= 3, "suite, its bytecode, its folder"
     assert layers[0][:3] == layers[1][:3]
 
 
 def test_pairs_of_one_cuda_share_its_layer_and_find_its_libraries(client: DockerClient, tmp_path: Path) -> None:
-    made = []
+    environments: list[Environment] = []
     lines: list[str] = []
     for number, lock in (("10", CUDA + SIX), ("11", CUDA)):
         root = make_root(tmp_path / number, lock)
         engine = DockerEngine(root, memory=256 * MIB)
-        made.append(engine.prepare(make_column(root, number), tmp_path / f"{number}.log", nothing))
+        environments.append(engine.prepare(make_column(root, number), tmp_path / f"{number}.log", nothing))
         if number == "10":
-            engine.execute(made[0], request(made[0].column, "facts"), lines.append, tmp_path / "round.log")
+            engine.execute(
+                environments[0], request(environments[0].column, "facts"), lines.append, tmp_path / "round.log"
+            )
         engine.close()
     facts = json.loads("".join(lines))
     folder = "/opt/venv/lib/python3.11/site-packages/nvidia/cuda_runtime/lib"
     assert (facts["environment"]["LD_LIBRARY_PATH"], facts["cudart"]) == (folder, True)
-    one, two = (client.images.get(image.identity).attrs["RootFS"]["Layers"] for image in made)
-    assert one[:4] == two[:4], "base, venv, CUDA, cuDNN"
-    assert one[4] != two[4]
+    first, second = (client.images.get(image.identity).attrs["RootFS"]["Layers"] for image in environments)
+    assert first[:4] == second[:4], "base, venv, CUDA, cuDNN"
+    assert first[4] != second[4]
 
 
 def test_a_container_can_do_nothing_but_compute(run: Callable[[str], Any]) -> None:
@@ -317,7 +319,7 @@ def test_lines_arrive_whole_and_in_order(run: Callable[[str], Any], tmp_path: Pa
     assert (tmp_path / "round.log").read_text(encoding="utf-8").split("\n")[:2] == ["noise 0", "noise 1"]
 
 
-def test_memory_that_ran_out_is_told(run: Callable[[str], Any], client: DockerClient) -> None:
+def test_running_out_of_memory_is_reported(run: Callable[[str], Any], client: DockerClient) -> None:
     done, lines = run("eat")
     assert (done.exit_code, done.oom_killed) == (137, True)
     assert lines == ["eating\n"]
@@ -345,39 +347,43 @@ def test_a_reader_that_fails_leaves_nothing_behind(
 
 
 def gpu_request(column: str, uuid_of_gpu: str) -> Request:
-    asked = request(column, "facts")
-    return dataclasses.replace(asked, device="gpu", gpu={"uuid": uuid_of_gpu} if uuid_of_gpu else {})
+    plain = request(column, "facts")
+    return dataclasses.replace(plain, device="gpu", gpu={"uuid": uuid_of_gpu} if uuid_of_gpu else {})
 
 
-@pytest.mark.skipif(bool(list(Path("/dev").glob("nvidia[0-9]*"))), reason="this host may have a way to its GPU")
+@pytest.mark.skipif(bool(list(Path("/dev").glob("nvidia[0-9]*"))), reason="this host may be able to pass its GPU")
 @pytest.mark.parametrize(
-    ("route", "sentence", "hint"),
+    ("route", "message", "hint"),
     [
-        ("", "By --gpus: ", "nvidia-container-toolkit"),
-        ("cdi", "By CDI: ", "CDI|cdi"),
-        ("gpus", "By --gpus: this Docker engine finds no NVIDIA Container Toolkit", "nvidia-container-toolkit"),
-        ("runtime", "By runtime=nvidia: this Docker engine has no runtime 'nvidia'", "nvidia-ctk runtime configure"),
+        ("", "With --gpus: ", "nvidia-container-toolkit"),
+        ("cdi", "With CDI: ", "CDI|cdi"),
+        (
+            "gpus",
+            "With --gpus: this Docker engine does not find the NVIDIA Container Toolkit",
+            "nvidia-container-toolkit",
+        ),
+        ("runtime", "With runtime=nvidia: this Docker engine has no runtime 'nvidia'", "nvidia-ctk runtime configure"),
     ],
 )
-def test_each_way_to_a_gpu_is_refused_in_a_sentence_and_leaves_nothing_behind(
-    route: str, sentence: str, hint: str, root: Path, environment: Environment, client: DockerClient,
+def test_each_gpu_route_is_refused_with_a_reason_and_leaves_nothing_behind(
+    route: str, message: str, hint: str, root: Path, environment: Environment, client: DockerClient,
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.setenv("TFREPRO_GPU_ROUTE", route)
     engine = DockerEngine(root, memory=256 * MIB)
-    asked = gpu_request(environment.column, NO_SUCH_GPU)
-    with pytest.raises(NoGpuError, match=sentence) as caught:
-        engine.execute(environment, asked, nothing, tmp_path / "log")
+    wanted = gpu_request(environment.column, NO_SUCH_GPU)
+    with pytest.raises(NoGpuError, match=message) as caught:
+        engine.execute(environment, wanted, nothing, tmp_path / "log")
     engine.close()
-    assert "Server Error" not in str(caught.value), "the engine's own words have been read"
+    assert "Server Error" not in str(caught.value), "the error of the engine was interpreted"
     assert re.search(hint, caught.value.hint)
     assert owned(client) == []
 
 
-def test_a_column_whose_gpu_cannot_be_handed_on_is_told_before_it_is_measured(
+def test_a_gpu_that_cannot_be_passed_is_reported_before_the_measurement(
     engine: DockerEngine, column: Column, client: DockerClient, tmp_path: Path
 ) -> None:
-    with pytest.raises(NoGpuError, match="cannot give a container the GPU"):
+    with pytest.raises(NoGpuError, match="cannot pass the GPU"):
         engine.prepare(dataclasses.replace(column, gpu=NO_SUCH_GPU, device="h200"), tmp_path / "log", nothing)
     assert owned(client) == []
 
@@ -386,8 +392,8 @@ def test_a_gpu_column_without_a_gpu_runs_and_finds_none(
     engine: DockerEngine, environment: Environment, tmp_path: Path
 ) -> None:
     lines: list[str] = []
-    asked = gpu_request(environment.column, "")
-    assert engine.execute(environment, asked, lines.append, tmp_path / "log").exit_code == 0
+    wanted = gpu_request(environment.column, "")
+    assert engine.execute(environment, wanted, lines.append, tmp_path / "log").exit_code == 0
     assert not [name for name in json.loads(lines[0])["environment"] if "NVIDIA" in name]
 
 
@@ -406,24 +412,24 @@ def test_halting_ends_what_runs_and_nothing_starts_after(
 ) -> None:
     engine = DockerEngine(root, memory=256 * MIB)
     begun = threading.Event()
-    asked = request(environment.column, "sleep")
+    wanted = request(environment.column, "sleep")
     with ThreadPoolExecutor(2) as pool:
         runs = [
-            pool.submit(engine.execute, environment, asked, lambda _: begun.set(), tmp_path / f"{number}.log")
+            pool.submit(engine.execute, environment, wanted, lambda _: begun.set(), tmp_path / f"{number}.log")
             for number in range(2)
         ]
         assert begun.wait(30)
         engine.halt()
-        for one in runs:
+        for run in runs:
             with pytest.raises(EngineError):
-                one.result(timeout=30)
+                run.result(timeout=30)
     with pytest.raises(EngineError, match="halted"):
-        engine.execute(environment, asked, nothing, tmp_path / "late.log")
+        engine.execute(environment, wanted, nothing, tmp_path / "late.log")
     engine.close()
     assert owned(client) == []
 
 
-def test_cleaning_up_knows_ours_from_what_was_made_of_it(
+def test_cleaning_up_keeps_images_derived_from_ours(
     environment: Environment, client: DockerClient, tmp_path: Path
 ) -> None:
     own = environment.details["tag"]
@@ -431,14 +437,14 @@ def test_cleaning_up_knows_ours_from_what_was_made_of_it(
     theirs = work.commit(repository=f"tfrepro-test/theirs-{SESSION}", tag="1")
     client.images.get(environment.identity).tag(f"tfrepro-test/named-{SESSION}", tag="1")
     try:
-        said = clean.clean(cache=tmp_path / "cache", dry=True, everything=True)
-        text = "\n".join(said)
-        assert f"would remove the name {own}; the image stays as tfrepro-test/named-{SESSION}:1" in text
+        messages = clean.clean(cache=tmp_path / "cache", dry=True, everything=True)
+        text = "\n".join(messages)
+        assert f"would remove tag {own}; the image is kept as tfrepro-test/named-{SESSION}:1" in text
         assert f"theirs-{SESSION}:1 (" not in text
-        assert re.search(r"base image .* stays: (image|container) ", text) or "base image" not in text
+        assert re.search(r"kept base image .*: (image|container) ", text) or "base image" not in text
         assert client.images.get(own).id == environment.identity, "a dry run removes nothing"
-        taken = clean._untag(client, client.images.get(own), [own], dry=False)
-        assert taken.startswith(f"removed the name {own}")
+        message = clean._untag(client, client.images.get(own), [own], dry=False)
+        assert message.startswith(f"removed tag {own}")
         assert environment.identity == client.images.get(f"tfrepro-test/named-{SESSION}:1").id
         assert theirs.id == client.images.get(f"tfrepro-test/theirs-{SESSION}:1").id
     finally:
@@ -461,8 +467,8 @@ def test_a_container_that_vanishes_is_an_error(run: Callable[[str], Any], client
         pruned.result()
 
 
-class Door:
-    """A door before the daemon's socket that can be held: for a client, a daemon that hangs."""
+class Proxy:
+    """A proxy of the daemon's socket that can be paused, so that clients see a daemon that hangs."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -493,17 +499,17 @@ class Door:
 
     def close(self) -> None:
         self.path.unlink()
-        for one in self._sockets:
+        for connection in self._sockets:
             with suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-            one.close()
+                connection.shutdown(socket.SHUT_RDWR)
+            connection.close()
         self.open.set()
 
 
-@pytest.mark.skipif(not os.path.exists("/var/run/docker.sock"), reason="the daemon has another door")  # noqa: PTH110
+@pytest.mark.skipif(not os.path.exists("/var/run/docker.sock"), reason="the daemon has another socket")  # noqa: PTH110
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("end", ["hangs", "dies"])
-def test_a_daemon_that_leaves_is_an_error_not_a_hang(
+def test_a_daemon_that_stops_answering_is_an_error_and_not_a_hang(
     end: str,
     root: Path,
     environment: Environment,
@@ -511,15 +517,15 @@ def test_a_daemon_that_leaves_is_an_error_not_a_hang(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    door = Door(tmp_path / "d.sock")
-    monkeypatch.setenv("DOCKER_HOST", f"unix://{door.path}")
+    proxy = Proxy(tmp_path / "d.sock")
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{proxy.path}")
     engine = DockerEngine(root, memory=256 * MIB)
     engine._client.api.timeout = 3
     lines: list[str] = []
 
     def leave(line: str) -> None:
         lines.append(line)
-        door.open.clear() if end == "hangs" else door.close()
+        proxy.open.clear() if end == "hangs" else proxy.close()
 
     began = time.monotonic()
     with pytest.raises(EngineError, match="stopped answering"):
@@ -529,32 +535,32 @@ def test_a_daemon_that_leaves_is_an_error_not_a_hang(
     assert "could not be removed" in (tmp_path / "log").read_text(encoding="utf-8")
     engine.close()
     if end == "hangs":
-        door.close()
-    for one in containers(client):
-        client.api.remove_container(one, force=True)
-    gc.collect()  # docker-py forgets the sockets of its failed attempts: let them be found here, where it is known
+        proxy.close()
+    for container in containers(client):
+        client.api.remove_container(container, force=True)
+    gc.collect()  # docker-py leaks the sockets of failed attempts: collect them here, where warnings are ignored
 
 
-def test_an_image_that_is_gone_is_an_error(client: DockerClient, tmp_path: Path) -> None:
+def test_a_removed_image_is_an_error(client: DockerClient, tmp_path: Path) -> None:
     root = make_root(tmp_path / "root")
     engine = DockerEngine(root)
-    made = engine.prepare(make_column(root, "3"), tmp_path / "log", nothing)
-    client.images.remove(made.identity, force=True)
-    with pytest.raises(EngineError, match=r"image sha256:\w+ is gone since it was prepared"):
-        engine.execute(made, request(made.column, "facts"), nothing, tmp_path / "log")
+    environment = engine.prepare(make_column(root, "3"), tmp_path / "log", nothing)
+    client.images.remove(environment.identity, force=True)
+    with pytest.raises(EngineError, match=r"image sha256:\w+ was removed after it was prepared"):
+        engine.execute(environment, request(environment.column, "facts"), nothing, tmp_path / "log")
     engine.close()
 
 
-def test_the_sweep_takes_dead_runs_and_leaves_living_ones(
+def test_the_sweep_removes_containers_of_dead_runs_only(
     engine: DockerEngine, environment: Environment, client: DockerClient, root: Path, tmp_path: Path
 ) -> None:
     script = (
         "import sys; from pathlib import Path; from bench.engines.base import Environment\n"
         "from bench.engines.docker import DockerEngine; from bench.suite.record import Request\n"
         "root, identity, column, text, log = sys.argv[1:]\n"
-        "made = Environment(column=column, identity=identity, reused=True, seconds=0)\n"
+        "environment = Environment(column=column, identity=identity, reused=True, seconds=0)\n"
         "engine = DockerEngine(Path(root), memory=2**28)\n"
-        "engine.execute(made, Request.from_json(text), lambda line: print(line, flush=True), Path(log))\n"
+        "engine.execute(environment, Request.from_json(text), lambda line: print(line, flush=True), Path(log))\n"
     )
     text = request(environment.column, "sleep").to_json()
     arguments = [str(root), environment.identity, environment.column, text, str(tmp_path / "dead.log")]
@@ -581,8 +587,8 @@ def test_the_sweep_takes_dead_runs_and_leaves_living_ones(
             foreign.reload()
         finally:
             foreign.remove(force=True)
-            for one in containers(client):
-                client.api.remove_container(one, force=True)
+            for container in containers(client):
+                client.api.remove_container(container, force=True)
         with pytest.raises(EngineError):
             live.result()
 
@@ -590,13 +596,13 @@ def test_the_sweep_takes_dead_runs_and_leaves_living_ones(
 def test_a_wrong_hash_names_package_and_lock(client: DockerClient, tmp_path: Path) -> None:
     root = make_root(tmp_path / "root", SIX.replace("sha256:4721", "sha256:0000").replace("sha256:ff70", "sha256:0000"))
     engine = DockerEngine(root)
-    with pytest.raises(BuildError, match=r"six==1\.17\.0 is not the file that lock\.txt promises"):
+    with pytest.raises(BuildError, match=r"six==1\.17\.0 is not the file that lock\.txt pins"):
         engine.prepare(make_column(root, "4"), tmp_path / "log", nothing)
     assert not engine.cached(make_column(root, "4"))
     engine.close()
 
 
-def test_trouble_with_base_python_and_lock_is_said(client: DockerClient, tmp_path: Path) -> None:
+def test_problems_with_base_python_and_lock_are_explained(client: DockerClient, tmp_path: Path) -> None:
     root = make_root(tmp_path / "root")
     engine = DockerEngine(root)
     with pytest.raises(BuildError, match="could not be pulled") as caught:
@@ -616,8 +622,8 @@ def test_no_secret_stays_anywhere(client: DockerClient, monkeypatch: pytest.Monk
     monkeypatch.setenv("UV_INDEX_TFREPRO_PASSWORD", f"{secret}'quoted")
     root = make_root(tmp_path / "root")
     engine = DockerEngine(root)
-    made = engine.prepare(make_column(root, "6"), tmp_path / "log", nothing)
-    image = client.images.get(made.identity)
+    environment = engine.prepare(make_column(root, "6"), tmp_path / "log", nothing)
+    image = client.images.get(environment.identity)
     assert secret not in json.dumps([image.attrs, image.history()])
     tail = b""
     for chunk in image.save():
@@ -628,15 +634,15 @@ def test_no_secret_stays_anywhere(client: DockerClient, monkeypatch: pytest.Monk
     # and where the index is named in an error
     monkeypatch.setenv("UV_DEFAULT_INDEX", f"http://someone:{secret}@127.0.0.1:9/simple")
     monkeypatch.setenv("UV_HTTP_RETRIES", "0")
-    said: list[str] = []
+    messages: list[str] = []
     broken = make_root(tmp_path / "broken", "tfrepro-no-such-package==1 --hash=sha256:" + "0" * 64)
     other = DockerEngine(broken)
-    with pytest.raises(BuildError, match="reached no package index") as caught:
-        other.prepare(make_column(broken, "7"), tmp_path / "log2", said.append)
+    with pytest.raises(BuildError, match="could not reach the package index") as caught:
+        other.prepare(make_column(broken, "7"), tmp_path / "log2", messages.append)
     engine.close()
     other.close()
     written = (tmp_path / "log2").read_text(encoding="utf-8")
-    assert secret not in written + str(caught.value) + caught.value.hint + "".join(said)
+    assert secret not in written + str(caught.value) + caught.value.hint + "".join(messages)
     assert "127.0.0.1:9" not in str(caught.value)
     assert "UV_DEFAULT_INDEX" in str(caught.value)
 
@@ -658,20 +664,20 @@ def test_ctrl_c_ends_a_build(client: DockerClient, tmp_path: Path) -> None:
 
 
 @pytest.mark.tensorflow
-def test_kernels_of_ones_own_join_a_real_run_in_containers(tmp_path: Path) -> None:
+def test_custom_kernels_in_a_real_run_in_containers(tmp_path: Path) -> None:
     joins(tmp_path, "docker")
 
 
-def test_columns_are_prepared_side_by_side(client: DockerClient, tmp_path: Path) -> None:
+def test_columns_are_prepared_in_parallel(client: DockerClient, tmp_path: Path) -> None:
     root = make_root(tmp_path / "root")
     engine = DockerEngine(root)
     columns = [make_column(root, "8"), make_column(root, "8"), make_column(root, "9")]
     with ThreadPoolExecutor(3) as pool:
         logs = (tmp_path / f"{number}.log" for number in range(3))
-        made = list(pool.map(lambda column, log: engine.prepare(column, log, nothing), columns, logs))
+        environments = list(pool.map(lambda column, log: engine.prepare(column, log, nothing), columns, logs))
     engine.close()
-    assert made[0].identity == made[1].identity
-    assert sorted((made[0].reused, made[1].reused)) == [False, True]
-    assert made[2].identity != made[0].identity
+    assert environments[0].identity == environments[1].identity
+    assert sorted((environments[0].reused, environments[1].reused)) == [False, True]
+    assert environments[2].identity != environments[0].identity
     with pytest.raises(docker.errors.ImageNotFound):
         client.images.get(f"tfrepro/{columns[0].pair.stem}:build")

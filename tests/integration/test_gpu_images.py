@@ -1,4 +1,4 @@
-"""Images of CUDA pairs, built and started on this host: every library loads, and without a GPU none is seen."""
+"""Images of CUDA pairs, built and run on this host: every library loads, and without a GPU none is state."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ RELEASES = ("2.18.1", "2.19.1")
 
 
 @dataclass(frozen=True)
-class Made:
+class PreparedColumn:
     """A column and its environment."""
 
     column: Column
@@ -50,22 +50,25 @@ def column_of(root: Path, release: str) -> Column:
 
 @pytest.fixture(scope="module")
 def engine(root: Path) -> Iterator[docker.DockerEngine]:
-    made = docker.DockerEngine(root)
-    yield made
-    made.close()
+    docker_engine = docker.DockerEngine(root)
+    yield docker_engine
+    docker_engine.close()
 
 
 @pytest.fixture(scope="module")
 def images(
     engine: docker.DockerEngine, root: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[dict[str, Made]]:
-    """Both pairs, built at the same time as a run does it; what was not there before goes again."""
+) -> Iterator[dict[str, PreparedColumn]]:
+    """Both pairs, built in parallel as in a run; images that did not exist before are removed again."""
     folder = tmp_path_factory.mktemp("gpu")
     columns = [column_of(root, release) for release in RELEASES]
     with ThreadPoolExecutor(2) as pool:
         logs = [folder / f"{column.pair.stem}.log" for column in columns]
         environments = list(pool.map(lambda column, log: engine.prepare(column, log, lambda _: None), columns, logs))
-    yield {one.pair.tensorflow: Made(one, environment) for one, environment in zip(columns, environments, strict=True)}
+    yield {
+        column.pair.tensorflow: PreparedColumn(column, environment)
+        for column, environment in zip(columns, environments, strict=True)
+    }
     client = DockerClient.from_env()
     for environment in environments:
         if not environment.reused:
@@ -73,70 +76,72 @@ def images(
     client.close()
 
 
-def test_pairs_of_one_cuda_share_its_layers(images: dict[str, Made]) -> None:
+def test_pairs_of_one_cuda_share_its_layers(images: dict[str, PreparedColumn]) -> None:
     client = DockerClient.from_env()
-    one, two = (client.images.get(made.environment.identity).attrs["RootFS"]["Layers"] for made in images.values())
+    first, second = (
+        client.images.get(prepared.environment.identity).attrs["RootFS"]["Layers"] for prepared in images.values()
+    )
     client.close()
-    assert one[:4] == two[:4], "base, venv, CUDA set, cuDNN"
-    assert one[4] != two[4]
+    assert first[:4] == second[:4], "base, venv, CUDA set, cuDNN"
+    assert first[4] != second[4]
 
 
 @pytest.mark.parametrize("release", RELEASES)
 def test_every_library_of_an_image_loads_from_where_it_is_pinned(
-    engine: docker.DockerEngine, images: dict[str, Made], release: str, tmp_path: Path
+    engine: docker.DockerEngine, images: dict[str, PreparedColumn], release: str, tmp_path: Path
 ) -> None:
-    made = images[release]
-    check_probe(engine, made, tmp_path)
+    prepared = images[release]
+    check_probe(engine, prepared, tmp_path)
 
 
-def check_probe(engine: Engine, made: Made, folder: Path) -> None:
-    """Each library that TensorFlow opens has its version, comes from its wheel, and nothing is amiss."""
-    found = json.loads(engine.examine(made.environment, made.column, folder / "probe.log"))
-    promised = cuda.libraries(made.column.pair)
-    assert {"libcudart.so.12", "libcublas.so.12", "libcudnn.so.9"} <= set(promised)
-    assert (found["missing"], found["problems"]) == ({}, [])
-    assert set(found["libraries"]) == set(promised)
-    for name, requirement in promised.items():
-        assert found["libraries"][name]["distribution"].replace(" ", "==") == requirement
-    assert found["versions"]["cudnn"].startswith("9.3.0")
-    assert found["gpus"] == 0
-    assert found["why_no_gpu"]
+def check_probe(engine: Engine, prepared: PreparedColumn, folder: Path) -> None:
+    """Check that each library that TensorFlow opens has its pinned version, from its wheel, without problems."""
+    state = json.loads(engine.examine(prepared.environment, prepared.column, folder / "probe.log"))
+    expected = cuda.libraries(prepared.column.pair)
+    assert {"libcudart.so.12", "libcublas.so.12", "libcudnn.so.9"} <= set(expected)
+    assert (state["missing"], state["problems"]) == ({}, [])
+    assert set(state["libraries"]) == set(expected)
+    for name, requirement in expected.items():
+        assert state["libraries"][name]["distribution"].replace(" ", "==") == requirement
+    assert state["versions"]["cudnn"].startswith("9.3.0")
+    assert state["gpus"] == 0
+    assert state["why_no_gpu"]
 
 
 @pytest.mark.parametrize("release", RELEASES)
-def test_a_round_without_a_gpu_is_no_gpu_and_no_number(
-    engine: docker.DockerEngine, images: dict[str, Made], release: str, tmp_path: Path
+def test_a_round_without_a_gpu_measures_nothing(
+    engine: docker.DockerEngine, images: dict[str, PreparedColumn], release: str, tmp_path: Path
 ) -> None:
     check_round(engine, images[release], tmp_path)
 
 
-def check_round(engine: Engine, made: Made, folder: Path) -> None:
-    """A request for a GPU on a host without one measures nothing, on no device."""
-    asked = Request(
-        column=made.column.id,
+def check_round(engine: Engine, prepared: PreparedColumn, folder: Path) -> None:
+    """Check that a request for a GPU on a host without one measures nothing, on no device."""
+    request = Request(
+        column=prepared.column.id,
         mode="off",
         variation="default",
         round=1,
         kernels=("matmul_f32", "reduce_sum_1d"),
         repetitions={"matmul_f32": 2, "reduce_sum_1d": 2},
-        expect=locks.expected(made.column.lock),
+        expect=locks.expected(prepared.column.lock),
         device="gpu",
-        libraries=cuda.libraries(made.column.pair),
+        libraries=cuda.libraries(prepared.column.pair),
     )
     lines: list[str] = []
-    done = engine.execute(made.environment, asked, lines.append, folder / "round.log")
-    seen = record.parse(lines)
-    assert (done.exit_code, seen.complete) == (0, True)
-    assert {one.kernel: one.outcome for one in seen.outcomes} == {
+    done = engine.execute(prepared.environment, request, lines.append, folder / "round.log")
+    result = record.parse(lines)
+    assert (done.exit_code, result.complete) == (0, True)
+    assert {outcome.kernel: outcome.outcome for outcome in result.outcomes} == {
         "matmul_f32": "gpu-not-visible",
         "reduce_sum_1d": "gpu-not-visible",
     }
-    assert seen.samples == ()
+    assert result.samples == ()
 
 
-def test_a_virtual_environment_serves_a_cuda_pair_too(root: Path, tmp_path: Path) -> None:
+def test_a_virtual_environment_of_a_cuda_pair_works_too(root: Path, tmp_path: Path) -> None:
     engine = venv.VenvEngine(root)
     column = column_of(root, RELEASES[0])
-    made = Made(column, engine.prepare(column, tmp_path / "build.log", lambda _: None))
-    check_probe(engine, made, tmp_path)
-    check_round(engine, made, tmp_path)
+    prepared = PreparedColumn(column, engine.prepare(column, tmp_path / "build.log", lambda _: None))
+    check_probe(engine, prepared, tmp_path)
+    check_round(engine, prepared, tmp_path)

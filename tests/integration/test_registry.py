@@ -1,4 +1,4 @@
-"""Images for a fleet, through a real registry on this host: one builds and pushes, another pulls."""
+"""Sharing images through a real registry on this host: one engine builds and pushes, another pulls."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ http:
 
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a registry that lives as long as these tests."""
+    """Start a registry for the duration of these tests and yield its address."""
     program = shutil.which("docker-registry")
     if program is None:
         if os.environ.get("TFREPRO_REQUIRE_DOCKER") == "1":
-            pytest.fail("there is no docker-registry (Debian's package of that name)")
-        pytest.skip("there is no docker-registry (Debian's package of that name)")
+            pytest.fail("docker-registry is not installed (the Debian package has that name)")
+        pytest.skip("docker-registry is not installed (the Debian package has that name)")
     folder = tmp_path_factory.mktemp("registry")
     with closing(socket.socket()) as free:
         free.bind(("127.0.0.1", 0))
@@ -77,35 +77,35 @@ def wait_for(address: str, log: Path) -> None:
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[DockerClient]:
-    found = DockerClient.from_env()
-    yield found
-    for image in found.images.list(filters={"label": "org.tfrepro.project=tfrepro"}):
+    docker = DockerClient.from_env()
+    yield docker
+    for image in docker.images.list(filters={"label": "org.tfrepro.project=tfrepro"}):
         if SESSION in image.labels.get("org.tfrepro.pair", ""):
-            found.images.remove(str(image.id), force=True)
-    found.close()
+            docker.images.remove(str(image.id), force=True)
+    docker.close()
 
 
-def forget(client: DockerClient, identity: str) -> None:
+def remove_image(client: DockerClient, identity: str) -> None:
     client.images.remove(identity, force=True)
     with pytest.raises(ImageNotFound):
         client.images.get(identity)
 
 
 def pushed(folder: Path, name: str, registry: str) -> tuple[Path, Column, str, str]:
-    """A root and its column, built and pushed: the image's id and its digest in the registry."""
+    """Build and push a column; returns its root, the column, the id of the image and its digest in the registry."""
     root = make_root(folder / "root")
     column = make_column(root, name)
     engine = DockerEngine(root, revision="abc1234")
-    made = engine.prepare(column, folder / "build.log", nothing)
+    environment = engine.prepare(column, folder / "build.log", nothing)
     digest = engine.push(column, registry)
     assert engine.prepare(column, folder / "again.log", nothing).details["digest"].endswith(f"@{digest}")
     engine.close()
-    return root, column, made.identity, digest
+    return root, column, environment.identity, digest
 
 
 def test_what_one_host_pushes_another_pulls_and_runs(client: DockerClient, registry: str, tmp_path: Path) -> None:
     root, column, identity, digest = pushed(tmp_path, "20", registry)
-    forget(client, identity)
+    remove_image(client, identity)
     engine = DockerEngine(root, memory=2**28, registry=registry)
     assert not engine.cached(column)
     pulled = engine.prepare(column, tmp_path / "pull.log", nothing)
@@ -120,10 +120,10 @@ def test_what_one_host_pushes_another_pulls_and_runs(client: DockerClient, regis
     engine.close()
     recipe = _images.recipe_of(root, column)
     names = _images.own_tags(client.images.get(identity))
-    assert set(names) == {pulled.details["tag"], f"{repository}:{recipe.tag}"}, "all of it can be cleaned up"
+    assert set(names) == {pulled.details["tag"], f"{repository}:{recipe.tag}"}, "both tags can be cleaned up"
 
 
-def test_an_image_that_nobody_pushed_is_not_built_instead(registry: str, tmp_path: Path) -> None:
+def test_an_image_missing_in_the_registry_is_not_built_instead(registry: str, tmp_path: Path) -> None:
     root = make_root(tmp_path / "root")
     engine = DockerEngine(root, registry=registry)
     with pytest.raises(BuildError, match=r"has no image of .* for this lock, suite and Dockerfile") as caught:
@@ -141,9 +141,9 @@ def test_another_image_under_the_right_name_is_refused(client: DockerClient, reg
     recipe = _images.recipe_of(other, column)
     client.images.get(identity).tag(recipe.remote(registry), tag=recipe.tag)
     assert "error" not in client.images.push(recipe.remote(registry), tag=recipe.tag)
-    forget(client, identity)
+    remove_image(client, identity)
     engine = DockerEngine(other, registry=registry)
-    with pytest.raises(BuildError, match=r"is another image: its lock is '\w+', not '\w+'"):
+    with pytest.raises(BuildError, match=r"is a different one: its lock is '\w+', not '\w+'"):
         engine.prepare(column, tmp_path / "log", nothing)
     assert not engine.cached(column)
     engine.close()
@@ -151,18 +151,18 @@ def test_another_image_under_the_right_name_is_refused(client: DockerClient, reg
         client.images.get(f"{recipe.remote(registry)}:{recipe.tag}")
 
 
-def test_a_registry_that_does_not_answer_is_said(tmp_path: Path) -> None:
+def test_a_registry_that_does_not_answer_is_reported(tmp_path: Path) -> None:
     root = make_root(tmp_path / "root")
     column = make_column(root, "23")
     with closing(socket.socket()) as closed:
         closed.bind(("127.0.0.1", 0))
-        nobody = f"127.0.0.1:{closed.getsockname()[1]}"
-    engine = DockerEngine(root, registry=nobody)
-    with pytest.raises(BuildError, match=f"could not be pulled from {nobody}"):
+        address = f"127.0.0.1:{closed.getsockname()[1]}"
+    engine = DockerEngine(root, registry=address)
+    with pytest.raises(BuildError, match=f"could not be pulled from {address}"):
         engine.prepare(column, tmp_path / "log", nothing)
     engine.close()
     builder = DockerEngine(root)
     builder.prepare(column, tmp_path / "build.log", nothing)
-    with pytest.raises(EngineError, match=f"{nobody} did not take the image"):
-        builder.push(column, nobody)
+    with pytest.raises(EngineError, match=f"{address} did not accept the image"):
+        builder.push(column, address)
     builder.close()

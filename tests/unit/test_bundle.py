@@ -222,9 +222,9 @@ def test_a_wheel_of_another_python_is_not_taken(tmp_path: Path) -> None:
     for name in names:
         (tmp_path / name).write_bytes(b"x")
     wanted = {f"{name}==1": frozenset({hashlib.sha256(b"x").hexdigest()}) for name in "abcde"}
-    found = wheelhouse._found(tmp_path, wanted, "3.12")
+    found = wheelhouse._matching(tmp_path, wanted, "3.12")
     assert {path.name for path in found.values()} == {names[1], names[2], names[3], names[5]}
-    assert wheelhouse._found(tmp_path, wanted, "3.11")["a==1"].name == names[0]
+    assert wheelhouse._matching(tmp_path, wanted, "3.11")["a==1"].name == names[0]
 
 
 # --- on the other side

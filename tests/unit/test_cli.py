@@ -166,7 +166,7 @@ def test_the_schema_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
         (["matrix", "--engine", "venv", "--device", "gpu"], errors.NO_GPU, ["A GPU is required", "no NVIDIA GPU"]),
         (["plan", "--device", "GPU-1a2b"], errors.NO_GPU, ["There is no GPU GPU-1a2b here"]),
         (["plan", "--device", "xyz"], errors.CONFIG, ["'xyz' names no device", "UUID"]),
-        (["images", "--push", "HTTP://user:secret@x"], errors.CONFIG, ["no name of a registry"]),
+        (["images", "--push", "HTTP://user:secret@x"], errors.CONFIG, ["is not the name of a registry"]),
         (["import", "nowhere.tar.gz"], errors.ENGINE, ["nowhere.tar.gz"]),
         (["bundle", "--env", "tf9*", "--out", "b"], errors.CONFIG, ["tf9*", "tf2.18.1-cuda12.5"]),
         (["bundle", "--env", "tf2.18.1-cpu", "--out", "b", "--split", "5"], errors.CONFIG, ["no size of a part"]),

@@ -1,4 +1,4 @@
-"""The Docker engine's thinking, without Docker: which client, which words, which secrets."""
+"""The parts of the Docker engine that need no daemon: client selection, error messages, secrets, owner labels."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ OLD_UV_MISMATCH = """\
 
 
 def tool(folder: Path, version: str, *, buildx: bool) -> Path:
-    """A stand-in for a docker client that can only say what it is."""
+    """Create a fake docker client that only reports its version and plugins."""
     folder.mkdir(parents=True)
     path = folder / "docker"
     path.write_text(
@@ -59,14 +59,14 @@ def tool(folder: Path, version: str, *, buildx: bool) -> Path:
 
 
 def path_of(*tools: Path) -> dict[str, str]:
-    return {"PATH": os.pathsep.join([*(str(one.parent) for one in tools), "/bin"])}
+    return {"PATH": os.pathsep.join([*(str(path.parent) for path in tools), "/bin"])}
 
 
-def test_the_first_client_that_can_build_is_taken(tmp_path: Path) -> None:
-    blind = tool(tmp_path / "a", "28.2.2", buildx=False)
-    able = tool(tmp_path / "b", "27.1.0", buildx=True)
-    cli = _dockercli.find_cli(path_of(blind, able))
-    assert (cli.path, cli.version, cli.buildx) == (str(able), "27.1.0", True)
+def test_the_first_client_that_can_build_is_used(tmp_path: Path) -> None:
+    without = tool(tmp_path / "a", "28.2.2", buildx=False)
+    with_buildx = tool(tmp_path / "b", "27.1.0", buildx=True)
+    cli = _dockercli.find_cli(path_of(without, with_buildx))
+    assert (cli.path, cli.version, cli.buildx) == (str(with_buildx), "27.1.0", True)
 
 
 @pytest.mark.parametrize("version", ["18.09.1", "19.03.8", "20.10.24+dfsg1", "22.06.0"])
@@ -77,15 +77,15 @@ def test_old_clients_build_by_themselves(tmp_path: Path, version: str) -> None:
 
 @pytest.mark.parametrize("version", ["17.05.0", "18.06.3", "23.0.1", "28.2.2"])
 def test_a_named_client_without_buildkit_is_refused_by_name(tmp_path: Path, version: str) -> None:
-    blind = tool(tmp_path / "a", version, buildx=False)
+    without = tool(tmp_path / "a", version, buildx=False)
     with pytest.raises(EngineError) as caught:
-        _dockercli.find_cli({**path_of(), "TFREPRO_DOCKER_CLI": str(blind)})
-    assert str(blind) in str(caught.value)
+        _dockercli.find_cli({**path_of(), "TFREPRO_DOCKER_CLI": str(without)})
+    assert str(without) in str(caught.value)
     assert version in str(caught.value)
     assert "buildx" in caught.value.hint
 
 
-def test_a_client_that_is_not_there_is_refused(tmp_path: Path) -> None:
+def test_a_missing_client_is_refused(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="nowhere/docker"):
         _dockercli.find_cli({"TFREPRO_DOCKER_CLI": str(tmp_path / "nowhere/docker")})
 
@@ -94,8 +94,8 @@ def test_links_to_one_client_count_once(tmp_path: Path) -> None:
     real = tool(tmp_path / "a", "28.2.2", buildx=False)
     (tmp_path / "b").mkdir()
     (tmp_path / "b/docker").symlink_to(real)
-    found = _dockercli.candidates(path_of(real, tmp_path / "b/docker"))
-    assert [one for one in found if one.startswith(str(tmp_path))] == [str(real)]
+    programs = _dockercli.candidates(path_of(real, tmp_path / "b/docker"))
+    assert [program for program in programs if program.startswith(str(tmp_path))] == [str(real)]
 
 
 def test_buildx_builds_inside_the_daemon_of_the_context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,7 +122,7 @@ def test_the_command_names_the_secrets_files_only() -> None:
         assert word in text
 
 
-def test_settings_of_the_host_are_carried_in() -> None:
+def test_network_settings_of_the_host_are_passed_on() -> None:
     environ = {
         "UV_INDEX": "https://one.test/simple file:///srv/wheels /srv/more",
         "UV_EXTRA_INDEX_URL": "file:///srv/wheels",
@@ -141,7 +141,7 @@ def test_settings_of_the_host_are_carried_in() -> None:
     }
 
 
-def test_the_index_of_pip_serves_where_uv_has_none() -> None:
+def test_the_index_of_pip_is_used_if_uv_has_none() -> None:
     pip = {"PIP_INDEX_URL": "https://pip.test/simple"}
     assert network.settings(pip) == {"UV_DEFAULT_INDEX": "https://pip.test/simple"}
     own = {"UV_INDEX_URL": "https://uv.test/simple"}
@@ -175,7 +175,7 @@ def test_no_part_of_a_secret_stays_in_a_line() -> None:
 def test_an_oversized_ca_bundle_is_refused(tmp_path: Path) -> None:
     bundle = tmp_path / "ca.pem"
     bundle.write_bytes(b"x" * 600_000)
-    with pytest.raises(BuildError, match="SSL_CERT_FILE names has 600,000 bytes"):
+    with pytest.raises(BuildError, match="CA bundle in SSL_CERT_FILE has 600,000 bytes"):
         network.ca_bundle({"SSL_CERT_FILE": str(bundle)})
     bundle.write_bytes(b"pem")
     assert network.ca_bundle({"SSL_CERT_FILE": str(bundle)}) == b"pem"
@@ -187,7 +187,7 @@ def test_a_wrong_hash_names_package_and_lock(text: str) -> None:
     message, hint = install_errors.explain(
         text.splitlines(), "tf1-cpu.txt", Path("/logs/build.log"), install_errors.DOCKER
     )
-    assert message == "six==1.17.0 is not the file that tf1-cpu.txt promises (wrong hash)"
+    assert message == "six==1.17.0 is not the file that tf1-cpu.txt pins (wrong hash)"
     assert "/logs/build.log" in hint
 
 
@@ -196,7 +196,7 @@ def test_a_wrong_hash_names_package_and_lock(text: str) -> None:
     [
         (
             "#8 1.0 error: Failed to fetch: `six`\n#8 1.0   cause: in between\n#8 1.0   cause: dns error: no host\n",
-            "the installation reached no package index: Failed to fetch: `six` (dns error: no host)",
+            "the installation could not reach the package index: Failed to fetch: `six` (dns error: no host)",
             "TFREPRO_BUILD_NETWORK=host",
         ),
         (
@@ -214,11 +214,11 @@ def test_a_wrong_hash_names_package_and_lock(text: str) -> None:
         ("", "the installation failed: no output", "/logs/build.log"),
     ],
 )
-def test_other_failures_say_their_reason(text: str, message: str, hint: str) -> None:
-    found, advice = install_errors.explain(
+def test_other_failures_give_their_reason(text: str, message: str, hint: str) -> None:
+    actual, advice = install_errors.explain(
         text.splitlines(), "tf1-cpu.txt", Path("/logs/build.log"), install_errors.DOCKER
     )
-    assert message in found
+    assert message in actual
     assert hint in advice
 
 
@@ -254,7 +254,7 @@ def test_only_the_allow_list_reaches_a_container() -> None:
     assert set(values) == {*("PATH", "HOME", "TMPDIR", "XDG_CACHE_HOME", "CUDA_CACHE_PATH", "PYTHONUNBUFFERED", "LANG")}
 
 
-def test_what_a_pair_and_a_route_need_reaches_a_container() -> None:
+def test_variables_of_a_pair_and_a_gpu_route_reach_a_container() -> None:
     image = Image(attrs={"Config": {"Env": ["LD_LIBRARY_PATH=/site/nvidia/cublas/lib", "XLA_FLAGS=--xla_x=/site"]}})
     entries = _dockerrun.environment_of(image, {"NVIDIA_VISIBLE_DEVICES": "GPU-1"})
     assert {
@@ -279,71 +279,73 @@ def test_the_name_in_a_registry_follows_from_the_recipe_alone() -> None:
         dataclasses.replace(RECIPE, **{name: "x"}).tag for name in ("pair", "lock", "suite", "dockerfile", "base")
     ]
     assert len({RECIPE.tag, *others}) == 6
-    assert re.fullmatch(r"[\w][\w.-]{0,127}", RECIPE.tag), "what a registry takes for a tag"
+    assert re.fullmatch(r"[\w][\w.-]{0,127}", RECIPE.tag), "the syntax of a tag in a registry"
     assert _images.recipe_from(RECIPE.labels()) == RECIPE
     assert _images.recipe_from({}) is None
 
 
 @pytest.mark.parametrize("name", ["localhost:5000", "host.example/team/", "10.0.0.1:5000/a/b-c", "[::1]:5000"])
-def test_a_registry_is_a_host_and_folders(name: str) -> None:
-    assert registry.named(name) == name.removesuffix("/")
+def test_a_registry_is_a_host_and_a_path(name: str) -> None:
+    assert registry.normalized_name(name) == name.removesuffix("/")
 
 
 @pytest.mark.parametrize(
     "name", ["", "team", "https://host.example", "me:secret@host.example", "Host.example", "h.example/;rm", "h.e//a"]
 )
-def test_what_is_no_registry_is_refused_and_not_repeated(name: str) -> None:
-    with pytest.raises(ConfigError) as told:
-        registry.named(name)
-    assert "secret" not in f"{told.value} {told.value.hint}"
+def test_other_names_are_refused_and_not_repeated(name: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        registry.normalized_name(name)
+    assert "secret" not in f"{caught.value} {caught.value.hint}"
 
 
-def test_a_name_is_ours_only_where_it_holds_the_id_of_its_image() -> None:
-    own, far = f"tfrepro/tf1-cpu-py311:{'a' * 12}", f"host:5000/tfrepro/tf1-cpu-py311:{RECIPE.tag}"
+def test_a_tag_is_ours_only_if_it_contains_the_id_of_its_image() -> None:
+    own, remote = f"tfrepro/tf1-cpu-py311:{'a' * 12}", f"host:5000/tfrepro/tf1-cpu-py311:{RECIPE.tag}"
     labels = RECIPE.labels()
-    assert _images.own_tags(image_of("a" * 64, [own, far, "mine:1"], labels)) == (own, far)
-    assert _images.own_tags(image_of("b" * 64, [own, "mine:1"], labels)) == (), "made FROM ours: it inherits labels"
-    assert _images.own_tags(image_of("b" * 64, [far], labels)) == (), "pulled by hand"
+    assert _images.own_tags(image_of("a" * 64, [own, remote, "mine:1"], labels)) == (own, remote)
+    assert _images.own_tags(image_of("b" * 64, [own, "mine:1"], labels)) == (), "built FROM ours, with inherited labels"
+    assert _images.own_tags(image_of("b" * 64, [remote], labels)) == (), "pulled manually"
     assert _images.own_tags(image_of("a" * 64, [own], {})) == ()
 
 
-def test_a_digest_is_the_registrys() -> None:
+def test_the_digest_is_that_of_the_registry() -> None:
     digests = ["tf@sha256:1", "host:5000/tfrepro/tf1-cpu-py311@sha256:2"]
     assert registry.digest_of(image_of("a" * 64, [], {}, digests), RECIPE) == digests[1]
     assert registry.digest_of(image_of("a" * 64, [], {}), RECIPE) == ""
 
 
-def test_owners_live_and_die() -> None:
+def test_an_owner_is_a_process_id_with_its_start_time() -> None:
     child = subprocess.Popen(["sleep", "60"])
     try:
         started = _dockerrun._started(child.pid)
-        assert _dockerrun.owner_lives(f"{child.pid}:{started}")
-        assert not _dockerrun.owner_lives(f"{child.pid}:{int(started) - 1}"), "the id was given out again"
+        assert started is not None
+        assert _dockerrun.owner_lives(f"{child.pid}:{started:.2f}")
+        assert not _dockerrun.owner_lives(f"{child.pid}:{started - 5:.2f}"), "another process had this id before"
+        assert _dockerrun.owner_lives(f"{child.pid}:unknown")
     finally:
         child.kill()
         child.wait()
-    assert not _dockerrun.owner_lives(f"{child.pid}:{started}")
+    assert not _dockerrun.owner_lives(f"{child.pid}:{started:.2f}")
     assert _dockerrun.owner_lives(_dockerrun.this_process())
-    assert _dockerrun.owner_lives(""), "an owner that cannot be read is left alone"
+    assert _dockerrun.owner_lives(""), "an unreadable owner counts as alive"
 
 
 @pytest.mark.parametrize(
     ("cause", "words", "hint"),
     [
         (FileNotFoundError(2, "No such file or directory"), "there is no Docker socket", "--engine venv"),
-        (PermissionError(13, "Permission denied"), "no permission on the Docker socket", "docker group"),
+        (PermissionError(13, "Permission denied"), "no permission to use the Docker socket", "docker group"),
         (ConnectionRefusedError(111, "Connection refused"), "no Docker daemon answers", "start it"),
-        (ValueError("odd"), "gave an error: wrapped", ""),
+        (ValueError("odd"), "reported an error: wrapped", ""),
     ],
 )
-def test_a_missing_daemon_is_said_in_one_sentence(
+def test_a_missing_daemon_is_explained_in_one_sentence(
     monkeypatch: pytest.MonkeyPatch, cause: Exception, words: str, hint: str
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", "unix:///some/docker.sock")
     hidden = requests.ConnectionError("Connection aborted.", cause)
     error = DockerException("wrapped")
     error.__context__ = hidden
-    said = _dockerd.no_answer(error)
-    assert words in str(said)
-    assert "/some/docker.sock" in str(said)
-    assert hint in said.hint
+    explained = _dockerd.no_answer(error)
+    assert words in str(explained)
+    assert "/some/docker.sock" in str(explained)
+    assert hint in explained.hint

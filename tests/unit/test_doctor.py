@@ -1,4 +1,4 @@
-"""What the doctor says of a host: every trouble with its way out, exit codes, and pages of 100 columns."""
+"""The doctor's report: each problem with a hint, exit codes, and text that fits 80 columns."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ Usage = namedtuple("Usage", ["total", "used", "free"])  # noqa: PYI024 - as shut
 
 
 class Host:
-    """A host to look at: what NVML and Docker say there. The venv engine, its disk and its memory are this one's."""
+    """A host with simulated NVML and Docker; the venv engine, disk and memory are those of the real host."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path, root: Path) -> None:
         self._patch, self._folder, self._root = monkeypatch, folder, root
@@ -60,15 +60,15 @@ class Host:
         self.docker(NO_DOCKER)
 
     def gpus(self, *gpus: Gpu, driver: str = "550.54.15", **more: Any) -> None:
-        found = (
+        inventory = (
             GpuInventory(driver=driver, cuda=12040, gpus=gpus, **more)
             if gpus
             else GpuInventory(why="there is no driver")
         )
-        self._patch.setattr(facts, "survey", lambda: found)
+        self._patch.setattr(facts, "survey", lambda: inventory)
 
-    def docker(self, found: Docker) -> None:
-        self._patch.setattr(diagnosis, "docker", lambda _: found)
+    def docker(self, state: Docker) -> None:
+        self._patch.setattr(diagnosis, "docker", lambda _: state)
 
     def free(self, size: int) -> None:
         self._patch.setattr(shutil, "disk_usage", lambda _: Usage(size, 0, size))
@@ -91,10 +91,11 @@ def host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, root: Path) -> Host:
     return Host(monkeypatch, tmp_path, root)
 
 
-def told(findings: Findings) -> str:
-    """The page; it must fit its width, and its JSON must be whole."""
+def printed(findings: Findings) -> str:
+    """Return the text after checking its width, and that the JSON is complete."""
     page = doctor.text(findings)
-    assert max(len(line) for line in page.splitlines()) <= 100
+    # a word, such as a path, is never split
+    assert all(len(line) <= 80 or len(line.split()) == 1 for line in page.splitlines())
     assert all(line == line.rstrip() for line in page.splitlines())
     body = json.loads(json.dumps(doctor.as_json(findings)))
     assert body["schema"] == doctor.SCHEMA
@@ -103,14 +104,14 @@ def told(findings: Findings) -> str:
     return page
 
 
-def test_a_plain_cpu_host_is_well(host: Host) -> None:
+def test_a_plain_cpu_host_is_ready(host: Host) -> None:
     findings = host.examine(host.column(), notes=("CUDA pairs were left out: there is no GPU here",))
-    page = told(findings)
+    page = printed(findings)
     assert findings.code == 0
     assert "tf2.18.1-cpu-py311@cpu  ok" in page
     assert "none  there is no driver" in page
     assert "CUDA pairs were left out" in page
-    assert "1 of 1 columns can run; the environments of 0 stand already" in page
+    assert page.endswith("\n\nReady: 1 of 1 columns can run; no environment is built yet.")
     assert [line for line in findings.todo if "GPU" in line] == []
 
 
@@ -121,8 +122,10 @@ def test_the_exit_code_says_whether_a_column_can_run(host: Host, status: str, co
     reason = "" if status == "ready" else "for a reason"
     findings = host.examine(host.column(status=status, reason=reason))
     assert findings.code == code
-    assert (f"{status}: for a reason" in told(findings)) == bool(reason)
-    assert ("No GPU: there is no driver" in findings.todo) == (status == "gpu-not-visible")
+    page = printed(findings)
+    assert (f"{status}: for a reason" in page) == bool(reason)
+    assert ("\nReady: " in page) == (code == 0)
+    assert ("No GPU: there is no driver." in findings.todo) == (status == "gpu-not-visible")
 
 
 def test_one_ready_column_is_enough(host: Host) -> None:
@@ -132,10 +135,10 @@ def test_one_ready_column_is_enough(host: Host) -> None:
 def test_each_gpu_column_has_its_line_and_its_rules(host: Host) -> None:
     host.gpus(H100)
     findings = host.examine(host.column("12.5", gpu="GPU-1"))
-    page = " ".join(told(findings).split())
+    page = " ".join(printed(findings).split())
     assert "warn: first run compiles PTX on this GPU; minor-version compatibility (driver 550.54.15 <" in page
     assert "driver 550.54.15, supports CUDA up to 12.4" in page
-    assert "NVIDIA H100 80GB HBM3, capability 9.0, 81559 MiB, GPU-1" in page
+    assert "NVIDIA H100 80GB HBM3, compute capability 9.0, 81559 MiB, GPU-1" in page
     (column,) = doctor.as_json(findings)["columns"]
     assert [rule["id"] for rule in column["rules"]] == ["jit", "minor-version-12"]
     assert all(rule["source"] for rule in column["rules"])
@@ -146,7 +149,7 @@ def test_a_blocked_column_says_what_to_do(host: Host) -> None:
     column = host.column("12.5", gpu="GPU-1")
     advice = preflight.advise(column.pair, H100, "470.57.02")
     findings = host.examine(replace(column, status="incompatible", reason=advice.text))
-    assert "incompatible: blocked: driver 470.57.02 < 525.60.13 for CUDA 12.x" in told(findings)
+    assert "incompatible: blocked: driver 470.57.02 < 525.60.13 for CUDA 12.x" in " ".join(printed(findings).split())
     assert any("Update the driver" in line for line in findings.todo)
     assert findings.code == 3
 
@@ -158,17 +161,17 @@ def test_a_blocked_column_says_what_to_do(host: Host) -> None:
         ({}, {99_999_999: 0}, "holds an unknown amount of memory"),
         ({"persistence": "off"}, {}, "nvidia-smi -i GPU-1 -pm 1"),
         ({"compute mode": "prohibited"}, {}, "nvidia-smi -i GPU-1 -c 0"),
-        ({"clock events": "idle"}, {}, "-lgc CLOCK, below 1980 MHz"),
-        ({"clock events": "application clocks, hardware slowdown"}, {}, "held back now"),
-        ({"clock events": "application clocks, software thermal slowdown"}, {}, "held back now"),
+        ({"clock events": "idle"}, {}, "below 1980 MHz: nvidia-smi -i GPU-1 -lgc CLOCK"),
+        ({"clock events": "application clocks, hardware slowdown"}, {}, "throttled now"),
+        ({"clock events": "application clocks, software thermal slowdown"}, {}, "throttled now"),
     ],
 )
-def test_what_disturbs_a_gpu_is_told(
+def test_what_disturbs_a_gpu_is_listed(
     host: Host, changes: dict[str, str], processes: dict[int, int], words: str
 ) -> None:
     host.gpus(replace(H100, facts={**H100.facts, **changes}, processes=processes))
     findings = host.examine(host.column("12.5", gpu="GPU-1"))
-    told(findings)
+    printed(findings)
     assert sum(line.startswith("GPU-1") for line in findings.todo) == 1
     assert any(words in line for line in findings.todo)
     assert findings.code == 0
@@ -181,13 +184,13 @@ def test_a_quiet_gpu_with_set_clocks_needs_nothing(host: Host) -> None:
         assert [line for line in host.examine(host.column("12.5", gpu="GPU-1")).todo if line.startswith("GPU")] == []
 
 
-def test_a_mig_device_is_set_through_its_card(host: Host) -> None:
+def test_a_mig_device_is_configured_through_its_gpu(host: Host) -> None:
     host.gpus(replace(H100, uuid="MIG-1", facts={"MIG": "1g.10gb of GPU-1", "persistence": "off"}))
     findings = host.examine(host.column("12.5", gpu="MIG-1"))
     assert any(line.startswith("MIG-1") and "nvidia-smi -i GPU-1 -pm 1" in line for line in findings.todo)
 
 
-def test_gpus_that_do_not_answer_and_hidden_ones_are_told(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gpus_that_do_not_answer_and_hidden_ones_are_listed(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     host.gpus(H100, troubles=("GPU 1 of NVML does not answer (GPU is lost): look in dmesg",))
     findings = host.examine(host.column("12.5", gpu="GPU-1"))
@@ -195,55 +198,55 @@ def test_gpus_that_do_not_answer_and_hidden_ones_are_told(host: Host, monkeypatc
     assert any("CUDA_VISIBLE_DEVICES" in line for line in findings.todo)
 
 
-def test_a_full_disk_is_an_engine_trouble(host: Host) -> None:
+def test_a_full_disk_is_an_engine_error(host: Host) -> None:
     host.free(100_000_000)
     findings = host.examine(host.column())
     assert findings.code == 4
-    assert any("GB are needed for environments and 0.1 GB are free" in line for line in findings.todo)
-    assert "0.1 GB free at" in told(findings)
+    assert any("GB, but only 0.1 GB are free" in line for line in findings.todo)
+    assert "0.1 GB free at" in printed(findings)
 
 
-def test_an_engine_that_cannot_be_used_is_told_with_all_the_rest(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unusable_engine_is_reported_with_everything_else(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> Any:
-        raise EngineError("Docker was asked for and cannot be used: it sleeps", "Leave --engine out.")
+        raise EngineError("Docker was asked for and cannot be used: it sleeps", "Omit --engine.")
 
     monkeypatch.setattr("bench.engines.select.choose", refuse)
     findings = host.examine(host.column(), engine="docker")
-    page = told(findings)
+    page = printed(findings)
     assert findings.code == 4
     assert "none: Docker was asked for" in page
-    assert "it sleeps. Leave --engine out." in " ".join(findings.todo)
+    assert "it sleeps. Omit --engine." in " ".join(findings.todo)
     assert "tf2.18.1-cpu-py311@cpu  ok" in page
 
 
-def test_docker_has_its_facts_and_its_missing_base(host: Host) -> None:
+def test_docker_facts_and_a_missing_base_are_reported(host: Host) -> None:
     bases = {"python:3.11-slim": False, "python:3.10-slim": True}
-    found = Docker(
+    state = Docker(
         answers=True, daemon="28.3 answers", builds=True, builder="/usr/bin/docker (buildx)", bases=bases,
         routes={"gpus": "every engine takes it"}, facts={"runtimes": "nvidia, runc"},
     )  # fmt: skip
-    host.docker(found)
+    host.docker(state)
     findings = host.examine(host.column())
-    page = told(findings)
-    assert "base python:3.11-slim  not here" in page
+    page = printed(findings)
+    assert "base python:3.11-slim  not present" in page
     assert "runtimes" in page
-    assert "GPU by gpus" in page
+    assert "GPU through gpus" in page
     assert [line for line in findings.todo if "container" in line] == []
     todo = list(doctor._engine_todo(replace(findings.engines, name="docker")))
     assert len(todo) == 1
     assert "nox -s base-image" in todo[0]
 
 
-def test_without_docker_the_way_to_it_is_told(host: Host) -> None:
+def test_without_docker_its_installation_is_suggested(host: Host) -> None:
     findings = host.examine(host.column())
     assert any("install and start Docker" in line for line in findings.todo)
     host.docker(replace(NO_DOCKER, answers=True, daemon="answers"))
     assert any("no docker command line" in line for line in host.examine(host.column()).todo)
 
 
-def test_two_hundred_columns_are_a_page_in_two_seconds(host: Host) -> None:
+def test_two_hundred_columns_take_less_than_two_seconds(host: Host) -> None:
     host.gpus(H100)
     columns = [replace(host.column("12.5", gpu="GPU-1"), device=f"h100-{number}") for number in range(200)]
     start = time.perf_counter()
-    told(host.examine(*columns))
+    printed(host.examine(*columns))
     assert time.perf_counter() - start < 2

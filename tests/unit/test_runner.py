@@ -22,7 +22,7 @@ from bench import host
 from bench.engines.base import Environment, Execution
 from bench.errors import EngineError, NoGpuError, StorageError
 from bench.gpu.facts import Gpu, GpuInventory
-from bench.gpu.guard import GpuSample, Guard, Nobody
+from bench.gpu.guard import GpuSample, Guard, UnavailableGpu
 from bench.plan import custom_kernels, duration, planner
 from bench.plan.config_models import Matrix
 from bench.plan.devices import Devices
@@ -306,7 +306,7 @@ class GpuStage(Stage):
         self.guards[uuid] = Guard(self, period_s=60.0)
         return self.guards[uuid]
 
-    def look(self) -> GpuSample:
+    def sample(self) -> GpuSample:
         return GpuSample(at=time.monotonic(), sm_mhz=1980, reasons=self.bits_now, processes={})
 
     def samples(self, request: Request, of: dict[str, Any]) -> list[str]:
@@ -325,10 +325,10 @@ class GpuStage(Stage):
             row = json.loads(text) if text.endswith("\n") else {}
             if row.get("line") == "sample":
                 self.bits_now = self.events(row["kernel"], row["role"], len(self.requests))
-            self.guards[request.gpu["uuid"]].look()
+            self.guards[request.gpu["uuid"]].sample()
             on_line(text)
             self.bits_now = 0
-            self.guards[request.gpu["uuid"]].look()
+            self.guards[request.gpu["uuid"]].sample()
 
         return super().execute(environment, request, played, log)
 
@@ -512,7 +512,7 @@ class TestGuard:
 
     def test_where_nobody_can_watch_the_record_says_so(self, on_gpu: Callable[..., Run]) -> None:
         stage = GpuStage()
-        stage.look = Nobody("there is no NVML here").look  # type: ignore[method-assign]
+        stage.sample = UnavailableGpu("there is no NVML here").sample  # type: ignore[method-assign]
         run = on_gpu(stage)
         told = {
             found.guard["unwatched"] for one in run.records.values() for found in one.samples if found.guard is not None
@@ -529,7 +529,7 @@ class TestGuard:
             rounds._settle(guard, lambda: next(stops))
             assert len(waited) == 2
             stage.bits_now = 0
-            guard.look()
+            guard.sample()
             rounds._settle(guard, lambda: False)
         assert len(waited) == 2
 

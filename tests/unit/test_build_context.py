@@ -1,4 +1,4 @@
-"""What is carried into a column, how a lock falls into layers, what that takes on disk, and what cleaning up takes."""
+"""Staging the suite, splitting a lock into layers, estimating disk space, and cleaning up."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from bench.engines import build_context, clean, disk_usage, venv
 from bench.engines.build_context import stage, suite_files, suite_hash
-from bench.engines.usage_lock import Hold, alone
+from bench.engines.usage_lock import UsageLock, exclusive
 from bench.errors import BusyError
 from bench.plan.column import Pair
 
@@ -39,7 +39,7 @@ tensorflow==2.18.1 \\
 def root(tmp_path: Path) -> Path:
     files = {
         "bench/__init__.py": "",
-        "bench/cli.py": "no part of the suite",
+        "bench/cli.py": "not part of the suite",
         "bench/suite/__init__.py": "",
         "bench/suite/driver.py": "print()",
         "bench/suite/kernels/linalg.py": "pass",
@@ -57,7 +57,7 @@ def names(root: Path) -> list[str]:
     return [path.as_posix() for path in suite_files(root)]
 
 
-def test_only_the_suite_and_the_package_itself_are_carried(root: Path) -> None:
+def test_only_the_suite_and_the_package_root_are_staged(root: Path) -> None:
     assert names(root) == [
         "bench/__init__.py",
         "bench/suite/__init__.py",
@@ -66,7 +66,7 @@ def test_only_the_suite_and_the_package_itself_are_carried(root: Path) -> None:
     ]
 
 
-def test_hash_knows_content_and_names_but_not_other_rooms(root: Path) -> None:
+def test_the_hash_covers_content_and_names_of_the_suite_only(root: Path) -> None:
     before = suite_hash(root)
     (root / "bench/cli.py").write_text("changed", encoding="utf-8")
     assert suite_hash(root) == before
@@ -100,7 +100,7 @@ def pinned(part: str) -> list[str]:
     return [line.split("==")[0] for line in part.splitlines() if not line.startswith(" ")]
 
 
-def test_a_lock_falls_into_layers_by_whole_requirements() -> None:
+def test_a_lock_is_split_into_layers_by_whole_requirements() -> None:
     cuda = build_context.cuda_part(LOCK)
     assert pinned(cuda) == ["nvidia-cublas-cu12", "nvidia-cuda-nvcc-cu12"]
     assert [digest in cuda for digest in ("aa", "bb", "cc", "dd", "ee", "ff")] == [
@@ -121,18 +121,18 @@ def test_a_cpu_lock_has_no_cuda_in_any_layer() -> None:
     assert build_context.library_path("/site", lock) == build_context.compiler_path("/site", lock) == ""
 
 
-def test_every_library_is_on_the_path_and_the_compiler_apart() -> None:
+def test_libraries_and_compiler_have_separate_paths() -> None:
     folders = [f"/site/nvidia/{name}/lib" for name in ("cublas", "cudnn", "nccl")]
     assert build_context.library_path("/site", LOCK) == ":".join(folders)
     assert build_context.compiler_path("/site", LOCK) == "/site/nvidia/cuda_nvcc/bin"
 
 
 @pytest.mark.parametrize(
-    ("release", "told"), [("2.10.1", True), ("2.13.1", True), ("2.14.1", False), ("2.21.0", False)]
+    ("release", "needed"), [("2.10.1", True), ("2.13.1", True), ("2.14.1", False), ("2.21.0", False)]
 )
-def test_old_releases_are_told_where_libdevice_is(release: str, told: bool) -> None:  # noqa: FBT001
+def test_old_releases_get_the_path_of_libdevice(release: str, needed: bool) -> None:  # noqa: FBT001
     flags = build_context.xla_flags("/site", LOCK.replace("2.18.1", release))
-    assert flags == ("--xla_gpu_cuda_data_dir=/site/nvidia/cuda_nvcc" if told else "")
+    assert flags == ("--xla_gpu_cuda_data_dir=/site/nvidia/cuda_nvcc" if needed else "")
 
 
 def test_a_virtual_environment_of_a_cuda_pair_finds_its_libraries_first(
@@ -141,15 +141,15 @@ def test_a_virtual_environment_of_a_cuda_pair_finds_its_libraries_first(
     (tmp_path / "driver").mkdir()
     (tmp_path / "driver/libcuda.so.1").touch()
     monkeypatch.setenv("LD_LIBRARY_PATH", f"{tmp_path}/driver:{tmp_path}/other:")
-    home = venv._Home(folder=tmp_path / "env", python="3.11", lock=LOCK.replace("2.18.1", "2.13.1"))
-    seen = venv._bare_environment(home, tmp_path / "suite", "/scratch")
+    installation = venv._Installation(folder=tmp_path / "env", python="3.11", lock=LOCK.replace("2.18.1", "2.13.1"))
+    seen = venv._minimal_environment(installation, tmp_path / "suite", "/scratch")
     site = f"{tmp_path}/env/lib/python3.11/site-packages"
     assert seen["LD_LIBRARY_PATH"] == f"{build_context.library_path(site, LOCK)}:{tmp_path}/driver"
     assert seen["PATH"] == f"{tmp_path}/env/bin:{site}/nvidia/cuda_nvcc/bin:/usr/bin:/bin"
     assert seen["XLA_FLAGS"] == f"--xla_gpu_cuda_data_dir={site}/nvidia/cuda_nvcc"
     assert seen["CUDA_CACHE_PATH"] == "/scratch/cuda"
-    home = venv._Home(folder=tmp_path / "env", python="3.11", lock="absl-py==2.5.1")
-    cpu = venv._bare_environment(home, tmp_path / "suite", "/scratch")
+    installation = venv._Installation(folder=tmp_path / "env", python="3.11", lock="absl-py==2.5.1")
+    cpu = venv._minimal_environment(installation, tmp_path / "suite", "/scratch")
     assert not {"LD_LIBRARY_PATH", "XLA_FLAGS", "CUDA_CACHE_PATH"} & set(cpu)
 
 
@@ -162,9 +162,9 @@ def test_a_virtual_environment_shows_one_gpu_or_none(gpu: str | None, seen: dict
 
 @pytest.mark.parametrize("minor", ["12.3", "12.5", "12.9"])
 def test_shipped_pairs_of_one_cuda_share_a_layer(minor: str) -> None:
-    found = sorted((ROOT / "docker/locks").glob(f"*-cuda{minor}*-py311.txt"))
-    assert len(found) > 1
-    assert len({build_context.cuda_part(lock.read_text(encoding="utf-8")) for lock in found}) == 1
+    locks = sorted((ROOT / "docker/locks").glob(f"*-cuda{minor}*-py311.txt"))
+    assert len(locks) > 1
+    assert len({build_context.cuda_part(lock.read_text(encoding="utf-8")) for lock in locks}) == 1
 
 
 def pair(tensorflow: str, cuda: str, cudnn: str = "9.3.0.75") -> Pair:
@@ -172,17 +172,17 @@ def pair(tensorflow: str, cuda: str, cudnn: str = "9.3.0.75") -> Pair:
 
 
 def test_disk_need_counts_a_shared_set_once() -> None:
-    one, two = pair("2.18.1", "12.5"), pair("2.19.1", "12.5")
-    alone_need, both = disk_usage.need([one]), disk_usage.need([one, two])
-    assert both - alone_need == disk_usage.packages_bytes(two)
-    assert disk_usage.need([one, one]) == alone_need, "one pair on two GPUs"
-    assert disk_usage.need([one, two], shared=False) == both + disk_usage.set_bytes(two)
-    assert disk_usage.need([one, two], copies=2) == 2 * both
-    assert disk_usage.need([pair("2.18.1", "cpu", "")]) < disk_usage.packages_bytes(one)
+    first, second = pair("2.18.1", "12.5"), pair("2.19.1", "12.5")
+    single, both = disk_usage.need([first]), disk_usage.need([first, second])
+    assert both - single == disk_usage.packages_bytes(second)
+    assert disk_usage.need([first, first]) == single, "one pair on two GPUs"
+    assert disk_usage.need([first, second], shared=False) == both + disk_usage.set_bytes(second)
+    assert disk_usage.need([first, second], copies=2) == 2 * both
+    assert disk_usage.need([pair("2.18.1", "cpu", "")]) < disk_usage.packages_bytes(first)
     assert disk_usage.need([]) == 0
 
 
-def test_an_unknown_cuda_is_taken_for_a_large_one() -> None:
+def test_an_unmeasured_cuda_counts_as_the_largest() -> None:
     assert disk_usage.set_bytes(pair("2.18.1", "12.8")) >= max(
         disk_usage.set_bytes(pair("2.18.1", cuda)) for cuda in ("11.8", "12.5")
     )
@@ -206,39 +206,39 @@ def cache(tmp_path: Path) -> Path:
     return tmp_path / "cache"
 
 
-def test_cleaning_up_takes_what_is_ours_by_name(cache: Path) -> None:
+def test_cleaning_up_removes_only_our_names(cache: Path) -> None:
     dry = clean._folders(cache, dry=True)
     assert all((cache / name).is_file() for name in (*OURS, *THEIRS))
-    said = clean._folders(cache, dry=False)
-    assert [line.replace("would remove", "removed") for line in dry] == said
-    assert [line for line in said if line.startswith("removed")] == [
+    messages = clean._folders(cache, dry=False)
+    assert [line.replace("would remove", "removed") for line in dry] == messages
+    assert [line for line in messages if line.startswith("removed")] == [
         f"removed 1 venvs in {cache}/venvs",
         f"removed 1 suites in {cache}/suites",
         f"removed 1 bundled-wheels in {cache}/bundled-wheels",
     ]
-    assert sorted(one.relative_to(cache).as_posix() for one in cache.rglob("*") if one.is_file()) == sorted(THEIRS)
+    assert sorted(path.relative_to(cache).as_posix() for path in cache.rglob("*") if path.is_file()) == sorted(THEIRS)
 
 
-def test_cleaning_up_waits_for_no_run_and_takes_nothing_from_it(cache: Path) -> None:
-    hold = Hold(cache)
-    hold.take()
-    with pytest.raises(BusyError, match="A run uses"):
+def test_cleaning_up_is_refused_during_a_run_and_removes_nothing(cache: Path) -> None:
+    lock = UsageLock(cache)
+    lock.acquire()
+    with pytest.raises(BusyError, match="A run is using"):
         clean.clean(cache=cache)
     assert all((cache / name).is_file() for name in (*OURS, *THEIRS))
-    del hold
-    with alone(cache):
+    del lock
+    with exclusive(cache):
         assert (cache / "in-use.lock").is_file()
 
 
-def test_a_second_run_holds_beside_the_first_and_after_a_cleaning(tmp_path: Path) -> None:
-    one, two = Hold(tmp_path), Hold(tmp_path)
-    one.take()
-    two.take()
-    two.take()
-    del one
-    with pytest.raises(BusyError), alone(tmp_path):
+def test_runs_share_the_usage_lock_and_a_clean_up_excludes_them(tmp_path: Path) -> None:
+    first, second = UsageLock(tmp_path), UsageLock(tmp_path)
+    first.acquire()
+    second.acquire()
+    second.acquire()
+    del first
+    with pytest.raises(BusyError), exclusive(tmp_path):
         pass
-    del two
-    with alone(tmp_path):
+    del second
+    with exclusive(tmp_path):
         pass
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""The three ways to a GPU: which an engine may know, what its refusals mean, which one is taken."""
+"""The three GPU routes: which ones an engine may support, what its refusals mean, and which one is chosen."""
 
 from __future__ import annotations
 
@@ -41,15 +41,13 @@ RUNTIME: dict[str, Any] = {"Runtimes": {"runc": {}, "nvidia": {}}}
         (RUNTIME, PODMAN, ["cdi"]),
     ],
 )
-def test_an_engine_says_which_ways_are_worth_a_try(
-    info: dict[str, Any], version: dict[str, Any], names: list[str]
-) -> None:
-    found = gpu_options.candidates(info, version)
-    assert [route.name for route in found] == names
-    assert all(route.why for route in found)
+def test_the_candidate_routes_of_an_engine(info: dict[str, Any], version: dict[str, Any], names: list[str]) -> None:
+    routes = gpu_options.candidates(info, version)
+    assert [route.name for route in routes] == names
+    assert all(route.why for route in routes)
 
 
-def test_a_gpu_is_asked_for_by_its_uuid() -> None:
+def test_a_gpu_is_requested_by_its_uuid() -> None:
     cdi, gpus, runtime = (Route(name=name) for name in gpu_options.NAMES)
     (request,) = cdi.options(GPU)["device_requests"]
     assert (request["Driver"], request["DeviceIDs"]) == ("cdi", [f"nvidia.com/gpu={GPU}"])
@@ -62,31 +60,35 @@ def test_a_gpu_is_asked_for_by_its_uuid() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "sentence", "hint"),
+    ("text", "meaning", "hint"),
     [
-        ('could not select device driver "" with capabilities: [[gpu]]', "no NVIDIA Container Toolkit", "install"),
         (
-            'could not select device driver "nvidia" with capabilities: [[gpu]]',
-            "no NVIDIA Container Toolkit",
+            'could not select device driver "" with capabilities: [[gpu]]',
+            "does not find the NVIDIA Container",
             "install",
         ),
-        ('could not select device driver "cdi" with capabilities: []', "does not know CDI", "28.3"),
+        (
+            'could not select device driver "nvidia" with capabilities: [[gpu]]',
+            "does not find the NVIDIA Container",
+            "install",
+        ),
+        ('could not select device driver "cdi" with capabilities: []', "does not support CDI", "28.3"),
         (
             'error gathering device information while adding custom device "nvidia.com/gpu=all": no such file',
-            "takes a CDI name for a path",
+            "treats a CDI name as a path",
             "28.3",
         ),
         ("Unknown runtime specified nvidia", "no runtime 'nvidia'", "nvidia-ctk runtime configure"),
         ("unknown or invalid runtime name: nvidia", "no runtime 'nvidia'", "nvidia-ctk runtime configure"),
         (
             "CDI device injection failed: unresolvable CDI devices nvidia.com/gpu=GPU-1",
-            "no CDI specification names this GPU",
+            "no CDI specification contains this GPU",
             "nvidia-ctk cdi generate",
         ),
         ("error setting rlimit type 8: operation not permitted", "limit on locked memory", "--engine venv"),
         (
             "nvidia-container-cli: requirement error: unsatisfied condition: cuda>=12.5, please update your driver",
-            "the image demands another driver (cuda>=12.5)",
+            "the image requires another driver (cuda>=12.5)",
             "update the driver",
         ),
         (
@@ -94,25 +96,25 @@ def test_a_gpu_is_asked_for_by_its_uuid() -> None:
             "no working driver (load library failed",
             "nvidia-smi",
         ),
-        ("nvidia-container-cli: device error: GPU-1: unknown device: unknown", "does not know a GPU", "nvidia-smi -L"),
+        ("nvidia-container-cli: device error: GPU-1: unknown device: unknown", "does not find a GPU", "nvidia-smi -L"),
     ],
 )
-def test_a_refusal_is_one_sentence_and_a_way_out(text: str, sentence: str, hint: str) -> None:
-    found = gpu_options.refusal(f"500 Server Error: {text}")
-    assert found
-    assert sentence in found[0]
-    assert hint in found[1]
+def test_a_refusal_has_a_meaning_and_a_hint(text: str, meaning: str, hint: str) -> None:
+    explained = gpu_options.refusal(f"500 Server Error: {text}")
+    assert explained
+    assert meaning in explained[0]
+    assert hint in explained[1]
 
 
 @pytest.mark.parametrize(
     "text", ["", "no space left on device", "could not select a base image", "invalid name nvidia"]
 )
-def test_other_troubles_are_no_refusals(text: str) -> None:
+def test_other_errors_are_not_refusals(text: str) -> None:
     assert gpu_options.refusal(text) is None
 
 
 def answers(**by_name: str | Exception) -> Callable[[Route], str]:
-    """An engine that answers each way as told."""
+    """Return an attempt that gives each route its answer, or raises it."""
 
     def attempt(route: Route) -> str:
         answer = by_name[route.name]
@@ -127,43 +129,44 @@ def refused(text: str) -> APIError:
     return APIError("500 Server Error", requests.Response(), text)
 
 
-KNOWN = tuple(Route(name=name, why=f"why {name}") for name in gpu_options.NAMES)
+ROUTES = tuple(Route(name=name, why=f"why {name}") for name in gpu_options.NAMES)
 
 
-def test_the_first_way_that_shows_the_gpu_is_taken_and_says_why() -> None:
-    ways = answers(cdi=refused("unresolvable CDI devices x"), gpus="", runtime=AssertionError("was tried"))
-    taken = gpu_options.choose(KNOWN, GPU, ways, {})
-    assert taken.name == "gpus"
-    assert taken.why.startswith("By CDI: no CDI specification names this GPU; why gpus; a container saw the GPU after")
+def test_the_first_working_route_is_chosen_and_says_why() -> None:
+    attempt = answers(cdi=refused("unresolvable CDI devices x"), gpus="", runtime=AssertionError("was tried"))
+    chosen = gpu_options.choose(ROUTES, GPU, attempt, {})
+    assert chosen.name == "gpus"
+    assert chosen.why.startswith("With CDI: no CDI specification contains this GPU; why gpus; a container saw")
 
 
-def test_without_a_way_there_is_a_sentence_for_each() -> None:
-    ways = answers(
+def test_if_no_route_works_each_failure_is_listed() -> None:
+    attempt = answers(
         cdi=EngineError("odd"),
-        gpus="CUDA sees no GPU, not GPU-1 alone",
+        gpus="CUDA sees no GPU instead of GPU-1 alone",
         runtime=refused("Unknown runtime specified nvidia"),
     )
     with pytest.raises(NoGpuError) as caught:
-        gpu_options.choose(KNOWN, GPU, ways, {})
+        gpu_options.choose(ROUTES, GPU, attempt, {})
     assert str(caught.value) == (
-        f"Docker cannot give a container the GPU {GPU}. By CDI: odd. By --gpus: CUDA sees no GPU, not GPU-1 alone. "
-        "By runtime=nvidia: this Docker engine has no runtime 'nvidia'."
+        f"Docker cannot pass the GPU {GPU} into a container. With CDI: odd. "
+        "With --gpus: CUDA sees no GPU instead of GPU-1 alone. "
+        "With runtime=nvidia: this Docker engine has no runtime 'nvidia'."
     )
     assert "nvidia-ctk runtime configure" in caught.value.hint
     assert caught.value.hint.endswith("or use --engine venv")
 
 
-def test_a_named_way_is_the_only_one_tried() -> None:
-    ways = answers(cdi=AssertionError("was tried"), gpus=AssertionError("was tried"), runtime="")
-    assert gpu_options.choose((), GPU, ways, {gpu_options.CHOSEN: "runtime"}).name == "runtime"
-    with pytest.raises(NoGpuError, match="is 'first', which is no way to a GPU"):
-        gpu_options.choose(KNOWN, GPU, ways, {gpu_options.CHOSEN: "first"})
+def test_a_named_route_is_the_only_one_tried() -> None:
+    attempt = answers(cdi=AssertionError("was tried"), gpus=AssertionError("was tried"), runtime="")
+    assert gpu_options.choose((), GPU, attempt, {gpu_options.CHOSEN: "runtime"}).name == "runtime"
+    with pytest.raises(NoGpuError, match="is 'first', which is not a known GPU route"):
+        gpu_options.choose(ROUTES, GPU, attempt, {gpu_options.CHOSEN: "first"})
 
 
-def test_the_look_says_what_is_missing_on_a_host_without_a_driver() -> None:
+def test_the_visibility_check_reports_a_missing_driver() -> None:
     source = Path(_gpu_visibility.__file__).read_text(encoding="utf-8")
     done = subprocess.run([sys.executable, "-c", source, GPU], capture_output=True, text=True, check=True)
     if Path("/dev/nvidia0").exists():
         assert GPU in done.stdout
     else:
-        assert done.stdout.startswith("the driver's library is not there (libcuda.so.1")
+        assert done.stdout.startswith("a library of the driver is missing in the container (libcuda.so.1")
