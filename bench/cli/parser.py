@@ -43,9 +43,14 @@ def parser() -> argparse.ArgumentParser:
     """Build the parser; ``run`` of the parsed options is the function to call."""
     top = argparse.ArgumentParser(
         prog="tfrepro",
-        description="Measure which TensorFlow x CUDA pair gives bitwise-reproducible results, and the cost of determinism.",
-        epilog="Exit codes: 0 ok; 1 a gate failed; 2 bad configuration or input; 3 nothing selected or measured; "
-        "4 engine, build or storage failure; 5 a required GPU is missing; 130 interrupted; 141 output pipe closed.",
+        description="Measure which TensorFlow x CUDA pair gives bitwise-reproducible results,\n"
+        "and what determinism costs.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=textwrap.fill(
+            "Exit codes: 0 ok; 1 a gate failed; 2 bad configuration or input; 3 nothing selected or measured; "
+            "4 engine, build or storage failure; 5 a required GPU is missing; 130 interrupted; 141 output pipe closed.",
+            _WIDTH,
+        ),
     )
     top.add_argument("--version", action="version", version=f"tfrepro {bench.__version__}")
     subparsers = top.add_subparsers(required=True, metavar="COMMAND", title="commands")

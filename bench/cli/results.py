@@ -1,4 +1,4 @@
-"""Evaluates a run, writes its pages, prints it and checks its gates: shared by ``matrix``, ``report`` and ``import``."""
+"""Evaluates a run, writes its pages, prints it and checks its gates: for ``matrix``, ``report`` and ``import``."""
 
 from __future__ import annotations
 

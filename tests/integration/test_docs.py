@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bench.cli.parser import COMMANDS, parser
-from tests.unit.test_docs import DOCS, ROOT, blocks
+from tests.reference_pages import ROOT
+from tests.unit.test_docs import DOCS, blocks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
