@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from bench import errors
 from bench.cli import choose, compare, matrix, prepare, report, reproduce
 from bench.cli.parser import parser
+from bench.portable.errors import PortableError
 
 if TYPE_CHECKING:
     import argparse
@@ -30,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _as_interrupt)
     try:
         return _flushed(int(options.run(options)))
-    except errors.TfreproError as error:
+    except (errors.TfreproError, PortableError) as error:
         if options.debug:
             traceback.print_exc()
         print(f"error: {error}", file=sys.stderr)

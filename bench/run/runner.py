@@ -15,7 +15,7 @@ from bench.errors import BuildError, NoGpuError, StorageError
 from bench.gpu.facts import PASSING
 from bench.gpu.guard import watching
 from bench.plan import duration
-from bench.portable.host_lock import measuring_lock
+from bench.portable.lock import measuring_lock
 from bench.run.scheduler import Scheduler, State, reason, status
 from bench.store import resume
 from bench.store.run_folder import RunFolder, now, reports_lock
@@ -226,7 +226,7 @@ def _take_over(
             f"reused from interrupted runs: {len(taken)} of {len(requests)} rounds (--no-resume measures all again)"
         )
         state.save(reused=taken)
-        state.keeper.recall(state.folder.path)
+        state.keeper.count_stored(state.folder.path)
     return left
 
 

@@ -78,7 +78,7 @@ def steps(columns: Sequence[ColumnInfo], seen: Mapping[str, Mapping[str, str]]) 
     places: dict[object, list[tuple[ColumnInfo, _Values]]] = {}
     for column in columns:
         # a GPU column whose cuDNN nobody names could differ from another one in that
-        if column.kind != "here" and (column.cuda == "cpu" or column.cudnn):
+        if column.kind != "local" and (column.cuda == "cpu" or column.cudnn):
             values = {key: str(getattr(column, key, "")) for key in TITLES} | {"numpy": seen[column.id]["numpy"]}
             places.setdefault((_place(column), seen[column.id]["driver"]), []).append((column, values))
     found = {(one.before.id, one.after.id): one for group in places.values() for one in _of_place(group)}

@@ -369,7 +369,7 @@ def test_a_step_between_official_pairs_says_what_moved_with_it() -> None:
         {"origin": {"name": "gpu-box", "engine": "venv"}},
         {"gpu": OTHER_GPU},
         {"device": "h200"},
-        {"kind": "here"},
+        {"kind": "local"},
         {"cudnn": ""},
     ],
 )

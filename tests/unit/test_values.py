@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from bench.portable.value_limits import DIGEST_LIMIT, GROUP_LIMIT, Keeper, kept_files
+from bench.portable.value_limits import DIGEST_LIMIT, GROUP_LIMIT, ValueLimits, kept_files
 from bench.store.kept_values import Kept, load_kept
 from bench.suite.digest import SHORT, collect, digest
 from bench.suite.distance import numbers
@@ -113,12 +113,12 @@ asked = st.lists(
 )
 
 
-class TestKeeper:
+class TestValueLimits:
     """Every digest once in a column, and never more than the limits."""
 
     @given(asked)
     def test_no_limit_is_ever_passed_and_none_is_drawn_too_early(self, questions: list[Any]) -> None:
-        keeper = Keeper()
+        keeper = ValueLimits()
         known: Counter[tuple[str, str, str]] = Counter()
         spent: dict[Any, int] = defaultdict(int)
         digests: Counter[Any] = Counter()
@@ -128,7 +128,7 @@ class TestKeeper:
                 and digests[group, kernel] < DIGEST_LIMIT
                 and spent[group] + size <= GROUP_LIMIT
             )
-            assert keeper.wants(group, kernel, name, size) is wanted
+            assert keeper.accepts(group, kernel, name, size) is wanted
             if wanted:
                 known[group[0], kernel, name] += 1
                 spent[group] += size
@@ -137,19 +137,19 @@ class TestKeeper:
         assert all(total <= GROUP_LIMIT for total in spent.values())
 
     def test_the_other_mode_keeps_only_what_is_new(self) -> None:
-        keeper = Keeper()
-        assert keeper.wants(("c", "default", "off"), "k", "d", 10)
-        assert not keeper.wants(("c", "default", "on"), "k", "d", 10)
-        assert not keeper.wants(("c", "onednn=0", "off"), "k", "d", 10)
-        assert keeper.wants(("c", "default", "on"), "k", "e", 10)
-        assert keeper.wants(("other", "default", "on"), "k", "d", 10), "each column can be read alone"
-        assert keeper.wants(("c", "default", "off"), "l", "d", 10)
+        keeper = ValueLimits()
+        assert keeper.accepts(("c", "default", "off"), "k", "d", 10)
+        assert not keeper.accepts(("c", "default", "on"), "k", "d", 10)
+        assert not keeper.accepts(("c", "onednn=0", "off"), "k", "d", 10)
+        assert keeper.accepts(("c", "default", "on"), "k", "e", 10)
+        assert keeper.accepts(("other", "default", "on"), "k", "d", 10), "each column can be read alone"
+        assert keeper.accepts(("c", "default", "off"), "l", "d", 10)
 
     def test_one_kernel_that_flickers_does_not_spend_what_others_need(self) -> None:
-        keeper = Keeper()
+        keeper = ValueLimits()
         group = ("c", "default", "off")
-        assert sum(keeper.wants(group, "k", str(number), 10) for number in range(100)) == DIGEST_LIMIT
-        assert keeper.wants(group, "l", "d", 10)
+        assert sum(keeper.accepts(group, "k", str(number), 10) for number in range(100)) == DIGEST_LIMIT
+        assert keeper.accepts(group, "l", "d", 10)
 
 
 class TestLoading:

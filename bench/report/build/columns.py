@@ -20,7 +20,7 @@ _KINDS = {
     "forward": "newer CUDA than TensorFlow was built with",
     "older": "older CUDA than TensorFlow was built with",
     "legacy": "legacy pair",
-    "here": "environment as found, not locked",
+    "local": "environment as found, not locked",
 }
 #: Hexadecimal characters of a UUID that tell two GPUs of one model apart.
 _UUID_LENGTH = 8

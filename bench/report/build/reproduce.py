@@ -87,7 +87,7 @@ def line(results: RunResults, column: ColumnInfo, kernel: KernelInfo) -> str:
     processes name no code, or not the same.
     """
     verdict = _chosen(results, column.id, kernel.name)
-    if verdict is None or "here" in (results.info.engine, column.origin.get("engine")):
+    if verdict is None or "local" in (results.info.engine, column.origin.get("engine")):
         return ""
     pin = _pin(results, column, verdict)
     variation = "" if verdict.variation == "default" else verdict.variation

@@ -18,7 +18,7 @@ from bench.plan.devices import Devices
 from bench.plan.planner import Selection
 from bench.portable import overrides
 from bench.portable.errors import PortableError
-from bench.portable.overrides import Wanted
+from bench.portable.overrides import Overrides
 from bench.suite.record import Request
 
 ROOT = Path(__file__).parents[2]
@@ -40,7 +40,7 @@ CONTROLS = {one["name"] for one in RUN["kernels"] if one["control"]}
 
 
 def made(**want: Any) -> tuple[dict[str, Any], list[Request]]:
-    return overrides.narrowed(RUN, REQUESTS, Wanted(**want))
+    return overrides.apply(RUN, REQUESTS, Overrides(**want))
 
 
 def test_a_plan_of_which_nothing_is_asked_is_itself() -> None:
@@ -76,7 +76,7 @@ def test_repetitions_are_those_of_every_kernel() -> None:
 @given(before=st.sampled_from([1, 2, 3]), rounds=st.integers(1, 9))
 def test_rounds_are_as_many_as_asked_for_and_go_on_as_planned(before: int, rounds: int) -> None:
     source, asked = planned(before, "standard") if before != 3 else (RUN, REQUESTS)
-    run, requests = overrides.narrowed(source, asked, Wanted(rounds=rounds))
+    run, requests = overrides.apply(source, asked, Overrides(rounds=rounds))
     assert run["rounds"] == rounds
     kept = [one for one in asked if one.round <= rounds]
     assert [dataclasses.replace(one, context={}) for one in requests[: len(kept)]] == [
