@@ -81,19 +81,13 @@ def _options(manifest: dict[str, Any], bundle: Path, arguments: list[str]) -> ar
         prog="run-bundle.sh",
         description=f"Measure {manifest['pair']} on this host "
         f"(Python {manifest['python']}, engine {manifest['engine']}).",
-        epilog="Exit codes: 0 ok, 2 wrong option or damaged bundle, 3 nothing selected or measured, 4 installation or a "
-        "round failed, 5 no GPU for a GPU pair (a records archive is written nevertheless), 130 interrupted.",
+        epilog="Exit codes: 0 ok, 2 wrong option or damaged bundle, 3 nothing selected or measured, "
+        "4 installation or a round failed, 5 no GPU for a GPU pair (a records archive is still written), 130 interrupted.",
     )
     profiles = manifest["profiles"]
-    parser.add_argument(
-        "--profile", choices=profiles, default=profiles[0], help=f"how much to measure (default: {profiles[0]})"
-    )
-    parser.add_argument(
-        "--dir",
-        type=Path,
-        default=bundle / "work",
-        help="where to install and measure (default: work, beside this script)",
-    )
+    add = parser.add_argument
+    add("--profile", choices=profiles, default=profiles[0], help=f"how much to measure (default: {profiles[0]})")
+    add("--dir", type=Path, default=bundle / "work", help="where to install and measure (default: work, beside this)")
     add("--gpu", default="", metavar="UUID", help="the GPU to measure (default: the first)")
     add("--dry", action="store_true", help="verify, install and run one round only")
     for name, (metavar, text) in _OVERRIDES.items():

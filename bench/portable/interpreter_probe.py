@@ -60,7 +60,7 @@ def loaded_cuda() -> str:
 def first_uuid() -> str:
     """Return the UUID of this process's first GPU from the driver, which does not number GPUs as nvidia-smi does.
 
-    For a MIG device ``cuDeviceGetUuid`` returns the UUID of the GPU, ``cuDeviceGetUuid_v2`` (CUDA 11.4) that of the device.
+    For a MIG device ``cuDeviceGetUuid`` returns the GPU's UUID, ``cuDeviceGetUuid_v2`` (CUDA 11.4) the device's own.
     """
     device, gpu, own = ctypes.c_int(0), *((ctypes.c_ubyte * 16)() for _ in range(2))
     try:

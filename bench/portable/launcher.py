@@ -33,7 +33,7 @@ class Launcher:
 
     @contextmanager
     def start(self, request: Request, log: TextIO) -> Iterator[subprocess.Popen[str]]:
-        """Yield the running driver; on exit, also after an error, its processes are killed and scratch files removed."""
+        """Yield the running driver; on exit its processes are killed and its scratch files removed."""
         raise NotImplementedError
 
     def _spawn(
@@ -121,7 +121,7 @@ class Container(Launcher):
             child.communicate()
 
     def _command(self, name: str) -> list[str]:
-        """Return the ``docker run`` command, as hardened as ``bench.engines.docker``'s: no network, only /tmp writable."""
+        """Return the ``docker run`` command, hardened as in ``bench.engines.docker``: no network, writable /tmp only."""
         settings = {
             "HOME": "/tmp",  # noqa: S108 - the container's own tmpfs
             "TMPDIR": "/tmp",  # noqa: S108

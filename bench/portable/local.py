@@ -231,8 +231,9 @@ def _rounds(shared: dict[str, Any], names: list[str], modes: Sequence[str], roun
     for number in range(1, rounds + 1):
         order = tuple(random.Random(number).sample(names, len(names)))  # noqa: S311 - an order, no secret
         for mode in modes if number % 2 else tuple(reversed(modes)):
-            own = {"mode": mode, "round": number, "kernels": order, "order_seed": number, "second_seed": number == 1}
-            requests.append(Request(**shared, **own))
+            requests.append(
+                Request(**shared, mode=mode, round=number, kernels=order, order_seed=number, second_seed=number == 1)
+            )
     return requests
 
 

@@ -13,7 +13,7 @@ import secrets
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, Self, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO
 
 from bench.portable.errors import PortableError
 from bench.suite.record import RecordError, read
@@ -21,10 +21,10 @@ from bench.suite.record import RecordError, read
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+    from typing import Self
 
     from bench.suite.record import Record, Request
 
-_Folder = TypeVar("_Folder", bound="RunFolder")
 #: Compression level of xz: it packs a record to a few per cent in a tenth of a second.
 _PRESET = 6
 #: Outcomes that are results. After any other, the process may have been killed from outside: the round is repeated.
