@@ -37,7 +37,7 @@ from bench.plan import column_selection, custom_kernels, locks, planner
 from bench.plan.devices import Devices
 from bench.plan.planner import Selection
 from bench.store.import_records import importing
-from bench.store.run_info import ColumnInfo, KernelInfo, RunInfo
+from bench.store.run_info import ColumnInfo, RunInfo, kernel_infos
 from bench.suite.record import SCHEMA
 from bench.suite.suite_hash import suite_hash
 
@@ -281,7 +281,7 @@ def _run(order: Order, plan: Plan) -> dict[str, Any]:
         suite_hash=suite_hash(order.root),
         # what the preflight said would be of a GPU that nobody has seen
         columns=tuple(ColumnInfo(**{**column.facts(), "advice": ""}) for column in plan.columns),
-        kernels=tuple(KernelInfo(**kernel.declaration()) for kernel in plan.kernels),
+        kernels=kernel_infos(plan.kernels),
     )
     return dataclasses.asdict(info)
 

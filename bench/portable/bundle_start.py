@@ -82,7 +82,7 @@ def _options(manifest: dict[str, Any], bundle: Path, arguments: list[str]) -> ar
         description=f"Measure {manifest['pair']} on this host "
         f"(Python {manifest['python']}, engine {manifest['engine']}).",
         epilog="Exit codes: 0 ok, 2 wrong option or damaged bundle, 3 nothing selected or measured, "
-        "4 installation or a round failed, 5 no GPU for a GPU pair (a records archive is still written), 130 interrupted.",
+        "4 installation or a round failed, 5 no GPU for a GPU pair (an archive is still written), 130 interrupted.",
     )
     profiles = manifest["profiles"]
     add = parser.add_argument

@@ -121,7 +121,7 @@ class Container(Launcher):
             child.communicate()
 
     def _command(self, name: str) -> list[str]:
-        """Return the ``docker run`` command, hardened as in ``bench.engines.docker``: no network, writable /tmp only."""
+        """Return the ``docker run`` command, as hardened as the engine's: no network, and only /tmp can be written."""
         settings = {
             "HOME": "/tmp",  # noqa: S108 - the container's own tmpfs
             "TMPDIR": "/tmp",  # noqa: S108

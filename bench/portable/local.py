@@ -227,13 +227,11 @@ def plan(
 
 def _rounds(shared: dict[str, Any], names: list[str], modes: Sequence[str], rounds: int) -> list[Request]:
     """Return the requests of all rounds, with shuffled kernels and alternating modes."""
-    requests = []
+    requests: list[Request] = []
     for number in range(1, rounds + 1):
         order = tuple(random.Random(number).sample(names, len(names)))  # noqa: S311 - an order, no secret
-        for mode in modes if number % 2 else tuple(reversed(modes)):
-            requests.append(
-                Request(**shared, mode=mode, round=number, kernels=order, order_seed=number, second_seed=number == 1)
-            )
+        own: dict[str, Any] = {"round": number, "kernels": order, "order_seed": number, "second_seed": number == 1}
+        requests += [Request(**shared, **own, mode=mode) for mode in (modes if number % 2 else reversed(modes))]
     return requests
 
 

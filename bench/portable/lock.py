@@ -60,7 +60,7 @@ class FileLock:
         self.path = path
         self._shared = shared
         self._timeout_s = timeout_s
-        self._command = command or " ".join(sys.argv)
+        self._command = command or " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
         self._on_wait = on_wait
         self._descriptor = -1
 

@@ -19,7 +19,7 @@ from bench.portable.lock import measuring_lock
 from bench.run.scheduler import Scheduler, State, reason, status
 from bench.store import resume
 from bench.store.run_folder import RunFolder, now, reports_lock
-from bench.store.run_info import ColumnInfo, KernelInfo, RunInfo
+from bench.store.run_info import ColumnInfo, RunInfo, kernel_infos
 from bench.suite.record import SCHEMA
 from bench.suite.suite_hash import suite_hash
 
@@ -119,7 +119,7 @@ def _begin(job: Job) -> State:
         host=host.facts(plan.devices.survey),
         suite_hash=suite_hash(job.root),
         columns=tuple(ColumnInfo(**column.facts()) for column in plan.columns),
-        kernels=tuple(KernelInfo(**kernel.declaration()) for kernel in plan.kernels),
+        kernels=kernel_infos(plan.kernels),
         warnings=tuple(dict.fromkeys(_warnings(plan))),
     )
     folder = RunFolder.create(job.reports)

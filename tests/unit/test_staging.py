@@ -222,7 +222,7 @@ def test_cleaning_up_takes_what_is_ours_by_name(cache: Path) -> None:
 def test_cleaning_up_waits_for_no_run_and_takes_nothing_from_it(cache: Path) -> None:
     hold = Hold(cache)
     hold.take()
-    with pytest.raises(BusyError, match="A run uses"):
+    with pytest.raises(BusyError, match="is in use by process"):
         clean.clean(cache=cache)
     assert all((cache / name).is_file() for name in (*OURS, *THEIRS))
     del hold
