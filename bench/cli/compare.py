@@ -15,7 +15,7 @@ from bench import errors, verdict
 from bench.report.commands import compare as compare_report
 from bench.store import find_run as store_runs
 from bench.store import run as store
-from bench.store.previous_run import before as run_before
+from bench.store.previous_run import previous_run
 from bench.verdict.comparison import Distances, Side
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class _Runs:
     def previous(self) -> Path:
         """The run that ``latest`` is compared with on its page; raises NothingError where there is none."""
         newest = store_runs.chosen(self.reports, None)
-        found = run_before(newest, self.evaluated(newest).info)
+        found = previous_run(newest, self.evaluated(newest).info)
         if found.folder is None:
             hint = "\n".join(found.notes) or "Name a run by its id or folder."
             raise errors.NothingError(f"No finished run before {newest.name} shares a column with it.", hint)

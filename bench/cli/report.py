@@ -18,7 +18,7 @@ from bench.report.json import document
 from bench.store import find_run
 from bench.store import import_records as importer
 from bench.store import run as store
-from bench.store.previous_run import before
+from bench.store.previous_run import previous_run
 from bench.verdict.status import FROM_DIGESTS, Status
 
 if TYPE_CHECKING:
@@ -112,14 +112,14 @@ def _missing_gpu(run: store.Run) -> type[errors.TfreproError] | None:
 
 def _last(folder: Path, run: store.Run) -> report.Last:
     """The last run of this kind, evaluated; one that cannot be read is a note on the page, never an error."""
-    found = before(folder, run.info)
+    found = previous_run(folder, run.info)
     if found.folder is None:
         return report.Last(notes=found.notes)
     try:
         return report.Last(results=verdict.evaluate(store.load(found.folder)), notes=found.notes)
     except errors.StorageError as error:
         why = str(error).replace(f"{found.folder}/", "")  # a page is mailed: it needs no path of this host
-        return report.Last(notes=(*found.notes, f"Run {found.folder.name} was passed over: {why}."))
+        return report.Last(notes=(*found.notes, f"Run {found.folder.name} was skipped: {why}."))
 
 
 def diverging(options: argparse.Namespace) -> int:
@@ -159,5 +159,5 @@ def sample(options: argparse.Namespace) -> int:
 
 def import_records(options: argparse.Namespace) -> int:
     """``import``: verify a records archive of another host, and show its columns beside those measured here."""
-    folder = importer.importing(options.file, options.reports.absolute())
+    folder = importer.import_archive(options.file, options.reports.absolute())
     return show(folder, options)

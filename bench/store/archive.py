@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from bench.errors import StorageError
 from bench.portable.archive import KIND, MANIFEST, SCHEMA
 from bench.store.imported_info import HASH, allowed_file, read_imported_info
-from bench.store.run import UNREADABLE, record_files
-from bench.suite import record
+from bench.store.read_record import UNREADABLE, read_record
+from bench.store.run import record_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -237,7 +237,7 @@ def _unreadable(target: Path) -> dict[str, str]:
     problems: dict[str, str] = {}
     for file in record_files(target):
         try:
-            record.read(file)
+            read_record(file)
         except UNREADABLE as error:
             problems[file.relative_to(target).as_posix()] = str(error)
     return problems

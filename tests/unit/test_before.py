@@ -10,7 +10,7 @@ import pytest
 from bench import cli
 from bench.errors import StorageError
 from bench.store import run as store
-from bench.store.previous_run import before
+from bench.store.previous_run import previous_run
 from tests.unit import factory
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def write(reports: Path, name: str, **changes: Any) -> RunInfo:
 def found(reports: Path, **changes: Any) -> tuple[str, tuple[str, ...]]:
     """The name of the run found, and the notes."""
     info = write(reports, "20250130", **changes)
-    told = before(reports / "runs" / "20250130", info)
+    told = previous_run(reports / "runs" / "20250130", info)
     return (told.folder.name if told.folder else ""), told.notes
 
 
@@ -99,7 +99,7 @@ def test_a_damaged_or_older_one_is_a_note(tmp_path: Path, text: str) -> None:
     (tmp_path / "runs" / "20250121").mkdir()  # never came to its run.json
     name, (note,) = found(tmp_path)
     assert name == "20250110"
-    assert note.startswith("Run 20250120 was passed over: run.json")
+    assert note.startswith("Run 20250120 was skipped: run.json")
     assert str(tmp_path) not in note
 
 
@@ -111,21 +111,21 @@ def test_one_that_no_parser_takes_is_a_note(tmp_path: Path, body: bytes) -> None
     (place / "run.json").write_bytes(body)
     name, (note,) = found(tmp_path)
     assert name == "20250110"
-    assert note.startswith("Run 20250120 was passed over: ")
+    assert note.startswith("Run 20250120 was skipped: ")
     assert str(tmp_path) not in note
 
 
 def test_a_run_kept_elsewhere_has_no_neighbours(tmp_path: Path) -> None:
     write(tmp_path, "20250110")
     (tmp_path / "runs").rename(tmp_path / "samples")
-    assert before(tmp_path / "samples" / "20250130", NOW).folder is None
+    assert previous_run(tmp_path / "samples" / "20250130", NOW).folder is None
 
 
 @pytest.mark.parametrize(
     ("broken", "words"),
     [
         ("", "Nothing changed: 4 of 4 results keep status and bits."),
-        ("20250120", "Run 20250120 was passed over: run.json: cut off."),
+        ("20250120", "Run 20250120 was skipped: run.json: cut off."),
     ],
 )
 def test_report_says_what_changed_since_then_and_survives_what_it_cannot_read(
