@@ -57,8 +57,8 @@ def import_archive(
             imported = unpacked.info
             _check_new(reports, imported)
             base = into or next(reversed(find_run.every(reports)), None)
-            existing = read_info(base) if base else None
-            obstacle = merge_obstacle(existing, imported) if existing else "there is no other run yet"
+            existing, obstacle = _existing(base, required=into is not None)
+            obstacle = merge_obstacle(existing, imported) if existing else obstacle
             folder = scratch / "merged"
             if base and existing and not obstacle:
                 _copy(base, folder)
@@ -72,6 +72,18 @@ def import_archive(
             return _move_to_runs(folder, info, reports)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _existing(base: Path | None, *, required: bool) -> tuple[RunInfo | None, str]:
+    """Return the facts of the run to merge with, or None and the reason; raises StorageError if it is ``required``."""
+    if base is None:
+        return None, "there is no other run yet"
+    try:
+        return read_info(base), ""
+    except StorageError as error:
+        if required:
+            raise
+        return None, f"the newest run cannot be read ({error})"
 
 
 def _move_to_runs(folder: Path, info: RunInfo, reports: Path) -> Path:

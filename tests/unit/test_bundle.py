@@ -36,7 +36,7 @@ def test_a_size_is_said_as_people_say_it(text: str, number: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "60", "M", "-1M", "1.5M", "60T", "512K"])
 def test_what_is_no_size_is_refused(text: str) -> None:
-    with pytest.raises(ConfigError, match="no size of a part"):
+    with pytest.raises(ConfigError, match="Invalid size of a part"):
         bundle.size(text)
 
 
@@ -182,8 +182,8 @@ def test_a_bundle_for_a_gpu_says_where_its_libraries_are(order: bundle.Order, ro
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"pair": "tf2.18*"}, "a bundle holds one"),
-        ({"pair": "nosuch"}, "means 0 pairs"),
+        ({"pair": "tf2.18*"}, "a bundle contains one"),
+        ({"pair": "nosuch"}, "matches 0 pairs"),
         ({"profile": "nosuch"}, "There is no profile"),
         ({"engine": "docker", "python": "3.12"}, "an image brings its own"),
         ({"python": "3.8"}, "no wheel for Python 3.8"),
