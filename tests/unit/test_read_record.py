@@ -28,9 +28,9 @@ def written(tmp_path: Path, text: str, name: str = "off-001.jsonl.xz") -> Path:
 
 
 def result(read: object, path: Path) -> object:
-    """The record, or the error and its text."""
+    """The record as text, because NaN differs from itself, or the error."""
     try:
-        return read(path)  # type: ignore[operator]
+        return repr(read(path))  # type: ignore[operator]
     except UNREADABLE as error:
         return type(error), str(error)
 
