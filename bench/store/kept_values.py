@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Kept:
+class StoredValues:
     """Stored tensors by kernel and digest. ``problems`` maps files that could not be read to the reason."""
 
     rows: Mapping[tuple[str, str], tuple[Any, ...]] = field(default_factory=dict)
@@ -37,7 +37,7 @@ class Kept:
         return tensors if valid else ()
 
 
-def load_kept(folder: Path) -> Kept:
+def load_stored_values(folder: Path) -> StoredValues:
     """Read the stored values of a run. A file that cannot be read is listed: no verdict depends on it."""
     rows: dict[tuple[str, str], tuple[Any, ...]] = {}
     problems: dict[str, str] = {}
@@ -47,4 +47,4 @@ def load_kept(folder: Path) -> Kept:
                 rows.setdefault((row["kernel"], row["digest"]), tuple(row["tensors"]))
         except (OSError, lzma.LZMAError, EOFError, ValueError, KeyError, TypeError, RecursionError) as error:
             problems[file.relative_to(folder).as_posix()] = str(error)
-    return Kept(rows=rows, problems=problems)
+    return StoredValues(rows=rows, problems=problems)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from bench.errors import StorageError
 from bench.portable.value_limits import kept_files
-from bench.store.kept_values import Kept, load_kept
+from bench.store.kept_values import StoredValues, load_stored_values
 from bench.store.log_tails import Tails, load_tails, write_tails
 from bench.store.read_record import UNREADABLE, paused_garbage_collection, read_record
 from bench.store.run_folder import unwritable, write_atomic
@@ -45,7 +45,7 @@ class Run:
     info: RunInfo
     records: Mapping[str, Record]
     unreadable: Mapping[str, str] = field(default_factory=dict)
-    kept: Kept = field(default_factory=Kept)
+    kept: StoredValues = field(default_factory=StoredValues)
     tails: Tails = field(default_factory=Tails)
 
 
@@ -68,7 +68,7 @@ def load(folder: Path) -> Run:
                 records[name] = read_record(file)
             except UNREADABLE as error:
                 unreadable[name] = str(error)
-        kept = load_kept(folder)
+        kept = load_stored_values(folder)
     tails = load_tails(folder, info.columns, records)
     return Run(info=info, records=records, unreadable=unreadable, kept=kept, tails=tails)
 

@@ -1,4 +1,4 @@
-"""Kept values: which elements, the way there and back, the limits of a run, and files that came to harm."""
+"""Stored values: which elements, the way there and back, the limits of a run, and files that came to harm."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from bench.portable.value_limits import DIGEST_LIMIT, GROUP_LIMIT, ValueLimits, kept_files
-from bench.store.kept_values import Kept, load_kept
+from bench.store.kept_values import StoredValues, load_stored_values
 from bench.suite.digest import SHORT, collect, digest
 from bench.suite.distance import numbers
 from bench.suite.kept_values import OF_OUTPUT, OF_STEP, keep, kept, positions, tensors
@@ -96,7 +96,7 @@ def test_a_damaged_row_is_refused_and_left_out(damage: dict[str, Any]) -> None:
     broken = {key: value for key, value in {**row, **damage}.items() if value is not ...}
     with pytest.raises((KeyError, TypeError, ValueError)):
         kept(broken)
-    whole = Kept(rows={("k", "d"): (row,), ("k", "e"): (row, broken)})
+    whole = StoredValues(rows={("k", "d"): (row,), ("k", "e"): (row, broken)})
     assert len(whole.tensors("k", "d")) == 1
     assert whole.tensors("k", "e") == ()
     assert whole.tensors("other", "d") == ()
@@ -167,7 +167,7 @@ class TestLoading:
     def test_all_files_are_read(self, tmp_path: Path) -> None:
         self.put(tmp_path, "off-001", self.row("a", 1.0), self.row("b", 2.0))
         self.put(tmp_path, "on-001", self.row("c", 3.0))
-        found = load_kept(tmp_path)
+        found = load_stored_values(tmp_path)
         assert [file.name for file in kept_files(tmp_path)] == ["off-001.kept.xz", "on-001.kept.xz"]
         assert {key for _, key in found.rows} == {"a", "b", "c"}
         assert found.problems == {}
@@ -189,11 +189,11 @@ class TestLoading:
             "empty": b"",
         }
         bad.write_bytes(harmed[harm])
-        found = load_kept(tmp_path)
+        found = load_stored_values(tmp_path)
         assert found.tensors("k", "a")
         assert not found.tensors("k", "b")
         assert list(found.problems) == ["records/c/default/on-001.kept.xz"]
         assert found.problems["records/c/default/on-001.kept.xz"]
 
     def test_a_run_without_any_has_none(self, tmp_path: Path) -> None:
-        assert load_kept(tmp_path) == Kept()
+        assert load_stored_values(tmp_path) == StoredValues()
