@@ -1,7 +1,7 @@
 """``python -m bench``, also installed as ``tfrepro``.
 
-``here`` must work in any interpreter with numpy and tensorflow, from Python 3.9 on, so it is taken out before anything
-else of the root is imported.
+``local`` must work in any interpreter with numpy and tensorflow, from Python 3.9 on, so it is started before any other
+command is imported.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] == ["local"]:
-        from bench.portable.local import main as here  # noqa: PLC0415
+        from bench.portable.local import main as local  # noqa: PLC0415
 
-        return here(given[1:])
+        return local(given[1:])
     from bench.cli import main as cli  # noqa: PLC0415
 
     return cli(given)
