@@ -35,8 +35,8 @@ _WITHOUT_RECORD = frozenset({"build-failed", "mismatch", "image-missing"})
 
 _RECORD = re.compile(r"records/([^/]+)/([^/]+)/((?:off|on)-[0-9]+)\.jsonl")
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=@+-]*")
-#: CSI and OSC sequences of terminals, and the two-character ones.
-_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
+#: CSI and OSC sequences of terminals, two-character ones, and a lone escape: removing one could form another.
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])?")
 _REDACTED = "***"
 _SECRETS = (
     (re.compile(r"(?<=://)[^/\s\"'<>]+@"), f"{_REDACTED}@"),
