@@ -5,7 +5,7 @@ CPU), one driver and one host that differ in the TensorFlow release, or in the C
 Keras and NumPy may follow TensorFlow, for a release asks for its own. From one official pair to the next TensorFlow,
 CUDA and cuDNN may move together, for that is the upgrade people make: such a step says that it is of no one alone.
 
-Columns of the engine ``here`` are in no step: nobody knows what else differs in an environment as it was found.
+Columns of the engine ``local`` are in no step: nobody knows what else differs in an environment as it was found.
 """
 
 from __future__ import annotations

@@ -83,7 +83,7 @@ class ReproduceSpec:
 def line(results: RunResults, column: ColumnInfo, kernel: KernelInfo) -> str:
     """The command that measures this kernel in this column again, under its worst variation; "" where nothing would.
 
-    Nothing makes an environment again that has no lock (one measured by ``here``), and nothing says what ran where
+    Nothing makes an environment again that has no lock (one measured by ``local``), and nothing says what ran where
     processes name no code, or not the same.
     """
     verdict = _chosen(results, column.id, kernel.name)
