@@ -1,7 +1,7 @@
-"""A bundle: one pair for a host without network, in parts small enough to travel; and its records back.
+"""Make a bundle: everything needed to measure one pair on a host without network, in parts of limited size.
 
-It holds the wheels (or the image) of the pair, uv, the suite, the lock and the rounds of every profile. On the other
-side ``run-bundle.sh`` needs a Python and nothing else (``bench/portable/bundle_start.py``).
+A bundle contains the wheels (or the image) of the pair, uv, the suite, the lock and the rounds of every profile. On the
+offline host ``run-bundle.sh`` needs Python and nothing else (see ``bench/portable/bundle_start.py``).
 """
 
 from __future__ import annotations
@@ -36,8 +36,7 @@ from bench.gpu.facts import Gpu, GpuInventory
 from bench.plan import column_selection, custom_kernels, locks, planner
 from bench.plan.devices import Devices
 from bench.plan.planner import Selection
-from bench.store.import_records import importing
-from bench.store.run_info import ColumnInfo, KernelInfo, RunInfo
+from bench.store.run_info import ColumnInfo, RunInfo, kernel_infos
 from bench.suite.record import SCHEMA
 from bench.suite.suite_hash import suite_hash
 
@@ -48,25 +47,23 @@ if TYPE_CHECKING:
     from bench.plan.config_models import Matrix
     from bench.plan.planner import Plan, Round
 
-__all__ = ["Bundle", "Order", "importing", "make", "size"]
-
-#: Of the bundle's manifest.
+#: Schema of the bundle's manifest.
 _SCHEMA = 1
-#: Stands for the folder of installed packages, which only the other side knows.
+#: Placeholder for the site-packages folder, which is known on the offline host only.
 _SITE = "{site}"
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
-_LEAST = 1 << 20
+_MIN_PART_BYTES = 1 << 20
 _BLOCK = 1 << 20
-#: What the other side's GPU is called until it is known.
-_SOME_GPU = Gpu(uuid="", name="gpu", capability=(0, 0), memory_mb=0)
+#: Stands for the GPU of the offline host while planning.
+_UNKNOWN_GPU = Gpu(uuid="", name="gpu", capability=(0, 0), memory_mb=0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
     """What is to be packed.
 
-    ``pair`` is a pattern that means one pair of the matrix, ``profile`` the one that is run unless the other side says
-    another, ``python`` the minor of the other side ("" for the pair's own), ``split`` the bytes of a part at most.
+    ``pair`` is a pattern that matches one pair of the matrix, ``profile`` the default profile on the offline host,
+    ``python`` its minor version of Python ("": the pair's), ``split`` the largest size of a part in bytes.
     """
 
     matrix: Matrix
@@ -83,9 +80,9 @@ class Order:
 
 @dataclass(frozen=True, kw_only=True)
 class Bundle:
-    """A bundle that was made: its folder, how many parts, their bytes, and the seconds it took.
+    """A bundle that was made: its folder, the number of parts, their total bytes, and the seconds it took.
 
-    ``manifest`` is the SHA-256 of its manifest, to be compared on the other side.
+    ``manifest`` is the SHA-256 of its manifest, which can be compared after copying.
     """
 
     folder: Path
@@ -96,11 +93,11 @@ class Bundle:
 
 
 def size(text: str) -> int:
-    """Bytes of ``60M``, ``1G`` or ``500000``; raises ConfigError for what is none, or less than 1 MiB."""
-    found = re.fullmatch(r"(\d+)([KMG]?)(?:i?B)?", text.strip())
-    number = int(found[1]) * _UNITS[found[2]] if found else 0
-    if number < _LEAST:
-        raise ConfigError(f"{text!r} is no size of a part.", "Name at least 1M, as in --split 60M.")
+    """Return the bytes of a size like ``60M``, ``1G`` or ``5000000``; raises ConfigError if invalid or below 1 MiB."""
+    match = re.fullmatch(r"(\d+)([KMG]?)(?:i?B)?", text.strip())
+    number = int(match[1]) * _UNITS[match[2]] if match else 0
+    if number < _MIN_PART_BYTES:
+        raise ConfigError(f"Invalid size of a part: {text!r}.", "Give at least 1M, as in --split 60M.")
     return number
 
 
@@ -108,41 +105,43 @@ def make(order: Order, say: Callable[[str], None]) -> Bundle:
     """Pack one pair into ``order.out``.
 
     Raises:
-        ConfigError: the pair, Python or profile is not to be had, or the folder holds something else.
+        ConfigError: pair, Python or profile is not available, or the folder is not empty.
         NothingError: no pair or kernel matches.
-        LockError, BuildError, EngineError: lock, wheels or image could not be had.
+        LockError, BuildError, EngineError: lock, wheels or image could not be made.
         StorageError: the folder cannot be written.
     """
     start = time.monotonic()
     if order.out.exists() and any(order.out.iterdir()):
-        raise ConfigError(f"{order.out} is not empty.", "Name a folder for this bundle alone with --out.")
+        raise ConfigError(f"{order.out} is not empty.", "Use an empty folder for the bundle with --out.")
     try:
         with tempfile.TemporaryDirectory(prefix="tfrepro-bundle-") as scratch:
             plans = _plans(order, Path(scratch) / "locks", say)
-            made = _pack(order, plans, Path(scratch), say)
+            bundle = _pack(order, plans, Path(scratch), say)
     except OSError as error:
         raise StorageError(f"{order.out} cannot be written: {error.strerror}.", "Free some space.") from error
-    return dataclasses.replace(made, seconds=time.monotonic() - start)
+    return dataclasses.replace(bundle, seconds=time.monotonic() - start)
 
 
 def _plans(order: Order, folder: Path, say: Callable[[str], None]) -> dict[str, Plan]:
-    """The plan of every profile for the one column of the bundle, the one that is run by itself first."""
+    """Return the plan of every profile for the column of the bundle, the default profile first."""
     if order.engine == "docker" and order.python:
-        raise ConfigError("--python is for virtual environments: an image brings its own Python.", "Leave it out.")
+        raise ConfigError(
+            "--python is for virtual environments: an image brings its own Python.", "Leave out --python."
+        )
     pair = _pair(order.matrix, order.pair)
-    matrix = _narrowed(order, pair)
+    matrix = _only_pair(order, pair)
     pair = _pair(matrix, pair.id)
-    place = order.root / "docker" / "locks"
-    if not (place / f"{pair.stem}.txt").is_file():
+    lock_folder = order.root / "docker" / "locks"
+    if not (lock_folder / f"{pair.stem}.txt").is_file():
         say(f"making the lock {pair.stem}.txt")
         locks.make(pair, folder / f"{pair.stem}.txt")
-        place = folder
-    survey = GpuInventory() if pair.cuda == "cpu" else GpuInventory(gpus=(_SOME_GPU,))
-    devices = Devices(kind="cpu" if pair.cuda == "cpu" else "gpu", survey=survey, gpus=survey.gpus)
+        lock_folder = folder
+    inventory = GpuInventory() if pair.cuda == "cpu" else GpuInventory(gpus=(_UNKNOWN_GPU,))
+    devices = Devices(kind="cpu" if pair.cuda == "cpu" else "gpu", survey=inventory, gpus=inventory.gpus)
     selection = dataclasses.replace(order.selection or Selection(), only=(pair.id,))
     suite = custom_kernels.suite([*order.kernel_files])
     names = [order.profile, *sorted(set(matrix.profiles) - {order.profile})]
-    plans = {name: planner.make(matrix, name, selection, place, suite, devices) for name in names}
+    plans = {name: planner.make(matrix, name, selection, lock_folder, suite, devices) for name in names}
     column = plans[order.profile].columns[0]
     if column.status != "ready":
         raise ConfigError(f"{column.id} cannot be packed: {column.reason}.", "Select another pair with --pair.")
@@ -150,33 +149,33 @@ def _plans(order: Order, folder: Path, say: Callable[[str], None]) -> dict[str, 
 
 
 def _pair(matrix: Matrix, glob: str) -> Pair:
-    """The one pair that a pattern means; raises ConfigError where it means none, several, or one that cannot run."""
-    pairs = [one.pair for one in column_selection.listed(matrix)]
-    found = [pair for pair in pairs if fnmatchcase(pair.id, glob) or fnmatchcase(pair.stem, glob)]
-    if len(found) != 1:
-        names = ", ".join(pair.id for pair in found or pairs)
-        message = f"{glob} means {len(found)} pairs, and a bundle holds one."
-        raise ConfigError(message, f"Name it whole, one of: {names}.")
-    if found[0].refused:
-        raise ConfigError(f"{found[0].id}: {found[0].refused}.", "Select another pair with --pair.")
-    return found[0]
+    """Return the pair that a pattern matches; raises ConfigError unless it is exactly one, which can run."""
+    pairs = [listed.pair for listed in column_selection.listed(matrix)]
+    matches = [pair for pair in pairs if fnmatchcase(pair.id, glob) or fnmatchcase(pair.stem, glob)]
+    if len(matches) != 1:
+        names = ", ".join(pair.id for pair in matches or pairs)
+        message = f"{glob} matches {len(matches)} pairs, but a bundle contains one."
+        raise ConfigError(message, f"Use one of these names: {names}.")
+    if matches[0].refused:
+        raise ConfigError(f"{matches[0].id}: {matches[0].refused}.", "Select another pair with --pair.")
+    return matches[0]
 
 
-def _narrowed(order: Order, pair: Pair) -> Matrix:
-    """The matrix with nothing but this release and CUDA, on the other side's Python, in every profile."""
+def _only_pair(order: Order, pair: Pair) -> Matrix:
+    """Return the matrix with this pair alone, in every profile, for the Python of the offline host."""
     changes: dict[str, Any] = {
         "cuda": (pair.cuda,),
         "profiles": None,
         **({"python": order.python} if order.python else {}),
     }
-    tables = [one for one in order.matrix.pairs if one.tensorflow == pair.tensorflow and pair.cuda in one.cuda]
-    changed = tuple(one.model_copy(update=changes) for one in tables)
-    overrides = tuple(one for one in order.matrix.overrides if fnmatchcase(pair.id, one.select))
+    tables = [row for row in order.matrix.pairs if row.tensorflow == pair.tensorflow and pair.cuda in row.cuda]
+    changed = tuple(row.model_copy(update=changes) for row in tables)
+    overrides = tuple(override for override in order.matrix.overrides if fnmatchcase(pair.id, override.select))
     return order.matrix.model_copy(update={"pairs": changed, "overrides": overrides})
 
 
 def _pack(order: Order, plans: Mapping[str, Plan], scratch: Path, say: Callable[[str], None]) -> Bundle:
-    """Everything into parts, then the manifest and what starts it."""
+    """Write the parts, then the manifest and the two files that start the bundle."""
     column = plans[order.profile].columns[0]
     lock = column.lock.read_text(encoding="utf-8")
     order.out.mkdir(parents=True, exist_ok=True)
@@ -188,8 +187,8 @@ def _pack(order: Order, plans: Mapping[str, Plan], scratch: Path, say: Callable[
         shutil.copyfile(file, copy)
     files = {f"root/{path.relative_to(root).as_posix()}": path for path in sorted(root.rglob("*.py"))}
     files["lock.txt"] = column.lock
-    carried, where = _image(order, column, scratch, say) if order.engine == "docker" else _wheels(column, lock, say)
-    files |= carried
+    content, where = _image(order, column, scratch, say) if order.engine == "docker" else _wheels(column, lock, say)
+    files |= content
     for name, plan in plans.items():
         path = scratch / f"plan-{name}.json"
         body = {"run": _run(order, plan), "requests": _requests(order, plan), "where": where}
@@ -201,16 +200,17 @@ def _pack(order: Order, plans: Mapping[str, Plan], scratch: Path, say: Callable[
         tarfile.open(fileobj=parts, mode="w|", bufsize=_BLOCK, format=tarfile.PAX_FORMAT) as archive,
     ):
         listed = {name: _add(archive, name, path) for name, path in sorted(files.items())}
-    return _close(order, column, list(plans), parts.done, listed)
+    return _finish(order, column, list(plans), parts.done, listed)
 
 
-def _close(
+def _finish(
     order: Order,
     column: Column,
     profiles: list[str],
     parts: dict[str, dict[str, Any]],
     files: dict[str, dict[str, Any]],
 ) -> Bundle:
+    """Write the manifest and copy the two files that start the bundle."""
     for name in ("run-bundle.sh", "bundle_start.py"):
         shutil.copyfile(order.root / "bench" / "portable" / name, order.out / name)
     (order.out / "run-bundle.sh").chmod(0o755)
@@ -235,12 +235,12 @@ def _close(
 
 
 def _wheels(column: Column, lock: str, say: Callable[[str], None]) -> tuple[dict[str, Path], dict[str, Any]]:
-    """The wheels of the lock and uv; and how a round is started there."""
-    found = wheels(column.lock, column.pair.python, say)
-    files = {f"wheels/{path.name}": path for path in found} | {"uv": Path(uv.find_uv_bin())}
+    """Return the wheels of the lock and uv as files, and how a round is started with them."""
+    paths = wheels(column.lock, column.pair.python, say)
+    files = {f"wheels/{path.name}": path for path in paths} | {"uv": Path(uv.find_uv_bin())}
     programs = [folder for folder in [compiler_path(_SITE, lock)] if folder]
-    wanted = {"LD_LIBRARY_PATH": library_path(_SITE, lock), "XLA_FLAGS": xla_flags(_SITE, lock)}
-    env = {name: value for name, value in wanted.items() if value}
+    settings = {"LD_LIBRARY_PATH": library_path(_SITE, lock), "XLA_FLAGS": xla_flags(_SITE, lock)}
+    env = {name: value for name, value in settings.items() if value}
     where = {"engine": "venv", "programs": programs, "env": env, "lock_hash": column.lock_hash()}
     return files, {**where, "details": {"lock_hash": column.lock_hash(), "bundle": "venv"}}
 
@@ -248,7 +248,7 @@ def _wheels(column: Column, lock: str, say: Callable[[str], None]) -> tuple[dict
 def _image(
     order: Order, column: Column, scratch: Path, say: Callable[[str], None]
 ) -> tuple[dict[str, Path], dict[str, Any]]:
-    """The saved image, built here where it is not there; and how a round is started from it."""
+    """Return the saved image, which is built first if needed, and how a round is started from it."""
     with closing(DockerEngine(order.root)) as engine:
         environment = engine.prepare(column, order.out / "build.log", say)
     (order.out / "build.log").unlink(missing_ok=True)
@@ -258,13 +258,14 @@ def _image(
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise BuildError(
-            f"{column.id}: its image cannot be saved: {' '.join(done.stderr.split())}", "Is the disk full?"
+            f"{column.id}: its image cannot be saved: {' '.join(done.stderr.split())}",
+            "Free some disk space, and check that Docker has the image.",
         )
     return {"image.tar": target}, {"engine": "docker", "image": image, "details": dict(environment.details)}
 
 
 def _run(order: Order, plan: Plan) -> dict[str, Any]:
-    """run.json as the other side begins it; id, times and host come there."""
+    """Return run.json as the offline host starts with it; id, times and host are set there."""
     info = RunInfo(
         schema=SCHEMA,
         id="",
@@ -275,25 +276,25 @@ def _run(order: Order, plan: Plan) -> dict[str, Any]:
         command=f"./run-bundle.sh --profile {plan.profile_name}",
         **plan.facts(),
         engine=order.engine,
-        engine_why="a bundle, for a host without network",
+        engine_why="a bundle for a host without network",
         engine_facts={},
         host={},
         suite_hash=suite_hash(order.root),
-        # what the preflight said would be of a GPU that nobody has seen
+        # the preflight's advice would be about the placeholder for the GPU
         columns=tuple(ColumnInfo(**{**column.facts(), "advice": ""}) for column in plan.columns),
-        kernels=tuple(KernelInfo(**kernel.declaration()) for kernel in plan.kernels),
+        kernels=kernel_infos(plan.kernels),
     )
     return dataclasses.asdict(info)
 
 
 def _requests(order: Order, plan: Plan) -> list[dict[str, Any]]:
-    """The rounds in their order; what is known of a GPU is said there."""
+    """Return the rounds in their order; the facts of the GPU are added on the offline host."""
 
-    def request(one: Round) -> dict[str, Any]:
-        context = {"engine": order.engine, "lock_hash": one.column.lock_hash(), "rounds": one.planned}
-        return dataclasses.asdict(dataclasses.replace(one.request(plan.suite.sources), gpu={}, context=context))
+    def request(planned: Round) -> dict[str, Any]:
+        context = {"engine": order.engine, "lock_hash": planned.column.lock_hash(), "rounds": planned.planned}
+        return dataclasses.asdict(dataclasses.replace(planned.request(plan.suite.sources), gpu={}, context=context))
 
-    return [request(one) for one in plan.rounds]
+    return [request(planned) for planned in plan.rounds]
 
 
 def _digest(path: Path) -> dict[str, Any]:
@@ -302,13 +303,13 @@ def _digest(path: Path) -> dict[str, Any]:
 
 
 class _Hashed:
-    """A file that is read, hashed on the way."""
+    """A file that is hashed while it is read."""
 
     def __init__(self, stream: io.BufferedReader) -> None:
         self._stream, self.total = stream, hashlib.sha256()
 
     def read(self, number: int = -1) -> bytes:
-        """The next bytes."""
+        """Return the next bytes."""
         block = self._stream.read(number)
         self.total.update(block)
         return block
@@ -324,7 +325,7 @@ def _add(archive: tarfile.TarFile, name: str, path: Path) -> dict[str, Any]:
 
 
 class _Parts(io.RawIOBase):
-    """A stream that begins a new file whenever one is full. ``done`` has SHA-256 and bytes of each."""
+    """A stream that starts a new file whenever one is full; ``done`` maps the files to their SHA-256 and bytes."""
 
     def __init__(self, folder: Path, limit: int) -> None:
         super().__init__()
@@ -337,11 +338,11 @@ class _Parts(io.RawIOBase):
         return self
 
     def writable(self) -> bool:
-        """It is for writing only."""
+        """Return True: the stream can only be written."""
         return True
 
     def write(self, data: Any) -> int:
-        """All of it, over as many parts as it takes."""
+        """Write all bytes, over as many parts as needed."""
         view = memoryview(data)
         while view:
             if self._stream is None:
@@ -364,6 +365,6 @@ class _Parts(io.RawIOBase):
             self.done[name] = {"sha256": self._total.hexdigest(), "bytes": self._written}
 
     def close(self) -> None:
-        """End the last part."""
+        """Close the last part."""
         self._end()
         super().close()

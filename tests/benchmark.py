@@ -25,7 +25,7 @@ from bench.gpu.facts import Gpu, GpuInventory
 from bench.plan import config, custom_kernels, planner
 from bench.plan.devices import Devices
 from bench.plan.planner import Selection
-from bench.portable.value_limits import Keeper
+from bench.portable.value_limits import ValueLimits
 from bench.store import run as store
 from bench.suite import record
 from bench.suite.digest import collect, digest, same_bits
@@ -140,7 +140,7 @@ class _Rounds:
     def project(self, profile: str) -> str:
         """What a profile costs in one column."""
         plan = self._plan(profile)
-        keeper = Keeper()
+        keeper = ValueLimits()
         kinds: dict[tuple[str, str, bool], list[Round]] = {}
         for one in plan.rounds:
             kinds.setdefault((one.variation, one.mode, one.number == 1), []).append(one)
@@ -164,7 +164,7 @@ class _Rounds:
         selection = Selection(only=(f"tf{self._release}-cpu",))
         return planner.make(matrix, profile, selection, ROOT / "docker" / "locks", custom_kernels.suite(()))
 
-    def _cost(self, one: Round, plan: Plan, keeper: Keeper) -> _Cost:
+    def _cost(self, one: Round, plan: Plan, keeper: ValueLimits) -> _Cost:
         if self._environment is None:
             self._environment = self._engine.prepare(one.column, self._folder / "build.log", print)
         request = one.request(plan.suite.sources)
@@ -185,9 +185,9 @@ class _Rounds:
         )
 
 
-def _wanted(keeper: Keeper, group: tuple[str, str, str], text: str) -> bool:
+def _wanted(keeper: ValueLimits, group: tuple[str, str, str], text: str) -> bool:
     row = json.loads(text)
-    return keeper.wants(group, row["kernel"], row["digest"], len(text))
+    return keeper.accepts(group, row["kernel"], row["digest"], len(text))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from bench import errors
 from bench.cli.parser import parser
+from bench.portable.errors import PortableError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         return _flushed(int(options.run(options)))
-    except errors.TfreproError as error:
+    except (errors.TfreproError, PortableError) as error:
         if options.debug:
             traceback.print_exc()
         print(f"error: {error}", file=sys.stderr)

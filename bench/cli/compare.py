@@ -17,7 +17,7 @@ from bench.cli.command import Command
 from bench.report.commands import compare as compare_report
 from bench.store import find_run as store_runs
 from bench.store import run as store
-from bench.store.previous_run import before as run_before
+from bench.store.previous_run import previous_run
 from bench.verdict.comparison import Distances, Side
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class _Runs:
     def previous(self) -> Path:
         """The run that the newest one is compared with on its page; raises NothingError if there is none."""
         newest = store_runs.chosen(self.reports, None)
-        previous = run_before(newest, self.evaluated(newest).info)
+        previous = previous_run(newest, self.evaluated(newest).info)
         if previous.folder is None:
             hint = "\n".join(previous.notes) or "Name a run by its id or folder."
             raise errors.NothingError(f"No complete run before {newest.name} shares a column with it.", hint)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def import_records(options: argparse.Namespace) -> int:
     """Verify a records archive, store it beside the runs of this host, and write the pages."""
-    return show(importer.importing(options.file, options.reports.absolute()), options)
+    return show(importer.import_archive(options.file, options.reports.absolute()), options)
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from bench import errors, report, verdict
 from bench.store import run as store
-from bench.store.previous_run import before
+from bench.store.previous_run import previous_run
 from bench.verdict.status import FROM_DIGESTS, Status
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def _missing_gpu(run: store.Run) -> type[errors.TfreproError] | None:
 
 def _previous(folder: Path, run: store.Run) -> report.Last:
     """The previous run of the same columns, evaluated. One that cannot be read becomes a note on the page."""
-    previous = before(folder, run.info)
+    previous = previous_run(folder, run.info)
     if previous.folder is None:
         return report.Last(notes=previous.notes)
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import threading
 from contextlib import contextmanager, suppress
@@ -10,11 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.errors import BusyError
+from bench.portable.lock import FileLock, LockedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _NAME = "in-use.lock"
+#: Cleaning up is waited for this long before a run.
+_TIMEOUT_S = 600.0
 
 
 def cache_folder() -> Path:
@@ -33,20 +35,22 @@ class UsageLock:
 
     def __init__(self, cache: Path) -> None:
         self._cache = cache
-        self._descriptor = -1
+        self._lock: FileLock | None = None
         self._guard = threading.Lock()
 
     def acquire(self) -> None:
         """Acquire the lock, unless this object has it already; waits while a clean-up is running."""
         with self._guard:
-            if self._descriptor < 0:
-                with suppress(OSError):  # whatever needs this folder reports the problem more precisely
+            if self._lock is None:
+                with suppress(OSError):  # what needs this folder says so itself, in better words
                     self._cache.mkdir(parents=True, exist_ok=True)
-                    self._descriptor = _locked(self._cache / _NAME, fcntl.LOCK_SH)
+                    lock = FileLock(self._cache / _NAME, shared=True, timeout_s=_TIMEOUT_S)
+                    lock.acquire()
+                    self._lock = lock
 
     def __del__(self) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
+        if self._lock is not None:
+            self._lock.release()
 
 
 @contextmanager
@@ -60,28 +64,12 @@ def exclusive(cache: Path) -> Iterator[None]:
     if not cache.is_dir():
         yield
         return
+    lock = FileLock(path)
     try:
-        descriptor = _locked(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise BusyError(
-            "A run is using what would be removed.", "Wait until it has finished, then clean up."
-        ) from error
-    try:
+        lock.acquire()
+    except LockedError as error:
+        message = f"What would be removed is in use by {error.owner}."
+        raise BusyError(message, "Wait until it has ended, then clean up.") from error
+    with lock:
         yield
         path.unlink(missing_ok=True)
-    finally:
-        os.close(descriptor)
-
-
-def _locked(path: Path, how: int) -> int:
-    """Lock the file at ``path`` and return its descriptor; retries if the file was removed in the meantime."""
-    while True:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(descriptor, how)
-            if path.exists() and os.fstat(descriptor).st_ino == path.stat().st_ino:
-                return descriptor
-        except BaseException:
-            os.close(descriptor)
-            raise
-        os.close(descriptor)

@@ -7,7 +7,6 @@ a minimal environment. A CUDA pair finds its libraries through search paths, and
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -28,8 +27,10 @@ from bench.engines import build_context, disk_usage, install_errors, network
 from bench.engines.base import Environment, Execution, probe_command
 from bench.engines.build_context import stage, suite_hash
 from bench.engines.usage_lock import UsageLock, cache_folder
+from bench.engines.wheelhouse import LOCK_TIMEOUT_S
 from bench.errors import BuildError, EngineError
 from bench.plan import locks
+from bench.portable.lock import FileLock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -268,8 +269,7 @@ def build_error(column: Column, output: str, log: Path) -> BuildError:
 
 @contextmanager
 def _one_at_a_time(path: Path) -> Iterator[None]:
-    with path.open("w", encoding="utf-8") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
+    with FileLock(path, timeout_s=LOCK_TIMEOUT_S):
         yield
 
 

@@ -5,7 +5,6 @@ uv cannot download wheels without installing them, so it runs pip, with the inde
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import re
@@ -19,12 +18,15 @@ from packaging.utils import parse_wheel_filename
 from bench.engines import network
 from bench.engines.usage_lock import cache_folder
 from bench.errors import BuildError
+from bench.portable.lock import FileLock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-#: glibc 2.x minor versions in wheel tags, the newest that a lock may require first.
+#: Another process may be downloading the same wheels, several GB.
+LOCK_TIMEOUT_S = 2 * 3600.0
+#: From the newest C library a lock may ask for to the oldest a wheel names.
 _GLIBC = range(28, 4, -1)
 _OLD_NAMES = ("manylinux2014_x86_64", "manylinux2010_x86_64", "manylinux1_x86_64")
 _PIN = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)==([^\s;\\]+)")
@@ -40,8 +42,7 @@ def wheels(lock: Path, python: str, say: Callable[[str], None]) -> list[Path]:
     folder = cache_folder() / "bundled-wheels"
     folder.mkdir(parents=True, exist_ok=True)
     wanted = hashes(lock.read_text(encoding="utf-8"))
-    with (folder / ".lock").open("w", encoding="utf-8") as holder:
-        fcntl.flock(holder, fcntl.LOCK_EX)
+    with FileLock(folder / ".lock", timeout_s=LOCK_TIMEOUT_S):
         available = _matching(folder, wanted, python)
         if set(available) != set(wanted):
             say(f"downloading {len(set(wanted) - set(available))} wheels")

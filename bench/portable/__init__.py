@@ -1,5 +1,5 @@
-"""Away from home: plays rounds where the root cannot be, and brings their records back.
+"""Code that measures with the standard library and ``bench.suite`` alone, in the syntax of Python 3.9.
 
-It travels beside the suite, in a bundle for a host without a network and in ``tfrepro local``. The standard library and
-``bench.suite`` only, in the syntax of Python 3.9. What it writes is a run folder as ``bench.store`` reads it.
+It is packed into bundles for hosts without a network, and it is what ``tfrepro local`` runs. ``bench.store`` and
+``bench.engines`` share its run folders, atomic writes and locks, so that there is one implementation of each.
 """

@@ -1,6 +1,6 @@
-"""One records archive: a run folder as it travels home, with the SHA-256 of every file.
+"""Pack a run folder into a records archive for ``import``, with the SHA-256 of every file.
 
-Plain ustar headers, no folders, the manifest first: what ``bench.store.archive`` reads, and it reads nothing else.
+The format is plain ustar headers without folders, the manifest first: ``bench.store.archive`` reads nothing else.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 SCHEMA = 1
 KIND = "tfrepro records"
 MANIFEST = "manifest.json"
-#: Bytes of one log that travel: its end, where the last words are.
+#: Bytes of one log that are packed: its end, which shows why a process died.
 LOG_BYTES = 200_000
 
 
 def pack(run: Path, out: Path, column: str) -> Path:
-    """Write ``tfrepro-records-<column>-<time>.tar.gz`` of a run folder; returns its path."""
-    found = {path.relative_to(run).as_posix(): _content(path) for path in _files(run)}
-    listed = {name: {"sha256": hashlib.sha256(body).hexdigest(), "bytes": len(body)} for name, body in found.items()}
-    manifest: dict[str, Any] = {"schema": SCHEMA, "kind": KIND, "run": run.name, "files": listed}
+    """Write ``tfrepro-records-<column>-<time>.tar.gz`` of a run folder into ``out``; returns its path."""
+    contents = {path.relative_to(run).as_posix(): _content(path) for path in _files(run)}
+    files = {name: {"sha256": hashlib.sha256(body).hexdigest(), "bytes": len(body)} for name, body in contents.items()}
+    manifest: dict[str, Any] = {"schema": SCHEMA, "kind": KIND, "run": run.name, "files": files}
     target = out / f"tfrepro-records-{column}-{stamp()}.tar.gz"
     part = target.with_name(target.name + ".part")
     try:
@@ -39,11 +39,11 @@ def pack(run: Path, out: Path, column: str) -> Path:
             tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as archive,
         ):
             text = json.dumps(manifest, indent=1, sort_keys=True) + "\n"
-            for name, body in ((MANIFEST, text.encode()), *found.items()):
+            for name, body in ((MANIFEST, text.encode()), *contents.items()):
                 _add(archive, name, body)
         part.replace(target)
     except OSError as error:
-        hint = "Free some space and start again: the records are kept."
+        hint = "Free some space and start the same command again: finished rounds are kept."
         raise PortableError(f"{target} cannot be written: {error.strerror}.", hint) from error
     return target
 

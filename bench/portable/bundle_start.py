@@ -1,6 +1,6 @@
-"""What a bundle does on its host: join, verify, install, play. ``run-bundle.sh`` starts it; the standard library only.
+"""Verify, unpack and install a bundle on an offline host, then measure. ``run-bundle.sh`` starts it.
 
-It stands beside the parts and imports nothing of the bundle, for nothing is unpacked yet.
+It lies beside the bundle's parts and uses the standard library only, because nothing is unpacked yet when it starts.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _BLOCK = 1 << 20
 
 
 class StartError(Exception):
-    """Why the bundle cannot be used here, in one sentence; ``hint`` is what to do."""
+    """Why the bundle cannot be used on this host; ``hint`` says what to do, ``code`` is the exit code."""
 
     def __init__(self, message: str, hint: str, code: int = ENGINE) -> None:
         super().__init__(message)
@@ -33,95 +33,97 @@ class StartError(Exception):
 
 
 def main(arguments: list[str]) -> int:
-    """Verify and install once, then measure; 5 where a GPU is needed and was not seen."""
-    here = Path(__file__).resolve().parent
+    """Verify and install the bundle unless that was done before, then measure; returns the exit code."""
+    bundle = Path(__file__).resolve().parent
     try:
-        manifest = _manifest(here)
-        options = _options(manifest, here, arguments)
-        inside = prepare(here, options.dir, manifest)
-        python = install(inside, options.dir, manifest)
-        return measure(python, inside, options)
+        manifest = _manifest(bundle)
+        options = _options(manifest, bundle, arguments)
+        unpacked = prepare(bundle, options.dir, manifest)
+        python = install(unpacked, options.dir, manifest)
+        return measure(python, unpacked, options)
     except StartError as error:
         say(f"error: {error}\n\nhint: {error.hint}")
         return error.code
     except OSError as error:
-        say(f"error: {error}\n\nhint: Is the disk full, or the folder not yours? Name another one with --dir.")
+        say(f"error: {error}\n\nhint: Free some space, or use a folder that you can write with --dir.")
         return ENGINE
     except KeyboardInterrupt:
-        say("\ninterrupted: the same command goes on from there")
+        say("\ninterrupted: run the same command again to resume")
         return 130
 
 
 def say(text: str) -> None:
-    """One line of progress on standard error."""
+    """Print one line of progress to standard error."""
     sys.stderr.write(f"{text}\n")
     sys.stderr.flush()
 
 
-def _manifest(here: Path) -> dict[str, Any]:
+def _manifest(bundle: Path) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = json.loads((here / "manifest.json").read_text(encoding="utf-8"))
+        manifest: dict[str, Any] = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise StartError(f"manifest.json of the bundle cannot be read ({error}).", _AGAIN, CONFIG) from error
-    return found
+        raise StartError(f"manifest.json of the bundle cannot be read ({error}).", _COPY_AGAIN, CONFIG) from error
+    return manifest
 
 
-#: Handed on to ``bench.portable.run_plan``, which knows what they mean (see ``bench.portable.overrides``).
-_NARROWING = {
+#: Passed on to ``bench.portable.run_plan``, which checks them (see ``bench.portable.overrides``).
+_OVERRIDES = {
     "--kernels": ("GLOBS", "kernels: 'matmul*,reduce*'; controls always run"),
-    "--variation": ("NAMES", "these of the profile's variations: tf32=off"),
+    "--variation": ("NAMES", "only these variations of the profile: tf32=off"),
     "--rounds": ("N", "fresh processes per mode, instead of the profile's"),
     "--repetitions": ("N", "repetitions per process, of heavy kernels too"),
 }
-_AGAIN = "Copy the bundle here again, all its files into one folder."
+_COPY_AGAIN = "Copy all files of the bundle again, into one folder."
 
 
-def _options(manifest: dict[str, Any], here: Path, arguments: list[str]) -> argparse.Namespace:
+def _options(manifest: dict[str, Any], bundle: Path, arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="run-bundle.sh",
-        description=f"Measure {manifest['pair']} here (Python {manifest['python']}, engine {manifest['engine']}).",
-        epilog="Exit codes: 0 ok, 2 wrong option or bundle, 4 it could not be installed or run, "
-        "5 no GPU where one is needed (the records archive is written all the same), 130 interrupted.",
+        description=f"Measure {manifest['pair']} on this host "
+        f"(Python {manifest['python']}, engine {manifest['engine']}).",
+        epilog="Exit codes: 0 ok, 2 wrong option or damaged bundle, 3 nothing selected or measured, "
+        "4 installation or a round failed, 5 no GPU for a GPU pair (an archive is still written), 130 interrupted.",
     )
     profiles = manifest["profiles"]
-    parser.add_argument("--profile", choices=profiles, default=profiles[0], help=f"how much (default: {profiles[0]})")
-    parser.add_argument("--dir", type=Path, default=here / "work", help="where it is installed (default: work, beside)")
-    parser.add_argument("--gpu", default="", metavar="UUID", help="the GPU to measure (default: the first)")
-    parser.add_argument("--dry", action="store_true", help="verify, install and run one round only")
-    for name, (metavar, told) in _NARROWING.items():
-        parser.add_argument(name, default="", metavar=metavar, help=told)
+    add = parser.add_argument
+    add("--profile", choices=profiles, default=profiles[0], help=f"how much to measure (default: {profiles[0]})")
+    add("--dir", type=Path, default=bundle / "work", help="where to install and measure (default: work, beside this)")
+    add("--gpu", default="", metavar="UUID", help="the GPU to measure (default: the first)")
+    add("--dry", action="store_true", help="verify, install and run one round only")
+    for name, (metavar, text) in _OVERRIDES.items():
+        add(name, default="", metavar=metavar, help=text)
     options = parser.parse_args(arguments)
     options.dir = options.dir.absolute()
     return options
 
 
-def prepare(here: Path, work: Path, manifest: dict[str, Any]) -> Path:
-    """The bundle joined and unpacked below ``work``, every byte verified; done once."""
-    inside, done = work / "bundle", work / "verified"
-    mark = hashlib.sha256((here / "manifest.json").read_bytes()).hexdigest()
+def prepare(bundle: Path, work: Path, manifest: dict[str, Any]) -> Path:
+    """Join and unpack the bundle below ``work`` and verify every byte, unless that was done; returns the folder."""
+    unpacked, done = work / "bundle", work / "verified"
+    mark = hashlib.sha256((bundle / "manifest.json").read_bytes()).hexdigest()
     if done.is_file() and done.read_text(encoding="ascii") == mark:
-        return inside
+        return unpacked
     need, free = int(2.5 * manifest["bytes"]), _free(work)
     if need > free:
-        message = f"{need / 1e9:.1f} GB are needed in {work}, and {free / 1e9:.1f} GB are free."
-        raise StartError(message, "Free some space, or name another folder with --dir.")
+        message = f"Not enough disk space: {need / 1e9:.1f} GB needed in {work}, {free / 1e9:.1f} GB free."
+        raise StartError(message, "Free some space, or use another folder with --dir.")
     for name, facts in sorted(manifest["parts"].items()):
-        _verify(here / name, facts, f"part {name}")
-    say(f"{len(manifest['parts'])} parts are whole; unpacking")
+        _verify(bundle / name, facts, f"part {name}")
+    say(f"all {len(manifest['parts'])} parts are complete; unpacking")
     shutil.rmtree(work / "bundle", ignore_errors=True)
     shutil.rmtree(work / "venv", ignore_errors=True)
-    _unpack(_Joined([here / name for name in sorted(manifest["parts"])]), inside, manifest["files"])
+    _unpack(_Joined([bundle / name for name in sorted(manifest["parts"])]), unpacked, manifest["files"])
     for name, facts in sorted(manifest["files"].items()):
-        _verify(inside / name, facts, name)
-    for program in inside.glob("uv"):
+        _verify(unpacked / name, facts, name)
+    for program in unpacked.glob("uv"):
         program.chmod(0o755)
     done.write_text(mark, encoding="ascii")
-    return inside
+    return unpacked
 
 
 def _free(folder: Path) -> int:
-    there = next(parent for parent in (folder, *folder.parents) if parent.is_dir())
-    return shutil.disk_usage(there).free
+    existing = next(parent for parent in (folder, *folder.parents) if parent.is_dir())
+    return shutil.disk_usage(existing).free
 
 
 def _verify(path: Path, facts: dict[str, Any], name: str) -> None:
@@ -131,14 +133,14 @@ def _verify(path: Path, facts: dict[str, Any], name: str) -> None:
             for block in iter(lambda: stream.read(_BLOCK), b""):
                 total.update(block)
     except OSError as error:
-        raise StartError(f"{name} is missing: {error.strerror}.", _AGAIN, CONFIG) from error
+        raise StartError(f"{name} is missing: {error.strerror}.", _COPY_AGAIN, CONFIG) from error
     if (total.hexdigest(), size) != (facts["sha256"], facts["bytes"]):
-        message = f"{name} is damaged: {size} bytes with another SHA-256 than the manifest has."
-        raise StartError(message, _AGAIN, CONFIG)
+        message = f"{name} is damaged: its {size} bytes do not have the size and SHA-256 of the manifest."
+        raise StartError(message, _COPY_AGAIN, CONFIG)
 
 
 class _Joined:
-    """All parts as one stream."""
+    """The concatenation of all parts as a stream for tarfile."""
 
     def __init__(self, parts: list[Path]) -> None:
         self._blocks = self._read(parts)
@@ -151,98 +153,102 @@ class _Joined:
                 yield from iter(lambda: stream.read(_BLOCK), b"")
 
     def read(self, size: int) -> bytes:
-        """The next bytes; fewer only at the end."""
-        found = [self._rest]
-        there = len(self._rest)
-        while there < size:
+        """Return the next ``size`` bytes; fewer only at the end."""
+        blocks = [self._rest]
+        length = len(self._rest)
+        while length < size:
             block = next(self._blocks, b"")
             if not block:
                 break
-            found.append(block)
-            there += len(block)
-        whole = b"".join(found)
-        self._rest = whole[size:]
-        return whole[:size]
+            blocks.append(block)
+            length += len(block)
+        joined = b"".join(blocks)
+        self._rest = joined[size:]
+        return joined[:size]
 
 
-def _unpack(stream: _Joined, inside: Path, known: dict[str, Any]) -> None:
-    """Write the files that the manifest names, and nothing else."""
+def _unpack(stream: _Joined, folder: Path, files: dict[str, Any]) -> None:
+    """Write the files that the manifest names; anything else in the archive is refused."""
     try:
         with tarfile.open(fileobj=stream, mode="r|") as archive:  # type: ignore[call-overload]
             for member in archive:
                 path = Path(member.name)
-                if not member.isreg() or member.name not in known or path.is_absolute() or ".." in path.parts:
-                    raise StartError(
-                        f"The bundle holds {member.name!r}, which its manifest does not name.", _AGAIN, CONFIG
-                    )
-                target = inside / path
+                if not member.isreg() or member.name not in files or path.is_absolute() or ".." in path.parts:
+                    message = f"The bundle contains {member.name!r}, which its manifest does not name."
+                    raise StartError(message, _COPY_AGAIN, CONFIG)
+                target = folder / path
                 target.parent.mkdir(parents=True, exist_ok=True)
                 source = archive.extractfile(member)
                 if source is not None:
                     with target.open("wb") as copy:
                         shutil.copyfileobj(source, copy, _BLOCK)
     except tarfile.TarError as error:
-        raise StartError(f"The parts do not join to an archive ({error}).", _AGAIN, CONFIG) from error
+        raise StartError(f"The parts do not form an archive ({error}).", _COPY_AGAIN, CONFIG) from error
 
 
-def install(inside: Path, work: Path, manifest: dict[str, Any]) -> str:
-    """The interpreter that plays the rounds; its environment is installed without an index, hashes required."""
+def install(unpacked: Path, work: Path, manifest: dict[str, Any]) -> str:
+    """Install the environment without an index and with hashes required; returns the interpreter to measure with."""
     if manifest["engine"] == "docker":
-        _command(["docker", "load", "--quiet", "--input", str(inside / "image.tar")], "Docker cannot load the image")
+        _command(["docker", "load", "--quiet", "--input", str(unpacked / "image.tar")], "Docker cannot load the image")
         return sys.executable
     python, ready = work / "venv" / "bin" / "python", work / "venv" / "tfrepro.whole"
     if ready.is_file():
         return str(python)
-    uv = [str(inside / "uv"), "--offline", "--no-config", "--no-progress", "--color", "never"]
+    uv = [str(unpacked / "uv"), "--offline", "--no-config", "--no-progress", "--color", "never"]
     minor, venv = manifest["python"], str(work / "venv")
-    hint = f"Install Python {minor} here, or make the bundle with --python for a minor that this host has."
-    wanted = ["venv", "--clear", "--no-python-downloads", "--python", minor, venv]
-    _command([*uv, *wanted], f"There is no Python {minor} for a virtual environment", hint)
+    hint = f"Install Python {minor} on this host, or make the bundle with --python and a version that this host has."
+    create = ["venv", "--clear", "--no-python-downloads", "--python", minor, venv]
+    _command([*uv, *create], f"No virtual environment with Python {minor} can be created", hint)
     say(f"installing {manifest['lock']}")
-    wheels = ["--no-index", "--find-links", str(inside / "wheels"), "--require-hashes", "--compile-bytecode"]
+    wheels = ["--no-index", "--find-links", str(unpacked / "wheels"), "--require-hashes", "--compile-bytecode"]
     _command(
-        [*uv, "pip", "sync", *wheels, "--python", str(python), str(inside / "lock.txt")],
+        [*uv, "pip", "sync", *wheels, "--python", str(python), str(unpacked / "lock.txt")],
         "The wheels cannot be installed",
         environment={"UV_CACHE_DIR": str(work / "uv-cache")},
     )
     shutil.rmtree(work / "uv-cache", ignore_errors=True)
     check = [str(python), "-m", "bench.suite.verify_install"]
-    _command(check, "What was installed is not what the wheels hold", environment={"PYTHONPATH": str(inside / "root")})
+    _command(check, "The installed files differ from the wheels", environment={"PYTHONPATH": str(unpacked / "root")})
     ready.touch()
     return str(python)
 
 
-def _command(words: list[str], trouble: str, hint: str = "", environment: dict[str, str] | None = None) -> None:
-    # an index or a lock of this host's own settings must not reach the installation
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("UV_", "PIP_", "PYTHON"))}
+def _command(command: list[str], failure: str, hint: str = "", environment: dict[str, str] | None = None) -> None:
+    """Run a command; raises StartError with its output. The host's settings for uv, pip and Python are left out."""
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("UV_", "PIP_", "PYTHON"))}
     try:
         done = subprocess.run(
-            words, capture_output=True, text=True, errors="replace", check=False, env={**kept, **(environment or {})}
+            command,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            env={**inherited, **(environment or {})},
         )
     except OSError as error:
-        raise StartError(f"{trouble}: {words[0]} cannot be started ({error.strerror}).", hint or _AGAIN) from error
-    if done.returncode != 0:
-        told = " ".join((done.stdout + done.stderr).split())[-1500:]
         raise StartError(
-            f"{trouble}: {told}", hint or "The words above say why; --dir with a fresh folder starts over."
-        )
+            f"{failure}: {command[0]} cannot be started ({error.strerror}).", hint or _COPY_AGAIN
+        ) from error
+    if done.returncode != 0:
+        output = " ".join((done.stdout + done.stderr).split())[-1500:]
+        raise StartError(f"{failure}: {output}", hint or "The message above says why; --dir NEW-FOLDER starts afresh.")
 
 
-def measure(python: str, inside: Path, options: argparse.Namespace) -> int:
-    """Play the plan of the profile; its progress and the archive's path go to this terminal."""
-    plan = str(inside / f"plan-{options.profile}.json")
-    words = [python, "-m", "bench.portable.run_plan", plan, "--out", str(options.dir / f"records-{options.profile}")]
-    words += ["--gpu", options.gpu] if options.gpu else []
-    words += ["--dry"] if options.dry else []
-    for name in _NARROWING:
+def measure(python: str, unpacked: Path, options: argparse.Namespace) -> int:
+    """Run the plan of the profile, which prints its progress and the archive's path; returns its exit code."""
+    plan = str(unpacked / f"plan-{options.profile}.json")
+    command = [python, "-m", "bench.portable.run_plan", plan, "--out", str(options.dir / f"records-{options.profile}")]
+    command += ["--gpu", options.gpu] if options.gpu else []
+    command += ["--dry"] if options.dry else []
+    for name in _OVERRIDES:
         value = getattr(options, name.lstrip("-"))
-        words += [name, value] if value else []
-    environment = {**os.environ, "PYTHONPATH": str(inside / "root"), "PYTHONDONTWRITEBYTECODE": "1"}
-    child = subprocess.Popen(words, env=environment)
+        command += [name, value] if value else []
+    environment = {**os.environ, "PYTHONPATH": str(unpacked / "root"), "PYTHONDONTWRITEBYTECODE": "1"}
+    child = subprocess.Popen(command, env=environment)
     while True:
         try:
             return child.wait()
-        except KeyboardInterrupt:  # the child got it too, and says what it keeps
+        except KeyboardInterrupt:  # the child was interrupted too, and ends by itself
             continue
 
 

@@ -1,4 +1,4 @@
-"""What can go wrong away from home, told in one sentence. The exit codes are those of the root."""
+"""The error that portable code reports, with the exit codes of ``bench.errors``, which bundles do not contain."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ CONFIG, NOTHING, ENGINE, NO_GPU, INTERRUPTED = 2, 3, 4, 5, 130
 
 
 class PortableError(Exception):
-    """Something that ends the work. ``hint`` is what to do about it, ``code`` the exit code."""
+    """A failure that ends the command. ``hint`` says what to do about it, ``code`` is the exit code."""
 
     def __init__(self, message: str, hint: str = "", code: int = ENGINE) -> None:
         super().__init__(message)

@@ -1,4 +1,4 @@
-"""Facts of a host, as far as the standard library reaches: what ``bench.host`` and ``bench.gpu`` tell at home."""
+"""Facts of a host and its GPUs from the standard library alone: as ``bench.host`` and ``bench.gpu`` report them."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from pathlib import Path
 from bench.suite import provenance
 
 NO_GPU_SEEN = "none seen"
-_PATIENCE_S = 60.0
-_TEXT = 96
-#: Rows of ``nvidia-smi -L``: a card, and below it each of its slices, if it is cut into any.
-_CARD = re.compile(r"GPU \d+: .* \(UUID: (GPU-[^)]+)\)")
-_SLICE = re.compile(r"\s+MIG (\S+)\s+Device\s+\d+: \(UUID: (MIG-[^)]+)\)")
+_TIMEOUT_S = 60.0
+_TEXT_BYTES = 96
+#: Rows of ``nvidia-smi -L``: a GPU, and below it each of its MIG devices, if there are any.
+_GPU_ROW = re.compile(r"GPU \d+: .* \(UUID: (GPU-[^)]+)\)")
+_MIG_ROW = re.compile(r"\s+MIG (\S+)\s+Device\s+\d+: \(UUID: (MIG-[^)]+)\)")
 
 
 @dataclass(frozen=True)
@@ -31,36 +31,36 @@ class Gpu:
 
     @property
     def slug(self) -> str:
-        """The short name for columns, by the rule of ``bench.gpu.facts.Gpu``."""
+        """Its short name in column names, by the rule of ``bench.gpu.facts.Gpu``."""
         words = re.sub(r"[^a-z0-9]+", " ", self.name.lower()).split()
         return "-".join(word for word in words if word not in {"nvidia", "geforce", "tesla", "quadro"}) or "gpu"
 
 
 @dataclass(frozen=True)
 class GpuInventory:
-    """What this host says of its GPUs; ``driver``, ``cuda`` and ``why`` as in ``bench.gpu.facts.GpuInventory``."""
+    """The GPUs of this host; ``driver``, ``cuda`` and ``why`` as in ``bench.gpu.facts.GpuInventory``."""
 
     driver: str = ""
     cuda: int = 0
     gpus: tuple[Gpu, ...] = ()
     why: str = ""
 
-    def told(self, gpu: Gpu) -> dict[str, str]:
-        """What a request says of the GPU it is for; what is not known is left out."""
-        told = {"uuid": gpu.uuid, "driver": self.driver, "cuda": str(self.cuda or "")}
-        return {name: text for name, text in told.items() if text}
+    def request_facts(self, gpu: Gpu) -> dict[str, str]:
+        """Return ``Request.gpu`` for a GPU; unknown facts are left out."""
+        facts = {"uuid": gpu.uuid, "driver": self.driver, "cuda": str(self.cuda or "")}
+        return {name: text for name, text in facts.items() if text}
 
 
-def facts(survey: GpuInventory) -> dict[str, str]:
-    """Name, system, CPU, cores, memory and GPUs of this host."""
-    flags_of = {row.partition(":")[0].strip(): row.partition(":")[2].strip() for row in _cpu_rows()}
+def facts(inventory: GpuInventory) -> dict[str, str]:
+    """Return name, system, CPU, cores, memory (GB) and GPUs of this host."""
+    cpu = {row.partition(":")[0].strip(): row.partition(":")[2].strip() for row in _cpu_rows()}
     return {
         "name": socket.gethostname(),
         "system": platform.platform(),
-        "cpu": flags_of.get("model name") or platform.processor() or platform.machine(),
+        "cpu": cpu.get("model name") or platform.processor() or platform.machine(),
         "cores": str(provenance.cores()),
         "memory_gb": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 1e9:.0f}",
-        "gpu": ", ".join(gpu.name for gpu in survey.gpus) or NO_GPU_SEEN,
+        "gpu": ", ".join(gpu.name for gpu in inventory.gpus) or NO_GPU_SEEN,
     }
 
 
@@ -71,13 +71,13 @@ def _cpu_rows() -> list[str]:
         return []
 
 
-def survey() -> GpuInventory:
-    """The GPUs of this host: from nvidia-smi, else from NVML's library; without either, a reason."""
-    found = _from_smi()
-    if not found.gpus:
-        other = _from_nvml()
-        found = other if other.gpus or not found.why else found
-    return found
+def gpu_inventory() -> GpuInventory:
+    """Return the GPUs of this host from nvidia-smi, else from the NVML library; without either, the reason."""
+    inventory = _from_smi()
+    if not inventory.gpus:
+        from_nvml = _from_nvml()
+        inventory = from_nvml if from_nvml.gpus or not inventory.why else inventory
+    return inventory
 
 
 def _from_smi() -> GpuInventory:
@@ -86,41 +86,41 @@ def _from_smi() -> GpuInventory:
         return GpuInventory(why="")
     command = [tool, "--query-gpu=uuid,name,driver_version", "--format=csv,noheader"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE_S, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         return GpuInventory(why=f"nvidia-smi does not answer ({error})")
     rows = [[field.strip() for field in row.split(",")] for row in done.stdout.splitlines()]
     whole = [row for row in rows if len(row) == 3 and row[0].startswith(("GPU-", "MIG-"))]  # noqa: PLR2004 - its columns
     if done.returncode != 0 or not whole:
-        words = " ".join((done.stdout + done.stderr).split())[:300]
-        return GpuInventory(why=f"nvidia-smi shows no GPU: {words or 'it says nothing'}")
-    slices = _slices(tool)
+        output = " ".join((done.stdout + done.stderr).split())[:300]
+        return GpuInventory(why=f"nvidia-smi shows no GPU: {output or 'it has no output'}")
+    mig = _mig_devices(tool)
     gpus = [
-        one
+        gpu
         for uuid, name, _ in whole
-        for one in [Gpu(own, f"{name} MIG {profile}") for profile, own in slices.get(uuid, ())] or [Gpu(uuid, name)]
+        for gpu in [Gpu(device, f"{name} MIG {profile}") for profile, device in mig.get(uuid, ())] or [Gpu(uuid, name)]
     ]
     return GpuInventory(driver=whole[0][2], cuda=cuda_of_driver(), gpus=tuple(gpus))
 
 
-def _slices(tool: str) -> dict[str, list[tuple[str, str]]]:
-    """Card -> profile and UUID of its MIG slices: CUDA shows them and not the card."""
+def _mig_devices(tool: str) -> dict[str, list[tuple[str, str]]]:
+    """Return GPU UUID -> profile and UUID of its MIG devices. CUDA shows these instead of the GPU itself."""
     try:
-        done = subprocess.run([tool, "-L"], capture_output=True, text=True, timeout=_PATIENCE_S, check=False)
+        done = subprocess.run([tool, "-L"], capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return {}
-    found: dict[str, list[tuple[str, str]]] = {}
-    card = ""
+    devices: dict[str, list[tuple[str, str]]] = {}
+    gpu = ""
     for row in done.stdout.splitlines():
-        if head := _CARD.match(row):
-            card = head[1]
-        elif own := _SLICE.match(row):
-            found.setdefault(card, []).append((own[1], own[2]))
-    return found
+        if match := _GPU_ROW.match(row):
+            gpu = match[1]
+        elif match := _MIG_ROW.match(row):
+            devices.setdefault(gpu, []).append((match[1], match[2]))
+    return devices
 
 
 def cuda_of_driver() -> int:
-    """The newest CUDA that the driver supports (12040), 0 where there is no driver."""
+    """Return the newest CUDA version that the driver supports (12040 for 12.4), 0 where there is no driver."""
     number = ctypes.c_int(0)
     try:
         ctypes.CDLL("libcuda.so.1").cuDriverGetVersion(ctypes.byref(number))
@@ -139,21 +139,21 @@ def _from_nvml() -> GpuInventory:
     try:
         return _gpus_of(nvml)
     except AttributeError as error:
-        return GpuInventory(why=f"the NVIDIA driver is too old to be asked ({error})")
+        return GpuInventory(why=f"the NVIDIA driver is too old to list its GPUs ({error})")
     finally:
         nvml.nvmlShutdown()
 
 
 def _gpus_of(nvml: ctypes.CDLL) -> GpuInventory:
-    number, version = ctypes.c_uint(0), ctypes.create_string_buffer(_TEXT)
+    number, version = ctypes.c_uint(0), ctypes.create_string_buffer(_TEXT_BYTES)
     nvml.nvmlDeviceGetCount_v2(ctypes.byref(number))
-    nvml.nvmlSystemGetDriverVersion(version, _TEXT)
+    nvml.nvmlSystemGetDriverVersion(version, _TEXT_BYTES)
     gpus = []
-    for place in range(number.value):
-        handle, uuid, name = ctypes.c_void_p(), *(ctypes.create_string_buffer(_TEXT) for _ in range(2))
-        nvml.nvmlDeviceGetHandleByIndex_v2(place, ctypes.byref(handle))
-        nvml.nvmlDeviceGetUUID(handle, uuid, _TEXT)
-        nvml.nvmlDeviceGetName(handle, name, _TEXT)
+    for index in range(number.value):
+        handle, uuid, name = ctypes.c_void_p(), *(ctypes.create_string_buffer(_TEXT_BYTES) for _ in range(2))
+        nvml.nvmlDeviceGetHandleByIndex_v2(index, ctypes.byref(handle))
+        nvml.nvmlDeviceGetUUID(handle, uuid, _TEXT_BYTES)
+        nvml.nvmlDeviceGetName(handle, name, _TEXT_BYTES)
         gpus.append(Gpu(uuid.value.decode(errors="replace"), name.value.decode(errors="replace")))
-    why = "" if gpus else "the NVIDIA driver answers, and shows no GPU"
+    why = "" if gpus else "the NVIDIA driver answers, but lists no GPU"
     return GpuInventory(driver=version.value.decode(errors="replace"), cuda=cuda_of_driver(), gpus=tuple(gpus), why=why)

@@ -1,6 +1,6 @@
-"""What an interpreter has: ``python -m bench.portable.interpreter_probe`` prints it as the last line of its output, JSON.
+"""Describe this interpreter: ``python -m bench.portable.interpreter_probe`` prints JSON as the last line of its output.
 
-In a process of its own, for whoever imports TensorFlow holds the GPU's memory.
+It runs in a process of its own, because a process that has imported TensorFlow holds the GPU's memory.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from typing import Any
 from bench.suite import provenance
 
 
-def look(device: str) -> dict[str, Any]:
-    """TensorFlow, Keras, CUDA and the first GPU, as this interpreter sees them; no GPU is looked for on ``cpu``."""
+def probe(device: str) -> dict[str, Any]:
+    """Return TensorFlow, Keras, CUDA and the first GPU as this interpreter sees them; ``cpu`` looks for no GPU."""
     tf = importlib.import_module("tensorflow")
     build = {key: str(value) for key, value in tf.sysconfig.get_build_info().items()}
     gpus = tf.config.list_physical_devices("GPU") if device != "cpu" else []
     details = tf.config.experimental.get_device_details(gpus[0]) if gpus else {}
     if gpus:
-        tf.config.list_logical_devices()  # opens the libraries, whose versions are asked below
+        tf.config.list_logical_devices()  # opens the CUDA libraries, whose versions are read below
     return {
         "tensorflow": tf.version.VERSION,
         "keras": provenance.version_of("keras"),
@@ -38,12 +38,12 @@ def look(device: str) -> dict[str, Any]:
         "gpu": str(details.get("device_name", "")) if gpus else "",
         "uuid": first_uuid() if gpus else "",
         "gpus": len(gpus),
-        "distributions": sorted(f"{one.metadata['Name']}=={one.version}" for one in metadata.distributions()),
+        "distributions": sorted(f"{item.metadata['Name']}=={item.version}" for item in metadata.distributions()),
     }
 
 
 def loaded_cuda() -> str:
-    """The CUDA runtime mapped into this process as a minor (``12.5``), "" where there is none."""
+    """Return the minor version (``12.5``) of the CUDA runtime mapped into this process, "" where there is none."""
     try:
         rows = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -58,23 +58,23 @@ def loaded_cuda() -> str:
 
 
 def first_uuid() -> str:
-    """The UUID of this process's first GPU, asked of the driver: its order is not that of nvidia-smi.
+    """Return the UUID of this process's first GPU from the driver, which does not number GPUs as nvidia-smi does.
 
-    Of a slice of a GPU the driver's second form of the question (CUDA 11.4) tells the slice's own, ``MIG-...``.
+    For a MIG device ``cuDeviceGetUuid`` returns the GPU's UUID, ``cuDeviceGetUuid_v2`` (CUDA 11.4) the device's own.
     """
-    device, card, own = ctypes.c_int(0), *((ctypes.c_ubyte * 16)() for _ in range(2))
+    device, gpu, own = ctypes.c_int(0), *((ctypes.c_ubyte * 16)() for _ in range(2))
     try:
         driver = ctypes.CDLL("libcuda.so.1")
         driver.cuInit(0)
         driver.cuDeviceGet(ctypes.byref(device), 0)
-        code = driver.cuDeviceGetUuid(card, device)
-        newer = getattr(driver, "cuDeviceGetUuid_v2", None)
-        found = own if newer is not None and newer(own, device) == 0 else card
+        code = driver.cuDeviceGetUuid(gpu, device)
+        get_own = getattr(driver, "cuDeviceGetUuid_v2", None)
+        value = own if get_own is not None and get_own(own, device) == 0 else gpu
     except (OSError, AttributeError):
         return ""
-    kind = "GPU" if bytes(found) == bytes(card) else "MIG"
-    return f"{kind}-{uuid.UUID(bytes=bytes(found))}" if code == 0 else ""
+    kind = "GPU" if bytes(value) == bytes(gpu) else "MIG"
+    return f"{kind}-{uuid.UUID(bytes=bytes(value))}" if code == 0 else ""
 
 
 if __name__ == "__main__":
-    sys.stdout.write(f"\n{json.dumps(look(sys.argv[1]))}\n")
+    sys.stdout.write(f"\n{json.dumps(probe(sys.argv[1]))}\n")

@@ -1,4 +1,4 @@
-"""Where a round runs away from home: this host's interpreter in an environment of its own, or a container."""
+"""Start rounds without ``bench.engines``: in an interpreter of this host, or in a container."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ if TYPE_CHECKING:
 
     from bench.suite.record import Request
 
-_ANSWER_S = 120.0
+_COMMAND_TIMEOUT_S = 120.0
 _SCRATCH = "/tmp:rw,nosuid,nodev,mode=1777,size=4g"  # noqa: S108 - the container's own tmpfs
-#: No registry is asked: the image came with the bundle.
+#: Nothing is pulled from a registry: the image came with the bundle.
 _RUN = ("run", "--rm", "--pull", "never", "--network", "none")
-_DRIVE = ("-m", "bench.suite.driver")
-#: An engine may take a way without a word and hand nothing on (Podman does).
-_OPEN = "import ctypes; ctypes.CDLL('libcuda.so.1')"
+_DRIVER_MODULE = ("-m", "bench.suite.driver")
+#: Checks that a container has the driver: an engine may accept an option and ignore it (Podman does).
+_OPEN_DRIVER = "import ctypes; ctypes.CDLL('libcuda.so.1')"
 
 
 class Launcher:
-    """Starts the driver of a round; the driver's lines are the standard output of what it yields."""
+    """Starts the driver of a round, which writes the record to its standard output."""
 
     @contextmanager
     def start(self, request: Request, log: TextIO) -> Iterator[subprocess.Popen[str]]:
-        """The running round; whatever happens inside, nothing of it is left afterwards."""
+        """Yield the running driver; on exit its processes are killed and its scratch files removed."""
         raise NotImplementedError
 
     def _spawn(
@@ -50,9 +50,9 @@ class Launcher:
 
 @dataclass(frozen=True)
 class Local(Launcher):
-    """An interpreter of this host. ``environment`` is all that a round gets, besides a scratch folder of its own.
+    """An interpreter of this host. A round gets ``environment`` and a scratch folder of its own.
 
-    ``inherits`` leaves HOME and TMPDIR as they are: the environment is part of what is measured.
+    ``inherits`` leaves HOME and TMPDIR as they are, where the environment is part of what is measured.
     """
 
     python: str
@@ -62,12 +62,12 @@ class Local(Launcher):
 
     @contextmanager
     def start(self, request: Request, log: TextIO) -> Iterator[subprocess.Popen[str]]:
-        """Run the driver in a session of its own; the whole session is ended whatever happens."""
+        """Run the driver in a session of its own; the whole session is killed on exit."""
         with tempfile.TemporaryDirectory(prefix="tfrepro-round-") as scratch:
             paths = [str(self.suite), *filter(None, [self.environment.get("PYTHONPATH", "")])]
             own = {"PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"}
             places = {} if self.inherits else dict.fromkeys(("HOME", "TMPDIR", "XDG_CACHE_HOME"), scratch)
-            command = [self.python, *_DRIVE, request.to_json()]
+            command = [self.python, *_DRIVER_MODULE, request.to_json()]
             child = self._spawn(command, log, {**self.environment, **places, **own}, scratch)
             try:
                 yield child
@@ -77,18 +77,18 @@ class Local(Launcher):
                 child.communicate()  # reaps it and closes its pipe
 
 
-#: What the driver brings; a host may have it in a folder that its library path alone names (some containers do).
+#: Libraries of the NVIDIA driver; in some containers only LD_LIBRARY_PATH names their folder.
 _DRIVER = ("libcuda.so.1", "libnvidia-ml.so.1")
 
 
 def driver_folders() -> list[str]:
-    """Folders of the host's library path that hold the driver, as ``bench.engines.venv`` takes them over."""
+    """Return the folders of LD_LIBRARY_PATH with the NVIDIA driver, by the rule of ``bench.engines.venv``."""
     folders = filter(None, os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep))
-    return [one for one in folders if any((Path(one) / name).exists() for name in _DRIVER)]
+    return [folder for folder in folders if any((Path(folder) / name).exists() for name in _DRIVER)]
 
 
-def bare(python: Path, programs: list[str], extra: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a round in a bundle's own virtual environment: nothing of the host's reaches it."""
+def venv_environment(python: Path, programs: list[str], extra: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a round in a bundle's virtual environment, with nothing of the host's environment."""
     return {
         "PATH": os.pathsep.join([str(python.parent), *programs, "/usr/bin", "/bin"]),
         "LANG": "C.UTF-8",
@@ -100,7 +100,7 @@ def bare(python: Path, programs: list[str], extra: Mapping[str, str]) -> dict[st
 
 @dataclass(frozen=True)
 class Container(Launcher):
-    """One hardened container per round, through the ``docker`` command line. ``gpu`` are its options for the GPU."""
+    """One hardened container per round, through the ``docker`` command line. ``gpu`` has the options for the GPU."""
 
     cli: str
     image: str
@@ -108,20 +108,20 @@ class Container(Launcher):
 
     @contextmanager
     def start(self, request: Request, log: TextIO) -> Iterator[subprocess.Popen[str]]:
-        """Run the driver in a container, which is removed whatever happens."""
+        """Run the driver in a container, which is removed on exit."""
         name = f"tfrepro-{secrets.token_hex(6)}"
-        command = [*self._command(name), "/opt/venv/bin/python", *_DRIVE, request.to_json()]
+        command = [*self._command(name), "/opt/venv/bin/python", *_DRIVER_MODULE, request.to_json()]
         child = self._spawn(command, log, os.environ, os.sep)
         try:
             yield child
         finally:
             if child.poll() is None:
-                ask([self.cli, "rm", "--force", "--volumes", name])
+                command_output([self.cli, "rm", "--force", "--volumes", name])
                 child.kill()
             child.communicate()
 
     def _command(self, name: str) -> list[str]:
-        """``docker run`` as the engine of the root runs a container: no network, nothing to write to but /tmp."""
+        """Return the ``docker run`` command, as hardened as the engine's: no network, and only /tmp can be written."""
         settings = {
             "HOME": "/tmp",  # noqa: S108 - the container's own tmpfs
             "TMPDIR": "/tmp",  # noqa: S108
@@ -139,31 +139,31 @@ class Container(Launcher):
 
 
 def gpu_options(cli: str, image: str, uuid: str) -> tuple[str, ...]:
-    """How a container gets this GPU: the first way that the engine here accepts, and that brings the driver.
+    """Return the options that give a container this GPU: the first that this engine accepts and that bring the driver.
 
-    Raises PortableError with the engine's own words where it accepts none.
+    Raises PortableError with the engine's messages where none works.
     """
-    ways = (
+    candidates = (
         ("--device", f"nvidia.com/gpu={uuid}"),
         ("--gpus", f"device={uuid}"),
         ("--runtime", "nvidia", "--env", f"NVIDIA_VISIBLE_DEVICES={uuid}"),
     )
     refusals = []
-    for way in ways:
-        command = [cli, *_RUN, *way, image, "/opt/venv/bin/python", "-c", _OPEN]
-        code, words = ask(command)
+    for option in candidates:
+        command = [cli, *_RUN, *option, image, "/opt/venv/bin/python", "-c", _OPEN_DRIVER]
+        code, output = command_output(command)
         if code == 0:
-            return way
-        refusals.append(f"{' '.join(way)}: {words[-300:]}")
-    hint = "Install nvidia-container-toolkit there, or make the bundle with --engine venv."
-    raise PortableError(f"Docker gives no container the GPU {uuid}. {'; '.join(refusals)}", hint, NO_GPU)
+            return option
+        refusals.append(f"{' '.join(option)}: {output[-300:]}")
+    hint = "Install nvidia-container-toolkit on this host, or make the bundle with --engine venv."
+    raise PortableError(f"Docker cannot give a container the GPU {uuid}. {'; '.join(refusals)}", hint, NO_GPU)
 
 
-def ask(command: list[str]) -> tuple[int, str]:
-    """Exit code and words of a command."""
+def command_output(command: list[str]) -> tuple[int, str]:
+    """Run a command and return its exit code and output on one line; 127 where it cannot be run or does not end."""
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", timeout=_ANSWER_S, check=False,
+            command, capture_output=True, text=True, errors="replace", timeout=_COMMAND_TIMEOUT_S, check=False,
             stdin=subprocess.DEVNULL,
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as error:

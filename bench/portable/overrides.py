@@ -1,4 +1,4 @@
-"""What the other side may change of a bundle's plan: which kernels and variations, and how often."""
+"""Options of the offline host that change a bundle's plan: kernels, variations, rounds and repetitions."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ from typing import TYPE_CHECKING, Any
 from bench.portable.errors import NOTHING, PortableError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from bench.suite.record import Request
 
-_MOST = 1000
+_MAX_COUNT = 1000
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """Patterns of kernels, names of variations, rounds and repetitions; what is empty or None stays as planned.
+class Overrides:
+    """Kernel patterns, names of variations, rounds and repetitions; what is empty or None stays as planned.
 
-    ``repetitions`` are those of every kernel, of heavy ones and under every variation too.
+    ``repetitions`` apply to every kernel and variation, heavy kernels included.
     """
 
     kernels: tuple[str, ...] = ()
@@ -30,109 +32,125 @@ class Wanted:
     repetitions: int | None = None
 
     @property
-    def words(self) -> str:
-        """As options of a command line, "" where nothing is asked for."""
-        told = {
+    def command_line(self) -> str:
+        """The same as options of a command line, with a space before each; "" where nothing is overridden."""
+        options = {
             "--kernels": ",".join(self.kernels),
             "--variation": ",".join(self.variations),
             "--rounds": self.rounds,
             "--repetitions": self.repetitions,
         }
-        return "".join(f" {name} {value}" for name, value in told.items() if value)
+        return "".join(f" {name} {value}" for name, value in options.items() if value)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options that a ``Wanted`` comes from."""
+    """Add the options that ``from_options`` reads."""
     add = parser.add_argument
     add("--kernels", type=_names, default=(), metavar="GLOBS", help="kernels: 'matmul*,reduce*'; controls always run")
-    add("--variation", type=_names, default=(), metavar="NAMES", help="these of the profile's variations: tf32=off")
+    add("--variation", type=_names, default=(), metavar="NAMES", help="only these variations of the profile: tf32=off")
     add("--rounds", type=positive, metavar="N", help="fresh processes per mode, instead of the profile's")
     add("--repetitions", type=positive, metavar="N", help="repetitions per process, of heavy kernels too")
 
 
 def positive(text: str) -> int:
-    """How often something is done; raises ArgumentTypeError for what matrix.toml would not take."""
-    if not text.isdecimal() or not 1 <= int(text) <= _MOST:
-        message = f"{text!r} is not a number from 1 to {_MOST}"
+    """Parse a count; raises ArgumentTypeError outside the range that matrix.toml allows."""
+    if not text.isdecimal() or not 1 <= int(text) <= _MAX_COUNT:
+        message = f"{text!r} is not a number from 1 to {_MAX_COUNT}"
         raise argparse.ArgumentTypeError(message)
     return int(text)
 
 
-def wanted(options: argparse.Namespace) -> Wanted:
-    """What the options ask for."""
-    return Wanted(options.kernels, options.variation, options.rounds, options.repetitions)
+def from_options(options: argparse.Namespace) -> Overrides:
+    """Return the overrides that were given on the command line."""
+    return Overrides(options.kernels, options.variation, options.rounds, options.repetitions)
 
 
-def narrowed(run: dict[str, Any], requests: list[Request], want: Wanted) -> tuple[dict[str, Any], list[Request]]:
-    """run.json and the rounds of a plan, changed as wanted.
+def apply(run: dict[str, Any], requests: list[Request], overrides: Overrides) -> tuple[dict[str, Any], list[Request]]:
+    """Return run.json and the rounds of a plan with the overrides applied.
 
-    Rounds beyond the planned ones repetition those of their parity, so that modes go on to alternate, each with an order
-    of its own. Raises PortableError for a name that the plan has not, and where controls alone would be left.
+    Raises PortableError for a name that the plan does not have, and where only controls would be left.
     """
-    if want == Wanted():
+    if overrides == Overrides():
         return run, requests
-    variations = {name: names for name, names in run["variations"].items() if name in (want.variations or (name,))}
-    _refuse(want.variations, run["variations"], "variation")
-    for glob in want.kernels:
-        _refuse([glob] if not _fit(run, (glob,)) else [], [one["name"] for one in run["kernels"]], "kernel")
-    chosen = _fit(run, want.kernels or ("*",))
-    controls = {one["name"] for one in run["kernels"] if one["control"]}
-    kept = {name: [one for one in names if one in chosen | controls] for name, names in variations.items()}
-    # no names at all mean all kernels, so a variation of which nothing is left must go
-    variations = {name: left for name, left in kept.items() if set(left) - controls or not variations[name]}
-    left = [_with(one, chosen | controls, want.repetitions) for one in requests if one.variation in variations]
-    if not any(set(one.kernels) - controls for one in left):
-        raise PortableError("The selection leaves no kernel to run.", "Loosen --kernels or --variation.", NOTHING)
-    rounds = want.rounds or run["rounds"]
+    _check_names(overrides.variations, run["variations"], "variation")
+    for glob in overrides.kernels:
+        _check_names([] if _matching(run, (glob,)) else [glob], [kernel["name"] for kernel in run["kernels"]], "kernel")
+    controls = {kernel["name"] for kernel in run["kernels"] if kernel["control"]}
+    selected = _matching(run, overrides.kernels or ("*",)) | controls
+    variations = _variations(run, overrides.variations, selected, controls)
+    remaining = [
+        _with_kernels(request, selected, overrides.repetitions)
+        for request in requests
+        if request.variation in variations
+    ]
+    if not any(set(request.kernels) - controls for request in remaining):
+        hint = "Select more with --kernels or --variation."
+        raise PortableError("The selection leaves no kernel to run.", hint, NOTHING)
     run = {
         **run,
-        "command": run["command"] + want.words,
-        "rounds": rounds,
-        "repetitions": want.repetitions or run["repetitions"],
+        "command": run["command"] + overrides.command_line,
+        "rounds": overrides.rounds or run["rounds"],
+        "repetitions": overrides.repetitions or run["repetitions"],
         "variations": variations,
         "variation_modes": {name: run["variation_modes"][name] for name in variations},
-        "kernels": [one for one in run["kernels"] if one["name"] in chosen | controls],
+        "kernels": [kernel for kernel in run["kernels"] if kernel["name"] in selected],
     }
-    return run, _times(left, want.rounds) if want.rounds else left
+    return run, _with_rounds(remaining, overrides.rounds) if overrides.rounds else remaining
+
+
+def _variations(
+    run: dict[str, Any], names: tuple[str, ...], selected: set[str], controls: set[str]
+) -> dict[str, list[str]]:
+    """Return the selected variations with their selected kernels."""
+    variations = {}
+    for variation, kernels in run["variations"].items():
+        remaining = [kernel for kernel in kernels if kernel in selected]
+        # an empty list means all kernels, so a variation that lost all of its kernels must go
+        if variation in (names or (variation,)) and (set(remaining) - controls or not kernels):
+            variations[variation] = remaining
+    return variations
 
 
 def _names(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
-def _refuse(names: Any, known: Any, what: str) -> None:
+def _check_names(names: Iterable[str], planned: Iterable[str], what: str) -> None:
     for name in names:
-        if name not in known:
-            raise PortableError(
-                f"The plan of this profile has no {what} {name}.", f"It has: {', '.join(known)}.", NOTHING
-            )
+        if name not in planned:
+            message = f"The plan of this profile has no {what} {name}."
+            raise PortableError(message, f"It has: {', '.join(planned)}.", NOTHING)
 
 
-def _fit(run: dict[str, Any], globs: tuple[str, ...]) -> set[str]:
-    """The kernels that a pattern fits; whether controls are among them does not matter."""
-    return {one["name"] for one in run["kernels"] if any(fnmatchcase(one["name"], glob) for glob in globs)}
+def _matching(run: dict[str, Any], globs: tuple[str, ...]) -> set[str]:
+    """Return the kernels, controls included, that match any of the patterns."""
+    return {kernel["name"] for kernel in run["kernels"] if any(fnmatchcase(kernel["name"], glob) for glob in globs)}
 
 
-def _with(request: Request, names: set[str], repetitions: int | None) -> Request:
+def _with_kernels(request: Request, names: set[str], repetitions: int | None) -> Request:
     order = tuple(name for name in request.kernels if name in names)
     return dataclasses.replace(
         request, kernels=order, repetitions={name: repetitions or request.repetitions[name] for name in order}
     )
 
 
-def _times(requests: list[Request], rounds: int) -> list[Request]:
-    """As many rounds as wanted, in order."""
-    planned = max(one.round for one in requests)
-    found = []
+def _with_rounds(requests: list[Request], rounds: int) -> list[Request]:
+    """Return so many rounds, in order.
+
+    A round beyond the planned ones copies the last planned one of its parity, so that the order of the modes goes on
+    to alternate; its kernels are shuffled anew.
+    """
+    planned = max(request.round for request in requests)
+    result = []
     for number in range(1, rounds + 1):
         model = number if number <= planned else planned - (number - planned) % 2
-        group = [one for one in requests if one.round == max(model, 1)]
-        found += [_again(one, number, rounds) for one in group]
-    return found
+        group = [request for request in requests if request.round == max(model, 1)]
+        result += [_as_round(request, number, rounds) for request in group]
+    return result
 
 
-def _again(request: Request, number: int, rounds: int) -> Request:
-    """A round of the plan, or one more like it."""
+def _as_round(request: Request, number: int, rounds: int) -> Request:
+    """Return a request as round ``number`` of ``rounds``, with an order of its own where it is a copy."""
     seed = request.order_seed + number - request.round
     order = request.kernels
     if number != request.round:

@@ -1,4 +1,4 @@
-"""Plays the rounds of a plan one after the other, and goes on where it was stopped."""
+"""Run the rounds of a plan one after the other, and resume where an earlier start was interrupted."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from bench.portable.errors import PortableError
-from bench.portable.host_lock import measuring_lock
+from bench.portable.lock import measuring_lock
 from bench.portable.record_reader import NO_GPU, RecordReader
-from bench.portable.run_folder import Folder, Recording, now
-from bench.portable.value_limits import Keeper
+from bench.portable.run_folder import PlannedFolder, Recording, now
+from bench.portable.value_limits import ValueLimits
 from bench.suite.record import line
 from bench.suite.suite_hash import suite_hash
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from bench.suite.record import Request
 
 
-def tell(text: str) -> None:
-    """One line of progress on standard error."""
+def print_progress(text: str) -> None:
+    """Print one line of progress to standard error."""
     sys.stderr.write(f"{text}\n")
     sys.stderr.flush()
 
@@ -36,9 +36,9 @@ def tell(text: str) -> None:
 class Job:
     """What is to be measured.
 
-    ``run`` is run.json but for id and times, with one column; ``requests`` are its rounds, in order. ``no_gpu`` says why
-    this host has no GPU for the column, "" where it has one or none is needed: then one round is played, for what the
-    inside of the column says, and no more.
+    ``run`` is run.json without id and times, with one column; ``requests`` are its rounds, in order. ``no_gpu`` says
+    why this host has no GPU for the column, "" where it has one or none is needed. If it is set, only the first round
+    is run: it records what TensorFlow sees.
     """
 
     run: dict[str, Any]
@@ -46,51 +46,54 @@ class Job:
     launcher: Launcher
     out: Path
     no_gpu: str = ""
-    say: Callable[[str], None] = field(default=tell)
+    say: Callable[[str], None] = field(default=print_progress)
 
 
-def play(job: Job) -> Path:
-    """Play all rounds of a job; returns its run folder.
+def run_rounds(job: Job) -> Path:
+    """Run all rounds of a job that have no record yet; returns the run folder.
 
     Raises PortableError where a folder cannot be written, or a round gives no record.
     """
-    asked = [dataclasses.asdict(request) for request in job.requests]
-    plan = hashlib.sha256(json.dumps([job.run, asked], sort_keys=True).encode()).hexdigest()
-    folder, known = Folder.open(job.out, plan)
-    before = folder.info()
-    info = {**job.run, "id": folder.id, "started": before.get("started") or now(), "finished": ""}
-    info["warnings"] = list(before.get("warnings") or info["warnings"])
+    rounds = [dataclasses.asdict(request) for request in job.requests]
+    plan = hashlib.sha256(json.dumps([job.run, rounds], sort_keys=True).encode()).hexdigest()
+    folder, resumed = PlannedFolder.open(job.out, plan)
+    earlier = folder.info()
+    info = {**job.run, "id": folder.id, "started": earlier.get("started") or now(), "finished": ""}
+    info["warnings"] = list(earlier.get("warnings") or info["warnings"])
     folder.write_info(info)
-    keeper = Keeper()
-    keeper.recall(folder.path)
-    requests = [_named(request, folder.id) for request in job.requests]
-    left = _left(folder, requests, info)
-    if known:
-        job.say(f"going on in {folder.path}: {len(requests) - len(left)} of {len(requests)} rounds are there")
+    limits = ValueLimits()
+    limits.count_stored(folder.path)
+    requests = [_with_run(request, folder.id) for request in job.requests]
+    remaining = _remaining(folder, requests, info)
+    if resumed:
+        finished = len(requests) - len(remaining)
+        job.say(f"resuming {folder.path}: {finished} of {len(requests)} rounds are finished")
     gpus = {request.gpu["uuid"] for request in requests if request.gpu}
     with measuring_lock(job.say, sorted(gpus)):
-        missing = _measure(job, folder, left, keeper)
+        missing = _measure(job, folder, remaining, limits)
     if missing or job.no_gpu:
         info["columns"] = [{**column, "status": NO_GPU, "reason": job.no_gpu or missing} for column in info["columns"]]
     folder.write_info({**info, "finished": now()})
     return folder.path
 
 
-def _left(folder: Folder, requests: list[Request], info: dict[str, Any]) -> list[Request]:
-    """The rounds that are still to be played; a death is played again, and run.json says so."""
-    left, suite = [], suite_hash()
+def _remaining(folder: PlannedFolder, requests: list[Request], info: dict[str, Any]) -> list[Request]:
+    """Return the rounds to run. One in which a kernel died is run again, and run.json gets a warning about it."""
+    remaining, suite = [], suite_hash()
     for request in requests:
-        there = folder.has(request, suite)
-        died = folder.died(request) if there else []
-        if died:  # it may have been killed from outside, but the page must not forget it
-            info["warnings"].append(f"{_name(request)} was measured again; first there died {', '.join(died)}")
+        finished = folder.has(request, suite)
+        failures = folder.failures(request) if finished else []
+        if failures:  # it may have been killed from outside, but the page must not lose it
+            info["warnings"].append(
+                f"{_name(request)} was measured again, because these failed the first time: {', '.join(failures)}"
+            )
             folder.write_info(info)
-        if died or not there:
-            left.append(request)
-    return left
+        if failures or not finished:
+            remaining.append(request)
+    return remaining
 
 
-def _named(request: Request, run: str) -> Request:
+def _with_run(request: Request, run: str) -> Request:
     return dataclasses.replace(request, context={**request.context, "run": run})
 
 
@@ -98,45 +101,44 @@ def _name(request: Request) -> str:
     return f"{request.column} {request.variation} {request.mode} round {request.round}"
 
 
-def _measure(job: Job, folder: Folder, left: list[Request], keeper: Keeper) -> str:
-    """Play what is left; why TensorFlow saw no GPU where it should have, else "". Nothing is measured after that."""
+def _measure(job: Job, folder: PlannedFolder, remaining: list[Request], limits: ValueLimits) -> str:
+    """Run the remaining rounds. Stop at the first without a required GPU and return the reason, else return ""."""
     start = time.monotonic()
-    for number, request in enumerate(left[:1] if job.no_gpu else left, 1):
-        begun = time.monotonic()
-        missing = _round(job, folder, request, keeper)
-        took, spent = time.monotonic() - begun, time.monotonic() - start
-        rest = spent / number * (len(left) - number)
-        job.say(
-            f"[{number}/{len(left)}] {_name(request)}  {took:.1f} s  elapsed {spent:.0f} s, left about {rest:.0f} s"
-        )
+    for number, request in enumerate(remaining[:1] if job.no_gpu else remaining, 1):
+        round_start = time.monotonic()
+        missing = _round(job, folder, request, limits)
+        seconds, elapsed = time.monotonic() - round_start, time.monotonic() - start
+        left = elapsed / number * (len(remaining) - number)
+        position = f"[{number}/{len(remaining)}]"
+        job.say(f"{position} {_name(request)}  {seconds:.1f} s  elapsed {elapsed:.0f} s, left about {left:.0f} s")
         if missing:
             return missing
     return ""
 
 
-def _round(job: Job, folder: Folder, request: Request, keeper: Keeper) -> str:
-    """One round into its record, closed with what is known of its end where its driver died."""
-    log = folder.log_path(request)
+def _round(job: Job, folder: PlannedFolder, request: Request, limits: ValueLimits) -> str:
+    """Run one round into its record, completing the record of a driver that died; why no GPU was seen, or ""."""
+    log = folder.log_of(request)
     watch = Watch(suite_hash())
-    with folder.recording(request) as streams, log.open("a", encoding="utf-8") as errors:
+    with folder.recording(folder.record_of(request)) as streams, log.open("a", encoding="utf-8") as errors:
         with job.launcher.start(request, errors) as child:
-            _follow(child.stdout or (), request, streams, watch, keeper)
+            _write(child.stdout or (), request, streams, watch, limits)
             code = child.wait()
         if not watch.header:
             message = f"The round gave no record (exit code {code})."
-            raise PortableError(message, f"Its last words are in {log}.")
+            raise PortableError(message, f"The end of {log} says more.")
         if not watch.ended:
             streams.lines.write(closing(request, watch, code))
     return watch.no_gpu if request.device == "gpu" else ""
 
 
-def _follow(texts: Iterable[str], request: Request, streams: Recording, watch: Watch, keeper: Keeper) -> None:
-    """Write the driver's lines as they come."""
+def _write(texts: Iterable[str], request: Request, streams: Recording, watch: Watch, limits: ValueLimits) -> None:
+    """Write the driver's lines as they come; stored values only within the limits."""
     group = (request.column, request.variation, request.mode)
     for text in texts:
         kind, row = watch.see(text)
         if kind == "kept":
-            if keeper.wants(group, row["kernel"], row["digest"], len(text)):
+            if limits.accepts(group, row["kernel"], row["digest"], len(text)):
                 streams.kept.write(text)
         elif kind:
             streams.lines.write(text)
@@ -144,21 +146,23 @@ def _follow(texts: Iterable[str], request: Request, streams: Recording, watch: W
 
 
 class Watch(RecordReader):
-    """Also says that there is no GPU where a process lists none among its devices, and refuses another suite."""
+    """A RecordReader that also notices processes without a GPU, and refuses another version of the suite."""
 
     def see(self, text: str) -> tuple[str, dict[str, Any]]:
-        """Take one line (see ``follow``); raises PortableError where the driver runs another suite than this one."""
+        """Take one line (see ``follow``); raises PortableError where the driver's suite is not this one."""
         kind, row = self.follow(text)
         if self.strange:
-            message = "The suite that ran is not the one that plays."
-            raise PortableError(message, "One of the two was edited: take the bundle, or the checkout, afresh.")
+            message = "The round ran another version of the suite than this command uses."
+            raise PortableError(
+                message, "The suite's files were edited: unpack the bundle, or check out tfrepro, again."
+            )
         if kind == "process" and "GPU" not in json.dumps(row["settings"].get("devices")):
             self.no_gpu = "TensorFlow lists no GPU among its devices"
         return kind, row
 
 
 def closing(request: Request, watch: Watch, code: int) -> str:
-    """The lines a dead driver could not write: an outcome for every kernel without one, and the end."""
-    message = f"the round ended with exit code {code}; its last words are in the log"
+    """Return the lines that a dead driver could not write: an outcome for every kernel without one, and the end."""
+    message = f"the round ended with exit code {code}; the end of its log may say more"
     ends = [line("outcome", row) for row in watch.missing(request, "crashed", message)]
     return "".join(ends) + line("end", {"seconds": 0.0, "processes": max(watch.process, 1)})

@@ -1,4 +1,4 @@
-"""A record while it is written: how far its driver has come, and what a dead one leaves open."""
+"""Follow a record while its driver writes it, and complete it where the driver died."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bench.suite.record import Request
 
-#: How a kernel of a GPU column ends where TensorFlow sees no GPU.
+#: The outcome of a kernel in a GPU column where TensorFlow sees no GPU.
 NO_GPU = "gpu-not-visible"
 
 
 class RecordReader:
-    """Takes the lines of one request as they come.
+    """Takes the lines of one request as they come, and keeps the driver's progress.
 
-    ``suite`` is the hash that the header must say, ``strange`` whether it says another. ``process`` is the last one
-    that began, ``outcomes`` names the kernels that have ended, ``seconds`` are those of the end line. ``no_gpu`` is
-    why TensorFlow saw no GPU, "" where no kernel ended so.
+    ``suite`` is the expected suite hash, ``strange`` whether the header has another. ``process`` is the number of the
+    last process that began, ``outcomes`` the kernels that have ended, ``seconds`` the duration from the end line.
+    ``no_gpu`` is why TensorFlow saw no GPU, "" where no kernel ended for that reason.
     """
 
     def __init__(self, suite: str) -> None:
@@ -29,7 +29,7 @@ class RecordReader:
         self.no_gpu = ""
 
     def follow(self, text: str) -> tuple[str, dict[str, Any]]:
-        """Take one line: its kind and content; no kind for the torn last line of a killed driver."""
+        """Take one line; return its kind and content, no kind for the truncated last line of a killed driver."""
         try:
             row: dict[str, Any] = json.loads(text)
             kind = str(row["line"])
@@ -48,7 +48,7 @@ class RecordReader:
         return kind, row
 
     def missing(self, request: Request, outcome: str, message: str) -> list[dict[str, Any]]:
-        """The outcomes that a dead driver could not write: one for every kernel without."""
+        """Return an outcome line's fields for every kernel whose end the driver did not write."""
         body = {"outcome": outcome, "seconds": 0.0, "error_class": "", "message": message}
-        left = [name for name in request.kernels if name not in self.outcomes]
-        return [{**body, "process": max(self.process, 1), "kernel": name} for name in left]
+        unfinished = [name for name in request.kernels if name not in self.outcomes]
+        return [{**body, "process": max(self.process, 1), "kernel": name} for name in unfinished]

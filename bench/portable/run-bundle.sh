@@ -1,6 +1,6 @@
 #!/bin/sh
-# Starts a tfrepro bundle on a host without network: verifies its parts, installs, measures, writes one records archive.
-# Needs a Python 3.9 or newer (and, for a bundle of virtual environments, the Python minor it was made for).
+# Starts a tfrepro bundle on an offline host: verifies its parts, installs, measures, and writes one records archive.
+# Needs Python 3.9 or newer (and, for a bundle of virtual environments, the Python minor it was made for).
 set -eu
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 for python in "${TFREPRO_PYTHON:-}" python3 python3.13 python3.12 python3.11 python3.10 python3.9; do
@@ -9,5 +9,5 @@ for python in "${TFREPRO_PYTHON:-}" python3 python3.13 python3.12 python3.11 pyt
         exec "$python" "$here/bundle_start.py" "$@"
     fi
 done
-echo "error: no Python 3.9 or newer was found; name one with TFREPRO_PYTHON" >&2
+echo "error: no Python 3.9 or newer was found; set TFREPRO_PYTHON to its path" >&2
 exit 2

@@ -1,7 +1,7 @@
-"""A run folder that is being written away from home, in the layout that ``bench.store`` reads.
+"""Run folders: atomic writes, the names of files in them, and the folder that portable code resumes.
 
-A record is streamed to a ``.part`` file and gets its name when its round has ended, so what has a name is whole and is
-kept when the same command is started again.
+A record is streamed to a ``.part`` file and gets its name when its round has ended, so a file with a name is complete
+and is used again when the same command is started again. ``bench.store.run`` describes the layout.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import lzma
 import os
 import secrets
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, TextIO
@@ -21,139 +21,186 @@ from bench.suite.record import RecordError, read
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+    from typing import Self
 
-    from bench.suite.record import Request
+    from bench.suite.record import Record, Request
 
-#: Of run.json; ``bench.store.run`` has the same number.
+#: Compression level of xz: it packs a record to a few per cent in a tenth of a second.
 _PRESET = 6
-#: Outcomes that are results, whoever asks again.
+#: Outcomes that are results. After any other, the process may have been killed from outside: the round is repeated.
 _RESULTS = frozenset({"ok", "error", "gpu-not-visible"})
 
 
 def now() -> str:
-    """This moment in UTC, ISO 8601 to the second."""
+    """Return the current time in UTC, ISO 8601 to the second."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")  # noqa: UP017 - Python 3.9 has no datetime.UTC
 
 
 def stamp() -> str:
-    """This moment as it stands in the names of runs and archives."""
+    """Return the current time as it appears in the names of runs and archives."""
     return datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")  # noqa: UP017
+
+
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """Write a file completely or not at all; raises OSError, and then leaves no partial file behind."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as stream:
+            stream.write(content.encode() if isinstance(content, str) else content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        part.replace(path)
+    except OSError:
+        with suppress(OSError):
+            part.unlink()  # on a full disk, a partial file would keep it full
+        raise
+
+
+def kept_path(record: Path) -> Path:
+    """Return the path of the stored values beside a record."""
+    return record.with_name(record.name.partition(".")[0] + ".kept.xz")
 
 
 @dataclass(frozen=True)
 class Recording:
-    """The two streams of a round that is being measured."""
+    """The two streams of a round that is being measured: the record's lines and the stored values."""
 
     lines: TextIO
     kept: TextIO
 
 
-class Folder:
-    """One run below ``<out>/runs/``; ``plan`` is the hash of all that it is to measure."""
+class RunFolder:
+    """One folder ``runs/<utc-time>-<id>/`` and the paths inside it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     @classmethod
-    def open(cls, out: Path, plan: str) -> tuple[Folder, bool]:
-        """The unfinished run of this plan, or a new one, and whether it was there already.
-
-        Raises PortableError where the folder cannot be written.
-        """
-        for known in sorted((out / "runs").glob("*/plan"), reverse=True):
-            found = cls(known.parent)
-            if known.read_text(encoding="utf-8") == plan and not found.info().get("finished"):
-                return found, True
-        fresh = cls(out / "runs" / f"{stamp()}-{secrets.token_hex(2)}")
+    def create(cls, reports: Path) -> Self:
+        """Make a new, empty run folder below ``reports/runs/``; raises ``unwritable``'s error."""
+        folder = cls(reports / "runs" / f"{stamp()}-{secrets.token_hex(2)}")
         try:
-            fresh.path.mkdir(parents=True)
-            (fresh.path / "plan").write_text(plan, encoding="utf-8")
+            folder.path.mkdir(parents=True)
         except OSError as error:
-            message = f"{fresh.path} cannot be written: {error.strerror}."
-            raise PortableError(message, "Free some space, or name another folder.") from error
-        return fresh, False
+            raise cls.unwritable(folder.path, error) from error
+        return folder
+
+    @staticmethod
+    def unwritable(path: Path, error: OSError) -> Exception:
+        """Return the error to raise where a file or folder could not be written."""
+        hint = "Free some space, or use a folder that you can write; finished rounds are kept."
+        return PortableError(f"{path} cannot be written: {error.strerror}.", hint)
 
     @property
     def id(self) -> str:
         """The folder's name."""
         return self.path.name
 
-    def info(self) -> dict[str, Any]:
-        """What run.json says; empty where it was not written yet."""
+    def record_path(self, column: str, variation: str, mode: str, number: int) -> Path:
+        """Return where the compressed record of one round belongs."""
+        return self.path / "records" / column / variation / f"{mode}-{number:03d}.jsonl.xz"
+
+    def log_path(self, column: str, name: str) -> Path:
+        """Return where a log belongs, and make its folder."""
+        path = self.path / "logs" / column / f"{name}.log"
         try:
-            found: dict[str, Any] = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return found
-
-    def write_info(self, info: dict[str, Any]) -> None:
-        """Write run.json, whole or not at all."""
-        text = json.dumps(info, indent=1, sort_keys=True) + "\n"
-        _write(self.path / "run.json", text.encode())
-
-    def record_path(self, request: Request) -> Path:
-        """Where the record of one round belongs, compressed."""
-        folder = self.path / "records" / request.column / request.variation
-        return folder / f"{request.mode}-{request.round:03d}.jsonl.xz"
-
-    def log_path(self, request: Request) -> Path:
-        """Where the log of one round belongs; its folder is made."""
-        name = f"{request.variation}-{request.mode}-{request.round:03d}.log"
-        path = self.path / "logs" / request.column / name
-        path.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise self.unwritable(path, error) from error
         return path
 
-    def has(self, request: Request, suite: str) -> bool:
-        """Whether the finished record of exactly this round lies here, measured with this suite."""
-        try:
-            with lzma.open(self.record_path(request), "rt", encoding="utf-8") as stream:
-                header = json.loads(stream.readline())
-        except (OSError, lzma.LZMAError, EOFError, ValueError):
-            return False
-        asked = json.loads(json.dumps(asdict(request)))
-        return isinstance(header, dict) and header.get("request") == asked and header.get("suite_hash") == suite
-
-    def died(self, request: Request) -> list[str]:
-        """What died in the finished record of a round: ``matmul (crashed)``; it may have been killed from outside."""
-        try:
-            found = read(self.record_path(request)).outcomes
-        except (RecordError, OSError, lzma.LZMAError, EOFError):
-            return ["its record, which cannot be read"]
-        return [f"{one.kernel} ({one.outcome})" for one in found if one.outcome not in _RESULTS]
-
     @contextmanager
-    def recording(self, request: Request) -> Iterator[Recording]:
-        """Streams for a record and its kept values; their files are named when the round has ended."""
-        path = self.record_path(request)
-        kept = path.with_name(path.name.partition(".")[0] + ".kept.xz")
-        path.parent.mkdir(parents=True, exist_ok=True)
+    def recording(self, path: Path) -> Iterator[Recording]:
+        """Yield streams for a record and its stored values; both are compressed and named when the round ended well.
+
+        The streams are uncompressed, because a compressor would hold back lines that must be on disk as they come.
+        """
+        values = kept_path(path)
         try:
-            with _part(path).open("w", encoding="utf-8") as lines, _part(kept).open("w", encoding="utf-8") as values:
-                yield Recording(lines, values)
-            _close(kept)  # the record last: where it stands, its kept values do
-            _close(path)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with _part(path).open("w", encoding="utf-8") as lines, _part(values).open("w", encoding="utf-8") as kept:
+                yield Recording(lines=lines, kept=kept)
+            _finish(values)  # the record comes last: where it exists, its stored values do
+            _finish(path)
         except OSError as error:
-            hint = "Free some space and start again: finished rounds are kept."
-            raise PortableError(f"{path} cannot be written: {error.strerror}.", hint) from error
+            raise self.unwritable(path, error) from error
 
 
 def _part(path: Path) -> Path:
     return path.with_name(path.name + ".part")
 
 
-def _close(path: Path) -> None:
+def _finish(path: Path) -> None:
     """Compress what was written and give it its name; an empty file gets none."""
-    part = _part(path)
-    content = part.read_bytes()
+    content = _part(path).read_bytes()
     if content:
-        _write(path, lzma.compress(content, preset=_PRESET))
-    part.unlink()
+        write_atomic(path, lzma.compress(content, preset=_PRESET))
+    _part(path).unlink()
 
 
-def _write(path: Path, content: bytes) -> None:
-    fresh = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with fresh.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    fresh.replace(path)
+def read_records(folder: Path) -> list[Record]:
+    """Read the records of a run folder that portable code has written."""
+    return [read(path) for path in sorted((folder / "records").glob("*/*/*.jsonl.xz"))]
+
+
+class PlannedFolder(RunFolder):
+    """The run folder of a fixed plan: ``tfrepro local`` and bundles resume it when the same plan is started again."""
+
+    @classmethod
+    def open(cls, out: Path, plan: str) -> tuple[PlannedFolder, bool]:
+        """Return the unfinished run of the plan with this hash, or a new one; and whether it existed already.
+
+        Raises PortableError where the folder cannot be written.
+        """
+        for file in sorted((out / "runs").glob("*/plan"), reverse=True):
+            folder = cls(file.parent)
+            if file.read_text(encoding="utf-8") == plan and not folder.info().get("finished"):
+                return folder, True
+        folder = cls.create(out)
+        try:
+            write_atomic(folder.path / "plan", plan)
+        except OSError as error:
+            raise cls.unwritable(folder.path, error) from error
+        return folder, False
+
+    def info(self) -> dict[str, Any]:
+        """Return the content of run.json; empty where it was not written yet."""
+        try:
+            info: dict[str, Any] = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return info
+
+    def write_info(self, info: dict[str, Any]) -> None:
+        """Write run.json; raises PortableError."""
+        try:
+            write_atomic(self.path / "run.json", json.dumps(info, indent=1, sort_keys=True) + "\n")
+        except OSError as error:
+            raise self.unwritable(self.path / "run.json", error) from error
+
+    def record_of(self, request: Request) -> Path:
+        """Return where the compressed record of a request belongs."""
+        return self.record_path(request.column, request.variation, request.mode, request.round)
+
+    def log_of(self, request: Request) -> Path:
+        """Return where the log of a request belongs, and make its folder."""
+        return self.log_path(request.column, f"{request.variation}-{request.mode}-{request.round:03d}")
+
+    def has(self, request: Request, suite: str) -> bool:
+        """Whether the finished record of exactly this request exists, measured with this suite."""
+        try:
+            with lzma.open(self.record_of(request), "rt", encoding="utf-8") as stream:
+                header = json.loads(stream.readline())
+        except (OSError, lzma.LZMAError, EOFError, ValueError):
+            return False
+        expected = json.loads(json.dumps(asdict(request)))
+        return isinstance(header, dict) and header.get("request") == expected and header.get("suite_hash") == suite
+
+    def failures(self, request: Request) -> list[str]:
+        """Return the kernels that ended without a result in a finished record, as in ``matmul (crashed)``."""
+        try:
+            outcomes = read(self.record_of(request)).outcomes
+        except (RecordError, OSError, lzma.LZMAError, EOFError):
+            return ["its record, which cannot be read"]
+        return [f"{end.kernel} ({end.outcome})" for end in outcomes if end.outcome not in _RESULTS]

@@ -15,11 +15,11 @@ from bench.errors import BuildError, NoGpuError, StorageError
 from bench.gpu.facts import TRANSIENT
 from bench.gpu.guard import watching
 from bench.plan import duration
-from bench.portable.host_lock import measuring_lock
+from bench.portable.lock import measuring_lock
 from bench.run.scheduler import Scheduler, State, reason, status
 from bench.store import resume
 from bench.store.run_folder import RunFolder, now, reports_lock
-from bench.store.run_info import ColumnInfo, KernelInfo, RunInfo
+from bench.store.run_info import ColumnInfo, RunInfo, kernel_infos
 from bench.suite.record import SCHEMA
 from bench.suite.suite_hash import suite_hash
 
@@ -119,7 +119,7 @@ def _begin(job: Job) -> State:
         host=host.facts(plan.devices.survey),
         suite_hash=suite_hash(job.root),
         columns=tuple(ColumnInfo(**column.facts()) for column in plan.columns),
-        kernels=tuple(KernelInfo(**kernel.declaration()) for kernel in plan.kernels),
+        kernels=kernel_infos(plan.kernels),
         warnings=tuple(dict.fromkeys(_warnings(plan))),
     )
     folder = RunFolder.create(job.reports)
@@ -226,7 +226,7 @@ def _take_over(
             f"reused from interrupted runs: {len(taken)} of {len(requests)} rounds (--no-resume measures all again)"
         )
         state.save(reused=taken)
-        state.keeper.recall(state.folder.path)
+        state.keeper.count_stored(state.folder.path)
     return left
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import BuildError, EngineError, NoGpuError, TfreproError
-from bench.portable.value_limits import Keeper
+from bench.portable.value_limits import ValueLimits
 from bench.run import rounds
 from bench.store.run import record_files
 
@@ -32,7 +32,7 @@ class State:
     info: RunInfo
     folder: RunFolder
     environments: dict[str, Environment] = field(default_factory=dict)
-    keeper: Keeper = field(default_factory=Keeper)
+    keeper: ValueLimits = field(default_factory=ValueLimits)
     hold: threading.RLock = field(default_factory=threading.RLock)
 
     def save(self, **changes: Any) -> None:
@@ -42,9 +42,9 @@ class State:
             self.folder.write_info(self.info)
 
     def wants(self, group: tuple[str, str, str], kernel: str, digest: str, size: int) -> bool:
-        """Whether values are kept (see ``Keeper.wants``)."""
+        """Whether values are kept (see ``ValueLimits.accepts``)."""
         with self.hold:
-            return self.keeper.wants(group, kernel, digest, size)
+            return self.keeper.accepts(group, kernel, digest, size)
 
     def lose(self, one: Round, status: str, reason: str) -> None:
         """A column whose round could not be run, or saw no GPU, is given up; what it has measured stays and is evaluated."""

@@ -1,1 +1,1 @@
-"""Run folders on disk: atomic writes, resume keys, the lock of the reports folder."""
+"""Run folders on this host: write, find, read, resume, copy and import them."""

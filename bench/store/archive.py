@@ -1,8 +1,8 @@
-"""A records archive from elsewhere, read with suspicion: all of it is right, or nothing of it is written.
+"""Unpack a records archive from another host. It is not trusted: either all of it is valid, or nothing of it is kept.
 
-It is what ``bench.portable.archive`` writes: gzip around plain ustar headers, no folders, the manifest first. Anything else
-is refused, so this reads the headers itself: of tar's many extensions (long names, links, devices, sparse files) not
-one is needed, and each is a way out of the folder.
+``bench.portable.archive`` writes it: gzip around plain ustar headers without folders, the manifest first. Anything else
+is refused. This module reads the headers itself, because none of tar's many extensions (long names, links, devices,
+sparse files) is needed, and each of them could write outside the target folder.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import gzip
 import hashlib
 import json
 import lzma
-import re
 import shutil
 import tarfile
 import zlib
@@ -19,33 +18,31 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from bench.errors import StorageError
-from bench.store.run import UNREADABLE, record_files
-from bench.store.run_info import RunInfo
-from bench.store.validate import HASH, NAME, problem
-from bench.suite import record
+from bench.portable.archive import KIND, MANIFEST, SCHEMA
+from bench.store.imported_info import HASH, allowed_file, read_imported_info
+from bench.store.read_record import UNREADABLE, read_record
+from bench.store.run import record_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-MANIFEST = "manifest.json"
-SCHEMA = 1
-KIND = "tfrepro records"
+    from bench.store.run_info import RunInfo
 
-_HINT = "Copy it again from the host that wrote it; if it is the same file there, measure again."
+    #: Makes the error for a reason.
+    Refuse = Callable[[str], StorageError]
+
+_HINT = "Copy the archive again from the host that wrote it; if that does not help, measure again."
 _BLOCK = 512
 _CHUNK = 1 << 20
-_NAME = NAME.pattern
-_ALLOWED = re.compile(
-    rf"run\.json|records/(?P<column>{_NAME})/{_NAME}/(?:off|on)-[0-9]{{3,4}}\.(?:jsonl|kept)\.xz|logs/{_NAME}/{_NAME}\.log"
-)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What an archive may hold: files, bytes packed and unpacked, of one document, and of one record's text.
+    """What an archive may contain.
 
-    ``memory`` is what unpacking a record may take.
+    ``files`` is a number; ``packed`` and ``unpacked`` are bytes of the archive, ``document`` of run.json or the
+    manifest, ``text`` of one unpacked record. ``memory`` is what unpacking a record may allocate, in bytes.
     """
 
     files: int = 20_000
@@ -61,16 +58,16 @@ LIMITS = Limits()
 
 @dataclass(frozen=True, kw_only=True)
 class Unpacked:
-    """A run that came home: its facts, and the records that cannot be read, each with the reason."""
+    """An unpacked run: its facts, and its records that cannot be read, with the reasons."""
 
     info: RunInfo
     unreadable: Mapping[str, str] = field(default_factory=dict)
 
 
 def unpack(file: Path, target: Path, limits: Limits = LIMITS) -> Unpacked:
-    """Verify an archive into ``target``, which must not exist yet.
+    """Verify an archive and unpack it into ``target``, which must not exist yet.
 
-    Raises StorageError with one sentence where anything about it is wrong; ``target`` is then not there.
+    Raises StorageError where anything about the archive is wrong; ``target`` does not exist then.
     """
     if target.exists():
         raise StorageError(f"{target} exists already.", "Remove it first.")
@@ -87,45 +84,50 @@ def unpack(file: Path, target: Path, limits: Limits = LIMITS) -> Unpacked:
 
 
 def _unpack(file: Path, target: Path, limits: Limits) -> Unpacked:
-    def refuse(why: str) -> StorageError:
-        return StorageError(f"{file.name} is refused, and nothing of it was kept: {why}.", _HINT)
+    def refuse(reason: str) -> StorageError:
+        return StorageError(f"{file.name} is refused, and nothing of it was kept: {reason}.", _HINT)
 
     if file.stat().st_size > limits.packed:
         raise refuse(f"it is larger than {limits.packed} bytes")
     with gzip.open(file, "rb") as stream:
-        reader = _Reader(_Limited(stream, limits.unpacked, refuse), limits, refuse)
-        listed = _manifest(reader, limits, refuse)
-        reader.files(target, listed)
-    info = _info(target, listed, limits, refuse)
-    for name in sorted(listed):
+        reader = _Reader(_Limited(stream, limits.unpacked, refuse), refuse)
+        files = _manifest(reader, limits, refuse)
+        reader.write_files(target, files)
+    if "run.json" not in files or files["run.json"][1] > limits.document:
+        raise refuse("run.json is missing or too large")
+    try:
+        info = read_imported_info(target, files)
+    except StorageError as error:
+        raise refuse(str(error)) from error
+    for name in sorted(files):
         if name.endswith(".xz"):
             _check_size(target / name, limits, name, refuse)
     return Unpacked(info=info, unreadable=_unreadable(target))
 
 
 class _Limited:
-    """A stream that gives no more than it may."""
+    """A stream that raises an error after so many bytes."""
 
-    def __init__(self, stream: BinaryIO | gzip.GzipFile, most: int, refuse: Callable[[str], StorageError]) -> None:
-        self._stream, self._left, self._refuse = stream, most, refuse
+    def __init__(self, stream: BinaryIO | gzip.GzipFile, limit: int, refuse: Refuse) -> None:
+        self._stream, self._left, self._refuse = stream, limit, refuse
 
     def read(self, size: int) -> bytes:
-        """Exactly so many bytes, fewer only at the end of the stream."""
-        found = self._stream.read(size)
-        self._left -= len(found)
+        """Return exactly so many bytes, fewer only at the end of the stream."""
+        block = self._stream.read(size)
+        self._left -= len(block)
         if self._left < 0:
             raise self._refuse("it unpacks to more than it may")
-        return found
+        return block
 
 
 class _Reader:
-    """Plain files of a tar stream, one after the other."""
+    """Reads the plain files of a tar stream, one after the other."""
 
-    def __init__(self, stream: _Limited, limits: Limits, refuse: Callable[[str], StorageError]) -> None:
-        self._stream, self._limits, self._refuse = stream, limits, refuse
+    def __init__(self, stream: _Limited, refuse: Refuse) -> None:
+        self._stream, self._refuse = stream, refuse
 
     def header(self) -> tuple[str, int] | None:
-        """Name and size of the next file; None at the end, after which there may be nothing but zeros."""
+        """Return name and size of the next file; None at the end, after which only zeros may follow."""
         block = self._stream.read(_BLOCK)
         if not block.strip(b"\0"):
             if len(block) < _BLOCK:
@@ -139,52 +141,52 @@ class _Reader:
         except (tarfile.HeaderError, UnicodeDecodeError) as error:
             raise self._refuse(f"a header in it is damaged ({error})") from error
         if member.type != tarfile.REGTYPE or member.linkname:
-            raise self._refuse(f"{member.name!r} is no plain file")
+            raise self._refuse(f"{member.name!r} is not a plain file")
         if member.size < 0:
-            raise self._refuse(f"{member.name!r} has a size below nothing")
+            raise self._refuse(f"{member.name!r} has a negative size")
         return member.name, member.size
 
     def content(self, size: int, write: Callable[[bytes], object]) -> str:
-        """Hand a file's bytes on; its SHA-256."""
+        """Pass a file's bytes to ``write`` and return their SHA-256."""
         total, left = hashlib.sha256(), size
         while left:
-            found = self._stream.read(min(left, _CHUNK))
-            if not found:
+            block = self._stream.read(min(left, _CHUNK))
+            if not block:
                 raise self._refuse("it was cut off")
-            total.update(found)
-            write(found)
-            left -= len(found)
+            total.update(block)
+            write(block)
+            left -= len(block)
         padding = -size % _BLOCK
         if len(self._stream.read(padding)) != padding:
             raise self._refuse("it was cut off")
         return total.hexdigest()
 
-    def files(self, target: Path, listed: Mapping[str, tuple[str, int]]) -> None:
+    def write_files(self, target: Path, files: Mapping[str, tuple[str, int]]) -> None:
         """Write every file of the manifest, and accept no other."""
         seen: set[str] = set()
         while (header := self.header()) is not None:
             name, size = header
             if name in seen:
                 raise self._refuse(f"{name!r} is in it twice")
-            if name not in listed:
+            if name not in files:
                 raise self._refuse(f"its manifest does not name {name!r}")
             seen.add(name)
-            wanted, length = listed[name]
+            sha256, length = files[name]
             if size != length:
                 raise self._refuse(f"{name} has {size} bytes, and its manifest says {length}")
             path = target / name
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("xb") as copy:
                 digest = self.content(size, copy.write)
-            if digest != wanted:
+            if digest != sha256:
                 raise self._refuse(f"{name} has another SHA-256 than its manifest says")
-        missing = sorted(set(listed) - seen)
+        missing = sorted(set(files) - seen)
         if missing:
             raise self._refuse(f"{missing[0]} is missing")
 
 
-def _manifest(reader: _Reader, limits: Limits, refuse: Callable[[str], StorageError]) -> dict[str, tuple[str, int]]:
-    """File -> (SHA-256, bytes) as the manifest promises; every name is one that a run folder has."""
+def _manifest(reader: _Reader, limits: Limits, refuse: Refuse) -> dict[str, tuple[str, int]]:
+    """Return file -> (SHA-256, bytes) as the manifest lists them; every name is one that a run folder can have."""
     header = reader.header()
     if header is None or header[0] != MANIFEST:
         raise refuse("it does not begin with its manifest")
@@ -195,46 +197,23 @@ def _manifest(reader: _Reader, limits: Limits, refuse: Callable[[str], StorageEr
     try:
         body: Any = json.loads(b"".join(blocks))
         known = body["schema"] == SCHEMA and body["kind"] == KIND
-        rows = list(body["files"].items())
-        listed = {str(name): (str(row["sha256"]), row["bytes"]) for name, row in rows}
+        files = {str(name): (str(row["sha256"]), row["bytes"]) for name, row in body["files"].items()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise refuse(f"its manifest cannot be understood ({type(error).__name__})") from error
     if not known:
         raise refuse(f"its manifest has a schema or kind that this version does not know (it reads schema {SCHEMA})")
-    if len(listed) > limits.files:
+    if len(files) > limits.files:
         raise refuse(f"it has more than {limits.files} files")
-    for name, (digest, size) in listed.items():
-        if not _ALLOWED.fullmatch(name):
+    for name, (digest, size) in files.items():
+        if not allowed_file(name):
             raise refuse(f"{name!r} is no file of a run")
         if not HASH.fullmatch(digest) or type(size) is not int or size < 0:
-            raise refuse(f"its manifest does not say SHA-256 and size of {name}")
-    return listed
+            raise refuse(f"its manifest does not have a valid SHA-256 and size for {name}")
+    return files
 
 
-def _info(
-    target: Path, listed: Mapping[str, tuple[str, int]], limits: Limits, refuse: Callable[[str], StorageError]
-) -> RunInfo:
-    """run.json, each field of its type, and no record or log of a column that it does not have."""
-    if "run.json" not in listed or listed["run.json"][1] > limits.document:
-        raise refuse("run.json is missing or too large")
-    try:
-        text = (target / "run.json").read_text(encoding="utf-8")
-        info = RunInfo.from_json(text)
-    except (StorageError, UnicodeDecodeError) as error:
-        raise refuse(str(error)) from error
-    why = problem(info)
-    if why:
-        raise refuse(f"run.json: {why}")
-    columns = {column.id for column in info.columns}
-    for name in listed:
-        parts = name.split("/")
-        if len(parts) > 1 and parts[1] not in columns:
-            raise refuse(f"{name} belongs to no column of run.json")
-    return info
-
-
-def _check_size(path: Path, limits: Limits, name: str, refuse: Callable[[str], StorageError]) -> None:
-    """Whoever reads it unpacks it whole, so it may not be a bomb."""
+def _check_size(path: Path, limits: Limits, name: str, refuse: Refuse) -> None:
+    """Refuse a decompression bomb: every reader unpacks the whole file into memory."""
     left = limits.text
     try:
         unpacker = lzma.LZMADecompressor(memlimit=limits.memory)
@@ -254,12 +233,11 @@ def _check_size(path: Path, limits: Limits, name: str, refuse: Callable[[str], S
 
 
 def _unreadable(target: Path) -> dict[str, str]:
-    """Records that cannot be read; they are listed, as those of a run at home are."""
-    found: dict[str, str] = {}
+    """Return the records that cannot be read, with the reasons; like those of any run, they are no reason to refuse."""
+    problems: dict[str, str] = {}
     for file in record_files(target):
-        name = file.relative_to(target).as_posix()
         try:
-            record.read(file)
+            read_record(file)
         except UNREADABLE as error:
-            found[name] = str(error)
-    return found
+            problems[file.relative_to(target).as_posix()] = str(error)
+    return problems

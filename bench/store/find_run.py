@@ -1,4 +1,4 @@
-"""The runs below a reports folder: all of them, the newest, and one by its name."""
+"""Find runs below a reports folder: all of them, the newest, and one by its name."""
 
 from __future__ import annotations
 
@@ -8,22 +8,23 @@ from bench.errors import NothingError, StorageError
 
 
 def every(reports: Path) -> list[Path]:
-    """The folders of all runs, the oldest first. One without ``run.json`` was never a run.
+    """Return the folders of all runs, the oldest first; a folder without ``run.json`` is no run.
 
-    Raises StorageError where the folder of runs is there and cannot be read.
+    Raises StorageError where the folder of runs exists and cannot be read.
     """
     place = reports / "runs"
     try:
-        return sorted(one for one in place.iterdir() if _is_run(one))
+        return sorted(folder for folder in place.iterdir() if _is_run(folder))
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
         message = f"{place} cannot be read: {error.strerror}."
-        raise StorageError(message, "Give this user the right to read it, or name another with --reports.") from error
+        hint = "Give this user the right to read it, or use another folder with --reports."
+        raise StorageError(message, hint) from error
 
 
 def _is_run(place: Path) -> bool:
-    """Whether it has a run.json. One that cannot be looked into counts, so that nobody passes it by without a word."""
+    """Whether a folder has a run.json. One that cannot be read counts, so that it is reported and not skipped."""
     try:
         return (place / "run.json").is_file()
     except OSError:
@@ -31,19 +32,19 @@ def _is_run(place: Path) -> bool:
 
 
 def named(reports: Path, name: str | Path) -> Path | None:
-    """The run of a name, which is its folder or its id, None where there is none."""
+    """Return the run with this folder or id, None where there is none."""
     places = (Path(name), reports / "runs" / name) if str(name) else ()
     return next((place for place in places if _is_run(place)), None)
 
 
 def chosen(reports: Path, name: Path | None) -> Path:
-    """The run that was asked for, or the newest.
+    """Return the run with this folder or id, or the newest run where ``name`` is None.
 
-    What is no run is handed on as it is: whoever reads it says so. Raises NothingError where there is none at all.
+    A folder that is no run is returned as it is: reading it gives the error. Raises NothingError where there is no run.
     """
     if name is not None:
         return named(reports, name) or name
-    found = every(reports)
-    if not found:
+    runs = every(reports)
+    if not runs:
         raise NothingError(f"There is no run in {reports / 'runs'}.", "Measure first: nox -s matrix")
-    return found[-1]
+    return runs[-1]

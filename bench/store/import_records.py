@@ -1,8 +1,8 @@
-"""Bring records of another host home: beside the columns measured here where that is sound, else as a run of their own.
+"""Import the records of another host: merged with a run of this host where they are comparable, else as a run alone.
 
-Columns stand beside each other only where every one of them ran the same suite with the same seed. What was measured
-elsewhere says so: ``ColumnInfo.origin`` has the other host's facts, and the file ``imported`` beside run.json the ids of
-the runs that came in, so that none comes twice.
+Columns are merged only where all of them ran the same suite with the same seed. ``ColumnInfo.origin`` of an imported
+column has the facts of its host, and the file ``imported`` beside run.json lists the imported runs, so that none is
+imported twice.
 """
 
 from __future__ import annotations
@@ -26,115 +26,132 @@ if TYPE_CHECKING:
 
     from bench.store.run_info import ColumnInfo, KernelInfo, RunInfo
 
-#: Facts of the other host that a column keeps, from ``RunInfo.host``.
-_OF_HOST = ("name", "system", "cpu", "cores", "memory_gb", "gpu")
+#: Facts of ``RunInfo.host`` that go into ``ColumnInfo.origin``.
+_HOST_FACTS = ("name", "system", "cpu", "cores", "memory_gb", "gpu")
 _IMPORTED = "imported"
 
 
-def tell(text: str) -> None:
-    """One line on standard error."""
+def print_line(text: str) -> None:
+    """Print one line to standard error."""
     sys.stderr.write(f"{text}\n")
 
 
-def importing(file: Path, reports: Path, into: Path | None = None, say: Callable[[str], None] = tell) -> Path:
-    """Verify a records archive and show its columns beside those of the run ``into`` (default: the newest here).
+def import_archive(
+    file: Path, reports: Path, into: Path | None = None, say: Callable[[str], None] = print_line
+) -> Path:
+    """Verify a records archive and merge it with the run ``into`` (default: the newest in ``reports``).
 
-    Returns a new run folder: both runs together, or the imported one alone where they cannot stand beside each other,
-    which ``say`` is told with the reason.
+    Returns a new run folder: both runs together, or the imported one alone where they cannot be merged; then ``say``
+    gets the reason.
 
     Raises:
         StorageError: the archive is not what its manifest says, or was imported already.
-        BusyError: a run holds the reports folder.
+        BusyError: another process uses the reports folder.
     """
     with reports_lock(reports, f"import {file.name}"):
         scratch = reports / f".import-{secrets.token_hex(4)}"
         try:
-            unpacked = unpack(file, scratch / "theirs")
-            for name, why in unpacked.unreadable.items():
-                say(f"{name} cannot be read and will not count: {why}")
-            theirs = unpacked.info
-            _refuse_twice(reports, theirs)
+            unpacked = unpack(file, scratch / "imported")
+            for name, reason in unpacked.unreadable.items():
+                say(f"{name} cannot be read and will not count: {reason}")
+            imported = unpacked.info
+            _check_new(reports, imported)
             base = into or next(reversed(find_run.every(reports)), None)
-            mine = read_info(base) if base else None
-            why = apart(mine, theirs) if mine else "there is no run here yet"
-            folder = scratch / "ours"
-            if base and mine and not why:
+            existing, obstacle = _existing(base, required=into is not None)
+            obstacle = merge_obstacle(existing, imported) if existing else obstacle
+            folder = scratch / "merged"
+            if base and existing and not obstacle:
                 _copy(base, folder)
-                merged = together(mine, theirs)
+                info = merged(existing, imported)
             else:
-                say(f"imported as a run of its own: {why}")
-                merged = alone(theirs)
-            _copy(scratch / "theirs", folder)
-            ids = [*(_imported(base) if base and not why else ()), theirs.id]
-            write_atomic(folder / _IMPORTED, "".join(f"{one}\n" for one in ids))
-            return _settle(folder, merged, reports)
+                say(f"imported as a run of its own: {obstacle}")
+                info = alone(imported)
+            _copy(scratch / "imported", folder)
+            ids = [*(_imported(base) if base and not obstacle else ()), imported.id]
+            write_atomic(folder / _IMPORTED, "".join(f"{run}\n" for run in ids))
+            return _move_to_runs(folder, info, reports)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _settle(folder: Path, info: RunInfo, reports: Path) -> Path:
-    """Give the folder its name among the runs: it appears there whole."""
+def _existing(base: Path | None, *, required: bool) -> tuple[RunInfo | None, str]:
+    """Return the facts of the run to merge with, or None and the reason; raises StorageError if it is ``required``."""
+    if base is None:
+        return None, "there is no other run yet"
+    try:
+        return read_info(base), ""
+    except StorageError as error:
+        if required:
+            raise
+        return None, f"the newest run cannot be read ({error})"
+
+
+def _move_to_runs(folder: Path, info: RunInfo, reports: Path) -> Path:
+    """Move a complete folder to the runs under a new id, in one step."""
     place = RunFolder.create(reports)
     write_atomic(folder / "run.json", dataclasses.replace(info, id=place.id).to_json())
-    return folder.rename(place.path)  # onto an empty folder
+    return folder.rename(place.path)  # replaces the empty folder that ``create`` made
 
 
 def _imported(folder: Path) -> tuple[str, ...]:
-    """Ids of the runs that were imported into a run folder."""
+    """Return the ids of the runs that were imported into a run folder."""
     try:
         return tuple((folder / _IMPORTED).read_text(encoding="utf-8").split())
     except OSError:
         return ()
 
 
-def _refuse_twice(reports: Path, theirs: RunInfo) -> None:
-    """The same records must not stand on the page as two columns, and then as evidence for each other."""
+def _check_new(reports: Path, imported: RunInfo) -> None:
+    """Raise StorageError for a run that exists already: as a second column, it would be evidence for itself."""
     for folder in find_run.every(reports):
-        if theirs.id in (folder.name, *_imported(folder)):
-            message = f"Run {theirs.id} is here already, in {folder}."
+        if imported.id in (folder.name, *_imported(folder)):
+            message = f"Run {imported.id} was imported or measured already: see {folder}."
             raise StorageError(message, "To import it again, remove that folder first.")
 
 
-def apart(mine: RunInfo, theirs: RunInfo) -> str:
-    """Why two runs cannot stand on one page, "" where they can."""
-    clash = sorted({column.id for column in mine.columns} & {column.id for column in theirs.columns})
-    known = {kernel.name: kernel for kernel in mine.kernels}
-    other = [kernel.name for kernel in theirs.kernels if known.get(kernel.name, kernel) != kernel]
+def merge_obstacle(existing: RunInfo, imported: RunInfo) -> str:
+    """Return why two runs cannot be merged, "" where they can."""
+    clash = sorted({column.id for column in existing.columns} & {column.id for column in imported.columns})
+    known = {kernel.name: kernel for kernel in existing.kernels}
+    other = [kernel.name for kernel in imported.kernels if known.get(kernel.name, kernel) != kernel]
+    same_suite, run = existing.suite_hash == imported.suite_hash, f"run {existing.id}"
     checks = (
-        (not mine.finished, f"the run here, {mine.id}, is not finished"),
-        (not theirs.finished, "it was not played to its end"),
-        (mine.suite_hash != theirs.suite_hash, f"it ran another version of the suite than the run here, {mine.id}"),
-        (mine.seed != theirs.seed, f"its seed is {theirs.seed}, and {mine.seed} is that of the run here, {mine.id}"),
-        (bool(clash), f"the run here, {mine.id}, has a column {clash[0] if clash else ''} already"),
-        (bool(other), f"its kernel {other[0] if other else ''} is another one than in the run here, {mine.id}"),
+        (not existing.finished, f"{run} is not finished"),
+        (not imported.finished, "it was not finished on its host"),
+        (not same_suite, f"it ran another version of the suite than {run}"),
+        (existing.seed != imported.seed, f"its seed is {imported.seed}, that of {run} is {existing.seed}"),
+        (bool(clash), f"{run} already has a column {clash[0] if clash else ''}"),
+        (bool(other), f"its kernel {other[0] if other else ''} differs from that of {run}"),
     )
-    return next((why for bad, why in checks if bad), "")
+    return next((reason for failed, reason in checks if failed), "")
 
 
-def alone(theirs: RunInfo) -> RunInfo:
-    """The imported run as a run of its own."""
+def alone(imported: RunInfo) -> RunInfo:
+    """Return the facts of an imported run that is not merged."""
     return dataclasses.replace(
-        theirs, columns=tuple(_from_elsewhere(column, theirs) for column in theirs.columns), warnings=_warnings(theirs)
+        imported,
+        columns=tuple(_with_origin(column, imported) for column in imported.columns),
+        warnings=_warnings(imported),
     )
 
 
-def together(mine: RunInfo, theirs: RunInfo) -> RunInfo:
-    """Both runs as one: head, plan and engine are those of the run here, columns and variations those of both."""
-    names = {kernel.name for kernel in mine.kernels}
-    kernels = (*mine.kernels, *(kernel for kernel in theirs.kernels if kernel.name not in names))
-    variations = _variations(mine, theirs, kernels)
-    modes = {name: tuple(sorted({*_modes(mine, name), *_modes(theirs, name)})) for name in variations}
+def merged(existing: RunInfo, imported: RunInfo) -> RunInfo:
+    """Return the facts of both runs as one: plan and engine of the existing run, columns and variations of both."""
+    names = {kernel.name for kernel in existing.kernels}
+    kernels = (*existing.kernels, *(kernel for kernel in imported.kernels if kernel.name not in names))
+    variations = _variations(existing, imported, kernels)
+    modes = {name: tuple(sorted({*_modes(existing, name), *_modes(imported, name)})) for name in variations}
     return dataclasses.replace(
-        mine,
-        command=f"{mine.command} + import of {theirs.id}",
+        existing,
+        command=f"{existing.command} + import of {imported.id}",
         finished=now(),
-        modes=tuple(sorted({*mine.modes, *theirs.modes})),
+        modes=tuple(sorted({*existing.modes, *imported.modes})),
         variations=variations,
         variation_modes=modes,
-        columns=(*mine.columns, *(_from_elsewhere(column, theirs) for column in theirs.columns)),
+        columns=(*existing.columns, *(_with_origin(column, imported) for column in imported.columns)),
         kernels=kernels,
-        warnings=(*mine.warnings, *_warnings(theirs)),
-        reused={**mine.reused, **theirs.reused},
+        warnings=(*existing.warnings, *_warnings(imported)),
+        reused={**existing.reused, **imported.reused},
     )
 
 
@@ -142,39 +159,39 @@ def _modes(info: RunInfo, variation: str) -> tuple[str, ...]:
     return info.variation_modes.get(variation, info.modes) if variation in info.variations else ()
 
 
-def _variations(mine: RunInfo, theirs: RunInfo, kernels: tuple[KernelInfo, ...]) -> dict[str, tuple[str, ...]]:
-    """Variation -> the kernels that either run had planned for it, in the order of the rows."""
-    found: dict[str, tuple[str, ...]] = {}
-    for variation in (*mine.variations, *(name for name in theirs.variations if name not in mine.variations)):
+def _variations(existing: RunInfo, imported: RunInfo, kernels: tuple[KernelInfo, ...]) -> dict[str, tuple[str, ...]]:
+    """Return variation -> the kernels that either run had planned for it, in the order of ``kernels``."""
+    variations: dict[str, tuple[str, ...]] = {}
+    for variation in (*existing.variations, *(name for name in imported.variations if name not in existing.variations)):
         planned = [
             {kernel.name for kernel in run.kernels} if not names else set(names)
-            for run in (mine, theirs)
+            for run in (existing, imported)
             if (names := run.variations.get(variation)) is not None
         ]
         either = set[str]().union(*planned)
-        found[variation] = tuple(kernel.name for kernel in kernels if kernel.name in either)
-    return found
+        variations[variation] = tuple(kernel.name for kernel in kernels if kernel.name in either)
+    return variations
 
 
-def _from_elsewhere(column: ColumnInfo, theirs: RunInfo) -> ColumnInfo:
-    """A column with the facts of where it was measured; whatever the archive itself says of that is not taken."""
-    facts = {key: theirs.host[key] for key in _OF_HOST if theirs.host.get(key)}
-    return dataclasses.replace(column, origin={**facts, "engine": theirs.engine})
+def _with_origin(column: ColumnInfo, imported: RunInfo) -> ColumnInfo:
+    """Return a column with the facts of its host; an ``origin`` in the archive itself is not trusted."""
+    facts = {key: imported.host[key] for key in _HOST_FACTS if imported.host.get(key)}
+    return dataclasses.replace(column, origin={**facts, "engine": imported.engine})
 
 
-def _warnings(theirs: RunInfo) -> tuple[str, ...]:
-    """What their run warned of, and where its columns come from."""
-    columns = ", ".join(column.id for column in theirs.columns)
-    host = theirs.host.get("name") or "another host"
-    told = (
-        f"{columns}: measured on {host}, engine {theirs.engine}, profile {theirs.profile} "
-        f"({theirs.rounds} rounds), in run {theirs.id}, and imported."
+def _warnings(imported: RunInfo) -> tuple[str, ...]:
+    """Return the warnings of an imported run, and where its columns come from."""
+    columns = ", ".join(column.id for column in imported.columns)
+    host = imported.host.get("name") or "another host"
+    source = (
+        f"{columns}: measured on {host}, engine {imported.engine}, profile {imported.profile} "
+        f"({imported.rounds} rounds), in run {imported.id}, and imported."
     )
-    return (*(f"{columns}: {sentence}" for sentence in theirs.warnings), told)
+    return (*(f"{columns}: {warning}" for warning in imported.warnings), source)
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Records, kept values and logs of a run, hard-linked where that works; their places are the same in both."""
+    """Copy records, stored values and logs of a run to the same relative paths, hard-linked where that works."""
     folder = RunFolder(target)
     for file in record_files(source):
         folder.take(file, file.relative_to(source).as_posix())

@@ -1,16 +1,16 @@
-"""Kept values of a run: one ``kept`` line of the record's stream for each digest, beside the records.
+"""The stored values of a run: tensor elements of each digest, from the files beside the records.
 
-A digest names its bits, so what one column, round or mode has kept of it serves all of them.
+A digest identifies its bits, so the values that one column, round or mode has stored serve all others.
 """
 
 from __future__ import annotations
 
-import json
 import lzma
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from bench.portable.value_limits import kept_files
+from bench.store.read_record import read_lines
 from bench.suite.kept_values import decode_tensor as read_tensor
 
 if TYPE_CHECKING:
@@ -21,32 +21,30 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Kept:
-    """What was kept, by kernel and digest. ``problems`` names the files that could not be read, with the reason."""
+class StoredValues:
+    """Stored tensors by kernel and digest. ``problems`` maps files that could not be read to the reason."""
 
     rows: Mapping[tuple[str, str], tuple[Any, ...]] = field(default_factory=dict)
     problems: Mapping[str, str] = field(default_factory=dict)
 
     def tensors(self, kernel: str, digest: str) -> tuple[KeptTensor, ...]:
-        """The tensors of a digest, steps first; empty where nothing (or nothing whole) was kept of it."""
+        """Return the tensors of a digest, training steps first; empty where nothing valid was stored."""
         try:
-            found = tuple(read_tensor(row) for row in self.rows.get((kernel, digest), ()))
+            tensors = tuple(read_tensor(row) for row in self.rows.get((kernel, digest), ()))
         except (KeyError, TypeError, ValueError, OverflowError):
             return ()
-        sound = all(one.digest and (one.step is None or type(one.step) is int) for one in found)
-        return found if sound else ()
+        valid = all(tensor.digest and (tensor.step is None or type(tensor.step) is int) for tensor in tensors)
+        return tensors if valid else ()
 
 
-def load_kept(folder: Path) -> Kept:
-    """Read what a run has kept. A file that cannot be read is listed, never fatal: verdicts do not rest on it."""
+def load_stored_values(folder: Path) -> StoredValues:
+    """Read the stored values of a run. A file that cannot be read is listed: no verdict depends on it."""
     rows: dict[tuple[str, str], tuple[Any, ...]] = {}
     problems: dict[str, str] = {}
     for file in kept_files(folder):
         try:
-            with lzma.open(file, "rt", encoding="utf-8") as stream:
-                for text in stream:
-                    row = json.loads(text)
-                    rows.setdefault((row["kernel"], row["digest"]), tuple(row["tensors"]))
+            for row in read_lines(file):
+                rows.setdefault((row["kernel"], row["digest"]), tuple(row["tensors"]))
         except (OSError, lzma.LZMAError, EOFError, ValueError, KeyError, TypeError, RecursionError) as error:
             problems[file.relative_to(folder).as_posix()] = str(error)
-    return Kept(rows=rows, problems=problems)
+    return StoredValues(rows=rows, problems=problems)

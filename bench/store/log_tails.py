@@ -1,7 +1,7 @@
-"""The last words of what died: tails of logs, so that a page can show them where the logs are not.
+"""Tails of the logs of processes that died, which a page shows also where the logs themselves are not available.
 
-A log may hold whatever a library or a user's kernel prints. Credentials in addresses, headers and settings are taken
-out here, and escape sequences for terminals; markup and control characters are the renderers' business.
+A log may contain whatever a library or a user's kernel prints. Credentials in addresses, headers and settings are
+removed here, and so are terminal escape sequences; renderers take care of markup and control characters.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ if TYPE_CHECKING:
 
 FILE = "tails.json"
 SCHEMA = 1
-#: What is kept of a log.
+#: The size of a tail.
 LINES = 40
 CHARACTERS = 4000
-#: Bytes from the end of a log in which the place is looked for where a process died, and those read before it.
+#: Bytes at the end of a log in which the mark of a dead process is searched, and bytes that are read before that mark.
 _SEARCHED, _BYTES = 4_194_304, 65_536
-#: Outcomes after which a log may say more than the record. Of what raised, the record has the message.
+#: Outcomes after which a log may say more than the record; of an exception, the record has the message.
 DIED = frozenset({"crashed", "timeout", "oom", "mismatch"})
-#: What a column can be called whose build, or whose first round, has left a log and no record.
-_LOST = frozenset({"build-failed", "mismatch", "image-missing"})
+#: The status of a column whose build or first round has left a log and no record.
+_WITHOUT_RECORD = frozenset({"build-failed", "mismatch", "image-missing"})
 
 _RECORD = re.compile(r"records/([^/]+)/([^/]+)/((?:off|on)-[0-9]+)\.jsonl")
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=@+-]*")
-#: CSI and OSC sequences of terminals, and the two-character ones.
-_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
-_HIDDEN = "***"
+#: CSI and OSC sequences of terminals, two-character ones, and a lone escape: removing one could form another.
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])?")
+_REDACTED = "***"
 _SECRETS = (
-    (re.compile(r"(?<=://)[^/\s\"'<>]+@"), f"{_HIDDEN}@"),
-    (re.compile(r"(://[^\s?\"'<>]{1,1000}\?)[^\s\"'<>]+"), rf"\1{_HIDDEN}"),
+    (re.compile(r"(?<=://)[^/\s\"'<>]+@"), f"{_REDACTED}@"),
+    (re.compile(r"(://[^\s?\"'<>]{1,1000}\?)[^\s\"'<>]+"), rf"\1{_REDACTED}"),
     (
         re.compile(r"((?:proxy-)?authorization\W{1,4}(?:(?:basic|bearer|token)\s+)?)\S+", re.IGNORECASE),
-        rf"\1{_HIDDEN}",
+        rf"\1{_REDACTED}",
     ),
     (
         re.compile(
@@ -51,16 +51,16 @@ _SECRETS = (
             r"[A-Za-z0-9_.-]{0,40}[\"']?\s{0,9}[=:]\s{0,9})(?:\"[^\"\n]*\"|'[^'\n]*'|[^\s,;]+)",
             re.IGNORECASE,
         ),
-        rf"\1{_HIDDEN}",
+        rf"\1{_REDACTED}",
     ),
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tails:
-    """Tails by the path of a record relative to the run folder, and by the id of a column that has no record.
+    """Tails by the relative path of a record, and by the id of a column that has no record.
 
-    ``problem`` says why kept tails could not be read, "" where they could.
+    ``problem`` says why tails.json could not be read, "" where it could.
     """
 
     records: Mapping[str, str] = field(default_factory=dict)
@@ -69,27 +69,31 @@ class Tails:
 
 
 def load_tails(folder: Path, columns: Iterable[ColumnInfo], records: Mapping[str, Record]) -> Tails:
-    """The tails of a run, from its logs or where they are not from what ``keep`` has written."""
-    kept = _kept(folder / FILE)
+    """Return the tails of a run, from its logs where it has them, else from what ``write_tails`` has written."""
+    written = _read_tails(folder / FILE)
     logs = folder / "logs"
     if not logs.is_dir():
-        return kept
+        return written
     of_records: dict[str, str] = {}
-    for path, one in records.items():
-        died = next((ending for ending in one.outcomes if ending.outcome in DIED), None)
+    for path, record in records.items():
+        died = next((outcome for outcome in record.outcomes if outcome.outcome in DIED), None)
         log = _log_of(logs, path)
         if died and log:
             of_records[path] = tail(log, death_marker(died.kernel, died.outcome))
-    of_columns = {one.id: _last(logs, one) for one in columns if one.status in _LOST and _PLAIN.fullmatch(one.id)}
+    of_columns = {
+        column.id: _last_log(logs, column)
+        for column in columns
+        if column.status in _WITHOUT_RECORD and _PLAIN.fullmatch(column.id)
+    }
     return Tails(
-        records=dict(kept.records) | {path: text for path, text in of_records.items() if text},
-        columns=dict(kept.columns) | {name: text for name, text in of_columns.items() if text},
-        problem=kept.problem,
+        records=dict(written.records) | {path: text for path, text in of_records.items() if text},
+        columns=dict(written.columns) | {name: text for name, text in of_columns.items() if text},
+        problem=written.problem,
     )
 
 
-def keep(target: Path, tails: Tails) -> None:
-    """Write the tails of a run into a folder that gets no logs; none leaves no file."""
+def write_tails(target: Path, tails: Tails) -> None:
+    """Write the tails of a run into a folder that gets no logs; without tails there is no file."""
     (target / FILE).unlink(missing_ok=True)
     if tails.records or tails.columns:
         body = {"schema": SCHEMA, "records": dict(tails.records), "columns": dict(tails.columns)}
@@ -97,54 +101,54 @@ def keep(target: Path, tails: Tails) -> None:
 
 
 def tail(log: Path, end: str = "") -> str:
-    """The last lines of a log, made short and without secrets; "" where there is none.
+    """Return the last lines of a log, shortened and without secrets; "" where it cannot be read.
 
-    A round may go on in another process after one that died: where the log says ``end``, it is read up to there.
+    After a process died, the round may go on in another one. So the log is read up to ``end`` where it contains that.
     """
     try:
         with log.open("rb") as stream:
             size = stream.seek(0, 2)
             stream.seek(max(0, size - _SEARCHED))
-            whole = stream.read(_SEARCHED)
+            content = stream.read(_SEARCHED)
     except OSError:
         return ""
     mark = end.encode("utf-8", "backslashreplace")
-    found = whole.rfind(mark) if mark else -1
-    whole = whole[: found + len(mark)] if found >= 0 else whole
-    text = whole[-_BYTES:].decode("utf-8", "replace")
-    # the first line is cut in its middle, where a secret may have lost the name before it
-    return shortened(text if len(whole) <= _BYTES else text.partition("\n")[2])
+    position = content.rfind(mark) if mark else -1
+    content = content[: position + len(mark)] if position >= 0 else content
+    text = content[-_BYTES:].decode("utf-8", "replace")
+    # the first line may be cut off between the name of a secret and its value, which is then not recognised
+    return shortened(text if len(content) <= _BYTES else text.partition("\n")[2])
 
 
 def shortened(text: str) -> str:
-    """The last lines of a text; what was left out is told in a first line."""
+    """Return the last lines of a text without secrets; a first line ``[...]`` stands for what was left out."""
     plain = _ESCAPES.sub("", text).replace("\r\n", "\n").replace("\r", "\n")
-    for pattern, instead in _SECRETS:
-        plain = pattern.sub(instead, plain)
+    for pattern, replacement in _SECRETS:
+        plain = pattern.sub(replacement, plain)
     rows = [row.rstrip() for row in plain.split("\n")]
     while rows and not rows[-1]:
         rows.pop()
-    left = "\n".join(rows[-LINES:])
-    short = left[-CHARACTERS:].lstrip("\n")
-    return short if len(rows) <= LINES and len(short) == len(left) else f"[...]\n{short}"
+    last = "\n".join(rows[-LINES:])
+    short = last[-CHARACTERS:].lstrip("\n")
+    return short if len(rows) <= LINES and len(short) == len(last) else f"[...]\n{short}"
 
 
 def _log_of(logs: Path, record: str) -> Path | None:
-    """The log of the round that wrote a record."""
-    found = _RECORD.fullmatch(record)
-    return logs / found[1] / f"{found[2]}-{found[3]}.log" if found else None
+    """Return the log of the round that wrote a record, None for a path that is no record's."""
+    match = _RECORD.fullmatch(record)
+    return logs / match[1] / f"{match[2]}-{match[3]}.log" if match else None
 
 
-def _last(logs: Path, column: ColumnInfo) -> str:
-    """The tail of the last log of a column, that of its build where it did not come further."""
+def _last_log(logs: Path, column: ColumnInfo) -> str:
+    """Return the tail of the last log of a column that is not empty: of its last round, or of its build."""
     build = logs / column.id / "build.log"
     rounds = [] if column.status == "build-failed" else sorted((logs / column.id).glob("*.log"), reverse=True)
-    told = (tail(log) for log in (*(log for log in rounds if log != build), build))
-    return next((text for text in told if text), "")
+    tails = (tail(log) for log in (*(log for log in rounds if log != build), build))
+    return next((text for text in tails if text), "")
 
 
-def _kept(file: Path) -> Tails:
-    """What ``keep`` has written; nothing, and why, where it cannot be understood."""
+def _read_tails(file: Path) -> Tails:
+    """Read what ``write_tails`` has written; without a file or with an invalid one, there are no tails."""
     try:
         body: Any = json.loads(file.read_text(encoding="utf-8"))
         if body["schema"] != SCHEMA:
@@ -153,10 +157,10 @@ def _kept(file: Path) -> Tails:
     except FileNotFoundError:
         return Tails()
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        return Tails(problem=f"it is not what was written ({type(error).__name__})")
+        return Tails(problem=f"it cannot be understood ({type(error).__name__})")
 
 
-def _texts(found: Any) -> dict[str, str]:
-    """Texts by name, made short again: a file can be edited. Raises AttributeError or TypeError."""
-    texts = {name: shortened(text[-_BYTES:]) for name, text in found.items()}
+def _texts(body: Any) -> dict[str, str]:
+    """Return texts by name, shortened again because the file can be edited. Raises AttributeError or TypeError."""
+    texts = {name: shortened(text[-_BYTES:]) for name, text in body.items()}
     return {name: text for name, text in texts.items() if text}

@@ -1,4 +1,4 @@
-"""The run to compare a run with: the last finished one before it that measured one of its columns in the same place."""
+"""Find the run to compare a run with: the last finished one before it that measured one of its columns."""
 
 from __future__ import annotations
 
@@ -20,49 +20,53 @@ MOST_RUNS = 200
 
 
 @dataclass(frozen=True, kw_only=True)
-class Before:
+class PreviousRun:
     """The folder of the earlier run, None where there is none. ``notes`` name newer runs that could not be read."""
 
     folder: Path | None
     notes: tuple[str, ...] = ()
 
 
-def before(folder: Path, info: RunInfo) -> Before:
-    """The newest finished run beside ``folder`` that began before it and shares a column, host, GPU and engine with it.
+def previous_run(folder: Path, info: RunInfo) -> PreviousRun:
+    """Return the newest finished run beside ``folder`` that began earlier and shares a column, host, GPU and engine.
 
-    One of the same profile and seed with all its kernels goes before others. A run kept elsewhere, as a sample is, has
-    no neighbours; a run and another one imported into it began at one moment, and are not compared.
+    A run with the same profile and seed that planned at least the same is preferred. A run outside ``runs``, such as a
+    sample, has no previous run. A merged import began when the run did that it was merged with, so the two are not
+    compared.
     """
     if folder.resolve().parent.name != "runs":
-        return Before(folder=None)
+        return PreviousRun(folder=None)
     notes: list[str] = []
-    fallback: Before | None = None
-    for place, found in _earlier(folder):
-        if isinstance(found, StorageError):
-            notes.append(f"Run {place.name} was passed over: {found}.")
-        elif _shares(found, info):
-            if _alike(found, info):
-                return Before(folder=place, notes=tuple(notes))
-            fallback = fallback or Before(folder=place, notes=tuple(notes))
-    return fallback or Before(folder=None, notes=tuple(notes))
+    fallback: PreviousRun | None = None
+    for place, earlier in _earlier(folder):
+        if isinstance(earlier, StorageError):
+            notes.append(f"Run {place.name} was skipped: {earlier}.")
+        elif _shares_column(earlier, info):
+            match = PreviousRun(folder=place, notes=tuple(notes))
+            if _covers(earlier, info):
+                return match
+            fallback = fallback or match
+    return fallback or PreviousRun(folder=None, notes=tuple(notes))
 
 
 def _earlier(folder: Path) -> Iterator[tuple[Path, RunInfo | StorageError]]:
-    """Runs with an earlier name, the newest first; a folder without run.json was never a run."""
+    """Yield runs with an earlier name, the newest first, or why one cannot be read."""
     own = folder.resolve()
-    for place in [one for one in reversed(find_run.every(own.parent.parent)) if one.name < own.name][:MOST_RUNS]:
+    places = [place for place in reversed(find_run.every(own.parent.parent)) if place.name < own.name]
+    for place in places[:MOST_RUNS]:
         try:
             yield place, read_info(place)
-        except StorageError as error:  # of a page, the run's name is enough
+        except StorageError as error:  # the note is shown on a page, where the run's name is enough
             yield place, StorageError(str(error).replace(f"{place}/", "").replace(str(place), "it"))
 
 
-def _shares(found: RunInfo, info: RunInfo) -> bool:
-    """Whether an earlier run is finished, and measured a column of this one in the same place."""
-    return bool(found.finished) and found.started < info.started and bool(_columns(found) & _columns(info))
+def _shares_column(earlier: RunInfo, info: RunInfo) -> bool:
+    """Whether an earlier run is finished, and measured a column of this one on the same host, GPU and engine."""
+    return bool(earlier.finished) and earlier.started < info.started and bool(_columns(earlier) & _columns(info))
 
 
 def _columns(info: RunInfo) -> set[tuple[str, str, str, str]]:
+    """Return id, host, GPU and engine of the columns that were measured."""
     return {
         (
             column.id,
@@ -75,18 +79,18 @@ def _columns(info: RunInfo) -> set[tuple[str, str, str, str]]:
     }
 
 
-def _alike(found: RunInfo, info: RunInfo) -> bool:
-    """Whether an earlier run set out to measure all that this one does: else what got worse here would seem new."""
-    return (found.profile, found.seed) == (info.profile, info.seed) and all(
-        _planned(found, what) >= _planned(info, what) for what in ("columns", "kernels", "modes", "variations")
+def _covers(earlier: RunInfo, info: RunInfo) -> bool:
+    """Whether an earlier run planned all that this one does; else an old failure could look like a new one."""
+    return (earlier.profile, earlier.seed) == (info.profile, info.seed) and all(
+        planned >= needed for planned, needed in zip(_planned(earlier), _planned(info), strict=True)
     )
 
 
-def _planned(info: RunInfo, what: str) -> set[str]:
-    if what == "columns":
-        return {column.id for column in info.columns if column.status == "ready"}
-    if what == "kernels":
-        return {kernel.name for kernel in info.kernels}
-    if what == "modes":
-        return {f"{name} {mode}" for name in info.variations for mode in info.variation_modes.get(name, info.modes)}
-    return set(info.variations)
+def _planned(info: RunInfo) -> tuple[set[str], ...]:
+    """Return columns, kernels, variations, and modes of each variation."""
+    return (
+        {column.id for column in info.columns if column.status == "ready"},
+        {kernel.name for kernel in info.kernels},
+        set(info.variations),
+        {f"{name} {mode}" for name in info.variations for mode in info.variation_modes.get(name, info.modes)},
+    )

@@ -1,17 +1,16 @@
-"""A whole run folder read back, and copied without its logs.
+"""Read a whole run folder, and copy one without its logs.
 
 Layout of ``reports/runs/<utc-time>-<id>/``::
 
-    run.json                                           bench.store.run_info
-    records/<column>/<variation>/<mode>-<round>.jsonl.xz bench.suite.record
-    records/<column>/<variation>/<mode>-<round>.kept.xz  kept values, each digest of a column once (bench.store.kept_values)
-    logs/<column>/...                                    full logs of builds and rounds
-    tails.json                                         of a run kept without logs: their tails (bench.store.log_tails)
+    run.json                                              bench.store.run_info
+    records/<column>/<variation>/<mode>-<round>.jsonl.xz  bench.suite.record
+    records/<column>/<variation>/<mode>-<round>.kept.xz   stored values, each digest of a column once
+    logs/<column>/...                                     full logs of builds and rounds
+    tails.json                                            in a copy without logs: the ends of those that matter
 """
 
 from __future__ import annotations
 
-import lzma
 import os
 import secrets
 import shutil
@@ -21,93 +20,98 @@ from typing import TYPE_CHECKING, NoReturn
 
 from bench.errors import StorageError
 from bench.portable.value_limits import kept_files
-from bench.store.kept_values import Kept, load_kept
-from bench.store.log_tails import Tails, keep, load_tails
+from bench.store.kept_values import StoredValues, load_stored_values
+from bench.store.log_tails import Tails, load_tails, write_tails
+from bench.store.read_record import UNREADABLE, paused_garbage_collection, read_record
 from bench.store.run_folder import unwritable, write_atomic
 from bench.store.run_info import RunInfo
-from bench.suite import record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from bench.suite.record import Record
+
 #: Folders between ``records`` and a record: column and variation.
 _DEPTH = 2
-#: What reading a record can raise; RecursionError where it nests too deep.
-UNREADABLE = (record.RecordError, OSError, lzma.LZMAError, EOFError, RecursionError)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A run read back: its facts, its records by path relative to the run folder, and what was unreadable.
+    """A run: its facts, its records by path relative to the run folder, and what could not be read, with the reason.
 
-    ``kept`` has its kept values, ``tails`` the last words of what died.
+    ``kept`` has its stored values, ``tails`` the ends of the logs of processes that died.
     """
 
     info: RunInfo
-    records: Mapping[str, record.Record]
+    records: Mapping[str, Record]
     unreadable: Mapping[str, str] = field(default_factory=dict)
-    kept: Kept = field(default_factory=Kept)
+    kept: StoredValues = field(default_factory=StoredValues)
     tails: Tails = field(default_factory=Tails)
 
 
 def load(folder: Path) -> Run:
-    """Read a whole run folder. A record, or a folder of them, that cannot be read is listed, never fatal.
+    """Read a whole run folder. Records, and folders of them, that cannot be read are listed in ``Run.unreadable``.
 
-    Raises StorageError where run.json itself is missing or not understood.
+    Raises StorageError where run.json is missing or not valid.
     """
     info = read_info(folder)
-    records: dict[str, record.Record] = {}
+    records: dict[str, Record] = {}
     unreadable: dict[str, str] = {}
 
-    def refused(error: OSError) -> None:
+    def list_folder(error: OSError) -> None:
         unreadable[Path(error.filename).relative_to(folder).as_posix()] = str(error.strerror)
 
-    for file in record_files(folder, refused):
-        name = file.relative_to(folder).as_posix().removesuffix(".xz")
-        try:
-            records[name] = record.read(file)
-        except UNREADABLE as error:
-            unreadable[name] = str(error)
+    with paused_garbage_collection():
+        for file in record_files(folder, list_folder):
+            name = file.relative_to(folder).as_posix().removesuffix(".xz")
+            try:
+                records[name] = read_record(file)
+            except UNREADABLE as error:
+                unreadable[name] = str(error)
+        kept = load_stored_values(folder)
     tails = load_tails(folder, info.columns, records)
-    return Run(info=info, records=records, unreadable=unreadable, kept=load_kept(folder), tails=tails)
+    return Run(info=info, records=records, unreadable=unreadable, kept=kept, tails=tails)
 
 
 def read_info(folder: Path) -> RunInfo:
-    """The facts of a run folder; raises StorageError where run.json is missing or not understood."""
+    """Read the facts of a run folder; raises StorageError where run.json is missing or not valid."""
     path = folder / "run.json"
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        message = f"{folder} is no run folder: run.json cannot be read ({why})"
-        raise StorageError(message, "Name a folder under reports/runs/.") from error
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        message = f"{folder} is no run folder: run.json cannot be read ({reason})"
+        raise StorageError(message, "Use a folder under reports/runs/.") from error
     return RunInfo.from_json(text, str(path))
 
 
-def record_files(folder: Path, refused: Callable[[OSError], None] | None = None) -> list[Path]:
-    """The record files of a run folder, compressed or not, sorted. ``refused`` hears of folders that cannot be read."""
+def record_files(folder: Path, on_error: Callable[[OSError], None] | None = None) -> list[Path]:
+    """Return the record files of a run folder, compressed or not, sorted.
 
-    def tell(error: OSError) -> None:
-        if refused and not isinstance(error, FileNotFoundError):  # a run that came to no record has no folder of them
-            refused(error)
+    ``on_error`` is called for each folder that cannot be read; a missing one is no error, as a run may have no record.
+    """
 
-    found: list[Path] = []
+    def report(error: OSError) -> None:
+        if on_error and not isinstance(error, FileNotFoundError):
+            on_error(error)
+
+    files: list[Path] = []
     top = folder / "records"
-    for place, below, names in os.walk(top, onerror=tell, followlinks=True):
+    for place, subfolders, names in os.walk(top, onerror=report, followlinks=True):
         if len(Path(place).relative_to(top).parts) == _DEPTH:
-            below.clear()
-            found += (Path(place, name) for name in names if name.endswith((".jsonl", ".jsonl.xz")))
-    return sorted(found)
+            subfolders.clear()
+            files += (Path(place, name) for name in names if name.endswith((".jsonl", ".jsonl.xz")))
+    return sorted(files)
 
 
 def compact(source: Path, target: Path) -> None:
-    """Copy a run without its logs; what lies in ``target`` from an earlier copy goes once the new one is whole.
+    """Copy a run without its logs, but with the ends of those in which something died.
 
-    The tails of logs in which something died are kept. Raises StorageError where ``source`` is no run or not all of it
-    can be read, and where ``target`` has anything else in it than an earlier copy, or cannot be written.
+    An earlier copy in ``target`` is replaced once the new one is complete. Raises StorageError where ``source`` is no
+    run or cannot be read completely, and where ``target`` contains anything else or cannot be written.
     """
     run = load(source)
-    _refuse_target(source, target)
+    _check_target(source, target)
     fresh = target / f".records-{secrets.token_hex(4)}"
     try:
         fresh.mkdir(parents=True)
@@ -115,11 +119,12 @@ def compact(source: Path, target: Path) -> None:
             copy = fresh / file.relative_to(source / "records")
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, copy)
-        (target / "run.json").unlink(missing_ok=True)  # new records under old facts would be another run
+        # run.json goes first and comes back last: new records must never be read with the facts of another run
+        (target / "run.json").unlink(missing_ok=True)
         if (target / "records").exists():
             shutil.rmtree(target / "records")
         fresh.rename(target / "records")
-        keep(target, run.tails)
+        write_tails(target, run.tails)
         write_atomic(target / "run.json", run.info.to_json())
     except OSError as error:
         message = f"{source} cannot be copied to {target}: {error.filename}: {error.strerror}."
@@ -132,11 +137,11 @@ def _raise(error: OSError) -> NoReturn:
     raise error
 
 
-def _refuse_target(source: Path, target: Path) -> None:
-    """What is no earlier copy must not be lost: another run, or anything else of the user's."""
+def _check_target(source: Path, target: Path) -> None:
+    """Raise StorageError unless ``target`` is free or an earlier copy: another run, or other files, would be lost."""
     place = target.resolve()
     if (target / "logs").exists() or place == source.resolve() or place.parent.name == "runs":
-        raise StorageError(f"{target} is a run of its own, and would be lost.", "Name another folder.")
+        raise StorageError(f"{target} is a run of its own, and would be lost.", "Use another folder.")
     try:
         foreign = not (target / "run.json").exists() and any((target / "records").iterdir())
     except FileNotFoundError:
@@ -144,4 +149,4 @@ def _refuse_target(source: Path, target: Path) -> None:
     except OSError as error:
         raise unwritable(target, error) from error
     if foreign:
-        raise StorageError(f"{target}/records is there, and no copy of a run.", "Name another folder.")
+        raise StorageError(f"{target}/records exists, and is no copy of a run.", "Use another folder.")

@@ -4,24 +4,39 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping  # noqa: TC003 - pydantic reads the types of the fields
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from bench.errors import StorageError
 from bench.suite.record import RecordError, check_schema
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable
+
+    from pydantic import TypeAdapter, ValidationError
+
+    from bench.suite.kernels import Kernel
+
+
+class _Validated:
+    """Settings for reading a class from JSON: no type is converted, and no unknown field or NaN is accepted.
+
+    Unknown fields are refused instead of ignored, because one of them could turn a green column red.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"strict": True, "extra": "forbid", "allow_inf_nan": False}
 
 
 @dataclass(frozen=True, kw_only=True)
-class ColumnInfo:
+class ColumnInfo(_Validated):
     """One column as planned and as it was prepared.
 
-    ``status`` is ``ready``, ``incompatible``, ``gpu-not-visible``, ``build-failed``, or ``mismatch`` or ``image-missing`` where not
-    one round could be run; ``reason`` says why it is not ready. ``device``, ``gpu``, ``kind``, ``cudnn`` and
-    ``advice`` are those of ``bench.plan.column``; ``origin`` has the host's facts where the column was measured on
-    another host and imported, empty where it was measured here.
+    ``status`` is ``ready``, ``incompatible``, ``gpu-not-visible`` or ``build-failed``, or ``mismatch`` or
+    ``image-missing`` where no round could be run; ``reason`` says why it is not ready. ``device``, ``gpu``, ``kind``,
+    ``cudnn`` and ``advice`` are those of ``bench.plan.column``. ``origin`` has the facts of the other host for an
+    imported column, and is empty for one that was measured on this host.
     """
 
     id: str
@@ -43,11 +58,12 @@ class ColumnInfo:
 
 
 @dataclass(frozen=True, kw_only=True)
-class KernelInfo:
-    """One row: the declaration of a kernel (see ``bench.suite.kernels``).
+class KernelInfo(_Validated):
+    """The declaration of a kernel (see ``bench.suite.kernels``).
 
-    ``control`` is ``""``, ``"must-differ"`` or ``"must-not-differ"``, and ``rate`` the share of samples in which
-    it differs. ``accuracy`` says whether it has a float64 reference. ``file`` is the user's file, "" for the suite.
+    ``control`` is ``""``, ``"must-differ"`` or ``"must-not-differ"``, and ``rate`` the share of samples in which a
+    control differs. ``accuracy`` says whether the kernel has a float64 reference. ``file`` is the user's kernel file,
+    "" for kernels of the suite.
     """
 
     name: str
@@ -68,7 +84,7 @@ class KernelInfo:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunInfo:
+class RunInfo(_Validated):
     """One invocation over the matrix. Times are ISO 8601 in UTC; ``finished`` is "" while it runs.
 
     ``variations`` maps a variation to the kernels it runs (all where the tuple is empty) and
@@ -106,37 +122,42 @@ class RunInfo:
 
     @classmethod
     def from_json(cls, text: str, name: str = "run.json") -> RunInfo:
-        """Read run.json; raises StorageError naming the file where it cannot be understood."""
+        """Read run.json; raises StorageError with ``name`` where it does not have exactly these fields and types."""
+        from pydantic import ValidationError  # noqa: PLC0415 - start-up stays quick without it
+
         try:
-            data = json.loads(text)
-            check_schema(name, data.get("schema"))
-            unknown = _unknown(data)
-            if unknown:
-                message = f"{name} has fields that this version does not know: {', '.join(map(ascii, unknown))}"
-                raise StorageError(message, "Read it with the tfrepro that wrote it, or measure again.")
-            return _build(data)
+            check_schema(name, json.loads(text).get("schema"))
+            return _adapter().validate_json(text)
         except RecordError as error:
             raise StorageError(str(error)) from error
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        except ValidationError as error:
+            raise _invalid(error, name) from error
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
             message = f"{name} is not a run's description ({error})"
-            raise StorageError(message, "The file was cut off or edited; measure again.") from error
+            raise StorageError(message, _DAMAGED) from error
 
 
-def _unknown(data: dict[str, Any]) -> list[str]:
-    """The fields of run.json that this version does not know.
-
-    They are refused instead of ignored, because one of them could turn a green column red.
-    """
-    parts = ((RunInfo, [data]), (ColumnInfo, data["columns"]), (KernelInfo, data["kernels"]))
-    known = [({field.name for field in dataclasses.fields(model)}, objects) for model, objects in parts]
-    return sorted({key for names, objects in known for item in objects for key in item if key not in names})
+_DAMAGED = "The file was cut off or edited: restore it, or measure again."
 
 
-def _build(data: dict[str, Any]) -> RunInfo:
-    data["columns"] = tuple(ColumnInfo(**column) for column in data["columns"])
-    data["kernels"] = tuple(KernelInfo(**kernel) for kernel in data["kernels"])
-    for key in ("variations", "variation_modes"):
-        data[key] = {name: tuple(values) for name, values in data[key].items()}
-    for key in ("modes", "warnings"):
-        data[key] = tuple(data[key])
-    return RunInfo(**data)
+@cache
+def _adapter() -> TypeAdapter[RunInfo]:
+    from pydantic import TypeAdapter  # noqa: PLC0415 - start-up stays quick without it
+
+    return TypeAdapter(RunInfo)
+
+
+def _invalid(error: ValidationError, name: str) -> StorageError:
+    """Return the error for a run.json of another shape; unknown fields are all named, of other problems the first."""
+    problems = error.errors(include_url=False, include_input=False)
+    unknown = {str(problem["loc"][-1]) for problem in problems if problem["type"] == "unexpected_keyword_argument"}
+    if unknown:
+        message = f"{name} has fields that this version does not know: {', '.join(map(ascii, sorted(unknown)))}"
+        return StorageError(message, "Read it with the tfrepro that wrote it, or measure again.")
+    place = ".".join(map(str, problems[0]["loc"]))
+    return StorageError(f"{name} is not a run's description ({place!a}: {problems[0]['msg']})", _DAMAGED)
+
+
+def kernel_infos(kernels: Iterable[Kernel]) -> tuple[KernelInfo, ...]:
+    """Return the declarations of kernels as run.json holds them."""
+    return tuple(KernelInfo(**kernel.declaration()) for kernel in kernels)

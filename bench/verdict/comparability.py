@@ -200,7 +200,7 @@ class Pair:
             ("engine" in self.moved, "another engine"),
             ("suite" in self.moved, "the suite, which takes the times, differs"),
             (
-                any(side.info.kind == "here" for side in sides) and not self.same_column,
+                any(side.info.kind == "local" for side in sides) and not self.same_column,
                 "an environment as found is compared with itself only",
             ),
             (all(threads) and threads[0] != threads[1], "other numbers of threads"),

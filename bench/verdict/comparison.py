@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from bench.store.kept_values import Kept
+from bench.store.kept_values import StoredValues
 from bench.verdict import difference
 from bench.verdict.comparability import SAME_RECORDS, Pair, Side
 from bench.verdict.results import overhead_of
@@ -222,10 +222,10 @@ class Distances:
         return self._known[key]
 
 
-def _joined(sources: list[Kept]) -> Kept:
+def _joined(sources: list[StoredValues]) -> StoredValues:
     """What several runs have kept: a digest names its bits, whoever kept them."""
     rows = {key: row for one in reversed(sources) for key, row in one.rows.items()}
-    return Kept(rows=rows, problems={key: why for one in sources for key, why in one.problems.items()})
+    return StoredValues(rows=rows, problems={key: why for one in sources for key, why in one.problems.items()})
 
 
 def of_step(results: RunResults, step: Step, known: Distances | None = None) -> Change:

@@ -17,7 +17,7 @@ from bench.verdict.messages import count
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from bench.store.kept_values import Kept
+    from bench.store.kept_values import StoredValues
     from bench.suite.distance import Distance
     from bench.suite.record import Sample
     from bench.verdict.observations import ProcessObservation
@@ -29,7 +29,7 @@ class HasKept(Protocol):
     """What has kept values: a run, and a results."""
 
     @property
-    def kept(self) -> Kept:
+    def kept(self) -> StoredValues:
         """The kept values."""
 
 
@@ -105,7 +105,7 @@ class _Told:
 
 
 def of_verdict(
-    kept: Kept, kernel: str, observations: Sequence[ProcessObservation], digests: Sequence[tuple[str, int]]
+    kept: StoredValues, kernel: str, observations: Sequence[ProcessObservation], digests: Sequence[tuple[str, int]]
 ) -> tuple[Difference | None, str]:
     """How far the samples of a verdict that varies are apart, and why that is not known.
 
@@ -231,7 +231,9 @@ def _with_note(parting: FirstDifference, note: str) -> FirstDifference:
     return FirstDifference(**{**vars(parting), "note": note})
 
 
-def _across(kept: Kept, kernel: str, first: tuple[str, str], other: tuple[str, str]) -> tuple[Difference | None, str]:
+def _across(
+    kept: StoredValues, kernel: str, first: tuple[str, str], other: tuple[str, str]
+) -> tuple[Difference | None, str]:
     """Two digests, each with the name of a sample that has it, by the values kept of them."""
     sides = [kept.tensors(kernel, digest) for digest, _ in (first, other)]
     if not all(sides):
@@ -263,7 +265,7 @@ def _across(kept: Kept, kernel: str, first: tuple[str, str], other: tuple[str, s
     return found, ""
 
 
-def _why_not(kept: Kept, known: int, of: int) -> str:
+def _why_not(kept: StoredValues, known: int, of: int) -> str:
     """Why kept values do not say how far digests are apart."""
     why = f"Values were kept of {known} of its {count(of, 'digest')}" if known else "No values were kept of its digests"
     if kept.problems:

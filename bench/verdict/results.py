@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from bench.store.kept_values import Kept as KeptValues
+from bench.store.kept_values import StoredValues
 from bench.store.log_tails import Tails
 from bench.verdict.digest_comparison import Comparison
 from bench.verdict.status import FROM_DIGESTS, OF_COLUMN, EvidenceLevel, Status, severity
@@ -142,7 +142,7 @@ class RunResults:
     left_out: tuple[tuple[str, str], ...]
     unreadable: tuple[tuple[str, str], ...]
     control_summaries: Mapping[Group, ControlSummary] = field(default_factory=dict)
-    kept: KeptValues = field(default_factory=KeptValues)
+    kept: StoredValues = field(default_factory=StoredValues)
     tails: Tails = field(default_factory=Tails)
 
     @cached_property

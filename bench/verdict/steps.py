@@ -5,7 +5,7 @@ CPU), one driver and one host that differ in the TensorFlow release, or in the C
 Keras and NumPy may follow TensorFlow, for a release asks for its own. From one official pair to the next TensorFlow,
 CUDA and cuDNN may move together, for that is the upgrade people make: such a step says that it is of no one alone.
 
-Columns of the engine ``here`` are in no step: nobody knows what else differs in an environment as it was found.
+Columns of the engine ``local`` are in no step: nobody knows what else differs in an environment as it was found.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def steps(columns: Sequence[ColumnInfo], seen: Mapping[str, Mapping[str, str]]) 
     places: dict[object, list[tuple[ColumnInfo, _Values]]] = {}
     for column in columns:
         # a GPU column whose cuDNN nobody names could differ from another one in that
-        if column.kind != "here" and (column.cuda == "cpu" or column.cudnn):
+        if column.kind != "local" and (column.cuda == "cpu" or column.cudnn):
             values = {key: str(getattr(column, key, "")) for key in TITLES} | {"numpy": seen[column.id]["numpy"]}
             places.setdefault((_place(column), seen[column.id]["driver"]), []).append((column, values))
     found = {(one.before.id, one.after.id): one for group in places.values() for one in _of_place(group)}

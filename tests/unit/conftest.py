@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NoReturn
 import docker.api.client
 import pytest
 
-from bench.portable import host_lock
+from bench.portable import lock
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,4 +23,4 @@ def _no_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(docker.api.client.APIClient, "__init__", refuse)
     monkeypatch.delenv("NO_COLOR", raising=False)
-    monkeypatch.setattr(host_lock, "PLACE", tmp_path)
+    monkeypatch.setattr(lock, "HOST_LOCK_FOLDER", tmp_path)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.store.kept_values import Kept
+from bench.store.kept_values import StoredValues
 from bench.store.run import Run
 from bench.store.run_info import ColumnInfo, KernelInfo, RunInfo
 from bench.suite import kept_values
@@ -191,7 +191,7 @@ def run(
                     found = record(facts, column, spot, behave or (lambda _: EXACT), context, keep=keep)
                     found = found if timed is None or variation in timed else untimed(found)
                     records[path_of(spot)] = found if second_seeds == "all" or number == 1 else uncontrasted(found)
-    return Run(info=facts, records=records, kept=kept(records.values()) if keep else Kept())
+    return Run(info=facts, records=records, kept=kept(records.values()) if keep else StoredValues())
 
 
 def record(
@@ -379,15 +379,17 @@ def array(bits: str) -> np.ndarray[Any, Any]:
     return whole
 
 
-def kept(records: Iterable[Record]) -> Kept:
-    """Kept values of every digest of the run's own seed, controls apart."""
+def kept(records: Iterable[Record]) -> StoredValues:
+    """Stored values of every digest of the run's own seed, controls apart."""
     names = {
         (one.kernel, one.digest)
         for found in records
         for one in found.samples
         if one.role != "second-seed" and one.digest and not one.kernel.startswith("control")
     }
-    return Kept(rows={(name, bits): (kept_values.keep("out", None, array(bits), bits, 256),) for name, bits in names})
+    return StoredValues(
+        rows={(name, bits): (kept_values.keep("out", None, array(bits), bits, 256),) for name, bits in names}
+    )
 
 
 def process(column: ColumnInfo, spot: Spot) -> Process:

@@ -1,4 +1,4 @@
-"""Which run a run is compared with: the last finished one of its kind, in the same place."""
+"""The run that a run is compared with: the last finished one with the same plan on the same host."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from bench import cli
 from bench.errors import StorageError
 from bench.store import run as store
-from bench.store.previous_run import before
+from bench.store.previous_run import previous_run
 from tests.unit import factory
 
 if TYPE_CHECKING:
@@ -24,27 +24,27 @@ NOW = factory.info(id="20250130", started="2025-01-30T12:00:00+00:00", host=HOST
 
 
 def write(reports: Path, name: str, **changes: Any) -> RunInfo:
-    """A run of the day in its name."""
+    """Write a run that began on the day in its name."""
     day = f"{name[:4]}-{name[4:6]}-{name[6:8]}T12:00:00+00:00"
-    found = dataclasses.replace(NOW, **{"id": name, "started": day, **changes})
+    facts = dataclasses.replace(NOW, **{"id": name, "started": day, **changes})
     place = reports / "runs" / name
     place.mkdir(parents=True)
-    (place / "run.json").write_text(found.to_json(), encoding="utf-8")
-    return found
+    (place / "run.json").write_text(facts.to_json(), encoding="utf-8")
+    return facts
 
 
 def found(reports: Path, **changes: Any) -> tuple[str, tuple[str, ...]]:
-    """The name of the run found, and the notes."""
+    """The name of the previous run, and the notes."""
     info = write(reports, "20250130", **changes)
-    told = before(reports / "runs" / "20250130", info)
-    return (told.folder.name if told.folder else ""), told.notes
+    result = previous_run(reports / "runs" / "20250130", info)
+    return (result.folder.name if result.folder else ""), result.notes
 
 
-def test_there_may_be_none(tmp_path: Path) -> None:
+def test_the_first_run_has_no_previous_run(tmp_path: Path) -> None:
     assert found(tmp_path) == ("", ())
 
 
-def test_it_is_the_newest_older_one(tmp_path: Path) -> None:
+def test_it_is_the_newest_earlier_run(tmp_path: Path) -> None:
     for name in ("20250110", "20250120", "20250201"):
         write(tmp_path, name)
     assert found(tmp_path) == ("20250120", ())
@@ -63,7 +63,7 @@ def test_it_is_the_newest_older_one(tmp_path: Path) -> None:
         {"started": "2025-01-30T12:00:00+00:00"},  # another one was imported into it
     ],
 )
-def test_one_that_shares_no_column_is_passed_over(tmp_path: Path, changes: dict[str, Any]) -> None:
+def test_a_run_that_shares_no_column_is_skipped(tmp_path: Path, changes: dict[str, Any]) -> None:
     write(tmp_path, "20250110")
     write(tmp_path, "20250120", **changes)
     assert found(tmp_path) == ("20250110", ())
@@ -76,7 +76,7 @@ def test_an_imported_column_is_compared_with_its_own_host(tmp_path: Path) -> Non
     assert found(tmp_path, columns=there) == ("20250110", ())
 
 
-def test_one_of_its_kind_goes_before_a_newer_one_of_another(tmp_path: Path) -> None:
+def test_a_run_of_the_same_plan_is_preferred_to_a_newer_one(tmp_path: Path) -> None:
     write(tmp_path, "20250110")
     write(tmp_path, "20250120", profile="smoke")
     write(tmp_path, "20250121", seed=7)
@@ -84,51 +84,51 @@ def test_one_of_its_kind_goes_before_a_newer_one_of_another(tmp_path: Path) -> N
     assert found(tmp_path) == ("20250110", ())
 
 
-def test_one_of_another_kind_is_better_than_none(tmp_path: Path) -> None:
+def test_a_run_of_another_plan_is_better_than_none(tmp_path: Path) -> None:
     write(tmp_path, "20250110", profile="quick")
     write(tmp_path, "20250120", profile="smoke")
     assert found(tmp_path) == ("20250120", ())
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": 1}', "\x00", '{"schema": 4}'])
-def test_a_damaged_or_older_one_is_a_note(tmp_path: Path, text: str) -> None:
+def test_a_damaged_run_or_one_of_another_schema_is_a_note(tmp_path: Path, text: str) -> None:
     write(tmp_path, "20250110")
     place = tmp_path / "runs" / "20250120"
     place.mkdir()
     (place / "run.json").write_text(text, encoding="utf-8")
-    (tmp_path / "runs" / "20250121").mkdir()  # never came to its run.json
+    (tmp_path / "runs" / "20250121").mkdir()  # has no run.json
     name, (note,) = found(tmp_path)
     assert name == "20250110"
-    assert note.startswith("Run 20250120 was passed over: run.json")
+    assert note.startswith("Run 20250120 was skipped: run.json")
     assert str(tmp_path) not in note
 
 
 @pytest.mark.parametrize("body", [b'{"schema": 4, "id": "\xff"}', b"[" * 100_000])
-def test_one_that_no_parser_takes_is_a_note(tmp_path: Path, body: bytes) -> None:
+def test_a_run_json_that_cannot_be_parsed_is_a_note(tmp_path: Path, body: bytes) -> None:
     write(tmp_path, "20250110")
     place = tmp_path / "runs" / "20250120"
     place.mkdir()
     (place / "run.json").write_bytes(body)
     name, (note,) = found(tmp_path)
     assert name == "20250110"
-    assert note.startswith("Run 20250120 was passed over: ")
+    assert note.startswith("Run 20250120 was skipped: ")
     assert str(tmp_path) not in note
 
 
-def test_a_run_kept_elsewhere_has_no_neighbours(tmp_path: Path) -> None:
+def test_a_run_outside_runs_has_no_previous_run(tmp_path: Path) -> None:
     write(tmp_path, "20250110")
     (tmp_path / "runs").rename(tmp_path / "samples")
-    assert before(tmp_path / "samples" / "20250130", NOW).folder is None
+    assert previous_run(tmp_path / "samples" / "20250130", NOW).folder is None
 
 
 @pytest.mark.parametrize(
     ("broken", "words"),
     [
         ("", "Nothing changed: 4 of 4 results keep status and bits."),
-        ("20250120", "Run 20250120 was passed over: run.json: cut off."),
+        ("20250120", "Run 20250120 was skipped: run.json: cut off."),
     ],
 )
-def test_report_says_what_changed_since_then_and_survives_what_it_cannot_read(
+def test_the_report_compares_with_the_previous_run_if_it_can_be_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], broken: str, words: str
 ) -> None:
     runs = {name: factory.run(write(tmp_path, name)) for name in ("20250120", "20250130")}

@@ -1,4 +1,4 @@
-"""Bundles: parts of a size that travels, made of what the lock promises, and refused where a byte is wrong."""
+"""Bundles: parts of limited size with the files that the lock pins, refused if any byte differs."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ MIB = 1 << 20
 @pytest.mark.parametrize(
     ("text", "number"), [("60M", 60 * MIB), ("60MiB", 60 * MIB), ("1G", 1 << 30), ("2097152", 2 * MIB)]
 )
-def test_a_size_is_said_as_people_say_it(text: str, number: int) -> None:
+def test_sizes_have_units(text: str, number: int) -> None:
     assert bundle.size(text) == number
 
 
 @pytest.mark.parametrize("text", ["", "60", "M", "-1M", "1.5M", "60T", "512K"])
-def test_what_is_no_size_is_refused(text: str) -> None:
-    with pytest.raises(ConfigError, match="no size of a part"):
+def test_an_invalid_size_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="Invalid size of a part"):
         bundle.size(text)
 
 
-def test_a_lock_says_which_bytes_it_means() -> None:
+def test_the_hashes_of_each_pin_are_read_from_a_lock() -> None:
     one, other = "1" * 64, "2" * 64
     lock = f"""\
 # a comment==1
@@ -61,12 +61,12 @@ def test_every_pin_of_a_shipped_lock_has_its_hashes(root: Path, name: str) -> No
     assert all(found.values())
 
 
-# --- a bundle of wheels that are none: small, and of the bytes that its lock promises
+# --- a bundle of small files that stand for wheels, with the hashes of the lock
 
 
 @pytest.fixture
 def order(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> bundle.Order:
-    """A checkout of its own, whose lock is about two small files that lie in the cache."""
+    """A copy of the checkout whose lock pins two small files in the cache."""
     own = tmp_path / "root"
     shutil.copytree(root / "bench", own / "bench", ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setenv("TFREPRO_CACHE", str(tmp_path / "cache"))
@@ -87,10 +87,10 @@ def order(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> bundle
 
 
 def silent(_: str) -> None:
-    """Nobody listens."""
+    """Ignore progress."""
 
 
-def test_a_bundle_is_made_of_parts_and_names_every_byte(order: bundle.Order) -> None:
+def test_the_manifest_has_the_hash_of_every_part(order: bundle.Order) -> None:
     made = bundle.make(order, silent)
     manifest = json.loads((order.out / "manifest.json").read_text())
     assert made.manifest == hashlib.sha256((order.out / "manifest.json").read_bytes()).hexdigest()
@@ -121,25 +121,25 @@ def unpacked(order: bundle.Order, tmp_path: Path) -> Path:
     return bundle_start.prepare(order.out, tmp_path / "work", bundle_start._manifest(order.out))
 
 
-def test_its_parts_join_to_what_went_in(order: bundle.Order, tmp_path: Path) -> None:
+def test_the_parts_unpack_to_the_packed_files(order: bundle.Order, tmp_path: Path) -> None:
     bundle.make(order, silent)
-    inside = unpacked(order, tmp_path)
+    folder = unpacked(order, tmp_path)
     for name in ("bench/suite/driver.py", "bench/portable/bundle_start.py", "bench/__init__.py"):
-        assert (inside / "root" / name).read_bytes() == (order.root / name).read_bytes()
-    assert len(list((inside / "wheels").iterdir())) == 2
-    assert (inside / "uv").stat().st_mode & 0o111
-    stamp = (inside / "lock.txt").stat().st_mtime_ns
-    assert (unpacked(order, tmp_path) / "lock.txt").stat().st_mtime_ns == stamp, "verified once is enough"
+        assert (folder / "root" / name).read_bytes() == (order.root / name).read_bytes()
+    assert len(list((folder / "wheels").iterdir())) == 2
+    assert (folder / "uv").stat().st_mode & 0o111
+    stamp = (folder / "lock.txt").stat().st_mtime_ns
+    assert (unpacked(order, tmp_path) / "lock.txt").stat().st_mtime_ns == stamp, "it must be unpacked only once"
 
 
-def test_every_profile_travels_and_can_be_played(order: bundle.Order, tmp_path: Path) -> None:
+def test_every_profile_has_a_plan(order: bundle.Order, tmp_path: Path) -> None:
     bundle.make(order, silent)
     manifest = bundle_start._manifest(order.out)
     assert manifest["profiles"][0] == "quick"
     assert set(manifest["profiles"]) == set(order.matrix.profiles)
-    inside = unpacked(order, tmp_path)
+    folder = unpacked(order, tmp_path)
     for name in manifest["profiles"]:
-        plan = json.loads((inside / f"plan-{name}.json").read_text())
+        plan = json.loads((folder / f"plan-{name}.json").read_text())
         facts = {**plan["run"], "id": "x", "started": "", "finished": ""}
         info = RunInfo.from_json(json.dumps(facts))
         requests = [Request.from_json(json.dumps(one)) for one in plan["requests"]]
@@ -147,62 +147,62 @@ def test_every_profile_travels_and_can_be_played(order: bundle.Order, tmp_path: 
         assert info.columns[0].lock_hash == requests[0].context["lock_hash"]
         assert {one.variation for one in requests} == set(info.variations)
         assert all(one.expect["keras"] == "3.15.1" for one in requests)
-    (column,) = json.loads((inside / "plan-quick.json").read_text())["run"]["columns"]
+    (column,) = json.loads((folder / "plan-quick.json").read_text())["run"]["columns"]
     assert column["status"] == "ready"
 
 
 def test_another_python_has_a_lock_of_its_own(order: bundle.Order, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
+    locked = []
 
     def make(pair: Any, lock: Path) -> bool:
-        asked.append((pair.python, lock.name))
+        locked.append((pair.python, lock.name))
         lock.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(order.root / "docker" / "locks" / "tf2.18.1-cpu-py311.txt", lock)
         return True
 
     monkeypatch.setattr(locks, "make", make)
     bundle.make(dataclasses.replace(order, python="3.12"), silent)
-    assert asked == [("3.12", "tf2.18.1-cpu-py312.txt")]
+    assert locked == [("3.12", "tf2.18.1-cpu-py312.txt")]
     assert bundle_start._manifest(order.out)["python"] == "3.12"
 
 
-def test_a_bundle_for_a_gpu_says_where_its_libraries_are(order: bundle.Order, root: Path) -> None:
-    """The host that packs has no GPU, and the rounds are planned all the same."""
+def test_a_gpu_bundle_is_planned_without_a_gpu(order: bundle.Order, root: Path) -> None:
+    """The host that makes the bundle has no GPU; the requests name the libraries that the GPU needs."""
     shutil.copy(root / "docker" / "locks" / "tf2.18.1-cuda12.5-py311.txt", order.root / "docker" / "locks")
-    wanted = dataclasses.replace(order, pair="tf2.18.1-cuda12.5")
-    plans = bundle._plans(wanted, order.out, silent)
+    gpu_order = dataclasses.replace(order, pair="tf2.18.1-cuda12.5")
+    plans = bundle._plans(gpu_order, order.out, silent)
     column = plans["quick"].columns[0]
     assert (column.id, column.status) == ("tf2.18.1-cuda12.5-py311@gpu", "ready")
-    requests = bundle._requests(wanted, plans["quick"])
+    requests = bundle._requests(gpu_order, plans["quick"])
     assert len(requests) == 4
     assert all(one["device"] == "gpu" and not one["gpu"] and one["libraries"] for one in requests)
-    assert not bundle._run(wanted, plans["quick"])["columns"][0]["advice"], "it would be about a GPU nobody has seen"
+    assert not bundle._run(gpu_order, plans["quick"])["columns"][0]["advice"], "it would be about an unknown GPU"
 
 
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"pair": "tf2.18*"}, "a bundle holds one"),
-        ({"pair": "nosuch"}, "means 0 pairs"),
+        ({"pair": "tf2.18*"}, "a bundle contains one"),
+        ({"pair": "nosuch"}, "matches 0 pairs"),
         ({"profile": "nosuch"}, "There is no profile"),
         ({"engine": "docker", "python": "3.12"}, "an image brings its own"),
         ({"python": "3.8"}, "no wheel for Python 3.8"),
     ],
 )
-def test_what_cannot_be_packed_says_why(order: bundle.Order, changes: dict[str, Any], told: str) -> None:
+def test_an_invalid_order_has_a_clear_error(order: bundle.Order, changes: dict[str, Any], told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         bundle.make(dataclasses.replace(order, **changes), silent)
     assert not order.out.exists() or not list(order.out.iterdir())
 
 
-def test_a_folder_with_something_in_it_is_left_alone(order: bundle.Order) -> None:
+def test_a_folder_that_is_not_empty_is_left_alone(order: bundle.Order) -> None:
     order.out.mkdir()
     (order.out / "letter.txt").touch()
     with pytest.raises(ConfigError, match="is not empty"):
         bundle.make(order, silent)
 
 
-def test_a_wheel_of_other_bytes_is_not_packed(
+def test_a_wheel_with_another_hash_is_not_packed(
     order: bundle.Order, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wheel = next((tmp_path / "cache" / "bundled-wheels").glob("keras*"))
@@ -212,7 +212,7 @@ def test_a_wheel_of_other_bytes_is_not_packed(
         bundle.make(order, silent)
 
 
-def test_a_wheel_of_another_python_is_not_taken(tmp_path: Path) -> None:
+def test_a_wheel_for_another_python_is_not_packed(tmp_path: Path) -> None:
     """A lock allows the wheels of every Python, and the cache may hold some of them."""
     names = [
         "a-1-cp311-cp311-manylinux_2_17_x86_64.manylinux2014_x86_64.whl", "a-1-cp312-cp312-manylinux_2_28_x86_64.whl",
@@ -227,17 +227,17 @@ def test_a_wheel_of_another_python_is_not_taken(tmp_path: Path) -> None:
     assert wheelhouse._matching(tmp_path, wanted, "3.11")["a==1"].name == names[0]
 
 
-# --- on the other side
+# --- on the offline host
 
 
-def said(order: bundle.Order, *words: str) -> tuple[int, str]:
-    """What the bundle's own starter says, in a process with nothing of this root."""
-    command = [sys.executable, "-I", str(order.out / "bundle_start.py"), *words]
+def start(order: bundle.Order, *options: str) -> tuple[int, str]:
+    """Run the bundle's start script without this checkout; its exit code and output."""
+    command = [sys.executable, "-I", str(order.out / "bundle_start.py"), *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={"PATH": "/usr/bin:/bin"})
     return done.returncode, done.stdout + done.stderr
 
 
-def discarded(path: Path) -> None:
+def damage(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(bytes(content))
@@ -245,39 +245,39 @@ def discarded(path: Path) -> None:
 
 def test_a_damaged_part_is_named(order: bundle.Order, tmp_path: Path) -> None:
     bundle.make(order, silent)
-    discarded(order.out / "part-001")
-    code, words = said(order, "--dir", str(tmp_path / "work"))
+    damage(order.out / "part-001")
+    code, output = start(order, "--dir", str(tmp_path / "work"))
     assert code == 2
-    assert "part part-001 is damaged" in words
+    assert "part part-001 is damaged" in output
     assert not (tmp_path / "work" / "bundle").exists()
 
 
 def test_a_missing_part_is_named(order: bundle.Order, tmp_path: Path) -> None:
     bundle.make(order, silent)
     (order.out / "part-001").unlink()
-    code, words = said(order, "--dir", str(tmp_path / "work"))
+    code, output = start(order, "--dir", str(tmp_path / "work"))
     assert code == 2
-    assert "part part-001 is missing" in words
+    assert "part part-001 is missing" in output
 
 
-def test_a_damaged_manifest_is_no_bundle(order: bundle.Order) -> None:
+def test_a_damaged_manifest_has_a_clear_error(order: bundle.Order) -> None:
     bundle.make(order, silent)
     (order.out / "manifest.json").write_text("{")
-    code, words = said(order)
+    code, output = start(order)
     assert code == 2
-    assert "manifest.json of the bundle cannot be read" in words
+    assert "manifest.json of the bundle cannot be read" in output
 
 
-def test_wheels_that_cannot_be_installed_are_no_measurement(order: bundle.Order, tmp_path: Path) -> None:
-    """uv refuses them, and the bundle says so in one sentence: there is nothing to measure."""
+def test_wheels_that_cannot_be_installed_are_an_error(order: bundle.Order, tmp_path: Path) -> None:
+    """uv refuses the files that stand for wheels."""
     bundle.make(order, silent)
-    code, words = said(order, "--dir", str(tmp_path / "work"), "--profile", "quick")
+    code, output = start(order, "--dir", str(tmp_path / "work"), "--profile", "quick")
     assert code == 4
-    assert "error: " in words
-    assert "Traceback" not in words
+    assert "error: " in output
+    assert "Traceback" not in output
 
 
-def test_the_starter_finds_a_python_and_hands_its_options_on(order: bundle.Order) -> None:
+def test_the_shell_script_finds_python_and_passes_options_on(order: bundle.Order) -> None:
     bundle.make(order, silent)
     command = ["sh", str(order.out / "run-bundle.sh"), "--help"]
     environment = {"PATH": "/usr/bin:/bin", "TFREPRO_PYTHON": sys.executable}

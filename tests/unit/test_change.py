@@ -410,7 +410,7 @@ def test_times_with_other_numbers_of_threads_are_not_compared() -> None:
         ({"gpu": "GPU-ffffffff-0000-0000-0000-000000000002"}, "another device"),
         ({"device": "h200"}, "another device"),
         ({"origin": {"name": "gpu-box", "engine": "docker"}}, "another host"),
-        ({"kind": "here"}, "an environment as found is compared with itself only"),
+        ({"kind": "local"}, "an environment as found is compared with itself only"),
     ],
 )
 def test_times_of_two_machines_in_one_run_are_not_compared(changes: dict[str, Any], why: str) -> None:

@@ -133,7 +133,7 @@ def test_more_rounds_is_no_more_than_is_needed() -> None:
 
 
 def test_the_environment_as_found_has_no_command() -> None:
-    found = evaluate(factory.run(factory.info(columns=(factory.column(kind="here"),), rounds=3)))
+    found = evaluate(factory.run(factory.info(columns=(factory.column(kind="local"),), rounds=3)))
     assert choice(found).candidates[0].unknowns
     assert choice(found).missing == ()
 

@@ -10,7 +10,7 @@ import pytest
 
 from bench.errors import ConfigError
 from bench.report.commands.diff import text
-from bench.store.kept_values import Kept
+from bench.store.kept_values import StoredValues
 from bench.suite import kept_values
 from bench.verdict import evaluate
 from tests.unit import factory
@@ -117,7 +117,7 @@ def test_what_was_kept_is_preferred() -> None:
     facts = factory.info(repetitions=7)
     run = factory.run(facts, only(on=Behaviour(("a", "a", "a", "a", "b", "b", "c")), off=Behaviour(("a",))))
     rows = {key: kept for key, kept in run.kept.rows.items() if key != ("matmul", factory.digest("matmul b"))}
-    page = printed(dataclasses.replace(run, kept=Kept(rows=rows)))
+    page = printed(dataclasses.replace(run, kept=StoredValues(rows=rows)))
     assert f"{short('a')} (one) against {short('c')} (other)" in page
 
 
@@ -153,7 +153,7 @@ def training(steps: int) -> Run:
         return (*rows, kept_values.keep("out", None, moved if own == "b" else same, factory.digest(f"out{own}"), 256))
 
     rows = {("matmul", factory.digest(f"matmul {own}")): tensors(own) for own in "ab"}
-    return dataclasses.replace(run, kept=Kept(rows=rows))
+    return dataclasses.replace(run, kept=StoredValues(rows=rows))
 
 
 def test_a_training_shows_the_step_where_it_parts() -> None:

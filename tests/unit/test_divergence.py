@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.store.kept_values import Kept
+from bench.store.kept_values import StoredValues
 from bench.suite import kept_values
 from bench.suite.distance import Distance
 from bench.verdict import RunResults, Status, Verdict, difference, evaluate
@@ -62,7 +62,7 @@ def keeping(run: Run, *tensors: tuple[str, int | None, Any, Any], names: tuple[s
                 kept_values.keep(name, step, array, own if step is None else own[:16], 256 if step is None else 32)
             )
         rows["matmul", factory.digest(f"matmul {text}")] = tuple(kept)
-    return dataclasses.replace(run, kept=Kept(rows=rows))
+    return dataclasses.replace(run, kept=StoredValues(rows=rows))
 
 
 # --- inside a process -----------------------------------------------------------------------------------
@@ -235,11 +235,11 @@ def test_another_shape_or_dtype_is_told() -> None:
 
 
 def test_kept_values_that_are_missing_have_their_sentence() -> None:
-    run = dataclasses.replace(factory.run(None, only(by_round)), kept=Kept())
+    run = dataclasses.replace(factory.run(None, only(by_round)), kept=StoredValues())
     found = of(evaluate(run))
     assert (found.status, found.difference) == (Status.REPRODUCIBLE_IN_PROCESS, None)
     assert found.difference_why == "No values were kept of its digests."
-    lost = dataclasses.replace(run, kept=Kept(problems={"records/x.kept.xz": "cut off"}))
+    lost = dataclasses.replace(run, kept=StoredValues(problems={"records/x.kept.xz": "cut off"}))
     assert of(evaluate(lost)).difference_why == (
         "No values were kept of its digests; 1 file of kept values could not be read "
         "(the first: records/x.kept.xz, cut off)."
@@ -249,7 +249,7 @@ def test_kept_values_that_are_missing_have_their_sentence() -> None:
 def test_the_most_frequent_digests_with_values_are_compared() -> None:
     run = factory.run(None, only(lambda spot: Behaviour(digests=("abbcc"[spot.round - 1],))))
     rows = {name: row for name, row in run.kept.rows.items() if name[1] != factory.digest("matmul b")}
-    apart = of(evaluate(dataclasses.replace(run, kept=Kept(rows=rows)))).difference
+    apart = of(evaluate(dataclasses.replace(run, kept=StoredValues(rows=rows)))).difference
     assert apart is not None
     assert {apart.first, apart.other} == {"round 1 repetition 0", "round 4 repetition 0"}
 
@@ -272,7 +272,7 @@ ROWS = st.fixed_dictionaries(
 @given(st.lists(ROWS, max_size=3), st.lists(ROWS, max_size=3))
 def test_damaged_kept_rows_never_raise(first: list[Any], other: list[Any]) -> None:
     names = [("matmul", factory.digest(f"matmul {text}")) for text in "ab"]
-    kept = Kept(rows={names[0]: tuple(first), names[1]: tuple(other)})
+    kept = StoredValues(rows={names[0]: tuple(first), names[1]: tuple(other)})
     found, why = difference.of_verdict(kept, "matmul", (), [(names[0][1], 3), (names[1][1], 2)])
     assert (found is None) == bool(why)
     for line in lines(*(kept.tensors(*name) for name in names)):

@@ -14,7 +14,7 @@ from bench.report.build.upgrade import upgrades
 from bench.report.commands import compare
 from bench.store import import_records
 from bench.store import run as store
-from bench.store.previous_run import before
+from bench.store.previous_run import previous_run
 from bench.store.run import Run
 from bench.verdict import evaluate
 from bench.verdict.comparability import Side
@@ -87,7 +87,7 @@ def test_a_narrower_run_between_two_is_not_the_last_one_of_its_kind(tmp_path: Pa
         info = factory.info(id=name, started=f"2025-01-{name[6:]}T12:00:00+00:00", **facts)
         (tmp_path / "runs" / name).mkdir(parents=True)
         (tmp_path / "runs" / name / "run.json").write_text(info.to_json(), encoding="utf-8")
-    found = before(tmp_path / "runs" / LATE, info).folder
+    found = previous_run(tmp_path / "runs" / LATE, info).folder
     assert found is not None
     assert found.name == "20250110"
 
@@ -303,7 +303,7 @@ def test_a_run_without_a_result_is_no_success(
 
 def test_what_was_reused_elsewhere_is_still_reused_here() -> None:
     theirs = factory.info(id="theirs", columns=(BOTH[1],), reused={"records/x": "run"})
-    assert import_records.together(factory.info(columns=(BOTH[0],)), theirs).reused == {"records/x": "run"}
+    assert import_records.merged(factory.info(columns=(BOTH[0],)), theirs).reused == {"records/x": "run"}
 
 
 def _threads(results: RunResults) -> Run:

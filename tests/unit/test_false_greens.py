@@ -10,7 +10,7 @@ import pytest
 
 from bench import report
 from bench.report.build.page import build
-from bench.store.kept_values import Kept
+from bench.store.kept_values import StoredValues
 from bench.suite import kept_values
 from bench.verdict import Status, evaluate, gate
 from bench.verdict.comparison import Side, change
@@ -152,8 +152,8 @@ def test_a_mistyped_sample_is_left_out(field: str) -> None:
 @pytest.mark.parametrize("change", [{"most": float("inf")}, {"step": [1]}, {"digest": ""}])
 def test_damaged_kept_values_are_none(change: dict[str, Any]) -> None:
     row = kept_values.keep("x", None, np.arange(4.0), "d" * 16, 128)
-    assert Kept(rows={("k", "d"): (row,)}).tensors("k", "d")
-    assert Kept(rows={("k", "d"): ({**row, **change},)}).tensors("k", "d") == ()
+    assert StoredValues(rows={("k", "d"): (row,)}).tensors("k", "d")
+    assert StoredValues(rows={("k", "d"): ({**row, **change},)}).tensors("k", "d") == ()
 
 
 # --- GPUs ---------------------------------------------------------------------------------------------
@@ -369,7 +369,7 @@ def test_a_step_between_official_pairs_says_what_moved_with_it() -> None:
         {"origin": {"name": "gpu-box", "engine": "venv"}},
         {"gpu": OTHER_GPU},
         {"device": "h200"},
-        {"kind": "here"},
+        {"kind": "local"},
         {"cudnn": ""},
     ],
 )

@@ -39,9 +39,9 @@ def every_kind() -> Run:
         factory.column("2.21.0", "12.5", status="gpu-not-visible", reason="this host has no GPU", device="gpu", gpu=""),
         dataclasses.replace(
             H100,
-            id="tf2.18.1-cuda12.5-here-py312@h200",
+            id="tf2.18.1-cuda12.5-local-py312@h200",
             device="h200",
-            kind="here",
+            kind="local",
             lock_hash="",
             origin={"name": "box"},
         ),
@@ -74,7 +74,7 @@ def notices(run: Run) -> dict[str, Notice]:
             "newer CUDA",
         ),
         ({"kind": "older"}, "TF 2.18.1 CUDA 12.5 on h100", "CUDA 12.5 on h100", "older CUDA"),
-        ({"kind": "here"}, "TF 2.18.1 CUDA 12.5 on h100, as found", "CUDA 12.5 on h100", "not locked"),
+        ({"kind": "local"}, "TF 2.18.1 CUDA 12.5 on h100, as found", "CUDA 12.5 on h100", "not locked"),
     ],
 )
 def test_a_column_names_its_pair_and_device(changes: dict[str, Any], label: str, accelerator: str, kind: str) -> None:
@@ -120,7 +120,7 @@ def test_imported_columns_name_their_host_and_engine() -> None:
 
 
 def test_an_environment_as_found_is_not_shown_as_locked() -> None:
-    found = dataclasses.replace(H100, kind="here", lock="", lock_hash="")
+    found = dataclasses.replace(H100, kind="local", lock="", lock_hash="")
     run = factory.run(factory.info(columns=(found,)))
     facts = {fact.label: fact.value for fact in view_of(run).environments[0].provenance}
     assert facts["lock"] == "not locked: nothing makes this environment again"
@@ -131,7 +131,7 @@ def test_an_environment_as_found_is_not_shown_as_locked() -> None:
 
 
 def test_a_vendors_build_is_the_release_it_says_it_is() -> None:
-    vendor = dataclasses.replace(H100, kind="here", tensorflow="2.17.0+nv24.12")
+    vendor = dataclasses.replace(H100, kind="local", tensorflow="2.17.0+nv24.12")
     assert {
         one.status.value for one in evaluate(factory.run(factory.info(columns=(vendor,)))).verdicts if not one.control
     } == {"reproducible"}

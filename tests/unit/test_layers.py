@@ -16,7 +16,7 @@ ALLOWED: dict[str, set[str]] = {
     "gpu": set(),
     "host": {"gpu"},
     "plan": {"suite", "gpu"},
-    "engines": {"plan", "suite", "gpu"},
+    "engines": {"portable", "plan", "suite", "gpu"},
     "store": {"suite", "portable"},
     "run": {"portable", "plan", "engines", "store", "suite", "host", "gpu"},
     "doctor": {"plan", "engines", "gpu", "suite", "host", "run"},

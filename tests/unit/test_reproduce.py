@@ -216,9 +216,9 @@ class TestLine:
             return line_of(evaluate(dataclasses.replace(run, info=dataclasses.replace(run.info, **changes))))
 
         assert of()
-        assert not of(engine="here")
+        assert not of(engine="local")
         for changed in (
-            dataclasses.replace(column, origin={"name": "x", "engine": "here"}),
+            dataclasses.replace(column, origin={"name": "x", "engine": "local"}),
             dataclasses.replace(column, lock_hash=""),
             dataclasses.replace(column, lock_hash="not a hash"),
         ):

@@ -1,4 +1,4 @@
-"""Run folders: atomic files, the lock, and what may be reused."""
+"""Run folders: atomic writes, locks, reading, resuming and copying."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ import pytest
 
 from bench import report
 from bench.errors import BusyError, EngineError, StorageError
-from bench.portable.host_lock import measuring_lock
+from bench.portable.errors import PortableError
+from bench.portable.lock import measuring_lock
 from bench.portable.value_limits import kept_files
 from bench.run import progress, runner
 from bench.run.scheduler import State
@@ -65,7 +66,7 @@ def put(folder: RunFolder, number: int, text: str, kept: str = "") -> Path:
     return path
 
 
-def test_run_json_comes_back_as_it_was(tmp_path: Path) -> None:
+def test_run_json_is_read_back_unchanged(tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path)
     wanted = info(id=folder.id)
     folder.write_info(wanted)
@@ -73,22 +74,22 @@ def test_run_json_comes_back_as_it_was(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"schema": 99}', '{"schema": 1}'])
-def test_a_broken_run_json_is_one_sentence(tmp_path: Path, text: str) -> None:
+def test_a_broken_run_json_has_a_clear_error(tmp_path: Path, text: str) -> None:
     (tmp_path / "run.json").write_text(text, encoding="utf-8")
     with pytest.raises(StorageError, match=r"run\.json"):
         load(tmp_path)
 
 
-def spoilt(kind: str) -> bytes:
-    """What a disk or an editor can leave of a file, and no JSON parser takes."""
+def damaged(kind: str) -> bytes:
+    """Content that no JSON parser accepts."""
     return {"not UTF-8": b'{"schema": 4, "id": "\xff"}', "too deep": b"[" * 100_000}[kind]
 
 
 @pytest.mark.parametrize("kind", ["not UTF-8", "too deep"])
-def test_bytes_that_no_parser_takes_are_one_sentence(tmp_path: Path, kind: str) -> None:
+def test_bytes_that_cannot_be_parsed_have_a_clear_error(tmp_path: Path, kind: str) -> None:
     place = tmp_path / "runs" / "20250101T000000Z-abcd"
     place.mkdir(parents=True)
-    (place / "run.json").write_bytes(spoilt(kind))
+    (place / "run.json").write_bytes(damaged(kind))
     with pytest.raises(StorageError, match=r"run\.json"):
         load(place)
     assert resume.interrupted(tmp_path, info()) == ()
@@ -99,7 +100,7 @@ def test_a_folder_without_run_json_is_no_run(tmp_path: Path) -> None:
         load(tmp_path / "nothing")
 
 
-def test_an_unreadable_record_is_listed_and_the_rest_stands(tmp_path: Path) -> None:
+def test_an_unreadable_record_is_listed_and_the_others_are_read(tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path)
     folder.write_info(info(id=folder.id))
     put(folder, 1, record_text("a"))
@@ -115,14 +116,14 @@ def test_a_record_and_kept_values_that_nest_too_deep_are_listed(tmp_path: Path) 
     folder = RunFolder.create(tmp_path)
     folder.write_info(info(id=folder.id))
     put(folder, 1, record_text("a"))
-    put(folder, 2, spoilt("too deep").decode(), spoilt("too deep").decode())
+    put(folder, 2, damaged("too deep").decode(), damaged("too deep").decode())
     run = load(folder.path)
     assert list(run.unreadable) == ["records/c/default/off-002.jsonl"]
     assert list(run.kept.problems) == ["records/c/default/off-002.kept.xz"]
 
 
 def test_a_folder_of_records_that_cannot_be_read_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tests may run as root, who can read everything: the refusal is the system's, the rest is ours."""
+    """Tests may run as root, who can read everything: the system's refusal is simulated."""
     folder = RunFolder.create(tmp_path)
     folder.write_info(info(id=folder.id))
     closed = put(folder, 1, record_text("a")).parent
@@ -139,14 +140,14 @@ def test_a_folder_of_records_that_cannot_be_read_is_listed(tmp_path: Path, monke
     assert not run.records
 
 
-def test_a_folder_of_runs_that_cannot_be_read_is_no_empty_one(tmp_path: Path) -> None:
+def test_a_folder_of_runs_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "runs").symlink_to("runs")
     with pytest.raises(StorageError, match="cannot be read"):
         find_run.every(tmp_path)
 
 
-def test_a_run_that_cannot_be_looked_into_is_not_passed_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tests may run as root, who can look into everything: the refusal is the system's, the rest is ours."""
+def test_a_run_that_cannot_be_read_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests may run as root, who can read everything: the system's refusal is simulated."""
     place = tmp_path / "runs" / "20250101T000000Z-abcd"
     place.mkdir(parents=True)
 
@@ -171,7 +172,7 @@ def test_a_damaged_compressed_record_is_listed(tmp_path: Path, harm: bytes | Non
     assert run.unreadable["records/c/default/off-002.jsonl"]
 
 
-def test_damaged_kept_values_are_listed_and_the_records_stand(tmp_path: Path) -> None:
+def test_damaged_stored_values_are_listed_and_the_records_are_read(tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path)
     folder.write_info(info(id=folder.id))
     path = put(folder, 1, record_text("a"), kept_text("d"))
@@ -186,7 +187,7 @@ def test_damaged_kept_values_are_listed_and_the_records_stand(tmp_path: Path) ->
 
 
 class TestRecording:
-    """A round's files have their names when it ended well, and never before."""
+    """A round's files get their names when it ended well, and never before."""
 
     def path(self, tmp_path: Path) -> tuple[RunFolder, Path]:
         folder = RunFolder.create(tmp_path)
@@ -195,7 +196,7 @@ class TestRecording:
     def names(self, path: Path) -> list[str]:
         return sorted(one.name for one in path.parent.iterdir())
 
-    def test_both_are_compressed_and_nothing_else_is_left(self, tmp_path: Path) -> None:
+    def test_both_files_are_compressed_and_no_other_is_left(self, tmp_path: Path) -> None:
         folder, path = self.path(tmp_path)
         with folder.recording(path) as streams:
             streams.lines.write(record_text("a"))
@@ -204,7 +205,7 @@ class TestRecording:
         assert lzma.decompress(path.read_bytes()).decode() == record_text("a")
         assert lzma.decompress(kept_path(path).read_bytes()).decode() == kept_text("d")
 
-    def test_where_nothing_was_kept_there_is_no_file(self, tmp_path: Path) -> None:
+    def test_without_stored_values_there_is_no_file(self, tmp_path: Path) -> None:
         folder, path = self.path(tmp_path)
         with folder.recording(path) as streams:
             streams.lines.write(record_text("a"))
@@ -213,7 +214,7 @@ class TestRecording:
     @pytest.mark.parametrize(
         "error", [KeyboardInterrupt, EngineError("x", "y"), OSError(28, "No space left on device")]
     )
-    def test_a_round_that_fails_leaves_parts_that_nobody_reads(self, tmp_path: Path, error: BaseException) -> None:
+    def test_a_round_that_fails_leaves_parts_that_are_not_read(self, tmp_path: Path, error: BaseException) -> None:
         folder, path = self.path(tmp_path)
         folder.write_info(info(id=folder.id))
 
@@ -239,9 +240,7 @@ class TestRecording:
             assert path.with_name(path.name + ".part").read_text(encoding="utf-8") == record_text("a")
             assert not path.exists()
 
-    def test_the_record_comes_last_for_where_it_stands_its_values_do(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_the_record_is_named_after_its_values(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         folder, path = self.path(tmp_path)
         named: list[str] = []
         replace = type(path).replace
@@ -256,7 +255,7 @@ class TestRecording:
             streams.kept.write(kept_text("d"))
         assert named == ["off-001.kept.xz", "off-001.jsonl.xz"]
 
-    def test_a_folder_that_cannot_be_written_is_one_sentence(self, tmp_path: Path) -> None:
+    def test_a_folder_that_cannot_be_written_has_a_clear_error(self, tmp_path: Path) -> None:
         folder, path = self.path(tmp_path)
         path.parent.parent.mkdir(parents=True)
         path.parent.write_text("a file where the folder should be", encoding="utf-8")
@@ -264,21 +263,21 @@ class TestRecording:
             pass
 
 
-def test_an_atomic_write_leaves_the_old_file_where_it_fails(tmp_path: Path) -> None:
+def test_a_failed_atomic_write_leaves_no_part(tmp_path: Path) -> None:
     target = tmp_path / "page.html"
     target.mkdir()
     with pytest.raises(StorageError, match="cannot be written"):
         write_atomic(target, "new")
-    assert list(tmp_path.iterdir()) == [target]  # on a full disk, half a page would keep it full
+    assert list(tmp_path.iterdir()) == [target]
 
 
-def test_reports_that_is_a_file_is_one_sentence(tmp_path: Path) -> None:
+def test_reports_that_is_a_file_has_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "reports").write_text("", encoding="utf-8")
     with pytest.raises(StorageError, match="cannot be written"), reports_lock(tmp_path / "reports", "x"):
         pass
 
 
-def test_a_second_run_is_told_who_holds_the_folder(tmp_path: Path) -> None:
+def test_the_error_of_a_second_run_names_the_first(tmp_path: Path) -> None:
     other = (
         "from bench.store.run_folder import reports_lock\nfrom pathlib import Path\nimport sys\n"
         "with reports_lock(Path(sys.argv[1]), 'the first run'):\n print('held', flush=True)\n sys.stdin.read()\n"
@@ -297,7 +296,7 @@ def test_a_second_run_is_told_who_holds_the_folder(tmp_path: Path) -> None:
 
 
 class TestMeasuringLock:
-    """A CPU is measured alone on its host, a GPU alone on itself."""
+    """A measurement of a CPU has its host alone, one of a GPU has that GPU alone."""
 
     def waits(self, first: tuple[str, ...], second: tuple[str, ...]) -> str:
         """What the second of two measurements says while it waits for the first, "" where it does not wait."""
@@ -332,15 +331,19 @@ class TestMeasuringLock:
     )
     def test_who_waits_for_whom(self, first: tuple[str, ...], second: tuple[str, ...], what: str) -> None:
         said = self.waits(first, second)
-        assert said == (f"another run measures on {what}; waiting for it to end" if what else "")
+        if what:
+            assert said.startswith(f"another run measures on {what}: process {os.getpid()} on ")
+            assert said.endswith("; waiting for it to end")
+        else:
+            assert not said
 
-    def test_a_link_that_somebody_left_is_not_followed(self, tmp_path: Path) -> None:
+    def test_a_symbolic_link_is_not_followed(self, tmp_path: Path) -> None:
         (tmp_path / "target").touch()
         (tmp_path / "tfrepro-measuring-cpu.lock").symlink_to(tmp_path / "target")
-        with pytest.raises(OSError, match="symbolic links"), measuring_lock(print):
+        with pytest.raises(PortableError, match="symbolic links"), measuring_lock(print):
             pass
 
-    def test_whatever_the_order_nobody_waits_in_a_circle(self) -> None:
+    def test_the_order_of_gpus_cannot_cause_a_deadlock(self) -> None:
         entered: list[str] = []
 
         def run(*gpus: str) -> None:
@@ -382,20 +385,20 @@ class TestResume:
         other.write_info(info(id="2", finished="2026-01-01T00:00:00+00:00", profile="quick"))
         assert [path.name for path in resume.interrupted(tmp_path, info())] == ["1"]
 
-    def test_what_a_finished_run_took_over_has_served(self, tmp_path: Path) -> None:
+    def test_rounds_that_a_finished_run_reused_are_not_reused_again(self, tmp_path: Path) -> None:
         self.make(tmp_path, "1", "", "a")
         other = self.make(tmp_path, "2", "", "b")
         served = {"records/c/default/off-001.jsonl": "1"}
         other.write_info(info(id="2", finished="2026-01-01T00:00:00+00:00", profile="quick", reused=served))
         assert resume.interrupted(tmp_path, info()) == ()
 
-    def test_nothing_from_before_a_fresh_start_comes_back(self, tmp_path: Path) -> None:
+    def test_nothing_from_before_no_resume_is_reused(self, tmp_path: Path) -> None:
         self.make(tmp_path, "1", "", "a")
         fresh = self.make(tmp_path, "2", "", "b")
         fresh.write_info(info(id="2", finished="", command="python -m bench matrix --no-resume"))
         assert [path.name for path in resume.interrupted(tmp_path, info())] == ["2"]
 
-    def test_a_cut_off_foreign_or_crashed_record_is_not_taken(self, tmp_path: Path) -> None:
+    def test_a_cut_off_or_crashed_record_is_not_reused(self, tmp_path: Path) -> None:
         folder = self.make(tmp_path, "1", "", "a")
         put(folder, 2, record_text("b", whole=False))
         put(folder, 3, "junk\n")
@@ -403,10 +406,10 @@ class TestResume:
         died = line("outcome", {"process": 1, "kernel": "k", "outcome": "crashed", "seconds": 0.0})
         put(folder, 5, record_text("e", whole=False) + died + line("end", {"seconds": 1.0, "processes": 1}))
         assert set(resume.finished_rounds((folder.path,))) == {"a"}
-        # it gets another chance, and is not forgotten
+        # it is measured again, and mentioned
         assert resume.measured_again((folder.path,)) == {"e": "in run r1: k (crashed)"}
 
-    def test_the_first_measurer_is_named_through_a_chain(self, tmp_path: Path) -> None:
+    def test_the_run_that_measured_a_record_is_known_after_two_resumes(self, tmp_path: Path) -> None:
         first = self.make(tmp_path, "1", "", "a")
         second = self.make(tmp_path, "2", "")
         source = first.record_path("c", "default", "off", 1)
@@ -414,7 +417,7 @@ class TestResume:
         assert resume.finished_rounds((second.path,))["a"][1] == "1"
 
     @pytest.mark.parametrize("linked", [True, False])
-    def test_a_record_brings_its_kept_values(
+    def test_a_reused_record_brings_its_stored_values(
         self,
         tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
@@ -435,8 +438,8 @@ class TestResume:
         assert run.kept.tensors("k", "d")
         assert len(kept_files(second.path)) == 1
 
-    def test_a_taken_record_is_known_under_the_name_it_is_read_by(self, tmp_path: Path) -> None:
-        """Else no page could say what was reused."""
+    def test_a_reused_record_is_listed_under_its_path(self, tmp_path: Path) -> None:
+        """Otherwise the page could not say what was reused."""
         first = self.make(tmp_path, "1", "", "a")
         found = resume.finished_rounds((first.path,))
         column = SimpleNamespace(id="c")
@@ -449,7 +452,7 @@ class TestResume:
         assert run.info.reused == {"records/c/default/off-001.jsonl": "1"}
         assert set(run.info.reused) == set(run.records)
 
-    def test_a_folder_without_run_json_is_passed_over(self, tmp_path: Path) -> None:
+    def test_a_folder_without_run_json_is_skipped(self, tmp_path: Path) -> None:
         self.make(tmp_path, "1", "", "a")
         (tmp_path / "runs" / "2").mkdir()
         assert [path.name for path in resume.interrupted(tmp_path, info())] == ["1"]
@@ -460,7 +463,7 @@ class TestResume:
 
 
 class TestCompact:
-    """A compacted run says the same as the run."""
+    """A copy without logs reads the same as the run."""
 
     def make(self, tmp_path: Path) -> RunFolder:
         folder = RunFolder.create(tmp_path / "reports")
@@ -470,7 +473,7 @@ class TestCompact:
         put(folder, 2, record_text("b"))
         return folder
 
-    def test_it_reads_the_same_and_can_be_made_again(self, tmp_path: Path) -> None:
+    def test_it_reads_the_same_and_can_be_copied_again(self, tmp_path: Path) -> None:
         folder = self.make(tmp_path)
         for _ in range(2):
             compact(folder.path, tmp_path / "kept")
@@ -481,7 +484,7 @@ class TestCompact:
         assert names == ["off-001.jsonl.xz", "off-001.kept.xz", "off-002.jsonl.xz", "run.json"]
         assert load(tmp_path / "again").kept.tensors("k", "d")
 
-    def test_what_lay_there_before_goes(self, tmp_path: Path) -> None:
+    def test_an_earlier_copy_is_replaced(self, tmp_path: Path) -> None:
         folder, other = self.make(tmp_path / "1"), RunFolder.create(tmp_path / "2")
         other.write_info(info(id=other.id))
         put(other, 7, record_text("z"), kept_text("y"))
@@ -498,7 +501,7 @@ class TestCompact:
         assert len(load(tmp_path / "kept").unreadable) == 1
 
     @pytest.mark.parametrize("lost", ["off-001.jsonl.xz", "off-001.kept.xz"])
-    def test_an_earlier_copy_stays_where_a_new_one_cannot_be_made(self, tmp_path: Path, lost: str) -> None:
+    def test_an_earlier_copy_remains_where_copying_fails(self, tmp_path: Path, lost: str) -> None:
         folder, other = self.make(tmp_path / "1"), self.make(tmp_path / "2")
         compact(folder.path, tmp_path / "kept")
         file = next(other.path.rglob(lost))
@@ -509,7 +512,7 @@ class TestCompact:
         assert load(tmp_path / "kept") == load(folder.path)
         assert sorted(one.name for one in (tmp_path / "kept").iterdir()) == ["records", "run.json"]
 
-    def test_what_is_no_copy_is_not_written_over(self, tmp_path: Path) -> None:
+    def test_other_files_are_not_overwritten(self, tmp_path: Path) -> None:
         folder = self.make(tmp_path)
         mine = tmp_path / "desk" / "records" / "mine.txt"
         mine.parent.mkdir(parents=True)
@@ -520,14 +523,14 @@ class TestCompact:
         with pytest.raises(StorageError, match="of its own"):
             compact(folder.path, folder.path.parent / "20250101T000000Z-abcd")
 
-    def test_it_never_empties_a_run(self, tmp_path: Path) -> None:
+    def test_a_run_is_never_overwritten(self, tmp_path: Path) -> None:
         folder, other = self.make(tmp_path / "1"), self.make(tmp_path / "2")
         for source in (folder, other):
             with pytest.raises(StorageError, match="of its own"):
                 compact(source.path, folder.path)
         assert len(load(folder.path).records) == 2
 
-    def test_nor_one_that_was_kept_without_its_logs(self, tmp_path: Path) -> None:
+    def test_a_copy_is_not_copied_onto_itself(self, tmp_path: Path) -> None:
         folder = self.make(tmp_path)
         compact(folder.path, tmp_path / "kept")
         (tmp_path / "link").symlink_to(tmp_path / "kept")
@@ -537,8 +540,8 @@ class TestCompact:
         assert len(load(tmp_path / "kept").records) == 2
 
 
-def test_the_sample_says_what_its_records_say(root: Path) -> None:
-    """Words, not numbers: another SciPy may round an interval's last digit otherwise."""
+def test_the_report_of_the_sample_matches_its_records(root: Path) -> None:
+    """Numbers are ignored: another SciPy may round an interval's last digit differently."""
     sample = root / "reports" / "sample"
     kept = (sample / "report.md").read_text(encoding="utf-8")
     made = report.render(evaluate(load(sample)), report.Format.MARKDOWN)

@@ -1,4 +1,4 @@
-"""Log tails: of what died, short, without secrets, harmless, and kept where the logs are not."""
+"""Log tails of dead processes: short, without secrets, harmless, and copied where the logs are not."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ def died(spot: Spot, *names: str, outcome: str = "crashed") -> Behaviour:
 
 
 def folder_of(place: Path, run: Run, **logs: str) -> Path:
-    """A run folder with its records on the disk, and a log for each round (``default_on_001``) or a build."""
+    """Write a run folder with its records, and logs of rounds (``default_on_001``) or of a build."""
     (place / "logs" / COLUMN).mkdir(parents=True)
     (place / "run.json").write_text(run.info.to_json(), encoding="utf-8")
-    for path, one in run.records.items():
+    for path, record in run.records.items():
         file = place / f"{path}.xz"
         file.parent.mkdir(parents=True, exist_ok=True)
-        body = {"schema": SCHEMA, "request": json.loads(one.request.to_json()), "suite_hash": one.suite_hash}
+        body = {"schema": SCHEMA, "request": json.loads(record.request.to_json()), "suite_hash": record.suite_hash}
         rows = [line("header", body)]
-        rows += [line("outcome", dataclasses.asdict(ending)) for ending in one.outcomes]
+        rows += [line("outcome", dataclasses.asdict(ending)) for ending in record.outcomes]
         rows.append(line("end", {"seconds": 1.0, "processes": 1}))
         file.write_bytes(lzma.compress("".join(rows).encode()))
     for name, text in logs.items():
@@ -65,7 +65,7 @@ def lost(place: Path, status: str, **logs: str) -> Path:
 
 
 class TestReading:
-    """Which logs are read, and what a run without them has."""
+    """Which logs are read, and what a copy without logs has."""
 
     def test_the_log_of_a_record_in_which_something_died(self, tmp_path: Path) -> None:
         run = load(crashed(tmp_path))
@@ -73,7 +73,7 @@ class TestReading:
         assert run.tails.columns == {}
 
     @pytest.mark.parametrize("outcome", ["crashed", "timeout", "oom", "mismatch"])
-    def test_every_way_to_die(self, tmp_path: Path, outcome: str) -> None:
+    def test_every_outcome_that_ends_a_process(self, tmp_path: Path, outcome: str) -> None:
         run = factory.run(behave=lambda spot: died(spot, outcome=outcome))
         assert load(folder_of(tmp_path, run, default_on_001="words")).tails.records == {RECORD: "words"}
 
@@ -83,7 +83,7 @@ class TestReading:
         assert run.tails.records == {RECORD: "could not create a primitive\ntfrepro: matmul: crashed"}
 
     @pytest.mark.parametrize("outcome", ["ok", "error", "gpu-not-visible"])
-    def test_what_did_not_die_has_none(self, tmp_path: Path, outcome: str) -> None:
+    def test_other_outcomes_have_no_tail(self, tmp_path: Path, outcome: str) -> None:
         run = factory.run(behave=lambda spot: died(spot, outcome=outcome))
         assert load(folder_of(tmp_path, run, default_on_001="words")).tails.records == {}
 
@@ -103,7 +103,7 @@ class TestReading:
     ) -> None:
         assert load(lost(tmp_path, status, **logs)).tails.columns == wanted
 
-    def test_a_column_is_no_way_out_of_the_folder(self, tmp_path: Path) -> None:
+    def test_the_name_of_a_column_cannot_leave_the_folder(self, tmp_path: Path) -> None:
         (tmp_path / "build.log").write_text("not yours", encoding="utf-8")
         (tmp_path / "run").mkdir()
         for name in ("../..", "..", "/", f"{tmp_path}", "", "a/../.."):
@@ -113,7 +113,7 @@ class TestReading:
             (tmp_path / "run" / "run.json").write_text(run.info.to_json(), encoding="utf-8")
             assert load(tmp_path / "run").tails.columns == {}
 
-    def test_a_run_kept_without_logs_keeps_the_tails(self, tmp_path: Path) -> None:
+    def test_a_copy_without_logs_has_the_tails(self, tmp_path: Path) -> None:
         source, kept, again = crashed(tmp_path / "source"), tmp_path / "kept", tmp_path / "again"
         kept.mkdir()
         compact(source, kept)
@@ -123,7 +123,7 @@ class TestReading:
         compact(kept, again)
         assert (again / FILE).read_bytes() == (kept / FILE).read_bytes()
 
-    def test_a_healthy_run_leaves_no_file_and_takes_an_old_one_away(self, tmp_path: Path) -> None:
+    def test_without_tails_there_is_no_file_and_an_old_one_is_removed(self, tmp_path: Path) -> None:
         source, kept = folder_of(tmp_path / "source", factory.run(), default_on_001="fine"), tmp_path / "kept"
         kept.mkdir()
         (kept / FILE).write_text("{}", encoding="utf-8")
@@ -135,7 +135,7 @@ class TestReading:
         ["", "{", "[]", "{}", '{"schema": 2}', '{"schema": 1}', '{"schema": 1, "records": [], "columns": {}}',
          '{"schema": 1, "records": {"a": 3}, "columns": {}}', "[" * 100_000, "\x00\xff"],
     )  # fmt: skip
-    def test_a_damaged_file_is_ignored_and_told(self, tmp_path: Path, text: str) -> None:
+    def test_a_damaged_file_is_ignored_and_reported(self, tmp_path: Path, text: str) -> None:
         source, kept = crashed(tmp_path / "source"), tmp_path / "kept"
         kept.mkdir()
         compact(source, kept)
@@ -146,7 +146,7 @@ class TestReading:
         page = report.render(evaluate(run), report.Format.HTML)
         assert "tails.json, with the ends of logs, could not be read" in page
 
-    def test_an_edited_file_is_made_short_and_loses_its_secrets(self, tmp_path: Path) -> None:
+    def test_an_edited_file_is_shortened_and_loses_its_secrets(self, tmp_path: Path) -> None:
         source, kept = crashed(tmp_path / "source"), tmp_path / "kept"
         kept.mkdir()
         compact(source, kept)
@@ -159,7 +159,7 @@ class TestReading:
 
 
 class TestShortened:
-    """What is kept of a log."""
+    """What remains of a log."""
 
     def test_its_last_lines_and_characters(self, tmp_path: Path) -> None:
         log = tmp_path / "a.log"
@@ -172,13 +172,13 @@ class TestShortened:
         assert tail(tmp_path) == ""
 
     @given(st.text(alphabet=st.sampled_from("ab \n\r\t\x1b[m=:/@"), max_size=6000))
-    def test_it_is_short_and_the_same_again(self, text: str) -> None:
+    def test_shortening_twice_changes_nothing(self, text: str) -> None:
         once = shortened(text)
         assert len(once) <= CHARACTERS + 6
         assert once.count("\n") <= LINES
         assert shortened(once) == once
 
-    def test_escape_sequences_and_returns_are_taken_out(self) -> None:
+    def test_escape_sequences_and_carriage_returns_are_removed(self) -> None:
         text = "\x1b[31mred\x1b[0m \x1b]0;title\x07done\r\n10 %\r50 %\r100 %\n\x1b]8;;http://x\x1b\\link"
         assert shortened(text) == "red done\n10 %\n50 %\n100 %\nlink"
 
@@ -201,12 +201,12 @@ class TestShortened:
             "API-KEY=hunter2",
         ],
     )
-    def test_secrets_are_taken_out(self, text: str) -> None:
+    def test_secrets_are_removed(self, text: str) -> None:
         assert "hunter2" not in shortened(f"before\n{text}\nafter")
         assert shortened(f"before\n{text}\nafter").startswith("before\n")
-        assert "hunter2" not in shortened("y" * (CHARACTERS - 8) + text), "whatever is cut"
+        assert "hunter2" not in shortened("y" * (CHARACTERS - 8) + text), "wherever the text is cut"
 
-    def test_ordinary_words_stay(self) -> None:
+    def test_ordinary_text_is_unchanged(self) -> None:
         text = (
             "2026-11-22 17:27:10.958738: I tensorflow/core/util/port.cc:153] oneDNN custom operations are on.\n"
             'File "/opt/x/keras/src/trainers/epoch_iterator.py", line 74, in _get_iterator\n'
@@ -217,20 +217,20 @@ class TestShortened:
     @pytest.mark.parametrize(
         "text", ["a" * 65_000, "a." * 32_000, "://" * 21_000, "token" * 13_000, "\x1b]" * 32_000 + "x"]
     )
-    def test_a_hostile_log_is_read_in_time(self, text: str) -> None:
-        assert shortened(text), "a pattern that looks back again and again would take minutes here"
+    def test_a_hostile_log_does_not_take_long(self, text: str) -> None:
+        assert shortened(text), "a backtracking pattern would take minutes"
 
 
 class TestOnThePage:
-    """Where the tail stands, and what it cannot do."""
+    """Where the page shows the tail, and that it stays text."""
 
-    def test_it_stands_with_the_kernel_that_died(self, tmp_path: Path) -> None:
+    def test_it_is_shown_with_the_kernel_that_died(self, tmp_path: Path) -> None:
         page = report.render(evaluate(load(crashed(tmp_path))), report.Format.HTML)
         assert page.count("last words</pre>") == 1
         assert "Of round 1, its last lines." in page
         assert "log was not kept" not in page
 
-    def test_a_crash_whose_log_is_gone_says_so(self) -> None:
+    def test_a_missing_log_is_mentioned(self) -> None:
         page = report.render(evaluate(factory.run(behave=died)), report.Format.HTML)
         assert "<b>Log tail</b> on: The log was not kept with these records." in page
 

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from bench.portable.value_limits import DIGEST_LIMIT, GROUP_LIMIT, Keeper, kept_files
-from bench.store.kept_values import Kept, load_kept
+from bench.portable.value_limits import DIGEST_LIMIT, GROUP_LIMIT, ValueLimits, kept_files
+from bench.store.kept_values import StoredValues, load_stored_values
 from bench.suite.digest import SHORT, collect, digest
 from bench.suite.distance import numbers
 from bench.suite.kept_values import OF_OUTPUT, OF_STEP, decode_tensor, encode_tensors, keep, positions
@@ -96,7 +96,7 @@ def test_a_damaged_row_is_rejected_and_omitted(damage: dict[str, Any]) -> None:
     broken = {key: value for key, value in {**row, **damage}.items() if value is not ...}
     with pytest.raises((KeyError, TypeError, ValueError)):
         decode_tensor(broken)
-    whole = Kept(rows={("k", "d"): (row,), ("k", "e"): (row, broken)})
+    whole = StoredValues(rows={("k", "d"): (row,), ("k", "e"): (row, broken)})
     assert len(whole.tensors("k", "d")) == 1
     assert whole.tensors("k", "e") == ()
     assert whole.tensors("other", "d") == ()
@@ -118,7 +118,7 @@ class TestKeeper:
 
     @given(requests)
     def test_limits_are_never_exceeded_and_never_applied_too_early(self, requested: list[Any]) -> None:
-        keeper = Keeper()
+        keeper = ValueLimits()
         known: Counter[tuple[str, str, str]] = Counter()
         spent: dict[Any, int] = defaultdict(int)
         digests: Counter[Any] = Counter()
@@ -128,7 +128,7 @@ class TestKeeper:
                 and digests[group, kernel] < DIGEST_LIMIT
                 and spent[group] + size <= GROUP_LIMIT
             )
-            assert keeper.wants(group, kernel, name, size) is expected
+            assert keeper.accepts(group, kernel, name, size) is expected
             if expected:
                 known[group[0], kernel, name] += 1
                 spent[group] += size
@@ -137,19 +137,19 @@ class TestKeeper:
         assert all(total <= GROUP_LIMIT for total in spent.values())
 
     def test_the_other_mode_keeps_only_what_is_new(self) -> None:
-        keeper = Keeper()
-        assert keeper.wants(("c", "default", "off"), "k", "d", 10)
-        assert not keeper.wants(("c", "default", "on"), "k", "d", 10)
-        assert not keeper.wants(("c", "onednn=0", "off"), "k", "d", 10)
-        assert keeper.wants(("c", "default", "on"), "k", "e", 10)
-        assert keeper.wants(("other", "default", "on"), "k", "d", 10), "each column can be read on its own"
-        assert keeper.wants(("c", "default", "off"), "l", "d", 10)
+        keeper = ValueLimits()
+        assert keeper.accepts(("c", "default", "off"), "k", "d", 10)
+        assert not keeper.accepts(("c", "default", "on"), "k", "d", 10)
+        assert not keeper.accepts(("c", "onednn=0", "off"), "k", "d", 10)
+        assert keeper.accepts(("c", "default", "on"), "k", "e", 10)
+        assert keeper.accepts(("other", "default", "on"), "k", "d", 10), "each column can be read on its own"
+        assert keeper.accepts(("c", "default", "off"), "l", "d", 10)
 
     def test_a_nondeterministic_kernel_does_not_use_up_the_limit_of_others(self) -> None:
-        keeper = Keeper()
+        keeper = ValueLimits()
         group = ("c", "default", "off")
-        assert sum(keeper.wants(group, "k", str(number), 10) for number in range(100)) == DIGEST_LIMIT
-        assert keeper.wants(group, "l", "d", 10)
+        assert sum(keeper.accepts(group, "k", str(number), 10) for number in range(100)) == DIGEST_LIMIT
+        assert keeper.accepts(group, "l", "d", 10)
 
 
 class TestLoading:
@@ -167,7 +167,7 @@ class TestLoading:
     def test_all_files_are_read(self, tmp_path: Path) -> None:
         self.put(tmp_path, "off-001", self.row("a", 1.0), self.row("b", 2.0))
         self.put(tmp_path, "on-001", self.row("c", 3.0))
-        found = load_kept(tmp_path)
+        found = load_stored_values(tmp_path)
         assert [file.name for file in kept_files(tmp_path)] == ["off-001.kept.xz", "on-001.kept.xz"]
         assert {key for _, key in found.rows} == {"a", "b", "c"}
         assert found.problems == {}
@@ -189,11 +189,11 @@ class TestLoading:
             "empty": b"",
         }
         bad.write_bytes(harmed[harm])
-        found = load_kept(tmp_path)
+        found = load_stored_values(tmp_path)
         assert found.tensors("k", "a")
         assert not found.tensors("k", "b")
         assert list(found.problems) == ["records/c/default/on-001.kept.xz"]
         assert found.problems["records/c/default/on-001.kept.xz"]
 
     def test_a_run_without_any_has_none(self, tmp_path: Path) -> None:
-        assert load_kept(tmp_path) == Kept()
+        assert load_stored_values(tmp_path) == StoredValues()

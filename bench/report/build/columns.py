@@ -20,7 +20,7 @@ _KINDS = {
     "forward": "newer CUDA than TensorFlow was built with",
     "older": "older CUDA than TensorFlow was built with",
     "legacy": "legacy pair",
-    "here": "environment as found, not locked",
+    "local": "environment as found, not locked",
 }
 #: Hexadecimal characters of a UUID that tell two GPUs of one model apart.
 _UUID_LENGTH = 8
@@ -96,7 +96,7 @@ def labels(results: RunResults) -> list[str]:
     columns = results.info.columns
     short = [
         f"TF {clean(column.tensorflow)} {' '.join(_accelerator(column))}"
-        f"{f' on {device}' if device else ''}{', as found' if column.kind == 'here' else ''}"
+        f"{f' on {device}' if device else ''}{', as found' if column.kind == 'local' else ''}"
         for column, device in zip(columns, _devices(columns), strict=True)
     ]
     placed = [

@@ -85,11 +85,11 @@ class ReproduceSpec:
 def line(results: RunResults, column: ColumnInfo, kernel: KernelInfo) -> str:
     """The command that measures this kernel in this column again, under its worst variation; "" where nothing would.
 
-    Nothing makes an environment again that has no lock (one measured by ``here``), and nothing says what ran where
+    Nothing makes an environment again that has no lock (one measured by ``local``), and nothing says what ran where
     processes name no code, or not the same.
     """
     verdict = _chosen(results, column.id, kernel.name)
-    if verdict is None or "here" in (results.info.engine, column.origin.get("engine")):
+    if verdict is None or "local" in (results.info.engine, column.origin.get("engine")):
         return ""
     pin = _pin(results, column, verdict)
     variation = "" if verdict.variation == "default" else verdict.variation

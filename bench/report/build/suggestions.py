@@ -52,7 +52,7 @@ def missing(
 def _missing(
     results: RunResults, question: Requirements, found: Sequence[Candidate], others: Sequence[str]
 ) -> Iterator[Missing]:
-    ours = {column.id for column in results.info.columns if column.kind != "here"}
+    ours = {column.id for column in results.info.columns if column.kind != "local"}
     known = [one for one in found if one.column in ours]
 
     def lack(why: str, pairs: Sequence[str], flags: str = "") -> Missing:

@@ -101,7 +101,7 @@ def _places(results: RunResults) -> list[Notice]:
     names = labels(results)
     columns = list(zip(names, results.info.columns, strict=True))
     found = []
-    as_found = [name for name, column in columns if column.kind == "here"]
+    as_found = [name for name, column in columns if column.kind == "local"]
     if as_found:
         text = f"{listed(as_found)}: an environment as it was found. No lock makes it again: its bits are its own."
         found.append(Notice(kind="note", title="Not locked", text=text))

@@ -154,7 +154,7 @@ class _Sides:
             clean(column.device),
             SEVERITY.index(status) if status else -1,
             clean(why),
-            int(column.kind == "here"),
+            int(column.kind == "local"),
             int(bool(column.origin)),
             self.hidden(side.machine),
             [self.texts(clean(value)) for title, value in side.facts.items() if title not in FOLLOW],

@@ -81,7 +81,7 @@ class Column(Closed):
     gpu: str | None
     """UUID of the GPU."""
     kind: str | None
-    """How well the pair is supported: "official", "cpu", "here", ..."""
+    """How well the pair is supported: "official", "cpu", "local", ..."""
     locked: bool
     """Whether a hash-pinned lock makes this environment again."""
     origin: dict[str, str]

@@ -1,4 +1,4 @@
-"""What a bundle's host may change of its plan: fewer kernels, more rounds, and nothing that the records do not say."""
+"""Overrides of a bundle's plan on the offline host: kernels, variations, rounds and repetitions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bench.plan.devices import Devices
 from bench.plan.planner import Selection
 from bench.portable import overrides
 from bench.portable.errors import PortableError
-from bench.portable.overrides import Wanted
+from bench.portable.overrides import Overrides
 from bench.suite.record import Request
 
 ROOT = Path(__file__).parents[2]
@@ -26,29 +26,29 @@ FEW = ("matmul_f32", "reduce_sum_1d", "variable_scatter_add")
 
 
 def planned(rounds: int = 3, profile: str = "nightly") -> tuple[dict[str, Any], list[Request]]:
-    """run.json and the rounds of a plan as a bundle carries them."""
+    """run.json and the rounds of a plan as a bundle contains them."""
     matrix = config.load(ROOT / "matrix.toml")
     selection = Selection(only=("tf2.18.1-cpu",), kernels=FEW, rounds=rounds)
     plan = planner.make(matrix, profile, selection, ROOT / "docker" / "locks", custom_kernels.suite([]), Devices())
     order = Order(matrix=matrix, pair="tf2.18.1-cpu", out=Path(), root=ROOT)
-    found = json.loads(json.dumps({"run": _run(order, plan), "requests": _requests(order, plan)}))
-    return found["run"], [Request.from_json(json.dumps(one)) for one in found["requests"]]
+    body = json.loads(json.dumps({"run": _run(order, plan), "requests": _requests(order, plan)}))
+    return body["run"], [Request.from_json(json.dumps(request)) for request in body["requests"]]
 
 
 RUN, REQUESTS = planned()
 CONTROLS = {one["name"] for one in RUN["kernels"] if one["control"]}
 
 
-def made(**want: Any) -> tuple[dict[str, Any], list[Request]]:
-    return overrides.narrowed(RUN, REQUESTS, Wanted(**want))
+def applied(**changes: Any) -> tuple[dict[str, Any], list[Request]]:
+    return overrides.apply(RUN, REQUESTS, Overrides(**changes))
 
 
-def test_a_plan_of_which_nothing_is_asked_is_itself() -> None:
-    assert made() == (RUN, REQUESTS)
+def test_without_overrides_a_plan_is_unchanged() -> None:
+    assert applied() == (RUN, REQUESTS)
 
 
-def test_kernels_are_selected_and_controls_stay() -> None:
-    run, requests = made(kernels=("matmul*",), variations=("default",))
+def test_kernels_are_selected_and_controls_remain() -> None:
+    run, requests = applied(kernels=("matmul*",), variations=("default",))
     names = {"matmul_f32", *CONTROLS}
     assert {one["name"] for one in run["kernels"]} == names
     assert set(run["variations"]) == set(run["variation_modes"]) == {"default"}
@@ -56,9 +56,9 @@ def test_kernels_are_selected_and_controls_stay() -> None:
     assert run["command"].endswith("--kernels matmul* --variation default")
 
 
-def test_a_variation_without_a_kernel_left_is_gone_and_does_not_mean_all() -> None:
-    """In run.json no names at all mean every kernel."""
-    run, requests = made(kernels=("variable*",))
+def test_a_variation_without_kernels_is_removed_and_does_not_mean_all_kernels() -> None:
+    """In run.json an empty list means all kernels."""
+    run, requests = applied(kernels=("variable*",))
     without = [name for name, names in RUN["variations"].items() if "variable_scatter_add" not in names]
     assert without
     assert not set(without) & set(run["variations"])
@@ -66,17 +66,17 @@ def test_a_variation_without_a_kernel_left_is_gone_and_does_not_mean_all() -> No
     assert all("variable_scatter_add" in names for names in run["variations"].values())
 
 
-def test_repetitions_are_those_of_every_kernel() -> None:
-    run, requests = made(repetitions=7)
+def test_repetitions_apply_to_every_kernel() -> None:
+    run, requests = applied(repetitions=7)
     assert run["repetitions"] == 7
     assert {number for one in requests for number in one.repetitions.values()} == {7}
 
 
 @settings(deadline=None)
 @given(before=st.sampled_from([1, 2, 3]), rounds=st.integers(1, 9))
-def test_rounds_are_as_many_as_asked_for_and_go_on_as_planned(before: int, rounds: int) -> None:
+def test_more_rounds_continue_the_plan(before: int, rounds: int) -> None:
     source, asked = planned(before, "standard") if before != 3 else (RUN, REQUESTS)
-    run, requests = overrides.narrowed(source, asked, Wanted(rounds=rounds))
+    run, requests = overrides.apply(source, asked, Overrides(rounds=rounds))
     assert run["rounds"] == rounds
     kept = [one for one in asked if one.round <= rounds]
     assert [dataclasses.replace(one, context={}) for one in requests[: len(kept)]] == [
@@ -94,34 +94,34 @@ def test_rounds_are_as_many_as_asked_for_and_go_on_as_planned(before: int, round
         assert len({frozenset(one.kernels) for one in group}) == 1
 
 
-def test_modes_go_on_to_alternate() -> None:
-    _, requests = made(rounds=6, variations=("default",))
+def test_modes_alternate_in_additional_rounds() -> None:
+    _, requests = applied(rounds=6, variations=("default",))
     assert [one.mode for one in requests] == ["off", "on", "on", "off"] * 3
 
 
-def test_both_modes_of_a_round_have_one_order() -> None:
-    _, requests = made(rounds=7, variations=("default",))
+def test_both_modes_of_a_round_have_the_same_order() -> None:
+    _, requests = applied(rounds=7, variations=("default",))
     orders = {(one.round, one.order_seed, one.kernels) for one in requests}
     assert len(orders) == 7
     assert len({kernels for _, _, kernels in orders}) == 7
 
 
 @pytest.mark.parametrize(
-    ("want", "sentence"),
+    ("changes", "message"),
     [
         ({"kernels": ("nothing*",)}, r"no kernel nothing\*"),
         ({"variations": ("tf32=off",)}, "no variation tf32=off"),
         ({"kernels": ("control_*",)}, "leaves no kernel"),
     ],
 )
-def test_what_the_plan_has_not_is_refused(want: dict[str, tuple[str, ...]], sentence: str) -> None:
-    with pytest.raises(PortableError, match=sentence) as caught:
-        made(**want)
+def test_names_that_the_plan_does_not_have_are_refused(changes: dict[str, tuple[str, ...]], message: str) -> None:
+    with pytest.raises(PortableError, match=message) as caught:
+        applied(**changes)
     assert caught.value.code == 3
     assert caught.value.hint
 
 
 @pytest.mark.parametrize("text", ["0", "1001", "-1", "many", ""])
-def test_numbers_are_those_of_matrix_toml(text: str) -> None:
+def test_counts_have_the_range_of_matrix_toml(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="is not a number from 1 to 1000"):
         overrides.positive(text)

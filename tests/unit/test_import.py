@@ -1,4 +1,4 @@
-"""Records of another host beside those measured here: only where that is sound, and never twice."""
+"""Imports of records of another host: merged only with a comparable run, and never twice."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def theirs(**changes: Any) -> Run:
 
 
 def text(one: Record) -> str:
-    """A record as its round has written it."""
+    """Return the text of a record file."""
     head = {"schema": 4, "request": json.loads(one.request.to_json()), "suite_hash": one.suite_hash}
     rows = [line("header", head)]
     for process in one.processes:
@@ -67,7 +67,7 @@ def text(one: Record) -> str:
 
 
 def put(run: Run, folder: Path) -> Path:
-    """A run as it lies on a disk."""
+    """Write a run folder."""
     for name, one in run.records.items():
         path = folder / f"{name}.xz"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -78,7 +78,7 @@ def put(run: Run, folder: Path) -> Path:
 
 
 def archived(tmp_path: Path, run: Run) -> Path:
-    place = tmp_path / "away"
+    place = tmp_path / "other"
     file = pack(put(run, place / run.info.id), place, run.info.columns[0].id)
     return file.rename(tmp_path / f"{run.info.id}.tar.gz")
 
@@ -95,10 +95,10 @@ def home(tmp_path: Path, **changes: Any) -> Path:
     return reports
 
 
-def test_a_column_of_another_host_stands_beside_ours(tmp_path: Path) -> None:
+def test_a_column_of_another_host_is_merged(tmp_path: Path) -> None:
     reports = home(tmp_path)
     words, say = said()
-    folder = import_records.importing(archived(tmp_path, theirs()), reports, say=say)
+    folder = import_records.import_archive(archived(tmp_path, theirs()), reports, say=say)
     assert not words
     run = store.load(folder)
     assert [column.id for column in run.info.columns] == [factory.column().id, GPU.id]
@@ -112,14 +112,14 @@ def test_a_column_of_another_host_stands_beside_ours(tmp_path: Path) -> None:
     assert {one.status for one in found.verdicts if not one.control} == {Status.REPRODUCIBLE}
     assert len(found.verdicts) == 2 * 2 * 4
     before = store.load(reports / "runs" / HERE)
-    assert before.info == factory.run(info()).info, "the run here stays as it was"
+    assert before.info == factory.run(info()).info, "the existing run must not change"
     assert not list(reports.glob(".import-*"))
 
 
-def test_without_a_run_here_it_is_a_run_of_its_own(tmp_path: Path) -> None:
+def test_without_another_run_an_import_is_a_run_of_its_own(tmp_path: Path) -> None:
     words, say = said()
-    folder = import_records.importing(archived(tmp_path, theirs()), tmp_path / "reports", say=say)
-    assert words == ["imported as a run of its own: there is no run here yet"]
+    folder = import_records.import_archive(archived(tmp_path, theirs()), tmp_path / "reports", say=say)
+    assert words == ["imported as a run of its own: there is no other run yet"]
     run = store.load(folder)
     assert [column.origin["name"] for column in run.info.columns] == ["there"]
     assert {one.status for one in evaluate(run).verdicts if not one.control} == {Status.REPRODUCIBLE}
@@ -130,40 +130,44 @@ def test_without_a_run_here_it_is_a_run_of_its_own(tmp_path: Path) -> None:
     [
         ({}, {"suite_hash": "6" * 64}, "another version of the suite"),
         ({}, {"seed": 7}, "its seed is 7"),
-        ({}, {"columns": (factory.column(),)}, "has a column tf2.18.1-cpu-py311@cpu already"),
-        ({}, {"schema": 2}, "different versions"),
-        ({"schema": 2}, {}, "different versions"),
+        ({}, {"columns": (factory.column(),)}, "already has a column tf2.18.1-cpu-py311@cpu"),
+        ({"schema": 2}, {}, "has schema 2, but this version reads schema"),
         ({"finished": ""}, {}, "is not finished"),
-        ({}, {"finished": ""}, "not played to its end"),
+        ({}, {"finished": ""}, "not finished on its host"),
         (
             {},
             {"kernels": (factory.kernel("matmul", shapes="[1]"), *factory.CONTROLS)},
-            "its kernel matmul is another one",
+            "its kernel matmul differs",
         ),
     ],
 )
-def test_what_cannot_stand_beside_ours_stands_alone(
+def test_what_cannot_be_merged_is_a_run_of_its_own(
     tmp_path: Path, mine: dict[str, Any], changes: dict[str, Any], why: str
 ) -> None:
     words, say = said()
-    folder = import_records.importing(archived(tmp_path, theirs(**changes)), home(tmp_path, **mine), say=say)
+    folder = import_records.import_archive(archived(tmp_path, theirs(**changes)), home(tmp_path, **mine), say=say)
     assert why in words[0]
     assert all(column.origin for column in store.load(folder).info.columns)
 
 
-def test_nothing_comes_twice(tmp_path: Path) -> None:
+def test_a_run_of_another_schema_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="has schema 2, but this version reads schema"):
+        import_records.import_archive(archived(tmp_path, theirs(schema=2)), home(tmp_path))
+
+
+def test_no_run_is_imported_twice(tmp_path: Path) -> None:
     reports, file = home(tmp_path), archived(tmp_path, theirs())
-    first = import_records.importing(file, reports)
-    with pytest.raises(StorageError, match=f"Run {THERE} is here already, in .*{first.name}"):
-        import_records.importing(file, reports)
+    first = import_records.import_archive(file, reports)
+    with pytest.raises(StorageError, match=f"Run {THERE} was imported or measured already: see .*{first.name}"):
+        import_records.import_archive(file, reports)
     third = archived(tmp_path, theirs(id="20250201T120000Z-cccc", columns=(factory.column("2.21.0", "12.5"),)))
-    whole = import_records.importing(third, reports)
+    whole = import_records.import_archive(third, reports)
     assert len(store.load(whole).info.columns) == 3
-    with pytest.raises(StorageError, match="is here already"):
-        import_records.importing(file, reports, into=whole)
+    with pytest.raises(StorageError, match="was imported or measured already"):
+        import_records.import_archive(file, reports, into=whole)
     own = archived(tmp_path / "own", factory.run(info()))
-    with pytest.raises(StorageError, match=f"Run {HERE} is here already"):
-        import_records.importing(own, reports)
+    with pytest.raises(StorageError, match=f"Run {HERE} was imported or measured already"):
+        import_records.import_archive(own, reports)
 
 
 def test_variations_and_kernels_of_both_are_planned(tmp_path: Path) -> None:
@@ -173,7 +177,7 @@ def test_variations_and_kernels_of_both_are_planned(tmp_path: Path) -> None:
         variation_modes={"default": ("off",), "tf32=off": ("on",)},
         modes=("off", "on"),
     )
-    facts = store.load(import_records.importing(archived(tmp_path, other), home(tmp_path))).info
+    facts = store.load(import_records.import_archive(archived(tmp_path, other), home(tmp_path))).info
     assert [kernel.name for kernel in facts.kernels][-1] == "relu"
     assert set(facts.variations) == {"default", "tf32=off"}
     assert set(facts.variations["default"]) == {kernel.name for kernel in facts.kernels}
@@ -185,31 +189,31 @@ def test_another_run_may_be_named(tmp_path: Path) -> None:
     reports = home(tmp_path)
     put(factory.run(info(id="20250301T120000Z-dddd", columns=(GPU,))), reports / "runs" / "20250301T120000Z-dddd")
     file = archived(tmp_path, theirs())
-    folder = import_records.importing(file, reports, into=reports / "runs" / HERE)
+    folder = import_records.import_archive(file, reports, into=reports / "runs" / HERE)
     assert len(store.load(folder).info.columns) == 2
     with pytest.raises(StorageError, match="is no run folder"):
-        import_records.importing(archived(tmp_path, theirs(id="20250302T120000Z-eeee")), reports, into=tmp_path)
+        import_records.import_archive(archived(tmp_path, theirs(id="20250302T120000Z-eeee")), reports, into=tmp_path)
 
 
-def test_an_import_does_not_stop_a_run_from_going_on(tmp_path: Path) -> None:
+def test_an_interrupted_run_can_be_resumed_after_an_import(tmp_path: Path) -> None:
     reports = home(tmp_path, finished="")
-    import_records.importing(archived(tmp_path, theirs()), reports, say=lambda _: None)
+    import_records.import_archive(archived(tmp_path, theirs()), reports, say=lambda _: None)
     assert reports / "runs" / HERE in interrupted(reports, info())
 
 
-def test_a_run_that_goes_on_keeps_imports_out(tmp_path: Path) -> None:
+def test_nothing_is_imported_while_a_run_uses_the_folder(tmp_path: Path) -> None:
     reports, file = home(tmp_path), archived(tmp_path, theirs())
     with reports_lock(reports, "matrix"), pytest.raises(BusyError):
-        import_records.importing(file, reports)
+        import_records.import_archive(file, reports)
 
 
-def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:
+def test_unreadable_records_are_reported(tmp_path: Path) -> None:
     run = theirs()
-    place = put(run, tmp_path / "away" / THERE)
+    place = put(run, tmp_path / "other" / THERE)
     damaged = next(place.glob("records/*/*/off-002.jsonl.xz"))
     damaged.write_bytes(damaged.read_bytes()[:50])
     words, say = said()
-    folder = import_records.importing(pack(place, tmp_path, GPU.id), home(tmp_path), say=say)
+    folder = import_records.import_archive(pack(place, tmp_path, GPU.id), home(tmp_path), say=say)
     assert "off-002.jsonl.xz cannot be read and will not count" in words[0]
     assert len(store.load(folder).unreadable) == 1
 
@@ -219,6 +223,6 @@ def test_a_refused_archive_leaves_nothing(tmp_path: Path) -> None:
     file = tmp_path / "bad.tar.gz"
     file.write_bytes(b"no archive")
     with pytest.raises(StorageError):
-        import_records.importing(file, reports)
+        import_records.import_archive(file, reports)
     assert [path.name for path in (reports / "runs").iterdir()] == [HERE]
     assert not list(reports.glob(".import-*"))

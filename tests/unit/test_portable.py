@@ -1,4 +1,4 @@
-"""Away from home: rounds are played and packed with the standard library alone, and claim no more than the judge."""
+"""Portable code: rounds are run and packed with the standard library alone."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import lzma
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from bench.gpu import facts
-from bench.portable import digest_counts, host_facts, local, plan_runner, run_folder, run_plan
+from bench.portable import host_facts, local, plan_runner, run_folder, run_plan
+from bench.portable.digest_summary import digest_summary
 from bench.portable.errors import PortableError
 from bench.portable.launcher import Container, Local, gpu_options
 from bench.store import run as store
@@ -24,20 +24,14 @@ from bench.store import run_info
 from bench.suite import provenance, record
 from bench.suite.record import SCHEMA, Request
 from bench.suite.suite_hash import suite_files, suite_hash
-from bench.verdict import Status, evaluate, validity
-from bench.verdict.controls import REACH
-from bench.verdict.evaluate import MIN_PROCESSES
 from tests.unit import factory
-from tests.unit.factory import EXACT, Behaviour, Change
+from tests.unit.factory import EXACT, Behaviour
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
     from tests.unit.factory import Spot
 
 
-def test_what_travels_is_python_39_and_the_standard_library(root: Path) -> None:
+def test_portable_code_is_python_39_and_the_standard_library(root: Path) -> None:
     for file in sorted((root / "bench" / "portable").glob("*.py")):
         tree = ast.parse(file.read_text(encoding="utf-8"), feature_version=(3, 9))
         for node in ast.walk(tree):
@@ -49,24 +43,18 @@ def test_what_travels_is_python_39_and_the_standard_library(root: Path) -> None:
                 assert top in {*sys.stdlib_module_names, "bench"}, f"{file.name} imports {name}"
 
 
-def test_the_suite_does_not_know_that_it_travels(root: Path) -> None:
+def test_portable_code_is_not_part_of_the_suite_hash(root: Path) -> None:
     assert not [path for path in suite_files(root) if "portable" in path.parts]
-
-
-def test_numbers_that_are_written_twice_agree() -> None:
-    assert (digest_counts.MIN_PROCESSES, digest_counts.REACH) == (MIN_PROCESSES, REACH)
-    for name in ("SAME_PROVENANCE", "SAME_SETTINGS", "SAME_IN_MODE", "SAME_LIBRARIES"):
-        assert set(getattr(digest_counts, name)) >= set(getattr(validity, name)), name
 
 
 @pytest.mark.parametrize(
     "name", ["NVIDIA H200", "NVIDIA GeForce RTX 4090", "Tesla V100-SXM2-16GB", "NVIDIA A100 80GB PCIe", "NVIDIA", ""]
 )
-def test_a_gpu_has_one_short_name_here_and_there(name: str) -> None:
+def test_both_gpu_classes_have_the_same_short_name(name: str) -> None:
     assert host_facts.Gpu("", name).slug == facts.Gpu(uuid="", name=name, capability=(9, 0), memory_mb=0).slug
 
 
-# --- GPUs as the host tells them
+# --- GPUs of the host
 
 
 def smi(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script: str) -> None:
@@ -78,34 +66,34 @@ def smi(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script: str) -> None:
 
 def test_nvidia_smi_names_the_gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     smi(monkeypatch, tmp_path, "echo 'GPU-1a2b, NVIDIA H200, 570.124.06'")
-    found = host_facts.survey()
+    found = host_facts.gpu_inventory()
     assert found.gpus == (host_facts.Gpu("GPU-1a2b", "NVIDIA H200"),)
-    assert found.told(found.gpus[0])["driver"] == "570.124.06"
+    assert found.request_facts(found.gpus[0])["driver"] == "570.124.06"
     assert host_facts.facts(found)["gpu"] == "NVIDIA H200"
 
 
-def test_a_driver_that_fails_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_message_of_a_failing_driver_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     smi(monkeypatch, tmp_path, "echo 'Failed to initialize NVML: Driver/library version mismatch'; exit 18")
-    found = host_facts.survey()
+    found = host_facts.gpu_inventory()
     assert not found.gpus
     assert "Driver/library version mismatch" in found.why
 
 
 def test_without_a_driver_there_is_a_reason(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert "no NVIDIA driver" in host_facts.survey().why
-    assert host_facts.facts(host_facts.survey())["gpu"] == host_facts.NO_GPU_SEEN
+    assert "no NVIDIA driver" in host_facts.gpu_inventory().why
+    assert host_facts.facts(host_facts.gpu_inventory())["gpu"] == host_facts.NO_GPU_SEEN
 
 
-# --- the plan of a bundle on the host it came to
+# --- a bundle's plan on its host
 
 
 def plan_of(device: str = "gpu", variation: str = "default", **where: Any) -> dict[str, Any]:
     column = dataclasses.asdict(factory.column(cuda="cpu" if device == "cpu" else "12.5", device=device))
     column["id"] = f"tf2.18.1-x-py311@{device}"
     request = Request(
-        column=column["id"], mode="off", variation=variation, round=1, kernels=("k",), repetitions={"k": 2}, device=device,
-        threads=8 if variation.startswith("threads") else None, context={"engine": "venv", "rounds": 1},
+        column=column["id"], mode="off", variation=variation, round=1, kernels=("k",), repetitions={"k": 2},
+        device=device, threads=8 if variation.startswith("threads") else None, context={"engine": "venv", "rounds": 1},
     )  # fmt: skip
     run = {**dataclasses.asdict(factory.info()), "columns": [column]}
     body = {"engine": "venv", "programs": ["{site}/nvidia/cuda_nvcc/bin"], "lock_hash": "ab", **where}
@@ -113,9 +101,9 @@ def plan_of(device: str = "gpu", variation: str = "default", **where: Any) -> di
     return {"run": run, "requests": [dataclasses.asdict(request)], "where": body}
 
 
-def test_a_plan_gets_the_name_of_the_gpu_it_meets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_column_is_named_after_the_gpu_of_the_host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     smi(monkeypatch, tmp_path, "echo 'GPU-1, NVIDIA H200, 570.1'; echo 'GPU-2, NVIDIA L4, 570.1'")
-    job = run_plan.made(plan_of(), tmp_path)
+    job = run_plan.make_job(plan_of(), tmp_path)
     (column,) = job.run["columns"]
     assert (column["id"], column["device"], column["gpu"]) == ("tf2.18.1-x-py311@h200", "h200", "GPU-1")
     (request,) = job.requests
@@ -125,9 +113,9 @@ def test_a_plan_gets_the_name_of_the_gpu_it_meets(monkeypatch: pytest.MonkeyPatc
     assert environment["CUDA_VISIBLE_DEVICES"] == "GPU-1"
     assert environment["LD_LIBRARY_PATH"].endswith("site-packages/nvidia/cublas/lib")
     assert "{site}" not in str(environment)
-    assert run_plan.made(plan_of(), tmp_path, "GPU-2").run["columns"][0]["device"] == "l4"
+    assert run_plan.make_job(plan_of(), tmp_path, "GPU-2").run["columns"][0]["device"] == "l4"
     with pytest.raises(PortableError, match="no GPU GPU-3"):
-        run_plan.made(plan_of(), tmp_path, "GPU-3")
+        run_plan.make_job(plan_of(), tmp_path, "GPU-3")
 
 
 def test_a_driver_that_only_the_library_path_names_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -135,43 +123,43 @@ def test_a_driver_that_only_the_library_path_names_is_found(monkeypatch: pytest.
     smi(monkeypatch, tmp_path, "echo 'GPU-1, NVIDIA H200, 570.1'")
     (tmp_path / "libcuda.so.1").touch()
     monkeypatch.setenv("LD_LIBRARY_PATH", f"/elsewhere:{tmp_path}")
-    launcher = run_plan.made(plan_of(), tmp_path).launcher
+    launcher = run_plan.make_job(plan_of(), tmp_path).launcher
     assert isinstance(launcher, Local)
     first, *others = launcher.environment["LD_LIBRARY_PATH"].split(":")
     assert first.endswith("nvidia/cublas/lib")
     assert others == [str(tmp_path)]
 
 
-def test_a_slice_of_a_gpu_is_a_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The card itself cannot be measured then: CUDA shows its first slice under the card's name."""
+def test_a_mig_device_counts_as_a_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The GPU itself cannot be measured then: CUDA shows its first MIG device under the GPU's name."""
     rows = (
         "GPU 0: NVIDIA H200 (UUID: GPU-1)\n  MIG 1g.18gb     Device  0: (UUID: MIG-7)\nGPU 1: NVIDIA L4 (UUID: GPU-2)"
     )
     table = "GPU-1, NVIDIA H200, 570.1\nGPU-2, NVIDIA L4, 570.1"
     smi(monkeypatch, tmp_path, f"case $1 in -L) printf '{rows}\\n';; *) printf '{table}\\n';; esac")
-    found = host_facts.survey()
+    found = host_facts.gpu_inventory()
     assert found.gpus == (host_facts.Gpu("MIG-7", "NVIDIA H200 MIG 1g.18gb"), host_facts.Gpu("GPU-2", "NVIDIA L4"))
-    assert run_plan.made(plan_of(), tmp_path, "MIG-7").run["columns"][0]["device"] == "h200-mig-1g-18gb"
+    assert run_plan.make_job(plan_of(), tmp_path, "MIG-7").run["columns"][0]["device"] == "h200-mig-1g-18gb"
 
 
-def test_a_plan_for_a_gpu_says_so_where_there_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_gpu_plan_on_a_host_without_gpu_has_a_reason(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    job = run_plan.made(plan_of(), tmp_path)
+    job = run_plan.make_job(plan_of(), tmp_path)
     assert "no NVIDIA driver" in job.no_gpu
     assert job.run["columns"][0]["id"].endswith("@gpu")
-    assert not run_plan.made(plan_of("cpu"), tmp_path).no_gpu
+    assert not run_plan.make_job(plan_of("cpu"), tmp_path).no_gpu
 
 
 def test_threads_count_the_cores_of_the_host_that_measures(tmp_path: Path) -> None:
-    (request,) = run_plan.made(plan_of("cpu", "threads=4xcores"), tmp_path).requests
+    (request,) = run_plan.make_job(plan_of("cpu", "threads=4xcores"), tmp_path).requests
     assert request.threads == 4 * provenance.cores()
-    (request,) = run_plan.made(plan_of("cpu", "threads=8"), tmp_path).requests
+    (request,) = run_plan.make_job(plan_of("cpu", "threads=8"), tmp_path).requests
     assert request.threads == 8
 
 
-def test_nothing_of_the_host_reaches_a_round(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_no_environment_variable_of_the_host_reaches_a_round(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
-    launcher = run_plan.made(plan_of("cpu"), tmp_path).launcher
+    launcher = run_plan.make_job(plan_of("cpu"), tmp_path).launcher
     assert isinstance(launcher, Local)
     assert "TF_ENABLE_ONEDNN_OPTS" not in launcher.environment
 
@@ -182,7 +170,7 @@ def test_a_container_has_no_network_and_no_rights() -> None:
         assert option in words
 
 
-# --- playing
+# --- running rounds
 
 
 def scripted(tmp_path: Path, body: str) -> Local:
@@ -219,8 +207,8 @@ WHOLE = "say('outcome', process=1, kernel='a', outcome='ok', seconds=1.0)\n"
 WHOLE += "say('outcome', process=1, kernel='b', outcome='ok', seconds=1.0)\nsay('end', seconds=1.0, processes=1)\n"
 
 
-def test_a_run_is_one_that_the_store_reads(tmp_path: Path) -> None:
-    place = plan_runner.play(job(tmp_path, WHOLE))
+def test_the_store_reads_the_run_folder(tmp_path: Path) -> None:
+    place = plan_runner.run_rounds(job(tmp_path, WHOLE))
     run = store.load(place)
     assert run.info.finished
     assert run.info.id == place.name
@@ -231,13 +219,13 @@ def test_a_run_is_one_that_the_store_reads(tmp_path: Path) -> None:
 
 def test_a_dead_driver_leaves_a_whole_record(tmp_path: Path) -> None:
     body = PROCESS + "say('outcome', process=1, kernel='a', outcome='ok', seconds=1.0)\nos.kill(os.getpid(), 9)\n"
-    place = plan_runner.play(job(tmp_path, body, count=1))
+    place = plan_runner.run_rounds(job(tmp_path, body, count=1))
     found = record.read(next(place.glob("records/*/*/*.jsonl.xz")))
     assert found.complete
     assert [(one.kernel, one.outcome) for one in found.outcomes] == [("a", "ok"), ("b", "crashed")]
 
 
-def test_it_goes_on_where_it_stopped(tmp_path: Path) -> None:
+def test_an_interrupted_run_is_resumed(tmp_path: Path) -> None:
     first = job(tmp_path, WHOLE + "open(os.environ['OUT'], 'a').write('x')\n")
     marks = tmp_path / "marks"
     launcher = dataclasses.replace(first.launcher, environment={"OUT": str(marks)})  # type: ignore[type-var]
@@ -250,26 +238,26 @@ def test_it_goes_on_where_it_stopped(tmp_path: Path) -> None:
 
     stopping = Stop(launcher.python, launcher.suite, launcher.environment)  # type: ignore[attr-defined]
     with pytest.raises(KeyboardInterrupt):
-        plan_runner.play(dataclasses.replace(first, launcher=stopping))
-    place = plan_runner.play(dataclasses.replace(first, launcher=launcher))
+        plan_runner.run_rounds(dataclasses.replace(first, launcher=stopping))
+    place = plan_runner.run_rounds(dataclasses.replace(first, launcher=launcher))
     assert marks.read_text() == "xx", "the finished round was measured again"
     assert len(list((tmp_path / "out" / "runs").iterdir())) == 1
     assert not list(place.rglob("*.part"))
-    again = plan_runner.play(dataclasses.replace(first, launcher=launcher))
-    assert again != place, "a finished run is not gone on with"
+    again = plan_runner.run_rounds(dataclasses.replace(first, launcher=launcher))
+    assert again != place, "a finished run is not resumed"
 
 
-def test_a_death_is_measured_again_and_not_forgotten(tmp_path: Path) -> None:
+def test_a_crash_is_measured_again_and_leaves_a_warning(tmp_path: Path) -> None:
     """Somebody may have killed it; the run itself was stopped before its end."""
     made = job(tmp_path, WHOLE.replace("kernel='b', outcome='ok'", "kernel='b', outcome='crashed'"), count=1)
-    place = plan_runner.play(made)
+    place = plan_runner.run_rounds(made)
     info = json.loads((place / "run.json").read_text())
     (place / "run.json").write_text(json.dumps({**info, "finished": ""}))
     scripted(tmp_path, WHOLE)
-    assert plan_runner.play(made) == place
+    assert plan_runner.run_rounds(made) == place
     run = store.load(place)
     assert [one.outcome for one in next(iter(run.records.values())).outcomes] == ["ok", "ok"]
-    assert "first there died b (crashed)" in run.info.warnings[0]
+    assert "because these failed the first time: b (crashed)" in run.info.warnings[0]
 
 
 NVML = r"""
@@ -287,7 +275,7 @@ int cuDriverGetVersion(int *n) { *n = 12080; return 0; }
 """
 
 
-def test_without_nvidia_smi_the_library_is_asked(tmp_path: Path, root: Path) -> None:
+def test_without_nvidia_smi_nvml_is_used(tmp_path: Path, root: Path) -> None:
     """A stand-in with NVML's signatures: handles wider than an int must survive."""
     compiler = shutil.which("gcc")
     if compiler is None:
@@ -296,22 +284,22 @@ def test_without_nvidia_smi_the_library_is_asked(tmp_path: Path, root: Path) -> 
     for name in ("libnvidia-ml.so.1", "libcuda.so.1"):
         command = [compiler, "-shared", "-fPIC", "-o", str(tmp_path / name), str(tmp_path / "nvml.c")]
         subprocess.run(command, check=True)
-    code = "from bench.portable import host_facts; found = host_facts.survey(); print(found.driver, found.cuda, found.gpus)"
+    code = "from bench.portable import host_facts as f; i = f.gpu_inventory(); print(i.driver, i.cuda, i.gpus)"
     environment = {"PATH": str(tmp_path), "LD_LIBRARY_PATH": str(tmp_path), "PYTHONPATH": str(root)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     gpus = (host_facts.Gpu("GPU-1", "NVIDIA H200"), host_facts.Gpu("GPU-2", "NVIDIA H200"))
     assert done.stdout.strip() == f"570.124.06 12080 {gpus}"
 
 
-def test_a_way_that_hands_nothing_on_is_not_taken(tmp_path: Path) -> None:
-    """Podman takes --gpus without a word; with this stand-in only the last way brings a driver."""
+def test_an_option_that_brings_no_driver_is_not_used(tmp_path: Path) -> None:
+    """Podman accepts --gpus and ignores it; with this stand-in only the last option brings a driver."""
     cli = tmp_path / "docker"
     cli.write_text('#!/bin/sh\ncase "$*" in *--runtime*) exit 0;; *libcuda*) echo none >&2; exit 1;; esac\n')
     cli.chmod(0o755)
     assert gpu_options(str(cli), "image", "GPU-1")[0] == "--runtime"
 
 
-def test_a_container_gets_its_gpu_the_way_its_engine_accepts(tmp_path: Path) -> None:
+def test_a_container_gets_its_gpu_by_the_first_option_that_works(tmp_path: Path) -> None:
     cli = tmp_path / "docker"
     refuse = "echo 'could not select device driver \"\" with capabilities: [[gpu]]' >&2; exit 125"
     cli.write_text(f'#!/bin/sh\ncase "$*" in *--gpus*) exit 0;; *) {refuse};; esac\n')
@@ -325,7 +313,7 @@ def test_a_container_gets_its_gpu_the_way_its_engine_accepts(tmp_path: Path) -> 
 
 def test_a_round_of_another_request_is_measured_again(tmp_path: Path) -> None:
     made = job(tmp_path, WHOLE, count=1)
-    place = run_folder.Folder(plan_runner.play(made))
+    place = run_folder.PlannedFolder(plan_runner.run_rounds(made))
     (request,) = made.requests
     asked_for = dataclasses.replace(request, context={"run": place.id})
     assert place.has(asked_for, suite_hash())
@@ -341,7 +329,7 @@ def test_a_round_of_another_request_is_measured_again(tmp_path: Path) -> None:
     ],
 )
 def test_a_column_that_sees_no_gpu_stops_after_one_round(tmp_path: Path, body: str) -> None:
-    run = store.load(plan_runner.play(job(tmp_path, body, device="h200", count=4)))
+    run = store.load(plan_runner.run_rounds(job(tmp_path, body, device="h200", count=4)))
     assert [column.status for column in run.info.columns] == ["gpu-not-visible"]
     assert run.info.columns[0].reason
     assert len(run.records) == 1
@@ -349,173 +337,94 @@ def test_a_column_that_sees_no_gpu_stops_after_one_round(tmp_path: Path, body: s
 
 def test_a_driver_of_another_suite_is_no_measurement(tmp_path: Path) -> None:
     made = job(tmp_path, f"say('header', schema=4, request=request, suite_hash={'0' * 64!r})\n")
-    with pytest.raises(PortableError, match="not the one that plays"):
-        plan_runner.play(made)
+    with pytest.raises(PortableError, match="another version of the suite"):
+        plan_runner.run_rounds(made)
 
 
-def test_a_driver_without_a_word_is_an_error(tmp_path: Path) -> None:
+def test_a_driver_without_output_is_an_error(tmp_path: Path) -> None:
     made = job(tmp_path, "")
     driver = tmp_path / "suite" / "bench" / "suite" / "driver.py"
     driver.write_text("raise SystemExit(3)")
     with pytest.raises(PortableError, match="exit code 3"):
-        plan_runner.play(made)
+        plan_runner.run_rounds(made)
 
 
 def test_few_values_are_kept(tmp_path: Path) -> None:
     body = "for n in range(9):\n    say('kept', process=1, kernel='a', digest=str(n), tensors=[])\n" + WHOLE
-    place = plan_runner.play(job(tmp_path, body))
+    place = plan_runner.run_rounds(job(tmp_path, body))
     texts = [lzma.decompress(path.read_bytes()).splitlines() for path in sorted(place.rglob("*.kept.xz"))]
     assert [len(text) for text in texts] == [4]
 
 
-# --- the line at the end
+# --- the digest counts at the end
 
 
-def same(run: store.Run) -> set[tuple[str, str]]:
-    told = digest_counts.tell(dataclasses.asdict(run.info), list(run.records.values()))
-    return {(mode, name) for mode, one in told.items() for name in one.same}
+def summary(run: store.Run) -> str:
+    controls = {kernel.name for kernel in run.info.kernels if kernel.control}
+    return digest_summary(run.records.values(), controls, Path("records.tar.gz"))
 
 
-def exact(run: store.Run) -> set[tuple[str, str]]:
-    return {
-        (one.mode, one.kernel)
-        for one in evaluate(run).verdicts
-        if one.status is Status.REPRODUCIBLE and not one.control
-    }
+def behave(spot: Spot) -> Behaviour:
+    return Behaviour(digests=("a", "b")) if spot.kernel == "matmul" and spot.mode == "on" else EXACT
 
 
-def graded(**changes: Any) -> run_info.RunInfo:
+def two_kernels(**changes: Any) -> run_info.RunInfo:
     return factory.info(kernels=(factory.kernel("matmul"), factory.kernel("conv2d"), *factory.GRADED), **changes)
 
 
-def test_what_is_exact_is_the_same() -> None:
-    run = factory.run(graded(), second_seeds="all")
-    assert same(run) == exact(run) == {(mode, name) for mode in ("off", "on") for name in ("matmul", "conv2d")}
-    told = digest_counts.tell(dataclasses.asdict(run.info), list(run.records.values()))
-    assert digest_counts.sentence(told, 5).startswith(
-        "reproducible here? yes, as far as 5 processes tell (at most 53 %"
+def test_the_summary_counts_kernels_with_several_digests_and_names_the_next_command() -> None:
+    text = summary(factory.run(two_kernels(), behave))
+    assert text.startswith(
+        "1 of 2 kernels produced more than one digest with determinism on (0 with it off): matmul.\n"
     )
+    assert "nox -s import -- records.tar.gz" in text
+    assert "python -m bench import records.tar.gz" in text
+    assert summary(factory.run(two_kernels())).startswith("None of 2 kernels produced more than one digest")
 
 
-CHANGES: dict[str, Callable[[record.Record], record.Record]] = {
-    "tf32": factory.settings(tf32=False),
-    "mode": factory.settings(determinism_enabled=False),
-    "device": factory.settings(devices=["/device:CPU:0", "/device:GPU:0"]),
-    "env": factory.settings(env={"XLA_FLAGS": "--x"}),
-    "no settings": factory.settings(determinism_enabled=None),
-    "threads": factory.settings(intra_op_threads=1),
-    "numpy": factory.facts_of_process(numpy="1.0"),
-    "tensorflow": factory.facts_of_process(tensorflow="2.17.0"),
-    "unsaid": factory.facts_of_process(tensorflow=None),
-    "python": factory.facts_of_process(python="3.9.1"),
-    "library": factory.libraries(libcudnn="9.1"),
-    "code": factory.facts_of_process(kernel_hashes={"matmul": "ab"}),
-    "cut off": lambda one: dataclasses.replace(one, complete=False),
-    "suite": lambda one: dataclasses.replace(one, suite_hash="0" * 64),
-    "seed": lambda one: dataclasses.replace(one, request=dataclasses.replace(one.request, seed=1)),
-    "engine": lambda one: dataclasses.replace(one, request=dataclasses.replace(one.request, context={"engine": "x"})),
-    "fewer": lambda one: dataclasses.replace(one, samples=one.samples[1:]),
-    "doubled": lambda one: dataclasses.replace(one, samples=(*one.samples, *one.samples)),
-    "no outputs": factory.in_samples(lambda one: dataclasses.replace(one, outputs={})),
-    "no digest": factory.in_samples(lambda one: dataclasses.replace(one, digest="")),
-    "untimed": factory.in_samples(lambda one: dataclasses.replace(one, steady_agrees=None)),
-    "unsteady": factory.in_samples(lambda one: dataclasses.replace(one, steady_agrees=False)),
-    "frozen": factory.in_samples(lambda one: dataclasses.replace(one, digest="a" * 64), "control_flicker"),
-    "half frozen": factory.in_samples(lambda one: dataclasses.replace(one, digest="a" * 64), "control_flicker_p50"),
-    "broken": factory.in_samples(lambda one: dataclasses.replace(one, digest="a" * 64), "control_integer"),
-    "outcome": lambda one: dataclasses.replace(one, outcomes=one.outcomes[1:]),
-    "no process": lambda one: dataclasses.replace(one, processes=()),
-    "copied": lambda one: dataclasses.replace(one, processes=(one.processes[0],) * 2),
-}
-BEHAVIOURS = (
-    EXACT,
-    Behaviour(digests=("same", "other")),
-    Behaviour(second_seed="same"),
-    Behaviour(second_seed=""),
-    Behaviour(nan=True),
-    Behaviour(outcome="error", error_class="UnimplementedError"),
-    Behaviour(outcome="crashed"),
-    Behaviour(steady_agrees=None, steady_s=()),
-    Behaviour(device="GPU:0"),
-)
+def test_the_summary_of_one_mode_names_that_mode() -> None:
+    text = summary(factory.run(two_kernels(modes=("off",), variation_modes={"default": ("off",)}), behave))
+    assert text.startswith("None of 2 kernels produced more than one digest with determinism off.")
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.data())
-def test_it_never_claims_more_than_the_evaluate(data: st.DataObject) -> None:
-    column = factory.column(cuda=data.draw(st.sampled_from(["cpu", "12.5"])))
-    facts_of = graded(
-        rounds=data.draw(st.sampled_from([2, 5, 6])), repetitions=data.draw(st.integers(1, 4)), columns=(column,)
-    )
-    acts = data.draw(st.sampled_from(BEHAVIOURS))
-    where = data.draw(st.sampled_from([1, 2, 5]))
-
-    def behave(spot: Spot) -> Behaviour:
-        return acts if spot.round == where and spot.kernel in ("matmul", "control_integer") else EXACT
-
-    run = factory.run(facts_of, behave, second_seeds=data.draw(st.sampled_from(["first", "all"])))
-    for name in data.draw(st.lists(st.sampled_from(sorted(CHANGES)), max_size=2)):
-        place = Change(
-            mode=data.draw(st.sampled_from(["", "off", "on"])),
-            rounds=data.draw(st.sampled_from([(), (1,), (2,), (5,)])),
-        )
-        run = factory.changed(run, CHANGES[name], place)
-    if data.draw(st.booleans()):
-        run = factory.without(run, Change(mode="on", rounds=(data.draw(st.integers(1, 5)),)))
-    assert same(run) <= exact(run)
+def test_controls_and_the_second_seed_do_not_count() -> None:
+    """Controls must differ, and another seed must give other bits: neither is a difference between repetitions."""
+    run = factory.run(two_kernels(), second_seeds="all")
+    assert summary(run).startswith("None of 2 kernels")
+    assert summary(dataclasses.replace(run, records={})) == ""
 
 
-@pytest.mark.parametrize("name", sorted(CHANGES))
-def test_no_damage_to_one_record_leaves_a_claim_that_the_judge_does_not_make(name: str) -> None:
-    run = factory.changed(factory.run(graded(), second_seeds="all"), CHANGES[name], Change(mode="on", rounds=(3,)))
-    assert same(run) <= exact(run)
+# --- local
 
 
-def test_the_sentence_names_what_differs_and_says_when_it_is_too_early() -> None:
-    def behave(spot: Spot) -> Behaviour:
-        return Behaviour(digests=("a", "b")) if spot.kernel == "matmul" and spot.mode == "on" else EXACT
-
-    run = factory.run(graded(), behave)
-    told = digest_counts.tell(dataclasses.asdict(run.info), list(run.records.values()))
-    assert digest_counts.sentence(told, 5).startswith("reproducible here? no - ")
-    assert "1 of 2 differ (matmul)" in digest_counts.sentence(told, 5)
-    few = factory.run(graded(rounds=2), second_seeds="all")
-    told = digest_counts.tell(dataclasses.asdict(few.info), list(few.records.values()))
-    assert "no difference seen, but 2 processes are too few" in digest_counts.sentence(told, 2)
-    assert digest_counts.sentence({}, 5) == "reproducible here? not proven - nothing was measured"
-
-
-# --- here
-
-
-def test_here_says_what_it_takes(capsys: pytest.CaptureFixture[str]) -> None:
+def test_local_has_a_help_text(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         local.main(["--help"])
     assert ended.value.code == 0
     assert "--rounds" in capsys.readouterr().out
 
 
-def test_here_names_the_column_by_what_it_found() -> None:
+def test_local_names_the_column_after_the_installation() -> None:
     found = {
         "tensorflow": "2.17.0+nv24.10", "keras": "3.5.0", "python": "3.12.4", "cuda_build": "12.3.2", "cuda": "12.5",
         "gpu": "NVIDIA H200", "uuid": "GPU-1", "gpus": 1, "distributions": ["a==1"],
     }  # fmt: skip
     column = local._column(found, host_facts.GpuInventory(gpus=(host_facts.Gpu("GPU-1", "NVIDIA H200"),)))
-    assert (column["id"], column["cuda"]) == ("tf2.17.0-cuda12.5-here-py312@h200", "12.5")
+    assert (column["id"], column["cuda"]) == ("tf2.17.0-cuda12.5-local-py312@h200", "12.5")
     bare = local._column({**found, "gpus": 0}, host_facts.GpuInventory())
-    assert (bare["id"], bare["cuda"], bare["kind"]) == ("tf2.17.0-here-py312@cpu", "cpu", "here")
+    assert (bare["id"], bare["cuda"], bare["kind"]) == ("tf2.17.0-local-py312@cpu", "cpu", "local")
     run_info.ColumnInfo(**column)
 
 
-def test_here_measures_one_gpu_of_several(capsys: pytest.CaptureFixture[str]) -> None:
+def test_local_measures_one_gpu_of_several(capsys: pytest.CaptureFixture[str]) -> None:
     found = {"gpus": 2, "gpu": "NVIDIA H200", "uuid": "GPU-1"}
-    assert local._one(found) == {"CUDA_VISIBLE_DEVICES": "GPU-1"}
+    assert local._first_gpu(found) == {"CUDA_VISIBLE_DEVICES": "GPU-1"}
     assert "GPU-1 is measured" in capsys.readouterr().err
-    with pytest.raises(PortableError, match="a column is one"):
-        local._one({**found, "uuid": ""})
+    with pytest.raises(PortableError, match="only one can be measured"):
+        local._first_gpu({**found, "uuid": ""})
 
 
-def test_here_plans_rounds_that_alternate_and_keeps_the_controls() -> None:
+def test_local_plans_rounds_that_alternate_and_keeps_the_controls() -> None:
     found = {
         "tensorflow": "2.18.1", "keras": "3.15.1", "python": "3.11.7", "cuda_build": "", "cuda": "", "gpu": "",
         "uuid": "", "gpus": 0, "distributions": [],
@@ -529,6 +438,6 @@ def test_here_plans_rounds_that_alternate_and_keeps_the_controls() -> None:
     assert "matmul_f32" in names
     assert {one["name"] for one in run["kernels"] if one["control"]} == names - {"matmul_f32"}
     assert all(one.env == {"CUDA_VISIBLE_DEVICES": "-1"} and set(one.kernels) == names for one in requests)
-    assert run_info.RunInfo.from_json(json.dumps({**run, "id": "x", "started": "", "finished": ""})).engine == "here"
+    assert run_info.RunInfo.from_json(json.dumps({**run, "id": "x", "started": "", "finished": ""})).engine == "local"
     with pytest.raises(PortableError, match="No kernel matches"):
         local.plan(local._parser().parse_args(["--kernels", "nosuch"]), found, host_facts.GpuInventory(), {})

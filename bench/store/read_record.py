@@ -1,0 +1,121 @@
+"""Read the records of a run quickly: a page or a comparison reads a hundred thousand samples.
+
+``bench.suite.record`` defines the format and remains the reader for everything irregular. It decodes line by line and
+runs on hosts that only have the standard library; this module decodes a whole file at once with pydantic's parser.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import lzma
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from pydantic_core import from_json
+
+from bench.suite import record
+from bench.suite.record import Outcome, Process, Record, Request, Sample
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+#: What reading a record can raise; RecursionError where it nests too deep.
+UNREADABLE = (record.RecordError, OSError, lzma.LZMAError, EOFError, RecursionError)
+#: Fields of a sample that come from other lines of the record.
+_FROM_OTHER_LINES = frozenset({"guard", "outputs", "errors"})
+_ALL = frozenset(field.name for field in dataclasses.fields(Sample)) - _FROM_OTHER_LINES | {"line"}
+#: What a sample line may have: ``first_difference`` is left out where there is none.
+_SAMPLE_LINES = (_ALL - {"first_difference"}, _ALL)
+
+
+@contextmanager
+def paused_garbage_collection() -> Iterator[None]:
+    """Pause the cyclic garbage collector, which would traverse a million new objects many times and find nothing."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def read_lines(path: Path) -> list[Any]:
+    """Return the JSON values of all lines of a compressed or plain file; raises ValueError where one is not JSON."""
+    text = _text(path).rstrip("\n")
+    # a newline inside a JSON text is always escaped, so every other one separates two lines
+    rows: list[Any] = from_json(f"[{text.replace(chr(10), ',')}]")
+    if len(rows) != text.count("\n") + bool(text):
+        raise ValueError("a line does not hold exactly one JSON value")
+    return rows
+
+
+def read_record(path: Path) -> Record:
+    """Read one record file, compressed (``.xz``) or not; raises one of ``UNREADABLE``."""
+    try:
+        return _record(read_lines(path))
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError):
+        # an irregular record: cut off, of another schema, or damaged; the format's own reader decides and explains
+        return record.parse(_text(path).splitlines(keepends=True), path.name)
+
+
+def _text(path: Path) -> str:
+    content = path.read_bytes()
+    return (lzma.decompress(content) if path.suffix == ".xz" else content).decode("utf-8", "replace")
+
+
+def _record(rows: list[dict[str, Any]]) -> Record:
+    """Build a record from its lines; raises KeyError, TypeError or ValueError unless they are exactly as specified."""
+    header = rows[0]
+    if header["line"] != "header" or header["schema"] != record.SCHEMA:
+        raise ValueError("not a header of this schema")
+    by_kind: dict[str, list[dict[str, Any]]] = {
+        kind: [] for kind in ("process", "kernel", "values", "kept", "sample", "guard", "outcome", "loaded", "end")
+    }
+    for row in rows[1:]:
+        by_kind[row["line"]].append(row)
+    request = header["request"]
+    libraries = {row["process"]: row["libraries"] for row in by_kind["loaded"]}
+    end = by_kind["end"]
+    return Record(
+        request=Request(**{**request, "kernels": tuple(request["kernels"])}),
+        suite_hash=str(header["suite_hash"]),
+        processes=tuple(
+            Process(**_fields(row), libraries=libraries.get(row["process"], {})) for row in by_kind["process"]
+        ),
+        samples=_samples(by_kind),
+        outcomes=tuple(Outcome(**_fields(row)) for row in by_kind["outcome"]),
+        complete=bool(end),
+        seconds=float(end[0]["seconds"]) if end else 0.0,
+    )
+
+
+def _fields(row: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in row.items() if key != "line"}
+
+
+def _samples(by_kind: dict[str, list[dict[str, Any]]]) -> tuple[Sample, ...]:
+    """Build the samples of a record.
+
+    The constructor of a frozen dataclass sets each of the 19 fields in a call of its own, which takes longer than
+    decoding them. So the names are compared, and the decoded row becomes the sample's ``__dict__``.
+    """
+    values = {(row["process"], row["kernel"], row["digest"]): row for row in by_kind["values"]}
+    guards = {(row["process"], row["kernel"], row["role"], row["repetition"]): row["seen"] for row in by_kind["guard"]}
+    samples = []
+    for row in by_kind["sample"]:
+        if row.keys() not in _SAMPLE_LINES:
+            raise ValueError("fields of a sample are missing or unknown")
+        del row["line"]
+        row.setdefault("first_difference", None)
+        row["steady_s"], row["steady_cpu_s"] = tuple(row["steady_s"]), tuple(row["steady_cpu_s"])
+        process, kernel = row["process"], row["kernel"]
+        row["guard"] = guards.get((process, kernel, row["role"], row["repetition"])) if guards else None
+        facts = values.get((process, kernel, row["digest"]), {})
+        row["outputs"], row["errors"] = facts.get("outputs", {}), facts.get("errors", {})
+        sample = object.__new__(Sample)
+        object.__setattr__(sample, "__dict__", row)
+        samples.append(sample)
+    return tuple(samples)

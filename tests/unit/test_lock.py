@@ -1,0 +1,154 @@
+"""File locks: exclusive and shared, with a time limit, and safe where anybody may put files."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Self
+
+import pytest
+
+from bench.portable.lock import FileLock, LockedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+HOLD = (
+    "from bench.portable.lock import FileLock\nfrom pathlib import Path\nimport sys\n"
+    "with FileLock(Path(sys.argv[1]), shared=sys.argv[2] == 'shared', command='the first command'):\n"
+    " print('held', flush=True)\n sys.stdin.read()\n"
+)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "x.lock"
+
+
+class Holder:
+    """Another process that holds a lock until it is killed."""
+
+    def __init__(self, path: Path, how: str) -> None:
+        command = [sys.executable, "-c", HOLD, str(path), how]
+        self.child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert self.child.stdout is not None
+        assert self.child.stdout.readline() == "held\n"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.child.kill()
+        self.child.communicate()
+
+
+@pytest.fixture(params=["exclusive", "shared"])
+def holder(request: pytest.FixtureRequest, path: Path) -> Iterator[Holder]:
+    with Holder(path, request.param) as process:
+        yield process
+
+
+def test_the_error_names_the_owner_and_the_lock_of_a_killed_process_is_free(path: Path, holder: Holder) -> None:
+    with pytest.raises(LockedError) as caught:
+        FileLock(path).acquire()
+    assert f"process {holder.child.pid} on " in caught.value.owner
+    assert "(the first command)" in caught.value.owner
+    assert caught.value.hint
+    holder.child.kill()
+    holder.child.wait()
+    with FileLock(path, timeout_s=5):
+        pass
+
+
+def test_shared_locks_do_not_exclude_each_other(path: Path) -> None:
+    with FileLock(path, shared=True), FileLock(path, shared=True), pytest.raises(LockedError):
+        FileLock(path).acquire()
+    with FileLock(path), pytest.raises(LockedError):
+        FileLock(path, shared=True).acquire()
+
+
+def test_a_wait_ends_at_its_time_limit_and_is_announced_once(path: Path) -> None:
+    owners: list[str] = []
+    start = time.monotonic()
+    with FileLock(path), pytest.raises(LockedError):
+        FileLock(path, timeout_s=0.3, on_wait=owners.append).acquire()
+    assert 0.3 <= time.monotonic() - start < 5
+    assert len(owners) == 1
+
+
+def test_the_owner_is_recorded_only_once_the_lock_is_held(path: Path) -> None:
+    """A second process must not truncate what the first has written."""
+    with FileLock(path, command="first"):
+        with pytest.raises(LockedError):
+            FileLock(path, command="second").acquire()
+        facts = json.loads(path.read_text())
+        assert (facts["command"], facts["pid"]) == ("first", os.getpid())
+        assert facts["host"]
+        assert facts["since"]
+    assert path.read_text() == ""
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
+def test_what_is_no_regular_file_is_refused_without_blocking(path: Path, kind: str) -> None:
+    if kind == "link":
+        path.with_name("target").touch()
+        path.symlink_to(path.with_name("target"))
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.mkdir()
+    with pytest.raises(OSError, match=r"symbolic links|not a regular file|directory"):
+        FileLock(path).acquire()
+
+
+def test_another_users_file_can_be_locked_by_reading_it(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests may run as root, who can write everything: the refusal is simulated."""
+    path.write_text("not JSON")
+    real = os.open
+
+    def refuse(name: Any, flags: int, mode: int = 0o777) -> int:
+        if flags & (os.O_RDWR | os.O_CREAT):
+            raise PermissionError(13, "Permission denied", str(name))
+        return real(name, flags, mode)
+
+    monkeypatch.setattr(os, "open", refuse)
+    with FileLock(path):
+        with pytest.raises(LockedError, match="another process, which is not recorded"):
+            FileLock(path).acquire()
+        assert path.read_text() == "not JSON"
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"pid": "x"}', '{"pid": 1}', "[" * 100_000])
+def test_an_owner_that_cannot_be_read_is_not_recorded(path: Path, text: str) -> None:
+    with FileLock(path):
+        path.write_text(text)
+        with pytest.raises(LockedError, match="not recorded"):
+            FileLock(path).acquire()
+
+
+def test_an_owner_cannot_send_escape_sequences_to_the_terminal(path: Path) -> None:
+    with FileLock(path):
+        path.write_text(json.dumps({"pid": 1, "host": "\x1b[2J", "since": "s", "command": "c"}))
+        with pytest.raises(LockedError) as caught:
+            FileLock(path).acquire()
+    assert str(caught.value).isprintable()
+
+
+def test_a_file_that_was_removed_while_waiting_is_locked_anew(path: Path) -> None:
+    """Whoever cleans up removes the lock file: the next holder must lock the new one."""
+    first, second = FileLock(path), FileLock(path, timeout_s=10)
+    first.acquire()
+    thread = threading.Thread(target=second.acquire)
+    thread.start()
+    time.sleep(0.1)
+    path.unlink()
+    first.release()
+    thread.join(10)
+    with pytest.raises(LockedError):
+        FileLock(path).acquire()
+    second.release()
