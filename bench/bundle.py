@@ -46,7 +46,8 @@ if TYPE_CHECKING:
 
     from bench.plan.column import Column, Pair
     from bench.plan.config_models import Matrix
-    from bench.plan.planner import Plan, Round
+    from bench.plan.planner import Plan
+    from bench.plan.schedule import Round
 
 __all__ = ["Bundle", "Order", "importing", "make", "size"]
 

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from tabulate import tabulate
 
-from bench import doctor, errors, host
-from bench.cli.report import show
+from bench import doctor, errors, host, report, verdict
+from bench.cli.report import PAGES, show
 from bench.engines import select
 from bench.gpu import facts
 from bench.plan import config, custom_kernels, devices, duration, planner
 from bench.plan.planner import Plan, Selection
 from bench.run import progress, runner
+from bench.store import run as store
 from bench.suite.suite_hash import ROOT
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from bench.engines.base import Engine
     from bench.plan.column import Column
     from bench.plan.config_models import Mode
+    from bench.run.progress import View
+    from bench.run.scheduler import OnPass, PassProgress
 
 #: Seconds a missing environment takes to build, downloads from a nearby cache: for --dry-run only.
 BUILD_S = {"docker": 60.0, "venv": 15.0}
@@ -88,12 +91,26 @@ def measure(plan: Plan, options: argparse.Namespace) -> Path | None:
     if options.dry_run:
         _dry_run(plan, engine, fresh=options.no_resume)
         return None
-    job = runner.Job(
-        plan=plan, engine=engine, engine_why=why, root=ROOT, reports=options.reports.absolute(),
-        command=options.command, fresh=options.no_resume,
-    )  # fmt: skip
     with progress.view() as view:
+        job = runner.Job(
+            plan=plan, engine=engine, engine_why=why, root=ROOT, reports=options.reports.absolute(),
+            command=options.command, fresh=options.no_resume, on_pass=_interim_page(options.reports.absolute(), view),
+        )  # fmt: skip
         return runner.run(job, view)
+
+
+def _interim_page(reports: Path, view: View) -> OnPass:
+    """Return the callback that writes the pages of a run in progress from the records measured so far."""
+
+    def write(folder: Path, done: PassProgress) -> None:
+        report.Pages(verdict.evaluate(store.load(folder))).write(reports, PAGES)
+        left = progress.duration(done.seconds_left)
+        view.say(
+            f"pass {done.done} of {done.planned} is complete, about {left} left; "
+            f"page so far: {reports / report.FORMATS[report.Format.HTML]}"
+        )
+
+    return write
 
 
 def _dry_run(plan: Plan, engine: Engine, *, fresh: bool) -> None:

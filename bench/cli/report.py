@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     import argparse
     from pathlib import Path
 
+#: The formats that a run is written in.
+PAGES = (report.Format.HTML, report.Format.MARKDOWN, report.Format.JSON, report.Format.JUNIT)
 #: What a kernel has to come to for a run to have an answer: bits, or TensorFlow's own refusal.
 _RESULTS = FROM_DIGESTS | {Status.UNSUPPORTED}
 
@@ -61,11 +63,10 @@ def report_again(options: argparse.Namespace) -> int:
 def show(folder: Path, options: argparse.Namespace) -> int:
     """Write the pages of a run, print its table, and say what its gates say."""
     run = store.load(folder)
-    pages = (report.Format.HTML, report.Format.MARKDOWN, report.Format.JSON, report.Format.JUNIT)
     results, last = verdict.evaluate(run), _last(folder, run)
     gc.freeze()  # they stay to the end: to look through them for garbage takes as long as to make the pages
     made = report.Pages(results, last)
-    made.write(options.reports, pages)
+    made.write(options.reports, PAGES)
     print(made.render(report.Format.TERMINAL, shutil.get_terminal_size((120, 24)).columns), end="")
     print(f"page: {(options.reports / report.FORMATS[report.Format.HTML]).absolute()}", file=sys.stderr)
     broken = verdict.gate(results, options.fail_on)

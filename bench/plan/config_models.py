@@ -18,6 +18,8 @@ from pydantic import (
 
 Mode = Literal["off", "on"]
 MODES: tuple[Mode, ...] = ("off", "on")
+#: The variation that changes nothing. It decides the results, and alone is timed unless a table says so.
+DEFAULT_VARIATION = "default"
 
 Release = Annotated[str, StringConstraints(pattern=r"^\d+\.\d+\.\d+(rc\d+)?$")]
 Minor = Annotated[str, StringConstraints(pattern=r"^\d+\.\d+$")]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from bench.plan.planner import Round
+    from bench.plan.schedule import Round
 
 #: Two cores, seen with 2.15.1 to 2.21.0: start of a process with its import, the first execution of a kernel there,
 #: and each one after it, of a mean kernel and of a heavy one.

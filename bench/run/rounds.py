@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bench.engines.base import Engine, Environment, Execution
-    from bench.plan.planner import Round
+    from bench.plan.schedule import Round
     from bench.run.progress import View
     from bench.store.run_folder import Recording, RunFolder
     from bench.suite.record import Request

@@ -13,7 +13,8 @@ from bench.errors import ConfigError, NoGpuError, NothingError
 from bench.gpu.facts import Gpu, GpuInventory
 from bench.plan import config, cuda, custom_kernels, devices, duration, planner
 from bench.plan.config_models import Matrix
-from bench.plan.planner import Plan, Round, Selection
+from bench.plan.planner import Plan, Selection
+from bench.plan.schedule import Round
 from bench.plan.variations import applies, settings
 from bench.suite.kernels import all_kernels
 
