@@ -205,7 +205,7 @@ def _measure(job: Job, state: State, earlier: tuple[Path, ...], view: View) -> b
     remaining = [item for item, _ in left]
     eta = duration.EtaEstimator(remaining)
     passes = PassCounter((item for item, _ in requests), remaining)
-    state.save(passes_done=passes.done, passes_planned=passes.planned, seconds_left=round(eta.left_s(), 1))
+    state.save(**passes.progress(eta.left_s()).facts())
     view.begin(len(left), eta.left_s())
     scheduler = Scheduler(job.engine, job.watching, state, view, eta, passes, job.on_pass)
     lanes: dict[str, list[tuple[Round, Request]]] = {}

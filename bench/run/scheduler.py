@@ -43,6 +43,10 @@ class PassProgress:
     planned: int
     seconds_left: float
 
+    def facts(self) -> dict[str, Any]:
+        """Return what run.json records of it, by the field names of ``bench.store.run_info.RunInfo``."""
+        return {"passes_done": self.done, "passes_planned": self.planned, "seconds_left": self.seconds_left}
+
 
 class PassCounter:
     """Counts complete passes. ``every`` are all rounds of the run, ``left`` those still to be measured."""
@@ -57,11 +61,13 @@ class PassCounter:
         with self._lock:
             self._open[item.pass_number] -= 1
 
-    @property
-    def done(self) -> int:
-        """Passes of which no round is left on any device."""
+    def progress(self, seconds_left: float) -> PassProgress:
+        """Return how far the run is. A pass is complete when no device has a round of it left."""
         with self._lock:
-            return min((number for number, left in self._open.items() if left), default=self.planned + 1) - 1
+            done = min((number for number, left in self._open.items() if left), default=self.planned + 1) - 1
+        # an estimate of 0 would say that the run has ended
+        seconds = 0.0 if done == self.planned else max(1.0, round(seconds_left, 1))
+        return PassProgress(done=done, planned=self.planned, seconds_left=seconds)
 
 
 @dataclass
@@ -222,10 +228,8 @@ class Scheduler:
 
     def _end_pass(self) -> None:
         """Record how far the run is after a pass of one device, and have an interim page written."""
-        progress = PassProgress(
-            done=self._passes.done, planned=self._passes.planned, seconds_left=round(self._eta.left_s(), 1)
-        )
-        self._state.save(passes_done=progress.done, passes_planned=progress.planned, seconds_left=progress.seconds_left)
+        progress = self._passes.progress(self._eta.left_s())
+        self._state.save(**progress.facts())
         if progress.done == progress.planned:
             return  # the final page is about to be written
         # a device does not wait for the page that another one has asked for

@@ -133,6 +133,38 @@ def test_modes_alternate_from_round_to_round(locks: Path) -> None:
     assert order == ["off", "on", "on", "off", "off", "on"]
 
 
+def test_the_first_pass_is_round_1_of_the_default_variation_in_all_columns(locks: Path) -> None:
+    plan = make(matrix(), "p", Selection(), locks)
+    numbers = [one.pass_number for one in plan.rounds]
+    assert numbers == sorted(numbers)
+    first = [(one.column.pair.id, one.mode, one.variation) for one in plan.rounds if one.pass_number == 1]
+    columns = [column.pair.id for column in plan.ready]
+    assert first == [(column, mode, "default") for column in columns for mode in ("off", "on")]
+    others = {(one.pass_number, one.number) for one in plan.rounds if one.variation != "default"}
+    assert others == {(2, 1), (2, 2), (3, 3)}
+
+
+def test_without_the_default_variation_a_pass_is_a_round(locks: Path) -> None:
+    plan = make(matrix(), "p", Selection(variations=("isa=avx2", "switch=env")), locks)
+    assert {(one.pass_number, one.number) for one in plan.rounds} == {(1, 1), (2, 2), (3, 3)}
+
+
+@pytest.mark.parametrize(
+    ("profile", "selection", "guess"),
+    [
+        ("P", Selection(), "There is no profile 'P'; did you mean 'p'?"),
+        ("p", Selection(kernels=("matmul_f23",)), "No kernel matches matmul_f23; did you mean 'matmul_f32'?"),
+        ("p", Selection(only=("tf2.18-cpu",)), "No pair matches tf2.18-cpu; did you mean 'tf2.18.1-cpu'?"),
+    ],
+)
+def test_a_misspelled_name_is_answered_with_the_nearest(
+    locks: Path, profile: str, selection: Selection, guess: str
+) -> None:
+    with pytest.raises((ConfigError, NothingError)) as caught:
+        make(matrix(), profile, selection, locks)
+    assert str(caught.value) == guess
+
+
 def test_a_variation_limits_modes(locks: Path) -> None:
     plan = make(matrix(), "p", Selection(), locks)
     assert {one.mode for one in plan.rounds if one.variation == "switch=env"} == {"on"}

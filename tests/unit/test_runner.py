@@ -27,8 +27,9 @@ from bench.plan import custom_kernels, duration, planner
 from bench.plan.config_models import Matrix
 from bench.plan.devices import Devices
 from bench.plan.planner import Selection
+from bench.plan.schedule import ordered
 from bench.portable.value_limits import kept_files
-from bench.run import progress, rounds, runner
+from bench.run import progress, rounds, runner, scheduler
 from bench.store.run import Run, load
 from bench.suite import record
 from bench.suite.kept_values import keep
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bench.plan.column import Column
+    from bench.run.scheduler import OnPass, PassProgress
     from bench.suite.record import Request
 
 MINE = """\
@@ -128,6 +130,7 @@ def go(tmp_path: Path) -> Callable[..., Run]:
         reports: str = "reports",
         cuda: tuple[str, ...] = ("cpu",),
         devices: Devices = planner.CPU,
+        on_pass: OnPass | None = None,
         **profile: Any,
     ) -> Run:
         facts = {"rounds": 2, "repetitions": 3, "kernels": ["reduce_max", "mlp_loop"], **profile}
@@ -148,6 +151,7 @@ def go(tmp_path: Path) -> Callable[..., Run]:
             reports=tmp_path / reports,
             command="python -m bench",
             watching=stage.watching,
+            on_pass=on_pass,
         )
         with progress.view() as view:
             return load(runner.run(job, view))
@@ -260,6 +264,84 @@ def test_a_suite_edited_during_the_run_is_told(go: Callable[..., Run]) -> None:
     assert not run.records
     (column,) = run.info.columns
     assert (column.status, "not the one of this checkout" in column.reason) == ("mismatch", True)
+
+
+class TestPasses:
+    """An interim page is due after the first pass over all columns, and after later ones."""
+
+    @pytest.fixture(autouse=True)
+    def _no_interval(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(scheduler, "PAGE_INTERVAL_S", 0.0)
+
+    def test_each_pass_but_the_last_is_reported(self, go: Callable[..., Run]) -> None:
+        calls: list[tuple[int, int, int]] = []
+        stage = Stage()
+
+        def on_pass(folder: Path, done: PassProgress) -> None:
+            info = load(folder).info
+            assert (info.passes_done, info.passes_planned, info.finished) == (done.done, done.planned, "")
+            assert info.seconds_left == done.seconds_left > 0
+            calls.append((len(stage.requests), done.done, done.planned))
+
+        run = go(stage, rounds=3, variations=["onednn=0", "default"], on_pass=on_pass)
+        assert calls == [(2, 1, 3), (8, 2, 3)]
+        assert {(one.variation, one.round) for one in stage.requests[:2]} == {("default", 1)}
+        assert (run.info.passes_done, run.info.passes_planned, run.info.seconds_left) == (3, 3, 0.0)
+        assert run.info.finished
+
+    def test_pages_keep_their_interval(self, go: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(scheduler, "PAGE_INTERVAL_S", 3600.0)
+        calls: list[int] = []
+        go(Stage(), rounds=4, on_pass=lambda _, done: calls.append(done.done))
+        assert calls == [1]
+
+    def test_a_page_that_fails_is_reported_once_and_stops_nothing(
+        self, go: Callable[..., Run], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        def fail(folder: Path, done: PassProgress) -> None:
+            raise ValueError("no page today")
+
+        run = go(Stage(), rounds=4, on_pass=fail)
+        assert run.info.finished
+        assert len(run.records) == 8
+        assert capsys.readouterr().err.count("could not be written (ValueError: no page today)") == 1
+
+    def test_an_interrupted_run_has_no_time_left(self, go: Callable[..., Run], tmp_path: Path) -> None:
+        def stop(request: Request, lines: list[str]) -> list[str]:
+            if request.round == 2:
+                raise KeyboardInterrupt
+            return lines
+
+        with pytest.raises(KeyboardInterrupt):
+            go(Stage(script=stop))
+        (folder,) = (tmp_path / "reports" / "runs").iterdir()
+        info = load(folder).info
+        assert (info.passes_done, info.passes_planned, info.seconds_left, info.finished) == (1, 2, 0.0, "")
+        run = go(Stage(), on_pass=lambda *_: pytest.fail("one pass was left, and its page is the final one"))
+        assert run.info.passes_done == 2
+
+    def test_a_column_that_is_given_up_keeps_no_pass_open(self, go: Callable[..., Run]) -> None:
+        def refuse(request: Request, lines: list[str]) -> list[str]:
+            raise EngineError("it broke")
+
+        calls: list[int] = []
+        run = go(Stage(script=refuse), on_pass=lambda _, done: calls.append(done.done))
+        assert (calls, run.info.passes_done, run.info.seconds_left) == ([1], 2, 0.0)
+        assert not run.info.finished
+
+    def test_the_resume_key_does_not_depend_on_the_order_of_rounds(
+        self, go: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def keys(reports: str) -> list[str]:
+            stage = Stage()
+            go(stage, variations=["default", "onednn=0"], reports=reports)
+            return [str(one.context["resume_key"]) for one in stage.requests]
+
+        before = keys("a")
+        monkeypatch.setattr(planner, "ordered", lambda groups, modes: reversed(list(ordered(groups, modes))))
+        after = keys("b")
+        assert after == before[::-1]
+        assert len(set(before)) == 8
 
 
 SLOWDOWN = 0x8
@@ -570,6 +652,23 @@ class TestDevices:
         for name, one in run.records.items():
             assert one.request.column in name
 
+    def test_passes_are_those_of_all_gpus(self, on_both: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(scheduler, "PAGE_INTERVAL_S", 0.0)
+        first_done = threading.Event()
+        calls: list[int] = []
+
+        def wait(request: Request, lines: list[str]) -> list[str]:
+            assert request.gpu["uuid"] == CARDS[0].uuid or first_done.wait(20)
+            return lines
+
+        def on_pass(_: Path, done: PassProgress) -> None:
+            calls.append(done.done)
+            first_done.set()
+
+        run = on_both(GpuStage(script=wait), on_pass=on_pass)
+        assert calls[0] == 0, "the other GPU has not been measured yet"
+        assert run.info.passes_done == run.info.passes_planned == 2
+
     def test_rounds_of_one_gpu_keep_their_order(self, on_both: Callable[..., Run]) -> None:
         stage = GpuStage()
         on_both(stage)
@@ -689,7 +788,7 @@ class TestGpuFacts:
         go(bare)
         run = go(beside, devices=Devices(kind="cpu", survey=devices(*CARDS).survey), reports="beside a GPU")
         assert bare.requests[0].context["resume_key"] == beside.requests[0].context["resume_key"]
-        assert any("This host has a GPU, NVIDIA H100 80GB HBM3, and only CPU" in one for one in run.info.warnings)
+        assert any("This host has a GPU (NVIDIA H100 80GB HBM3), but only CPU" in one for one in run.info.warnings)
 
     def test_cuda_pairs_that_were_left_out_are_told(self, go: Callable[..., Run]) -> None:
         nothing = Devices(kind="auto", survey=GpuInventory(why="this host shows no NVIDIA GPU"))
