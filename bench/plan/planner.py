@@ -169,7 +169,7 @@ def _select_kernels(suite: Suite, profile: tuple[str, ...], requested: tuple[str
 def _variations(
     matrix: Matrix, profile: Profile, selection: Selection, kernels: tuple[Kernel, ...]
 ) -> tuple[dict[str, tuple[str, ...]], dict[str, tuple[Mode, ...]]]:
-    """Return the kernels and the modes of each variation, without variations that only controls or no mode are left of."""
+    """Return the kernels and the modes of each variation; one with only controls, or with no mode, is left out."""
     controls = {kernel.name for kernel in kernels if kernel.control}
     only_controls = controls.issuperset(kernel.name for kernel in kernels)
     chosen: dict[str, tuple[str, ...]] = {}

@@ -100,15 +100,18 @@ class RecordGroup:
 
     @cached_property
     def heavy(self) -> frozenset[str]:
+        """The kernels that are slow: training and XLA."""
         return frozenset(name for name in self.kernels if self.suite.kernels[name].heavy)
 
     @cached_property
     def repetitions(self) -> Mapping[str, int]:
+        """The number of executions of each kernel in one process."""
         light = _least(self.profile.repetitions, self.table.repetitions)
         heavy = _least(self.profile.heavy_repetitions or self.profile.repetitions, self.table.heavy_repetitions, light)
         return {name: heavy if name in self.heavy else light for name in self.kernels}
 
     def round(self, mode: Mode, number: int, pass_number: int, order: _KernelOrder) -> Round:
+        """Return one round of the group."""
         order_seed = self.profile.order_seed + number
         timed = self.table.timed or self.variation == DEFAULT_VARIATION
         return Round(

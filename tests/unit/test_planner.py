@@ -14,12 +14,13 @@ from bench.gpu.facts import Gpu, GpuInventory
 from bench.plan import config, cuda, custom_kernels, devices, duration, planner
 from bench.plan.config_models import Matrix
 from bench.plan.planner import Plan, Selection
-from bench.plan.schedule import Round
 from bench.plan.variations import applies, settings
 from bench.suite.kernels import all_kernels
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from bench.plan.schedule import Round
 
 SUITE = custom_kernels.suite([])
 HOST_ONLY = ("threads=1", "threads=4xcores", "onednn=0", "isa=avx2")
@@ -220,7 +221,7 @@ def test_each_pattern_of_the_command_line_must_match(locks: Path) -> None:
 @pytest.mark.parametrize(
     ("pair", "words"),
     [
-        ({"tensorflow": "2.99.0", "cuda": "cpu", "keras": "3.15.1"}, ["2.99.0", "releases"]),
+        ({"tensorflow": "2.99.0", "cuda": "cpu", "keras": "3.15.1"}, ["2.99.0", "not a release that this version knows"]),
         ({"tensorflow": "2.15.1", "cuda": "cpu", "keras": "2.15.0", "python": "3.13"}, ["no wheel for Python 3.13"]),
     ],
 )
@@ -667,7 +668,7 @@ class TestProfiles:
     def test_an_empty_choice_says_what_there_is(self, locks: Path) -> None:
         with pytest.raises(NothingError, match="No CPU pair matches tf3") as caught:
             self.releases(locks, "p", ("tf3*",))
-        assert caught.value.hint == "There are: tf2.15.1-cpu. By --env there are also: tf2.18.1-cpu, tf2.21.0-cpu."
+        assert caught.value.hint == "There are: tf2.15.1-cpu. With --env there are also: tf2.18.1-cpu, tf2.21.0-cpu."
         with pytest.raises(NothingError, match="no pair for this device"):
             make(self.made(), "p", Selection(), locks, "gpu", HOST)
 
