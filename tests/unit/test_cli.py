@@ -118,8 +118,8 @@ class TestExtra:
         ("names", "words"),
         [
             (["nowhere.py"], ["nowhere.py, a file of kernels, cannot be read", "--kernel-file"]),
-            (["a/my.py", "b/my.py"], ["Two files of kernels are named my.py"]),
-            (["long.py"], ["can travel into a column"]),
+            (["a/my.py", "b/my.py"], ["Two kernel files are named my.py"]),
+            (["long.py"], ["can be passed to a process"]),
         ],
     )
     def test_files_that_cannot_travel_are_bad_configuration(
@@ -163,7 +163,7 @@ def test_the_schema_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
         (["plan", "--matrix", "nowhere.toml"], errors.CONFIG, ["nowhere.toml cannot be read"]),
         (["matrix", "--engine", "venv", "--device", "gpu"], errors.NO_GPU, ["GPU was demanded", "no NVIDIA GPU"]),
         (["plan", "--device", "GPU-1a2b"], errors.NO_GPU, ["There is no GPU GPU-1a2b here"]),
-        (["plan", "--device", "xyz"], errors.CONFIG, ["'xyz' names no device", "UUID"]),
+        (["plan", "--device", "xyz"], errors.CONFIG, ["'xyz' is not a device", "UUID"]),
         (["images", "--push", "HTTP://user:secret@x"], errors.CONFIG, ["no name of a registry"]),
         (["import", "nowhere.tar.gz"], errors.ENGINE, ["nowhere.tar.gz"]),
         (["bundle", "--pair", "tf9*", "--out", "b"], errors.CONFIG, ["tf9*", "tf2.18.1-cuda12.5"]),

@@ -126,10 +126,10 @@ class TestReleases:
         assert one.cudnn in TABLE.cudnn
         assert Version(minor(one.cudnn)) >= Version(one.cudnn_built)
         assert one.nccl == "" or VERSION.fullmatch(one.nccl)
-        assert all(re.fullmatch(r"lib\w+\.so\.\d+(\.\d+)?", soname) for soname in (*one.sonames, *one.beside))
-        assert all(re.fullmatch(r"sm_\d{2,3}", name) for name in (*one.sass, *one.part))
+        assert all(re.fullmatch(r"lib\w+\.so\.\d+(\.\d+)?", soname) for soname in (*one.sonames, *one.opened_later))
+        assert all(re.fullmatch(r"sm_\d{2,3}", name) for name in (*one.sass, *one.partial_sass))
         assert all(re.fullmatch(r"sm_\d{2,3}a? \d\.\d", entry) for entry in one.ptx)
-        assert not set(one.sass) & set(one.part)
+        assert not set(one.sass) & set(one.partial_sass)
         assert one.sonames[-1].startswith("libcudnn.so.")
 
     @pytest.mark.parametrize("key", releases())
@@ -142,7 +142,7 @@ class TestReleases:
     @pytest.mark.parametrize("key", releases())
     def test_nccl_is_a_wheel_where_it_is_opened_and_nowhere_else(self, key: str) -> None:
         one = releases()[key]
-        assert bool(one.nccl) == ("libnccl.so.2" in one.beside) == (key == "2.21")
+        assert bool(one.nccl) == ("libnccl.so.2" in one.opened_later) == (key == "2.21")
 
     @pytest.mark.parametrize(("latest", "key"), fitting())
     def test_every_soname_is_carried_by_a_wheel_of_its_set(self, latest: str, key: str) -> None:
@@ -150,7 +150,7 @@ class TestReleases:
         known = release(latest)
         assert known is not None
         libraries = cuda.libraries(one)
-        missing = {*known.sonames, *known.beside} - set(libraries)
+        missing = {*known.sonames, *known.opened_later} - set(libraries)
         assert missing == ({"libcupti.so.11.2"} if latest in ("2.10.1", "2.11.1") else set())
         assert list(libraries)[: len(known.sonames)] == known.sonames
         assert set(libraries.values()) <= set(cuda.wheels(one))
@@ -232,15 +232,15 @@ class TestKinds:
     @pytest.mark.parametrize(
         ("tensorflow", "key", "cudnn", "words"),
         [
-            ("2.21.0", "13.0", "", ["opens libcudart.so.12", "CUDA 13 has none of that name"]),
+            ("2.21.0", "13.0", "", ["opens libcudart.so.12", "which CUDA 13 does not have"]),
             ("2.14.1", "13.1", "", ["opens libcudart.so.11.0", "CUDA 13"]),
-            ("2.15.1", "11.8", "", ["2.15 opens libcudart.so.12", "CUDA 11 has none"]),
-            ("2.18.1", "11.2", "", ["CUDA 11 has none"]),
-            ("2.14.1", "12.2", "", ["2.14 opens libcudart.so.11.0", "CUDA 12 has none"]),
-            ("2.10.1", "12.9", "", ["CUDA 12 has none"]),
-            ("2.17.1", "12.3", "9.3.0.75", ["opens libcudnn.so.8", "cuDNN 9.3 has none"]),
+            ("2.15.1", "11.8", "", ["2.15 opens libcudart.so.12", "which CUDA 11 does not have"]),
+            ("2.18.1", "11.2", "", ["which CUDA 11 does not have"]),
+            ("2.14.1", "12.2", "", ["2.14 opens libcudart.so.11.0", "which CUDA 12 does not have"]),
+            ("2.10.1", "12.9", "", ["which CUDA 12 does not have"]),
+            ("2.17.1", "12.3", "9.3.0.75", ["opens libcudnn.so.8", "which cuDNN 9.3 does not have"]),
             ("2.14.1", "11.8", "9.3.0.75", ["opens libcudnn.so.8"]),
-            ("2.18.1", "12.5", "8.9.7.29", ["opens libcudnn.so.9", "cuDNN 8.9 has none"]),
+            ("2.18.1", "12.5", "8.9.7.29", ["opens libcudnn.so.9", "which cuDNN 8.9 does not have"]),
             ("2.18.1", "12.5", "9.1.0.70", ["refuses cuDNN 9.1", "built with 9.3"]),
             ("2.14.1", "11.8", "8.6.0.163", ["refuses cuDNN 8.6", "built with 8.7"]),
             ("2.18.1", "12.5", "9.10.2.12", ["no wheel of cuDNN 9.10.2.12", "9.10.2.21"]),

@@ -178,7 +178,7 @@ class TestChecking:
         for name, version in newer.items():
             wheel(index, name, version)
         assert set(locks.check(CUDA, lock)) == {
-            f"{name} {version} is out, the lock has {locks.pins(lock)[name]}" for name, version in newer.items()
+            f"{name} {version} is available, the lock has {locks.pins(lock)[name]}" for name, version in newer.items()
         }
         assert lock.read_bytes() == before
 
