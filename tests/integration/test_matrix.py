@@ -87,7 +87,7 @@ def test_kernels_of_ones_own_join_a_real_run(tmp_path: Path) -> None:
 def test_variations_run_with_their_settings_and_without_times(root: Path, tmp_path: Path) -> None:
     text = (root / "matrix.toml").read_text(encoding="utf-8")
     text += (
-        "\n[profiles.variations]\nrounds = 1\nrepeats = 3\nsteady_s = 0.01\n"
+        "\n[profiles.variations]\nrounds = 1\nrepetitions = 3\nsteady_s = 0.01\n"
         'variations = ["default", "threads=1", "onednn=0", "tf32=off"]\n'
     )
     (tmp_path / "matrix.toml").write_text(text.replace("repetitions = 5\n", "repetitions = 2\n"), encoding="utf-8")

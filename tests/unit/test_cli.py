@@ -105,7 +105,7 @@ class TestExtra:
         other.write_text(other.read_text(encoding="utf-8").replace("my_kernel", "my_other"), encoding="utf-8")
         text = (root / "matrix.toml").read_text(encoding="utf-8")
         (tmp_path / "matrix.toml").write_text(
-            text.replace("extra = []", 'kernel_files = ["my_kernels.py"]'), encoding="utf-8"
+            text.replace("kernel_files = []", 'kernel_files = ["my_kernels.py"]'), encoding="utf-8"
         )
         arguments = ["plan", "--json", "--engine", "venv", "--matrix", str(tmp_path / "matrix.toml")]
         assert cli.main([*arguments, "--kernel-file", str(other), "--kernels", "my_*"]) == 0
@@ -117,7 +117,7 @@ class TestExtra:
     @pytest.mark.parametrize(
         ("names", "words"),
         [
-            (["nowhere.py"], ["nowhere.py, a file of kernels, cannot be read", "--kernel-file"]),
+            (["nowhere.py"], ["nowhere.py cannot be read", "--kernel-file"]),
             (["a/my.py", "b/my.py"], ["Two kernel files are named my.py"]),
             (["long.py"], ["can be passed to a process"]),
         ],
@@ -162,7 +162,7 @@ def test_the_schema_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
         (["plan", "--engine", "venv", "--profile", "nope"], errors.CONFIG, ["no profile 'nope'", "quick"]),
         (["plan", "--matrix", "nowhere.toml"], errors.CONFIG, ["nowhere.toml cannot be read"]),
         (["matrix", "--engine", "venv", "--device", "gpu"], errors.NO_GPU, ["GPU was demanded", "no NVIDIA GPU"]),
-        (["plan", "--device", "GPU-1a2b"], errors.NO_GPU, ["There is no GPU GPU-1a2b here"]),
+        (["plan", "--device", "GPU-1a2b"], errors.NO_GPU, ["This host has no GPU GPU-1a2b"]),
         (["plan", "--device", "xyz"], errors.CONFIG, ["'xyz' is not a device", "UUID"]),
         (["images", "--push", "HTTP://user:secret@x"], errors.CONFIG, ["no name of a registry"]),
         (["import", "nowhere.tar.gz"], errors.ENGINE, ["nowhere.tar.gz"]),

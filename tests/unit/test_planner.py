@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as checks
 from hypothesis import strategies as st
 
 from bench.errors import ConfigError, NoGpuError, NothingError
@@ -241,6 +242,7 @@ def test_doubles_and_unknown_profiles_are_refused(locks: Path) -> None:
         make(matrix(), "q", Selection(), locks)
 
 
+@checks(deadline=None)
 @given(st.integers(1, 20), st.integers(1, 20), st.sampled_from(["standard", "nightly", "quick"]))
 def test_every_column_gets_every_round_once(rounds: int, repetitions: int, profile: str) -> None:
     from pathlib import Path  # noqa: PLC0415 - hypothesis and tmp_path do not mix
