@@ -86,7 +86,7 @@ def _toolkit(row: dict[str, Any]) -> Toolkit:
 
 
 def kind(tensorflow: str, cuda: str, cudnn: str) -> Kind:
-    """Return how a pair relates to TensorFlow's build: ``forward`` with newer CUDA or cuDNN, ``older`` with older CUDA."""
+    """Return what a pair is to TensorFlow's build: ``forward`` has a newer CUDA or cuDNN, ``older`` an older CUDA."""
     facts = release(tensorflow)
     if cuda == "cpu" or facts is None:
         return "cpu"

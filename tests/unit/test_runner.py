@@ -19,6 +19,7 @@ import pytest
 from rich.console import Console
 
 from bench import host
+from bench.cli import matrix
 from bench.engines.base import Environment, Execution
 from bench.errors import EngineError, NoGpuError, StorageError
 from bench.gpu.facts import Gpu, GpuInventory
@@ -139,9 +140,9 @@ def go(tmp_path: Path) -> Callable[..., Run]:
             "profiles": {"p": facts},
             "variations": {"onednn=0": {"repetitions": 1}},
         }
-        matrix = Matrix.model_validate(body, strict=False)
+        config = Matrix.model_validate(body, strict=False)
         plan = planner.make(
-            matrix, "p", Selection(), ROOT / "docker" / "locks", suite or custom_kernels.suite([]), devices
+            config, "p", Selection(), ROOT / "docker" / "locks", suite or custom_kernels.suite([]), devices
         )
         job = runner.Job(
             plan=plan,
@@ -288,6 +289,19 @@ class TestPasses:
         assert {(one.variation, one.round) for one in stage.requests[:2]} == {("default", 1)}
         assert (run.info.passes_done, run.info.passes_planned, run.info.seconds_left) == (3, 3, 0.0)
         assert run.info.finished
+
+    def test_the_interim_page_says_how_far_the_run_is(self, go: Callable[..., Run], tmp_path: Path) -> None:
+        pages: list[str] = []
+        write = matrix._interim_page(tmp_path / "pages", progress.view())
+
+        def on_pass(folder: Path, done: PassProgress) -> None:
+            write(folder, done)
+            pages.append((tmp_path / "pages" / "index.html").read_text(encoding="utf-8"))
+
+        go(Stage(), rounds=3, on_pass=on_pass)
+        assert len(pages) == 2
+        for number, page in enumerate(pages, 1):
+            assert f"In progress: pass {number} of 3 is complete, about 1 min left." in page
 
     def test_pages_keep_their_interval(self, go: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(scheduler, "PAGE_INTERVAL_S", 3600.0)
