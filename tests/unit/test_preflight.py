@@ -216,7 +216,7 @@ def test_an_official_pair(minor: str, capability: str, driver: str, expected: st
 )
 def test_every_release_on_every_generation_under_a_new_driver(minors: tuple[str, ...], levels: str) -> None:
     for minor in minors:
-        found = "".join(advise(pair(minor), gpu(one), "580.65.06").level[0] for one in CAPABILITIES)
+        found = "".join(advise(pair(minor), gpu(capability), "580.65.06").level[0] for capability in CAPABILITIES)
         assert found == levels.replace(" ", ""), minor
 
 
@@ -282,13 +282,13 @@ drivers = st.builds("{}.{}.{:02d}".format, branches, st.integers(0, 300), st.int
 )
 def test_a_newer_driver_never_makes_it_worse(minor: str, capability: str, two: list[str], cudnn: str) -> None:
     old, new = sorted(two, key=lambda text: [int(part) for part in text.split(".")])
-    levels = [LEVELS.index(advise(pair(minor, cudnn=cudnn), gpu(capability), one).level) for one in (old, new)]
+    levels = [LEVELS.index(advise(pair(minor, cudnn=cudnn), gpu(capability), driver).level) for driver in (old, new)]
     assert levels[1] <= levels[0]
 
 
 @settings(deadline=None)
 @given(st.sampled_from(sorted(OFFICIAL)), st.sampled_from([*CAPABILITIES, "0.0", "3.5", "13.1"]), drivers | st.just(""))
-def test_what_blocks_is_the_whole_line_and_has_a_source(minor: str, capability: str, driver: str) -> None:
+def test_a_blocked_result_has_only_blocking_rules_with_sources(minor: str, capability: str, driver: str) -> None:
     advice = advise(pair(minor), gpu(capability), driver)
     assert advice.text.startswith(advice.level)
     assert all(rule.source for rule in advice.rules)
@@ -301,14 +301,14 @@ def test_what_blocks_is_the_whole_line_and_has_a_source(minor: str, capability: 
 
 def test_two_hundred_columns_take_less_than_a_second() -> None:
     rules()
-    asked = [(pair(minor), gpu(one), "550.54.15") for minor in OFFICIAL for one in CAPABILITIES][:100]
+    asked = [(pair(minor), gpu(capability), "550.54.15") for minor in OFFICIAL for capability in CAPABILITIES][:100]
     start = time.perf_counter()
-    for given_pair, one, driver in (*asked, *asked):
-        advise(given_pair, one, driver)
+    for given_pair, card, driver in (*asked, *asked):
+        advise(given_pair, card, driver)
     assert time.perf_counter() - start < 1
 
 
-def test_every_rule_can_hold() -> None:
+def test_every_rule_can_apply() -> None:
     """A rule that nothing meets is a slip in its variations."""
     met: set[str] = set()
     kinds = [("", "", "official"), ("12.9", "9.28.0.42", "forward"), ("12.9", "8.9.7.29", "older")]
