@@ -464,7 +464,7 @@ def spoils(run: Run, kernel: str, role: str) -> dict[int, list[str]]:
 
 
 class TestGuard:
-    """What was timed on a throttled GPU is taken anew, no more often than twice, and never forgotten."""
+    """Times taken on a throttled GPU are measured again, at most twice, and stay in the record."""
 
     def test_an_undisturbed_round_is_watched_and_measured_once(
         self, on_gpu: Callable[..., Run], tmp_path: Path
