@@ -45,7 +45,8 @@ if TYPE_CHECKING:
 
     from bench.plan.column import Column, Pair
     from bench.plan.config_models import Matrix
-    from bench.plan.planner import Plan, Round
+    from bench.plan.planner import Plan
+    from bench.plan.schedule import Round
 
 #: Schema of the bundle's manifest.
 _SCHEMA = 1

@@ -198,7 +198,7 @@ def _todo(
     if survey.gpus and os.environ.get("CUDA_VISIBLE_DEVICES"):
         yield "CUDA_VISIBLE_DEVICES is set but ignored: choose GPUs with --device UUID."
     for column in columns:
-        yield from (rule.way for rule in column.rules if rule.way)
+        yield from (rule.remedy for rule in column.rules if rule.remedy)
 
 
 def _engine_todo(engines: Engines) -> Iterator[str]:

@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bench.engines.base import Environment
-    from bench.plan.planner import Plan, Round
+    from bench.plan.planner import Plan
+    from bench.plan.schedule import Round
 
 T = TypeVar("T")
 

@@ -47,7 +47,7 @@ def choosing(options: argparse.Namespace) -> int:
     results = evaluated(options)
     suite = [(one.name, one.family) for one in custom_kernels.suite([]).kernels.values() if not one.control]
     here = [(one.name, one.family) for one in results.info.kernels if not one.control]
-    device = device_asked(options.gpu) if options.gpu else _own_device(results)
+    device = device_asked(options.gpu, results) if options.gpu else _own_device(results)
     if options.driver and device == "cpu":
         raise errors.ConfigError("A driver says nothing about a CPU.", "Name a GPU: --gpu sm_90 --driver 550")
     groups, globs = needs(options.families, (*here, *suite))
@@ -76,11 +76,13 @@ def choosing(options: argparse.Namespace) -> int:
     return errors.OK if any(one.fit is verdict.Fit.FITS for one in found) else errors.GATE
 
 
-def device_asked(text: str) -> str:
-    """``sm_90``, ``9.0`` or a name: as ``Requirements.device`` has it.
+def device_asked(text: str, results: RunResults | None = None) -> str:
+    """Return the device that ``--gpu`` names (``cpu``, ``sm_90``, ``9.0`` or a GPU), as ``Requirements.device`` has it.
+
+    A GPU must be in NVIDIA's list or in the run: without a compute capability the preflight rules would be skipped.
 
     Raises:
-        ConfigError: what names no GPU.
+        ConfigError: the name is not known.
     """
     low = text.strip().lower()
     if low == "cpu":
@@ -89,9 +91,18 @@ def device_asked(text: str) -> str:
     if number:
         return ARCHITECTURE + "".join(part for part in number.groups() if part)
     slug = Gpu(uuid="", name=text, capability=(0, 0), memory_mb=0).slug
-    if not re.search(r"\d", slug):
-        raise errors.ConfigError(f"{text!r} names no device.", "Give sm_90, h100, or another name of a GPU, or cpu.")
-    return slug
+    known = gpu_models.short_name(text)
+    if known:
+        return known
+    if results is not None and any(is_one(column.device, slug) for column in results.info.columns):
+        return slug
+    similar = [repr(name) for name in gpu_models.suggestions(text)]
+    guess = f"; did you mean {' or '.join(similar)}?" if similar else "."
+    raise errors.ConfigError(
+        f"Unknown GPU {text!r}{guess}",
+        "Give its compute capability instead, such as --gpu sm_90; "
+        "nvidia-smi --query-gpu=compute_cap --format=csv shows it.",
+    )
 
 
 def evaluated(options: argparse.Namespace) -> RunResults:
@@ -151,12 +162,18 @@ def _advised(results: RunResults, question: Requirements, pairs: Sequence[Pair])
             yield Unmeasured(pair=pair.stem, told=told, rules=names, blocked=high.level == "blocked")
 
 
+def _capability(device: str) -> tuple[int, int]:
+    """Return the compute capability of a GPU by name: from NVIDIA's list, or from this host; (0, 0) if unknown."""
+    listed = gpu_models.compute_capability(device)
+    return listed or next((gpu.capability for gpu in facts.survey().gpus if gpu.slug == device), (0, 0))
+
+
 def _hypothetical(results: RunResults, question: Requirements) -> tuple[tuple[int, int], str]:
     """Compute capability and driver of the device asked about: as asked, as the run's records have it, or as known."""
     seen = [column for column in results.info.columns if is_one(column.device, question.device)]
     named = [question.device] if question.device.startswith(ARCHITECTURE) else []
     digits = next((one.removeprefix(ARCHITECTURE) for one in (*named, *architectures(results, seen))), "")
-    capability = (int(digits[:-1]), int(digits[-1])) if digits else gpu_models.capability(question.device)
+    capability = (int(digits[:-1]), int(digits[-1])) if digits else _capability(question.device)
     return capability, question.driver or next(iter(drivers(results, seen)), "")
 
 

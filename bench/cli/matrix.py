@@ -61,8 +61,26 @@ def measure(plan: Plan, options: argparse.Namespace) -> Path | None:
         plan=plan, engine=engine, engine_why=reason, root=ROOT, reports=options.reports.absolute(),
         command=options.command, fresh=options.no_resume,
     )  # fmt: skip
+    reports = options.reports.absolute()
     with progress.view() as view:
+        job = runner.Job(
+            plan=plan, engine=engine, engine_why=reason, root=ROOT, reports=reports, command=options.command,
+            fresh=options.no_resume, on_pass=_interim_page(reports, view),
+        )  # fmt: skip
         return runner.run(job, view)
+
+
+def _interim_page(reports: Path, view: View) -> OnPass:
+    """Return the callback that writes the pages of a run in progress from the records measured so far."""
+
+    def write(folder: Path, passes: PassProgress) -> None:
+        report.Pages(verdict.evaluate(store.load(folder))).write(reports, PAGES)
+        view.say(
+            f"pass {passes.done} of {passes.planned} is complete, about {progress.duration(passes.seconds_left)} left; "
+            f"page so far: {reports / report.FORMATS[report.Format.HTML]}"
+        )
+
+    return write
 
 
 def _print_dry_run(plan: Plan, engine: Engine, *, resume: bool) -> None:

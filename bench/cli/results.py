@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 #: Statuses that answer the question: compared digests, or TensorFlow's own refusal.
 _RESULTS = FROM_DIGESTS | {Status.UNSUPPORTED}
-_PAGES = (report.Format.HTML, report.Format.MARKDOWN, report.Format.JSON, report.Format.JUNIT)
+#: The formats that a run is written in.
+PAGES = (report.Format.HTML, report.Format.MARKDOWN, report.Format.JSON, report.Format.JUNIT)
 
 
 def show(folder: Path, options: argparse.Namespace) -> int:
@@ -36,7 +37,7 @@ def show(folder: Path, options: argparse.Namespace) -> int:
     # The results live until the end; scanning them for garbage would take as long as rendering the pages.
     gc.freeze()
     pages = report.Pages(results, previous)
-    pages.write(options.reports, _PAGES)
+    pages.write(options.reports, PAGES)
     print(pages.render(report.Format.TERMINAL, shutil.get_terminal_size((80, 24)).columns), end="")
     print(f"page: {(options.reports / report.FORMATS[report.Format.HTML]).absolute()}", file=sys.stderr)
     failures = verdict.gate(results, options.fail_on)

@@ -1,1 +1,1 @@
-"""From matrix.toml to columns: validated specification, selection, preflight and locks. Knows no engine."""
+"""From matrix.toml to a plan: validated configuration, columns, preflight rules and locks. Knows no engine."""

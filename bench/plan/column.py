@@ -1,4 +1,4 @@
-"""Pairs and columns: the columns of the matrix, and their stable ids."""
+"""Pairs and columns of the matrix, and their stable ids."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """One TensorFlow release x one CUDA minor, or x ``cpu``.
+    """A TensorFlow release and a CUDA minor, or ``cpu``.
 
     ``keras`` is pinned because an unpinned Keras changes what an old TensorFlow computes. ``cudnn`` is the version of
-    the cuDNN wheel ("" for a CPU pair), ``own_cudnn`` says that it is another than the release's own and so belongs
-    to the name. ``kind`` is ``cpu``, ``official``, ``forward`` (a newer CUDA or cuDNN than TensorFlow was built with),
-    ``older`` or ``legacy``; ``refused`` says why the pair can never run, "" where it can.
+    the cuDNN wheel ("" for a CPU pair); ``own_cudnn`` says that it differs from the release's default, and so is part
+    of the name. ``kind`` is ``cpu``, ``official``, ``forward`` (a newer CUDA or cuDNN than TensorFlow was built with),
+    ``older`` or ``legacy``. ``refused`` says why the pair can never run, "" where it can.
     """
 
     tensorflow: str
@@ -38,7 +38,7 @@ class Pair:
 
     @property
     def stem(self) -> str:
-        """Pair and Python minor, the name of the lock: ``tf2.18.1-cpu-py311``."""
+        """Pair and Python minor, which is the name of the lock: ``tf2.18.1-cpu-py311``."""
         return f"{self.id}-py{self.python.replace('.', '')}"
 
 
@@ -46,10 +46,10 @@ class Pair:
 class Column:
     """A pair on one device.
 
-    ``device`` is ``cpu``, a GPU's short name (``h200``; ``h200-1a2b3c4d`` where the run has two of one model), or
-    ``gpu`` where none is known; ``gpu`` is the UUID of the GPU, "" for none. ``status`` is ``ready``, ``incompatible``,
-    ``gpu-not-visible`` or ``build-failed`` (there is no lock); ``reason`` says why it is not ready. ``advice`` is the line of
-    the preflight, "" where there is nothing to say.
+    ``device`` is ``cpu``, a GPU's short name (``h200``, or ``h200-1a2b3c4d`` where the run has two of one model), or
+    ``gpu`` where none is known. ``gpu`` is the UUID of the GPU, "" for none. ``status`` is ``ready``,
+    ``incompatible``, ``gpu-not-visible`` or ``build-failed`` (there is no lock), and ``reason`` says why it is not
+    ready. ``advice`` is the result of the preflight in one line, "" where there is nothing to say.
     """
 
     pair: Pair
@@ -66,7 +66,7 @@ class Column:
         return f"{self.pair.stem}@{self.device}"
 
     def facts(self) -> dict[str, Any]:
-        """What a run folder holds of this column before it is measured, by the names of ``run_info.ColumnInfo``."""
+        """Return what run.json records of the column before it is measured, by the field names of ``ColumnInfo``."""
         return {
             "id": self.id,
             "tensorflow": self.pair.tensorflow,
@@ -85,5 +85,5 @@ class Column:
         }
 
     def lock_hash(self) -> str:
-        """SHA-256 of the lock file, hexadecimal; raises OSError where there is none."""
+        """Return the SHA-256 of the lock file in hexadecimal; raises OSError where there is none."""
         return hashlib.sha256(self.lock.read_bytes()).hexdigest()

@@ -1,4 +1,4 @@
-"""matrix.toml as typed data: frozen models that refuse what they do not know."""
+"""Models of the tables of matrix.toml. They are frozen and refuse unknown keys."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from pydantic import (
 
 Mode = Literal["off", "on"]
 MODES: tuple[Mode, ...] = ("off", "on")
+#: The variation that changes nothing. It decides the results, and alone is timed unless a table says so.
+DEFAULT_VARIATION = "default"
 
 Release = Annotated[str, StringConstraints(pattern=r"^\d+\.\d+\.\d+(rc\d+)?$")]
 Minor = Annotated[str, StringConstraints(pattern=r"^\d+\.\d+$")]
@@ -29,7 +31,7 @@ _ONE_CUDA = {"type": "string", "pattern": _CUDA}
 
 
 def _listed(value: Any) -> Any:
-    """One string is a list of one."""
+    """Return a tuple; a single value becomes a tuple of one."""
     return tuple(value) if isinstance(value, (list, tuple)) else (value,)
 
 
@@ -40,7 +42,7 @@ Cudas = Annotated[
     WithJsonSchema({"anyOf": [_ONE_CUDA, {"type": "array", "items": _ONE_CUDA, "minItems": 1, "uniqueItems": True}]}),
 ]
 
-#: What the name of a variation may say.
+#: The valid names of variations.
 VARIATION = re.compile(
     r"^(default|threads=[1-9]\d*(xcores)?|onednn=[01]|tf32=(on|off)|switch=env"
     r"|isa=(sse41|avx|avx2|avx2_vnni|avx512_core|avx512_core_vnni|avx512_core_bf16))$"
@@ -48,64 +50,64 @@ VARIATION = re.compile(
 
 
 class Model(BaseModel):
-    """Base of all tables: frozen, unknown keys refused, no silent conversions."""
+    """Base of all tables: frozen, without unknown keys or silent conversions."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class Defaults(Model):
-    """What every pair inherits."""
+    """Values that every pair inherits."""
 
     python: Minor = "3.11"
     base: str = "python:3.11-slim-bookworm"
 
 
 class PairTable(Model):
-    """One ``[[pairs]]`` table: a pair for each of its CUDA minors."""
+    """A ``[[pairs]]`` table: one pair for each of its CUDA minors."""
 
     tensorflow: Release = Field(description="TensorFlow release, all three numbers")
     cuda: Cudas = Field(min_length=1, description='CUDA minor, or "cpu", or a list of them')
     keras: Release = Field(description="Keras release that goes with it")
-    python: Minor | None = Field(default=None, description="CPython minor; the default's if absent")
-    base: str | None = Field(default=None, description="base image; the default's if absent")
-    cudnn: Wheel | None = Field(default=None, description="cuDNN wheel; the release's own if absent")
+    python: Minor | None = Field(default=None, description="CPython minor; that of [defaults] if absent")
+    base: str | None = Field(default=None, description="base image; that of [defaults] if absent")
+    cudnn: Wheel | None = Field(default=None, description="version of the cuDNN wheel; the release's default if absent")
     allow_older: bool = Field(default=False, description="try a CUDA older than TensorFlow was built with")
     profiles: tuple[str, ...] | None = Field(
-        default=None, description="profiles that take it; all if absent, none but --env if empty"
+        default=None, description="profiles that include it; all if absent; with an empty list only --env does"
     )
 
     @model_validator(mode="after")
     def _cudnn_has_cuda(self) -> Self:
         if self.cudnn and "cpu" in self.cuda:
-            message = "a pair without CUDA has no cuDNN: give the cpu a table of its own"
+            message = 'a CPU pair has no cuDNN: move "cpu" to a table of its own'
             raise ValueError(message)
         return self
 
 
 class Select(Model):
-    """Which pairs a run takes."""
+    """Which pairs a run includes."""
 
     include: tuple[Glob, ...] = ("*",)
     exclude: tuple[Glob, ...] = ()
 
 
 class Suite(Model):
-    """What runs besides the fixed suite."""
+    """What runs in addition to the built-in suite."""
 
     kernel_files: tuple[Annotated[str, StringConstraints(pattern=r"\.py$")], ...] = Field(
-        default=(), description="files with kernels of your own, relative to this file"
+        default=(), description="files with custom kernels, relative to this file"
     )
 
 
 class Variation(Model):
-    """What runs under a variation; all of the profile's kernels and repetitions, in both modes, unless it says less."""
+    """What runs under a variation: by default all the profile's kernels and repetitions, in both modes."""
 
     kernels: tuple[Glob, ...] = ("*",)
     skip: tuple[Glob, ...] = ()
     modes: tuple[Mode, ...] = MODES
-    repetitions: int | None = Field(default=None, ge=1, le=1000, description="at most so many")
-    heavy_repetitions: int | None = Field(default=None, ge=1, le=1000, description="at most so many")
-    timed: bool = Field(default=False, description="also take times and overheads; `default` always does")
+    repetitions: int | None = Field(default=None, ge=1, le=1000, description="upper limit of the profile's")
+    heavy_repetitions: int | None = Field(default=None, ge=1, le=1000, description="upper limit of the profile's")
+    timed: bool = Field(default=False, description="also measure times; `default` always does")
 
 
 class Profile(Model):
@@ -113,11 +115,11 @@ class Profile(Model):
 
     rounds: int = Field(ge=1, le=1000, description="fresh processes per mode")
     repetitions: int = Field(ge=1, le=1000, description="re-seeded executions per kernel and process")
-    heavy_repetitions: int | None = Field(default=None, ge=1, le=1000, description="the same for training kernels")
+    heavy_repetitions: int | None = Field(default=None, ge=1, le=1000, description="the same for slow kernels")
     kernels: tuple[Glob, ...] = ("*",)
-    variations: tuple[str, ...] = ("default",)
+    variations: tuple[str, ...] = (DEFAULT_VARIATION,)
     time_limit_s: float = Field(default=120, gt=0, description="for one kernel with all its repetitions")
-    steady_s: float = Field(default=0.2, ge=0, description="timing pass of a kernel and process; 0 for none")
+    steady_s: float = Field(default=0.2, ge=0, description="timing pass of one kernel and process; 0 for none")
     seed: int = Field(default=42, ge=0, le=2**32 - 1)
     order_seed: int = Field(default=0, ge=0, le=2**32 - 1, description="shuffles the kernels, anew in every round")
 
@@ -158,12 +160,12 @@ class Matrix(Model):
 
 
 def variation_name(name: str) -> str:
-    """The name of a variation; raises ValueError with a sentence where it says nothing this version knows."""
+    """Return the name of a variation if it is valid; raises ValueError with the valid names otherwise."""
     if not VARIATION.fullmatch(name):
-        known = (
+        valid = (
             "default, threads=N, threads=Nxcores, onednn=0, onednn=1, isa=avx2 (or another of oneDNN), "
             "tf32=off, tf32=on, switch=env"
         )
-        message = f"{name!r} is no variation; known are {known}"
+        message = f"{name!r} is not a variation; valid names are {valid}"
         raise ValueError(message)
     return name

@@ -1,4 +1,4 @@
-"""Which wheels make a CUDA pair, which libraries TensorFlow opens in it, and why a pair can never run.
+"""Which wheels make up a CUDA pair, which libraries TensorFlow opens in it, and why some pairs can never run.
 
 The facts are ``cuda.toml`` and ``releases.toml`` beside this module. TensorFlow's own ``[and-cuda]`` extra is never
 used: it names versions that are not on the index (2.14, 2.15.0), or ranges that resolve to another CUDA (2.20, 2.21).
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
 Kind = Literal["cpu", "official", "forward", "older", "legacy"]
 
-#: Parts of a set that are named by the toolkit's own minor: a newer one of them tells of a newer update of the toolkit.
+#: Components whose version starts with the CUDA minor, so that a newer one of them belongs to a newer update of it.
 NUMBERED = ("cublas", "cupti", "nvcc", "nvrtc", "runtime", "nvjitlink")
-#: Not part of a set: NCCL has versions of its own, and a release says which it opens.
+#: Not part of a toolkit: NCCL has its own versions, and releases.toml has the one that a release needs.
 _NCCL = "nccl"
 _CURAND = "curand"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Component:
-    """A wheel of CUDA's: its name without ``-cu12``, and the sonames it carries by the major of CUDA."""
+    """A CUDA wheel: its name without ``-cu12``, and the sonames it contains by CUDA major."""
 
     name: str
     sonames: Mapping[str, list[str]]
@@ -39,7 +39,7 @@ class Component:
 
 @dataclass(frozen=True, kw_only=True)
 class Toolkit:
-    """One CUDA minor: its release (``12.5.1``), the driver that came with it, and the version of each component."""
+    """A CUDA minor: its release (``12.5.1``), the driver released with it, and the version of each component."""
 
     release: str
     driver: str
@@ -48,7 +48,7 @@ class Toolkit:
 
 @dataclass(frozen=True, kw_only=True)
 class Cudnn:
-    """One cuDNN wheel: the CUDA majors it is taken for, and the minor that NVIDIA's own images pair it with."""
+    """A cuDNN wheel: the CUDA majors it is used with, and the CUDA minor of NVIDIA's own images with it."""
 
     majors: list[str]
     paired: str
@@ -56,7 +56,7 @@ class Cudnn:
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """All of ``cuda.toml``; toolkits and absent minors by ``12.5``, cuDNN wheels by their whole version."""
+    """The content of ``cuda.toml``: toolkits and absent minors by ``12.5``, cuDNN wheels by their full version."""
 
     components: Mapping[str, Component]
     cudnn_name: str
@@ -68,7 +68,7 @@ class Table:
 
 @cache
 def table() -> Table:
-    """The table that ships with the program."""
+    """Return the table that ships with the program."""
     body = tomllib.loads(resources.files("bench.plan").joinpath("cuda.toml").read_text(encoding="utf-8"))
     cudnn = body["cudnn"]
     return Table(
@@ -86,36 +86,36 @@ def _toolkit(row: dict[str, Any]) -> Toolkit:
 
 
 def kind(tensorflow: str, cuda: str, cudnn: str) -> Kind:
-    """What a pair is to TensorFlow's own choice: ``forward`` where CUDA or cuDNN is newer, ``older`` where CUDA is."""
-    known = release(tensorflow)
-    if cuda == "cpu" or known is None:
+    """Return what a pair is to TensorFlow's build: ``forward`` has a newer CUDA or cuDNN, ``older`` an older CUDA."""
+    facts = release(tensorflow)
+    if cuda == "cpu" or facts is None:
         return "cpu"
-    if known.legacy:
+    if facts.legacy:
         return "legacy"
-    asked, built = _numbers(cuda), _numbers(minor(known.cuda))
-    if asked < built:
+    used, built = _numbers(cuda), _numbers(minor(facts.cuda))
+    if used < built:
         return "older"
-    return "official" if asked == built and cudnn == known.cudnn else "forward"
+    return "official" if used == built and cudnn == facts.cudnn else "forward"
 
 
 def refusal(tensorflow: str, cuda: str, cudnn: str, *, allow_older: bool = False) -> str:
-    """Why a pair can never run, in one sentence without its end; "" where it can.
+    """Return why a pair can never run, as a sentence without its full stop; "" where it can.
 
     TensorFlow's minor must be known.
     """
-    known = release(tensorflow)
-    if cuda == "cpu" or known is None:
+    facts = release(tensorflow)
+    if cuda == "cpu" or facts is None:
         return ""
     return (
-        _wrong_major(tensorflow, cuda, known)
+        _wrong_major(tensorflow, cuda, facts)
         or _unknown_toolkit(cuda)
-        or _wrong_cudnn(tensorflow, cuda, cudnn, known)
-        or ("" if allow_older else _too_old(tensorflow, cuda, known))
+        or _wrong_cudnn(tensorflow, cuda, cudnn, facts)
+        or ("" if allow_older else _too_old(tensorflow, cuda, facts))
     )
 
 
 def wheels(pair: Pair) -> tuple[str, ...]:
-    """The requirements of a CUDA pair beside TensorFlow's: ``nvidia-cublas-cu12==12.5.3.2``, ...; none on the CPU.
+    """Return the NVIDIA requirements of a CUDA pair, such as ``nvidia-cublas-cu12==12.5.3.2``; none for a CPU pair.
 
     Raises:
         ConfigError: the pair is refused.
@@ -124,86 +124,86 @@ def wheels(pair: Pair) -> tuple[str, ...]:
 
 
 def libraries(pair: Pair) -> dict[str, str]:
-    """What TensorFlow opens in a pair, soname -> requirement of the wheel that it must come from; none on the CPU.
+    """Return what TensorFlow opens in a pair: soname -> requirement of the wheel it must come from; none on the CPU.
 
-    CUPTI of another minor than TensorFlow was built with has another name, and is then not opened at all.
+    CUPTI of a CUDA minor other than the one TensorFlow was built with may have another name. It is then never opened,
+    and so not returned.
 
     Raises:
         ConfigError: the pair is refused.
     """
-    known = release(pair.tensorflow)
-    if pair.cuda == "cpu" or known is None:
+    facts = release(pair.tensorflow)
+    if pair.cuda == "cpu" or facts is None:
         return {}
-    asked, major = _wheels(pair), _major(pair.cuda)
-    carried = {
-        soname: asked[key]
+    requirements, major = _wheels(pair), _major(pair.cuda)
+    contained = {
+        soname: requirements[key]
         for key, component in table().components.items()
-        if key in asked
+        if key in requirements
         for soname in component.sonames[major]
     }
-    carried[table().cudnn_sonames[_major(pair.cudnn)]] = asked["cudnn"]
-    return {soname: carried[soname] for soname in (*known.sonames, *known.beside) if soname in carried}
+    contained[table().cudnn_sonames[_major(pair.cudnn)]] = requirements["cudnn"]
+    return {soname: contained[soname] for soname in (*facts.sonames, *facts.opened_later) if soname in contained}
 
 
 def _wheels(pair: Pair) -> dict[str, str]:
-    """Requirements by component."""
-    known = release(pair.tensorflow)
-    if pair.cuda == "cpu" or known is None:
+    """Return the requirements by component."""
+    facts = release(pair.tensorflow)
+    if pair.cuda == "cpu" or facts is None:
         return {}
     if pair.refused:
         raise ConfigError(f"{pair.id}: {pair.refused}.", "Remove this pair from matrix.toml.")
     parts = table().toolkits[pair.cuda].parts
-    names = [key for key in parts if key != _CURAND or _opens_curand(known)]
-    made = {key: _requirement(table().components[key].name, pair.cuda, parts[key]) for key in names}
-    made["cudnn"] = _requirement(table().cudnn_name, pair.cuda, pair.cudnn)
-    if known.nccl:
-        made[_NCCL] = _requirement(table().components[_NCCL].name, pair.cuda, known.nccl)
-    return made
+    names = [key for key in parts if key != _CURAND or _opens_curand(facts)]
+    requirements = {key: _requirement(table().components[key].name, pair.cuda, parts[key]) for key in names}
+    requirements["cudnn"] = _requirement(table().cudnn_name, pair.cuda, pair.cudnn)
+    if facts.nccl:
+        requirements[_NCCL] = _requirement(table().components[_NCCL].name, pair.cuda, facts.nccl)
+    return requirements
 
 
 def _requirement(name: str, cuda: str, version: str) -> str:
     return f"{name}-cu{_major(cuda)}=={version}"
 
 
-def _opens_curand(known: Release) -> bool:
-    """From 2.14 on no release opens it, and 94 to 161 MiB can stay away."""
-    return any(soname.startswith("libcurand.") for soname in known.sonames)
+def _opens_curand(facts: Release) -> bool:
+    """Return whether a release opens cuRAND. None does from 2.14 on, which saves 94 to 161 MiB."""
+    return any(soname.startswith("libcurand.") for soname in facts.sonames)
 
 
-def _wrong_major(tensorflow: str, cuda: str, known: Release) -> str:
-    """By name: a release opens the libraries of one CUDA major, that of its build."""
-    if _major(cuda) == _major(known.cuda):
+def _wrong_major(tensorflow: str, cuda: str, facts: Release) -> str:
+    # a release opens its libraries by names that contain the CUDA major it was built with
+    if _major(cuda) == _major(facts.cuda):
         return ""
-    wanted = next(soname for soname in known.sonames if soname.startswith("libcudart."))
-    return f"TensorFlow {minor(tensorflow)} opens {wanted}, and CUDA {_major(cuda)} has none of that name"
+    soname = next(soname for soname in facts.sonames if soname.startswith("libcudart."))
+    return f"TensorFlow {minor(tensorflow)} opens {soname}, which CUDA {_major(cuda)} does not have"
 
 
 def _unknown_toolkit(cuda: str) -> str:
     if cuda in table().toolkits:
         return ""
     reason = table().absent.get(cuda)
-    return reason or f"no wheels of CUDA {cuda} are known; there are {', '.join(table().toolkits)}"
+    return reason or f"no wheels of CUDA {cuda} are known; known are {', '.join(table().toolkits)}"
 
 
-def _wrong_cudnn(tensorflow: str, cuda: str, cudnn: str, known: Release) -> str:
+def _wrong_cudnn(tensorflow: str, cuda: str, cudnn: str, facts: Release) -> str:
     release_minor = minor(tensorflow)
-    if _major(cudnn) != _major(known.cudnn):
-        wanted = known.sonames[-1]
-        return f"TensorFlow {release_minor} opens {wanted}, and cuDNN {minor(cudnn)} has none of that name"
-    if _numbers(minor(cudnn)) < _numbers(known.cudnn_built):
-        return f"TensorFlow {release_minor} refuses cuDNN {minor(cudnn)}, for it was built with {known.cudnn_built}"
+    if _major(cudnn) != _major(facts.cudnn):
+        return f"TensorFlow {release_minor} opens {facts.sonames[-1]}, which cuDNN {minor(cudnn)} does not have"
+    if _numbers(minor(cudnn)) < _numbers(facts.cudnn_built):
+        return f"TensorFlow {release_minor} refuses cuDNN {minor(cudnn)}: it was built with {facts.cudnn_built}"
     fitting = [version for version, wheel in table().cudnn.items() if _major(cuda) in wheel.majors]
     if cudnn not in fitting:
-        return f"no wheel of cuDNN {cudnn} for CUDA {_major(cuda)} is known; there are {', '.join(fitting)}"
+        return f"no wheel of cuDNN {cudnn} for CUDA {_major(cuda)} is known; known are {', '.join(fitting)}"
     return ""
 
 
-def _too_old(tensorflow: str, cuda: str, known: Release) -> str:
-    if _numbers(cuda) >= _numbers(minor(known.cuda)):
+def _too_old(tensorflow: str, cuda: str, facts: Release) -> str:
+    if _numbers(cuda) >= _numbers(minor(facts.cuda)):
         return ""
     return (
-        f"CUDA {cuda} is older than the {known.cuda} that TensorFlow {minor(tensorflow)} was built with, so symbols "
-        "may be missing; allow_older = true in its table of matrix.toml tries it"
+        f"CUDA {cuda} is older than the {facts.cuda} that TensorFlow {minor(tensorflow)} was built with, so symbols "
+        "may be missing; to try it, set allow_older = true in its table of matrix.toml"
     )
 
 

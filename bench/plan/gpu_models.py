@@ -1,25 +1,70 @@
-"""The compute capabilities of well-known GPUs, for questions about one that this host does not have."""
+"""Look up the compute capability of a GPU by its name, for questions about a GPU that this host does not have.
+
+The names are in ``gpu_models.toml`` beside this module. A name is found under any usual spelling: ``rtx4090``,
+``RTX 4090``, ``NVIDIA GeForce RTX 4090 Laptop GPU``, ``A100-SXM4-80GB``, ``h100 nvl``.
+"""
 
 from __future__ import annotations
 
-#: By the short names of columns. Source: NVIDIA, "CUDA GPU Compute Capability", developer.nvidia.com/cuda-gpus.
-_CAPABILITIES = {
-    (3, 7): ("k80",),
-    (5, 2): ("m40", "m60"),
-    (6, 0): ("p100",),
-    (6, 1): ("p4", "p40", "gtx-1080"),
-    (7, 0): ("v100",),
-    (7, 5): ("t4", "rtx-2070", "rtx-2080"),
-    (8, 0): ("a30", "a100"),
-    (8, 6): ("a2", "a10", "a16", "a40", "rtx-3060", "rtx-3070", "rtx-3080", "rtx-3090", "rtx-a6000"),
-    (8, 9): ("l4", "l40", "l40s", "rtx-4070", "rtx-4080", "rtx-4090"),
-    (9, 0): ("h100", "h200", "gh200"),
-    (10, 0): ("b200", "gb200"),
-    (12, 0): ("rtx-5070", "rtx-5080", "rtx-5090"),
-}
+import difflib
+import re
+import tomllib
+from functools import cache
+from importlib import resources
+
+#: Brands before the name of a model, each of which may be left out.
+_BRAND = r"(?:nvidia|geforce|tesla|quadro|hgx|dgx)"
+#: What may follow the name of a model without changing its compute capability: form factor, memory, edition, MIG slice.
+_VARIANT = (
+    r"(?:sxm\d?|pcie|nvl\d*|fhhl|ac|oam|dgxs|cnx|hbm\d?e?|gddr\d?x?|[1-9]\d{0,2}gb?|laptop|mobile|notebook|gpu|with|maxq|design"
+    r"|generation|workstation|server|edition|embedded|active|passive|module|devkit|developerkit|developer|kit"
+    r"|industrial|mig(?:\d+c)?\d+g\d+gb(?:me)?)"
+)
+#: The most suggestions for an unknown name.
+_MOST = 3
 
 
-def capability(slug: str) -> tuple[int, int]:
-    """The compute capability of a GPU by its short name, ``h100`` or ``h100-pcie``; (0, 0) where it is not known."""
-    known = (found for found, names in _CAPABILITIES.items() if any(f"{slug}-".startswith(f"{one}-") for one in names))
-    return next(known, (0, 0))
+@cache
+def _models() -> dict[str, tuple[str, tuple[int, int]]]:
+    """Compact name (``rtx4090``) -> name as listed (``RTX 4090``) and compute capability."""
+    tables = tomllib.loads(resources.files("bench.plan").joinpath("gpu_models.toml").read_text(encoding="utf-8"))
+    return {
+        _compact(name): (name, (int(major), int(minor)))
+        for (major, minor), groups in ((key.split("."), value) for key, value in tables.items())
+        for names in groups.values()
+        for name in names
+    }
+
+
+@cache
+def _pattern() -> re.Pattern[str]:
+    # the longest name first, so that "RTX 4080 SUPER" is not read as "RTX 4080" with something behind it
+    names = "|".join(sorted(_models(), key=len, reverse=True))
+    return re.compile(rf"{_BRAND}*(?P<model>{names})(?P<variant>{_VARIANT}*)")
+
+
+def _compact(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def compute_capability(name: str) -> tuple[int, int] | None:
+    """Return the compute capability of a GPU, such as (8, 9) for ``rtx4090``; None where the name is not known."""
+    match = _pattern().fullmatch(_compact(name))
+    return _models()[match["model"]][1] if match else None
+
+
+def short_name(name: str) -> str | None:
+    """Return the name as columns have it (see ``Gpu.slug``), ``rtx-4090`` for ``RTX4090``; None if it is not known."""
+    match = _pattern().fullmatch(_compact(name))
+    if match is None:
+        return None
+    model = "-".join(_models()[match["model"]][0].lower().split())
+    spelled = "-".join(re.findall(r"[a-z0-9]+", name.lower()))
+    as_spelled = re.search(rf"(?:^|-)({model}(?:-.+)?)$", spelled)
+    return as_spelled[1] if as_spelled else "-".join([model, *re.findall(_VARIANT, match["variant"])])
+
+
+def suggestions(name: str) -> list[str]:
+    """Return the listed names that are most like an unknown one, the most similar first."""
+    compact = re.sub(rf"^{_BRAND}+", "", _compact(name))
+    return [_models()[match][0] for match in difflib.get_close_matches(compact, _models(), _MOST, 0.6)]

@@ -1,6 +1,6 @@
-"""Locks: one hash-pinned requirements file per pair and Python minor, made by ``uv pip compile``.
+"""Locks: one hash-pinned requirements file for each pair and Python minor, made by ``uv pip compile``.
 
-A lock names no index: the same file serves a public index, a company's mirror and a wheelhouse.
+A lock names no index, so the same file works with a public index, a company's mirror and a folder of wheels.
 """
 
 from __future__ import annotations
@@ -27,30 +27,32 @@ if TYPE_CHECKING:
 PLATFORM = "x86_64-manylinux_2_28"
 _PIN = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==([^\s;\\]+)", re.MULTILINE)
 
-#: Distributions whose versions every worker checks against its lock before it measures, besides all of NVIDIA's.
+#: Distributions whose versions every process checks against its lock before it measures, as well as all of NVIDIA's.
 WATCHED = ("tensorflow", "tensorflow-cpu", "keras", "numpy", "protobuf", "ml-dtypes")
 _NVIDIA = "nvidia-"
-#: uv's words where an index does not answer.
+#: What uv prints if an index does not answer.
 _UNREACHED = re.compile(r"error sending request|failed to fetch|dns error|connection refused|timed out", re.IGNORECASE)
 
 
 def requirements(pair: Pair) -> tuple[str, ...]:
-    """What a pair asks for; everything else follows from it and is pinned by the lock.
+    """Return the requirements of a pair; the lock also pins everything that they depend on.
 
-    A CUDA pair is plain TensorFlow and our own set of wheels, never the ``[and-cuda]`` extra.
+    A CUDA pair is plain TensorFlow with the wheels of ``cuda.toml``, never the ``[and-cuda]`` extra.
     """
-    known = release(pair.tensorflow)
+    facts = release(pair.tensorflow)
     name = "tensorflow-cpu" if pair.cuda == "cpu" else "tensorflow"
-    own = (f"{name}=={pair.tensorflow}", f"keras=={pair.keras}")
-    return (*own, *cuda.wheels(pair), *(known.constraints if known else ()))
+    direct = (f"{name}=={pair.tensorflow}", f"keras=={pair.keras}")
+    return (*direct, *cuda.wheels(pair), *(facts.constraints if facts else ()))
 
 
 def make(pair: Pair, lock: Path, *, upgrade: bool = False) -> bool:
-    """Resolve a pair into its lock; True where the file changed.
+    """Resolve a pair into its lock, and return whether the file changed.
 
-    Pins of an existing lock are kept unless ``upgrade`` is set; a new one takes those of its release's other
-    pairs, so that only the CUDA set moves between them. Raises LockError with uv's own words where it cannot be
-    resolved; the old lock then stays as it was.
+    Pins of an existing lock are kept unless ``upgrade`` is set. A new lock starts from that of another pair of the
+    release, so that only the CUDA wheels differ between them.
+
+    Raises:
+        LockError: the pair cannot be resolved; the message has uv's output. An existing lock is left unchanged.
     """
     before = lock.read_text(encoding="utf-8") if lock.is_file() else ""
     options = ["--generate-hashes", *(["--upgrade"] if upgrade else [])]
@@ -65,75 +67,74 @@ def make(pair: Pair, lock: Path, *, upgrade: bool = False) -> bool:
 
 
 def check(pair: Pair, lock: Path) -> tuple[str, ...]:
-    """Which newer patch releases there are of what a pair names itself, one sentence each; nothing is changed.
+    """Return one sentence for each newer patch release of a pair's direct requirements; nothing is changed.
 
-    TensorFlow and Keras are looked for within their minor, cuDNN and NCCL too; of the CUDA set those parts that carry
-    the toolkit's own number within its minor, the others within their first three numbers, for a set moves as one.
+    TensorFlow, Keras, cuDNN, NCCL and the CUDA components whose version starts with the CUDA minor are compared within
+    their minor. Other CUDA components are compared within their first three numbers: wheels of one toolkit must not be
+    mixed with those of another.
 
     Raises:
-        LockError: there is no lock, the index cannot be reached, or it has nothing that fits.
+        LockError: there is no lock, the index cannot be reached, or it has no version that fits.
     """
     pinned = pins(lock)
     names = [name for name in (re.split("[=<]", line)[0] for line in requirements(pair)) if name in pinned]
     newest = _resolved(pair, [_loose(name, pinned[name]) for name in names], ["--no-deps"], "")
-    found = _pinned(newest)
+    available = _pinned(newest)
     return tuple(
-        f"{name} {found[name]} is out, the lock has {pinned[name]}"
+        f"{name} {available[name]} is available, the lock has {pinned[name]}"
         for name in names
-        if Version(found[name]) > Version(pinned[name])
+        if Version(available[name]) > Version(pinned[name])
     )
 
 
 def _sibling(pair: Pair, lock: Path) -> str:
-    """The lock of another pair of the same release and Python, "" where there is none."""
-    there = sorted(lock.parent.glob(f"tf{pair.tensorflow}-*-py{pair.python.replace('.', '')}.txt"))
-    return there[0].read_text(encoding="utf-8") if there else ""
+    """Return the lock of another pair of the same release and Python, "" where there is none."""
+    siblings = sorted(lock.parent.glob(f"tf{pair.tensorflow}-*-py{pair.python.replace('.', '')}.txt"))
+    return siblings[0].read_text(encoding="utf-8") if siblings else ""
 
 
 def _loose(name: str, version: str) -> str:
-    """The requirement for the newest patch release of a version."""
-    fixed = 2 if not name.startswith(_NVIDIA) or name in _moving() else 3
+    """Return the requirement for the newest patch release of a version."""
+    fixed = 2 if not name.startswith(_NVIDIA) or name in _numbered_by_minor() else 3
     return f"{name}=={'.'.join(version.split('.')[:fixed])}.*"
 
 
 @cache
-def _moving() -> frozenset[str]:
-    """Wheels of NVIDIA's whose first two numbers say for which minor they are."""
+def _numbered_by_minor() -> frozenset[str]:
+    """Return the NVIDIA wheels whose first two numbers are their minor."""
     table = cuda.table()
     names = [table.components[key].name for key in (*cuda.NUMBERED, "nccl")] + [table.cudnn_name]
     return frozenset(f"{name}-cu{major}" for name in names for major in (11, 12))
 
 
-def _resolved(pair: Pair, asked: Iterable[str], options: list[str], before: str) -> str:
-    """The answer of uv to some requirements, its pins of ``before`` kept; raises LockError with uv's own words."""
+def _resolved(pair: Pair, wanted: Iterable[str], options: list[str], before: str) -> str:
+    """Return the lock that uv makes of some requirements, keeping the pins of ``before``; raises LockError."""
     with tempfile.TemporaryDirectory(prefix="tfrepro-lock-") as folder:
-        wanted, made = Path(folder) / "pair.in", Path(folder) / "lock.txt"
-        wanted.write_text("\n".join(asked) + "\n", encoding="utf-8")
+        source, target = Path(folder) / "pair.in", Path(folder) / "lock.txt"
+        source.write_text("\n".join(wanted) + "\n", encoding="utf-8")
         if before:
-            made.write_text(before, encoding="utf-8")
+            target.write_text(before, encoding="utf-8")
         command = [
             *(uv.find_uv_bin(), "pip", "compile", "--quiet", "--no-header", "--no-annotate", "--no-emit-index-url"),
             *("--no-emit-find-links", "--python-version", pair.python, "--python-platform", PLATFORM),
-            *("--only-binary", ":all:", "--output-file", str(made), *options, str(wanted)),
+            *("--only-binary", ":all:", "--output-file", str(target), *options, str(source)),
         ]
         done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
         if done.returncode != 0:
             raise _refusal(pair, " ".join(done.stderr.split()))
-        return made.read_text(encoding="utf-8")
+        return target.read_text(encoding="utf-8")
 
 
 def _refusal(pair: Pair, reason: str) -> LockError:
     if _UNREACHED.search(reason):
-        hint = (
-            "Try again with a network; for a mirror of your own set UV_DEFAULT_INDEX. A lock that is there still works."
-        )
+        hint = "Try again with a network connection, or set UV_DEFAULT_INDEX to your mirror. Existing locks still work."
         return LockError(f"{pair.id}: the package index cannot be reached. uv says: {reason}", hint)
     hint = "Check the versions of this pair in matrix.toml, and that the package index has them."
     return LockError(f"{pair.id}: its wheels cannot be resolved. uv says: {reason}", hint)
 
 
 def pins(lock: Path) -> dict[str, str]:
-    """Distribution -> version of every pin; raises LockError where the file cannot be read."""
+    """Return distribution -> version of every pin; raises LockError where the file cannot be read."""
     try:
         text = lock.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -142,7 +143,7 @@ def pins(lock: Path) -> dict[str, str]:
 
 
 def expected(lock: Path) -> dict[str, str]:
-    """The pins that a worker must find installed."""
+    """Return the pins that a process must find installed."""
     return {name: version for name, version in pins(lock).items() if name in WATCHED or name.startswith(_NVIDIA)}
 
 

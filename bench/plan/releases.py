@@ -1,4 +1,4 @@
-"""What is known of TensorFlow's releases: ``releases.toml``, whose head explains each fact and names its source."""
+"""Facts about TensorFlow releases, from ``releases.toml``: its head explains each fact and names its source."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Release:
-    """One minor of TensorFlow. Lists have the order of the file; ``nccl`` is "" where it is linked in statically."""
+    """A TensorFlow minor. Lists have the order of the file; ``nccl`` is "" where it is linked statically."""
 
     latest: str
     python: list[str]
@@ -23,9 +23,9 @@ class Release:
     cudnn_built: str
     nccl: str
     sonames: list[str]
-    beside: list[str]
+    opened_later: list[str]
     sass: list[str]
-    part: list[str]
+    partial_sass: list[str]
     ptx: list[str]
     constraints: list[str]
     legacy: bool = False
@@ -33,16 +33,16 @@ class Release:
 
 @cache
 def releases() -> Mapping[str, Release]:
-    """Every release by its minor (``2.18``), the oldest first."""
+    """Return the releases by their minor (``2.18``), the oldest first."""
     text = resources.files("bench.plan").joinpath("releases.toml").read_text(encoding="utf-8")
     return {minor: Release(**facts) for minor, facts in tomllib.loads(text).items()}
 
 
 def release(tensorflow: str) -> Release | None:
-    """The minor that ``2.18.1`` is of; None where this version does not know it."""
+    """Return the facts about the minor of a version such as ``2.18.1``; None where they are not known."""
     return releases().get(minor(tensorflow))
 
 
 def minor(version: str) -> str:
-    """``2.18`` of ``2.18.1``, ``9.10`` of ``9.10.2.21``."""
+    """Return the first two numbers of a version: ``2.18`` of ``2.18.1``, ``9.10`` of ``9.10.2.21``."""
     return ".".join(version.split(".")[:2])

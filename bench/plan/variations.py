@@ -1,28 +1,29 @@
-"""What a variation means for a worker, by its name."""
+"""What a variation changes in a process, by its name."""
 
 from __future__ import annotations
 
-import difflib
 import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bench.errors import ConfigError
 from bench.plan.config_models import variation_name
+from bench.plan.suggest import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 #: The first compute capability with TF32 (Ampere).
 _TF32 = (8, 0)
-_HOST = frozenset({"threads", "onednn", "isa"})
-#: Names to suggest besides those of matrix.toml.
+#: Variations that change only what runs on the CPU.
+_CPU_ONLY = frozenset({"threads", "onednn", "isa"})
+#: Names to suggest in addition to those of matrix.toml.
 _COMMON = ("default", "threads=1", "threads=4xcores", "onednn=0", "isa=avx2", "tf32=off", "switch=env")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Environment, intra-op threads (None: TensorFlow's default), TF32 (same), and how mode ``on`` is switched."""
+    """Environment variables, intra-op threads and TF32 (None: TensorFlow's default), and how mode ``on`` is set."""
 
     env: Mapping[str, str] = field(default_factory=dict)
     threads: int | None = None
@@ -30,20 +31,20 @@ class Settings:
     switch: str = "api"
 
 
-def refuse_unknown(asked: Iterable[str], named: Iterable[str]) -> None:
-    """Raise ConfigError for a variation that means nothing, with the nearest of those ``named`` or common."""
+def refuse_unknown(requested: Iterable[str], named: Iterable[str]) -> None:
+    """Raise ConfigError for an invalid variation; it suggests one of those ``named`` in matrix.toml or a common one."""
     known = tuple(dict.fromkeys((*named, *_COMMON)))
-    for name in asked:
+    for name in requested:
         try:
             variation_name(name)
         except ValueError as error:
-            near = difflib.get_close_matches(name, known, 1, 0.6)
-            hint = f"Did you mean {near[0]!r}? " if near else ""
+            suggestion = nearest(name, known)
+            hint = f"Did you mean {suggestion!r}? " if suggestion else ""
             raise ConfigError(f"--variation: {error}.", f"{hint}matrix.toml names: {', '.join(named)}.") from error
 
 
 def settings(variation: str) -> Settings:
-    """The settings of a variation; ``default`` and names of later versions change nothing."""
+    """Return the settings of a variation; ``default`` and unknown names change nothing."""
     key, _, value = variation.partition("=")
     if key == "threads":
         factor, times, _ = value.partition("xcores")
@@ -58,14 +59,14 @@ def settings(variation: str) -> Settings:
 
 
 def applies(variation: str, device: str, capability: tuple[int, int] = (0, 0)) -> bool:
-    """Whether a variation can say anything about a device; ``capability`` is a GPU's, (0, 0) where it is unknown.
+    """Return whether a variation has an effect on a device. ``capability`` is (0, 0) where it is not known.
 
-    TF32 is a GPU's, from Ampere on. Threads, oneDNN and instruction sets are a CPU's: beside a GPU they would change
-    the little that stays on the host, and cost a column of GPU time.
+    GPUs have TF32 from Ampere on. Threads, oneDNN and instruction sets concern the CPU: in a GPU column they would
+    change only the little that runs on the host, at the cost of much GPU time.
     """
     key = variation.partition("=")[0]
     if device == "cpu":
         return key != "tf32"
     if key == "tf32":
         return capability == (0, 0) or capability >= _TF32
-    return key not in _HOST
+    return key not in _CPU_ONLY

@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: a live line on a terminal, plain lines elsewhere.
+"""What the user sees while a run is going on: a live line on a terminal, plain lines elsewhere.
 
 Everything goes to standard error; standard output is for results. ``NO_COLOR`` is respected by rich.
 """
@@ -15,21 +15,21 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 if TYPE_CHECKING:
     from types import TracebackType
 
-#: Seconds of silence after which plain output says where it is.
+#: Seconds without output after which the plain view prints the kernel that is running.
 _SILENCE_S = 10.0
 
 
 class View(Protocol):
-    """What the runner tells its watcher; from several threads where several devices are measured.
+    """Shows what the runner reports, from several threads where several devices are measured.
 
-    A round is known by its label from its beginning to its end.
+    A round is identified by its label from its beginning to its end.
     """
 
     def say(self, text: str) -> None:
-        """One line that stays."""
+        """Print a line that stays."""
 
     def begin(self, rounds: int, seconds: float) -> None:
-        """The measurement starts: number of rounds, estimate in seconds."""
+        """The measurement starts: number of rounds, and the estimated seconds that they take."""
 
     def round(self, label: str) -> None:
         """A round starts."""
@@ -38,7 +38,7 @@ class View(Protocol):
         """A kernel of a round starts."""
 
     def done(self, label: str, seconds: float, left_s: float) -> None:
-        """A round took this long; so much is left (estimate, seconds)."""
+        """A round has ended after ``seconds``; an estimated ``left_s`` seconds are left of the run."""
 
     def __enter__(self) -> Self:
         """Start showing."""
@@ -50,13 +50,13 @@ class View(Protocol):
 
 
 def view() -> View:
-    """The view that fits standard error."""
+    """Return the view that suits standard error."""
     console = Console(stderr=True, highlight=False)
     return LiveView(console) if console.is_terminal else PlainView(console)
 
 
 def duration(seconds: float) -> str:
-    """``48 s``, ``3 min 05 s``, ``2 h 07 min``."""
+    """Format as ``48 s``, ``3 min 05 s`` or ``2 h 07 min``."""
     whole = round(seconds)
     if whole < 60:  # noqa: PLR2004 - seconds of a minute
         return f"{whole} s"
@@ -65,34 +65,34 @@ def duration(seconds: float) -> str:
 
 
 class PlainView:
-    """Lines for logs and pipes: one per round, and one after ten silent seconds."""
+    """Lines for logs and pipes: one per round, and one whenever nothing was printed for ten seconds."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._rounds = 0
         self._numbers: dict[str, int] = {}
         self._start = self._last = time.monotonic()
-        self._hold = threading.RLock()
+        self._lock = threading.RLock()
 
     def say(self, text: str) -> None:
         """Print a line."""
-        with self._hold:
+        with self._lock:
             self._console.print(text, markup=False, soft_wrap=True)
             self._last = time.monotonic()
 
     def begin(self, rounds: int, seconds: float) -> None:
-        """Print what lies ahead."""
+        """Print the number of rounds and how long they take."""
         self._rounds, self._start = rounds, time.monotonic()
         self.say(f"measuring {rounds} rounds, about {duration(seconds)}")
 
     def round(self, label: str) -> None:
-        """Remember the round's number; its line comes when it ends."""
-        with self._hold:
+        """Remember the round's number; its line is printed when it ends."""
+        with self._lock:
             self._numbers[label] = len(self._numbers) + 1
 
     def kernel(self, label: str, name: str) -> None:
-        """Say where it is if nothing was said for long."""
-        with self._hold:
+        """Print the kernel if nothing was printed for a while."""
+        with self._lock:
             if time.monotonic() - self._last > _SILENCE_S:
                 self.say(f"{self._head(label)}  {name} ...  elapsed {self._elapsed()}")
 
@@ -117,7 +117,7 @@ class PlainView:
 
 
 class LiveView:
-    """A live bar: column, mode, round, kernel, elapsed, time left."""
+    """A live bar: column, mode, round, kernel, elapsed time and time left."""
 
     def __init__(self, console: Console) -> None:
         self._progress = Progress(
@@ -131,7 +131,7 @@ class LiveView:
         )
         self._task = self._progress.add_task("preparing", total=None, left="?")
         self._running: dict[str, str] = {}
-        self._hold = threading.Lock()
+        self._lock = threading.Lock()
 
     def say(self, text: str) -> None:
         """Print a line above the bar."""
@@ -151,7 +151,7 @@ class LiveView:
 
     def done(self, label: str, seconds: float, left_s: float) -> None:
         """Advance the bar."""
-        with self._hold:
+        with self._lock:
             self._running.pop(label, None)
         self._progress.update(self._task, advance=1, left=duration(left_s))
         self._progress.console.print(f"{label}  {seconds:.1f} s", markup=False, style="dim")
@@ -168,11 +168,12 @@ class LiveView:
         self._progress.stop()
 
     def _show(self, label: str, text: str) -> None:
-        """Show where each round that runs now is; more than one runs where there are several GPUs."""
-        with self._hold:
+        """Show the state of each running round; there are several where several GPUs are measured."""
+        with self._lock:
             self._running[label] = text
-            self._progress.update(self._task, description=_plain("\n".join(self._running.values())))
+            self._progress.update(self._task, description=_escaped("\n".join(self._running.values())))
 
 
-def _plain(text: str) -> str:
+def _escaped(text: str) -> str:
+    """Escape what rich would read as markup."""
     return text.replace("[", r"\[")

@@ -1,11 +1,11 @@
-"""One run over the matrix: prepare, reuse, measure. In ``course`` are its rounds."""
+"""One run over the matrix: build the environments, reuse finished rounds, measure the others."""
 
 from __future__ import annotations
 
 import dataclasses
 import shutil
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from bench.gpu.facts import TRANSIENT
 from bench.gpu.guard import watching
 from bench.plan import duration
 from bench.portable.lock import measuring_lock
-from bench.run.scheduler import Scheduler, State, reason, status
+from bench.run.scheduler import PassCounter, Scheduler, State, reason, status
 from bench.store import resume
 from bench.store.run_folder import RunFolder, now, reports_lock
 from bench.store.run_info import ColumnInfo, RunInfo, kernel_infos
@@ -29,20 +29,27 @@ if TYPE_CHECKING:
 
     from bench.engines.base import Engine, Environment
     from bench.plan.column import Column
-    from bench.plan.planner import Plan, Round
+    from bench.plan.planner import Plan
+    from bench.plan.schedule import Round
     from bench.run.progress import View
     from bench.run.rounds import Watching
+    from bench.run.scheduler import OnPass
     from bench.suite.record import Request
 
-#: Builds at a time; measurements are never more than one on a device.
+#: Environments built at the same time. Measurements are never more than one on a device.
 BUILDERS = 2
-#: What a run folder may take: records and logs.
+#: Free bytes that the run folder must find: records and logs.
 REPORT_BYTES = 200_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What one invocation was told. ``watching`` opens the guard of a GPU by its UUID."""
+    """What one invocation is to run, where, and with what.
+
+    ``fresh`` ignores interrupted runs. ``watching`` opens the guard of a GPU by its UUID. ``on_pass`` is called with
+    the run folder after the first pass over all columns of a device and after later passes, from the thread that
+    measures the device and at most every ``PAGE_INTERVAL_S`` seconds; what it raises becomes a warning.
+    """
 
     plan: Plan
     engine: Engine
@@ -52,28 +59,35 @@ class Job:
     command: str
     fresh: bool = False
     watching: Watching = watching
+    on_pass: OnPass | None = None
 
 
 def run(job: Job, view: View) -> Path:
-    """Run a job to its end; returns the run folder, whose records say what was seen.
+    """Run a job to its end and return the run folder, whose records say what was seen.
 
     Raises:
         BusyError: another run holds the reports folder.
-        StorageError: no space, or a folder that cannot be written.
+        StorageError: there is no space, or a folder cannot be written.
     """
     with reports_lock(job.reports, job.command):
         _check_disk(job)
         swept = job.engine.sweep()
         if swept:
-            view.say(f"removed {swept} containers that a killed run had left behind")
+            view.say(f"removed {swept} containers left behind by a killed run")
         state = _begin(job)
         earlier = () if job.fresh else resume.interrupted(job.reports, state.info)
         view.say(f"run folder {state.folder.path}")
         _prepare(job, state, view)
         if not state.environments:
             return state.folder.path
-        if _measure(job, state, earlier, view):  # else the same command goes on from here
-            state.save(finished=now())
+        try:
+            complete = _measure(job, state, earlier, view)
+        except BaseException:
+            with suppress(StorageError):  # the error that stopped the run is the one to report
+                state.save(seconds_left=0.0)
+            raise
+        # without the time of its end, the same command resumes the run
+        state.save(seconds_left=0.0, finished=now() if complete else "")
     return state.folder.path
 
 
@@ -83,26 +97,27 @@ def _check_disk(job: Job) -> None:
 
 
 def check_space(place: Path, need: int, what: str) -> None:
-    """Raise StorageError where ``place`` has not so many bytes free for ``what``."""
-    there = _nearest(place)
-    free = shutil.disk_usage(there).free
+    """Raise StorageError where the file system of ``place`` has fewer than ``need`` bytes free for ``what``."""
+    folder = _nearest(place)
+    free = shutil.disk_usage(folder).free
     if need > free:
-        message = f"Not enough disk space for {what}: {need / 1e9:.1f} GB needed, {free / 1e9:.1f} GB free at {there}."
+        message = f"Not enough disk space for {what}: {need / 1e9:.1f} GB needed, {free / 1e9:.1f} GB free at {folder}."
         raise StorageError(message, "Free some space, select fewer pairs with --env, or use another folder.")
 
 
 def _nearest(folder: Path) -> Path:
-    """The nearest parent that exists and may be seen; its file system is the one that fills."""
-    for there in (folder, *folder.parents):
+    """Return the nearest parent that exists and is readable: its file system is the one that fills."""
+    for parent in (folder, *folder.parents):
         try:
-            if there.is_dir():
-                return there
+            if parent.is_dir():
+                return parent
         except OSError:
             continue
     return folder
 
 
 def _begin(job: Job) -> State:
+    """Create the run folder with its run.json."""
     plan = job.plan
     info = RunInfo(
         schema=SCHEMA,
@@ -129,23 +144,23 @@ def _begin(job: Job) -> State:
 
 
 def _warnings(plan: Plan) -> Iterator[str]:
-    """What a reader must know that the records cannot say."""
+    """Yield what a reader of the page must know and the records do not say."""
     for sentence in plan.suite.errors.values():
-        yield f"Kernels of your own: {sentence}"
+        yield f"Custom kernels: {sentence}"
     survey = plan.devices.survey
     yield from plan.notes
     yield from survey.troubles
     if survey.gpus and all(column.device == "cpu" for column in plan.columns):
         names = ", ".join(dict.fromkeys(gpu.name for gpu in survey.gpus))
-        yield f"This host has a GPU, {names}, and only CPU pairs were measured: this page says nothing about it."
+        yield f"This host has a GPU ({names}), but only CPU pairs were measured: these results say nothing about it."
     for variation in plan.variations:
         name, _, value = variation.partition("=")
         if name == "isa" and not host.can_limit_isa(value):
-            yield f"Variation {variation} takes nothing away from this CPU, so it is the default measured once more."
+            yield f"Variation {variation} restricts nothing on this CPU, so it repeats the default variation."
 
 
 def _prepare(job: Job, state: State, view: View) -> None:
-    """Make every environment; a build that fails costs its own column only."""
+    """Build every environment. A build that fails costs only its own column."""
     with _builders() as pool:
         builds = {column.id: pool.submit(_build, job, state, column, view) for column in job.plan.ready}
         for column, build in builds.items():
@@ -159,17 +174,17 @@ def _prepare(job: Job, state: State, view: View) -> None:
                 word = "found" if environment.reused else "built"
                 view.say(f"{column}: environment {word} in {environment.seconds:.1f} s")
     columns = tuple(
-        dataclasses.replace(known, environment=dict(state.environments[known.id].details))
-        if known.id in state.environments
-        else known
-        for known in state.info.columns
+        dataclasses.replace(info, environment=dict(state.environments[info.id].details))
+        if info.id in state.environments
+        else info
+        for info in state.info.columns
     )
     state.save(columns=columns)
 
 
 @contextmanager
 def _builders() -> Iterator[ThreadPoolExecutor]:
-    """Threads for builds; after Ctrl-C those that have not begun never do."""
+    """Threads for builds. After Ctrl-C, builds that have not begun are cancelled."""
     pool = ThreadPoolExecutor(max_workers=BUILDERS)
     try:
         yield pool
@@ -183,87 +198,98 @@ def _build(job: Job, state: State, column: Column, view: View) -> Environment:
 
 
 def _measure(job: Job, state: State, earlier: tuple[Path, ...], view: View) -> bool:
-    """Run what is left to run, the CPU's rounds first; False where a column had to be given up."""
-    requests = [(one, _request(job, state, one)) for one in job.plan.rounds if one.column.id in state.environments]
-    left = _take_over(state, requests, resume.finished_rounds(earlier), view)
-    _remember_deaths(state, left, resume.measured_again(earlier))
-    pace = duration.EtaEstimator([one for one, _ in left])
-    view.begin(len(left), pace.left_s())
-    course = Scheduler(job.engine, job.watching, state, view, pace)
+    """Measure the rounds that are left, the CPU's first. Return False where a column had to be given up."""
+    requests = [(item, _request(job, state, item)) for item in job.plan.rounds if item.column.id in state.environments]
+    left = _reuse(state, requests, resume.finished_rounds(earlier), view)
+    _warn_of_deaths(state, left, resume.measured_again(earlier))
+    remaining = [item for item, _ in left]
+    eta = duration.EtaEstimator(remaining)
+    passes = PassCounter((item for item, _ in requests), remaining)
+    state.save(**passes.progress(eta.left_s()).facts())
+    view.begin(len(left), eta.left_s())
+    scheduler = Scheduler(job.engine, job.watching, state, view, eta, passes, job.on_pass)
     lanes: dict[str, list[tuple[Round, Request]]] = {}
-    for one, request in left:
-        lanes.setdefault(one.column.gpu, []).append((one, request))
+    for item, request in left:
+        lanes.setdefault(item.column.gpu, []).append((item, request))
     on_cpu = lanes.pop("", [])
     if on_cpu:
         with measuring_lock(view.say):
-            course.lane(on_cpu)
+            scheduler.lane(on_cpu)
     if lanes:
         with measuring_lock(view.say, tuple(lanes)):
-            course.side_by_side(list(lanes.values()))
-    return not course.given_up
+            scheduler.side_by_side(list(lanes.values()))
+    return not scheduler.given_up
 
 
-def _take_over(
+def _reuse(
     state: State,
     requests: list[tuple[Round, Request]],
-    ready: Mapping[str, tuple[Path, str]],
+    finished: Mapping[str, tuple[Path, str]],
     view: View,
 ) -> list[tuple[Round, Request]]:
-    """Link what interrupted runs have finished; returns the rounds that are still to be measured."""
+    """Link the rounds that interrupted runs have finished, and return those still to be measured.
+
+    ``finished`` maps resume keys to a record and the id of the run that measured it.
+    """
     left: list[tuple[Round, Request]] = []
-    taken: dict[str, str] = {}
-    for one, request in requests:
-        found = ready.get(str(request.context["resume_key"]))
-        if found is None:
-            left.append((one, request))
+    reused: dict[str, str] = {}
+    for item, request in requests:
+        match = finished.get(str(request.context["resume_key"]))
+        if match is None:
+            left.append((item, request))
             continue
-        target = state.folder.record_path(one.column.id, one.variation, one.mode, one.number)
+        record, run_id = match
+        target = state.folder.record_path(item.column.id, item.variation, item.mode, item.number)
         relative = target.relative_to(state.folder.path).as_posix()
-        state.folder.take(found[0], relative)
-        taken[relative.removesuffix(".xz")] = found[1]
-    if taken:
+        state.folder.take(record, relative)
+        reused[relative.removesuffix(".xz")] = run_id
+    if reused:
         view.say(
-            f"reused from interrupted runs: {len(taken)} of {len(requests)} rounds (--no-resume measures all again)"
+            f"reused from interrupted runs: {len(reused)} of {len(requests)} rounds (--no-resume measures all again)"
         )
-        state.save(reused=taken)
+        state.save(reused=reused)
         state.keeper.count_stored(state.folder.path)
     return left
 
 
-def _remember_deaths(state: State, left: list[tuple[Round, Request]], died: Mapping[str, str]) -> None:
-    """A kernel that died in an interrupted run is measured again, and stays on the page."""
-    told = [
-        f"{one.column.id}, {one.variation}, {one.mode}, round {one.number} is measured again; it died "
+def _warn_of_deaths(state: State, left: list[tuple[Round, Request]], died: Mapping[str, str]) -> None:
+    """Add a warning for each round that is measured again because a kernel died in it, so that this is not lost.
+
+    ``died`` maps resume keys to what died, and in which run.
+    """
+    sentences = [
+        f"{item.column.id}, {item.variation}, {item.mode}, round {item.number} is measured again; it died "
         f"{died[str(request.context['resume_key'])]}"
-        for one, request in left
+        for item, request in left
         if str(request.context["resume_key"]) in died
     ]
-    if told:
-        state.save(warnings=(*state.info.warnings, *told))
+    if sentences:
+        state.warn(*sentences)
 
 
-def _request(job: Job, state: State, one: Round) -> Request:
-    """The request of a round; its context holds the resume key over all that could change its bits or times."""
-    environment = state.environments[one.column.id]
-    request = one.request(job.plan.suite.sources)
-    gpu = next((found for found in job.plan.devices.gpus if found.uuid == one.column.gpu), None)
-    told = {name: text for name, text in gpu.facts.items() if name not in TRANSIENT} if gpu else {}
+def _request(job: Job, state: State, item: Round) -> Request:
+    """Return the request of a round. Its context has the resume key: a hash of all that could change bits or times."""
+    environment = state.environments[item.column.id]
+    request = item.request(job.plan.suite.sources)
+    gpu = next((gpu for gpu in job.plan.devices.gpus if gpu.uuid == item.column.gpu), None)
+    lasting = {name: text for name, text in gpu.facts.items() if name not in TRANSIENT} if gpu else {}
+    driver = job.plan.devices.survey.driver
     facts = {
         "request": dataclasses.asdict(request),
         "suite": state.info.suite_hash,
         "engine": job.engine.name,
         "environment": environment.identity,
-        "lock": one.column.lock_hash(),
+        "lock": item.column.lock_hash(),
         "host": {key: state.info.host[key] for key in ("name", "system", "cpu", "cores")},
-        "gpu": {"uuid": gpu.uuid, "name": gpu.name, "driver": job.plan.devices.survey.driver, **told} if gpu else {},
+        "gpu": {"uuid": gpu.uuid, "name": gpu.name, "driver": driver, **lasting} if gpu else {},
     }
     context = {
         "run": state.folder.id,
         "engine": job.engine.name,
         "environment": environment.identity,
-        "lock_hash": one.column.lock_hash(),
+        "lock_hash": item.column.lock_hash(),
         "host": state.info.host["name"],
-        "rounds": one.planned,
+        "rounds": item.planned,
         "resume_key": resume.resume_key(facts),
     }
     return dataclasses.replace(request, context=context)

@@ -89,7 +89,9 @@ class RunInfo(_Validated):
 
     ``variations`` maps a variation to the kernels it runs (all where the tuple is empty) and
     ``variation_modes`` to its modes. ``reused`` maps a record's path, relative to the run
-    folder, to the id of the run that measured it. ``rounds`` is the number planned per mode.
+    folder, to the id of the run that measured it. ``rounds`` is the number planned per mode. ``passes_done`` of
+    ``passes_planned`` passes over all columns are complete; ``seconds_left`` is an estimate, 0 unless the run is
+    measuring.
     """
 
     schema: int
@@ -115,6 +117,9 @@ class RunInfo(_Validated):
     kernels: tuple[KernelInfo, ...]
     warnings: tuple[str, ...] = ()
     reused: Mapping[str, str] = field(default_factory=dict)
+    passes_done: int = 0
+    passes_planned: int = 0
+    seconds_left: float = 0.0
 
     def to_json(self) -> str:
         """The text of run.json."""

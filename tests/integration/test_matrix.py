@@ -58,12 +58,16 @@ def test_a_run_ends_with_a_page_a_table_and_records(root: Path, tmp_path: Path) 
     assert "\x1b[" not in done.stdout + done.stderr
     folder = tmp_path / "runs" / run.info.id
     assert {path.suffix for path in (folder / "records").rglob("*") if path.is_file()} == {".xz"}
-    digest = next(one.digest for record in run.records.values() for one in record.samples if one.role == "repetition")
+    digest = next(
+        sample.digest for record in run.records.values() for sample in record.samples if sample.role == "repetition"
+    )
     assert run.kept.problems == {}
-    assert any(run.kept.tensors("reduce_sum_1d", one.digest) for r in run.records.values() for one in r.samples), digest
+    assert any(
+        run.kept.tensors("reduce_sum_1d", sample.digest) for r in run.records.values() for sample in r.samples
+    ), digest
 
 
-def test_mode_and_rounds_select_and_one_mode_alone_is_told_honestly(root: Path, tmp_path: Path) -> None:
+def test_mode_and_rounds_narrow_the_run(root: Path, tmp_path: Path) -> None:
     done = bench(root, "matrix", *QUICK, "--mode", "on", "--rounds", "3", "--reports", str(tmp_path))
     assert done.returncode == 0, done.stderr
     run = newest(tmp_path)
@@ -74,20 +78,20 @@ def test_mode_and_rounds_select_and_one_mode_alone_is_told_honestly(root: Path, 
     assert {number: one.order_seed for number, one in asked.items()} == {1: 1, 2: 2, 3: 3}
     assert len({one.kernels for one in asked.values()}) > 1, "every round has an order of its own"
     for record in run.records.values():
-        assert list(dict.fromkeys(one.kernel for one in record.outcomes)) == list(record.request.kernels)
-        roles = {one.role for one in record.samples}
+        assert list(dict.fromkeys(outcome.kernel for outcome in record.outcomes)) == list(record.request.kernels)
+        roles = {sample.role for sample in record.samples}
         assert ("second-seed" in roles) is record.request.second_seed
-        assert {one.kernel for one in record.samples if one.role == "timing"} == {"reduce_sum_1d"}
+        assert {sample.kernel for sample in record.samples if sample.role == "timing"} == {"reduce_sum_1d"}
 
 
-def test_kernels_of_ones_own_join_a_real_run(tmp_path: Path) -> None:
+def test_custom_kernels_join_a_real_run(tmp_path: Path) -> None:
     joins(tmp_path, "venv")
 
 
 def test_variations_run_with_their_settings_and_without_times(root: Path, tmp_path: Path) -> None:
     text = (root / "matrix.toml").read_text(encoding="utf-8")
     text += (
-        "\n[profiles.variations]\nrounds = 1\nrepeats = 3\nsteady_s = 0.01\n"
+        "\n[profiles.variations]\nrounds = 1\nrepetitions = 3\nsteady_s = 0.01\n"
         'variations = ["default", "threads=1", "onednn=0", "tf32=off"]\n'
     )
     (tmp_path / "matrix.toml").write_text(text.replace("repetitions = 5\n", "repetitions = 2\n"), encoding="utf-8")
@@ -96,7 +100,7 @@ def test_variations_run_with_their_settings_and_without_times(root: Path, tmp_pa
     done = bench(root, "matrix", "--matrix", str(tmp_path / "matrix.toml"), *arguments, "--reports", str(reports))
     assert done.returncode == 0, done.stderr
     run = newest(reports)
-    found = {(one.request.variation, one.request.mode): one for one in run.records.values()}
+    found = {(record.request.variation, record.request.mode): record for record in run.records.values()}
     assert set(found) == {(name, mode) for name in ("default", "threads=1", "onednn=0") for mode in ("off", "on")}
     for (variation, _), one in found.items():
         settings = one.processes[0].settings
@@ -107,7 +111,7 @@ def test_variations_run_with_their_settings_and_without_times(root: Path, tmp_pa
         assert any(sample.role == "timing" for sample in samples) is (variation == "default")
 
 
-def test_a_wrong_hash_costs_its_own_column_only(root: Path, tmp_path: Path) -> None:
+def test_a_wrong_hash_costs_only_its_own_column(root: Path, tmp_path: Path) -> None:
     copy = tmp_path / "root"
     for name in ("bench", "docker", "matrix.toml"):
         source = root / name
@@ -152,7 +156,7 @@ def wait_for_records(reports: Path, number: int) -> None:
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_an_interrupted_run_goes_on_where_it_stopped(root: Path, tmp_path: Path, how: signal.Signals) -> None:
+def test_an_interrupted_run_is_resumed(root: Path, tmp_path: Path, how: signal.Signals) -> None:
     with start_run(root, tmp_path) as first:
         wait_for_records(tmp_path, 2)
         held = bench(root, "matrix", *QUICK, "--reports", str(tmp_path))
@@ -180,7 +184,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(root: Path, tmp_path: Path,
         assert not newest(tmp_path).info.reused
 
 
-def test_fresh_takes_nothing_over(root: Path, tmp_path: Path) -> None:
+def test_no_resume_reuses_nothing(root: Path, tmp_path: Path) -> None:
     with start_run(root, tmp_path) as first:
         wait_for_records(tmp_path, 1)
         first.kill()

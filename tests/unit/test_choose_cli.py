@@ -15,7 +15,6 @@ import pytest
 from bench import cli, errors, verdict
 from bench.cli import choose
 from bench.gpu.facts import Gpu, GpuInventory
-from bench.plan import gpu_models
 from bench.store import run as store
 from bench.store import run_info
 from tests.unit import factory
@@ -182,17 +181,29 @@ def test_a_device_may_be_named_in_several_ways(text: str, device: str) -> None:
     assert choose.device_asked(text) == device
 
 
-def test_known_cards_have_their_capability() -> None:
-    assert gpu_models.capability("h100-80gb-hbm3") == gpu_models.capability("h200") == (9, 0)
-    assert gpu_models.capability("a100") == (8, 0)
-    assert gpu_models.capability("h1000") == gpu_models.capability("") == (0, 0)
+def test_a_gpu_of_the_run_needs_no_entry_in_the_list() -> None:
+    column = dataclasses.replace(factory.column(), device="x9000-80gb", gpu="GPU-1")
+    info = dataclasses.replace(factory.info(), columns=(column,))
+    results = verdict.evaluate(factory.run(info))
+    assert choose.device_asked("NVIDIA X9000", results) == "x9000"
+    with pytest.raises(errors.ConfigError, match="Unknown GPU 'NVIDIA X9001'"):
+        choose.device_asked("NVIDIA X9001", results)
+
+
+@pytest.mark.parametrize("spelling", ["rtx5080", "rtx-5080", "NVIDIA GeForce RTX 5080", "sm_120"])
+def test_rules_apply_however_a_gpu_is_spelled(capsys: pytest.CaptureFixture[str], spelling: str) -> None:
+    _, body = as_json(capsys, "--gpu", spelling, "--driver", "581.29")
+    blocked = {one["column"]: one["reasons"][0] for one in body["candidates"] if one["fit"] == "does not fit"}
+    assert "fixed-ptx" in blocked["tf2.17.1-cuda12.3-py311"]
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--gpu", "cuda"], "'cuda' names no device"),
-        (["--gpu", HOSTILE.replace("2", "")], "names no device"),
+        (["--gpu", "cuda"], "Unknown GPU 'cuda'"),
+        (["--gpu", HOSTILE.replace("2", "")], "Unknown GPU"),
+        (["--gpu", "gtx-1655"], "Unknown GPU 'gtx-1655'; did you mean 'GTX 1650'"),
+        (["--gpu", "gtx-1655"], "--gpu sm_90; nvidia-smi --query-gpu=compute_cap --format=csv shows it"),
         (["--gpu", "cpu", "--driver", "550"], "A driver says nothing about a CPU"),
         (["--families", "convolutoins"], "did you mean 'convolutions'?"),
         (["--families", HOSTILE], "No family and no kernel"),

@@ -119,9 +119,9 @@ class TestExtra:
     @pytest.mark.parametrize(
         ("names", "words"),
         [
-            (["nowhere.py"], ["nowhere.py, a file of kernels, cannot be read", "--kernel-file"]),
-            (["a/my.py", "b/my.py"], ["Two files of kernels are named my.py"]),
-            (["long.py"], ["can travel into a column"]),
+            (["nowhere.py"], ["nowhere.py cannot be read", "--kernel-file"]),
+            (["a/my.py", "b/my.py"], ["Two kernel files are named my.py"]),
+            (["long.py"], ["can be passed to a process"]),
         ],
     )
     def test_files_that_cannot_travel_are_bad_configuration(
@@ -164,8 +164,8 @@ def test_the_schema_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
         (["plan", "--engine", "venv", "--profile", "nope"], errors.CONFIG, ["no profile 'nope'", "quick"]),
         (["plan", "--matrix", "nowhere.toml"], errors.CONFIG, ["nowhere.toml cannot be read"]),
         (["matrix", "--engine", "venv", "--device", "gpu"], errors.NO_GPU, ["A GPU is required", "no NVIDIA GPU"]),
-        (["plan", "--device", "GPU-1a2b"], errors.NO_GPU, ["There is no GPU GPU-1a2b here"]),
-        (["plan", "--device", "xyz"], errors.CONFIG, ["'xyz' names no device", "UUID"]),
+        (["plan", "--device", "GPU-1a2b"], errors.NO_GPU, ["This host has no GPU GPU-1a2b"]),
+        (["plan", "--device", "xyz"], errors.CONFIG, ["'xyz' is not a device", "UUID"]),
         (["images", "--push", "HTTP://user:secret@x"], errors.CONFIG, ["is not the name of a registry"]),
         (["import", "nowhere.tar.gz"], errors.ENGINE, ["nowhere.tar.gz"]),
         (["bundle", "--env", "tf9*", "--out", "b"], errors.CONFIG, ["tf9*", "tf2.18.1-cuda12.5"]),

@@ -46,7 +46,7 @@ def names(lines: tuple[str, ...]) -> dict[str, str]:
 
 def fitting() -> list[tuple[str, str]]:
     """Every release with every CUDA that serves it."""
-    every = product([one.latest for one in releases().values()], TABLE.toolkits)
+    every = product([release.latest for release in releases().values()], TABLE.toolkits)
     return [(latest, toolkit) for latest, toolkit in every if not pair(latest, toolkit).refused]
 
 
@@ -54,25 +54,25 @@ class TestSets:
     """The rows of cuda.toml."""
 
     @pytest.mark.parametrize("key", TABLE.toolkits)
-    def test_every_component_is_there_and_is_known(self, key: str) -> None:
+    def test_every_toolkit_has_the_known_components(self, key: str) -> None:
         major = key.partition(".")[0]
-        wanted = {name for name, one in TABLE.components.items() if major in one.sonames} - {"nccl"}
+        wanted = {name for name, component in TABLE.components.items() if major in component.sonames} - {"nccl"}
         if major == "11":
             assert "nvjitlink" not in wanted, "CUDA 11 has none"
         assert set(TABLE.toolkits[key].parts) == wanted
 
     @pytest.mark.parametrize("key", TABLE.toolkits)
     def test_every_version_is_well_formed(self, key: str) -> None:
-        one = TABLE.toolkits[key]
-        assert re.fullmatch(r"\d+\.\d+\.\d+", one.release)
-        assert minor(one.release) == key
-        assert re.fullmatch(r"\d{3}\.\d{2,3}\.\d{2}", one.driver)
-        for version in one.parts.values():
+        toolkit = TABLE.toolkits[key]
+        assert re.fullmatch(r"\d+\.\d+\.\d+", toolkit.release)
+        assert minor(toolkit.release) == key
+        assert re.fullmatch(r"\d{3}\.\d{2,3}\.\d{2}", toolkit.driver)
+        for version in toolkit.parts.values():
             assert VERSION.fullmatch(version)
             assert version.count(".") >= 2
 
     @pytest.mark.parametrize("key", TABLE.toolkits)
-    def test_a_set_moves_as_one(self, key: str) -> None:
+    def test_components_have_the_minor_of_their_toolkit(self, key: str) -> None:
         """libcusparse asks libnvJitLink for symbols of its own minor, and no wheel's metadata says so."""
         parts = TABLE.toolkits[key].parts
         assert {name: minor(parts[name]) for name in MOVING if name in parts} == {
@@ -89,12 +89,12 @@ class TestSets:
         drivers = [Version(TABLE.toolkits[key].driver) for key in ["11.8", *ordered]]
         assert drivers == sorted(set(drivers))
 
-    def test_names_are_no_placeholders(self) -> None:
+    def test_names_are_not_placeholder_packages(self) -> None:
         """``-cu110`` to ``-cu116`` and ``-cu13`` are empty packages; CUDA 13 has names without an end."""
         lines = [line for latest, key in fitting() for line in cuda.wheels(pair(latest, key))]
         assert all(re.fullmatch(r"nvidia-[a-z-]+-cu1[12]==\d[\d.]+\d", line) for line in lines)
 
-    def test_the_trap_of_the_meta_package_is_not_fallen_into(self) -> None:
+    def test_the_wrong_components_of_the_meta_package_are_not_used(self) -> None:
         """``cuda-toolkit==12.5.1`` lists the components of 12.5.0: cublas 12.5.2.13, runtime 12.5.39."""
         parts = TABLE.toolkits["12.5"].parts
         assert (parts["cublas"], parts["runtime"], parts["cufft"]) == ("12.5.3.2", "12.5.82", "11.2.3.61")
@@ -114,26 +114,26 @@ class TestSets:
 class TestReleases:
     """The tables of releases.toml against those of cuda.toml."""
 
-    def test_all_minors_are_there_in_order(self) -> None:
+    def test_all_minors_are_listed_in_order(self) -> None:
         assert list(releases()) == [f"2.{number}" for number in range(10, 22)]
 
     @pytest.mark.parametrize("key", releases())
     def test_facts_are_well_formed(self, key: str) -> None:
-        one = releases()[key]
-        assert minor(one.latest) == key
-        assert all(re.fullmatch(r"3\.\d+", python) for python in one.python)
-        assert VERSION.fullmatch(one.cuda)
-        assert one.cudnn in TABLE.cudnn
-        assert Version(minor(one.cudnn)) >= Version(one.cudnn_built)
-        assert one.nccl == "" or VERSION.fullmatch(one.nccl)
-        assert all(re.fullmatch(r"lib\w+\.so\.\d+(\.\d+)?", soname) for soname in (*one.sonames, *one.beside))
-        assert all(re.fullmatch(r"sm_\d{2,3}", name) for name in (*one.sass, *one.part))
-        assert all(re.fullmatch(r"sm_\d{2,3}a? \d\.\d", entry) for entry in one.ptx)
-        assert not set(one.sass) & set(one.part)
-        assert one.sonames[-1].startswith("libcudnn.so.")
+        facts = releases()[key]
+        assert minor(facts.latest) == key
+        assert all(re.fullmatch(r"3\.\d+", python) for python in facts.python)
+        assert VERSION.fullmatch(facts.cuda)
+        assert facts.cudnn in TABLE.cudnn
+        assert Version(minor(facts.cudnn)) >= Version(facts.cudnn_built)
+        assert facts.nccl == "" or VERSION.fullmatch(facts.nccl)
+        assert all(re.fullmatch(r"lib\w+\.so\.\d+(\.\d+)?", soname) for soname in (*facts.sonames, *facts.opened_later))
+        assert all(re.fullmatch(r"sm_\d{2,3}", name) for name in (*facts.sass, *facts.partial_sass))
+        assert all(re.fullmatch(r"sm_\d{2,3}a? \d\.\d", entry) for entry in facts.ptx)
+        assert not set(facts.sass) & set(facts.partial_sass)
+        assert facts.sonames[-1].startswith("libcudnn.so.")
 
     @pytest.mark.parametrize("key", releases())
-    def test_what_registers_a_gpu_is_complete(self, key: str) -> None:
+    def test_the_libraries_that_register_a_gpu_are_complete(self, key: str) -> None:
         wanted = {"libcudart", "libcublas", "libcublasLt", "libcufft", "libcusolver", "libcusparse", "libcudnn"}
         if Version(key) < Version("2.14"):
             wanted.add("libcurand")
@@ -141,19 +141,19 @@ class TestReleases:
 
     @pytest.mark.parametrize("key", releases())
     def test_nccl_is_a_wheel_where_it_is_opened_and_nowhere_else(self, key: str) -> None:
-        one = releases()[key]
-        assert bool(one.nccl) == ("libnccl.so.2" in one.beside) == (key == "2.21")
+        facts = releases()[key]
+        assert bool(facts.nccl) == ("libnccl.so.2" in facts.opened_later) == (key == "2.21")
 
     @pytest.mark.parametrize(("latest", "key"), fitting())
-    def test_every_soname_is_carried_by_a_wheel_of_its_set(self, latest: str, key: str) -> None:
-        one = pair(latest, key)
+    def test_every_soname_is_in_a_wheel_of_its_toolkit(self, latest: str, key: str) -> None:
+        made = pair(latest, key)
         known = release(latest)
         assert known is not None
-        libraries = cuda.libraries(one)
-        missing = {*known.sonames, *known.beside} - set(libraries)
+        libraries = cuda.libraries(made)
+        missing = {*known.sonames, *known.opened_later} - set(libraries)
         assert missing == ({"libcupti.so.11.2"} if latest in ("2.10.1", "2.11.1") else set())
         assert list(libraries)[: len(known.sonames)] == known.sonames
-        assert set(libraries.values()) <= set(cuda.wheels(one))
+        assert set(libraries.values()) <= set(cuda.wheels(made))
 
 
 class TestWheels:
@@ -182,7 +182,7 @@ class TestWheels:
         found = names(cuda.wheels(pair(latest, key)))
         assert any("curand" in name for name in found) == (Version(latest) < Version("2.14"))
 
-    def test_the_set_is_one_for_all_releases_of_a_minor(self) -> None:
+    def test_all_releases_share_the_wheels_of_a_toolkit(self) -> None:
         """So that their images share a layer: only cuDNN and NCCL differ."""
         for key in ("12.5", "12.9"):
             sets = {
@@ -192,7 +192,7 @@ class TestWheels:
             }
             assert len(sets) == 1
 
-    def test_a_cudnn_of_its_own_moves_nothing_else(self) -> None:
+    def test_another_cudnn_changes_nothing_else(self) -> None:
         plain, step = (names(cuda.wheels(pair("2.18.1", "12.9", cudnn))) for cudnn in ("", "9.10.2.21"))
         assert set(plain.items()) ^ set(step.items()) == {
             ("nvidia-cudnn-cu12", "9.3.0.75"),
@@ -232,15 +232,15 @@ class TestKinds:
     @pytest.mark.parametrize(
         ("tensorflow", "key", "cudnn", "words"),
         [
-            ("2.21.0", "13.0", "", ["opens libcudart.so.12", "CUDA 13 has none of that name"]),
+            ("2.21.0", "13.0", "", ["opens libcudart.so.12", "which CUDA 13 does not have"]),
             ("2.14.1", "13.1", "", ["opens libcudart.so.11.0", "CUDA 13"]),
-            ("2.15.1", "11.8", "", ["2.15 opens libcudart.so.12", "CUDA 11 has none"]),
-            ("2.18.1", "11.2", "", ["CUDA 11 has none"]),
-            ("2.14.1", "12.2", "", ["2.14 opens libcudart.so.11.0", "CUDA 12 has none"]),
-            ("2.10.1", "12.9", "", ["CUDA 12 has none"]),
-            ("2.17.1", "12.3", "9.3.0.75", ["opens libcudnn.so.8", "cuDNN 9.3 has none"]),
+            ("2.15.1", "11.8", "", ["2.15 opens libcudart.so.12", "which CUDA 11 does not have"]),
+            ("2.18.1", "11.2", "", ["which CUDA 11 does not have"]),
+            ("2.14.1", "12.2", "", ["2.14 opens libcudart.so.11.0", "which CUDA 12 does not have"]),
+            ("2.10.1", "12.9", "", ["which CUDA 12 does not have"]),
+            ("2.17.1", "12.3", "9.3.0.75", ["opens libcudnn.so.8", "which cuDNN 9.3 does not have"]),
             ("2.14.1", "11.8", "9.3.0.75", ["opens libcudnn.so.8"]),
-            ("2.18.1", "12.5", "8.9.7.29", ["opens libcudnn.so.9", "cuDNN 8.9 has none"]),
+            ("2.18.1", "12.5", "8.9.7.29", ["opens libcudnn.so.9", "which cuDNN 8.9 does not have"]),
             ("2.18.1", "12.5", "9.1.0.70", ["refuses cuDNN 9.1", "built with 9.3"]),
             ("2.14.1", "11.8", "8.6.0.163", ["refuses cuDNN 8.6", "built with 8.7"]),
             ("2.18.1", "12.5", "9.10.2.12", ["no wheel of cuDNN 9.10.2.12", "9.10.2.21"]),
@@ -256,15 +256,15 @@ class TestKinds:
         for word in words:
             assert word in told
 
-    def test_older_can_be_allowed_and_nothing_else_with_it(self) -> None:
+    def test_allow_older_allows_nothing_else(self) -> None:
         assert cuda.refusal("2.18.1", "12.3", "9.3.0.75", allow_older=True) == ""
         assert cuda.refusal("2.18.1", "11.8", "9.3.0.75", allow_older=True) != ""
         assert cuda.refusal("2.18.1", "12.5", "9.1.0.70", allow_older=True) != ""
         allowed = pair("2.18.1", "12.3", refused="")
         assert names(cuda.wheels(allowed))["nvidia-nvjitlink-cu12"] == "12.3.101"
 
-    def test_exactly_these_fit_by_name_and_age(self) -> None:
-        found = {latest: [key for one, key in fitting() if one == latest] for latest, _ in fitting()}
+    def test_exactly_these_pairs_are_not_refused(self) -> None:
+        found = {latest: [key for name, key in fitting() if name == latest] for latest, _ in fitting()}
         old, middle = ["11.8"], ["12.2", "12.3", "12.4", "12.5", "12.6", "12.8", "12.9"]
         assert found == {
             **dict.fromkeys(("2.10.1", "2.11.1", "2.12.1", "2.13.1", "2.14.1"), old),

@@ -208,13 +208,13 @@ class TestFiles:
 
     def test_two_files_with_the_same_name_are_rejected(self, tmp_path: Path) -> None:
         files = [self.write(tmp_path / "a"), self.write(tmp_path / "b")]
-        with pytest.raises(ConfigError, match=r"Two files of kernels are named my_kernels\.py"):
+        with pytest.raises(ConfigError, match=r"Two kernel files are named my_kernels\.py"):
             custom_kernels.suite(files)
 
     @pytest.mark.parametrize("text", ["x", "\u00e4", "\U0001f600", "\n", "\\"])
     def test_files_that_are_too_large_are_rejected_early(self, tmp_path: Path, text: str) -> None:
         """Linux limits one argument to 128 KiB, and JSON encodes one character as up to twelve."""
-        with pytest.raises(ConfigError, match="can travel into a column"):
+        with pytest.raises(ConfigError, match="can be passed to a process"):
             custom_kernels.suite([self.write(tmp_path, GOOD + "# " + text * 100_000)])
         room = 128 * 1024 - 24 * 1024  # the rest of the request
         for size in range(1000, 100_000, 7000):

@@ -36,7 +36,7 @@ class TestShipped:
     def test_every_pair_has_one_and_there_are_no_others(self, root: Path) -> None:
         assert set(shipped(root)) == {file.stem for file in (root / "docker" / "locks").iterdir()}
 
-    def test_they_hold_hashes_and_no_addresses(self, root: Path) -> None:
+    def test_they_have_hashes_and_no_addresses(self, root: Path) -> None:
         for file in shipped(root).values():
             text = file.read_text(encoding="utf-8")
             assert "://" not in text
@@ -45,7 +45,7 @@ class TestShipped:
             assert text.count("==") == len(pinned)
             assert all("--hash=sha256:" in block for block in text.split("==")[1:])
 
-    def test_each_pins_what_its_pair_asks_for(self, root: Path) -> None:
+    def test_each_pins_the_requirements_of_its_pair(self, root: Path) -> None:
         for row in column_selection.listed(config.load(root / "matrix.toml")):
             pinned = locks.pins(shipped(root)[row.pair.stem])
             asked = dict(line.split("==") for line in locks.requirements(row.pair) if "==" in line)
@@ -54,14 +54,14 @@ class TestShipped:
             assert nvidia == {line.split("==")[0] for line in cuda.wheels(row.pair)}, "nothing comes in by itself"
             assert ("tensorflow" in pinned) == (row.pair.cuda != "cpu") == ("tensorflow-cpu" not in pinned)
 
-    def test_a_worker_checks_all_that_matters(self, root: Path) -> None:
+    def test_a_process_checks_everything_that_matters(self, root: Path) -> None:
         for row in column_selection.listed(config.load(root / "matrix.toml")):
             watched = set(locks.expected(shipped(root)[row.pair.stem]))
             name = "tensorflow-cpu" if row.pair.cuda == "cpu" else "tensorflow"
             assert {"keras", "numpy", "protobuf", name} <= watched
             assert {line.split("==")[0] for line in cuda.wheels(row.pair)} <= watched
 
-    def test_pairs_of_one_release_differ_in_the_set_alone(self, root: Path) -> None:
+    def test_pairs_of_one_release_differ_only_in_cuda_wheels(self, root: Path) -> None:
         """Else a step of CUDA would be a step of NumPy too."""
         rest: dict[str, set[frozenset[tuple[str, str]]]] = {}
         for row in column_selection.listed(config.load(root / "matrix.toml")):
@@ -70,7 +70,7 @@ class TestShipped:
             rest.setdefault(row.pair.tensorflow, set()).add(frozenset(others - {("tensorflow", row.pair.tensorflow)}))
         assert {release: len(found) for release, found in rest.items()} == dict.fromkeys(rest, 1)
 
-    def test_a_wheel_of_nvidias_is_written_alike_in_all(self, root: Path) -> None:
+    def test_nvidia_wheels_have_the_same_hashes_in_all_locks(self, root: Path) -> None:
         """So that pairs of one CUDA minor share a layer."""
         found: dict[str, set[str]] = {}
         for file in shipped(root).values():
@@ -147,7 +147,7 @@ class TestMaking:
         assert locks.pins(added)["numpy"] == "2.0.2"
         assert "tensorflow-cpu" not in locks.pins(added)
 
-    def test_what_the_index_lacks_is_told_and_the_old_lock_stays(self, index: Path, tmp_path: Path) -> None:
+    def test_a_missing_wheel_is_reported_and_the_old_lock_stays(self, index: Path, tmp_path: Path) -> None:
         lock = tmp_path / "one.txt"
         locks.make(CUDA, lock)
         before = lock.read_bytes()
@@ -156,7 +156,7 @@ class TestMaking:
             locks.make(CUDA, lock)
         assert lock.read_bytes() == before
 
-    def test_old_releases_have_bounds_of_ours(self) -> None:
+    def test_old_releases_have_additional_bounds(self) -> None:
         old = Pair(tensorflow="2.10.1", cuda="cpu", python="3.10", keras="2.10.0", base="")
         assert locks.requirements(old) == ("tensorflow-cpu==2.10.1", "keras==2.10.0", "numpy<2")
 
@@ -164,12 +164,12 @@ class TestMaking:
 class TestChecking:
     """``lock --check``."""
 
-    def test_nothing_newer_is_nothing(self, index: Path, tmp_path: Path) -> None:
+    def test_without_newer_releases_nothing_is_reported(self, index: Path, tmp_path: Path) -> None:
         lock = tmp_path / "one.txt"
         locks.make(CUDA, lock)
         assert locks.check(CUDA, lock) == ()
 
-    def test_patches_are_named_and_nothing_changes(self, index: Path, tmp_path: Path) -> None:
+    def test_newer_patch_releases_are_reported_and_nothing_changes(self, index: Path, tmp_path: Path) -> None:
         lock = tmp_path / "one.txt"
         locks.make(CUDA, lock)
         before = lock.read_bytes()
@@ -178,11 +178,11 @@ class TestChecking:
         for name, version in newer.items():
             wheel(index, name, version)
         assert set(locks.check(CUDA, lock)) == {
-            f"{name} {version} is out, the lock has {locks.pins(lock)[name]}" for name, version in newer.items()
+            f"{name} {version} is available, the lock has {locks.pins(lock)[name]}" for name, version in newer.items()
         }
         assert lock.read_bytes() == before
 
-    def test_another_minor_is_no_patch_and_neither_is_another_toolkits_part(self, index: Path, tmp_path: Path) -> None:
+    def test_another_minor_or_toolkit_is_not_a_patch_release(self, index: Path, tmp_path: Path) -> None:
         lock = tmp_path / "one.txt"
         locks.make(CUDA, lock)
         others = {"tensorflow": "2.19.1", "keras": "3.16.0", "nvidia-cudnn-cu12": "9.10.2.21", "numpy": "2.0.3"}
@@ -196,7 +196,7 @@ class TestChecking:
         with pytest.raises(LockError, match="cannot be read"):
             locks.check(CPU, tmp_path / "none.txt")
 
-    def test_an_index_that_does_not_answer_is_told_in_a_sentence(
+    def test_an_index_that_does_not_answer_is_reported(
         self, index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         lock = tmp_path / "one.txt"

@@ -58,8 +58,8 @@ def test_every_shipped_pattern_matches_something(root: Path, profile: str, pairs
         config.load(root / "matrix.toml"), profile, Selection(), root / "docker" / "locks", custom_kernels.suite([])
     )
     assert len(plan.ready) == len(plan.columns) == pairs
-    assert {one.variation for one in plan.rounds} == set(plan.variations)
-    families = {one.family for one in plan.kernels}
+    assert {item.variation for item in plan.rounds} == set(plan.variations)
+    families = {kernel.family for kernel in plan.kernels}
     assert families >= {"training", "linalg", "reductions", "segments", "convolutions", "controls"}
 
 
@@ -80,13 +80,15 @@ class TestShippedPairs:
 
     @pytest.mark.parametrize("profile", ["quick", "standard", "nightly"])
     def test_the_eight_official_pairs_are_in_every_profile(self, root: Path, profile: str) -> None:
-        found = {(one.tensorflow, one.cuda, one.cudnn) for one in self.pairs(root, profile) if one.kind == "official"}
+        found = {
+            (pair.tensorflow, pair.cuda, pair.cudnn) for pair in self.pairs(root, profile) if pair.kind == "official"
+        }
         assert found == OFFICIAL
 
-    def test_forward_minors_and_steps_of_cudnn_are_the_nightly_ones(self, root: Path) -> None:
-        assert {one.kind for one in self.pairs(root, "standard")} == {"official", "cpu"}
-        forward = [one for one in self.pairs(root, "nightly") if one.kind == "forward"]
-        steps = {(one.tensorflow, one.cuda) for one in forward if not one.own_cudnn}
+    def test_forward_pairs_are_nightly_only(self, root: Path) -> None:
+        assert {pair.kind for pair in self.pairs(root, "standard")} == {"official", "cpu"}
+        forward = [pair for pair in self.pairs(root, "nightly") if pair.kind == "forward"]
+        steps = {(pair.tensorflow, pair.cuda) for pair in forward if not pair.own_cudnn}
         older = {
             (release, cuda) for release in ("2.15.1", "2.16.2", "2.17.1") for cuda in ("12.4", "12.6", "12.8", "12.9")
         }
@@ -94,18 +96,18 @@ class TestShippedPairs:
             (release, cuda) for release in ("2.18.1", "2.19.1", "2.20.0", "2.21.0") for cuda in ("12.6", "12.8", "12.9")
         }
         assert steps == older | newer
-        assert {(one.id, one.cudnn) for one in forward if one.own_cudnn} == {
+        assert {(pair.id, pair.cudnn) for pair in forward if pair.own_cudnn} == {
             ("tf2.18.1-cuda12.9-cudnn9.10", "9.10.2.21"),
             ("tf2.21.0-cuda12.9-cudnn9.10", "9.10.2.21"),
         }
 
-    def test_a_step_changes_one_thing(self, root: Path) -> None:
+    def test_forward_pairs_change_one_thing(self, root: Path) -> None:
         """CUDA moves with its release's own cuDNN, and cuDNN moves on a CUDA that is there without it."""
         found = self.pairs(root, "nightly")
-        plain = {(one.tensorflow, one.cuda) for one in found if not one.own_cudnn}
-        assert {(one.tensorflow, one.cuda) for one in found if one.own_cudnn} <= plain
+        plain = {(pair.tensorflow, pair.cuda) for pair in found if not pair.own_cudnn}
+        assert {(pair.tensorflow, pair.cuda) for pair in found if pair.own_cudnn} <= plain
 
-    def test_legacy_is_for_those_who_name_it(self, root: Path) -> None:
+    def test_legacy_pairs_are_in_no_profile(self, root: Path) -> None:
         listed = column_selection.listed(config.load(root / "matrix.toml"))
         found = {row.pair.tensorflow for row in listed if row.profiles == ()}
         assert found == {"2.10.1", "2.11.1", "2.12.1", "2.13.1"}
@@ -115,19 +117,19 @@ class TestShippedPairs:
     def test_every_release_has_a_cpu_pair_and_one_keras_in_all_its_pairs(self, root: Path) -> None:
         rows = [row.pair for row in column_selection.listed(config.load(root / "matrix.toml"))]
         kerases = {
-            release: {one.keras for one in rows if one.tensorflow == release}
-            for release in {one.tensorflow for one in rows}
+            release: {row.keras for row in rows if row.tensorflow == release}
+            for release in {row.tensorflow for row in rows}
         }
         assert all(len(found) == 1 for found in kerases.values())
-        assert {one.tensorflow for one in rows if one.cuda == "cpu"} == set(kerases)
-        assert {one.latest for one in releases().values()} == set(kerases)
+        assert {row.tensorflow for row in rows if row.cuda == "cpu"} == set(kerases)
+        assert {release.latest for release in releases().values()} == set(kerases)
 
     def test_the_base_has_the_python_of_its_pair(self, root: Path) -> None:
         for row in column_selection.listed(config.load(root / "matrix.toml")):
             assert row.pair.base == f"python:{row.pair.python}-slim-bookworm"
 
 
-def test_what_a_matrix_may_say(tmp_path: Path) -> None:
+def test_all_optional_keys(tmp_path: Path) -> None:
     text = """
 [suite]
 kernel_files = ["my_kernels.py", "more/of_them.py"]
@@ -143,8 +145,8 @@ modes = ["off"]
 """
     matrix = config.load(write(tmp_path, GOOD + text))
     assert matrix.suite.kernel_files == ("my_kernels.py", "more/of_them.py")
-    one = matrix.variations["tf32=off"]
-    assert (one.kernels, one.skip, one.repetitions, one.heavy_repetitions, one.timed) == (
+    table = matrix.variations["tf32=off"]
+    assert (table.kernels, table.skip, table.repetitions, table.heavy_repetitions, table.timed) == (
         ("*",),
         ("control_*",),
         2,
@@ -191,21 +193,27 @@ def test_models_are_frozen(tmp_path: Path) -> None:
         (GOOD.replace('"cpu"', "[]"), ["pairs[1] -> cuda", "at least 1"]),
         (GOOD.replace('"cpu"', '"12.5"\ncudnn = "9.3"'), ["pairs[1] -> cudnn"]),
         (GOOD.replace('"cpu"', '"12.5"\ncudn = "9.3.0.75"'), ["pairs[1] -> cudn", "did you mean 'cudnn'"]),
-        (GOOD.replace('"cpu"', '["cpu", "12.5"]\ncudnn = "9.3.0.75"'), ["pairs[1]", "without CUDA has no cuDNN"]),
+        (GOOD.replace('"cpu"', '["cpu", "12.5"]\ncudnn = "9.3.0.75"'), ["pairs[1]", "a CPU pair has no cuDNN"]),
         (GOOD.replace('"cpu"', '"cpu"\nallow_older = "yes"'), ["pairs[1] -> allow_older"]),
         (GOOD.replace('"cpu"', '"cpu"\nprofiles = "quick"'), ["pairs[1] -> profiles"]),
-        (GOOD + '\n[variations."treads=1"]', ["treads=1", "is no variation", "threads=N"]),
+        (GOOD + '\n[variations."treads=1"]', ["treads=1", "is not a variation", "threads=N"]),
         (GOOD + '\n[variations."tf32=maybe"]', ["tf32=maybe", "tf32=off, tf32=on"]),
-        (GOOD + '\n[variations."onednn=0"]\nrepeat = 1', ['"onednn=0" -> repeat', "did you mean 'repetitions'"]),
-        (GOOD + '\n[variations."onednn=0"]\nrepeats = 0', ['"onednn=0" -> repetitions', "greater than or equal to 1"]),
+        (
+            GOOD + '\n[variations."onednn=0"]\nrepetition = 1',
+            ['"onednn=0" -> repetition', "did you mean 'repetitions'"],
+        ),
+        (
+            GOOD + '\n[variations."onednn=0"]\nrepetitions = 0',
+            ['"onednn=0" -> repetitions', "greater than or equal to 1"],
+        ),
         (GOOD + '\n[variations."onednn=0"]\ntimed = "yes"', ['"onednn=0" -> timed', 'given: "yes"']),
         (GOOD + "heavy_repetitions = 0", ["profiles -> quick -> heavy_repetitions"]),
         (GOOD + "order_seed = -1", ["profiles -> quick -> order_seed"]),
-        (GOOD + '\n[suite]\nextra = ["my_kernels.txt"]', ["suite -> kernel_files"]),
-        (GOOD + '\n[suite]\nextra = "my_kernels.py"', ["suite -> kernel_files"]),
-        (GOOD + "\n[suite]\nextras = []", ["suite -> extras", "did you mean 'kernel_files'"]),
+        (GOOD + '\n[suite]\nkernel_files = ["my_kernels.txt"]', ["suite -> kernel_files"]),
+        (GOOD + '\n[suite]\nkernel_files = "my_kernels.py"', ["suite -> kernel_files"]),
+        (GOOD + "\n[suite]\nkernel_file = []", ["suite -> kernel_file", "did you mean 'kernel_files'"]),
         ("[profiles.quick]\nrounds=1\nrepeats=1", ["pairs: this key is missing"]),
-        (GOOD + "\nnonsense", ["no valid TOML"]),
+        (GOOD + "\nnonsense", ["is not valid TOML"]),
     ],
 )
 def test_mistakes_are_named_with_file_path_and_suggestion(tmp_path: Path, text: str, wanted: list[str]) -> None:
@@ -217,13 +225,13 @@ def test_mistakes_are_named_with_file_path_and_suggestion(tmp_path: Path, text: 
     assert caught.value.hint
 
 
-def test_one_mistake_in_a_list_is_told_once(tmp_path: Path) -> None:
+def test_a_mistake_in_a_list_is_reported_once(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         config.load(write(tmp_path, GOOD.replace('"cpu"', '["cpu", "12"]')))
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_one_cuda_is_a_list_of_one(tmp_path: Path) -> None:
+def test_a_single_cuda_is_a_list_of_one(tmp_path: Path) -> None:
     assert config.load(write(tmp_path, GOOD)).pairs[0].cuda == ("cpu",)
     assert config.load(write(tmp_path, GOOD.replace('"cpu"', '["cpu", "12.5"]'))).pairs[0].cuda == ("cpu", "12.5")
 
@@ -245,7 +253,7 @@ def test_a_missing_file_says_what_to_do(tmp_path: Path) -> None:
 
 
 @given(st.dictionaries(st.text(min_size=1), st.one_of(st.integers(), st.text(), st.lists(st.integers()))))
-def test_no_made_up_table_gets_through(data: dict[str, object]) -> None:
+def test_unknown_tables_are_refused(data: dict[str, object]) -> None:
     unknown = {key: value for key, value in data.items() if key not in Matrix.model_fields}
     with pytest.raises(ValidationError):
         Matrix.model_validate_json(json.dumps({**tomllib.loads(GOOD), **(unknown or {"x": 1})}))

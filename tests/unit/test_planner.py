@@ -7,22 +7,25 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as checks
 from hypothesis import strategies as st
 
 from bench.errors import ConfigError, NoGpuError, NothingError
 from bench.gpu.facts import Gpu, GpuInventory
 from bench.plan import config, cuda, custom_kernels, devices, duration, planner
 from bench.plan.config_models import Matrix
-from bench.plan.planner import Plan, Round, Selection
+from bench.plan.planner import Plan, Selection
 from bench.plan.variations import applies, settings
 from bench.suite.kernels import all_kernels
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from bench.plan.schedule import Round
+
 SUITE = custom_kernels.suite([])
 HOST_ONLY = ("threads=1", "threads=4xcores", "onednn=0", "isa=avx2")
-CONTROLS = {name for name, one in SUITE.kernels.items() if one.control}
+CONTROLS = {name for name, kernel in SUITE.kernels.items() if kernel.control}
 
 
 def gpu(uuid: str, name: str, capability: tuple[int, int]) -> Gpu:
@@ -75,20 +78,20 @@ def test_ids_are_stable_and_say_pair_python_and_device(locks: Path) -> None:
     ]
 
 
-def test_without_a_gpu_a_cuda_pair_is_no_gpu_and_says_why(locks: Path) -> None:
+def test_without_a_gpu_a_cuda_pair_is_gpu_not_visible_with_the_reason(locks: Path) -> None:
     plan = make(matrix(), "p", Selection(), locks)
     assert (plan.columns[2].status, plan.columns[2].reason) == ("gpu-not-visible", "this host shows no card")
-    assert all(one.column is not plan.columns[2] for one in plan.rounds)
+    assert all(item.column is not plan.columns[2] for item in plan.rounds)
 
 
-def test_a_missing_lock_is_a_status_not_an_end(tmp_path: Path) -> None:
+def test_a_missing_lock_is_a_status_not_an_error(tmp_path: Path) -> None:
     plan = make(matrix(), "p", Selection(), tmp_path)
     assert plan.columns[0].status == "build-failed"
     assert "nox -s lock" in plan.columns[0].reason
 
 
 @pytest.mark.parametrize("glob", ["tf2.18*cpu*", "tf2.18.1-cpu", "tf2.18.1-cpu-py311", "tf2.18.1-cpu-py311@cpu"])
-def test_only_matches_pair_stem_and_column(locks: Path, glob: str) -> None:
+def test_env_globs_match_pair_stem_and_column(locks: Path, glob: str) -> None:
     plan = make(matrix(), "p", Selection(only=(glob,)), locks)
     assert [column.pair.id for column in plan.columns] == ["tf2.18.1-cpu"]
 
@@ -98,7 +101,7 @@ def test_include_and_exclude_of_the_file(locks: Path) -> None:
     assert [column.pair.id for column in make(made, "p", Selection(), locks).columns] == ["tf2.18.1-cpu"]
 
 
-def test_an_empty_selection_names_what_there_is(locks: Path) -> None:
+def test_an_empty_selection_lists_the_available_names(locks: Path) -> None:
     with pytest.raises(NothingError) as caught:
         make(matrix(), "p", Selection(only=("tf9*",)), locks)
     assert caught.value.code == 3
@@ -107,58 +110,90 @@ def test_an_empty_selection_names_what_there_is(locks: Path) -> None:
         make(matrix(), "p", Selection(kernels=("nope",)), locks)
 
 
-def test_kernels_that_are_asked_for_need_no_place_in_the_profile(locks: Path) -> None:
+def test_requested_kernels_need_not_be_in_the_profile(locks: Path) -> None:
     made = matrix(profiles={"p": {"rounds": 1, "repetitions": 1, "kernels": ["reduce_max"]}})
     plan = make(made, "p", Selection(kernels=("matmul_f32", "reduce_m*")), locks)
     assert {kernel.name for kernel in plan.kernels} - CONTROLS == {"matmul_f32", "reduce_max", "reduce_mean_axis"}
     assert {kernel.name for kernel in make(made, "p", Selection(), locks).kernels} - CONTROLS == {"reduce_max"}
 
 
-def test_controls_run_whatever_was_asked(locks: Path) -> None:
+def test_controls_always_run(locks: Path) -> None:
     plan = make(matrix(), "p", Selection(kernels=("reduce*",)), locks)
     reductions = {name for name in SUITE.kernels if name.startswith("reduce")}
     assert {kernel.name for kernel in plan.kernels} == reductions | CONTROLS
-    assert all(set(one.kernels) > CONTROLS for one in plan.rounds)
+    assert all(set(item.kernels) > CONTROLS for item in plan.rounds)
 
 
-def test_a_variation_without_kernels_of_its_own_is_left_out(locks: Path) -> None:
+def test_a_variation_with_only_controls_is_left_out(locks: Path) -> None:
     plan = make(matrix(), "p", Selection(kernels=("reduce*",)), locks)
     assert "isa=avx2" not in plan.variations
 
 
 def test_modes_alternate_from_round_to_round(locks: Path) -> None:
     plan = make(matrix(), "p", Selection(only=("tf2.15*",)), locks)
-    order = [one.mode for one in plan.rounds if one.variation == "default"]
+    order = [item.mode for item in plan.rounds if item.variation == "default"]
     assert order == ["off", "on", "on", "off", "off", "on"]
+
+
+def test_the_first_pass_is_round_1_of_the_default_variation_in_all_columns(locks: Path) -> None:
+    plan = make(matrix(), "p", Selection(), locks)
+    numbers = [item.pass_number for item in plan.rounds]
+    assert numbers == sorted(numbers)
+    first = [(item.column.pair.id, item.mode, item.variation) for item in plan.rounds if item.pass_number == 1]
+    columns = [column.pair.id for column in plan.ready]
+    assert first == [(column, mode, "default") for column in columns for mode in ("off", "on")]
+    others = {(item.pass_number, item.number) for item in plan.rounds if item.variation != "default"}
+    assert others == {(2, 1), (2, 2), (3, 3)}
+
+
+def test_without_the_default_variation_a_pass_is_a_round(locks: Path) -> None:
+    plan = make(matrix(), "p", Selection(variations=("isa=avx2", "switch=env")), locks)
+    assert {(item.pass_number, item.number) for item in plan.rounds} == {(1, 1), (2, 2), (3, 3)}
+
+
+@pytest.mark.parametrize(
+    ("profile", "selection", "guess"),
+    [
+        ("P", Selection(), "There is no profile 'P'; did you mean 'p'?"),
+        ("p", Selection(kernels=("matmul_f23",)), "No kernel matches matmul_f23; did you mean 'matmul_f32'?"),
+        ("p", Selection(only=("tf2.18-cpu",)), "No pair matches tf2.18-cpu; did you mean 'tf2.18.1-cpu'?"),
+    ],
+)
+def test_a_misspelled_name_is_answered_with_the_nearest(
+    locks: Path, profile: str, selection: Selection, guess: str
+) -> None:
+    with pytest.raises((ConfigError, NothingError)) as caught:
+        make(matrix(), profile, selection, locks)
+    assert str(caught.value) == guess
 
 
 def test_a_variation_limits_modes(locks: Path) -> None:
     plan = make(matrix(), "p", Selection(), locks)
-    assert {one.mode for one in plan.rounds if one.variation == "switch=env"} == {"on"}
+    assert {item.mode for item in plan.rounds if item.variation == "switch=env"} == {"on"}
 
 
-def test_overrides_change_only_what_they_select(locks: Path) -> None:
+def test_overrides_change_only_the_selected_pairs(locks: Path) -> None:
     made = matrix(overrides=[{"select": "tf2.15*", "rounds": 1, "skip": ["data*"]}])
     plan = make(made, "p", Selection(), locks)
-    old = [one for one in plan.rounds if one.column.pair.tensorflow == "2.15.1" and one.variation == "default"]
-    new = [one for one in plan.rounds if one.column.pair.tensorflow == "2.18.1" and one.variation == "default"]
+    old = [item for item in plan.rounds if item.column.pair.tensorflow == "2.15.1" and item.variation == "default"]
+    new = [item for item in plan.rounds if item.column.pair.tensorflow == "2.18.1" and item.variation == "default"]
     assert (len(old), len(new)) == (2, 6)
     assert "data_pipeline" not in old[0].kernels
     assert "data_pipeline" in new[0].kernels
 
 
-def test_the_command_line_has_the_last_word(locks: Path) -> None:
+def test_the_command_line_wins(locks: Path) -> None:
     made = matrix(overrides=[{"select": "tf2.15*", "rounds": 8, "repetitions": 9}])
     plan = make(made, "p", Selection(rounds=2, repetitions=4), locks)
-    assert {(one.number, one.planned) for one in plan.rounds} == {(1, 2), (2, 2)}
-    assert {count for one in plan.rounds for count in one.repetitions.values()} == {4}
+    assert {(item.number, item.planned) for item in plan.rounds} == {(1, 2), (2, 2)}
+    assert {count for item in plan.rounds for count in item.repetitions.values()} == {4}
 
 
-def test_controls_cannot_be_skipped_and_run_for_nobody(locks: Path) -> None:
+def test_controls_cannot_be_skipped_and_do_not_run_alone(locks: Path) -> None:
     plan = make(matrix(overrides=[{"select": "tf2.15*", "skip": ["control_*"]}]), "p", Selection(), locks)
-    assert all(set(one.kernels) >= CONTROLS for one in plan.rounds)
+    assert all(set(item.kernels) >= CONTROLS for item in plan.rounds)
     plan = make(matrix(overrides=[{"select": "tf2.15*", "skip": ["*"]}]), "p", Selection(), locks)
-    assert {one.column.pair.tensorflow for one in plan.rounds} == {"2.18.1"}
+    assert {item.column.pair.tensorflow for item in plan.rounds} == {"2.18.1"}
 
 
 @pytest.mark.parametrize(
@@ -187,7 +222,7 @@ def test_each_pattern_of_the_command_line_must_match(locks: Path) -> None:
 @pytest.mark.parametrize(
     ("pair", "words"),
     [
-        ({"tensorflow": "2.99.0", "cuda": "cpu", "keras": "3.15.1"}, ["2.99.0", "releases"]),
+        ({"tensorflow": "2.99.0", "cuda": "cpu", "keras": "3.15.1"}, ["2.99.0", "not a release that"]),
         ({"tensorflow": "2.15.1", "cuda": "cpu", "keras": "2.15.0", "python": "3.13"}, ["no wheel for Python 3.13"]),
     ],
 )
@@ -199,7 +234,7 @@ def test_pairs_that_cannot_exist_are_refused(locks: Path, pair: dict[str, str], 
     assert "2.21.0" in caught.value.hint or "3.11" in caught.value.hint
 
 
-def test_doubles_and_unknown_profiles_are_refused(locks: Path) -> None:
+def test_duplicates_and_unknown_profiles_are_refused(locks: Path) -> None:
     pair = {"tensorflow": "2.15.1", "cuda": "cpu", "keras": "2.15.0"}
     with pytest.raises(ConfigError, match="more than once"):
         make(matrix(pairs=[pair, pair]), "p", Selection(), locks)
@@ -207,6 +242,7 @@ def test_doubles_and_unknown_profiles_are_refused(locks: Path) -> None:
         make(matrix(), "q", Selection(), locks)
 
 
+@checks(deadline=None)
 @given(st.integers(1, 20), st.integers(1, 20), st.sampled_from(["standard", "nightly", "quick"]))
 def test_every_column_gets_every_round_once(rounds: int, repetitions: int, profile: str) -> None:
     from pathlib import Path  # noqa: PLC0415 - hypothesis and tmp_path do not mix
@@ -214,11 +250,11 @@ def test_every_column_gets_every_round_once(rounds: int, repetitions: int, profi
     root = Path(__file__).parents[2]
     made = config.load(root / "matrix.toml")
     plan = make(made, profile, Selection(rounds=rounds, repetitions=repetitions), root / "docker" / "locks", "cpu")
-    keys = [(one.column.id, one.variation, one.mode, one.number) for one in plan.rounds]
+    keys = [(item.column.id, item.variation, item.mode, item.number) for item in plan.rounds]
     per_round = sum(len(plan.variation_modes[name]) for name in plan.variations)
     assert len(keys) == len(set(keys)) == rounds * len(plan.ready) * per_round
-    assert max(count for one in plan.rounds for count in one.repetitions.values()) == repetitions
-    assert all(duration.round_seconds(one) > 0 for one in plan.rounds)
+    assert max(count for item in plan.rounds for count in item.repetitions.values()) == repetitions
+    assert all(duration.round_seconds(item) > 0 for item in plan.rounds)
 
 
 def rounds_of(locks: Path, **changes: Any) -> list[Round]:
@@ -234,37 +270,37 @@ class TestOrder:
 
     def test_it_is_a_permutation_and_the_same_for_the_same_seed(self, locks: Path) -> None:
         rounds, again = rounds_of(locks), rounds_of(locks)
-        for one, other in zip(rounds, again, strict=True):
-            assert sorted(one.kernels) == sorted(SUITE.kernels)
-            assert set(one.repetitions) == set(one.kernels)
-            assert one.kernels == other.kernels
-            assert one.order_seed == one.number
+        for first, other in zip(rounds, again, strict=True):
+            assert sorted(first.kernels) == sorted(SUITE.kernels)
+            assert set(first.repetitions) == set(first.kernels)
+            assert first.kernels == other.kernels
+            assert first.order_seed == first.number
 
-    def test_it_differs_between_rounds_and_seeds_and_from_the_suites_own(self, locks: Path) -> None:
-        orders = {one.number: one.kernels for one in rounds_of(locks)}
-        shifted = {one.number: one.kernels for one in rounds_of(locks, order_seed=100)}
+    def test_it_differs_between_rounds_and_seeds_and_from_the_order_of_the_suite(self, locks: Path) -> None:
+        orders = {item.number: item.kernels for item in rounds_of(locks)}
+        shifted = {item.number: item.kernels for item in rounds_of(locks, order_seed=100)}
         assert len({*orders.values(), *shifted.values(), tuple(SUITE.kernels)}) == 7
 
-    def test_it_is_one_for_both_modes_so_that_they_compare(self, locks: Path) -> None:
+    def test_it_is_the_same_in_both_modes(self, locks: Path) -> None:
         for number in (1, 2, 3):
-            orders = {(one.variation, one.kernels) for one in rounds_of(locks) if one.number == number}
+            orders = {(item.variation, item.kernels) for item in rounds_of(locks) if item.number == number}
             assert len(orders) == 2
 
-    def test_the_seed_alone_makes_it_again(self, locks: Path) -> None:
+    def test_it_depends_on_the_seed_only(self, locks: Path) -> None:
         import random  # noqa: PLC0415 - what a reader of a record would do
 
-        for one in rounds_of(locks, order_seed=5):
+        for item in rounds_of(locks, order_seed=5):
             names = list(SUITE.kernels)
-            assert list(one.kernels) == random.Random(one.order_seed).sample(names, len(names))  # noqa: S311
-            assert one.order_seed == 5 + one.number
+            assert list(item.kernels) == random.Random(item.order_seed).sample(names, len(names))  # noqa: S311
+            assert item.order_seed == 5 + item.number
 
 
 class TestRepetitions:
     """Heavy kernels get fewer, and a variation gives at most what it says."""
 
-    def counts(self, one: Round) -> tuple[set[int], set[int]]:
-        light = {count for name, count in one.repetitions.items() if not SUITE.kernels[name].heavy}
-        return light, {count for name, count in one.repetitions.items() if SUITE.kernels[name].heavy}
+    def counts(self, item: Round) -> tuple[set[int], set[int]]:
+        light = {count for name, count in item.repetitions.items() if not SUITE.kernels[name].heavy}
+        return light, {count for name, count in item.repetitions.items() if SUITE.kernels[name].heavy}
 
     @pytest.mark.parametrize(
         ("profile", "table", "wanted"),
@@ -283,33 +319,33 @@ class TestRepetitions:
         self, locks: Path, profile: dict[str, Any], table: dict[str, Any], wanted: tuple[int, int]
     ) -> None:
         found = rounds_of(locks, **profile, tables={"threads=1": table})
-        for one in found:
-            if one.variation == "threads=1":
-                assert self.counts(one) == ({wanted[0]}, {wanted[1]})
-            assert one.heavy == {name for name, kernel in SUITE.kernels.items() if kernel.heavy}
-        default = next(one for one in found if one.variation == "default")
+        for item in found:
+            if item.variation == "threads=1":
+                assert self.counts(item) == ({wanted[0]}, {wanted[1]})
+            assert item.heavy == {name for name, kernel in SUITE.kernels.items() if kernel.heavy}
+        default = next(item for item in found if item.variation == "default")
         heavy = profile.get("heavy_repetitions", 3) or 7
         assert self.counts(default) == ({7}, {min(heavy, 7)})
 
-    def test_an_override_changes_heavy_ones_by_themselves(self, locks: Path) -> None:
+    def test_an_override_can_change_heavy_kernels_only(self, locks: Path) -> None:
         body = {"profiles": {"p": {"rounds": 1, "repetitions": 7, "heavy_repetitions": 3}}, "variations": {}}
         made = matrix(
             **body, overrides=[{"select": "tf2.18*", "heavy_repetitions": 2}, {"select": "tf2.15*", "repetitions": 2}]
         )
-        found = {one.column.pair.tensorflow: self.counts(one) for one in make(made, "p", Selection(), locks).rounds}
+        found = {item.column.pair.tensorflow: self.counts(item) for item in make(made, "p", Selection(), locks).rounds}
         assert found == {"2.15.1": ({2}, {2}), "2.18.1": ({7}, {2})}
 
 
 class TestTimes:
     """Times are taken under ``default``, and under what says ``timed``."""
 
-    def test_steady_seconds_are_nought_elsewhere(self, locks: Path) -> None:
+    def test_other_variations_are_not_timed(self, locks: Path) -> None:
         variations = ["default", "threads=1", "onednn=0"]
         found = rounds_of(locks, steady_s=0.3, variations=variations, tables={"onednn=0": {"timed": True}})
-        steady = {(one.variation, one.steady_s) for one in found}
+        steady = {(item.variation, item.steady_s) for item in found}
         assert steady == {("default", 0.3), ("threads=1", 0.0), ("onednn=0", 0.3)}
 
-    def test_the_estimate_knows_repetitions_weight_and_times(self, locks: Path) -> None:
+    def test_the_estimate_uses_repetitions_weight_and_times(self, locks: Path) -> None:
         def seconds(**changes: Any) -> float:
             return duration.round_seconds(rounds_of(locks, variations=["default"], **changes)[0])
 
@@ -330,12 +366,12 @@ class TestTf32:
         assert list(self.plan(locks, "*cpu").variations) == ["default"]
         assert list(self.plan(locks, "*cpu").variation_modes) == ["default"]
 
-    def test_beside_a_gpu_pair_only_the_cpu_columns_do(self, locks: Path) -> None:
+    def test_with_a_gpu_pair_only_the_cpu_columns_leave_it_out(self, locks: Path) -> None:
         plan = self.plan(locks)
         assert list(plan.variations) == ["default", "tf32=off", "tf32=on"]
-        assert {one.variation for one in plan.rounds} == {"default"}, "there is no GPU to run them on"
+        assert {item.variation for item in plan.rounds} == {"default"}, "there is no GPU to run them on"
 
-    def test_alone_it_leaves_nothing_to_run(self, locks: Path) -> None:
+    def test_as_the_only_variation_it_leaves_nothing_to_run(self, locks: Path) -> None:
         made = matrix(profiles={"p": {"rounds": 1, "repetitions": 1, "variations": ["tf32=off"]}})
         with pytest.raises(NothingError, match="no round to run"):
             make(made, "p", Selection(only=("*cpu",)), locks)
@@ -357,17 +393,17 @@ class TestTf32:
     @pytest.mark.parametrize(
         ("capability", "wanted"), [((7, 0), False), ((7, 5), False), ((8, 0), True), ((9, 0), True), ((0, 0), True)]
     )
-    def test_tf32_is_there_from_ampere_on(self, capability: tuple[int, int], wanted: bool) -> None:  # noqa: FBT001
+    def test_tf32_exists_from_ampere_on(self, capability: tuple[int, int], wanted: bool) -> None:  # noqa: FBT001
         assert applies("tf32=off", "gpu", capability) is wanted
         assert applies("switch=env", "gpu", capability)
 
 
 def test_a_variation_skips_kernels_but_no_controls(locks: Path) -> None:
     found = rounds_of(locks, tables={"threads=1": {"kernels": ["conv*", "reduce*"], "skip": ["conv3d*", "control_*"]}})
-    names = {name for one in found if one.variation == "threads=1" for name in one.kernels}
+    names = {name for item in found if item.variation == "threads=1" for name in item.kernels}
     wanted = {name for name in SUITE.kernels if name.startswith(("conv2d", "reduce"))}
     assert names == wanted | CONTROLS
-    assert {name for one in found if one.variation == "default" for name in one.kernels} == set(SUITE.kernels)
+    assert {name for item in found if item.variation == "default" for name in item.kernels} == set(SUITE.kernels)
 
 
 def write_kernel(folder: Path) -> Path:
@@ -381,24 +417,24 @@ def write_kernel(folder: Path) -> Path:
     return path
 
 
-def test_kernels_of_ones_own_are_planned_like_any(locks: Path, tmp_path: Path) -> None:
+def test_custom_kernels_are_planned_like_others(locks: Path, tmp_path: Path) -> None:
     path = write_kernel(tmp_path)
     found = custom_kernels.suite([path])
     made = matrix(profiles={"p": {"rounds": 1, "repetitions": 7, "heavy_repetitions": 2}}, variations={})
     plan = planner.make(made, "p", Selection(kernels=("my_*",)), locks, found)
-    assert {one.name for one in plan.kernels} == CONTROLS | {"my_kernel"}
-    assert {one.repetitions["my_kernel"] for one in plan.rounds} == {2}
+    assert {kernel.name for kernel in plan.kernels} == CONTROLS | {"my_kernel"}
+    assert {item.repetitions["my_kernel"] for item in plan.rounds} == {2}
     assert plan.suite.sources == {"mine.py": path.read_text(encoding="utf-8")}
     assert "my_kernel" not in all_kernels()
 
 
-def test_kernels_of_ones_own_join_a_profile_that_lists_others(locks: Path, tmp_path: Path) -> None:
+def test_custom_kernels_are_added_to_a_profile_with_a_list(locks: Path, tmp_path: Path) -> None:
     """Whoever names the file wants them: to leave them out without a word would be a lie by silence."""
     found = custom_kernels.suite([write_kernel(tmp_path)])
     made = matrix(profiles={"p": {"rounds": 1, "repetitions": 1, "kernels": ["matmul_mean"]}}, variations={})
     for selection in (Selection(), Selection(kernels=("my_*", "matmul_mean"))):
         plan = planner.make(made, "p", selection, locks, found)
-        assert {one.name for one in plan.kernels} == CONTROLS | {"my_kernel", "matmul_mean"}
+        assert {kernel.name for kernel in plan.kernels} == CONTROLS | {"my_kernel", "matmul_mean"}
 
 
 @pytest.mark.parametrize(
@@ -422,17 +458,17 @@ def test_what_a_variation_means(variation: str, wanted: tuple[Any, ...]) -> None
 
 
 def test_oversubscription_counts_cores() -> None:
-    one, four = settings("threads=1xcores").threads, settings("threads=4xcores").threads
-    assert one is not None
-    assert four == 4 * one
+    single, four = settings("threads=1xcores").threads, settings("threads=4xcores").threads
+    assert single is not None
+    assert four == 4 * single
 
 
-def test_the_time_left_follows_what_was_seen_and_ends_at_nothing(locks: Path) -> None:
+def test_the_time_left_follows_the_rounds_and_ends_at_zero(locks: Path) -> None:
     rounds = list(make(matrix(), "p", Selection(), locks).rounds)
     pace = duration.EtaEstimator(rounds)
     guess = pace.left_s()
-    assert guess == pytest.approx(sum(duration.round_seconds(one) for one in rounds))
-    twice = [pace.took(one, 2 * duration.round_seconds(one)) for one in rounds]
+    assert guess == pytest.approx(sum(duration.round_seconds(item) for item in rounds))
+    twice = [pace.took(item, 2 * duration.round_seconds(item)) for item in rounds]
     assert twice[0] == pytest.approx(2 * (guess - duration.round_seconds(rounds[0])))
     assert twice[-1] == pytest.approx(0, abs=1e-9)
 
@@ -447,19 +483,19 @@ class TestDevices:
         plan = planner.make(matrix(), "p", Selection(), locks, SUITE)
         assert self.ids(plan) == ["tf2.15.1-cpu-py311@cpu", "tf2.18.1-cpu-py311@cpu"]
 
-    def test_auto_on_a_bare_host_measures_the_cpu_and_says_what_it_left_out(self, locks: Path) -> None:
+    def test_auto_without_a_gpu_measures_the_cpu_and_notes_what_is_left_out(self, locks: Path) -> None:
         plan = make(matrix(), "p", Selection(), locks, "auto")
         assert self.ids(plan) == ["tf2.15.1-cpu-py311@cpu", "tf2.18.1-cpu-py311@cpu"]
         assert plan.notes == ("1 CUDA pair is left out and the CPU is measured: this host shows no card",)
 
-    def test_auto_with_a_gpu_takes_the_cuda_pairs(self, locks: Path) -> None:
+    def test_auto_with_a_gpu_selects_the_cuda_pairs(self, locks: Path) -> None:
         plan = make(matrix(), "p", Selection(), locks, "auto", HOST)
         (column,) = plan.columns
         assert (column.id, column.gpu, column.status) == ("tf2.18.1-cuda12.5-py311@h200", HOPPER.uuid, "ready")
         assert column.advice == "warn: first run compiles PTX on this GPU"
         assert plan.notes == ()
 
-    def test_a_cpu_pair_runs_beside_a_gpu_by_its_name(self, locks: Path) -> None:
+    def test_a_cpu_pair_can_be_named_on_a_gpu_host(self, locks: Path) -> None:
         plan = make(matrix(), "p", Selection(only=("tf2.18.1-c*",)), locks, "auto", HOST)
         assert self.ids(plan) == ["tf2.18.1-cuda12.5-py311@h200"]
         plan = make(matrix(), "p", Selection(only=("tf2.18.1-c*", "*2.15*")), locks, "auto", HOST)
@@ -467,7 +503,7 @@ class TestDevices:
         with pytest.raises(NothingError, match="No CUDA pair matches"):
             make(matrix(), "p", Selection(only=("*2.15*",)), locks, "gpu", HOST)
 
-    def test_a_cuda_pair_that_is_named_on_a_bare_host_is_no_gpu(self, locks: Path) -> None:
+    def test_a_named_cuda_pair_without_a_gpu_is_gpu_not_visible(self, locks: Path) -> None:
         plan = make(matrix(), "p", Selection(only=("*cuda12.5",)), locks, "auto")
         assert [(column.id, column.status) for column in plan.columns] == [
             ("tf2.18.1-cuda12.5-py311@gpu", "gpu-not-visible")
@@ -476,44 +512,44 @@ class TestDevices:
         with pytest.raises(NothingError, match="No CPU pair matches"):
             make(matrix(), "p", Selection(only=("*cuda12.5",)), locks, "cpu")
 
-    def test_a_pattern_that_a_cpu_pair_fulfils_names_no_gpu(self, locks: Path) -> None:
+    def test_a_glob_that_matches_a_cpu_pair_selects_no_cuda_pair(self, locks: Path) -> None:
         plan = make(matrix(), "p", Selection(only=("tf2.18*",)), locks, "auto")
         assert self.ids(plan) == ["tf2.18.1-cpu-py311@cpu"]
         assert plan.notes[0].startswith("1 CUDA pair is left out")
         assert make(matrix(), "p", Selection(only=("tf2.15*",)), locks, "auto").notes == ()
 
     @pytest.mark.parametrize("asked", ["gpu", "all"])
-    def test_a_gpu_that_is_demanded_and_missing_leaves_no_cpu(self, locks: Path, asked: str) -> None:
+    def test_a_required_gpu_that_is_missing_selects_no_cpu_pair(self, locks: Path, asked: str) -> None:
         plan = make(matrix(), "p", Selection(), locks, asked)
         assert [(column.id, column.status) for column in plan.columns] == [
             ("tf2.18.1-cuda12.5-py311@gpu", "gpu-not-visible")
         ]
 
-    def test_all_gives_each_gpu_a_column_and_twins_their_beginnings(self, locks: Path) -> None:
+    def test_all_gives_each_gpu_a_column_and_equal_models_part_of_their_uuid(self, locks: Path) -> None:
         plan = make(matrix(), "p", Selection(), locks, "all", TWINS)
         stem = "tf2.18.1-cuda12.5-py311"
         assert self.ids(plan) == [f"{stem}@h200-1a2b3c4d", f"{stem}@h200-99999999", f"{stem}@v100-sxm2-16gb"]
-        assert [column.gpu for column in plan.columns] == [one.uuid for one in TWINS.gpus]
-        assert [one.column.gpu for one in plan.rounds[:2]] == [HOPPER.uuid] * 2
+        assert [column.gpu for column in plan.columns] == [gpu.uuid for gpu in TWINS.gpus]
+        assert [item.column.gpu for item in plan.rounds[:2]] == [HOPPER.uuid] * 2
 
     @pytest.mark.parametrize(
         ("only", "wanted"), [("*@h200-*", 2), ("*@v100*", 1), ("*@*", 3), ("tf2.18.1-cuda12.5", 3)]
     )
-    def test_only_knows_columns(self, locks: Path, only: str, wanted: int) -> None:
+    def test_env_globs_match_columns(self, locks: Path, only: str, wanted: int) -> None:
         assert len(make(matrix(), "p", Selection(only=(only,)), locks, "all", TWINS).columns) == wanted
 
-    def test_columns_go_device_by_device(self, locks: Path) -> None:
+    def test_columns_are_ordered_by_device(self, locks: Path) -> None:
         table = {"tensorflow": "2.18.1", "cuda": ("12.6", "12.5"), "keras": "3.15.1"}
         plan = make(matrix(pairs=[table]), "p", Selection(), locks, "all", TWINS)
         assert [(column.gpu, column.pair.cuda) for column in plan.columns] == [
-            (one.uuid, minor) for one in TWINS.gpus for minor in ("12.6", "12.5")
+            (gpu.uuid, minor) for gpu in TWINS.gpus for minor in ("12.6", "12.5")
         ]
 
-    def test_variations_of_the_host_and_tf32_go_where_they_say_something(self, locks: Path) -> None:
+    def test_variations_run_on_the_devices_they_affect(self, locks: Path) -> None:
         names = ["default", "tf32=off", *HOST_ONLY, "switch=env"]
         made = matrix(profiles={"p": {"rounds": 1, "repetitions": 1, "variations": names}}, variations={})
         plan = make(made, "p", Selection(), locks, "all", TWINS)
-        found = {one.uuid: {row.variation for row in plan.rounds if row.column.gpu == one.uuid} for one in TWINS.gpus}
+        found = {gpu.uuid: {row.variation for row in plan.rounds if row.column.gpu == gpu.uuid} for gpu in TWINS.gpus}
         assert found[HOPPER.uuid] == {"default", "tf32=off", "switch=env"}
         assert found["GPU-7"] == {"default", "switch=env"}
         assert list(plan.variations) == ["default", "tf32=off", "switch=env"]
@@ -532,18 +568,18 @@ class TestDevices:
         plain = make(matrix(), "p", Selection(), locks, "cpu", HOST).rounds[0].request({})
         assert (plain.device, plain.gpu, plain.libraries) == ("cpu", {}, {})
 
-    def test_what_the_preflight_blocks_is_impossible(self, locks: Path) -> None:
+    def test_what_the_preflight_blocks_is_incompatible(self, locks: Path) -> None:
         old = dataclasses.replace(HOST, driver="470.57.02")
         (column,) = make(matrix(), "p", Selection(), locks, "auto", old).columns
         assert (column.status, column.advice) == ("incompatible", "")
         assert column.reason == "blocked: driver 470.57.02 < 525.60.13 for CUDA 12.x"
 
-    def test_a_pair_that_can_never_run_is_impossible_everywhere(self, locks: Path) -> None:
+    def test_a_refused_pair_is_incompatible_on_every_device(self, locks: Path) -> None:
         made = matrix(pairs=[{"tensorflow": "2.18.1", "cuda": ("13.0", "12.3"), "keras": "3.15.1"}])
         for asked, survey in (("gpu", BARE), ("auto", HOST), ("any", BARE)):
             plan = make(made, "p", Selection(), locks, asked, survey)
             assert {column.status for column in plan.columns} == {"incompatible"}
-            assert ["CUDA 13 has none" in plan.columns[0].reason, "older than" in plan.columns[1].reason] == [
+            assert ["CUDA 13 does not have" in plan.columns[0].reason, "older than" in plan.columns[1].reason] == [
                 True,
                 True,
             ]
@@ -555,19 +591,19 @@ class TestDevices:
 class TestChoice:
     """``--device`` as it becomes devices."""
 
-    def test_one_gpu_is_taken_the_first_that_is_idle(self) -> None:
+    def test_the_first_idle_gpu_is_selected(self) -> None:
         busy = dataclasses.replace(HOPPER, processes={7: 100})
         chosen = devices.choose("auto", dataclasses.replace(TWINS, gpus=(busy, *TWINS.gpus[1:])))
-        assert [one.uuid for one in chosen.gpus] == ["GPU-99999999-0000"]
-        assert "GPU-99999999-0000 is taken, the first that is idle of 3 GPUs" in chosen.notes[0]
+        assert [gpu.uuid for gpu in chosen.gpus] == ["GPU-99999999-0000"]
+        assert "GPU-99999999-0000 is used, the first idle one of 3 GPUs" in chosen.notes[0]
         both = (busy, dataclasses.replace(busy, uuid="GPU-2"))
         chosen = devices.choose("gpu", GpuInventory(gpus=both))
         assert chosen.gpus == both[:1]
         assert "none is idle" in chosen.notes[0]
 
-    def test_uuids_are_taken_as_named_and_in_the_hosts_order(self) -> None:
+    def test_named_uuids_keep_the_order_of_the_host(self) -> None:
         chosen = devices.choose("GPU-7, gpu-1a2b", TWINS)
-        assert [one.uuid for one in chosen.gpus] == [HOPPER.uuid, "GPU-7"]
+        assert [gpu.uuid for gpu in chosen.gpus] == [HOPPER.uuid, "GPU-7"]
         assert list(chosen.names.values()) == ["h200", "v100-sxm2-16gb"]
 
     @pytest.mark.parametrize(
@@ -575,31 +611,33 @@ class TestChoice:
         [
             ("GPU-5", TWINS, ["no GPU GPU-5", "GPU-1a2b3c4d-0000 (NVIDIA H200)"]),
             ("GPU-", TWINS, ["More than one", "GPU-7"]),
-            ("GPU-9", BARE, ["no GPU GPU-9", "this host shows no card", "auto, cpu, gpu, all"]),
-            (",", TWINS, ["No device was named"]),
+            ("GPU-9", BARE, ["no GPU GPU-9", "this host shows no card", "auto, cpu, gpu and all"]),
+            (",", TWINS, ["--device names no device"]),
         ],
     )
-    def test_a_uuid_that_is_nobodys(self, asked: str, survey: GpuInventory, words: list[str]) -> None:
+    def test_an_unknown_or_ambiguous_uuid_is_refused(self, asked: str, survey: GpuInventory, words: list[str]) -> None:
         with pytest.raises(NoGpuError) as caught:
             devices.choose(asked, survey)
         assert caught.value.code == 5
         for word in words:
             assert word in f"{caught.value} {caught.value.hint}"
 
-    def test_a_word_that_is_no_device_is_bad_configuration(self) -> None:
-        with pytest.raises(ConfigError, match="'gppu' names no device"):
+    def test_an_unknown_device_is_a_configuration_error(self) -> None:
+        with pytest.raises(ConfigError, match="'gppu' is not a device"):
             devices.choose("gppu", BARE)
 
-    def test_a_whole_uuid_is_itself_though_others_begin_so(self) -> None:
+    def test_a_full_uuid_wins_over_longer_ones(self) -> None:
         survey = GpuInventory(gpus=(HOPPER, dataclasses.replace(HOPPER, uuid=f"{HOPPER.uuid}1")))
         assert devices.choose(HOPPER.uuid, survey).gpus == (HOPPER,)
 
     def test_names_grow_until_they_differ(self) -> None:
         uuids = ("MIG-1a2b3c4d-5e6f-1", "MIG-1a2b3c4d-5e6f-2")
-        chosen = devices.choose("all", GpuInventory(gpus=tuple(dataclasses.replace(HOPPER, uuid=one) for one in uuids)))
+        chosen = devices.choose(
+            "all", GpuInventory(gpus=tuple(dataclasses.replace(HOPPER, uuid=uuid) for uuid in uuids))
+        )
         assert list(chosen.names.values()) == ["h200-1a2b3c4d5e6f1", "h200-1a2b3c4d5e6f2"]
 
-    def test_what_is_wrong_with_a_card_is_told_where_all_are_wanted(self) -> None:
+    def test_all_notes_gpus_that_cannot_be_used(self) -> None:
         assert devices.choose("all", dataclasses.replace(HOST, troubles=("one is lost",))).notes == ("one is lost",)
 
 
@@ -619,22 +657,22 @@ class TestProfiles:
         plan = make(self.made(), profile, Selection(only=only), locks, asked)
         return [column.pair.tensorflow for column in plan.columns]
 
-    def test_absent_is_all_and_empty_is_none(self, locks: Path) -> None:
+    def test_without_profiles_all_include_the_pair_and_with_an_empty_list_none(self, locks: Path) -> None:
         assert self.releases(locks, "p") == ["2.15.1"]
         assert self.releases(locks, "q") == ["2.15.1", "2.18.1"]
 
-    def test_only_takes_from_other_profiles_what_its_own_has_not(self, locks: Path) -> None:
+    def test_env_selects_from_other_profiles_only_without_a_match(self, locks: Path) -> None:
         assert self.releases(locks, "p", ("tf2.21*",)) == ["2.21.0"]
         assert self.releases(locks, "p", ("tf2.18.1-cpu", "tf2.15*")) == ["2.15.1", "2.18.1"]
         assert self.releases(locks, "p", ("tf2*",)) == ["2.15.1"]
 
-    def test_for_locks_there_are_no_profiles(self, locks: Path) -> None:
+    def test_locks_ignore_profiles(self, locks: Path) -> None:
         assert self.releases(locks, "p", asked="any") == ["2.15.1", "2.18.1", "2.21.0"]
 
-    def test_an_empty_choice_says_what_there_is(self, locks: Path) -> None:
+    def test_an_empty_profile_lists_the_available_pairs(self, locks: Path) -> None:
         with pytest.raises(NothingError, match="No CPU pair matches tf3") as caught:
             self.releases(locks, "p", ("tf3*",))
-        assert caught.value.hint == "There are: tf2.15.1-cpu. By --env there are also: tf2.18.1-cpu, tf2.21.0-cpu."
+        assert caught.value.hint == "There are: tf2.15.1-cpu. With --env there are also: tf2.18.1-cpu, tf2.21.0-cpu."
         with pytest.raises(NothingError, match="no pair for this device"):
             make(self.made(), "p", Selection(), locks, "gpu", HOST)
 
@@ -650,14 +688,14 @@ class TestProfiles:
 class TestCudnn:
     """cuDNN is a variable of its own."""
 
-    def test_another_than_the_releases_own_is_in_the_name(self, locks: Path) -> None:
+    def test_another_cudnn_is_part_of_the_name(self, locks: Path) -> None:
         table = {"tensorflow": "2.18.1", "cuda": "12.9", "keras": "3.15.1"}
         made = matrix(pairs=[table, {**table, "cudnn": "9.10.2.21"}])
         found = [column.pair for column in make(made, "p", Selection(), locks).columns]
-        assert [one.id for one in found] == ["tf2.18.1-cuda12.9", "tf2.18.1-cuda12.9-cudnn9.10"]
-        assert [one.cudnn for one in found] == ["9.3.0.75", "9.10.2.21"]
+        assert [pair.id for pair in found] == ["tf2.18.1-cuda12.9", "tf2.18.1-cuda12.9-cudnn9.10"]
+        assert [pair.cudnn for pair in found] == ["9.3.0.75", "9.10.2.21"]
 
-    def test_to_name_the_releases_own_changes_nothing(self, locks: Path) -> None:
+    def test_naming_the_default_cudnn_changes_nothing(self, locks: Path) -> None:
         table = {"tensorflow": "2.18.1", "cuda": "12.9", "keras": "3.15.1"}
         with pytest.raises(ConfigError, match="more than once"):
             make(matrix(pairs=[table, {**table, "cudnn": "9.3.0.75"}]), "p", Selection(), locks)

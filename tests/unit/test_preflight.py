@@ -14,9 +14,10 @@ from bench.plan.column import Pair
 from bench.plan.preflight import LEVELS, RulesError, advise, load, rules
 
 J = "first run compiles PTX on this GPU"
-NO_DRIVER = "the driver's version is unknown, so nothing was held against it"
-FOR_CUDNN = "cuDNN asks for CUDA >= 12.8 on Blackwell"
-EAGER = "eager only, unproven on Blackwell; XLA aborts"
+NO_DRIVER = "the driver's version is unknown, so the rules about drivers were not applied"
+NO_CAPABILITY = "the GPU's compute capability is unknown, so the rules about GPUs were not applied"
+FOR_CUDNN = "cuDNN requires CUDA >= 12.8 on Blackwell"
+EAGER = "XLA aborts on Blackwell, and eager execution is untested there"
 #: TensorFlow minor -> the official pair: patch release, CUDA, cuDNN.
 OFFICIAL = {
     "2.10": ("2.10.1", "11.8", "8.6.0.163"),
@@ -53,11 +54,15 @@ def older(driver: str, toolkit: str, cuda: str) -> str:
 
 
 def ptx(isa: str, generation: str, floor: str, driver: str) -> str:
-    return f"PTX {isa} on {generation} needs driver >= {floor}, this is {driver} (derived)"
+    return f"PTX {isa} on {generation} requires driver >= {floor}, installed is {driver} (derived)"
+
+
+def fixed(minor: str, capability: str) -> str:
+    return f"blocked: TF {minor} has sm_90a PTX for some kernels, which Blackwell ({capability}) cannot run"
 
 
 def untested(cudnn: str, cuda: str) -> str:
-    return f"cuDNN {cudnn} with CUDA {cuda} is outside NVIDIA's tested list"
+    return f"NVIDIA has not tested cuDNN {cudnn} with CUDA {cuda}"
 
 
 @pytest.mark.parametrize(
@@ -168,27 +173,27 @@ def untested(cudnn: str, cuda: str) -> str:
         ("2.21", "9.0", "580.65.06", f"warn: {J}"),
         ("2.18", "9.0", "470.57.02", "blocked: driver 470.57.02 < 525.60.13 for CUDA 12.x"),
         # Blackwell: no code of its own in any release
-        ("2.16", "10.0", "570.124.06", "blocked: compute capability 10.0, TF 2.16 (sm_90a PTX)"),
-        ("2.17", "12.0", "575.57.08", "blocked: compute capability 12.0, TF 2.17 (sm_90a PTX)"),
-        ("2.18", "10.0", "615.36.01", "blocked: compute capability 10.0, TF 2.18 (sm_90a PTX)"),
-        ("2.18", "12.1", "580.65.06", "blocked: compute capability 12.1, TF 2.18 (sm_90a PTX)"),
-        ("2.19", "12.0", "570.124.06", "blocked: compute capability 12.0, TF 2.19 (sm_90a PTX)"),
-        ("2.20", "12.0", "580.65.06", "blocked: compute capability 12.0, TF 2.20 (sm_90a PTX)"),
+        ("2.16", "10.0", "570.124.06", fixed("2.16", "10.0")),
+        ("2.17", "12.0", "575.57.08", fixed("2.17", "12.0")),
+        ("2.18", "10.0", "615.36.01", fixed("2.18", "10.0")),
+        ("2.18", "12.1", "580.65.06", fixed("2.18", "12.1")),
+        ("2.19", "12.0", "570.124.06", fixed("2.19", "12.0")),
+        ("2.20", "12.0", "580.65.06", fixed("2.20", "12.0")),
         ("2.21", "12.0", "580.65.06", f"warn: {EAGER}; {FOR_CUDNN}; {J}"),
         ("2.21", "10.0", "565.57.01", "blocked: driver 565.57.01 < 570.26 for Blackwell"),
         (
             "2.15",
             "12.0",
             "580.65.06",
-            f"warn: TF 2.15 was released before Blackwell, unsupported and unproven (derived); {FOR_CUDNN}; {J}",
+            f"warn: TF 2.15 was released before Blackwell: unsupported and untested (derived); {FOR_CUDNN}; {J}",
         ),
         # what is unknown
         ("2.18", "8.0", "", f"warn: {NO_DRIVER}"),
         ("2.18", "9.0", "", f"warn: {NO_DRIVER}; {J}"),
         ("2.18", "9.0", "a driver of our own", f"warn: {NO_DRIVER}; {J}"),
-        ("2.18", "0.0", "580.65.06", "warn: the GPU's compute capability is unknown, so nothing was held against it"),
+        ("2.18", "0.0", "580.65.06", f"warn: {NO_CAPABILITY}"),
         # older than all that was looked at
-        ("2.14", "3.5", "520.61.05", "warn: Kepler was not looked at, unproven"),
+        ("2.14", "3.5", "520.61.05", "warn: untested on Kepler"),
         ("2.15", "3.7", "535.104.05", "blocked: TF 2.15 has no code for Kepler (3.7)"),
         # versions are numbers, not text
         ("2.18", "8.0", "1000.1", "ok"),
@@ -211,7 +216,7 @@ def test_an_official_pair(minor: str, capability: str, driver: str, expected: st
 )
 def test_every_release_on_every_generation_under_a_new_driver(minors: tuple[str, ...], levels: str) -> None:
     for minor in minors:
-        found = "".join(advise(pair(minor), gpu(one), "580.65.06").level[0] for one in CAPABILITIES)
+        found = "".join(advise(pair(minor), gpu(capability), "580.65.06").level[0] for capability in CAPABILITIES)
         assert found == levels.replace(" ", ""), minor
 
 
@@ -222,14 +227,14 @@ def test_every_release_on_every_generation_under_a_new_driver(minors: tuple[str,
             ("2.20", "12.9", "9.28.0.42", "forward"),
             "6.1",
             "580.65.06",
-            "blocked: cuDNN 9.28.0.42 has no Pascal (9.10 was the last)",
+            "blocked: cuDNN 9.28.0.42 does not support Pascal (9.10 was the last that did)",
         ),
         (("2.20", "12.9", "9.10.2.21", "forward"), "6.0", "575.57.08", "ok"),
         (
             ("2.21", "12.9", "9.11.0.98", "forward"),
             "7.0",
             "615.36.01",
-            "blocked: cuDNN 9.11.0.98 has no Volta (9.10 was the last)",
+            "blocked: cuDNN 9.11.0.98 does not support Volta (9.10 was the last that did)",
         ),
         (("2.20", "12.9", "9.28.0.42", "forward"), "7.5", "580.65.06", "ok"),
         (
@@ -256,7 +261,7 @@ def test_every_release_on_every_generation_under_a_new_driver(minors: tuple[str,
             ("2.18", "12.3", "", "older"),
             "8.0",
             "545.23.08",
-            "warn: CUDA 12.3 is older than the 12.5.1 TF 2.18 was built with, symbols may be missing",
+            "warn: CUDA 12.3 is older than the 12.5.1 that TF 2.18 was built with, so symbols may be missing",
         ),
     ],
 )
@@ -277,13 +282,13 @@ drivers = st.builds("{}.{}.{:02d}".format, branches, st.integers(0, 300), st.int
 )
 def test_a_newer_driver_never_makes_it_worse(minor: str, capability: str, two: list[str], cudnn: str) -> None:
     old, new = sorted(two, key=lambda text: [int(part) for part in text.split(".")])
-    levels = [LEVELS.index(advise(pair(minor, cudnn=cudnn), gpu(capability), one).level) for one in (old, new)]
+    levels = [LEVELS.index(advise(pair(minor, cudnn=cudnn), gpu(capability), driver).level) for driver in (old, new)]
     assert levels[1] <= levels[0]
 
 
 @settings(deadline=None)
 @given(st.sampled_from(sorted(OFFICIAL)), st.sampled_from([*CAPABILITIES, "0.0", "3.5", "13.1"]), drivers | st.just(""))
-def test_what_blocks_is_the_whole_line_and_has_a_source(minor: str, capability: str, driver: str) -> None:
+def test_a_blocked_result_has_only_blocking_rules_with_sources(minor: str, capability: str, driver: str) -> None:
     advice = advise(pair(minor), gpu(capability), driver)
     assert advice.text.startswith(advice.level)
     assert all(rule.source for rule in advice.rules)
@@ -296,14 +301,14 @@ def test_what_blocks_is_the_whole_line_and_has_a_source(minor: str, capability: 
 
 def test_two_hundred_columns_take_less_than_a_second() -> None:
     rules()
-    asked = [(pair(minor), gpu(one), "550.54.15") for minor in OFFICIAL for one in CAPABILITIES][:100]
+    asked = [(pair(minor), gpu(capability), "550.54.15") for minor in OFFICIAL for capability in CAPABILITIES][:100]
     start = time.perf_counter()
-    for given_pair, one, driver in (*asked, *asked):
-        advise(given_pair, one, driver)
+    for given_pair, card, driver in (*asked, *asked):
+        advise(given_pair, card, driver)
     assert time.perf_counter() - start < 1
 
 
-def test_every_rule_can_hold() -> None:
+def test_every_rule_can_apply() -> None:
     """A rule that nothing meets is a slip in its variations."""
     met: set[str] = set()
     kinds = [("", "", "official"), ("12.9", "9.28.0.42", "forward"), ("12.9", "8.9.7.29", "older")]
@@ -322,14 +327,14 @@ WHOLE: dict[str, Any] = {"id": "x", "level": "warn", "text": "t", "source": "s"}
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"level": "bad"}, "'bad' is none of ok, warn, blocked"),
-        ({"code": "half"}, "'half' is none of native"),
-        ({"unknown": "weather"}, "'weather' is none of"),
-        ({"below": "sea level"}, "'sea level' is none of"),
+        ({"level": "bad"}, "'bad' is not one of ok, warn, blocked"),
+        ({"code": "half"}, "'half' is not one of native"),
+        ({"unknown": "weather"}, "'weather' is not one of"),
+        ({"below": "sea level"}, "'sea level' is not one of"),
         ({"source": ""}, "has no source"),
-        ({"level": "blocked", "derived": True}, "may not block"),
+        ({"level": "blocked", "derived": True}, "must not block"),
         ({"driver": "older"}, "Invalid specifier"),
-        ({"text": "of {nobody}"}, "asks for 'nobody'"),
+        ({"text": "of {nobody}"}, "unknown placeholder 'nobody'"),
         ({"colour": "red"}, "colour"),
     ],
 )

@@ -577,6 +577,6 @@ class TestVariation:
         arguments = ["matrix", "--dry-run", "--engine", "venv", "--variation", f"{name},default" if name else "nope"]
         assert cli.main(arguments) == errors.CONFIG
         said = capsys.readouterr().err
-        assert "is no variation" in said
+        assert "is not a variation" in said
         assert (f"Did you mean {near!r}?" in said) if near else ("Did you mean" not in said)
         assert "matrix.toml names: threads=1" in said

@@ -19,6 +19,7 @@ import pytest
 from rich.console import Console
 
 from bench import host
+from bench.cli import matrix
 from bench.engines.base import Environment, Execution
 from bench.errors import EngineError, NoGpuError, StorageError
 from bench.gpu.facts import Gpu, GpuInventory
@@ -27,12 +28,12 @@ from bench.plan import custom_kernels, duration, planner
 from bench.plan.config_models import Matrix
 from bench.plan.devices import Devices
 from bench.plan.planner import Selection
+from bench.plan.schedule import ordered
 from bench.portable.value_limits import kept_files
-from bench.run import progress, rounds, runner
+from bench.run import progress, rounds, runner, scheduler
 from bench.store.run import Run, load
-from bench.suite import record
 from bench.suite.kept_values import keep
-from bench.suite.record import SCHEMA, line
+from bench.suite.record import SCHEMA, line, parse
 from bench.suite.suite_hash import ROOT, suite_hash
 from bench.verdict import observations
 
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bench.plan.column import Column
+    from bench.run.scheduler import OnPass, PassProgress
     from bench.suite.record import Request
 
 MINE = """\
@@ -128,6 +130,7 @@ def go(tmp_path: Path) -> Callable[..., Run]:
         reports: str = "reports",
         cuda: tuple[str, ...] = ("cpu",),
         devices: Devices = planner.CPU,
+        on_pass: OnPass | None = None,
         **profile: Any,
     ) -> Run:
         facts = {"rounds": 2, "repetitions": 3, "kernels": ["reduce_max", "mlp_loop"], **profile}
@@ -136,9 +139,9 @@ def go(tmp_path: Path) -> Callable[..., Run]:
             "profiles": {"p": facts},
             "variations": {"onednn=0": {"repetitions": 1}},
         }
-        matrix = Matrix.model_validate(body, strict=False)
+        config = Matrix.model_validate(body, strict=False)
         plan = planner.make(
-            matrix, "p", Selection(), ROOT / "docker" / "locks", suite or custom_kernels.suite([]), devices
+            config, "p", Selection(), ROOT / "docker" / "locks", suite or custom_kernels.suite([]), devices
         )
         job = runner.Job(
             plan=plan,
@@ -148,6 +151,7 @@ def go(tmp_path: Path) -> Callable[..., Run]:
             reports=tmp_path / reports,
             command="python -m bench",
             watching=stage.watching,
+            on_pass=on_pass,
         )
         with progress.view() as view:
             return load(runner.run(job, view))
@@ -155,30 +159,30 @@ def go(tmp_path: Path) -> Callable[..., Run]:
     return run
 
 
-def test_a_request_says_all_that_the_plan_does(go: Callable[..., Run]) -> None:
+def test_a_request_has_everything_of_the_plan(go: Callable[..., Run]) -> None:
     stage = Stage()
     variations = ["default", "threads=3", "onednn=0", "tf32=off", "switch=env"]
     run = go(stage, heavy_repetitions=2, steady_s=0.3, order_seed=7, variations=variations)
     assert run.info.finished
     assert len(run.records) == len(stage.requests) == 2 * 2 * 4, "no TF32 on a CPU"
-    for one in stage.requests:
-        assert one.second_seed is (one.round == 1)
-        assert one.order_seed == 7 + one.round
-        assert one.steady_s == (0.3 if one.variation == "default" else 0.0)
-        wanted = (1, 1) if one.variation == "onednn=0" else (3, 2)
-        assert (one.repetitions["reduce_max"], one.repetitions["mlp_loop"]) == wanted
-        assert one.threads == (3 if one.variation == "threads=3" else None)
-        assert one.env == ({"TF_ENABLE_ONEDNN_OPTS": "0"} if one.variation == "onednn=0" else {})
-        assert one.switch == ("env" if one.variation == "switch=env" else "api")
-        assert (one.tf32, one.kernel_files) == (None, {})
-    assert {one.kernels for one in stage.requests if one.round == 1} != {
-        one.kernels for one in stage.requests if one.round == 2
+    for request in stage.requests:
+        assert request.second_seed is (request.round == 1)
+        assert request.order_seed == 7 + request.round
+        assert request.steady_s == (0.3 if request.variation == "default" else 0.0)
+        wanted = (1, 1) if request.variation == "onednn=0" else (3, 2)
+        assert (request.repetitions["reduce_max"], request.repetitions["mlp_loop"]) == wanted
+        assert request.threads == (3 if request.variation == "threads=3" else None)
+        assert request.env == ({"TF_ENABLE_ONEDNN_OPTS": "0"} if request.variation == "onednn=0" else {})
+        assert request.switch == ("env" if request.variation == "switch=env" else "api")
+        assert (request.tf32, request.kernel_files) == (None, {})
+    assert {request.kernels for request in stage.requests if request.round == 1} != {
+        request.kernels for request in stage.requests if request.round == 2
     }
-    keys = {one.context["resume_key"] for one in stage.requests}
+    keys = {request.context["resume_key"] for request in stage.requests}
     assert len(keys) == len(stage.requests)
 
 
-def test_ones_own_kernels_travel_and_count_for_the_resume_key(go: Callable[..., Run], tmp_path: Path) -> None:
+def test_custom_kernels_are_passed_on_and_are_part_of_the_resume_key(go: Callable[..., Run], tmp_path: Path) -> None:
     keys = set()
     for text in (MINE, MINE + "# edited\n"):
         (tmp_path / "mine.py").write_text(text, encoding="utf-8")
@@ -188,14 +192,16 @@ def test_ones_own_kernels_travel_and_count_for_the_resume_key(go: Callable[..., 
         run = go(stage, suite=suite, kernels=["my_*"], rounds=1)
         assert stage.requests[0].kernel_files == {"mine.py": text, "broken.py": "x =\n"}
         assert "my_kernel" in stage.requests[0].kernels
-        assert {one.name: one.file for one in run.info.kernels if not one.control} == {"my_kernel": "mine.py"}
+        assert {kernel.name: kernel.file for kernel in run.info.kernels if not kernel.control} == {
+            "my_kernel": "mine.py"
+        }
         assert any("broken.py, line 1: SyntaxError" in warning for warning in run.info.warnings)
         assert not run.info.reused
         keys.add(stage.requests[0].context["resume_key"])
     assert len(keys) == 2
 
 
-def test_a_digest_is_kept_once_and_its_lines_are_no_part_of_the_record(go: Callable[..., Run], tmp_path: Path) -> None:
+def test_values_of_a_digest_are_kept_once_and_outside_the_record(go: Callable[..., Run], tmp_path: Path) -> None:
     stage = Stage(bits=lambda request, kernel: f"{kernel} {request.mode if kernel == 'reduce_max' else ''}")
     run = go(stage)
     folder = tmp_path / "reports" / "runs" / run.info.id
@@ -208,19 +214,19 @@ def test_a_digest_is_kept_once_and_its_lines_are_no_part_of_the_record(go: Calla
     assert run.kept.tensors("mlp_loop", "mlp_loop ")[0].whole
 
 
-def test_a_column_that_dies_is_closed_with_what_is_known(go: Callable[..., Run]) -> None:
+def test_a_process_that_dies_gets_its_missing_outcomes(go: Callable[..., Run]) -> None:
     def die(_: Request, lines: list[str]) -> list[str]:
         place = next(number for number, text in enumerate(lines) if '"line": "outcome"' in text) + 1
         return [*lines[:place], lines[place], lines[place + 1][:30]]
 
     for oom, outcome in ((False, "crashed"), (True, "oom")):
         run = go(Stage(script=die, exit=Execution(exit_code=137, oom_killed=oom)), reports=outcome)
-        for one in run.records.values():
-            assert one.complete
-            ended = [found.outcome for found in one.outcomes]
-            assert ended == ["ok"] + [outcome] * (len(one.request.kernels) - 1)
-            assert {found.kernel for found in one.outcomes} == set(one.request.kernels)
-            assert {found.peak_mb for found in one.outcomes} == {None}
+        for record in run.records.values():
+            assert record.complete
+            ended = [outcome.outcome for outcome in record.outcomes]
+            assert ended == ["ok"] + [outcome] * (len(record.request.kernels) - 1)
+            assert {outcome.kernel for outcome in record.outcomes} == set(record.request.kernels)
+            assert {outcome.peak_mb for outcome in record.outcomes} == {None}
         assert not run.unreadable
 
 
@@ -236,7 +242,7 @@ def test_a_round_that_cannot_be_run_leaves_no_record_and_gives_the_column_up(go:
     assert any("was given up in round 1" in warning and "it broke" in warning for warning in run.info.warnings)
 
 
-def test_what_an_interrupted_run_finished_is_taken_with_its_values(go: Callable[..., Run]) -> None:
+def test_finished_rounds_of_an_interrupted_run_are_reused_with_their_values(go: Callable[..., Run]) -> None:
     def stop(request: Request, lines: list[str]) -> list[str]:
         if request.round == 2:
             raise KeyboardInterrupt
@@ -246,13 +252,13 @@ def test_what_an_interrupted_run_finished_is_taken_with_its_values(go: Callable[
         go(Stage(script=stop))
     stage = Stage()
     run = go(stage)
-    assert [one.round for one in stage.requests] == [2, 2]
+    assert [request.round for request in stage.requests] == [2, 2]
     assert len(run.records) == 4
     assert set(run.info.reused) == {name for name in run.records if name.endswith("-001.jsonl")}
     assert run.kept.tensors("reduce_max", "reduce_max")
 
 
-def test_a_suite_edited_during_the_run_is_told(go: Callable[..., Run]) -> None:
+def test_a_suite_edited_during_the_run_is_reported(go: Callable[..., Run]) -> None:
     def other(_: Request, lines: list[str]) -> list[str]:
         return [lines[0].replace(suite_hash(ROOT), "0" * 64), *lines[1:]]
 
@@ -260,6 +266,97 @@ def test_a_suite_edited_during_the_run_is_told(go: Callable[..., Run]) -> None:
     assert not run.records
     (column,) = run.info.columns
     assert (column.status, "not the one of this checkout" in column.reason) == ("mismatch", True)
+
+
+class TestPasses:
+    """An interim page is due after the first pass over all columns, and after later ones."""
+
+    @pytest.fixture(autouse=True)
+    def _no_interval(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(scheduler, "PAGE_INTERVAL_S", 0.0)
+
+    def test_each_pass_but_the_last_is_reported(self, go: Callable[..., Run]) -> None:
+        calls: list[tuple[int, int, int]] = []
+        stage = Stage()
+
+        def on_pass(folder: Path, done: PassProgress) -> None:
+            info = load(folder).info
+            assert (info.passes_done, info.passes_planned, info.finished) == (done.done, done.planned, "")
+            assert info.seconds_left == done.seconds_left > 0
+            calls.append((len(stage.requests), done.done, done.planned))
+
+        run = go(stage, rounds=3, variations=["onednn=0", "default"], on_pass=on_pass)
+        assert calls == [(2, 1, 3), (8, 2, 3)]
+        assert {(request.variation, request.round) for request in stage.requests[:2]} == {("default", 1)}
+        assert (run.info.passes_done, run.info.passes_planned, run.info.seconds_left) == (3, 3, 0.0)
+        assert run.info.finished
+
+    def test_the_interim_page_says_how_far_the_run_is(self, go: Callable[..., Run], tmp_path: Path) -> None:
+        pages: list[str] = []
+        write = matrix._interim_page(tmp_path / "pages", progress.view())
+
+        def on_pass(folder: Path, done: PassProgress) -> None:
+            write(folder, done)
+            pages.append((tmp_path / "pages" / "index.html").read_text(encoding="utf-8"))
+
+        go(Stage(), rounds=3, on_pass=on_pass)
+        assert len(pages) == 2
+        for number, page in enumerate(pages, 1):
+            assert f"In progress: pass {number} of 3 is complete, about 1 min left." in page
+
+    def test_pages_keep_their_interval(self, go: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(scheduler, "PAGE_INTERVAL_S", 3600.0)
+        calls: list[int] = []
+        go(Stage(), rounds=4, on_pass=lambda _, done: calls.append(done.done))
+        assert calls == [1]
+
+    def test_a_page_that_fails_is_reported_once_and_stops_nothing(
+        self, go: Callable[..., Run], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        def fail(folder: Path, done: PassProgress) -> None:
+            raise ValueError("no page today")
+
+        run = go(Stage(), rounds=4, on_pass=fail)
+        assert run.info.finished
+        assert len(run.records) == 8
+        assert capsys.readouterr().err.count("could not be written (ValueError: no page today)") == 1
+
+    def test_an_interrupted_run_has_no_time_left(self, go: Callable[..., Run], tmp_path: Path) -> None:
+        def stop(request: Request, lines: list[str]) -> list[str]:
+            if request.round == 2:
+                raise KeyboardInterrupt
+            return lines
+
+        with pytest.raises(KeyboardInterrupt):
+            go(Stage(script=stop))
+        (folder,) = (tmp_path / "reports" / "runs").iterdir()
+        info = load(folder).info
+        assert (info.passes_done, info.passes_planned, info.seconds_left, info.finished) == (1, 2, 0.0, "")
+        run = go(Stage(), on_pass=lambda *_: pytest.fail("one pass was left, and its page is the final one"))
+        assert run.info.passes_done == 2
+
+    def test_a_column_that_is_given_up_keeps_no_pass_open(self, go: Callable[..., Run]) -> None:
+        def refuse(request: Request, lines: list[str]) -> list[str]:
+            raise EngineError("it broke")
+
+        calls: list[int] = []
+        run = go(Stage(script=refuse), on_pass=lambda _, done: calls.append(done.done))
+        assert (calls, run.info.passes_done, run.info.seconds_left) == ([1], 2, 0.0)
+        assert not run.info.finished
+
+    def test_the_resume_key_does_not_depend_on_the_order_of_rounds(
+        self, go: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def keys(reports: str) -> list[str]:
+            stage = Stage()
+            go(stage, variations=["default", "onednn=0"], reports=reports)
+            return [str(request.context["resume_key"]) for request in stage.requests]
+
+        before = keys("a")
+        monkeypatch.setattr(planner, "ordered", lambda groups, modes: reversed(list(ordered(groups, modes))))
+        after = keys("b")
+        assert after == before[::-1]
+        assert len(set(before)) == 8
 
 
 SLOWDOWN = 0x8
@@ -357,35 +454,37 @@ def text_of(run: Run, tmp_path: Path) -> list[dict[str, Any]]:
 
 def spoils(run: Run, kernel: str, role: str) -> dict[int, list[str]]:
     """Process -> what its guard called discarded, in the record with determinism off."""
-    (one,) = (found for found in run.records.values() if found.request.mode == "off")
+    (record,) = (record for record in run.records.values() if record.request.mode == "off")
     told: dict[int, list[str]] = {}
-    for found in one.samples:
-        if (found.kernel, found.role) == (kernel, role):
-            assert found.guard is not None
-            told.setdefault(found.process, []).append(found.guard["discarded"])
+    for sample in record.samples:
+        if (sample.kernel, sample.role) == (kernel, role):
+            assert sample.guard is not None
+            told.setdefault(sample.process, []).append(sample.guard["discarded"])
     return told
 
 
 class TestGuard:
-    """What was timed on a throttled GPU is taken anew, no more often than twice, and never forgotten."""
+    """Times taken on a throttled GPU are measured again, at most twice, and stay in the record."""
 
-    def test_a_calm_round_is_watched_and_taken_once(self, on_gpu: Callable[..., Run], tmp_path: Path) -> None:
+    def test_an_undisturbed_round_is_watched_and_measured_once(
+        self, on_gpu: Callable[..., Run], tmp_path: Path
+    ) -> None:
         stage = GpuStage()
         run = on_gpu(stage)
-        assert [one.mode for one in stage.requests] == ["off", "on"]
-        assert {one.device for one in stage.requests} == {"gpu"}
+        assert [request.mode for request in stage.requests] == ["off", "on"]
+        assert {request.device for request in stage.requests} == {"gpu"}
         lines = text_of(run, tmp_path)
         places = [number for number, row in enumerate(lines) if row["line"] == "guard"]
         assert all(lines[number - 1]["line"] == "sample" for number in places)
         timed = [row for row in lines if row["line"] == "sample" and row["role"] != "second-seed"]
         assert len(places) == len(timed)
-        for one in run.records.values():
-            seen = [found for found in one.samples if found.role != "second-seed"]
-            assert all(found.guard and found.guard["samples"] and not found.guard["discarded"] for found in seen)
-            assert all(found.guard is None for found in one.samples if found.role == "second-seed")
-            assert not any("unwatched" in (found.guard or {}) for found in one.samples)
+        for record in run.records.values():
+            seen = [sample for sample in record.samples if sample.role != "second-seed"]
+            assert all(sample.guard and sample.guard["samples"] and not sample.guard["discarded"] for sample in seen)
+            assert all(sample.guard is None for sample in record.samples if sample.role == "second-seed")
+            assert not any("unwatched" in (sample.guard or {}) for sample in record.samples)
 
-    def test_a_discarded_time_is_taken_anew_in_the_same_record(
+    def test_a_discarded_time_is_measured_again_in_the_same_record(
         self, on_gpu: Callable[..., Run], tmp_path: Path
     ) -> None:
         def events(kernel: str, role: str, number: int) -> int:
@@ -403,18 +502,18 @@ class TestGuard:
         assert [row["line"] for row in rows].count("header") == 1
         assert [(row["seconds"], row["processes"]) for row in rows if row["line"] == "end"] == [(2.0, 2)]
         assert rows[-1]["line"] == "end"
-        (one,) = (found for found in run.records.values() if found.request.mode == "off")
-        assert one.complete
-        assert one.request == first
-        assert [process.process for process in one.processes] == [1, 2]
-        (kept,) = observations.sort(run).groups[one.request.column, "default", "off"]
+        (record,) = (record for record in run.records.values() if record.request.mode == "off")
+        assert record.complete
+        assert record.request == first
+        assert [process.process for process in record.processes] == [1, 2]
+        (kept,) = observations.sort(run).groups[record.request.column, "default", "off"]
         assert [said.again for said in observations.hear([kept], ["reduce_max"])["reduce_max"]] == [False, True]
-        assert [(ended.process, ended.kernel) for ended in one.outcomes if ended.kernel == "reduce_max"] == [
+        assert [(ended.process, ended.kernel) for ended in record.outcomes if ended.kernel == "reduce_max"] == [
             (1, "reduce_max"),
             (2, "reduce_max"),
         ]
 
-    def test_a_time_that_is_discarded_again_and_again_stays_discarded(self, on_gpu: Callable[..., Run]) -> None:
+    def test_a_time_that_is_always_discarded_stays_discarded(self, on_gpu: Callable[..., Run]) -> None:
         stage = GpuStage(events=lambda kernel, role, _: SLOWDOWN if (kernel, role) == ("reduce_max", "timing") else 0)
         run = on_gpu(stage)
         assert len(stage.requests) == 2 * (1 + rounds.RETAKES)
@@ -427,10 +526,10 @@ class TestGuard:
             events=lambda kernel, role, number: SLOWDOWN if (kernel, role, number) == (ONCE, "repetition", 1) else 0
         )
         run = on_gpu(stage)
-        assert [one.kernels for one in stage.requests[1:2]] == [(ONCE,)]
+        assert [request.kernels for request in stage.requests[1:2]] == [(ONCE,)]
         assert spoils(run, ONCE, "repetition") == {1: ["throttled: hardware slowdown"] * 3, 2: [""] * 3}
 
-    def test_one_good_first_call_of_many_is_a_time(self, on_gpu: Callable[..., Run]) -> None:
+    def test_one_undisturbed_first_call_is_enough(self, on_gpu: Callable[..., Run]) -> None:
         calls: list[str] = []
 
         def events(kernel: str, role: str, _: int) -> int:
@@ -441,7 +540,7 @@ class TestGuard:
         on_gpu(stage)
         assert len(stage.requests) == 2
 
-    def test_nobody_asks_for_the_times_of_controls_or_of_untimed_rounds(self, on_gpu: Callable[..., Run]) -> None:
+    def test_controls_and_untimed_rounds_are_not_retaken(self, on_gpu: Callable[..., Run]) -> None:
         stage = GpuStage(events=lambda kernel, *_: SLOWDOWN if kernel.startswith("control") else 0)
         on_gpu(stage)
         assert len(stage.requests) == 2
@@ -451,7 +550,7 @@ class TestGuard:
         assert spoils(run, "reduce_max", "repetition") == {1: ["throttled: hardware slowdown"] * 3}
 
     @pytest.mark.parametrize("oom", [False, True])
-    def test_a_retake_that_dies_is_closed_and_counts(self, on_gpu: Callable[..., Run], *, oom: bool) -> None:
+    def test_a_retake_that_dies_gets_its_outcomes_and_counts(self, on_gpu: Callable[..., Run], *, oom: bool) -> None:
         def die(request: Request, lines: list[str]) -> list[str]:
             if request.mode == "on" or len(stage.requests) == 1:
                 return lines
@@ -460,9 +559,9 @@ class TestGuard:
 
         stage = GpuStage(script=die, events=lambda kernel, *_: SLOWDOWN if kernel == "reduce_max" else 0)
         run = on_gpu(stage)
-        (one,) = (found for found in run.records.values() if found.request.mode == "off")
-        assert one.complete
-        assert [(ended.process, ended.outcome) for ended in one.outcomes if ended.kernel == "reduce_max"] == [
+        (record,) = (record for record in run.records.values() if record.request.mode == "off")
+        assert record.complete
+        assert [(ended.process, ended.outcome) for ended in record.outcomes if ended.kernel == "reduce_max"] == [
             (1, "ok"),
             (2, "oom" if oom else "crashed"),
         ]
@@ -478,10 +577,10 @@ class TestGuard:
 
         stage = GpuStage(script=restart, events=lambda *spot: SLOWDOWN if spot[2] < 3 else 0)
         run = on_gpu(stage)
-        (one,) = (found for found in run.records.values() if found.request.mode == "off")
-        assert [process.process for process in one.processes] == [1, 2, 3, 4]
-        assert one.seconds == 3.5
-        assert sorted({found.process for found in one.samples if found.kernel == "reduce_max"})[0::2] == [1, 4]
+        (record,) = (record for record in run.records.values() if record.request.mode == "off")
+        assert [process.process for process in record.processes] == [1, 2, 3, 4]
+        assert record.seconds == 3.5
+        assert sorted({sample.process for sample in record.samples if sample.kernel == "reduce_max"})[0::2] == [1, 4]
 
     def test_a_run_that_is_killed_in_a_retake_leaves_a_part_that_still_reads(
         self, on_gpu: Callable[..., Run], tmp_path: Path
@@ -506,16 +605,19 @@ class TestGuard:
         with pytest.raises(KeyboardInterrupt):
             on_gpu(stage)
         (part,) = (tmp_path / "reports" / "runs").rglob("off-001.jsonl.xz.part")
-        one = record.parse(part.read_text(encoding="utf-8").splitlines())
-        assert not one.complete
-        assert [process.process for process in one.processes] == [1, 2]
+        record = parse(part.read_text(encoding="utf-8").splitlines())
+        assert not record.complete
+        assert [process.process for process in record.processes] == [1, 2]
 
-    def test_where_nobody_can_watch_the_record_says_so(self, on_gpu: Callable[..., Run]) -> None:
+    def test_an_unwatched_gpu_is_recorded_as_such(self, on_gpu: Callable[..., Run]) -> None:
         stage = GpuStage()
         stage.sample = UnavailableGpu("there is no NVML here").sample  # type: ignore[method-assign]
         run = on_gpu(stage)
         told = {
-            found.guard["unwatched"] for one in run.records.values() for found in one.samples if found.guard is not None
+            found.guard["unwatched"]
+            for record in run.records.values()
+            for found in record.samples
+            if found.guard is not None
         }
         assert told == {"there is no NVML here"}
         assert len(stage.requests) == 2
@@ -553,7 +655,7 @@ class TestDevices:
 
         return run
 
-    def test_two_gpus_are_measured_at_one_time(self, on_both: Callable[..., Run]) -> None:
+    def test_two_gpus_are_measured_at_the_same_time(self, on_both: Callable[..., Run]) -> None:
         together = threading.Barrier(2)
         names: dict[str, set[str]] = {}
 
@@ -566,15 +668,32 @@ class TestDevices:
         assert run.info.finished
         assert len(run.records) == 2 * 2 * 2
         assert sorted(map(sorted, names.values())) == [[card.uuid] for card in CARDS]
-        assert {one.gpu for one in run.info.columns} == {card.uuid for card in CARDS}
-        for name, one in run.records.items():
-            assert one.request.column in name
+        assert {column.gpu for column in run.info.columns} == {card.uuid for card in CARDS}
+        for name, record in run.records.items():
+            assert record.request.column in name
+
+    def test_passes_are_those_of_all_gpus(self, on_both: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(scheduler, "PAGE_INTERVAL_S", 0.0)
+        first_done = threading.Event()
+        calls: list[int] = []
+
+        def wait(request: Request, lines: list[str]) -> list[str]:
+            assert request.gpu["uuid"] == CARDS[0].uuid or first_done.wait(20)
+            return lines
+
+        def on_pass(_: Path, done: PassProgress) -> None:
+            calls.append(done.done)
+            first_done.set()
+
+        run = on_both(GpuStage(script=wait), on_pass=on_pass)
+        assert calls[0] == 0, "the other GPU has not been measured yet"
+        assert run.info.passes_done == run.info.passes_planned == 2
 
     def test_rounds_of_one_gpu_keep_their_order(self, on_both: Callable[..., Run]) -> None:
         stage = GpuStage()
         on_both(stage)
         for card in CARDS:
-            mine = [(one.round, one.mode) for one in stage.requests if one.gpu["uuid"] == card.uuid]
+            mine = [(request.round, request.mode) for request in stage.requests if request.gpu["uuid"] == card.uuid]
             assert mine == [(1, "off"), (1, "on"), (2, "on"), (2, "off")]
 
     def test_an_interrupt_ends_both_and_keeps_finished_rounds(self, on_both: Callable[..., Run]) -> None:
@@ -607,9 +726,9 @@ class TestDevices:
         }
         assert len(stage.requests) == 6
         assert run.info.finished
-        assert not [one for one in run.info.warnings if "given up" in one]
+        assert not [warning for warning in run.info.warnings if "given up" in warning]
 
-    def test_what_fails_in_one_thread_is_told_in_the_main_one(self, on_both: Callable[..., Run]) -> None:
+    def test_an_error_in_one_thread_is_raised_in_the_main_thread(self, on_both: Callable[..., Run]) -> None:
         ended = threading.Event()
 
         class Held(GpuStage):
@@ -625,14 +744,14 @@ class TestDevices:
         with pytest.raises(StorageError, match="the disk is full"):
             on_both(Held(script=fail))
 
-    def test_a_gpu_that_fails_costs_its_own_column(self, on_both: Callable[..., Run]) -> None:
+    def test_a_gpu_that_fails_costs_only_its_own_column(self, on_both: Callable[..., Run]) -> None:
         def refuse(request: Request, lines: list[str]) -> list[str]:
             if request.gpu["uuid"] == CARDS[0].uuid:
                 raise NoGpuError("Docker cannot give a container the GPU", "install the toolkit")
             return lines
 
         run = on_both(GpuStage(script=refuse))
-        assert [(one.status, one.reason) for one in run.info.columns] == [
+        assert [(column.status, column.reason) for column in run.info.columns] == [
             ("gpu-not-visible", "Docker cannot give a container the GPU install the toolkit"),
             ("ready", ""),
         ]
@@ -667,38 +786,40 @@ class TestGpuFacts:
         assert host.facts(both)["gpu"] == "2 x NVIDIA H100 80GB HBM3, driver 580.65.06"
         assert host.facts(GpuInventory(why="there is none"))["gpu"] == host.NO_GPU_SEEN
 
-    def test_uuid_driver_and_settings_of_the_gpu_count_for_the_resume_key(self, on_gpu: Callable[..., Run]) -> None:
+    def test_uuid_driver_and_settings_of_the_gpu_are_part_of_the_resume_key(self, on_gpu: Callable[..., Run]) -> None:
         def key(number: int, card: Gpu, driver: str = "580.65.06") -> str:
             stage = GpuStage()
             on_gpu(stage, devices=devices(card, driver=driver), reports=str(number))
             return str(stage.requests[0].context["resume_key"])
 
-        one = CARDS[0]
-        warm = dataclasses.replace(one, facts={**one.facts, "temperature C": "80"})
-        assert key(1, one) == key(2, warm), "what passes by itself changes nothing"
+        card = CARDS[0]
+        warm = dataclasses.replace(card, facts={**card.facts, "temperature C": "80"})
+        assert key(1, card) == key(2, warm), "what passes by itself changes nothing"
         others = [
-            key(3, dataclasses.replace(one, uuid=CARDS[1].uuid)),
-            key(4, dataclasses.replace(one, facts={**one.facts, "ECC": "off"})),
-            key(5, one, "580.95.05"),
-            key(6, dataclasses.replace(one, name="NVIDIA H200")),
+            key(3, dataclasses.replace(card, uuid=CARDS[1].uuid)),
+            key(4, dataclasses.replace(card, facts={**card.facts, "ECC": "off"})),
+            key(5, card, "580.95.05"),
+            key(6, dataclasses.replace(card, name="NVIDIA H200")),
         ]
-        assert len({key(7, one), *others}) == 5
+        assert len({key(7, card), *others}) == 5
 
     def test_a_cpu_column_does_not_depend_on_gpus(self, go: Callable[..., Run]) -> None:
         bare, beside = Stage(), Stage()
         go(bare)
         run = go(beside, devices=Devices(kind="cpu", survey=devices(*CARDS).survey), reports="beside a GPU")
         assert bare.requests[0].context["resume_key"] == beside.requests[0].context["resume_key"]
-        assert any("This host has a GPU, NVIDIA H100 80GB HBM3, and only CPU" in one for one in run.info.warnings)
+        assert any(
+            "This host has a GPU (NVIDIA H100 80GB HBM3), but only CPU" in warning for warning in run.info.warnings
+        )
 
-    def test_cuda_pairs_that_were_left_out_are_told(self, go: Callable[..., Run]) -> None:
+    def test_cuda_pairs_that_are_left_out_are_reported(self, go: Callable[..., Run]) -> None:
         nothing = Devices(kind="auto", survey=GpuInventory(why="this host shows no NVIDIA GPU"))
         run = go(Stage(), cuda=("cpu", "12.5"), devices=nothing)
         (told,) = run.info.warnings
         assert "left out" in told
         assert "this host shows no NVIDIA GPU" in told
 
-    def test_a_pair_without_a_gpu_stands_on_the_page_with_the_reason(self, go: Callable[..., Run]) -> None:
+    def test_a_pair_without_a_gpu_is_recorded_with_the_reason(self, go: Callable[..., Run]) -> None:
         missing = Devices(kind="gpu", survey=GpuInventory(why="this host shows no NVIDIA GPU"))
         run = go(Stage(), cuda=("12.5",), devices=missing)
         (column,) = run.info.columns
@@ -731,7 +852,7 @@ class TestGpuFacts:
         again = GpuStage()
         run = on_gpu(again, rounds=5)
         assert len(again.requests) == 10
-        assert not [one for one in run.info.warnings if "died" in one], "it was not run at all"
+        assert not [warning for warning in run.info.warnings if "died" in warning], "it was not run at all"
 
     def test_a_gpu_that_is_lost_later_leaves_what_was_measured(self, on_gpu: Callable[..., Run]) -> None:
         def lost(request: Request, lines: list[str]) -> list[str]:
@@ -744,7 +865,9 @@ class TestGpuFacts:
         run = on_gpu(stage, rounds=5)
         assert (len(stage.requests), len(run.records)) == (3, 3)
         assert run.info.columns[0].status == "ready"
-        assert any("given up in round 2" in one and "TensorFlow lists none" in one for one in run.info.warnings)
+        assert any(
+            "given up in round 2" in warning and "TensorFlow lists none" in warning for warning in run.info.warnings
+        )
 
 
 class TestShown:
@@ -762,7 +885,7 @@ class TestShown:
             view.done("b round 1", 2.0, 20.0)
             view.done("a round 2", 3.0, 0.0)
 
-    def test_every_line_is_of_its_own_round(self) -> None:
+    def test_every_line_names_its_round(self) -> None:
         out = io.StringIO()
         self.shown(progress.PlainView(Console(file=out, width=200)))
         heads = [text.split("  ")[0] for text in out.getvalue().splitlines()]
@@ -770,7 +893,7 @@ class TestShown:
             "measuring 3 rounds, about 1 min 00 s", "[1/3] a round 1", "[2/3] b round 1", "[3/3] a round 2",
         ]  # fmt: skip
 
-    def test_silence_is_broken_by_the_round_that_speaks(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_after_a_silence_the_running_kernel_is_printed(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(progress, "_SILENCE_S", -1.0)
         out = io.StringIO()
         self.shown(progress.PlainView(Console(file=out, width=200)))
@@ -799,9 +922,9 @@ def test_the_time_left_is_that_of_the_slowest_gpu() -> None:
         ] * number
         for gpu, number in (("GPU-a", 2), ("GPU-b", 5), ("", 1))
     }  # fmt: skip
-    one: Any = rounds_of[""][0]
+    item: Any = rounds_of[""][0]
     every: list[Any] = [found for mine in rounds_of.values() for found in mine]
-    each = duration.round_seconds(one)
+    each = duration.round_seconds(item)
     assert duration.total_seconds(every) == pytest.approx(6 * each), "the CPU is measured alone"
     pace = duration.EtaEstimator(every)
     assert pace.left_s() == pytest.approx(6 * each)
@@ -809,5 +932,5 @@ def test_the_time_left_is_that_of_the_slowest_gpu() -> None:
     assert pace.took(fast, each) == pytest.approx(6 * each)
     slow: Any = rounds_of["GPU-b"][0]
     assert pace.took(slow, each) == pytest.approx(5 * each)
-    pace.skip(one)
+    pace.skip(item)
     assert pace.left_s() == pytest.approx(4 * each)

@@ -447,7 +447,7 @@ class TestResume:
         request = SimpleNamespace(context={"resume_key": "a"})
         second = self.make(tmp_path, "2", "")
         state = State(info=info(id="2", finished=""), folder=second)
-        assert runner._take_over(state, [(one, request)], found, progress.view()) == []  # type: ignore[list-item]
+        assert runner._reuse(state, [(one, request)], found, progress.view()) == []  # type: ignore[list-item]
         run = load(second.path)
         assert run.info.reused == {"records/c/default/off-001.jsonl": "1"}
         assert set(run.info.reused) == set(run.records)

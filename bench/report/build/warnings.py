@@ -177,8 +177,15 @@ def _gpu(results: RunResults) -> list[Notice]:
 def _scope(results: RunResults) -> list[Notice]:
     info = results.info
     found = []
-    if not info.finished:
-        text = "What is here is what was measured so far."
+    if info.seconds_left and not info.finished:
+        minutes = max(1, round(info.seconds_left / 60))
+        text = (
+            f"In progress: pass {info.passes_done} of {info.passes_planned} is complete, about {minutes} min left. "
+            "Results are inconclusive until the run is complete."
+        )
+        found.append(Notice(kind="warn", title="The run is in progress", text=text))
+    elif not info.finished:
+        text = "The results are those of the rounds measured so far."
         found.append(Notice(kind="warn", title="The run is not finished", text=text))
     weak = _kernels(results, Status.INCONCLUSIVE)
     if weak:
