@@ -224,6 +224,7 @@ def _add_extra(parser: argparse.ArgumentParser) -> None:
 
 def _reporting() -> argparse.ArgumentParser:
     reporting = argparse.ArgumentParser(add_help=False)
+    reporting.add_argument("--full", action="store_true", help="print everything instead of a summary of 30 lines")
     reporting.add_argument(
         "--reports", type=Path, default=Path("reports"), metavar="DIR", help="where runs and pages go"
     )

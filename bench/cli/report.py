@@ -15,6 +15,7 @@ from bench.plan import config, custom_kernels
 from bench.report.commands import diff
 from bench.report.commands import kernels as kernel_catalogue
 from bench.report.json import document
+from bench.report.text.layout import supports_colour
 from bench.store import find_run
 from bench.store import import_records as importer
 from bench.store import run as store
@@ -66,8 +67,9 @@ def show(folder: Path, options: argparse.Namespace) -> int:
     gc.freeze()  # they stay to the end: to look through them for garbage takes as long as to make the pages
     made = report.Pages(results, last)
     made.write(options.reports, pages)
-    print(made.render(report.Format.TERMINAL, shutil.get_terminal_size((120, 24)).columns), end="")
-    print(f"page: {(options.reports / report.FORMATS[report.Format.HTML]).absolute()}", file=sys.stderr)
+    page = (options.reports / report.FORMATS[report.Format.HTML]).absolute()
+    width = shutil.get_terminal_size((80, 24)).columns
+    print(made.terminal(page, width, full=options.full, colour=supports_colour(sys.stdout)), end="")
     broken = verdict.gate(results, options.fail_on)
     for sentence in broken:
         print(f"gate {sentence}", file=sys.stderr)
