@@ -18,6 +18,7 @@ from bench.plan import column_selection, config, custom_kernels, gpu_models, pre
 from bench.report.build.ranking import Unmeasured, choice
 from bench.report.commands import choose as choose_report
 from bench.report.formatting import clean
+from bench.report.text.layout import supports_colour
 from bench.store import find_run, run_info
 from bench.store import run as store
 from bench.suite.record import SCHEMA
@@ -65,7 +66,8 @@ def choosing(options: argparse.Namespace) -> int:
     elif options.format == "markdown":
         print(choose_report.markdown(answer), end="")
     else:
-        print(choose_report.text(answer, shutil.get_terminal_size((120, 24)).columns), end="")
+        width, colour = shutil.get_terminal_size((80, 24)).columns, supports_colour(sys.stdout)
+        print(choose_report.text(answer, found, width, colour=colour), end="")
     if all(one.rank is None for one in found):
         raise errors.NothingError(
             "Nothing was measured for this question, so nothing is known to fit.",

@@ -30,8 +30,6 @@ LATEST, PREVIOUS = "latest", "previous"
 USUAL = {"regressed": 1.0, "errors": 1.0, "failures": 1.0}
 #: Suggestions for a name that is not known.
 _NEAR = 3
-#: Reasons that are named where results could not be compared.
-_MOST_REASONS = 3
 
 
 @dataclass(frozen=True)
@@ -104,7 +102,7 @@ def compare(options: argparse.Namespace) -> int:
     )
     print(
         compare_report.render(
-            found, compare_report.Format(options.format), shutil.get_terminal_size((120, 24)).columns
+            found, compare_report.Format(options.format), shutil.get_terminal_size((80, 24)).columns
         ),
         end="",
     )
@@ -124,19 +122,8 @@ def _upgrades(
 def _gate(found: Comparison, options: argparse.Namespace, lost: Sequence[str]) -> int:
     """Say what could not be compared and what a gate is about; the exit code."""
     for one in found.upgrades:
-        reasons = compare_report.not_compared(one)
-        if reasons:
-            told = "; ".join(f"{why} ({number})" for why, number in reasons.most_common(_MOST_REASONS))
-            print(
-                f"not compared: bits of {reasons.total()} of {one.results} results, {one.label}: {told}",
-                file=sys.stderr,
-            )
-        if one.untimed_why:
-            told = "; ".join(f"{why} ({number})" for why, number in one.untimed_why[:_MOST_REASONS])
-            print(
-                f"not compared: times of {one.results - one.timed} of {one.results} results, {one.label}: {told}",
-                file=sys.stderr,
-            )
+        for line in compare_report.uncompared(one):
+            print(line, file=sys.stderr)
     broken = compare_report.findings(found, options.fail_on, lost)
     for sentence in broken:
         print(f"gate {sentence}", file=sys.stderr)
@@ -145,7 +132,7 @@ def _gate(found: Comparison, options: argparse.Namespace, lost: Sequence[str]) -
     if not found.compared:
         hint = "See the reasons above." if any(one.unknown for one in found.upgrades) else found.sentence
         raise errors.NothingError("Nothing could be compared, so no gate was passed.", hint)
-    blind = compare_report.blind_gates(found, options.fail_on)
+    blind = compare_report.undecided_gates(found, options.fail_on)
     if blind:
         message = f"Nothing of what the gate {' and '.join(blind)} is about was compared, so it was not passed."
         raise errors.NothingError(message, "See the reasons above.")

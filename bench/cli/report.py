@@ -8,8 +8,6 @@ import shutil
 import sys
 from typing import TYPE_CHECKING
 
-from tabulate import tabulate
-
 from bench import errors, report, verdict
 from bench.plan import config, custom_kernels
 from bench.report.commands import diff
@@ -38,18 +36,11 @@ def kernels(options: argparse.Namespace) -> int:
     if options.markdown:
         print(kernel_catalogue.page(found.kernels.values()), end="")
         return errors.OK
-    declared = [kernel.declaration() for kernel in found.kernels.values()]
     if options.json:
+        declared = [kernel.declaration() for kernel in found.kernels.values()]
         print(json.dumps({"schema": 1, "kernels": declared}, indent=1))
         return errors.OK
-    keys = ("name", "family", "shapes", "dtypes", "control", "source")
-    print(
-        tabulate(
-            [[kernel[key] for key in keys] for kernel in declared],
-            headers=keys,
-            maxcolwidths=[None, None, 34, 14, 12, 44],
-        )
-    )
+    print(kernel_catalogue.text(found.kernels.values(), shutil.get_terminal_size((80, 24)).columns), end="")
     return errors.OK
 
 
@@ -127,14 +118,14 @@ def _last(folder: Path, run: store.Run) -> report.Last:
 def diverging(options: argparse.Namespace) -> int:
     """``diverge``: where the samples of one kernel part, tensor by tensor."""
     run = store.load(find_run.chosen(options.reports, options.run_folder))
-    width = shutil.get_terminal_size((120, 24)).columns
+    width = shutil.get_terminal_size((80, 24)).columns
     text = diff.text(
         run,
         verdict.evaluate(run),
         options.column,
         options.kernel,
-        one=options.digest_a,
-        other=options.digest_b,
+        digest_a=options.digest_a,
+        digest_b=options.digest_b,
         width=width,
     )
     print(text, end="")

@@ -49,7 +49,7 @@ class Event(StrEnum):
     """
 
     REGRESSED = "no longer reproducible"
-    STARTS_RAISING = "starts raising an error an error"
+    STARTS_RAISING = "starts raising an error"
     STARTS_FAILING = "starts failing"
     NONDETERMINISTIC = "becomes nondeterministic"
     UNCONFIRMED = "no longer confirmed reproducible"

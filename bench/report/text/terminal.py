@@ -10,11 +10,11 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from bench.report.build import common_evidence
-from bench.report.formatting import listed
+from bench.report.formatting import clean, listed
 from bench.report.text.layout import WIDTH, paint, table_blocks, wrapped
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from bench.report.view import (
@@ -48,7 +48,7 @@ _FINE = frozenset({"good", "control", "none"})
 SUMMARY_LINES = 30
 _HEADLINE_LINES, _ITEM_LINES = 4, 2
 #: Kernels and reasons that a line of the summary names before it counts the rest.
-_MOST_KERNELS, _MOST_REASONS = 8, 1
+_MOST_KERNELS, _MOST_REASONS, _MOST_COLUMNS = 8, 1, 2
 
 
 # --- the summary --------------------------------------------------------------------------------------
@@ -114,7 +114,8 @@ def summary(view: View, page: Path, width: int = WIDTH, *, colour: bool = False)
     sections = [section for section in sections if section.head]
     _shorten(sections, SUMMARY_LINES - len(sections))
     texts = ["\n".join(section.lines) for section in sections]
-    return "\n\n".join(texts) + f"\nPage: {page} (--full prints everything here)\n"
+    last, hint = f"Page: {page}", " (--full prints everything here)"
+    return "\n\n".join(texts) + f"\n{last}{hint if len(last + hint) <= width else ''}\n"
 
 
 def _shorten(sections: Sequence[_Section], most: int) -> None:
@@ -179,9 +180,8 @@ def _problems(view: View, width: int, colour: bool) -> _Section:
 
 
 def _grouped(view: View) -> list[_Problem]:
-    """Group the kernels by status, and by whether a known issue explains them."""
-    measured = [column.column for column in view.columns if not column.blocked]
-    labels = {column.column: column.label for column in view.columns}
+    """Group the kernels by status, and by whether a known issue explains them; the unexplained ones come first."""
+    measured = {column.column: column.label for column in view.columns if not column.blocked}
     groups: dict[tuple[str, bool], dict[str, dict[str, ModeResult]]] = {}
     for row in view.rows:
         for entry in () if row.control else row.entries:
@@ -190,26 +190,32 @@ def _grouped(view: View) -> list[_Problem]:
                 key = (result.word, result.verdict.known_issue is not None)
                 groups.setdefault(key, {}).setdefault(row.kernel, {})[entry.column] = result
     order = [word for _, word, _, _ in view.legend]
-    problems = []
-    for (word, explained), kernels in sorted(groups.items(), key=lambda item: (item[0][1], order.index(item[0][0]))):
-        results = [result for by_column in kernels.values() for result in by_column.values()]
-        issues = [result.verdict.known_issue.title for result in results
-                  if result.verdict and result.verdict.known_issue]  # fmt: skip
-        names = []
-        for kernel, by_column in kernels.items():
-            where = [result.variation for result in by_column.values()][:1]
-            where = [text for text in where if text not in ("", "default")]
-            everywhere = len(by_column) == len(measured)
-            where += [] if everywhere else [f"{listed([labels[column] for column in by_column])} only"]
-            names.append(f"{kernel} ({', '.join(where)})" if where else kernel)
-        problems.append(
-            _Problem(
-                symbol=results[0].symbol, word=word, tone=results[0].tone, kernels=tuple(names),
-                issues=tuple(dict.fromkeys(issues)) if explained else (),
-                reasons=tuple(dict.fromkeys(result.why.rstrip(".") for result in results if result.why)),
-            )
-        )  # fmt: skip
-    return problems
+    keys = sorted(groups, key=lambda key: (key[1], order.index(key[0])))
+    return [_problem(groups[key], measured) for key in keys]
+
+
+def _problem(kernels: Mapping[str, Mapping[str, ModeResult]], measured: Mapping[str, str]) -> _Problem:
+    """Make one group of its results by kernel and column; ``measured`` has the labels of all columns with a result."""
+    results = [result for by_column in kernels.values() for result in by_column.values()]
+    verdicts = [result.verdict for result in results if result.verdict]
+    issues = [verdict.known_issue.title for verdict in verdicts if verdict.known_issue]
+    names = []
+    for kernel, by_column in kernels.items():
+        variation = next(iter(by_column.values())).variation
+        where = [variation] if variation not in ("", "default") else []
+        if len(by_column) < len(measured):
+            labels = [measured[column] for column in by_column]
+            few = len(labels) <= _MOST_COLUMNS
+            where.append(f"{listed(labels)} only" if few else f"{len(labels)} of {len(measured)} columns")
+        names.append(f"{kernel} ({', '.join(where)})" if where else kernel)
+    return _Problem(
+        symbol=results[0].symbol,
+        word=results[0].word,
+        tone=results[0].tone,
+        kernels=tuple(names),
+        issues=tuple(dict.fromkeys(clean(title).rstrip(".") for title in issues)),
+        reasons=tuple(dict.fromkeys(result.why.rstrip(".") for result in results if result.why)),
+    )
 
 
 def _changes(since: Since, width: int, colour: bool) -> _Section:
