@@ -101,9 +101,7 @@ def compare(options: argparse.Namespace) -> int:
         len(notes) + len(lost),
     )
     print(
-        compare_report.render(
-            found, compare_report.Format(options.format), shutil.get_terminal_size((80, 24)).columns
-        ),
+        compare_report.render(found, compare_report.Format(options.format), shutil.get_terminal_size((80, 24)).columns),
         end="",
     )
     return _gate(found, options, lost)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from bench.report.build.page import build
 from bench.report.html import render as html_render
 from bench.report.json import render as json_render
-from bench.report.text import junit, markdown, terminal
+from bench.report.text import junit, markdown, summary, terminal
 from bench.store.run_folder import write_atomic
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class Pages:
         """Return what is printed after a run: a summary that names its ``page``, or everything."""
         if full:
             return f"{terminal.render(self.view, width)}\nPage: {page}\n"
-        return terminal.summary(self.view, page, width, colour=colour)
+        return summary.render(self.view, page, width, colour=colour)
 
     def write(self, folder: Path, forms: Iterable[Format]) -> None:
         """Write several formats under their usual names, each file whole or not at all.

@@ -16,8 +16,11 @@ from bench import cli, errors, verdict
 from bench.cli import choose
 from bench.gpu.facts import Gpu, GpuInventory
 from bench.plan import gpu_models
+from bench.report.commands import choose as choose_report
 from bench.store import run as store
 from bench.store import run_info
+from bench.verdict import ranking
+from bench.verdict.status import Status
 from tests.unit import factory
 
 SAMPLE = ["choose", "--run", "reports/sample"]
@@ -54,12 +57,51 @@ def test_a_need_that_every_pair_of_the_sample_meets(capsys: pytest.CaptureFixtur
     code, out = asked(capsys, "--families", "sequences")
     evaluated = sample()
     assert code == errors.OK
-    assert f"{len(evaluated.info.columns)} of " in out.splitlines()[1]
+    assert "Best: TF 2.15.1 CPU, TF 2.18.1 CPU and TF 2.21.0 CPU (a tie)." in out
+    assert f"12 pairs: {len(evaluated.info.columns)} fit, 0 do not fit, 9 unknown." in out
     for column in evaluated.info.columns:
         assert f"TF {column.tensorflow} CPU: ✓ fits" in out
-    assert "(a tie)" in out
     assert "--rounds 30" in out
     assert "How pairs are ranked:" in out
+
+
+def test_what_keeps_a_pair_from_fitting_is_named_with_its_reason(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernels = (*(factory.kernel(f"k{number}") for number in range(8)), *factory.CONTROLS)
+
+    def behave(spot: factory.Spot) -> factory.Behaviour:
+        if spot.kernel == "k1":
+            return factory.Behaviour(("a", "b"))
+        if spot.kernel in ("k2", "k3"):
+            return factory.Behaviour(outcome="error", error_class="ValueError", message="no")
+        return factory.EXACT
+
+    run = factory.run(factory.info(kernels=kernels), behave)
+    monkeypatch.setattr("bench.cli.choose.store.load", lambda _: run)
+    monkeypatch.setenv("COLUMNS", "80")
+    code, out = asked(capsys, run=["choose", "--run", "made-here"])
+    assert code == errors.GATE
+    assert "No pair is known to fit. Closest: TF 2.18.1 CPU." in out
+    assert "It would fit without k1, k2 and k3:" in out
+    assert "- not reproducible (nondeterministic): k1\n" in out
+    assert "- does not run (error): k2, k3\n" in out
+
+
+def test_other_variations_are_mentioned_apart() -> None:
+    concern = ranking.Concern(kind=Status.ERROR, kernels=(("a", "onednn=0"), ("b", "onednn=0"), ("c", "threads=1")))
+    split = choose_report._by_variation([concern])  # noqa: SLF001
+    texts = {name: [choose_report._reason(part) for part in parts] for name, parts in split.items()}  # noqa: SLF001
+    assert texts == {"onednn=0": ["does not run (error): a, b"], "threads=1": ["does not run (error): c"]}
+
+
+@pytest.mark.parametrize("question", [["--families", "conv"], ["--max-overhead", "1.1"], ["--gpu", "sm_90"], []])
+def test_the_terminal_keeps_its_width(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, question: list[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    _, out = asked(capsys, *question)
+    assert max(map(len, out.splitlines())) <= 80
 
 
 def measured(monkeypatch: pytest.MonkeyPatch, info: run_info.RunInfo) -> list[str]:
@@ -154,7 +196,7 @@ def test_without_a_run_it_says_what_could_run_and_that_nothing_was_measured(
     assert code == errors.NOTHING
     assert "Nothing was measured for this question" in said.err
     assert "blocked: driver 470 < 525.60.13 for CUDA 12.x (rule driver-cuda-12)" in said.out
-    assert "tf2.14.1-cuda11.8-py311" in said.out.partition("To know more")[2]
+    assert "tf2.14.1-cuda11.8-py311" in said.out.partition("Suggested runs")[2]
     assert "0 kernels" not in said.out
 
 

@@ -51,9 +51,9 @@ def text(choice: Choice, ranked: Sequence[Ranked] = (), width: int = WIDTH, *, c
         head = f"{candidate.rank or '-':<9}{label}: {candidate.symbol} {candidate.fit}"
         fit = f"{candidate.symbol} {candidate.fit}"
         tone = candidate.tone if candidate.fit != Fit.UNKNOWN else "warn"
-        lines.append(wrapped(head, width, _MARGIN).replace(fit, paint(fit, tone, colour)))
-        for line in _details(candidate, by_column.get(candidate.column)):
-            lines.append(wrapped(f"{_MARGIN}{line}", width, f"{_MARGIN}  "))
+        lines.append(wrapped(head, width, _MARGIN).replace(fit, paint(fit, tone, colour=colour)))
+        details = _details(candidate, by_column.get(candidate.column))
+        lines += [wrapped(f"{_MARGIN}{line}", width, f"{_MARGIN}  ") for line in details]
     lines += [choice.more, ""] if choice.more else [""]
     if choice.missing:
         lines += ["Suggested runs:"]

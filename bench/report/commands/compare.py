@@ -142,7 +142,9 @@ def findings(changes: Comparison, gates: Mapping[str, float], removed: Sequence[
             events = {event.value for event in GATES[gate]}
             broken = [row for row in upgrade.rows if events & set(row.events) and _exceeds(row, gate, factor)]
             where = f", {upgrade.label}" if len(changes.upgrades) > 1 else ""
-            sentences += [f"{gate}: {row.kernel} ({row.variation}, {row.mode}){where}: {_finding(gate, row)}" for row in broken]
+            sentences += [
+                f"{gate}: {row.kernel} ({row.variation}, {row.mode}){where}: {_finding(gate, row)}" for row in broken
+            ]
         if upgrade.gone and "removed" in gates:
             sentences.append(f"removed: {upgrade.gone} results of {upgrade.label} are no longer planned")
     return tuple(sentences)

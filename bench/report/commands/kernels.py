@@ -17,10 +17,14 @@ _HEAD = """# The suite
 {count} kernels in {families} families, {controls} of them controls. Made from the declarations by
 `python -m bench kernels --markdown > docs/suite.md`; a test holds the two together.
 
-Every kernel is seeded, rebuilds everything in every repetition, and is compared bit for bit. *Keras*: the bits may only be
-compared within one Keras release. *heavy*: it gets the profile's `heavy_repetitions`. *error*: its error against a float64
-reference is measured. *GPU control*: known to vary on GPUs with determinism off. *host*: it computes on the CPU
-whatever the device.
+Every kernel is seeded, rebuilds everything in every repetition, and is compared bit for bit. The last column has:
+
+- *Keras*: bits may only be compared within one Keras release.
+- *heavy*: it runs the profile's `heavy_repetitions`.
+- *error*: its error against a float64 reference is measured.
+- *GPU control*: it is known to be nondeterministic on GPUs with determinism off.
+- *host*: it computes on the CPU whatever the device.
+- *must differ*, *must not differ*: a control, with the share of samples that differ.
 """
 
 

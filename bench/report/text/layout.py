@@ -29,7 +29,7 @@ def supports_colour(stream: TextIO) -> bool:
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
-def paint(text: str, tone: str, colour: bool = True) -> str:
+def paint(text: str, tone: str, *, colour: bool) -> str:
     """Return the text in the colour of a tone. Apply it after wrapping: its codes have a length."""
     return f"\x1b[{_CODES[tone]}m{text}\x1b[0m" if colour and text and tone in _CODES else text
 
