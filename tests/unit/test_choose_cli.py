@@ -90,8 +90,8 @@ def test_what_keeps_a_pair_from_fitting_is_named_with_its_reason(
 
 def test_other_variations_are_mentioned_apart() -> None:
     concern = ranking.Concern(kind=Status.ERROR, kernels=(("a", "onednn=0"), ("b", "onednn=0"), ("c", "threads=1")))
-    split = choose_report._by_variation([concern])  # noqa: SLF001
-    texts = {name: [choose_report._reason(part) for part in parts] for name, parts in split.items()}  # noqa: SLF001
+    split = choose_report._by_variation([concern])
+    texts = {name: [choose_report._reason(part) for part in parts] for name, parts in split.items()}
     assert texts == {"onednn=0": ["does not run (error): a, b"], "threads=1": ["does not run (error): c"]}
 
 

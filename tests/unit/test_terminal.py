@@ -91,23 +91,23 @@ class Terminal(io.StringIO):
 
 
 @pytest.mark.parametrize(
-    ("stream", "environment", "colour"),
+    ("stream", "environment", "expected"),
     [
-        (Terminal(), {}, True),
-        (io.StringIO(), {}, False),
-        (Terminal(), {"NO_COLOR": "1"}, False),
-        (Terminal(), {"NO_COLOR": ""}, True),
-        (Terminal(), {"TERM": "dumb"}, False),
+        (Terminal(), {}, "colour"),
+        (io.StringIO(), {}, "plain"),
+        (Terminal(), {"NO_COLOR": "1"}, "plain"),
+        (Terminal(), {"NO_COLOR": ""}, "colour"),
+        (Terminal(), {"TERM": "dumb"}, "plain"),
     ],
 )
 def test_colour_is_for_terminals(
-    monkeypatch: pytest.MonkeyPatch, stream: io.StringIO, environment: dict[str, str], colour: bool
+    monkeypatch: pytest.MonkeyPatch, stream: io.StringIO, environment: dict[str, str], expected: str
 ) -> None:
     for name in ("NO_COLOR", "TERM"):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert layout.supports_colour(stream) is colour
+    assert layout.supports_colour(stream) is (expected == "colour")
 
 
 def test_full_prints_everything(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

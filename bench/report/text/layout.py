@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import textwrap
-from itertools import accumulate, pairwise
+from itertools import accumulate, pairwise, zip_longest
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
@@ -90,15 +90,20 @@ def table_blocks(rows: Sequence[Sequence[str]], heads: Sequence[str] = (), width
         return []
     cells = [list(row) for row in ([heads, *rows] if heads else rows)]
     widths = _widths(cells, width)
-    cells = [[_cell(text, size) for text, size in zip(row, widths, strict=True)] for row in cells]
-    heights = [max(cell.count("\n") for cell in row) + 1 for row in cells]
+    # one line of the table is one row for tabulate, which drops lines and indentation of cells with several lines
+    lines: list[tuple[str, ...]] = []
+    heights = []
+    for row in cells:
+        wrapped_cells = [_cell(text, size) for text, size in zip(row, widths, strict=True)]
+        lines += zip_longest(*wrapped_cells, fillvalue="")
+        heights.append(max(map(len, wrapped_cells)))
     if heads:  # the head is a row as any other: tabulate makes columns with heads of its own wider
-        cells.insert(1, ["-" * _widest(column) for column in zip(*cells, strict=True)])
+        lines.insert(heights[0], tuple("-" * max(map(len, column)) for column in zip(*lines, strict=True)))
         heights[0] += 1
-    text = tabulate(cells, tablefmt="plain", disable_numparse=True)
-    lines = [line.rstrip() for line in text.split("\n")]
+    text = tabulate(lines, tablefmt="plain", disable_numparse=True, preserve_whitespace=True)
+    texts = [line.rstrip() for line in text.split("\n")]
     ends = [0, *accumulate(heights)]
-    return ["\n".join(lines[first:last]) for first, last in pairwise(ends)]
+    return ["\n".join(texts[first:last]) for first, last in pairwise(ends)]
 
 
 def _widest(column: Sequence[str]) -> int:
@@ -124,10 +129,10 @@ def _widths(rows: Sequence[Sequence[str]], width: int) -> list[int]:
     return sizes
 
 
-def _cell(text: str, width: int) -> str:
-    """Wrap each line of a cell; its continuation keeps the indentation of the line."""
+def _cell(text: str, width: int) -> list[str]:
+    """Wrap each line of a cell; a continuation keeps the indentation of its line."""
     lines = []
     for line in text.split("\n"):
         indent = line[: len(line) - len(line.lstrip(" "))]
         lines += textwrap.wrap(line, width, subsequent_indent=indent, break_on_hyphens=False) or [""]
-    return "\n".join(lines)
+    return lines
