@@ -22,7 +22,7 @@ from bench.verdict.status import Status, severity
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-    from bench.verdict.difference import Difference
+    from bench.verdict.difference_types import Difference
     from bench.verdict.results import RunResults, Verdict
     from bench.verdict.steps import Step
     from bench.verdict.timing import Overhead

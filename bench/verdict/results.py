@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from bench.store.run_info import ColumnInfo, RunInfo
     from bench.suite.record import Record
     from bench.verdict.controls import ControlSummary
-    from bench.verdict.difference import Difference
+    from bench.verdict.difference_types import Difference
     from bench.verdict.gpu_timing import DiscardedTimings
     from bench.verdict.known_issues import KnownIssue
     from bench.verdict.observations import Kept, ProcessObservation

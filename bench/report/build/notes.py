@@ -57,8 +57,8 @@ def _of_verdict(verdict: Verdict) -> list[_Said]:
         pass
     elif verdict.difference is not None:
         found.append(("Difference", sentences(verdict.difference), ""))
-        if verdict.difference.parting is not None:
-            found.append(("First divergence", (first_difference(verdict.difference.parting),), ""))
+        if verdict.difference.first_difference is not None:
+            found.append(("First divergence", (first_difference(verdict.difference.first_difference),), ""))
     elif verdict.difference_why:
         found.append(("Difference", (clean(verdict.difference_why),), ""))
     if verdict.error_class or verdict.error_message:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from bench.store.run import Run
-    from bench.verdict.difference import Seen
+    from bench.verdict.difference import KernelDigest
     from bench.verdict.results import RunResults, Verdict
     from bench.verdict.tensor_diff import Line
 
@@ -81,7 +81,7 @@ def _known(name: str, names: Sequence[str], kind: str) -> None:
     raise ConfigError(f"This run has no {kind} {clean(name)!r}.", f"{'Near' if near else 'It has'}: {listed}.")
 
 
-def _spread(verdicts: Sequence[Verdict], seen: Sequence[Seen]) -> str:
+def _spread(verdicts: Sequence[Verdict], seen: Sequence[KernelDigest]) -> str:
     """How many digests there are, and whether the kernel ever varied."""
     total = count(sum(one.total for one in seen), "sample")
     places = [place(one) for one in verdicts]
@@ -95,7 +95,7 @@ def _spread(verdicts: Sequence[Verdict], seen: Sequence[Seen]) -> str:
     return f"{count(len(seen), 'digest')} in {total}; {where}."
 
 
-def _candidates(results: RunResults, verdicts: Sequence[Verdict], seen: Sequence[Seen], width: int) -> str:
+def _candidates(results: RunResults, verdicts: Sequence[Verdict], seen: Sequence[KernelDigest], width: int) -> str:
     """Every digest: its class, where it was seen and how often, its first sample, and whether values were kept."""
     letters = {
         one.comparison.digests[0][0]: one.digest_class
@@ -128,7 +128,7 @@ def _first(verdicts: Iterable[Verdict], digest: str) -> str:
     return ""
 
 
-def _pair(verdicts: Sequence[Verdict], seen: Sequence[Seen], one: str, other: str) -> tuple[str, str] | None:
+def _pair(verdicts: Sequence[Verdict], seen: Sequence[KernelDigest], one: str, other: str) -> tuple[str, str] | None:
     """The digests to compare: as asked for, else the most telling ones; None where there is only one."""
     chosen = [_chosen(seen, prefix) if prefix else "" for prefix in (one, other)]
     if all(chosen):
@@ -145,7 +145,7 @@ def _pair(verdicts: Sequence[Verdict], seen: Sequence[Seen], one: str, other: st
     return (fixed, partner) if chosen[0] else (partner, fixed)
 
 
-def _chosen(seen: Sequence[Seen], prefix: str) -> str:
+def _chosen(seen: Sequence[KernelDigest], prefix: str) -> str:
     """The digest that begins so; raises ConfigError where none or more than one does."""
     found = [one.digest for one in seen if one.digest.startswith(prefix.lower())]
     if len(found) == 1:
@@ -155,7 +155,7 @@ def _chosen(seen: Sequence[Seen], prefix: str) -> str:
     raise ConfigError(f"{what} with {clean(prefix)!r}.", f"Choose from: {names}.")
 
 
-def _telling(verdicts: Sequence[Verdict], seen: Sequence[Seen]) -> list[tuple[str, str]]:
+def _telling(verdicts: Sequence[Verdict], seen: Sequence[KernelDigest]) -> list[tuple[str, str]]:
     """Pairs worth comparing, the most telling first: within one mode (on before off), off and on, two variations."""
     kept = {found.digest for found in seen if found.kept}
     pairs: list[tuple[str, str]] = []
@@ -231,7 +231,7 @@ def _told(verdicts: Sequence[Verdict], pair: tuple[str, str]) -> list[str]:
         found = verdict.difference
         names = {digest for digest, _ in verdict.comparison.digests}
         if found is not None and set(pair) <= names:
-            rows = (*sentences(found), *([first_difference(found.parting)] if found.parting else []))
+            rows = (*sentences(found), *([first_difference(found.first_difference)] if found.first_difference else []))
             told.setdefault(rows, []).append(place(verdict))
     places = [place(verdict) for verdict in verdicts]
     return ["\n  ".join([f"{together(where, places) or 'Everywhere'}:", *rows]) for rows, where in told.items()]

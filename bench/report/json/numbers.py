@@ -10,7 +10,7 @@ from bench.report.json import document
 
 if TYPE_CHECKING:
     from bench.suite.distance import Distance
-    from bench.verdict.difference import Difference, FirstDifference
+    from bench.verdict.difference_types import Difference, FirstDifference
     from bench.verdict.known_issues import KnownIssue
     from bench.verdict.results import RunResults, Verdict
     from bench.verdict.timing import Overhead, Timing
@@ -104,7 +104,7 @@ def difference(found: Difference) -> document.Difference:
         kept_elements=found.kept_elements,
         elements=found.elements,
         outputs={clean(name): _distance(one) for name, one in found.outputs.items()},
-        parting=_parting(found.parting) if found.parting else None,
+        parting=_parting(found.first_difference) if found.first_difference else None,
     )
 
 

@@ -155,7 +155,7 @@ def _value(half: ModeResult) -> str:
 
 def _told(verdict: Verdict) -> list[str]:
     """The difference, the error and the known issue behind a verdict."""
-    found, parting = verdict.difference, verdict.difference.parting if verdict.difference else None
+    found, parting = verdict.difference, verdict.difference.first_difference if verdict.difference else None
     return [
         *(sentences(found) if found and not verdict.control else ()),
         first_difference(parting) if parting and not verdict.control else "",
