@@ -272,7 +272,7 @@ def _kernel(pair: Pair, known: Distances, kernel: str, variation: str, mode: str
     bits, bits_why = _bits(pair, before, after, other)
     cost, cost_why = _cost(pair, before, after, other)
     events: list[Event] = [*_ends(before, after), *([Event.BITS_CHANGED] if bits is Bits.MOVED else [])]
-    if cost is not None and cost.resolved:
+    if cost is not None and cost.significant:
         events.append(Event.SLOWER if cost.ratio > 1 else Event.FASTER)
     return KernelChange(
         kernel=kernel,

@@ -14,7 +14,7 @@ from bench.report.view import Count, Fact, Line
 from bench.verdict.evidence import percent_up
 from bench.verdict.gates import answer
 from bench.verdict.messages import count
-from bench.verdict.ranking import bill
+from bench.verdict.ranking import summarize_overheads
 from bench.verdict.status import SEVERITY, Status
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def lines(results: RunResults) -> tuple[Line, ...]:
             safe=one.safe,
             sentence=_sentence(one),
             counts=_counts(dict(one.counts)),
-            overhead=bill_text(bill(results, one.column, kernels)) if one.rank is not None else "",
+            overhead=bill_text(summarize_overheads(results, one.column, kernels)) if one.rank is not None else "",
         )
         for one in answer(results).columns
     )

@@ -157,13 +157,13 @@ def _half(results: RunResults, verdict: Verdict | None, mode: str) -> ModeResult
 
 
 def told_time(overhead: Overhead | None) -> str:
-    """A ratio with its interval and ``slower`` or ``faster``, ``not resolved``, or "" where nothing is compared."""
+    """A ratio with its interval and ``slower`` or ``faster``, ``not significant``, or "" where nothing is compared."""
     if overhead is None:
         return ""
     return (
         f"{overhead_text(overhead)} {'slower' if overhead.ratio > 1 else 'faster'}"
-        if overhead.resolved
-        else "not resolved"
+        if overhead.significant
+        else "not significant"
     )
 
 
@@ -172,11 +172,11 @@ def _sentence(found: Change, mode: str) -> str:
     first = found.after.results.variations[0]
     here = [one for one in found.kernels if (one.variation, one.mode) == (first, mode) and one.before and one.after]
     overheads = [(one.kernel, one.cost) for one in here if one.cost is not None]
-    stated = [(overhead.ratio, significant(overhead.ratio), name) for name, overhead in overheads if overhead.resolved]
+    stated = [(overhead.ratio, significant(overhead.ratio), name) for name, overhead in overheads if overhead.significant]
     stated.sort(key=lambda one: (float(one[1]), one[2]))  # as shown: the page's script has fewer digits
     slower, faster = [one for one in stated if one[0] > 1], [one for one in stated if one[0] <= 1]
     times = f"{count(len(slower), 'kernel')} slower{_most(slower[-1:])}, {len(faster)} faster{_most(faster[:1])}"
-    times += f", {len(overheads) - len(stated)} not resolved"
+    times += f", {len(overheads) - len(stated)} not significant"
     untimed = Counter(one.cost_why for one in here if one.cost is None)
     if untimed:
         times += f", {untimed.total()} not compared"
@@ -246,7 +246,7 @@ def _told_bits(first: UpgradeRow, far: UpgradeRow) -> str:
 
 def _times(group: Sequence[UpgradeRow]) -> str:
     """The resolved ratios, each with its mode and variation where there are several places."""
-    found = [row for row in group if row.overhead is not None and row.overhead.resolved]
+    found = [row for row in group if row.overhead is not None and row.overhead.significant]
     if not found:
         return next((row.time for row in group if row.time), "")
     if len(group) == 1:

@@ -123,7 +123,7 @@ def as_json(choice: Choice, found: Sequence[Found], run: str) -> str:
 def _numbers(one: Found | None) -> dict[str, Any]:
     if one is None or one.rank is None:
         return dict.fromkeys(("rank", "tied", "reproducible", "kernels", "compared", "bound", "overhead"))
-    overhead = one.bill
+    overhead = one.overhead
     return {
         "rank": one.rank,
         "tied": one.tied,
@@ -132,14 +132,14 @@ def _numbers(one: Found | None) -> dict[str, Any]:
         "compared": one.compared if one.reproducible else None,
         "bound": round(one.bound, 6) if one.reproducible else None,
         "overhead": {
-            "kernels": overhead.priced,
-            "resolved": overhead.resolved,
+            "kernels": overhead.timed,
+            "significant": overhead.significant,
             **{key: finite(getattr(overhead, key)) for key in ("median", "low", "high")},
             **{
                 key: {"kernel": told[0], "ratio": told[1].ratio, "low": told[1].low, "high": told[1].high}
                 if told
                 else None
-                for key, told in (("dearest", overhead.dearest), ("cheapest", overhead.cheapest))
+                for key, told in (("slowest", overhead.slowest), ("fastest", overhead.fastest))
             },
         },
     }

@@ -141,7 +141,7 @@ def overhead(found: Overhead) -> document.Overhead:
         ratio=finite(found.ratio),
         low=finite(found.low),
         high=finite(found.high),
-        resolved=found.resolved,
+        resolved=found.significant,
         why=told(found.why),
         kind=found.kind.value,
         processes_on=found.processes_on,
@@ -157,7 +157,7 @@ def control_summaries(results: RunResults) -> tuple[document.Place, ...]:
             variation=clean(variation),
             mode=mode,
             control_failed=told(control_summary.control_failed),
-            sensitivity=control_summary.sensitivity,
+            sensitivity=control_summary.detection_limit,
             controls=tuple(
                 document.Control(
                     control=clean(name),

@@ -254,7 +254,7 @@ def _entry(entry: Entry, common: tuple[str, str]) -> str:
 
 def _small(half: ModeResult) -> str:
     """Class, time (``*``: of the first call) and overhead in little room."""
-    overhead = half.overhead.partition(" (")[0] if half.overhead_data and half.overhead_data.resolved else ""
+    overhead = half.overhead.partition(" (")[0] if half.overhead_data and half.overhead_data.significant else ""
     return " ".join(filter(None, [half.letters, half.time.replace(" first call", "*"), overhead])) or "-"
 
 
