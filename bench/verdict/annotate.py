@@ -109,9 +109,7 @@ def with_digest_groups(info: RunInfo, verdicts: Sequence[Verdict]) -> list[Verdi
         return letter != off if verdict.mode == "on" and off else None
 
     return [
-        dataclasses.replace(
-            verdict, digest_class=letters[number], changed_value=changed(verdict, letters[number])
-        )
+        dataclasses.replace(verdict, digest_class=letters[number], changed_value=changed(verdict, letters[number]))
         if number in letters
         else verdict
         for number, verdict in enumerate(verdicts)
@@ -140,9 +138,7 @@ def _other_workloads(info: RunInfo, verdicts: Sequence[Verdict]) -> frozenset[tu
 
 def _shapes(verdict: Verdict) -> str:
     """Return the shapes of the outputs of the first sample that describes them."""
-    samples = (
-        sample for process in verdict.observations for sample in (*process.repetitions, *process.timings)
-    )
+    samples = (sample for process in verdict.observations for sample in (*process.repetitions, *process.timings))
     outputs = next((sample.outputs for sample in samples if sample.outputs), {})
     return str(sorted(str(facts.get("shape")) for facts in outputs.values()))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -100,13 +100,16 @@ def compare(observations: Sequence[ProcessObservation]) -> Comparison:
 
 def _seeds_collide(observations: Sequence[ProcessObservation]) -> bool:
     """Whether two seeds gave the same bits, in all outputs or in one."""
-    seeds: dict[str, set[int]] = defaultdict(set)
+    seeds: dict[tuple[str | None, str], int] = {}  # None: all outputs together
     for observation in observations:
         for sample in observation.distinct:
-            seeds[sample.digest].add(sample.seed)
+            seed = sample.seed
+            if seeds.setdefault((None, sample.digest), seed) != seed:
+                return True
             for output, facts in sample.outputs.items():
-                seeds[f"{output} {facts.get('digest')}"].add(sample.seed)
-    return any(len(own) > 1 for own in seeds.values())
+                if seeds.setdefault((output, str(facts.get("digest"))), seed) != seed:
+                    return True
+    return False
 
 
 def _has(observation: ProcessObservation, fact: str) -> bool:

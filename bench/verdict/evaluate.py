@@ -79,7 +79,9 @@ def _error_in_both_modes(verdicts: Sequence[Verdict]) -> list[Verdict]:
             other.status, other.error_class, other.error_message,
         ):  # fmt: skip
             first, varies = verdict.observations[0], verdict.comparison.varies
-            why = f"{fault(Status.ERROR, dict(verdict.outcomes), 'error', first, varies=varies)} So with determinism off."
+            why = (
+                f"{fault(Status.ERROR, dict(verdict.outcomes), 'error', first, varies=varies)} So with determinism off."
+            )
             changed.append(dataclasses.replace(verdict, status=Status.ERROR, why=why))
         else:
             changed.append(verdict)

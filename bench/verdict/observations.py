@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain
+from itertools import chain, groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 CUT_OFF = "cut-off"
 
 _WORST_FIRST = ("crashed", "oom", "timeout", "mismatch", "gpu-not-visible", "error", CUT_OFF, "ok")
+
+#: A sample's result, what makes it a sample of its own, and what it belongs to.
+_RESULT = attrgetter("role", "seed", "digest", "steady_agrees")
+_UNIQUE = attrgetter("role", "repetition", "seed", "digest", "steady_agrees")
+_KERNEL = attrgetter("kernel", "process")
 
 #: The types that a worker writes, by field: anything else would raise when it is sorted or compared.
 _NUMBER = (int, float)
@@ -140,12 +145,9 @@ class ProcessObservation:
 
         Most samples of a process are equal, so that comparing these is several times faster than comparing all.
         """
-        kinds: dict[tuple[str, int, str, bool | None, int], Sample] = {}
-        for sample in self.samples:
-            # samples of a record share the description of a digest's outputs, so that its identity is enough
-            kind = (sample.role, sample.seed, sample.digest, sample.steady_agrees, id(sample.outputs))
-            kinds.setdefault(kind, sample)
-        return tuple(kinds.values())
+        # samples of a record share the description of a digest's outputs, so that its identity is enough
+        outputs = [id(sample.outputs) for sample in self.samples]
+        return tuple(dict(zip(zip(map(_RESULT, self.samples), outputs), self.samples)).values())  # noqa: B905 - fast
 
 
 def sort(run: Run) -> SortedRecords:
@@ -230,16 +232,14 @@ def _foreign(record: Any) -> str:
     for process in record.processes:
         if not all(isinstance(facts, Mapping) for facts in (process.provenance, process.settings, process.libraries)):
             return "foreign: a process does not say what it ran with"
-    checked: set[int] = set()  # samples share the description of their digest
     for sample in record.samples:
         if type(sample.digest) is not str or type(sample.seed) is not int:
             return f"foreign: a sample of {sample.kernel} has no digest or seed"
+    # samples share the description of their digest
+    for sample in {id(sample.outputs): sample for sample in record.samples}.values():
         outputs = sample.outputs
-        if id(outputs) in checked:
-            continue
         if not isinstance(outputs, Mapping) or not all(isinstance(facts, Mapping) for facts in outputs.values()):
             return f"foreign: the outputs of a sample of {sample.kernel} are described in an unknown way"
-        checked.add(id(outputs))
     return ""
 
 
@@ -282,8 +282,8 @@ def observe(group: Iterable[AcceptedRecord], kernels: Sequence[str]) -> dict[str
         record = accepted.record
         hosts = {process.process: str(process.provenance.get("hostname", "")) for process in record.processes}
         samples: dict[str, dict[int, list[Sample]]] = defaultdict(lambda: defaultdict(list))
-        for sample in record.samples:
-            samples[sample.kernel][sample.process].append(sample)
+        for (kernel, number), consecutive in groupby(record.samples, _KERNEL):
+            samples[kernel][number].extend(consecutive)
         outcomes: dict[str, dict[int, list[Outcome]]] = defaultdict(lambda: defaultdict(list))
         for outcome in record.outcomes:
             outcomes[outcome.kernel][outcome.process].append(outcome)
@@ -317,9 +317,7 @@ def _observation(
     request = accepted.record.request
     ending, error_class, message, where = _worst(outcomes, complete=accepted.record.complete)
     # a line that was written twice is one sample
-    unique = {
-        (sample.role, sample.repetition, sample.seed, sample.digest, sample.steady_agrees): sample for sample in samples
-    }
+    unique = {key: sample for key, sample in zip(map(_UNIQUE, samples), samples, strict=True)}
     rounds = request.context.get("rounds")
     observation = ProcessObservation(
         path=accepted.path,

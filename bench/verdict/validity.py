@@ -423,7 +423,7 @@ def _wrong_seeds(group: Sequence[AcceptedRecord]) -> InvalidMeasurement | None:
     for kept in group:
         wanted = kept.record.request.seed
         for sample in kept.record.samples:
-            if sample.role != "second-seed" and sample.seed != wanted:
+            if sample.seed != wanted and sample.role != "second-seed":
                 return _not_asked(
                     f"{sample.kernel} was repeated with the seed {sample.seed}, and {wanted} was asked for"
                 )

@@ -120,7 +120,11 @@ def test_the_worst_pair_is_measured_and_the_earliest_parting_named() -> None:
     assert (apart.first, apart.other) == ("round 3 repetition 0", "round 3 repetition 1")
     assert apart.outputs["out"].rel_max == 0.5
     assert apart.first_difference is not None
-    assert (apart.first_difference.step, apart.first_difference.tensor, apart.first_difference.index) == (1, "loss", (3,))
+    assert (apart.first_difference.step, apart.first_difference.tensor, apart.first_difference.index) == (
+        1,
+        "loss",
+        (3,),
+    )
     assert apart.first_difference.note == "round 5 repetition 0 and round 5 repetition 1 differ earliest"
 
 
@@ -177,7 +181,11 @@ def test_a_small_output_is_whole() -> None:
     assert apart is not None
     assert (apart.whole, apart.kept_elements, apart.elements) == (True, 4, 4)
     assert apart.first_difference is not None
-    assert (apart.first_difference.index, apart.first_difference.first, apart.first_difference.other) == ((1, 0), "3.0", "5.0")
+    assert (apart.first_difference.index, apart.first_difference.first, apart.first_difference.other) == (
+        (1, 0),
+        "3.0",
+        "5.0",
+    )
     assert apart.outputs["out"].rel_max == pytest.approx(0.5)
 
 

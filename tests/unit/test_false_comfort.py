@@ -18,7 +18,7 @@ from bench.store.previous_run import before
 from bench.store.run import Run
 from bench.verdict import evaluate
 from bench.verdict.comparability import Side
-from bench.verdict.comparison import Event, Told, change
+from bench.verdict.comparison import Event, Conclusion, change
 from bench.verdict.ranking import Fit, choose
 from bench.verdict.requirements import Requirements
 from tests.unit import factory
@@ -120,14 +120,14 @@ def test_weak_bits_that_vary_now_pass_no_gate() -> None:
 # "Nothing changed: ... 1 vary, raise or fail as before": one crash of five led both verdicts, and hides the rest.
 @pytest.mark.parametrize("new", [CRASHES, CRASHES_ONCE_AND_VARIES], ids=["all crash", "the others vary now"])
 def test_a_crash_that_leads_does_not_hide_what_got_worse(new: Callable[[Spot], Behaviour]) -> None:
-    assert matmul(measured(EARLY, CRASHES_ONCE), measured(LATE, new)).told is not Told.AS_BEFORE
+    assert matmul(measured(EARLY, CRASHES_ONCE), measured(LATE, new)).conclusion is not Conclusion.AS_BEFORE
 
 
 # Equal bits with NaN before and other ones now neither vary nor raise nor fail "as before": they are not compared.
 def test_other_bits_with_nan_are_not_as_before() -> None:
     old, new = Behaviour(nan=True), Behaviour(("new",), nan=True)
     sides = measured(EARLY, one_kernel(lambda _: old)), measured(LATE, one_kernel(lambda _: new))
-    assert matmul(*sides).told is Told.UNKNOWN
+    assert matmul(*sides).conclusion is Conclusion.UNKNOWN
 
 
 # `choose --gpu "RTX 2080"` says that a pair fits which was measured on an RTX 2080 Ti: another chip.

@@ -749,7 +749,7 @@ def test_overhead_is_a_ratio_with_an_interval() -> None:
     overhead = evaluate(factory.run(None, only("matmul", timed))).overhead(COLUMN, "matmul")
     assert overhead is not None
     assert overhead.ratio == pytest.approx(2.0)
-    assert overhead.resolved
+    assert overhead.significant
     assert overhead.low is not None
     assert overhead.low > 1.9
 
@@ -809,9 +809,9 @@ def test_upgrades_are_priced_between_neighbours_of_one_device() -> None:
     slower, alike = (found["matmul", "on", *pair] for pair in ((ids[1], ids[2]), (ids[0], ids[1])))
     assert slower is not None
     assert slower.ratio == pytest.approx(2.0)
-    assert slower.resolved
+    assert slower.significant
     assert alike is not None
-    assert not alike.resolved
+    assert not alike.significant
 
 
 # --- accuracy -----------------------------------------------------------------------------------------

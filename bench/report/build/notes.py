@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from bench.report.build.distances import change_text, first_difference, sentences
 from bench.report.formatting import cap, clean, figure
 from bench.report.view import Note
-from bench.verdict.crash_log import last_words
+from bench.verdict.crash_log import log_tail
 from bench.verdict.status import Status
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def _of_verdict(verdict: Verdict) -> list[_Said]:
 
 def _log_tail(results: RunResults, verdict: Verdict) -> list[_Said]:
     """The end of the log of a kernel that died; kernels of one round share a log, so it stands with the first."""
-    found = last_words(results, verdict)
+    found = log_tail(results, verdict)
     if found is None:
         return []
     if not found.text:

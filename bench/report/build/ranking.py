@@ -150,7 +150,7 @@ def _candidate(one: Found, label: str, question: Requirements) -> Candidate:
         tone=tone,
         evidence="nothing was measured for this" if silent else _evidence(one),
         overhead="" if silent else bill_text(one.overhead),
-        reasons=tuple(_told(concern, question) for concern in one.reasons),
+        reasons=(*(_told(concern, question) for concern in one.reasons), *_fits_without(one, question)),
         unknowns=tuple(_told(concern, question) for concern in one.unknowns),
     )
 
@@ -168,9 +168,32 @@ def _unmeasured(one: Unmeasured) -> Candidate:
     )  # fmt: skip
 
 
+def _fits_without(one: Found, question: Requirements) -> Sequence[str]:
+    """``would fit without a (error) and b (nondeterministic)``, for what does not fit."""
+    names = [
+        f"{clean(name)} ({_word(concern, question)})" for concern in one.fits_without for name, _ in concern.kernels
+    ]
+    return [f"would fit without {listed(names, _NAMES)}"] if names and one.fit is Fit.NOT else []
+
+
 def _evidence(one: Found) -> str:
     told = f"{one.reproducible} of {count(one.kernels, 'kernel')} exact"
-    return f"{told}; weakest: 0 of {one.compared} differed, ≤ {percent_up(one.bound)} %" if one.reproducible else told
+    if one.reproducible:
+        told += f"; weakest: 0 of {one.compared} differed, ≤ {percent_up(one.bound)} %"
+    return "; ".join([told, *also_under(one.also_under)])
+
+
+def also_under(concerns: Sequence[Concern]) -> Sequence[str]:
+    """``also under onednn=0: error (3): a, b and c``, for each variation that does not count."""
+    variations = dict.fromkeys(variation for concern in concerns for _, variation in concern.kernels)
+    parts = []
+    for variation in variations:
+        for concern in concerns:
+            names = [clean(name) for name, under in concern.kernels if under == variation]
+            if names and isinstance(concern.kind, Status):
+                word = WORDS[concern.kind].word
+                parts.append(f"also under {clean(variation)}: {word} ({len(names)}): {listed(names, _NAMES)}")
+    return parts
 
 
 def bill_text(found: OverheadSummary) -> str:
@@ -197,6 +220,14 @@ def _dearest(found: OverheadSummary) -> str:
 def _told(concern: Concern, question: Requirements) -> str:
     """``varies (3): a, b and c (threads=1)``."""
     kernels = [clean(name) + (f" ({clean(where)})" if where else "") for name, where in concern.kernels]
+    word = _word(concern, question)
+    if kernels:
+        return f"{word} ({len(kernels)}): {listed(kernels, _NAMES)}"
+    return f"{word}: {clean(concern.why)}" if isinstance(concern.kind, Status) and concern.why else word
+
+
+def _word(concern: Concern, question: Requirements) -> str:
+    """What a concern is about, in a few words."""
     top = limit(question.max_overhead if question.max_overhead is not None else math.inf)
     words = {
         Kind.OVER_LIMIT: f"slower than {TIMES}{top}",
@@ -205,10 +236,7 @@ def _told(concern: Concern, question: Requirements) -> str:
         Kind.ELSEWHERE: clean(concern.why),
         Kind.NOTHING: "no kernel is asked for",
     }
-    word = WORDS[concern.kind].word if isinstance(concern.kind, Status) else words[concern.kind]
-    if kernels:
-        return f"{word} ({len(kernels)}): {listed(kernels, _NAMES)}"
-    return f"{word}: {clean(concern.why)}" if isinstance(concern.kind, Status) and concern.why else word
+    return WORDS[concern.kind].word if isinstance(concern.kind, Status) else words[concern.kind]
 
 
 def needs(results: RunResults) -> tuple[Need, ...]:

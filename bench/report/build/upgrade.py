@@ -11,7 +11,7 @@ from bench.report.build.columns import labels
 from bench.report.build.matrix import of_verdict, overhead_text
 from bench.report.formatting import TIMES, cap, clean, listed, significant
 from bench.report.view import Upgrade, UpgradeLine, UpgradeRow
-from bench.verdict.comparison import Bits, Distances, Event, Told, change, narrowed, of_step
+from bench.verdict.comparison import Bits, Distances, Event, Conclusion, change, narrowed, of_step
 from bench.verdict.messages import count
 from bench.verdict.steps import TITLES
 from bench.verdict.tensor_diff import size_of
@@ -101,10 +101,10 @@ def _of_step(found: Change, label: str, step: Step) -> Upgrade:
 def of_change(found: Change, label: str, *, step: str, moved: str, alone: bool) -> Upgrade:
     """A change as shown; ``label``, ``step`` and ``moved`` are those of who asks."""
     both = [one for one in found.kernels if one.events not in ((Event.REMOVED,), (Event.ADDED,))]
-    happened = sorted((one for one in both if one.events), key=lambda one: one.events[0].gravity)
-    told = Counter(one.told for one in both)
+    happened = sorted((one for one in both if one.events), key=lambda one: one.events[0].seriousness)
+    told = Counter(one.conclusion for one in both)
     counts = Counter(event for one in found.kernels for event in one.events)
-    reasons = Counter(one.bits_why for one in both if one.told is Told.UNKNOWN)
+    reasons = Counter(one.bits_why for one in both if one.conclusion is Conclusion.UNKNOWN)
     untimed = Counter(one.cost_why for one in both if one.cost is None)
     rows = tuple(_row(found, one) for one in happened)
     sentences = tuple(filter(None, (_sentence(found, mode) for mode in ("off", "on"))))
@@ -120,10 +120,10 @@ def of_change(found: Change, label: str, *, step: str, moved: str, alone: bool) 
         rows=rows,
         lines=_lines(rows, _places(both)),
         quiet=len(both) - len(happened),
-        kept=told[Told.KEPT],
-        so_far=told[Told.SO_FAR],
-        as_before=told[Told.AS_BEFORE],
-        unknown=told[Told.UNKNOWN],
+        kept=told[Conclusion.KEPT],
+        so_far=told[Conclusion.SO_FAR],
+        as_before=told[Conclusion.AS_BEFORE],
+        unknown=told[Conclusion.UNKNOWN],
         unknown_why=tuple((clean(why), number) for why, number in reasons.most_common()),
         untimed_why=tuple((clean(why), number) for why, number in untimed.most_common()),
         gone=counts[Event.REMOVED],
@@ -183,8 +183,8 @@ def _sentence(found: Change, mode: str) -> str:
     if not overheads and untimed:
         times = f"no time compared ({untimed.most_common(1)[0][0]})"
     bits = Counter(one.bits for one in here)
-    known = bits[Bits.SAME] + bits[Bits.SO_FAR] + bits[Bits.MOVED]
-    moved = f"bits changed in {bits[Bits.MOVED]} of {count(known, 'kernel')}"
+    known = bits[Bits.SAME] + bits[Bits.SO_FAR] + bits[Bits.CHANGED]
+    moved = f"bits changed in {bits[Bits.CHANGED]} of {count(known, 'kernel')}"
     moved += f" ({bits[Bits.SO_FAR]} the same only so far)" if bits[Bits.SO_FAR] else ""
     moved += f", {bits[Bits.UNKNOWN]} not compared" if bits[Bits.UNKNOWN] else ""
     if not (overheads or known):
@@ -240,7 +240,7 @@ def _far(row: UpgradeRow) -> float:
 def _told_bits(first: UpgradeRow, far: UpgradeRow) -> str:
     if first.bits == Bits.SAME:
         return first.bits
-    note = far.distance if first.bits == Bits.MOVED else ""
+    note = far.distance if first.bits == Bits.CHANGED else ""
     return "; ".join(filter(None, (f"{first.bits}{f', {note}' if note else ''}", first.why)))
 
 

@@ -158,7 +158,7 @@ class _Sides:
             int(bool(column.origin)),
             self.hidden(side.machine),
             [self.texts(clean(value)) for title, value in side.facts.items() if title not in FOLLOW],
-            [self.hidden(side.asked(self.first, mode)) for mode in _MODES],
+            [self.hidden(side.requested_settings(self.first, mode)) for mode in _MODES],
             [self.hidden(" ".join(sorted(side.in_force(self.first, mode)))) for mode in _MODES],
             [self.texts(name) for name in architectures(self.results, [column])],
             [sorted(self.hidden(one) for one in found if self.often[one] > 1) for found in self.sources[place]],

@@ -16,8 +16,8 @@ from bench.store.run import load
 from bench.verdict import evaluate
 from bench.verdict.digest_comparison import Comparison
 from bench.verdict.gates import answer
-from bench.verdict.ranking import Candidate, Fit, Kind, bill, choose
-from bench.verdict.requirements import Requirements, asked, needs
+from bench.verdict.ranking import Candidate, Fit, Kind, choose, summarize_overheads
+from bench.verdict.requirements import Requirements, find_families, required_kernels
 from bench.verdict.results import RunResults, Verdict
 from bench.verdict.status import Status
 from bench.verdict.timing import Kind as Times
@@ -43,10 +43,17 @@ SAMPLE = Path(__file__).parents[2] / "reports" / "sample"
 Field = tuple[Status, Overhead | None]
 
 
-def overhead(ratio: float, low: float | None, high: float | None, *, resolved: bool = True) -> Overhead:
+def overhead(ratio: float, low: float | None, high: float | None, *, significant: bool = True) -> Overhead:
     """A overhead of five processes a side."""
     return Overhead(
-        kind=Times.STEADY, ratio=ratio, low=low, high=high, processes_on=5, processes_off=5, resolved=resolved, why=""
+        kind=Times.STEADY,
+        ratio=ratio,
+        low=low,
+        high=high,
+        processes_on=5,
+        processes_off=5,
+        significant=significant,
+        why="",
     )
 
 
@@ -84,7 +91,7 @@ def verdict(column: str, kernel: str, status: Status, variation: str = "default"
 def told(found: Sequence[Candidate]) -> dict[str, tuple[Any, ...]]:
     """What is said of each column."""
     return {
-        one.column: (one.fit, one.rank, one.tied, one.reproducible, one.bill, one.reasons, one.unknowns)
+        one.column: (one.fit, one.rank, one.tied, one.reproducible, one.overhead, one.reasons, one.unknowns)
         for one in found
     }
 
@@ -93,8 +100,8 @@ STATUSES = st.one_of(st.just(Status.REPRODUCIBLE), st.sampled_from(list(Status))
 ENDS = st.lists(st.floats(0.25, 4.0), min_size=3, max_size=3).map(sorted)
 OVERHEADS = st.one_of(
     st.none(),
-    st.builds(lambda ends, sure: overhead(ends[1], ends[0], ends[2], resolved=sure), ENDS, st.booleans()),
-    st.builds(lambda ratio: overhead(ratio, None, None, resolved=False), st.floats(0.25, 4.0)),
+    st.builds(lambda ends, sure: overhead(ends[1], ends[0], ends[2], significant=sure), ENDS, st.booleans()),
+    st.builds(lambda ratio: overhead(ratio, None, None, significant=False), st.floats(0.25, 4.0)),
 )
 FIELDS = st.tuples(STATUSES, OVERHEADS)
 TABLES = st.integers(1, 4).flatmap(
@@ -114,7 +121,8 @@ def test_a_pair_fits_by_the_rules_told_a_second_time(table: list[list[Field]], l
             limit is None or (paid is not None and paid.high is not None and paid.high <= limit) for paid in exact
         ]
         above = [
-            limit is not None and paid is not None and paid.resolved and (paid.low or 0) > limit for _, paid in column
+            limit is not None and paid is not None and paid.significant and (paid.low or 0) > limit
+            for _, paid in column
         ]
         if against or any(above):
             assert one.fit is Fit.NOT
@@ -133,7 +141,9 @@ def test_a_rank_is_one_more_than_the_pairs_known_to_be_better(table: list[list[F
     def better(one: Candidate, other: Candidate) -> bool:
         order = [Fit.FITS, Fit.UNKNOWN, Fit.NOT]
         mine, theirs = ((side.fit is not Fit.FITS, -side.reproducible, order.index(side.fit)) for side in (one, other))
-        sure = one.bill.high is not None and other.bill.low is not None and one.bill.high < other.bill.low
+        sure = (
+            one.overhead.high is not None and other.overhead.low is not None and one.overhead.high < other.overhead.low
+        )
         return mine < theirs or (mine == theirs and sure)
 
     for one in ranked:
@@ -195,7 +205,7 @@ def test_the_overhead_of_a_pair_holds_the_median_of_what_may_be_true(
     ends: list[list[float]], data: st.DataObject
 ) -> None:
     column = [(Status.REPRODUCIBLE, overhead(middle, low, high)) for low, middle, high in ends]
-    found = bill(results([column]), "c0-py311@cpu", [f"k{n}" for n in range(len(ends))])
+    found = summarize_overheads(results([column]), "c0-py311@cpu", [f"k{n}" for n in range(len(ends))])
     true = statistics.median([data.draw(st.floats(low, high)) for low, _, high in ends])
     assert found.low is not None
     assert found.high is not None
@@ -204,39 +214,43 @@ def test_the_overhead_of_a_pair_holds_the_median_of_what_may_be_true(
 
 
 def test_what_has_no_interval_makes_a_bill_wider() -> None:
-    paid = [overhead(0.85, 0.8, 0.9), overhead(0.95, 0.9, 1.1), overhead(1.0, None, None, resolved=False)]
-    found = bill(results([[(Status.REPRODUCIBLE, one) for one in paid]]), "c0-py311@cpu", ["k0", "k1", "k2"])
+    paid = [overhead(0.85, 0.8, 0.9), overhead(0.95, 0.9, 1.1), overhead(1.0, None, None, significant=False)]
+    found = summarize_overheads(
+        results([[(Status.REPRODUCIBLE, one) for one in paid]]), "c0-py311@cpu", ["k0", "k1", "k2"]
+    )
     assert (found.low, found.high) == (0.8, 1.1)  # as if it could be anything from nothing to without end
 
 
 def test_a_bill_counts_what_is_stated_and_names_the_dearest_and_the_cheapest() -> None:
-    paid = [overhead(1.5, 1.4, 1.6), overhead(0.8, 0.7, 0.9), overhead(9.0, 0.5, 20.0, resolved=False), None]
-    found = bill(results([[(Status.REPRODUCIBLE, one) for one in paid]]), "c0-py311@cpu", ["k0", "k1", "k2", "k3"])
-    assert (found.kernels, found.priced, found.resolved) == (4, 3, 2)
+    paid = [overhead(1.5, 1.4, 1.6), overhead(0.8, 0.7, 0.9), overhead(9.0, 0.5, 20.0, significant=False), None]
+    found = summarize_overheads(
+        results([[(Status.REPRODUCIBLE, one) for one in paid]]), "c0-py311@cpu", ["k0", "k1", "k2", "k3"]
+    )
+    assert (found.kernels, found.timed, found.significant) == (4, 3, 2)
     assert (found.median, found.low, found.high) == (1.5, 0.7, 1.6)
-    assert found.dearest == ("k0", paid[0])
-    assert found.cheapest == ("k1", paid[1])
+    assert found.slowest == ("k0", paid[0])
+    assert found.fastest == ("k1", paid[1])
 
 
 def test_a_overhead_without_ends_leaves_that_of_the_pair_open() -> None:
-    bare = (Status.REPRODUCIBLE, overhead(1.5, None, None, resolved=False))
+    bare = (Status.REPRODUCIBLE, overhead(1.5, None, None, significant=False))
     sure = (Status.REPRODUCIBLE, overhead(1.1, 1.05, 1.2))
     names = ["k0", "k1", "k2"]
-    assert bill(results([[bare, bare, sure]]), "c0-py311@cpu", names).low is None
-    assert bill(results([[bare, sure, sure]]), "c0-py311@cpu", names).high == 1.2
-    assert bill(results([[(Status.REPRODUCIBLE, None)]]), "c0-py311@cpu", names).median is None
+    assert summarize_overheads(results([[bare, bare, sure]]), "c0-py311@cpu", names).low is None
+    assert summarize_overheads(results([[bare, sure, sure]]), "c0-py311@cpu", names).high == 1.2
+    assert summarize_overheads(results([[(Status.REPRODUCIBLE, None)]]), "c0-py311@cpu", names).median is None
 
 
 @pytest.mark.parametrize(
     ("paid", "fit"),
     [
         (overhead(1.10, 1.05, 1.15), Fit.FITS),
-        (overhead(1.00, 0.95, 1.10, resolved=False), Fit.FITS),
+        (overhead(1.00, 0.95, 1.10, significant=False), Fit.FITS),
         (overhead(1.10, 1.05, 1.16), Fit.UNKNOWN),
         (overhead(1.30, 1.10, 1.50), Fit.UNKNOWN),
         (overhead(1.30, 1.20, 1.50), Fit.NOT),
-        (overhead(2.00, 1.20, 4.00, resolved=False), Fit.UNKNOWN),
-        (overhead(1.00, None, None, resolved=False), Fit.UNKNOWN),
+        (overhead(2.00, 1.20, 4.00, significant=False), Fit.UNKNOWN),
+        (overhead(1.00, None, None, significant=False), Fit.UNKNOWN),
         (None, Fit.UNKNOWN),
     ],
 )
@@ -249,7 +263,7 @@ def test_a_overhead_counts_with_its_whole_interval(paid: Overhead | None, fit: F
 
 def test_a_overhead_that_is_known_to_be_above_counts_whatever_the_bits_say() -> None:
     (found,) = choose(results([[(Status.INCONCLUSIVE, overhead(1.3, 1.2, 1.5))]]), Requirements(max_overhead=1.15))
-    assert (found.fit, found.reasons[0].kind, found.unknowns[0].kind) == (Fit.NOT, Kind.DEAR, Status.INCONCLUSIVE)
+    assert (found.fit, found.reasons[0].kind, found.unknowns[0].kind) == (Fit.NOT, Kind.OVER_LIMIT, Status.INCONCLUSIVE)
 
 
 def test_the_worst_variation_counts_and_is_named() -> None:
@@ -312,7 +326,13 @@ def test_evidence_holds_where_it_was_measured(
     assert words in " ".join(concern.why for concern in concerns)
     for one in found:
         if any(concern.kind is Kind.ELSEWHERE for concern in one.unknowns):
-            assert (one.fit, one.rank, one.reproducible, one.bill.priced, one.counts) == (Fit.UNKNOWN, None, 0, 0, ())
+            assert (one.fit, one.rank, one.reproducible, one.overhead.timed, one.counts) == (
+                Fit.UNKNOWN,
+                None,
+                0,
+                0,
+                (),
+            )
 
 
 def test_what_cannot_be_on_one_gpu_is_not_refused_on_another(mixed: RunResults) -> None:
@@ -355,16 +375,16 @@ KNOWN = (("conv2d", "convolutions"), ("scatter_nd", "segments"), ("seeded", "seq
 def test_needs_are_families_or_words_of_kernels(
     given: list[str], families: tuple[str, ...], globs: tuple[str, ...]
 ) -> None:
-    assert needs(given, KNOWN) == (families, globs)
+    assert find_families(given, KNOWN) == (families, globs)
 
 
 @pytest.mark.parametrize("given", ["convolution5", "", "*", "[a", "<b>"])
 def test_a_need_that_nothing_is_named_is_an_error(given: str) -> None:
     if not given:  # the beginning of every name
-        assert needs([given], KNOWN)[0]
+        assert find_families([given], KNOWN)[0]
         return
     with pytest.raises(ConfigError, match="No family and no kernel") as raised:
-        needs([given], KNOWN)
+        find_families([given], KNOWN)
     assert "convolutions" in f"{raised.value} {raised.value.hint}"
 
 
@@ -372,22 +392,22 @@ def test_what_is_asked_for_and_not_in_the_run_is_unknown() -> None:
     run = factory.info(kernels=(factory.kernel("matmul"), *factory.CONTROLS))
     found = evaluate(factory.run(run))
     suite = (("matmul", "linalg"), ("matmul_f16", "linalg"), ("conv2d", "convolutions"))
-    question = Requirements(needs=("linalg",), kernels=("my_model",), suite=suite)
-    assert asked(found, question).kernels == ("matmul",)
-    assert asked(found, question).absent == ("matmul_f16", "my_model")
+    question = Requirements(families=("linalg",), kernels=("my_model",), suite=suite)
+    assert required_kernels(found, question).kernels == ("matmul",)
+    assert required_kernels(found, question).absent == ("matmul_f16", "my_model")
     (one,) = choose(found, question)
     assert (one.fit, one.reproducible, one.kernels) == (Fit.UNKNOWN, 1, 1)
     assert [name for name, _ in one.unknowns[0].kernels] == ["matmul_f16", "my_model"]
-    (whole,) = choose(found, Requirements(needs=("linalg",), suite=suite[:1]))
+    (whole,) = choose(found, Requirements(families=("linalg",), suite=suite[:1]))
     assert whole.fit is Fit.FITS
-    assert asked(found, Requirements(needs=("data",))).absent == ("data",)
+    assert required_kernels(found, Requirements(families=("data",))).absent == ("data",)
 
 
 def test_controls_never_count() -> None:
     found = evaluate(factory.run())
-    assert asked(found, Requirements(kernels=("*",))).kernels == ("matmul", "conv2d")
-    assert asked(found, Requirements(needs=("controls",))).kernels == ()
-    assert choose(found, Requirements(needs=("controls",)))[0].fit is Fit.UNKNOWN
+    assert required_kernels(found, Requirements(kernels=("*",))).kernels == ("matmul", "conv2d")
+    assert required_kernels(found, Requirements(families=("controls",))).kernels == ()
+    assert choose(found, Requirements(families=("controls",)))[0].fit is Fit.UNKNOWN
 
 
 def test_the_sample_ranks_the_same_whoever_asks() -> None:
@@ -395,9 +415,9 @@ def test_the_sample_ranks_the_same_whoever_asks() -> None:
     ranks = {one.column: one.rank for one in choose(found)}
     assert {one.column: one.rank for one in answer(found).columns} == ranks
     assert len(ranks) == len(found.info.columns)
-    data = {one.column: one for one in choose(found, Requirements(needs=("sequences",)))}
+    data = {one.column: one for one in choose(found, Requirements(families=("sequences",)))}
     assert all(
-        one.reproducible == one.kernels == len(asked(found, Requirements(needs=("sequences",))).kernels)
+        one.reproducible == one.kernels == len(required_kernels(found, Requirements(families=("sequences",))).kernels)
         for one in data.values()
     )
 
