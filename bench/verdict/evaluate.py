@@ -79,9 +79,7 @@ def _error_in_both_modes(verdicts: Sequence[Verdict]) -> list[Verdict]:
             other.status, other.error_class, other.error_message,
         ):  # fmt: skip
             first, varies = verdict.observations[0], verdict.comparison.varies
-            why = (
-                f"{fault(Status.ERROR, dict(verdict.outcomes), 'error', first, varies=varies)} So with determinism off."
-            )
+            why = f"{fault(Status.ERROR, dict(verdict.outcomes), 'error', first, varies=varies)} Determinism off gives the same error."
             changed.append(dataclasses.replace(verdict, status=Status.ERROR, why=why))
         else:
             changed.append(verdict)
@@ -152,7 +150,10 @@ def _sentence(text: str) -> str:
 
 def _without_records(group: RecordGroup) -> tuple[Status, str]:
     if group.outdated:
-        return Status.OUTDATED, f"There is only {count(group.outdated, 'record')} of another version of the suite."
+        return (
+            Status.OUTDATED,
+            f"Only records of another version of the suite exist: {count(group.outdated, 'record')}.",
+        )
     if group.unreadable:
         first = group.unreadable[0].rstrip(".")
         status = Status.OUTDATED if "schema" in first else Status.NOT_RUN

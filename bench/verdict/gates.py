@@ -79,16 +79,16 @@ _FAULTS = frozenset({Status.CRASHED, Status.OOM, Status.TIMEOUT, Status.MISMATCH
 _UNMEASURED = OF_COLUMN | {Status.NOT_RUN, Status.OUTDATED}
 
 
-def _varies(verdict: Verdict, mode: str) -> bool:
+def _nondeterministic(verdict: Verdict, mode: str) -> bool:
     """Whether bits differed. This counts even if a crash decides the status; if a control failed, nothing counts."""
     return verdict.mode == mode and verdict.comparison.varies and verdict.status is not Status.CONTROL_FAILED
 
 
 _RULES: dict[str, Callable[[Verdict], bool]] = {
-    "on-varies": lambda verdict: _varies(verdict, "on"),
-    "unknown-nondeterminism": lambda verdict: _varies(verdict, "on") and not verdict.explained,
-    "nondeterministic-off": lambda verdict: _varies(verdict, "off"),
-    "on-unsupported": lambda verdict: verdict.mode == "on" and verdict.status is Status.UNSUPPORTED,
+    "nondeterministic-on": lambda verdict: _nondeterministic(verdict, "on"),
+    "unknown-nondeterminism": lambda verdict: _nondeterministic(verdict, "on") and not verdict.explained,
+    "nondeterministic-off": lambda verdict: _nondeterministic(verdict, "off"),
+    "unsupported": lambda verdict: verdict.mode == "on" and verdict.status is Status.UNSUPPORTED,
     "control-failed": lambda verdict: verdict.status is Status.CONTROL_FAILED,
     "inconclusive": lambda verdict: verdict.status is Status.INCONCLUSIVE,
     "faults": lambda verdict: verdict.status in _FAULTS,

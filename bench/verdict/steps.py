@@ -63,11 +63,11 @@ class Step:
 
     @property
     def sentence(self) -> str:
-        """What changed, as in ``CUDA 12.5 to 12.6 only.``."""
+        """What changed, as in ``CUDA 12.5 to 12.6 alone.``."""
         changes = [f"{TITLES[key]} {before} to {after}" for key, (before, after) in self.moved.items()]
         if self.mixed:
             return f"{', '.join(changes)}: they changed together, so an effect cannot be attributed to one of them."
-        return f"{changes[0]} only." if len(changes) == 1 else f"{changes[0]}, and with it {', '.join(changes[1:])}."
+        return f"{changes[0]} alone." if len(changes) == 1 else f"{changes[0]}, and with it {', '.join(changes[1:])}."
 
 
 def steps(columns: Sequence[ColumnInfo], seen: Mapping[str, Mapping[str, str]]) -> tuple[Step, ...]:

@@ -295,11 +295,11 @@ KERNELS = (factory.kernel("matmul", shapes="[128, 128]"), *factory.info().kernel
 @pytest.mark.parametrize(
     ("info", "record", "why"),
     [
-        (SEED, reseeded, "they ran with other seeds"),
-        ({}, other_env, "the variation default was run with other settings"),
-        ({}, reshaped("shape", [128, 128]), "the work is of another size there"),
-        ({}, factory.in_samples(renamed), "the outputs have other names"),
-        ({"kernels": KERNELS}, None, "the kernel is declared with other inputs"),
+        (SEED, reseeded, "they ran with different seeds"),
+        ({}, other_env, "the variation default ran with different settings"),
+        ({}, reshaped("shape", [128, 128]), "the workload has another size"),
+        ({}, factory.in_samples(renamed), "the outputs have different names"),
+        ({"kernels": KERNELS}, None, "the kernel is declared with different inputs"),
         (OTHER_SUITE, None, "the suite differs, and the hash of the kernel's code is not known"),
     ],
 )
@@ -322,7 +322,7 @@ def test_bits_of_other_code_are_not_compared() -> None:
     first, second, third = (Side(results=one, column=column) for one in sides)
     assert matmul(change(first, second)).bits_why == "the kernel's code differs"
     found = matmul(change(first, third))  # of other code around it, equal bits are equal; times are of another clock
-    assert (found.bits, found.cost, found.cost_why) == (Bits.SAME, None, "the suite, which takes the times, differs")
+    assert (found.bits, found.cost, found.cost_why) == (Bits.SAME, None, "the suite, which measures the times, differs")
 
 
 def test_other_bits_of_another_suite_are_put_down_to_no_one() -> None:
@@ -352,7 +352,7 @@ def columns(*columns: Any, kernels: Any = None) -> Change:
 
 @pytest.mark.parametrize(
     ("keras", "why"),
-    [("3.5.0", "Keras is part of the kernel, and moves from 3.5.0 to 3.15.1"), ("", "its release is not known")],
+    [("3.5.0", "Keras is part of the kernel, and changes from 3.5.0 to 3.15.1"), ("", "its release is not known")],
 )
 def test_bits_with_keras_inside_are_not_compared_over_its_releases(keras: str, why: str) -> None:
     kernels = (factory.kernel("mlp_fit", portable=False), *factory.info().kernels)
@@ -367,7 +367,7 @@ def test_bits_with_keras_inside_are_not_compared_over_its_releases(keras: str, w
 def test_larger_work_on_a_gpu_is_not_compared() -> None:
     kernels = (factory.kernel("matmul", shapes="[64, 64]; on a GPU [512, 512]"), *factory.CONTROLS)
     found = columns(factory.column(), factory.column(cuda="12.5"), kernels=kernels)
-    assert (matmul(found).bits, matmul(found).bits_why) == (Bits.UNKNOWN, "the work is of another size there")
+    assert (matmul(found).bits, matmul(found).bits_why) == (Bits.UNKNOWN, "the workload has another size")
 
 
 def test_one_side_without_the_kernel_is_gone_or_new() -> None:
@@ -401,7 +401,7 @@ def test_times_of_hosts_without_a_name_are_not_compared_across_runs() -> None:
 
 def test_times_with_other_numbers_of_threads_are_not_compared() -> None:
     found = matmul(two({}, factory.settings(intra_op_threads=8), seconds=0.002))
-    assert (found.cost, found.cost_why) == (None, "other numbers of threads")
+    assert (found.cost, found.cost_why) == (None, "different numbers of threads")
 
 
 @pytest.mark.parametrize(
@@ -410,7 +410,7 @@ def test_times_with_other_numbers_of_threads_are_not_compared() -> None:
         ({"gpu": "GPU-ffffffff-0000-0000-0000-000000000002"}, "another device"),
         ({"device": "h200"}, "another device"),
         ({"origin": {"name": "gpu-box", "engine": "docker"}}, "another host"),
-        ({"kind": "here"}, "an environment as found is compared with itself only"),
+        ({"kind": "here"}, "an existing environment is compared with itself only"),
     ],
 )
 def test_times_of_two_machines_in_one_run_are_not_compared(changes: dict[str, Any], why: str) -> None:

@@ -131,10 +131,10 @@ def test_determinism_may_be_faster() -> None:
 @pytest.mark.parametrize(
     ("on", "off", "why"),
     [
-        ([2.0, 2.0], [1.0, 1.0, 1.0], "2 processes a side, and 3 are needed"),
+        ([2.0, 2.0], [1.0, 1.0, 1.0], "2 processes per side, but 3 are needed"),
         ([1.0, 1.1, 1.2], [1.0, 1.1, 1.2], "the interval contains 1"),
         ([2.0, 4.0, 8.0], [1.0, 1.0, 1.0], "the interval is wider than a factor of 2"),
-        ([2.0, 2.1, 2.2], [1.0, 1.1, 1.2], "so few processes fall in this order by chance in 10 % of cases"),
+        ([2.0, 2.1, 2.2], [1.0, 1.1, 1.2], "so few processes are in this order by chance in 10 % of cases"),
     ],
 )
 def test_what_is_not_resolved_says_why(on: list[float], off: list[float], why: str) -> None:

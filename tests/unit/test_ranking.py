@@ -16,7 +16,15 @@ from bench.store.run import load
 from bench.verdict import evaluate
 from bench.verdict.digest_comparison import Comparison
 from bench.verdict.gates import answer
-from bench.verdict.ranking import Candidate, Fit, Kind, choose, summarize_overheads
+from bench.verdict.ranking import (
+    DOES_NOT_RUN,
+    NOT_REPRODUCIBLE,
+    Candidate,
+    Fit,
+    Kind,
+    choose,
+    summarize_overheads,
+)
 from bench.verdict.requirements import Requirements, find_families, required_kernels
 from bench.verdict.results import RunResults, Verdict
 from bench.verdict.status import Status
@@ -266,7 +274,9 @@ def test_a_overhead_that_is_known_to_be_above_counts_whatever_the_bits_say() -> 
     assert (found.fit, found.reasons[0].kind, found.unknowns[0].kind) == (Fit.NOT, Kind.OVER_LIMIT, Status.INCONCLUSIVE)
 
 
-def test_the_worst_variation_counts_and_is_named() -> None:
+@pytest.fixture
+def two_variations() -> RunResults:
+    """Two kernels under two variations: ``k1`` is nondeterministic under threads=1."""
     column = "c0-py311@cpu"
     verdicts = (
         verdict(column, "k0", Status.REPRODUCIBLE, compared=9),
@@ -275,12 +285,50 @@ def test_the_worst_variation_counts_and_is_named() -> None:
         verdict(column, "k1", Status.NONDETERMINISTIC, "threads=1"),
     )
     table = [[(Status.REPRODUCIBLE, None)] * 2]
-    found = results(table, verdicts=verdicts, variations=("default", "threads=1"))
-    (whole,) = choose(found)
-    assert whole.fit is Fit.NOT
-    assert whole.reasons[0].kernels == (("k1", "threads=1"),)
-    (one,) = choose(found, Requirements(kernels=("k0",)))
-    assert (one.fit, one.compared, one.reproducible, one.kernels) == (Fit.FITS, 4, 1, 1)
+    return results(table, verdicts=verdicts, variations=("default", "threads=1"))
+
+
+def test_the_default_variation_decides_and_others_are_also_under(two_variations: RunResults) -> None:
+    (found,) = choose(two_variations)
+    assert (found.fit, found.reasons, found.reproducible, found.compared) == (Fit.FITS, (), 2, 4)
+    assert [(one.kind, one.kernels) for one in found.also_under] == [(Status.NONDETERMINISTIC, (("k1", "threads=1"),))]
+    (only,) = choose(two_variations, Requirements(kernels=("k0",)))
+    assert (only.fit, only.compared, only.also_under) == (Fit.FITS, 9, ())
+
+
+def test_a_variation_counts_if_it_is_named(two_variations: RunResults) -> None:
+    named = Requirements(variations=("threads=1",))
+    (found,) = choose(two_variations, named)
+    assert (found.fit, found.also_under) == (Fit.NOT, ())
+    assert found.reasons[0].kernels == (("k1", "threads=1"),)
+    assert found.fits_without == found.reasons
+    (only,) = choose(two_variations, dataclasses.replace(named, kernels=("k0",)))
+    assert (only.fit, only.compared, only.reproducible, only.kernels) == (Fit.FITS, 4, 1, 1)
+    with pytest.raises(ConfigError, match="no variation 'thread=1'; did you mean 'threads=1'"):
+        choose(two_variations, Requirements(variations=("thread=1",)))
+
+
+@pytest.mark.parametrize(
+    ("column", "without"),
+    [
+        ([Status.REPRODUCIBLE, Status.REPRODUCIBLE], []),
+        ([Status.REPRODUCIBLE, Status.ERROR], [("k1", Status.ERROR)]),
+        ([Status.NONDETERMINISTIC, Status.REPRODUCIBLE], [("k0", Status.NONDETERMINISTIC)]),
+        ([Status.INCONCLUSIVE, Status.REPRODUCIBLE], [("k0", Status.INCONCLUSIVE)]),
+        ([Status.ERROR, Status.NONDETERMINISTIC], []),
+    ],
+)
+def test_what_keeps_a_pair_from_fitting_is_named(column: list[Status], without: list[tuple[str, Status]]) -> None:
+    (found,) = choose(results([[(status, None) for status in column]]))
+    assert [(name, one.kind) for one in found.fits_without for name, _ in one.kernels] == without
+    assert (found.fit is Fit.FITS) == all(status is Status.REPRODUCIBLE for status in column)
+
+
+def test_not_reproducible_and_does_not_run_are_told_apart() -> None:
+    assert {str(status) for status in NOT_REPRODUCIBLE | DOES_NOT_RUN} == AGAINST
+    (found,) = choose(results([[(Status.NONDETERMINISTIC, None), (Status.CRASHED, None), (Status.NAN, None)]]))
+    assert [(one.not_reproducible, one.does_not_run) for one in found.reasons] == [(True, False), (False, True)]
+    assert not any(one.not_reproducible or one.does_not_run for one in found.unknowns)
 
 
 def test_what_has_no_kernel_fits_nothing() -> None:
@@ -340,7 +388,7 @@ def test_what_cannot_be_on_one_gpu_is_not_refused_on_another(mixed: RunResults) 
     here = {one.column: one for one in choose(mixed, Requirements(device="h100"))}[gone]
     there = {one.column: one for one in choose(mixed, Requirements(device="sm_120"))}[gone]
     assert (here.fit, here.reasons[0].kind) == (Fit.NOT, Status.INCOMPATIBLE)
-    assert (there.fit, there.unknowns[0].why) == (Fit.UNKNOWN, "not run on the device asked about")
+    assert (there.fit, there.unknowns[0].why) == (Fit.UNKNOWN, "not run on the required device")
 
 
 @pytest.mark.parametrize("capability", [None, ["9", "x"], "9.0", {"major": 9}])
@@ -356,7 +404,7 @@ def test_a_driver_that_nobody_recorded_is_not_the_one_asked_about() -> None:
     bare = factory.changed(run, lambda one: dataclasses.replace(one, request=dataclasses.replace(one.request, gpu={})))
     (found,) = choose(evaluate(bare), Requirements(driver="550"))
     assert (found.fit, found.rank) == (Fit.UNKNOWN, None)
-    assert found.unknowns[0].why == "measured under a driver that nobody recorded, not under 550"
+    assert found.unknowns[0].why == "measured under an unknown driver, not under 550"
 
 
 KNOWN = (("conv2d", "convolutions"), ("scatter_nd", "segments"), ("seeded", "sequences"), ("matmul", "linalg"))
@@ -392,15 +440,32 @@ def test_what_is_asked_for_and_not_in_the_run_is_unknown() -> None:
     run = factory.info(kernels=(factory.kernel("matmul"), *factory.CONTROLS))
     found = evaluate(factory.run(run))
     suite = (("matmul", "linalg"), ("matmul_f16", "linalg"), ("conv2d", "convolutions"))
-    question = Requirements(families=("linalg",), kernels=("my_model",), suite=suite)
+    question = Requirements(families=("linalg",), kernels=("conv*",), suite=suite)
     assert required_kernels(found, question).kernels == ("matmul",)
-    assert required_kernels(found, question).absent == ("matmul_f16", "my_model")
+    assert required_kernels(found, question).absent == ("matmul_f16", "conv2d")
     (one,) = choose(found, question)
     assert (one.fit, one.reproducible, one.kernels) == (Fit.UNKNOWN, 1, 1)
-    assert [name for name, _ in one.unknowns[0].kernels] == ["matmul_f16", "my_model"]
+    assert [name for name, _ in one.unknowns[0].kernels] == ["matmul_f16", "conv2d"]
     (whole,) = choose(found, Requirements(families=("linalg",), suite=suite[:1]))
     assert whole.fit is Fit.FITS
     assert required_kernels(found, Requirements(families=("data",))).absent == ("data",)
+
+
+@pytest.mark.parametrize(
+    ("glob", "words"),
+    [
+        ("matmull", "did you mean 'matmul'"),
+        ("my_model", "'my_model'."),
+        ("conv5*", "'conv5*'"),
+        ("\x1b[2J", r"'\x1b[2J'"),
+    ],
+)
+def test_a_kernel_that_does_not_exist_is_an_error(glob: str, words: str) -> None:
+    found = evaluate(factory.run())
+    with pytest.raises(ConfigError, match="No kernel matches") as raised:
+        choose(found, Requirements(kernels=("matmul", glob), suite=(("matmul_f16", "linalg"),)))
+    assert words in str(raised.value)
+    assert "--kernel-file" in raised.value.hint
 
 
 def test_controls_never_count() -> None:

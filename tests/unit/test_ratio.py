@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import bootstrap
+from scipy.stats import bootstrap, mannwhitneyu
 
-from bench.verdict.ratio import MIN_PROCESSES, Ratio, _shares, ratio
+from bench.verdict.ratio import MIN_PROCESSES, Ratio, _chance_of_order, _shares, ratio
 
 TIMES = st.lists(st.floats(1e-6, 10.0), min_size=1, max_size=8)
 
@@ -70,6 +70,12 @@ def test_a_ratio_lies_in_its_interval_and_turns_over_with_its_sides(dear: list[f
         assert there.value <= there.high * (1 + 1e-12)
         assert there.low == pytest.approx(1 / back.high)
         assert there.high == pytest.approx(1 / back.low)
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=9), st.lists(st.integers(1, 9), min_size=1, max_size=9))
+def test_the_rank_test_is_that_of_scipy(on: list[int], off: list[int]) -> None:
+    expected = mannwhitneyu(on, off, alternative="two-sided", method="exact").pvalue
+    assert _chance_of_order(on, off) == pytest.approx(expected, rel=1e-12)
 
 
 @given(TIMES)
