@@ -101,5 +101,5 @@ def _row(evaluated: RunResults, one: Verdict, family: str) -> Row:
         overhead=overhead.ratio if overhead else None,
         overhead_low=overhead.low if overhead else None,
         overhead_high=overhead.high if overhead else None,
-        significant=overhead.resolved if overhead else None,
+        significant=overhead.significant if overhead else None,
     )

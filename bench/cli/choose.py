@@ -23,7 +23,14 @@ from bench.store import find_run, run_info
 from bench.store import run as store
 from bench.suite.record import SCHEMA
 from bench.verdict.ranking import Kind, choose
-from bench.verdict.requirements import ARCHITECTURE, Requirements, architectures, drivers, is_one, needs
+from bench.verdict.requirements import (
+    ARCHITECTURE,
+    Requirements,
+    architectures,
+    drivers,
+    find_families,
+    is_same_gpu,
+)
 
 if TYPE_CHECKING:
     import argparse
@@ -49,12 +56,13 @@ def choosing(options: argparse.Namespace) -> int:
     device = device_asked(options.gpu) if options.gpu else _own_device(results)
     if options.driver and device == "cpu":
         raise errors.ConfigError("A driver says nothing about a CPU.", "Name a GPU: --gpu sm_90 --driver 550")
-    groups, globs = needs(options.families, (*here, *suite))
+    families, globs = find_families(options.families, (*here, *suite))
     question = Requirements(
         device=device,
         driver=options.driver or "",
-        needs=groups,
+        families=families,
         kernels=(*globs, *options.kernels),
+        variations=tuple(options.variation or ()),
         max_overhead=options.max_overhead,
         suite=tuple(suite) if options.families or options.kernels else (),
     )
@@ -153,7 +161,7 @@ def _advised(results: RunResults, question: Requirements, pairs: Sequence[Pair])
 
 def _hypothetical(results: RunResults, question: Requirements) -> tuple[tuple[int, int], str]:
     """Compute capability and driver of the device asked about: as asked, as the run's records have it, or as known."""
-    seen = [column for column in results.info.columns if is_one(column.device, question.device)]
+    seen = [column for column in results.info.columns if is_same_gpu(column.device, question.device)]
     named = [question.device] if question.device.startswith(ARCHITECTURE) else []
     digits = next((one.removeprefix(ARCHITECTURE) for one in (*named, *architectures(results, seen))), "")
     capability = (int(digits[:-1]), int(digits[-1])) if digits else gpu_models.capability(question.device)

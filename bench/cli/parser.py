@@ -169,6 +169,8 @@ def _choosing(parser: argparse.ArgumentParser) -> None:
     add("--driver", type=_driver, metavar="VERSION", help="its driver, or the branch: 550.54.15, 550")
     add("--families", type=_globs, default=(), metavar="FAMILIES", help="families, or words of kernels: conv,scatter")
     add("--kernels", type=_globs, default=(), metavar="GLOBS", help="kernels: 'matmul*,my_model' (default: all)")
+    text = "variations that must be reproducible too, besides the default one: threads=1,isa=avx2"
+    add("--variation", type=_globs, default=(), metavar="NAMES", help=text)
     add(
         "--max-overhead",
         type=_overhead,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from bench.store.run_info import ColumnInfo, KernelInfo, RunInfo
     from bench.suite.record import Process
-    from bench.verdict.observations import Kept, ProcessObservation
+    from bench.verdict.observations import AcceptedRecord, ProcessObservation
 
 #: Provenance that must agree between all processes of a column and variation. Host name, uname and load
 #: may differ: a container has a name of its own.
@@ -69,7 +69,7 @@ class InvalidMeasurement:
 
 
 def invalid_measurement(
-    info: RunInfo, column: ColumnInfo, by_mode: Mapping[str, Sequence[Kept]], mode: str
+    info: RunInfo, column: ColumnInfo, by_mode: Mapping[str, Sequence[AcceptedRecord]], mode: str
 ) -> InvalidMeasurement | None:
     """The first reason why this mode of a column and variation is no measurement, or None.
 
@@ -104,7 +104,7 @@ def invalid_measurement(
     return next((reason for reason in reasons if reason is not None), None)
 
 
-def mixed(column: ColumnInfo, group: Sequence[Kept]) -> InvalidMeasurement | None:
+def mixed(column: ColumnInfo, group: Sequence[AcceptedRecord]) -> InvalidMeasurement | None:
     """Why the records of all variations of a column are not of one machine and environment, or None."""
     processes = _processes(group)
     reasons = (
@@ -119,7 +119,7 @@ def mixed(column: ColumnInfo, group: Sequence[Kept]) -> InvalidMeasurement | Non
     return next((reason for reason in reasons if reason is not None), None)
 
 
-def unshown(info: RunInfo, column: ColumnInfo, group: Sequence[Kept]) -> tuple[str, ...]:
+def unshown(info: RunInfo, column: ColumnInfo, group: Sequence[AcceptedRecord]) -> tuple[str, ...]:
     """What a green would need to know and the processes did not say."""
     missing: dict[str, None] = {}
     on_gpu = column.device != "cpu" and info.schema > _BEFORE_GPUS
@@ -155,7 +155,7 @@ def misplaced(column: ColumnInfo, kernel: KernelInfo, observations: Sequence[Pro
     return ()
 
 
-def _processes(group: Iterable[Kept]) -> list[Process]:
+def _processes(group: Iterable[AcceptedRecord]) -> list[Process]:
     return [process for kept in group for process in kept.record.processes]
 
 
@@ -163,7 +163,7 @@ def _not_asked(reason: str) -> InvalidMeasurement:
     return InvalidMeasurement(Status.MISMATCH, f"{_NOT_ASKED}{reason}")
 
 
-def _no_gpu(column: ColumnInfo, group: Sequence[Kept]) -> InvalidMeasurement | None:
+def _no_gpu(column: ColumnInfo, group: Sequence[AcceptedRecord]) -> InvalidMeasurement | None:
     """A GPU column that saw no GPU measured its CPU: the worst bug this product can have."""
     for outcome in (one for kept in group for one in kept.record.outcomes):
         if outcome.outcome == "gpu-not-visible":
@@ -180,7 +180,7 @@ def _no_gpu(column: ColumnInfo, group: Sequence[Kept]) -> InvalidMeasurement | N
     return None
 
 
-def _refused(group: Sequence[Kept]) -> InvalidMeasurement | None:
+def _refused(group: Sequence[AcceptedRecord]) -> InvalidMeasurement | None:
     """A process that refused to begin says why, and does so of every kernel it was asked for."""
     for kept in group:
         said: dict[int, set[str]] = {}
@@ -193,7 +193,7 @@ def _refused(group: Sequence[Kept]) -> InvalidMeasurement | None:
     return None
 
 
-def _wrong_device(info: RunInfo, column: ColumnInfo, group: Sequence[Kept]) -> InvalidMeasurement | None:
+def _wrong_device(info: RunInfo, column: ColumnInfo, group: Sequence[AcceptedRecord]) -> InvalidMeasurement | None:
     """What the request says; those of before GPUs all say ``cpu``, whatever was meant."""
     for kept in group:
         asked, wanted = kept.record.request.device, "cpu" if column.device == "cpu" else "gpu"
@@ -204,7 +204,7 @@ def _wrong_device(info: RunInfo, column: ColumnInfo, group: Sequence[Kept]) -> I
     return None
 
 
-def _wrong_gpu(column: ColumnInfo, group: Sequence[Kept]) -> InvalidMeasurement | None:
+def _wrong_gpu(column: ColumnInfo, group: Sequence[AcceptedRecord]) -> InvalidMeasurement | None:
     """The GPU a round was asked for, and the one its processes saw, against the column's."""
     for kept in group:
         uuid = str(kept.record.request.gpu.get("uuid") or "")
@@ -226,7 +226,7 @@ def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _wrong_mode(group: Sequence[Kept], mode: str) -> InvalidMeasurement | None:
+def _wrong_mode(group: Sequence[AcceptedRecord], mode: str) -> InvalidMeasurement | None:
     for kept in group:
         known = {process.process: process for process in kept.record.processes}
         speakers = {item.process for item in kept.record.samples} | set(known)
@@ -240,7 +240,7 @@ def _wrong_mode(group: Sequence[Kept], mode: str) -> InvalidMeasurement | None:
     return None
 
 
-def _wrong_request(info: RunInfo, group: Sequence[Kept], mode: str) -> InvalidMeasurement | None:
+def _wrong_request(info: RunInfo, group: Sequence[AcceptedRecord], mode: str) -> InvalidMeasurement | None:
     for kept in group:
         request = kept.record.request
         if request.seed != info.seed:
@@ -263,7 +263,7 @@ def _wrong_request(info: RunInfo, group: Sequence[Kept], mode: str) -> InvalidMe
     return None
 
 
-def _wrong_variation(group: Sequence[Kept], mode: str) -> InvalidMeasurement | None:
+def _wrong_variation(group: Sequence[AcceptedRecord], mode: str) -> InvalidMeasurement | None:
     """What the variation's name promises, against what was in force."""
     for kept in group:
         variation = kept.record.request.variation
@@ -294,7 +294,7 @@ def _promised(variation: str, process: Process, mode: str) -> dict[str, Any]:
     return known.get(key, {})
 
 
-def _other_place(group: Sequence[Kept]) -> InvalidMeasurement | None:
+def _other_place(group: Sequence[AcceptedRecord]) -> InvalidMeasurement | None:
     """Rounds of two engines, environments or hosts are no rounds of one column."""
     for key in ("engine", "environment", "host"):
         values = {str(kept.record.request.context.get(key, "")) for kept in group}
@@ -313,7 +313,7 @@ def _other_environment(processes: Sequence[Process]) -> InvalidMeasurement | Non
     return _not_asked("the processes compared disagree on their environment") if len(known) > 1 else None
 
 
-def _wrong_lock(column: ColumnInfo, group: Sequence[Kept]) -> InvalidMeasurement | None:
+def _wrong_lock(column: ColumnInfo, group: Sequence[AcceptedRecord]) -> InvalidMeasurement | None:
     for kept in group:
         lock_hash = kept.record.request.context.get("lock_hash")
         if lock_hash and column.lock_hash and lock_hash != column.lock_hash:
@@ -321,7 +321,7 @@ def _wrong_lock(column: ColumnInfo, group: Sequence[Kept]) -> InvalidMeasurement
     return None
 
 
-def _wrong_versions(column: ColumnInfo, group: Sequence[Kept]) -> InvalidMeasurement | None:
+def _wrong_versions(column: ColumnInfo, group: Sequence[AcceptedRecord]) -> InvalidMeasurement | None:
     for process in _processes(group):
         for name, wanted in (("tensorflow", column.tensorflow), ("keras", column.keras), ("python", column.python)):
             found = str(process.provenance.get(name) or "")
@@ -418,12 +418,12 @@ def _short(text: str) -> str:
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
-def _wrong_seeds(group: Sequence[Kept]) -> InvalidMeasurement | None:
+def _wrong_seeds(group: Sequence[AcceptedRecord]) -> InvalidMeasurement | None:
     """Repetitions with two seeds would look like a variation, and those with another than was asked nobody gets again."""
     for kept in group:
         wanted = kept.record.request.seed
         for sample in kept.record.samples:
-            if sample.role != "second-seed" and sample.seed != wanted:
+            if sample.seed != wanted and sample.role != "second-seed":
                 return _not_asked(
                     f"{sample.kernel} was repeated with the seed {sample.seed}, and {wanted} was asked for"
                 )

@@ -115,7 +115,7 @@ LEFT_OUT: dict[tuple[str, str], str] = {
     ("terminal", "families.rows.facts.*"): _SHORT,
     ("terminal", f"{_UNDER}.[!w]*"): "a variation shows its status, where that differs from that of the kernel",
     ("terminal", f"{_HALF}.variation"): "the variations stand below where they differ",
-    ("terminal", "*.overhead, not resolved"): "the answer counts what is not resolved",
+    ("terminal", "*.overhead, not significant"): "the answer counts what is not significant",
     ("terminal", "legend"): "only the words in use",
     ("terminal", "terms"): _SHORT,
     # Markdown
@@ -289,9 +289,9 @@ class Numberer:
         elif (
             isinstance(value, view_of.ModeResult)
             and name == "overhead"
-            and not (value.overhead_data and value.overhead_data.resolved)
+            and not (value.overhead_data and value.overhead_data.significant)
         ):
-            name = "overhead, not resolved"
+            name = "overhead, not significant"
         return f"{path}.{name}".lstrip(".")
 
     def _mark(self, value: str, field: str, owner: Any) -> str:

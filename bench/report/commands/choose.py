@@ -32,8 +32,6 @@ _MARGIN = " " * 9
 #: What differs between pairs that otherwise have the same reasons.
 _VERSION = re.compile(r"\d[\d.]*")
 _FIRST = "versions are those of the first of these pairs; --format json has all of them"
-#: Statuses of kernels that ran and gave different bits; with any other status there is no result to compare.
-_DIFFERENT_BITS = frozenset({Status.NONDETERMINISTIC, Status.REPRODUCIBLE_IN_PROCESS})
 
 
 def text(choice: Choice, ranked: Sequence[Ranked] = (), width: int = WIDTH, *, colour: bool = False) -> str:
@@ -83,36 +81,37 @@ def _answer(choice: Choice) -> Iterator[str]:
 def _details(candidate: Candidate, ranked: Ranked | None) -> Iterator[str]:
     """Evidence, overhead, what is against a candidate, and what is not known of it."""
     if candidate.overhead:
-        yield candidate.evidence
+        # the lines below name every kernel that fails under other variations; the evidence names only some
+        yield candidate.evidence.partition("; also under ")[0] if ranked else candidate.evidence
         yield f"overhead: {candidate.overhead}"
     if ranked is not None and ranked.reasons and candidate.rank:
         yield from _against(ranked)
     else:
         yield from (f"- {reason}" for reason in candidate.reasons)
     yield from (f"- {_unknown(unknown)}" for unknown in candidate.unknowns)
-
-
-def _against(ranked: Ranked) -> Iterator[str]:
-    """Every kernel that keeps a candidate from fitting, with its reason, and what fails under other variations only."""
-    kernels = list(dict.fromkeys(clean(name) for concern in ranked.reasons for name, _ in concern.kernels))
-    if all(concern.kernels for concern in ranked.reasons):
-        few = len(kernels) <= _MOST_NAMES
-        names = listed(kernels, _MOST_NAMES) if few else f"these {len(kernels)} kernels"
-        yield f"{'It might' if ranked.unknowns else 'It would'} fit without {names}:"
-    for concern in ranked.reasons:
-        yield f"- {_reason(concern)}"
-    for variation, concerns in _by_variation(getattr(ranked, "also_under", ())).items():
+    for variation, concerns in _by_variation(ranked.also_under if ranked else ()).items():
         yield f"- also under {variation}: {'; '.join(map(_reason, concerns))}"
 
 
+def _against(ranked: Ranked) -> Iterator[str]:
+    """Every kernel that keeps a candidate from fitting, with its reason."""
+    kernels = list(dict.fromkeys(clean(name) for concern in ranked.fits_without for name, _ in concern.kernels))
+    if kernels:
+        few = len(kernels) <= _MOST_NAMES
+        yield f"It would fit without {listed(kernels, _MOST_NAMES) if few else f'these {len(kernels)} kernels'}:"
+    yield from (f"- {_reason(concern)}" for concern in ranked.reasons)
+
+
 def _reason(concern: Concern) -> str:
-    """``does not run (error): a (onednn=0) and b``."""
+    """``does not run (error): a (onednn=0), b``."""
     names = [clean(name) + (f" ({clean(variation)})" if variation else "") for name, variation in concern.kernels]
-    if isinstance(concern.kind, Status):
-        title = "not reproducible" if concern.kind in _DIFFERENT_BITS else "does not run"
-        title = f"{title} ({WORDS[concern.kind].word})"
+    word = WORDS[concern.kind].word if isinstance(concern.kind, Status) else str(concern.kind)
+    if concern.not_reproducible:
+        title = f"not reproducible ({word})"
+    elif concern.does_not_run:
+        title = f"does not run ({word})"
     else:
-        title = {Kind.DEAR: "overhead above the limit"}.get(concern.kind, str(concern.kind))
+        title = "overhead above the limit" if concern.kind is Kind.OVER_LIMIT else word
     return f"{title}: {', '.join(names) or clean(concern.why)}".removesuffix(": ")
 
 
@@ -197,7 +196,7 @@ def as_json(choice: Choice, ranked: Sequence[Ranked], run: str) -> str:
 def _numbers(ranked: Ranked | None) -> dict[str, Any]:
     if ranked is None or ranked.rank is None:
         return dict.fromkeys(("rank", "tied", "reproducible", "kernels", "compared", "bound", "overhead"))
-    overhead = ranked.bill
+    overhead = ranked.overhead
     return {
         "rank": ranked.rank,
         "tied": ranked.tied,
@@ -206,14 +205,14 @@ def _numbers(ranked: Ranked | None) -> dict[str, Any]:
         "compared": ranked.compared if ranked.reproducible else None,
         "bound": round(ranked.bound, 6) if ranked.reproducible else None,
         "overhead": {
-            "kernels": overhead.priced,
-            "resolved": overhead.resolved,
+            "kernels": overhead.timed,
+            "significant": overhead.significant,
             **{key: finite(getattr(overhead, key)) for key in ("median", "low", "high")},
             **{
                 key: {"kernel": extreme[0], "ratio": extreme[1].ratio, "low": extreme[1].low, "high": extreme[1].high}
                 if extreme
                 else None
-                for key, extreme in (("dearest", overhead.dearest), ("cheapest", overhead.cheapest))
+                for key, extreme in (("slowest", overhead.slowest), ("fastest", overhead.fastest))
             },
         },
     }

@@ -189,7 +189,7 @@ def _terminal(changes: Comparison, width: int) -> str:
 def _happened(line: UpgradeLine) -> list[str]:
     """What happened to a kernel and where; then its statuses, bits and time."""
     statuses = f"{line.before.status} to {line.after.status}" if line.turned else ""
-    bits = line.bits.removeprefix(f"{Bits.MOVED}, ")
+    bits = line.bits.removeprefix(f"{Bits.CHANGED}, ")
     bits = f"bits {bits}" if bits.startswith(Bits.UNKNOWN) else bits
     details = "; ".join(filter(None, (statuses, bits, line.time)))
     return [f"- {line.kernel}, {line.where}: {', '.join(line.events)}", *([f"    {details}"] if details else [])]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from bench.store.run import Run
-    from bench.verdict.difference import Seen
+    from bench.verdict.difference import KernelDigest
     from bench.verdict.results import RunResults, Verdict
     from bench.verdict.tensor_diff import Line
 
@@ -91,7 +91,7 @@ def _require(name: str, names: Sequence[str], kind: str) -> None:
     raise ConfigError(f"This run has no {kind} {clean(name)!r}.", hint)
 
 
-def _spread(verdicts: Sequence[Verdict], seen: Sequence[Seen]) -> str:
+def _spread(verdicts: Sequence[Verdict], seen: Sequence[KernelDigest]) -> str:
     """How many digests there are, and under which variations and modes the kernel was nondeterministic."""
     total = count(sum(digest.total for digest in seen), "sample")
     places = [place(verdict) for verdict in verdicts]
@@ -105,7 +105,7 @@ def _spread(verdicts: Sequence[Verdict], seen: Sequence[Seen]) -> str:
     return f"{count(len(seen), 'digest')} in {total}; {where}."
 
 
-def _digests(results: RunResults, verdicts: Sequence[Verdict], seen: Sequence[Seen], width: int) -> str:
+def _digests(results: RunResults, verdicts: Sequence[Verdict], seen: Sequence[KernelDigest], width: int) -> str:
     """Every digest: its letter, where it was seen and how often, its first sample, and whether values were stored."""
     letters = {
         verdict.comparison.digests[0][0]: verdict.digest_class
@@ -138,7 +138,9 @@ def _first(verdicts: Iterable[Verdict], digest: str) -> str:
     return ""
 
 
-def _pair(verdicts: Sequence[Verdict], seen: Sequence[Seen], digest_a: str, digest_b: str) -> tuple[str, str] | None:
+def _pair(
+    verdicts: Sequence[Verdict], seen: Sequence[KernelDigest], digest_a: str, digest_b: str
+) -> tuple[str, str] | None:
     """Return the digests to compare: the requested ones, else the most telling; None where there is only one."""
     chosen = [_chosen(seen, prefix) if prefix else "" for prefix in (digest_a, digest_b)]
     if all(chosen):
@@ -155,7 +157,7 @@ def _pair(verdicts: Sequence[Verdict], seen: Sequence[Seen], digest_a: str, dige
     return (fixed, partner) if chosen[0] else (partner, fixed)
 
 
-def _chosen(seen: Sequence[Seen], prefix: str) -> str:
+def _chosen(seen: Sequence[KernelDigest], prefix: str) -> str:
     """Return the one digest that begins with a prefix; raise ConfigError where none or more than one does."""
     matches = [digest.digest for digest in seen if digest.digest.startswith(prefix.lower())]
     if len(matches) == 1:
@@ -165,7 +167,7 @@ def _chosen(seen: Sequence[Seen], prefix: str) -> str:
     raise ConfigError(f"{what} with {clean(prefix)!r}.", f"Choose from: {names}.")
 
 
-def _telling(verdicts: Sequence[Verdict], seen: Sequence[Seen]) -> list[tuple[str, str]]:
+def _telling(verdicts: Sequence[Verdict], seen: Sequence[KernelDigest]) -> list[tuple[str, str]]:
     """Pairs worth comparing, the most telling first: within one mode (on before off), off and on, two variations."""
     stored = {digest.digest for digest in seen if digest.kept}
     pairs: list[tuple[str, str]] = []
@@ -244,7 +246,8 @@ def _recorded(verdicts: Sequence[Verdict], pair: tuple[str, str], width: int) ->
         recorded = verdict.difference
         names = {digest for digest, _ in verdict.comparison.digests}
         if recorded is not None and set(pair) <= names:
-            first = [first_difference(recorded.parting)] if recorded.parting else []
+            at = recorded.first_difference
+            first = [first_difference(at)] if at else []
             by_text.setdefault((*sentences(recorded), *first), []).append(place(verdict))
     places = [place(verdict) for verdict in verdicts]
     return [

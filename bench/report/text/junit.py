@@ -157,7 +157,7 @@ def _evidence(verdict: Verdict) -> list[str]:
     difference = None if verdict.control else verdict.difference
     return [
         *(sentences(difference) if difference else ()),
-        first_difference(difference.parting) if difference and difference.parting else "",
+        first_difference(difference.first_difference) if difference and difference.first_difference else "",
         cap(clean(verdict.error_message, lines=True)),
         *(known_issue(verdict.known_issue) if verdict.known_issue else ()),
     ]

@@ -266,7 +266,7 @@ def _entry(entry: Entry, common: tuple[str, str]) -> str:
 
 def _short(half: ModeResult) -> str:
     """Letters, time (``*``: of the first call) and overhead."""
-    overhead = half.overhead.partition(" (")[0] if half.overhead_data and half.overhead_data.resolved else ""
+    overhead = half.overhead.partition(" (")[0] if half.overhead_data and half.overhead_data.significant else ""
     return " ".join(filter(None, [half.letters, half.time.replace(" first call", "*"), overhead])) or "-"
 
 
