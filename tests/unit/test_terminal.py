@@ -57,7 +57,7 @@ def test_the_summary_says_what_changed_and_what_warns() -> None:
     assert MIXED.since.sentence in text
     assert "- Columns not measured: 1 of 3: build-failed 1." in text
     assert "- TF 2.16.2 CPU - build-failed: no wheel" in text
-    assert "† crashed 1: matmul (isa=avx2) - Crashed in 5 of 5 processes" in text
+    assert "also under isa=avx2: † crashed 1: matmul - Crashed in 5 of 5 processes" in text
 
 
 def test_what_no_known_issue_explains_comes_first() -> None:

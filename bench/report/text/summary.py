@@ -14,10 +14,10 @@ from bench.report.text.layout import WIDTH, paint, table_blocks, wrapped
 from bench.report.text.terminal import NARROWEST, event_text, run_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from bench.report.view import ModeResult, Since, View
+    from bench.report.view import ModeResult, Row, Since, SubRow, View
 
 #: Lines of the summary, and lines that its first sentences and each item take at most.
 LINES = 30
@@ -48,11 +48,15 @@ class _Section:
 
 @dataclass(frozen=True, kw_only=True)
 class _Problem:
-    """Kernels with one status, determinism on, all explained by known issues or none of them."""
+    """Kernels with one status, determinism on, all explained by known issues or none of them.
+
+    ``variation`` is "" for the one that decides; under another one, kernels count that are fine under the deciding one.
+    """
 
     symbol: str
     word: str
     tone: str
+    variation: str
     kernels: tuple[str, ...]
     issues: tuple[str, ...]
     reasons: tuple[str, ...]
@@ -69,7 +73,8 @@ class _Problem:
             several = f"{len(self.reasons)} reasons, listed on the page"
             reason = several if len(self.reasons) > _MOST_REASONS else "".join(self.reasons)
         names = listed(list(self.kernels), _MOST_KERNELS)
-        return f"{self.symbol} {self.word} {len(self.kernels)}: {names}{f' - {reason}' if reason else ''}"
+        where = f"also under {self.variation}: " if self.variation else ""
+        return f"{where}{self.symbol} {self.word} {len(self.kernels)}: {names}{f' - {reason}' if reason else ''}"
 
 
 def render(view: View, page: Path, width: int = WIDTH, *, colour: bool = False) -> str:
@@ -139,7 +144,7 @@ def _ranking(view: View, width: int, *, colour: bool) -> _Section:
     for at, (line, row) in enumerate(zip(view.lines, rows, strict=True)):
         if line.rank:
             items[at] = items[at].replace(row[2], paint(row[2], "good" if line.safe else "part", colour=colour), 1)
-    return _Section(head=head.split("\n"), items=items, share=9)
+    return _Section(head=head.split("\n"), items=items, share=11)
 
 
 def _problems(view: View, width: int, *, colour: bool) -> _Section:
@@ -151,43 +156,57 @@ def _problems(view: View, width: int, *, colour: bool) -> _Section:
     for problem in problems:
         start = f"{problem.symbol} {problem.word}"
         text = _clipped(problem.text, width, most=_ITEM_LINES + 1)
-        items.append(paint(start, problem.tone, colour=colour) + text.removeprefix(start))
+        items.append(text.replace(start, paint(start, problem.tone, colour=colour), 1))
     return _Section(head=["Not reproducible with determinism on:"], items=items, share=7)
 
 
 def _grouped(view: View) -> list[_Problem]:
-    """Group the kernels by status, and by whether a known issue explains them; the unexplained ones come first."""
+    """Group the kernels by variation and status, and by whether a known issue explains them.
+
+    The deciding variation comes first, and of each variation what no known issue explains.
+    """
     measured = {column.column: column.label for column in view.columns if not column.blocked}
-    groups: dict[tuple[str, bool], dict[str, dict[str, ModeResult]]] = {}
+    groups: dict[tuple[str, bool, str], dict[str, dict[str, ModeResult]]] = {}
     for row in view.rows:
-        for entry in () if row.control else row.entries:
-            result = entry.on
-            if not entry.blocked and result.verdict and result.tone not in _FINE:
-                key = (result.word, result.verdict.known_issue is not None)
-                groups.setdefault(key, {}).setdefault(row.kernel, {})[entry.column] = result
+        for variation, column, result in () if row.control else _results(row):
+            if column in measured and result.verdict and result.tone not in _FINE:
+                key = (variation, result.verdict.known_issue is not None, result.word)
+                groups.setdefault(key, {}).setdefault(row.kernel, {})[column] = result
     order = [word for _, word, _, _ in view.legend]
-    keys = sorted(groups, key=lambda key: (key[1], order.index(key[0])))
-    return [_problem(groups[key], measured) for key in keys]
+    keys = sorted(groups, key=lambda key: (*key[:2], order.index(key[2])))
+    return [_problem(key[0], groups[key], measured) for key in keys]
 
 
-def _problem(kernels: Mapping[str, Mapping[str, ModeResult]], measured: Mapping[str, str]) -> _Problem:
+def _results(row: Row) -> Iterator[tuple[str, str, ModeResult]]:
+    """Variation, column and result of a kernel with determinism on.
+
+    The first variation decides and is named ""; the others follow where the kernel is fine under the first one.
+    """
+    first: Row | SubRow = row.variations[0] if row.variations else row
+    others = row.variations[1:]
+    for place, entry in enumerate(first.entries):
+        yield "", entry.column, entry.on
+        if entry.on.tone in _FINE:
+            yield from ((other.variation, entry.column, other.entries[place].on) for other in others)
+
+
+def _problem(variation: str, kernels: Mapping[str, Mapping[str, ModeResult]], measured: Mapping[str, str]) -> _Problem:
     """Make one group of its results by kernel and column; ``measured`` has the labels of all columns with a result."""
     results = [result for by_column in kernels.values() for result in by_column.values()]
     verdicts = [result.verdict for result in results if result.verdict]
     issues = [verdict.known_issue.title for verdict in verdicts if verdict.known_issue]
     names = []
     for kernel, by_column in kernels.items():
-        variation = next(iter(by_column.values())).variation
-        where = [variation] if variation not in ("", "default") else []
-        if len(by_column) < len(measured):
-            labels = [measured[column] for column in by_column]
-            few = len(labels) <= _MOST_COLUMNS
-            where.append(f"{listed(labels)} only" if few else f"{len(labels)} of {len(measured)} columns")
-        names.append(f"{kernel} ({', '.join(where)})" if where else kernel)
+        labels = [measured[column] for column in by_column]
+        where = (
+            f"{listed(labels)} only" if len(labels) <= _MOST_COLUMNS else f"{len(labels)} of {len(measured)} columns"
+        )
+        names.append(f"{kernel} ({where})" if len(labels) < len(measured) else kernel)
     return _Problem(
         symbol=results[0].symbol,
         word=results[0].word,
         tone=results[0].tone,
+        variation=variation,
         kernels=tuple(names),
         issues=tuple(dict.fromkeys(clean(title).rstrip(".") for title in issues)),
         reasons=tuple(dict.fromkeys(result.why.rstrip(".") for result in results if result.why)),
@@ -212,4 +231,4 @@ def _warnings(view: View, width: int, *, colour: bool) -> _Section:
     for notice in view.notices:
         text = _clipped(f"- {notice.title}: {notice.text}", width)
         items.append(text.replace(notice.title, paint(notice.title, notice.kind, colour=colour), 1))
-    return _Section(head=["Warnings:"] if items else [], items=items, share=3)
+    return _Section(head=["Warnings:"] if items else [], items=items, share=2)
