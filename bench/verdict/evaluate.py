@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from bench.verdict.observations import ProcessObservation
     from bench.verdict.record_group import RecordGroup
 
-#: Fewer processes, or fewer repetitions in all, are `inconclusive`, never `reproducible`. 3 processes miss a kernel that
-#: differs in every second process in 25 % of cases, 5 processes in 6 %.
+#: Fewer processes, or fewer repetitions in all, are `inconclusive`, never `reproducible`. 3 processes miss a kernel
+#: that differs in every second process in 25 % of cases, 5 processes in 6 %.
 MIN_PROCESSES = 5
 MIN_REPETITIONS = 2
 
@@ -79,7 +79,8 @@ def _error_in_both_modes(verdicts: Sequence[Verdict]) -> list[Verdict]:
             other.status, other.error_class, other.error_message,
         ):  # fmt: skip
             first, varies = verdict.observations[0], verdict.comparison.varies
-            why = f"{fault(Status.ERROR, dict(verdict.outcomes), 'error', first, varies=varies)} Determinism off gives the same error."
+            why = fault(Status.ERROR, dict(verdict.outcomes), "error", first, varies=varies)
+            why += " Determinism off gives the same error."
             changed.append(dataclasses.replace(verdict, status=Status.ERROR, why=why))
         else:
             changed.append(verdict)

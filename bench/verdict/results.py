@@ -140,8 +140,8 @@ class RunResults:
     ``overheads`` is by (column, kernel, variation). The first of ``variations`` decides the headline; it is
     ``default`` unless the run has only others. ``groups`` has the records that count by (column, variation, mode), and
     ``control_summaries`` what their controls showed. ``left_out`` lists the records that do not count and
-    ``unreadable`` those that could not be read, each with the reason. ``kept`` has the kept values of the run, ``tails``
-    the ends of the logs of kernels that died.
+    ``unreadable`` those that could not be read, each with the reason. ``kept`` has the kept values of the run,
+    ``tails`` the ends of the logs of kernels that died.
     """
 
     info: RunInfo
