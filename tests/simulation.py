@@ -1,9 +1,9 @@
 """Power and false alarm of the whole verdict, by simulation: ``python -m tests.simulation``.
 
-Synthetic runs, made of the records a worker would write, are evaluated as real ones are. In each a planted kernel
-differs from sample to sample with some probability, or from process to process, or never; the controls flicker
-at their true rates. The table says how often each verdict was given, with Clopper-Pearson 95 % intervals.
-Same seed, same table.
+Synthetic runs, made of records as a worker writes them, are evaluated like real ones. In each, a planted kernel
+differs from sample to sample with some probability, or from process to process, or never; the controls differ
+at their true rates. The table says how often each verdict occurred, with Clopper-Pearson 95 % intervals.
+The same seed gives the same table.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ SHOWN = (
 class Plant:
     """How the planted kernel differs: in each ``sample``, in each ``process``, or ``never``, with probability ``rate``.
 
-    With ``frozen`` the instrument is sick: each process shows its first repetition over and over.
+    With ``frozen`` the measurement is broken: each process returns its first repetition again and again.
     """
 
     where: str

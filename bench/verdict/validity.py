@@ -239,8 +239,8 @@ def _wrong_mode(group: Sequence[AcceptedRecord], mode: str) -> InvalidMeasuremen
             enabled = known[number].settings.get("determinism_enabled")
             if enabled is not (mode == "on"):
                 state = {"True": "on", "False": "off"}.get(str(enabled), "unknown")
-                number = accepted.record.request.round
-                return _mismatch(f"determinism {mode} was requested, but it was {state} in round {number}")
+                round_number = accepted.record.request.round
+                return _mismatch(f"determinism {mode} was requested, but it was {state} in round {round_number}")
     return None
 
 
