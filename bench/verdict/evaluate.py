@@ -11,7 +11,7 @@ import dataclasses
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from bench.verdict import controls, observations, validity
+from bench.verdict import controls, gpu_validity, observations
 from bench.verdict.annotate import Overheads, measures, with_digest_groups
 from bench.verdict.messages import count, difference, equality, fault
 from bench.verdict.record_group import record_groups
@@ -218,7 +218,7 @@ def _concerns(
     untimed = sum(process.outcome == "ok" and process.timed and not _called_again(process) for process in processes)
     if untimed and kernel.call_again:
         concerns.append(f"{count(untimed, 'process')} left out the timing pass, so later calls were not compared")
-    concerns += validity.misplaced(group.column, kernel, processes)
+    concerns += gpu_validity.misplaced(group.column, kernel, processes)
     return (*concerns, *_without_controls(group, processes), *group.unshown, *summary.concerns)
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from bench.store.run import Run
     from bench.store.run_info import ColumnInfo, RunInfo
     from bench.verdict.digest_comparison import Comparison
+    from bench.verdict.invalid_measurement import InvalidMeasurement
     from bench.verdict.observations import AcceptedRecord, ProcessObservation
 
 
@@ -35,7 +36,7 @@ class RecordGroup:
     group: tuple[AcceptedRecord, ...]
     outdated: int
     unreadable: tuple[str, ...]
-    invalid_measurement: validity.InvalidMeasurement | None
+    invalid_measurement: InvalidMeasurement | None
     unshown: tuple[str, ...]
     observations: Mapping[str, tuple[ProcessObservation, ...]]
     comparisons: Mapping[str, Comparison]

@@ -9,17 +9,24 @@ verdict is ``inconclusive``.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bench.verdict.status import Status
+from bench.verdict.gpu_validity import BEFORE_GPUS, no_gpu, other_cuda, other_gpu, wrong_device, wrong_gpu
+from bench.verdict.invalid_measurement import (
+    NOT_REQUESTED,
+    InvalidMeasurement,
+    mapping,
+    mismatch,
+    processes_of,
+    shorten,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-    from bench.store.run_info import ColumnInfo, KernelInfo, RunInfo
+    from bench.store.run_info import ColumnInfo, RunInfo
     from bench.suite.record import Process
-    from bench.verdict.observations import AcceptedRecord, ProcessObservation
+    from bench.verdict.observations import AcceptedRecord
 
 #: Provenance that must agree between all processes of a column and variation. Host name, uname and load
 #: may differ: each container has its own host name.
@@ -39,15 +46,6 @@ SAME_PROVENANCE = (
     "libc",
 )
 
-#: Facts that identify a GPU.
-GPU_FACTS = ("uuid", "device_name", "compute_capability", "sm_count")
-
-#: How the suite begins the message of a process that refused to start.
-_NOT_REQUESTED = "not what was asked: "
-
-#: The schema of run.json before GPUs: its processes could not report what a GPU column must show.
-_BEFORE_GPUS = 2
-
 #: Settings that must agree between all processes of a column and variation, whatever the mode.
 SAME_SETTINGS = ("intra_op_threads", "inter_op_threads", "onednn", "isa_limit", "tf32", "xla_jit", "devices")
 
@@ -59,14 +57,6 @@ PLACES = frozenset({"CUDA_CACHE_PATH"})
 
 #: Libraries whose versions must agree between processes that loaded them, by prefix.
 SAME_LIBRARIES = ("libtensorflow", "libcud", "libcublas")
-
-
-@dataclass(frozen=True)
-class InvalidMeasurement:
-    """Why a group of processes is not a valid measurement."""
-
-    status: Status
-    reason: str
 
 
 def invalid_measurement(
@@ -82,24 +72,24 @@ def invalid_measurement(
         return None
     everything = [accepted for records in by_mode.values() for accepted in records]
     reasons = (
-        _no_gpu(column, group),
+        no_gpu(column, group),
         _refused(group),
-        _wrong_device(info, column, group),
-        _wrong_gpu(column, everything),
+        wrong_device(info, column, group),
+        wrong_gpu(column, everything),
         _wrong_mode(group, mode),
         _wrong_request(info, group, mode),
         _wrong_variation(group, mode),
         _other_place(everything),
-        _other_environment(_processes(everything)),
+        _other_environment(processes_of(everything)),
         _wrong_lock(column, group),
         _wrong_versions(column, group),
-        _disagree(_processes(everything), SAME_PROVENANCE, "provenance"),
-        _other_gpu(_processes(everything)),
-        _other_code(_processes(everything)),
-        _other_libraries(_processes(everything)),
-        _other_cuda(_processes(everything)),
-        _disagree(_processes(everything), SAME_SETTINGS, "settings"),
-        _disagree(_processes(group), SAME_IN_MODE, "settings"),
+        _disagree(processes_of(everything), SAME_PROVENANCE, "provenance"),
+        other_gpu(processes_of(everything)),
+        _other_code(processes_of(everything)),
+        _other_libraries(processes_of(everything)),
+        other_cuda(processes_of(everything)),
+        _disagree(processes_of(everything), SAME_SETTINGS, "settings"),
+        _disagree(processes_of(group), SAME_IN_MODE, "settings"),
         _wrong_seeds(everything),
     )
     return next((reason for reason in reasons if reason is not None), None)
@@ -107,15 +97,15 @@ def invalid_measurement(
 
 def mixed(column: ColumnInfo, group: Sequence[AcceptedRecord]) -> InvalidMeasurement | None:
     """Return why the records of all variations of a column are not of one machine and environment, or None."""
-    processes = _processes(group)
+    processes = processes_of(group)
     reasons = (
-        _wrong_gpu(column, group),
+        wrong_gpu(column, group),
         _other_place(group),
         _disagree(processes, SAME_PROVENANCE, "provenance"),
-        _other_gpu(processes),
+        other_gpu(processes),
         _other_code(processes),
         _other_libraries(processes),
-        _other_cuda(processes),
+        other_cuda(processes),
     )
     return next((reason for reason in reasons if reason is not None), None)
 
@@ -123,15 +113,15 @@ def mixed(column: ColumnInfo, group: Sequence[AcceptedRecord]) -> InvalidMeasure
 def unshown(info: RunInfo, column: ColumnInfo, group: Sequence[AcceptedRecord]) -> tuple[str, ...]:
     """Return what a green cell needs and the processes did not report."""
     missing: dict[str, None] = {}
-    on_gpu = column.device != "cpu" and info.schema > _BEFORE_GPUS
+    on_gpu = column.device != "cpu" and info.schema > BEFORE_GPUS
     for accepted in group:
         request = accepted.record.request
         if on_gpu and column.gpu and not request.gpu.get("uuid"):
             missing["a round did not request its GPU by UUID"] = None
         for process in accepted.record.processes:
-            if on_gpu and not set(_mapping(process.provenance.get("cuda"))) - {"driver"}:
+            if on_gpu and not set(mapping(process.provenance.get("cuda"))) - {"driver"}:
                 missing["a process did not report which CUDA libraries it loaded"] = None
-            gpu = _mapping(process.provenance.get("gpu"))
+            gpu = mapping(process.provenance.get("gpu"))
             if on_gpu and not (gpu.get("uuid") if column.gpu else gpu):
                 missing["a process did not report which GPU it had"] = None
             if column.tensorflow and not process.provenance.get("tensorflow"):
@@ -141,44 +131,6 @@ def unshown(info: RunInfo, column: ColumnInfo, group: Sequence[AcceptedRecord]) 
             if request.threads is not None and process.settings.get("intra_op_threads") is None:
                 missing["a process did not report how many threads it had"] = None
     return tuple(missing)
-
-
-def misplaced(column: ColumnInfo, kernel: KernelInfo, observations: Sequence[ProcessObservation]) -> tuple[str, ...]:
-    """Return a concern if a GPU kernel of a GPU column had all its outputs on the CPU: it measured the CPU."""
-    if column.device == "cpu" or kernel.on_host:
-        return ()
-    for observation in observations:
-        facts = {id(sample.outputs): sample.outputs for sample in (*observation.repetitions, *observation.timings)}
-        for outputs in facts.values():
-            places = {str(output.get("device") or "") for output in outputs.values()} - {""}
-            if places and all(place.startswith("CPU") for place in places):
-                return ("its outputs were on the CPU",)
-    return ()
-
-
-def _processes(group: Iterable[AcceptedRecord]) -> list[Process]:
-    return [process for accepted in group for process in accepted.record.processes]
-
-
-def _mismatch(reason: str) -> InvalidMeasurement:
-    return InvalidMeasurement(Status.MISMATCH, f"{_NOT_REQUESTED}{reason}")
-
-
-def _no_gpu(column: ColumnInfo, group: Sequence[AcceptedRecord]) -> InvalidMeasurement | None:
-    """A GPU column that saw no GPU measured its CPU, which would be the worst possible error."""
-    for outcome in (outcome for accepted in group for outcome in accepted.record.outcomes):
-        if outcome.outcome == "gpu-not-visible":
-            return InvalidMeasurement(Status.GPU_NOT_VISIBLE, outcome.message or "TensorFlow saw no GPU")
-    for process in _processes(group):
-        devices = process.settings.get("devices")
-        seen = "GPU" in json.dumps(devices, default=str).upper()
-        if column.device == "cpu" and seen:
-            return _mismatch("this column is for the CPU, but the process had a GPU")
-        if column.device != "cpu" and not seen:
-            return InvalidMeasurement(
-                Status.GPU_NOT_VISIBLE, f"the column is for {column.device}, but TensorFlow saw no GPU"
-            )
-    return None
 
 
 def _refused(group: Sequence[AcceptedRecord]) -> InvalidMeasurement | None:
@@ -192,41 +144,8 @@ def _refused(group: Sequence[AcceptedRecord]) -> InvalidMeasurement | None:
         refused = {process for process, texts in messages.items() if len(texts) == 1} - ran
         reason = next((message for process in sorted(refused) for message in messages[process] if message), "")
         if reason:
-            return _mismatch(reason.removeprefix(_NOT_REQUESTED))
+            return mismatch(reason.removeprefix(NOT_REQUESTED))
     return None
-
-
-def _wrong_device(info: RunInfo, column: ColumnInfo, group: Sequence[AcceptedRecord]) -> InvalidMeasurement | None:
-    """The device of the request; requests from before GPUs all say ``cpu``, whatever was meant."""
-    for accepted in group:
-        requested, wanted = accepted.record.request.device, "cpu" if column.device == "cpu" else "gpu"
-        if requested != wanted and info.schema > _BEFORE_GPUS:
-            return _mismatch(
-                f"the column is for a {wanted.upper()}, but a round was asked to run on a {requested.upper()}"
-            )
-    return None
-
-
-def _wrong_gpu(column: ColumnInfo, group: Sequence[AcceptedRecord]) -> InvalidMeasurement | None:
-    """The GPU that a round requested and the one that its processes saw must be that of the column."""
-    for accepted in group:
-        uuid = str(accepted.record.request.gpu.get("uuid") or "")
-        if uuid and column.gpu and uuid != column.gpu:
-            return _mismatch(f"the column is for {column.gpu}, but a round was asked to run on {uuid}")
-        for process in accepted.record.processes:
-            seen = str(_mapping(process.provenance.get("gpu")).get("uuid") or "")
-            whole = (column.gpu or uuid).startswith("GPU-")  # driver and NVML may name a slice (MIG-...) differently
-            if seen and whole and seen != (column.gpu or uuid):
-                return _mismatch(f"the column is for {column.gpu or uuid}, but a process ran on {seen}")
-    drivers = dict.fromkeys(str(driver) for item in group if (driver := item.record.request.gpu.get("driver")))
-    if len(drivers) > 1:
-        return _mismatch(f"the rounds ran with more than one driver: {' and '.join(map(_short, drivers))}")
-    return None
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    """Return a mapping of a record; empty if a damaged record has something else."""
-    return value if isinstance(value, dict) else {}
 
 
 def _wrong_mode(group: Sequence[AcceptedRecord], mode: str) -> InvalidMeasurement | None:
@@ -235,12 +154,12 @@ def _wrong_mode(group: Sequence[AcceptedRecord], mode: str) -> InvalidMeasuremen
         numbers = {sample.process for sample in accepted.record.samples} | set(known)
         for number in sorted(numbers):
             if number not in known:
-                return _mismatch("a process gave samples but not its settings, so that its mode is unknown")
+                return mismatch("a process gave samples but not its settings, so that its mode is unknown")
             enabled = known[number].settings.get("determinism_enabled")
             if enabled is not (mode == "on"):
                 state = {"True": "on", "False": "off"}.get(str(enabled), "unknown")
                 round_number = accepted.record.request.round
-                return _mismatch(f"determinism {mode} was requested, but it was {state} in round {round_number}")
+                return mismatch(f"determinism {mode} was requested, but it was {state} in round {round_number}")
     return None
 
 
@@ -248,22 +167,22 @@ def _wrong_request(info: RunInfo, group: Sequence[AcceptedRecord], mode: str) ->
     for accepted in group:
         request = accepted.record.request
         if request.seed != info.seed:
-            return _mismatch(f"the run's seed is {info.seed}, but round {request.round} used {request.seed}")
+            return mismatch(f"the run's seed is {info.seed}, but round {request.round} used {request.seed}")
         for process in accepted.record.processes:
             threads = process.settings.get("intra_op_threads")
             if request.threads is not None and threads is not None and threads != request.threads:
-                return _mismatch(f"{request.threads} threads were requested, but {threads} were in effect")
+                return mismatch(f"{request.threads} threads were requested, but {threads} were in effect")
             tf32 = process.settings.get("tf32")
             if request.tf32 is not None and tf32 is not None and tf32 is not request.tf32:
                 words = {True: "on", False: "off"}
-                return _mismatch(f"TF32 {words[request.tf32]} was requested, but it was {words.get(tf32, 'unknown')}")
+                return mismatch(f"TF32 {words[request.tf32]} was requested, but it was {words.get(tf32, 'unknown')}")
             switch = process.settings.get("switch")
             if mode == "on" and switch is not None and switch != request.switch:
-                return _mismatch(f"the switch {request.switch} was requested, but {switch} was used")
+                return mismatch(f"the switch {request.switch} was requested, but {switch} was used")
             env = process.settings.get("env")
             for name in sorted(request.env):
                 if isinstance(env, dict) and str(env.get(name)) != request.env[name]:
-                    return _mismatch(f"{name}={request.env[name]!r} was requested, but it was {env.get(name)!r}")
+                    return mismatch(f"{name}={request.env[name]!r} was requested, but it was {env.get(name)!r}")
     return None
 
 
@@ -276,7 +195,7 @@ def _wrong_variation(group: Sequence[AcceptedRecord], mode: str) -> InvalidMeasu
                 actual = process.settings.get(name)
                 if actual != promised:
                     shown = "unknown" if actual is None else actual
-                    return _mismatch(f"{variation} means {name} {promised}, but in effect was {shown}")
+                    return mismatch(f"{variation} means {name} {promised}, but in effect was {shown}")
     return None
 
 
@@ -303,7 +222,7 @@ def _other_place(group: Sequence[AcceptedRecord]) -> InvalidMeasurement | None:
     for key in ("engine", "environment", "host"):
         values = {str(accepted.record.request.context.get(key, "")) for accepted in group}
         if len(values) > 1:
-            return _mismatch(f"the rounds ran in more than one {key}")
+            return mismatch(f"the rounds ran in more than one {key}")
     return None
 
 
@@ -314,39 +233,39 @@ def _other_environment(processes: Sequence[Process]) -> InvalidMeasurement | Non
         env = _compared(process.settings, "env")
         if isinstance(env, dict):
             known[json.dumps({k: v for k, v in env.items() if k != "TF_DETERMINISTIC_OPS"}, sort_keys=True)] = None
-    return _mismatch("the compared processes have different environment variables") if len(known) > 1 else None
+    return mismatch("the compared processes have different environment variables") if len(known) > 1 else None
 
 
 def _wrong_lock(column: ColumnInfo, group: Sequence[AcceptedRecord]) -> InvalidMeasurement | None:
     for accepted in group:
         lock_hash = accepted.record.request.context.get("lock_hash")
         if lock_hash and column.lock_hash and lock_hash != column.lock_hash:
-            return _mismatch("the lock has changed since it was measured")
+            return mismatch("the lock has changed since it was measured")
     return None
 
 
 def _wrong_versions(column: ColumnInfo, group: Sequence[AcceptedRecord]) -> InvalidMeasurement | None:
-    for process in _processes(group):
+    for process in processes_of(group):
         for name, wanted in (("tensorflow", column.tensorflow), ("keras", column.keras), ("python", column.python)):
-            found = str(process.provenance.get(name) or "")
+            actual = str(process.provenance.get(name) or "")
             exact = name != "python"  # a column only names the minor of Python
-            if wanted and found and not _matches(wanted, found, exact=exact):
-                return _mismatch(f"the column is {name} {wanted}, but {found} ran")
-        cuda = _mapping(process.provenance.get("cuda"))
+            if wanted and actual and not _matches(wanted, actual, exact=exact):
+                return mismatch(f"the column is {name} {wanted}, but {actual} ran")
+        cuda = mapping(process.provenance.get("cuda"))
         for name, key, wanted in (("CUDA", "cudart", column.cuda), ("cuDNN", "cudnn", column.cudnn)):
-            found = str(cuda.get(key) or "")
-            expected, actual = (f"{text}.".split(".")[:2] for text in (wanted, found))
-            if wanted and found and expected != actual:
-                return _mismatch(f"the column is {name} {wanted}, but {found} was loaded")
+            loaded = str(cuda.get(key) or "")
+            minors = [f"{text}.".split(".")[:2] for text in (wanted, loaded)]
+            if wanted and loaded and minors[0] != minors[1]:
+                return mismatch(f"the column is {name} {wanted}, but {loaded} was loaded")
     return None
 
 
-def _matches(wanted: str, found: str, *, exact: bool) -> bool:
+def _matches(wanted: str, actual: str, *, exact: bool) -> bool:
     """Compare versions as written, except for the dash that some releases have before ``rc1``.
 
     A vendor's suffix after a plus counts only if the column names it.
     """
-    left, right = wanted.replace("-", ""), found.replace("-", "")
+    left, right = wanted.replace("-", ""), actual.replace("-", "")
     right = right if "+" in left else right.partition("+")[0]
     return left == right or (not exact and right.startswith(f"{left}."))
 
@@ -360,8 +279,8 @@ def _disagree(processes: Sequence[Process], keys: Sequence[str], where: str) -> 
             if fact is not None:
                 values[json.dumps(fact, sort_keys=True, default=str)] = None
         if len(values) > 1:
-            shown = " and ".join(_short(value) for value in list(values)[:2])
-            return _mismatch(f"the compared processes differ in {key}: {shown}")
+            shown = " and ".join(shorten(value) for value in list(values)[:2])
+            return mismatch(f"the compared processes differ in {key}: {shown}")
     return None
 
 
@@ -380,7 +299,7 @@ def _other_code(processes: Sequence[Process]) -> InvalidMeasurement | None:
         hashes = process.provenance.get("kernel_hashes")
         for kernel, code in sorted(hashes.items()) if isinstance(hashes, dict) else ():
             if known.setdefault(kernel, code) != code:
-                return _mismatch(f"the compared processes ran different code of {kernel}")
+                return mismatch(f"the compared processes ran different code of {kernel}")
     return None
 
 
@@ -390,36 +309,8 @@ def _other_libraries(processes: Sequence[Process]) -> InvalidMeasurement | None:
     for process in processes:
         for name, version in process.libraries.items():
             if version and name.startswith(SAME_LIBRARIES) and known.setdefault(name, version) != version:
-                return _mismatch(f"the compared processes loaded {name} {known[name]} and {version}")
+                return mismatch(f"the compared processes loaded {name} {known[name]} and {version}")
     return None
-
-
-def _other_gpu(processes: Sequence[Process]) -> InvalidMeasurement | None:
-    """Equal bits are only promised for one GPU model, slice and driver: all processes must report one GPU."""
-    known = [_mapping(process.provenance.get("gpu")) for process in processes]
-    for key in GPU_FACTS:
-        values = {json.dumps(fact[key], sort_keys=True, default=str): None for fact in known if fact.get(key)}
-        if len(values) > 1:
-            shown = " and ".join(_short(value) for value in list(values)[:2])
-            return _mismatch(f"the compared processes ran on more than one GPU, by {key}: {shown}")
-    return None
-
-
-def _other_cuda(processes: Sequence[Process]) -> InvalidMeasurement | None:
-    """A library that only some processes loaded is no contradiction; two versions of one are."""
-    known: dict[str, str] = {}
-    for process in processes:
-        for name, version in sorted(_mapping(process.provenance.get("cuda")).items()):
-            text = json.dumps(version, sort_keys=True, default=str)
-            if version and known.setdefault(str(name), text) != text:
-                first, other = _short(known[str(name)]), _short(text)
-                return _mismatch(f"the compared processes loaded {name} {first} and {other}")
-    return None
-
-
-def _short(text: str) -> str:
-    limit = 60
-    return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
 def _wrong_seeds(group: Sequence[AcceptedRecord]) -> InvalidMeasurement | None:
@@ -428,7 +319,5 @@ def _wrong_seeds(group: Sequence[AcceptedRecord]) -> InvalidMeasurement | None:
         wanted = accepted.record.request.seed
         for sample in accepted.record.samples:
             if sample.seed != wanted and sample.role != "second-seed":
-                return _mismatch(
-                    f"{sample.kernel} was repeated with the seed {sample.seed}, but {wanted} was requested"
-                )
+                return mismatch(f"{sample.kernel} was repeated with the seed {sample.seed}, but {wanted} was requested")
     return None
