@@ -19,7 +19,7 @@ from bench.verdict.results import RunResults, Verdict, of_column
 from bench.verdict.status import COMPARABLE, FROM_DIGESTS, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from bench.store.run import Run
     from bench.store.run_info import KernelInfo
@@ -41,14 +41,21 @@ _FAULTS = {
 }
 
 
-def evaluate(run: Run) -> RunResults:
-    """Evaluate a run. A pure function: the same run gives the same results, in the order of run.json."""
+def evaluate(run: Run, kernels: Collection[str] | None = None) -> RunResults:
+    """Evaluate a run. A pure function: the same run gives the same results, in the order of run.json.
+
+    Args:
+        run: the run.
+        kernels: names of the only kernels that get a verdict; None for all. Controls are always evaluated. The verdicts
+            do not depend on it: no kernel influences the verdict of another one, only controls do.
+    """
+    selected = [kernel for kernel in run.info.kernels if kernels is None or kernel.control or kernel.name in kernels]
     records = observations.sort(run)
-    groups = [group for column in run.info.columns for group in record_groups(run, column, records)]
+    groups = [group for column in run.info.columns for group in record_groups(run, column, records, selected)]
     verdicts = [
         measures(run, group.column, _verdict(group, kernel))
         for group in groups
-        for kernel in run.info.kernels
+        for kernel in selected
         if kernel.control or _planned(group, kernel)
     ]
     verdicts = with_digest_groups(run.info, _error_in_both_modes(verdicts))

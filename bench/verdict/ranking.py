@@ -174,7 +174,7 @@ def choose(results: RunResults, requirements: Requirements | None = None) -> tup
         ConfigError: a kernel or a variation that does not exist.
     """
     requirements = requirements or Requirements()
-    required = required_kernels(results, requirements)
+    required = required_kernels(results.info, requirements)
     variations = deciding_variations(results, requirements)
     candidates = [_candidate(results, column, requirements, required, variations) for column in results.info.columns]
     ranked = _ranked(candidates)

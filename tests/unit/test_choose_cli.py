@@ -25,17 +25,23 @@ HOSTILE = "<img src=x>\x1b[2J$(reboot)'\"`;|\u202e\n| x"
 
 
 @lru_cache(maxsize=1)
+def sample_run() -> store.Run:
+    """The sample, read once for all tests."""
+    return store.load(Path(__file__).parents[2] / "reports" / "sample")
+
+
+@lru_cache(maxsize=1)
 def sample() -> verdict.RunResults:
-    """The sample, read and evaluated once for all tests."""
-    return verdict.evaluate(store.load(Path(__file__).parents[2] / "reports" / "sample"))
+    """The sample, evaluated once for all tests."""
+    return verdict.evaluate(sample_run())
 
 
 @pytest.fixture(autouse=True)
 def _in_the_root(monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
-    read = choose.evaluated
+    read = choose.loaded
     monkeypatch.chdir(root)
     monkeypatch.setenv("COLUMNS", "400")
-    monkeypatch.setattr(choose, "evaluated", lambda o: sample() if o.run_folder == Path(SAMPLE[-1]) else read(o))
+    monkeypatch.setattr(choose, "loaded", lambda o: sample_run() if o.run_folder == Path(SAMPLE[-1]) else read(o))
 
 
 def asked(capsys: pytest.CaptureFixture[str], *arguments: str, run: list[str] | None = None) -> tuple[int, str]:

@@ -452,7 +452,7 @@ def test_a_folder_for_the_drivers_cache_is_no_setting() -> None:
     assert verdict(run, column=H100.id).status is Status.REPRODUCIBLE
     other = factory.settings(env={"CUDA_VISIBLE_DEVICES": "0", "CUDA_CACHE_PATH": "/scratch/cuda"})
     found = verdict(factory.changed(run, other, Change(mode="on", rounds=(2,))), column=H100.id)
-    assert (found.status, "disagree on" in found.why) == (Status.MISMATCH, True)
+    assert (found.status, "different environment variables" in found.why) == (Status.MISMATCH, True)
 
 
 @pytest.mark.parametrize("key", ["host", "engine", "environment"])
