@@ -30,6 +30,7 @@ from bench.verdict.requirements import (
     drivers,
     find_families,
     is_same_gpu,
+    required_kernels,
 )
 
 if TYPE_CHECKING:
@@ -50,10 +51,10 @@ _PART = len(".999")
 
 def choosing(options: argparse.Namespace) -> int:
     """``choose``: rank the pairs for the kernels you need on your GPU, with evidence, overhead and unknowns."""
-    results = evaluated(options)
+    run = loaded(options)
     suite = [(one.name, one.family) for one in custom_kernels.suite([]).kernels.values() if not one.control]
-    here = [(one.name, one.family) for one in results.info.kernels if not one.control]
-    device = device_asked(options.gpu) if options.gpu else _own_device(results)
+    here = [(one.name, one.family) for one in run.info.kernels if not one.control]
+    device = device_asked(options.gpu) if options.gpu else _own_device(run.info)
     if options.driver and device == "cpu":
         raise errors.ConfigError("A driver says nothing about a CPU.", "Name a GPU: --gpu sm_90 --driver 550")
     families, globs = find_families(options.families, (*here, *suite))
@@ -66,6 +67,7 @@ def choosing(options: argparse.Namespace) -> int:
         max_overhead=options.max_overhead,
         suite=tuple(suite) if options.families or options.kernels else (),
     )
+    results = verdict.evaluate(run, required_kernels(run.info, question).kernels)
     found = choose(results, question)
     answer = choice(results, question, _others(options.matrix, results, question, found), _ALL)
     print(f"run {clean(results.info.id) or 'none, there is no record'}", file=sys.stderr)
@@ -102,21 +104,21 @@ def device_asked(text: str) -> str:
     return slug
 
 
-def evaluated(options: argparse.Namespace) -> RunResults:
+def loaded(options: argparse.Namespace) -> store.Run:
     """The run that is asked; without any run, one without columns."""
     if options.run_folder or find_run.every(options.reports):
-        return verdict.evaluate(store.load(find_run.chosen(options.reports, options.run_folder)))
+        return store.load(find_run.chosen(options.reports, options.run_folder))
     empty = run_info.RunInfo(
         schema=SCHEMA, id="", started="", finished="", version="", revision="", command="", profile="standard",
         rounds=0, repetitions=0, seed=0, modes=(), variations={}, variation_modes={}, engine="", engine_why="",
         engine_facts={}, host={}, suite_hash="", columns=(), kernels=(),
     )  # fmt: skip
-    return verdict.evaluate(store.Run(info=empty, records={}))
+    return store.Run(info=empty, records={})
 
 
-def _own_device(results: RunResults) -> str:
+def _own_device(info: run_info.RunInfo) -> str:
     """The device of the run if it has one only, and of this host if there is no run."""
-    devices = {column.device for column in results.info.columns}
+    devices = {column.device for column in info.columns}
     if not devices:
         gpus = facts.survey().gpus
         return gpus[0].slug if gpus else "cpu"

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class LogTail:
-    """The tail of a round's log. A round has one log: ``kernel`` is the first that died there, and ``text`` is about it."""
+    """The tail of a round's log. A round has only one: ``text`` is about ``kernel``, the first that died there."""
 
     round: int
     kernel: str

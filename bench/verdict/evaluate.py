@@ -11,7 +11,7 @@ import dataclasses
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from bench.verdict import controls, observations, validity
+from bench.verdict import controls, gpu_validity, observations
 from bench.verdict.annotate import Overheads, measures, with_digest_groups
 from bench.verdict.messages import count, difference, equality, fault
 from bench.verdict.record_group import record_groups
@@ -19,7 +19,7 @@ from bench.verdict.results import RunResults, Verdict, of_column
 from bench.verdict.status import COMPARABLE, FROM_DIGESTS, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from bench.store.run import Run
     from bench.store.run_info import KernelInfo
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from bench.verdict.observations import ProcessObservation
     from bench.verdict.record_group import RecordGroup
 
-#: Fewer processes, or fewer repetitions in all, are `inconclusive`, never `reproducible`. 3 processes miss a kernel that
-#: differs in every second process in 25 % of cases, 5 processes in 6 %.
+#: Fewer processes, or fewer repetitions in all, are `inconclusive`, never `reproducible`. 3 processes miss a kernel
+#: that differs in every second process in 25 % of cases, 5 processes in 6 %.
 MIN_PROCESSES = 5
 MIN_REPETITIONS = 2
 
@@ -41,14 +41,21 @@ _FAULTS = {
 }
 
 
-def evaluate(run: Run) -> RunResults:
-    """Evaluate a run. A pure function: the same run gives the same results, in the order of run.json."""
+def evaluate(run: Run, kernels: Collection[str] | None = None) -> RunResults:
+    """Evaluate a run. A pure function: the same run gives the same results, in the order of run.json.
+
+    Args:
+        run: the run.
+        kernels: names of the only kernels that get a verdict; None for all. Controls are always evaluated. The verdicts
+            do not depend on it: no kernel influences the verdict of another one, only controls do.
+    """
+    selected = [kernel for kernel in run.info.kernels if kernels is None or kernel.control or kernel.name in kernels]
     records = observations.sort(run)
-    groups = [group for column in run.info.columns for group in record_groups(run, column, records)]
+    groups = [group for column in run.info.columns for group in record_groups(run, column, records, selected)]
     verdicts = [
         measures(run, group.column, _verdict(group, kernel))
         for group in groups
-        for kernel in run.info.kernels
+        for kernel in selected
         if kernel.control or _planned(group, kernel)
     ]
     verdicts = with_digest_groups(run.info, _error_in_both_modes(verdicts))
@@ -79,7 +86,8 @@ def _error_in_both_modes(verdicts: Sequence[Verdict]) -> list[Verdict]:
             other.status, other.error_class, other.error_message,
         ):  # fmt: skip
             first, varies = verdict.observations[0], verdict.comparison.varies
-            why = f"{fault(Status.ERROR, dict(verdict.outcomes), 'error', first, varies=varies)} Determinism off gives the same error."
+            why = fault(Status.ERROR, dict(verdict.outcomes), "error", first, varies=varies)
+            why += " Determinism off gives the same error."
             changed.append(dataclasses.replace(verdict, status=Status.ERROR, why=why))
         else:
             changed.append(verdict)
@@ -217,7 +225,7 @@ def _concerns(
     untimed = sum(process.outcome == "ok" and process.timed and not _called_again(process) for process in processes)
     if untimed and kernel.call_again:
         concerns.append(f"{count(untimed, 'process')} left out the timing pass, so later calls were not compared")
-    concerns += validity.misplaced(group.column, kernel, processes)
+    concerns += gpu_validity.misplaced(group.column, kernel, processes)
     return (*concerns, *_without_controls(group, processes), *group.unshown, *summary.concerns)
 
 

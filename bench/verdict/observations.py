@@ -317,7 +317,7 @@ def _observation(
     request = accepted.record.request
     ending, error_class, message, where = _worst(outcomes, complete=accepted.record.complete)
     # a line that was written twice is one sample
-    unique = {key: sample for key, sample in zip(map(_UNIQUE, samples), samples, strict=True)}
+    unique = dict(zip(map(_UNIQUE, samples), samples, strict=True))
     rounds = request.context.get("rounds")
     observation = ProcessObservation(
         path=accepted.path,

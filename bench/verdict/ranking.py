@@ -5,8 +5,8 @@ There are five rules and no weights. ``bench.report.build.ranking`` words them f
 1. A kernel counts by its verdict with determinism on under the first variation (``default``), and by the worst verdict
    if the requirements name more variations. All others are only reported (``also_under``). Controls never count.
 2. A column *fits* if every required kernel is reproducible and, with a maximum overhead, each overhead is known to be
-   below it: the whole interval is. It *does not fit* if a kernel is not reproducible, does not run, or has a significant
-   overhead whose whole interval is above the maximum. Anything else is *unknown*.
+   below it: the whole interval is. It *does not fit* if a kernel is not reproducible, does not run, or has a
+   significant overhead whose whole interval is above the maximum. Anything else is *unknown*.
 3. Results from another device or driver are no evidence: the column is unknown.
 4. Columns that fit come first; then more reproducible kernels; then unknown before does not fit; then the lower
    overhead, if it is known to be lower. A column without a measurement has no rank and comes last.
@@ -95,7 +95,7 @@ class Concern:
 class OverheadSummary:
     """What determinism costs over some kernels of one column, under the first variation.
 
-    ``kernels`` counts the required ones, ``timed`` those with a ratio, ``significant`` those whose ratio is significant.
+    ``kernels`` counts the required ones, ``timed`` those with a ratio, ``significant`` those with a significant ratio.
     ``median`` is over the ratios of all timed ones, None without any; ``low`` and ``high`` are the medians of their
     lower and upper limits, None if so many have no interval that it is unbounded. ``slowest`` and ``fastest`` are
     (kernel, overhead) of the significant ones; both may be above or below 1.
@@ -174,7 +174,7 @@ def choose(results: RunResults, requirements: Requirements | None = None) -> tup
         ConfigError: a kernel or a variation that does not exist.
     """
     requirements = requirements or Requirements()
-    required = required_kernels(results, requirements)
+    required = required_kernels(results.info, requirements)
     variations = deciding_variations(results, requirements)
     candidates = [_candidate(results, column, requirements, required, variations) for column in results.info.columns]
     ranked = _ranked(candidates)
@@ -259,8 +259,8 @@ def _candidate(
 def _no_evidence(column: ColumnInfo, kernels: int, concern: Concern) -> Candidate:
     """Return a candidate whose results do not apply: none of its numbers may be shown."""
     return Candidate(
-        column=column.id, fit=Fit.UNKNOWN, rank=None, tied=False, reproducible=0, kernels=kernels, compared=0, bound=1.0,
-        overhead=OverheadSummary(kernels=kernels), counts=(), reasons=(), unknowns=(concern,),
+        column=column.id, fit=Fit.UNKNOWN, rank=None, tied=False, reproducible=0, kernels=kernels, compared=0,
+        bound=1.0, overhead=OverheadSummary(kernels=kernels), counts=(), reasons=(), unknowns=(concern,),
     )  # fmt: skip
 
 

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from bench.store.run import Run
-    from bench.store.run_info import ColumnInfo, RunInfo
+    from bench.store.run_info import ColumnInfo, KernelInfo, RunInfo
     from bench.verdict.digest_comparison import Comparison
+    from bench.verdict.invalid_measurement import InvalidMeasurement
     from bench.verdict.observations import AcceptedRecord, ProcessObservation
 
 
@@ -35,7 +36,7 @@ class RecordGroup:
     group: tuple[AcceptedRecord, ...]
     outdated: int
     unreadable: tuple[str, ...]
-    invalid_measurement: validity.InvalidMeasurement | None
+    invalid_measurement: InvalidMeasurement | None
     unshown: tuple[str, ...]
     observations: Mapping[str, tuple[ProcessObservation, ...]]
     comparisons: Mapping[str, Comparison]
@@ -44,10 +45,12 @@ class RecordGroup:
     control_failed_elsewhere: str = ""
 
 
-def record_groups(run: Run, column: ColumnInfo, records: observations.SortedRecords) -> list[RecordGroup]:
-    """Return the record groups of a column, in the order of its variations and modes."""
+def record_groups(
+    run: Run, column: ColumnInfo, records: observations.SortedRecords, kernels: Sequence[KernelInfo]
+) -> list[RecordGroup]:
+    """Return the record groups of a column for some kernels, in the order of its variations and modes."""
     info = run.info
-    names = [kernel.name for kernel in info.kernels]
+    names = [kernel.name for kernel in kernels]
     keys = [(column.id, variation, mode) for variation in observations.variations(info) for mode in ("off", "on")]
     observed = {key: observations.observe(records.groups.get(key, ()), names) for key in keys}
     compared = {
@@ -91,7 +94,7 @@ def record_groups(run: Run, column: ColumnInfo, records: observations.SortedReco
                 unshown=validity.unshown(info, column, by_mode[key][mode]),
                 observations=observed[key],
                 comparisons=compared[key],
-                control_summary=controls.summarize(info.kernels, observed[key], compared[key]),
+                control_summary=controls.summarize(kernels, observed[key], compared[key]),
                 sensitive=sensitive,
             )
         )

@@ -14,7 +14,7 @@ from bench.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from bench.store.run_info import ColumnInfo
+    from bench.store.run_info import ColumnInfo, RunInfo
     from bench.verdict.results import RunResults
 
 #: What may follow the name of a chip without making it another chip.
@@ -80,13 +80,13 @@ def find_families(words: Iterable[str], known: Iterable[tuple[str, str]]) -> tup
     return tuple(name for name in names if name in families), tuple(globs)
 
 
-def required_kernels(results: RunResults, requirements: Requirements) -> RequiredKernels:
+def required_kernels(info: RunInfo, requirements: Requirements) -> RequiredKernels:
     """Return the union of the required families and globs over the kernels of a run; controls never count.
 
     Raises:
         ConfigError: a name or glob that matches no kernel of the run and none of the suite.
     """
-    in_run = [(kernel.name, kernel.family) for kernel in results.info.kernels if not kernel.control]
+    in_run = [(kernel.name, kernel.family) for kernel in info.kernels if not kernel.control]
     if not requirements.families and not requirements.kernels:
         return RequiredKernels(kernels=tuple(name for name, _ in in_run), absent=())
     matching = tuple(name for name, family in in_run if _required(name, family, requirements))

@@ -140,8 +140,8 @@ class RunResults:
     ``overheads`` is by (column, kernel, variation). The first of ``variations`` decides the headline; it is
     ``default`` unless the run has only others. ``groups`` has the records that count by (column, variation, mode), and
     ``control_summaries`` what their controls showed. ``left_out`` lists the records that do not count and
-    ``unreadable`` those that could not be read, each with the reason. ``kept`` has the kept values of the run, ``tails``
-    the ends of the logs of kernels that died.
+    ``unreadable`` those that could not be read, each with the reason. ``kept`` has the kept values of the run,
+    ``tails`` the ends of the logs of kernels that died.
     """
 
     info: RunInfo
@@ -161,10 +161,10 @@ class RunResults:
 
     @cached_property
     def _by_column(self) -> dict[str, list[Verdict]]:
-        found: dict[str, list[Verdict]] = {}
+        by_column: dict[str, list[Verdict]] = {}
         for verdict in self.verdicts:
-            found.setdefault(verdict.column, []).append(verdict)
-        return found
+            by_column.setdefault(verdict.column, []).append(verdict)
+        return by_column
 
     def of(self, column: str, kernel: str, variation: str, mode: str) -> Verdict | None:
         """Return one verdict, or None if it was not planned."""
@@ -214,17 +214,13 @@ class RunResults:
         These are columns that were never started, and those in which every process reports the same, for instance that
         TensorFlow saw no GPU.
         """
-        found: dict[str, tuple[Status, str]] = {}
+        unmeasured: dict[str, tuple[Status, str]] = {}
         for column, verdicts in self._by_column.items():
             reasons = {(verdict.status, verdict.why) for verdict in verdicts}
             if len(reasons) == 1 and all(status in OF_COLUMN for status, _ in reasons):
-                found[column] = reasons.pop()
-        found |= {
-            matrix_column.id: of_column(matrix_column)
-            for matrix_column in self.info.columns
-            if matrix_column.status != "ready"
-        }
-        return found
+                unmeasured[column] = reasons.pop()
+        unmeasured |= {column.id: of_column(column) for column in self.info.columns if column.status != "ready"}
+        return unmeasured
 
     @cached_property
     def steps(self) -> tuple[Step, ...]:
@@ -247,10 +243,10 @@ class RunResults:
 
     @cached_property
     def _records(self) -> dict[str, list[Record]]:
-        found: dict[str, list[Record]] = {}
+        by_column: dict[str, list[Record]] = {}
         for (column, *_), records in self.groups.items():
-            found.setdefault(column, []).extend(accepted.record for accepted in records)
-        return found
+            by_column.setdefault(column, []).extend(accepted.record for accepted in records)
+        return by_column
 
     def accuracy(self, column: str, kernel: str, variation: str) -> Accuracy | None:
         """Return whether determinism lowers or raises accuracy; None unless both errors are known."""

@@ -147,14 +147,14 @@ def overhead(
     left, right = timings or (timing(on), timing(off))
     if left is None or right is None or left.kind is not right.kind:
         return None
-    found = ratio(left.per_process, right.per_process)
+    result = ratio(left.per_process, right.per_process)
     return Overhead(
         kind=left.kind,
-        ratio=found.value,
-        low=found.low,
-        high=found.high,
+        ratio=result.value,
+        low=result.low,
+        high=result.high,
         processes_on=len(left.per_process),
         processes_off=len(right.per_process),
-        significant=found.significant,
-        why=found.why,
+        significant=result.significant,
+        why=result.why,
     )

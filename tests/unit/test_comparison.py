@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from bench.verdict import Status, evaluate
 from bench.verdict.comparability import SAME_RECORDS
-from bench.verdict.comparison import Bits, Change, Event, KernelChange, Side, Conclusion, change, narrowed, of_step
+from bench.verdict.comparison import Bits, Change, Conclusion, Event, KernelChange, Side, change, narrowed, of_step
 from tests.unit import factory
 from tests.unit.factory import EXACT, Behaviour, Spot
 
@@ -95,13 +95,26 @@ def of(before: str, after: str, run: str = "one", other: str = "one", mode: str 
 def test_the_pool_is_what_it_says() -> None:
     told = {name: pool("one").of(column_of(name), "matmul", "default", "on") for name in POOL}
     assert {name: one.status for name, one in told.items() if one} == {
-        "reproducible": Status.REPRODUCIBLE, "twin": Status.REPRODUCIBLE, "slow": Status.REPRODUCIBLE, "moved": Status.REPRODUCIBLE,
-        "nondeterministic": Status.NONDETERMINISTIC, "process": Status.REPRODUCIBLE_IN_PROCESS, "nan": Status.NAN,
-        "nan-moved": Status.NAN, "error": Status.ERROR,
-        "other": Status.ERROR, "unsupported": Status.UNSUPPORTED, "crashed": Status.CRASHED, "deaf": Status.CONTROL_FAILED,
-        "inconclusive": Status.INCONCLUSIVE, "weak-moved": Status.INCONCLUSIVE, "control-failed": Status.CONTROL_FAILED, "absent": Status.NOT_RUN,
-        "mismatch": Status.BUILD_FAILED, "refused": Status.MISMATCH,
-    }  # fmt: skip
+        "reproducible": Status.REPRODUCIBLE,
+        "twin": Status.REPRODUCIBLE,
+        "slow": Status.REPRODUCIBLE,
+        "moved": Status.REPRODUCIBLE,
+        "nondeterministic": Status.NONDETERMINISTIC,
+        "process": Status.REPRODUCIBLE_IN_PROCESS,
+        "nan": Status.NAN,
+        "nan-moved": Status.NAN,
+        "error": Status.ERROR,
+        "other": Status.ERROR,
+        "unsupported": Status.UNSUPPORTED,
+        "crashed": Status.CRASHED,
+        "deaf": Status.CONTROL_FAILED,
+        "inconclusive": Status.INCONCLUSIVE,
+        "weak-moved": Status.INCONCLUSIVE,
+        "control-failed": Status.CONTROL_FAILED,
+        "absent": Status.NOT_RUN,
+        "mismatch": Status.BUILD_FAILED,
+        "refused": Status.MISMATCH,
+    }
 
 
 @pytest.mark.parametrize(

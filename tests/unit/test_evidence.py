@@ -203,4 +203,4 @@ def test_the_table_is_the_same_every_time(tallies: dict[Any, simulation.Tally]) 
     told: list[str] = []
     simulation.table(again, told.append)
     assert len(told) == 1 + 3 + 3 + 1
-    assert told[-1] == "differences in the data that came out exact or weak: 0"
+    assert told[-1] == "differences in the data that were called reproducible or inconclusive: 0"

@@ -18,7 +18,7 @@ from bench.store.previous_run import before
 from bench.store.run import Run
 from bench.verdict import evaluate
 from bench.verdict.comparability import Side
-from bench.verdict.comparison import Event, Conclusion, change
+from bench.verdict.comparison import Conclusion, Event, change
 from bench.verdict.ranking import Fit, choose
 from bench.verdict.requirements import Requirements
 from tests.unit import factory
@@ -155,7 +155,7 @@ def test_a_overhead_that_is_known_to_be_above_under_another_variation_does_not_f
     assert best.fit is not Fit.FITS
 
 
-# ModeResult a driver's version is its beginning, as for columns that were measured: 525.60.13 can run these, so the rules
+# Half a driver's version is its beginning, as for columns that were measured: 525.60.13 can run these, so the rules
 # block none of them. With the first number alone (525) it is right.
 def test_the_beginning_of_a_driver_blocks_only_what_none_of_them_can_run(capsys: pytest.CaptureFixture[str]) -> None:
     cli.main(["choose", "--run", "reports/sample", "--gpu", "h100", "--driver", "525.60", "--format", "json"])
@@ -163,7 +163,7 @@ def test_the_beginning_of_a_driver_blocks_only_what_none_of_them_can_run(capsys:
     assert not [one["column"] for one in told if any("driver 525.60 < 525.60.13" in text for text in one["reasons"])]
 
 
-# "1 result changed (stops raising an error 1)", in the tone of an information: TensorFlow had refused, and varies silently now.
+# "1 result changed (stops raising an error 1)", as good news: it was unsupported, and is silently nondeterministic now.
 @pytest.mark.parametrize("before", [REFUSED, CRASHES], ids=["refused", "crashed"])
 @pytest.mark.parametrize(
     "now",
@@ -220,8 +220,8 @@ def test_a_gate_on_times_is_not_passed_where_none_was_compared(
     assert cli.main([*words, "regressed"]) == 0
 
 
-# The overhead was that of first calls, x1.00 for a kernel whose calls take five times as long: one process of twelve had
-# lost its timing pass.
+# The overhead was that of first calls, x1.00 for a kernel whose calls take five times as long: one process of twelve
+# had lost its timing pass.
 def test_one_process_without_times_does_not_make_a_overhead_of_first_calls() -> None:
     def acts(spot: Spot) -> Behaviour:
         if spot.kernel.startswith("control"):

@@ -441,14 +441,14 @@ def test_what_is_asked_for_and_not_in_the_run_is_unknown() -> None:
     found = evaluate(factory.run(run))
     suite = (("matmul", "linalg"), ("matmul_f16", "linalg"), ("conv2d", "convolutions"))
     question = Requirements(families=("linalg",), kernels=("conv*",), suite=suite)
-    assert required_kernels(found, question).kernels == ("matmul",)
-    assert required_kernels(found, question).absent == ("matmul_f16", "conv2d")
+    assert required_kernels(found.info, question).kernels == ("matmul",)
+    assert required_kernels(found.info, question).absent == ("matmul_f16", "conv2d")
     (one,) = choose(found, question)
     assert (one.fit, one.reproducible, one.kernels) == (Fit.UNKNOWN, 1, 1)
     assert [name for name, _ in one.unknowns[0].kernels] == ["matmul_f16", "conv2d"]
     (whole,) = choose(found, Requirements(families=("linalg",), suite=suite[:1]))
     assert whole.fit is Fit.FITS
-    assert required_kernels(found, Requirements(families=("data",))).absent == ("data",)
+    assert required_kernels(found.info, Requirements(families=("data",))).absent == ("data",)
 
 
 @pytest.mark.parametrize(
@@ -468,10 +468,18 @@ def test_a_kernel_that_does_not_exist_is_an_error(glob: str, words: str) -> None
     assert "--kernel-file" in raised.value.hint
 
 
+def test_some_kernels_get_the_verdicts_that_they_get_among_all() -> None:
+    run = factory.run(factory.info(columns=GPU_COLUMNS[:2]))
+    whole, part = evaluate(run), evaluate(run, ["conv2d"])
+    assert {one.kernel for one in part.verdicts if not one.control} == {"conv2d"}
+    assert part.verdicts == tuple(one for one in whole.verdicts if one.control or one.kernel == "conv2d")
+    assert choose(part, Requirements(kernels=("conv2d",))) == choose(whole, Requirements(kernels=("conv2d",)))
+
+
 def test_controls_never_count() -> None:
     found = evaluate(factory.run())
-    assert required_kernels(found, Requirements(kernels=("*",))).kernels == ("matmul", "conv2d")
-    assert required_kernels(found, Requirements(families=("controls",))).kernels == ()
+    assert required_kernels(found.info, Requirements(kernels=("*",))).kernels == ("matmul", "conv2d")
+    assert required_kernels(found.info, Requirements(families=("controls",))).kernels == ()
     assert choose(found, Requirements(families=("controls",)))[0].fit is Fit.UNKNOWN
 
 
@@ -482,7 +490,9 @@ def test_the_sample_ranks_the_same_whoever_asks() -> None:
     assert len(ranks) == len(found.info.columns)
     data = {one.column: one for one in choose(found, Requirements(families=("sequences",)))}
     assert all(
-        one.reproducible == one.kernels == len(required_kernels(found, Requirements(families=("sequences",))).kernels)
+        one.reproducible
+        == one.kernels
+        == len(required_kernels(found.info, Requirements(families=("sequences",))).kernels)
         for one in data.values()
     )
 

@@ -59,7 +59,8 @@ def test_equal_bits_in_five_processes_are_exact_and_say_how_strong_that_is() -> 
     assert (found.comparison.processes, found.comparison.repetitions, found.comparison.compared) == (5, 15, 4)
     assert found.comparison.bound == pytest.approx(0.527, abs=0.001)
     assert found.why == (
-        "Same bits in 15 repetitions in 5 processes: 0 of 4 processes differed, so at most 53 % of processes can differ (95 %)."
+        "Same bits in 15 repetitions in 5 processes: "
+        "0 of 4 processes differed, so at most 53 % of processes can differ (95 %)."
     )
     assert found.digest_class == "A"
 
@@ -589,7 +590,7 @@ def test_a_kernel_whose_outputs_lived_on_the_cpu_of_a_gpu_column_is_not_green() 
     facts = factory.info(columns=(column,), kernels=(factory.kernel("matmul"), on_host, *factory.CONTROLS))
     run = factory.run(facts, lambda s: EXACT if s.kernel.startswith("control") else Behaviour(device="CPU:0"))
     found = verdict(run, column=column.id)
-    assert (found.status, "its outputs lived on the CPU" in found.why) == (Status.INCONCLUSIVE, True)
+    assert (found.status, "its outputs were on the CPU" in found.why) == (Status.INCONCLUSIVE, True)
     assert verdict(run, column=column.id, name="pipeline").status is Status.REPRODUCIBLE
     once = factory.run(facts, only("matmul", lambda s: Behaviour(device="CPU:0") if s.round == 4 else EXACT))
     assert verdict(once, column=column.id).status is Status.INCONCLUSIVE

@@ -121,7 +121,7 @@ def _summary(shown: Sequence[Candidate], fitting: int) -> str:
 def _asked(results: RunResults, question: Requirements) -> str:
     """The question in words."""
     wanted = [*map(clean, question.families), *map(clean, question.kernels)]
-    meant = required_kernels(results, question)
+    meant = required_kernels(results.info, question)
     number = count(len(meant.kernels) + len(meant.absent), "kernel")
     everything = f"All {number} of the run" if results.info.kernels else "All kernels"
     what = f"{listed(wanted, 8)}: {number}" if wanted else everything

@@ -95,7 +95,7 @@ def _kernels(results: RunResults, question: Requirements) -> tuple[list[str], li
     """What ``--kernels`` has to name, empty for all, and which of it no run and no suite knows: the user's own."""
     if not question.families and not question.kernels:
         return [], []
-    wanted = required_kernels(results, question)
+    wanted = required_kernels(results.info, question)
     suite = {name for name, _ in question.suite}
     own = [clean(name) for name in wanted.absent if name not in suite]
     return [clean(name) for name in (*wanted.kernels, *wanted.absent)], own
