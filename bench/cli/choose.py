@@ -1,17 +1,20 @@
-"""``choose``: which pairs fit a need, ranked, with evidence, overhead and unknowns. It sees both wings.
+"""``choose``: rank the pairs for a GPU and some kernels, with evidence, overhead and what is unknown.
 
-The reading wing answers from the records of a run; pairs of matrix.toml that the run does not have are held against
-the preflight's rules for the device asked about, and handed over as plain data.
+Columns of a run are ranked by their results. Environments of matrix.toml that the run does not have are checked against
+the preflight rules for the requested device, and listed as not measured.
 """
 
 from __future__ import annotations
 
+import argparse
 import re
 import shutil
 import sys
 from typing import TYPE_CHECKING
 
 from bench import errors, verdict
+from bench.cli import options as shared
+from bench.cli.command import Command
 from bench.gpu import facts
 from bench.gpu.facts import Gpu
 from bench.plan import column_selection, config, custom_kernels, gpu_models, preflight
@@ -34,7 +37,6 @@ from bench.verdict.requirements import (
 )
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
@@ -168,3 +170,49 @@ def _hypothetical(results: RunResults, question: Requirements) -> tuple[tuple[in
     digits = next((one.removeprefix(ARCHITECTURE) for one in (*named, *architectures(results, seen))), "")
     capability = (int(digits[:-1]), int(digits[-1])) if digits else gpu_models.capability(question.device)
     return capability, question.driver or next(iter(drivers(results, seen)), "")
+
+
+def _driver(text: str) -> str:
+    if not re.fullmatch(r"[1-9]\d{0,3}(\.\d{1,4}){0,2}", text):
+        message = f"invalid driver version {text!r}: give 550 or 550.54.15"
+        raise argparse.ArgumentTypeError(message)
+    return text
+
+
+def _overhead(text: str) -> float:
+    """A ratio of times, determinism on to off, from ``1.15`` or ``15%``."""
+    number, percent = text.removesuffix("%"), text.endswith("%")
+    if not re.fullmatch(r"\d{1,3}(\.\d{1,4})?", number) or not (percent or float(number)):
+        message = f"invalid overhead {text!r}: give a ratio of times on to off, such as 1.15, or a percentage: 15%"
+        raise argparse.ArgumentTypeError(message)
+    return round(1 + float(number) / 100, 6) if percent else float(number)
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("requirements")
+    add = group.add_argument
+    text = "a compute capability (sm_90, 9.0), a model (h100), or cpu (default: the device of the run)"
+    add("--gpu", default="", metavar="DEVICE", help=text)
+    add("--driver", type=_driver, metavar="VERSION", help="its driver or driver branch: 550.54.15, 550")
+    text = "kernel families, or words in the names of kernels: conv,scatter (default: all)"
+    add("--families", type=shared.patterns, default=(), metavar="NAMES", help=text)
+    add("--kernels", type=shared.patterns, default=(), metavar="PATTERNS", help="kernels: 'matmul*,my_model'")
+    text = "variations that must be reproducible too, besides the default one: threads=1,isa=avx2"
+    add("--variation", type=shared.patterns, default=(), metavar="NAMES", help=text)
+    text = "the most that determinism may cost each kernel: 1.15, or 15%%"
+    add("--max-overhead", type=_overhead, metavar="RATIO", help=text)
+    shared.add_run(parser)
+    shared.add_reports(parser)
+    shared.add_matrix_file(parser)
+    formats = ["terminal", "markdown", "json"]
+    parser.add_argument("--format", choices=formats, default="terminal", help="output format (default: terminal)")
+
+
+CHOOSE = Command(
+    name="choose",
+    summary="Rank the pairs for a GPU and the kernels you need, with evidence, overhead and what is unknown.",
+    details="Exit code 0: a pair fits; 1: none does; 3: nothing was measured for it.",
+    example="nox -s choose -- --run reports/sample --families conv,scatter --max-overhead 1.15",
+    add_arguments=_add_arguments,
+    run=choosing,
+)

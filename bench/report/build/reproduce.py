@@ -69,13 +69,15 @@ class ReproduceSpec:
         """Read a pin; raises ValueError with a sentence."""
         found = _PIN.fullmatch(text)
         if found is None:
-            message = f"{text!r} is no pin, which looks like s42-5x20-3f2a1b9c-d41d8cd9"
+            message = f"{text!r} is not a SPEC, which looks like s42-5x20-3f2a1b9c-d41d8cd9"
             raise ValueError(message)
         seed, rounds, repetitions = (int(found[name]) for name in ("seed", "rounds", "repetitions"))
         lock, code, bits = (found[name] or "" for name in ("lock", "code", "bits"))
         pin = cls(seed=seed, rounds=rounds, repetitions=repetitions, lock=lock, code=code, bits=bits)
         if not pin.sound:
-            message = f"{text!r} is no pin: a seed has 32 bits, and rounds and repetitions are at most {_MOST_TIMES}"
+            message = (
+                f"{text!r} is not a SPEC: a seed has 32 bits, and rounds and repetitions are at most {_MOST_TIMES}"
+            )
             raise ValueError(message)
         return pin
 
