@@ -119,7 +119,7 @@ def test_a_misspelt_gate_is_refused(reports: Path, capsys: pytest.CaptureFixture
         compare(reports, *PAIRS, "--fail-on", gates)
     assert stopped.value.code == 2
     told = capsys.readouterr().err
-    assert "no gate" in told or "no factor" in told
+    assert "unknown gate" in told or "invalid factor" in told
     assert gates != "regresed" or "did you mean 'regressed'" in told
 
 
@@ -145,11 +145,11 @@ def test_columns_by_their_names(reports: Path, capsys: pytest.CaptureFixture[str
     ("one", "other", "words"),
     [
         ("tf2.15.1-cp", "tf2.18.1-cpu", "Did you mean 'tf2.15.1-cpu'"),
-        ("tf2*", "tf2.18.1-cpu", "names 3 columns"),
+        ("tf2*", "tf2.18.1-cpu", "matches 3 columns"),
         ("latest", "tf2.18.1-cpu", "are a run and a column"),
-        (f"{SECOND}:tf9", "tf2.18.1-cpu", "is no column of run"),
+        (f"{SECOND}:tf9", "tf2.18.1-cpu", "is neither a column of run"),
         ("lates", "latest", "'latest'"),
-        ("", "latest", "is no column"),
+        ("", "latest", "is neither a column"),
         ("zzz", "latest", "The run has tf2.15.1"),
     ],
 )
@@ -205,7 +205,7 @@ def test_removed_columns_are_named_and_can_be_a_gate(
 
 def test_what_cannot_be_compared_passes_no_gate(reports: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert compare(reports, "tf2.21.0-cpu", "tf2.21.0-cpu") == 3
-    assert "Nothing could be compared, so no gate was passed" in capsys.readouterr().err
+    assert "Nothing could be compared, so no gate passed" in capsys.readouterr().err
     assert compare(reports, "latest", "latest") == 3
     assert "these are the same records" in " ".join(capsys.readouterr().err.split())
     # without its controls a column has no evidence: that alone is no comparison, and nothing is confirmed any more
