@@ -21,11 +21,20 @@ from bench.plan import column_selection, config, custom_kernels, gpu_models, pre
 from bench.report.build.ranking import Unmeasured, choice
 from bench.report.commands import choose as choose_report
 from bench.report.formatting import clean
+from bench.report.text.layout import supports_colour
 from bench.store import find_run, run_info
 from bench.store import run as store
 from bench.suite.record import SCHEMA
 from bench.verdict.ranking import Kind, choose
-from bench.verdict.requirements import ARCHITECTURE, Requirements, architectures, drivers, is_one, needs
+from bench.verdict.requirements import (
+    ARCHITECTURE,
+    Requirements,
+    architectures,
+    drivers,
+    find_families,
+    is_same_gpu,
+    required_kernels,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -35,48 +44,51 @@ if TYPE_CHECKING:
     from bench.verdict.ranking import Candidate
     from bench.verdict.results import RunResults
 
-#: More candidates than any matrix has.
+#: Candidates to show: more than any matrix has.
 _ALL = 10_000
-#: The newest driver of a branch that is asked for by its first number.
+#: Completes a driver branch such as ``550`` to its newest possible version.
 _NEWEST = ".999.999"
 _PART = len(".999")
 
 
 def choosing(options: argparse.Namespace) -> int:
-    """``choose``: rank the pairs for the kernels you need on your GPU, with evidence, overhead and unknowns."""
-    results = evaluated(options)
-    suite = [(one.name, one.family) for one in custom_kernels.suite([]).kernels.values() if not one.control]
-    here = [(one.name, one.family) for one in results.info.kernels if not one.control]
-    device = device_asked(options.gpu, results) if options.gpu else _own_device(results)
+    """Rank the pairs for the device and the kernels that the options name, and print the answer."""
+    run = loaded(options)
+    suite = [(kernel.name, kernel.family) for kernel in custom_kernels.suite([]).kernels.values() if not kernel.control]
+    measured = [(kernel.name, kernel.family) for kernel in run.info.kernels if not kernel.control]
+    device = requested_device(options.gpu, run.info) if options.gpu else _default_device(run.info)
     if options.driver and device == "cpu":
         raise errors.ConfigError("A driver says nothing about a CPU.", "Name a GPU: --gpu sm_90 --driver 550")
-    groups, globs = needs(options.families, (*here, *suite))
-    question = Requirements(
+    families, patterns = find_families(options.families, (*measured, *suite))
+    requirements = Requirements(
         device=device,
         driver=options.driver or "",
-        needs=groups,
-        kernels=(*globs, *options.kernels),
+        families=families,
+        kernels=(*patterns, *options.kernels),
+        variations=options.variation,
         max_overhead=options.max_overhead,
         suite=tuple(suite) if options.families or options.kernels else (),
     )
-    found = choose(results, question)
-    answer = choice(results, question, _others(options.matrix, results, question, found), _ALL)
+    results = verdict.evaluate(run, required_kernels(run.info, requirements).kernels)
+    candidates = choose(results, requirements)
+    answer = choice(results, requirements, _unmeasured(options.matrix, results, requirements, candidates), _ALL)
     print(f"run {clean(results.info.id) or 'none, there is no record'}", file=sys.stderr)
     if options.format == "json":
-        print(choose_report.as_json(answer, found, results.info.id), end="")
+        print(choose_report.as_json(answer, candidates, results.info.id), end="")
     elif options.format == "markdown":
         print(choose_report.markdown(answer), end="")
     else:
-        print(choose_report.text(answer, shutil.get_terminal_size((80, 24)).columns), end="")
-    if all(one.rank is None for one in found):
+        width, colour = shutil.get_terminal_size((80, 24)).columns, supports_colour(sys.stdout)
+        print(choose_report.text(answer, candidates, width, colour=colour), end="")
+    if all(candidate.rank is None for candidate in candidates):
         raise errors.NothingError(
             "Nothing was measured for this question, so nothing is known to fit.",
             "The answer above says what could run, and how to measure it.",
         )
-    return errors.OK if any(one.fit is verdict.Fit.FITS for one in found) else errors.GATE
+    return errors.OK if any(candidate.fit is verdict.Fit.FITS for candidate in candidates) else errors.GATE
 
 
-def device_asked(text: str, results: RunResults | None = None) -> str:
+def requested_device(text: str, info: run_info.RunInfo | None = None) -> str:
     """Return the device that ``--gpu`` names (``cpu``, ``sm_90``, ``9.0`` or a GPU), as ``Requirements.device`` has it.
 
     A GPU must be in NVIDIA's list or in the run: without a compute capability the preflight rules would be skipped.
@@ -84,19 +96,19 @@ def device_asked(text: str, results: RunResults | None = None) -> str:
     Raises:
         ConfigError: the name is not known.
     """
-    low = text.strip().lower()
-    if low == "cpu":
-        return low
-    number = re.fullmatch(r"sm_?(\d{1,2})(\d)[af]?|(\d{1,2})\.(\d)", low)
+    name = text.strip().lower()
+    if name == "cpu":
+        return name
+    number = re.fullmatch(r"sm_?(\d{1,2})(\d)[af]?|(\d{1,2})\.(\d)", name)
     if number:
         return ARCHITECTURE + "".join(part for part in number.groups() if part)
+    listed = gpu_models.short_name(text)
+    if listed:
+        return listed
     slug = Gpu(uuid="", name=text, capability=(0, 0), memory_mb=0).slug
-    known = gpu_models.short_name(text)
-    if known:
-        return known
-    if results is not None and any(is_one(column.device, slug) for column in results.info.columns):
+    if info is not None and any(is_same_gpu(column.device, slug) for column in info.columns):
         return slug
-    similar = [repr(name) for name in gpu_models.suggestions(text)]
+    similar = [repr(model) for model in gpu_models.suggestions(text)]
     guess = f"; did you mean {' or '.join(similar)}?" if similar else "."
     raise errors.ConfigError(
         f"Unknown GPU {text!r}{guess}",
@@ -105,61 +117,71 @@ def device_asked(text: str, results: RunResults | None = None) -> str:
     )
 
 
-def evaluated(options: argparse.Namespace) -> RunResults:
-    """The run that is asked; without any run, one without columns."""
+def loaded(options: argparse.Namespace) -> store.Run:
+    """Return the run that the options name, the newest one, or an empty run if there is none."""
     if options.run_folder or find_run.every(options.reports):
-        return verdict.evaluate(store.load(find_run.chosen(options.reports, options.run_folder)))
+        return store.load(find_run.chosen(options.reports, options.run_folder))
     empty = run_info.RunInfo(
         schema=SCHEMA, id="", started="", finished="", version="", revision="", command="", profile="standard",
         rounds=0, repetitions=0, seed=0, modes=(), variations={}, variation_modes={}, engine="", engine_why="",
         engine_facts={}, host={}, suite_hash="", columns=(), kernels=(),
     )  # fmt: skip
-    return verdict.evaluate(store.Run(info=empty, records={}))
+    return store.Run(info=empty, records={})
 
 
-def _own_device(results: RunResults) -> str:
-    """The device of the run if it has one only, and of this host if there is no run."""
-    devices = {column.device for column in results.info.columns}
+def _default_device(info: run_info.RunInfo) -> str:
+    """Return the device of the run, "" if it has several, or the device of this host if there is no run."""
+    devices = {column.device for column in info.columns}
     if not devices:
         gpus = facts.survey().gpus
         return gpus[0].slug if gpus else "cpu"
     return devices.pop() if len(devices) == 1 else ""
 
 
-def _others(
-    matrix: Path, results: RunResults, question: Requirements, found: Sequence[Candidate]
+def _unmeasured(
+    matrix: Path, results: RunResults, requirements: Requirements, candidates: Sequence[Candidate]
 ) -> tuple[Unmeasured, ...]:
-    """Pairs of the file without a column for this device, as the preflight sees them there."""
-    if not question.device:  # several devices in one run: each pair stands on its own
+    """Return the pairs of matrix.toml without a column for this device, each with what the preflight rules say."""
+    if not requirements.device:  # a run with several devices: there is no single device to check the others for
         return ()
-    here = {
-        one.column.partition("@")[0]
-        for one in found
-        if all(concern.kind is not Kind.ELSEWHERE for concern in one.unknowns)
+    measured = {
+        candidate.column.partition("@")[0]
+        for candidate in candidates
+        if all(concern.kind is not Kind.ELSEWHERE for concern in candidate.unknowns)
     }
-    given = config.load(matrix)
-    pairs = [one.pair for one in column_selection.listed(given) if column_selection.included(given, one.pair)]
-    pairs = [one for one in pairs if (one.cuda == "cpu") == (question.device == "cpu") and one.stem not in here]
-    return tuple(_advised(results, question, pairs))
+    configuration = config.load(matrix)
+    pairs = [
+        listed.pair
+        for listed in column_selection.listed(configuration)
+        if column_selection.included(configuration, listed.pair)
+    ]
+    on_cpu = requirements.device == "cpu"
+    missing = [pair for pair in pairs if (pair.cuda == "cpu") == on_cpu and pair.stem not in measured]
+    return tuple(_checked(results, requirements, missing))
 
 
-def _advised(results: RunResults, question: Requirements, pairs: Sequence[Pair]) -> Iterator[Unmeasured]:
-    capability, driver = _hypothetical(results, question)
-    gpu = Gpu(uuid="", name=question.device, capability=capability, memory_mb=0)
+def _checked(results: RunResults, requirements: Requirements, pairs: Sequence[Pair]) -> Iterator[Unmeasured]:
+    capability, driver = _target(results, requirements)
+    gpu = Gpu(uuid="", name=requirements.device, capability=capability, memory_mb=0)
     for pair in pairs:
         if pair.refused:
             yield Unmeasured(pair=pair.stem, told=pair.refused, blocked=True)
         elif pair.cuda == "cpu":
             yield Unmeasured(pair=pair.stem)
         else:
-            low = preflight.advise(pair, gpu, driver)
-            newest = _NEWEST[: len(_NEWEST) - _PART * driver.count(".")]
-            high = preflight.advise(pair, gpu, f"{driver}{newest}") if driver and newest else low
-            told = high.text.replace(newest, "") if newest else high.text
-            if told != low.text:  # a branch of drivers, and not all of them do
-                told = f"{told}; with the first drivers of {driver}: {low.text}"
-            names = tuple(rule.id for rule in (low if high.level == "blocked" else high).rules)
-            yield Unmeasured(pair=pair.stem, told=told, rules=names, blocked=high.level == "blocked")
+            yield _advice(pair, gpu, driver)
+
+
+def _advice(pair: Pair, gpu: Gpu, driver: str) -> Unmeasured:
+    """Apply the preflight rules to a pair; a driver branch is blocked only if its newest driver is."""
+    oldest = preflight.advise(pair, gpu, driver)
+    completion = _NEWEST[: len(_NEWEST) - _PART * driver.count(".")]
+    newest = preflight.advise(pair, gpu, f"{driver}{completion}") if driver and completion else oldest
+    text = newest.text.replace(completion, "") if completion else newest.text
+    if text != oldest.text:
+        text = f"{text}; with the first drivers of {driver}: {oldest.text}"
+    rules = tuple(rule.id for rule in (oldest if newest.level == "blocked" else newest).rules)
+    return Unmeasured(pair=pair.stem, told=text, rules=rules, blocked=newest.level == "blocked")
 
 
 def _capability(device: str) -> tuple[int, int]:
@@ -168,13 +190,15 @@ def _capability(device: str) -> tuple[int, int]:
     return listed or next((gpu.capability for gpu in facts.survey().gpus if gpu.slug == device), (0, 0))
 
 
-def _hypothetical(results: RunResults, question: Requirements) -> tuple[tuple[int, int], str]:
-    """Compute capability and driver of the device asked about: as asked, as the run's records have it, or as known."""
-    seen = [column for column in results.info.columns if is_one(column.device, question.device)]
-    named = [question.device] if question.device.startswith(ARCHITECTURE) else []
-    digits = next((one.removeprefix(ARCHITECTURE) for one in (*named, *architectures(results, seen))), "")
-    capability = (int(digits[:-1]), int(digits[-1])) if digits else _capability(question.device)
-    return capability, question.driver or next(iter(drivers(results, seen)), "")
+def _target(results: RunResults, requirements: Requirements) -> tuple[tuple[int, int], str]:
+    """Return compute capability and driver of the requested device: as requested, from the run's records, or known."""
+    device = requirements.device
+    columns = [column for column in results.info.columns if is_same_gpu(column.device, device)]
+    requested = [device] if device.startswith(ARCHITECTURE) else []
+    names = (*requested, *architectures(results, columns))
+    digits = next((name.removeprefix(ARCHITECTURE) for name in names), "")
+    capability = (int(digits[:-1]), int(digits[-1])) if digits else _capability(device)
+    return capability, requirements.driver or next(iter(drivers(results, columns)), "")
 
 
 def _driver(text: str) -> str:
@@ -202,6 +226,8 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     text = "kernel families, or words in the names of kernels: conv,scatter (default: all)"
     add("--families", type=shared.patterns, default=(), metavar="NAMES", help=text)
     add("--kernels", type=shared.patterns, default=(), metavar="PATTERNS", help="kernels: 'matmul*,my_model'")
+    text = "variations that must be reproducible too, besides the default one: threads=1,isa=avx2"
+    add("--variation", type=shared.patterns, default=(), metavar="NAMES", help=text)
     text = "the most that determinism may cost each kernel: 1.15, or 15%%"
     add("--max-overhead", type=_overhead, metavar="RATIO", help=text)
     shared.add_run(parser)

@@ -32,8 +32,6 @@ LATEST, PREVIOUS = "latest", "previous"
 DEFAULT_GATES = {"regressed": 1.0, "errors": 1.0, "failures": 1.0}
 #: Suggestions for an unknown name.
 _NEAR = 3
-#: Reasons that are listed for results that could not be compared.
-_MOST_REASONS = 3
 
 
 @dataclass(frozen=True)
@@ -128,7 +126,8 @@ def _check_gates(comparison: Comparison, options: argparse.Namespace, removed: S
         NothingError: nothing that a gate is about could be compared, so the gate did not pass.
     """
     for upgrade in comparison.upgrades:
-        _print_not_compared(upgrade)
+        for text in compare_report.uncompared(upgrade):
+            print(text, file=sys.stderr)
     failures = compare_report.findings(comparison, options.fail_on, removed)
     for message in failures:
         print(f"gate {message}", file=sys.stderr)
@@ -138,23 +137,11 @@ def _check_gates(comparison: Comparison, options: argparse.Namespace, removed: S
         unknown = any(upgrade.unknown for upgrade in comparison.upgrades)
         hint = "See the reasons above." if unknown else comparison.sentence
         raise errors.NothingError("Nothing could be compared, so no gate passed.", hint)
-    unchecked = compare_report.blind_gates(comparison, options.fail_on)
+    unchecked = compare_report.undecided_gates(comparison, options.fail_on)
     if unchecked:
         message = f"Nothing that the gate {' and '.join(unchecked)} is about could be compared, so it did not pass."
         raise errors.NothingError(message, "See the reasons above.")
     return errors.OK
-
-
-def _print_not_compared(upgrade: Upgrade) -> None:
-    reasons = compare_report.not_compared(upgrade)
-    if reasons:
-        text = "; ".join(f"{reason} ({number})" for reason, number in reasons.most_common(_MOST_REASONS))
-        count = f"bits of {reasons.total()} of {upgrade.results} results"
-        print(f"not compared: {count}, {upgrade.label}: {text}", file=sys.stderr)
-    if upgrade.untimed_why:
-        text = "; ".join(f"{reason} ({number})" for reason, number in upgrade.untimed_why[:_MOST_REASONS])
-        count = f"times of {upgrade.results - upgrade.timed} of {upgrade.results} results"
-        print(f"not compared: {count}, {upgrade.label}: {text}", file=sys.stderr)
 
 
 def _columns(before: RunResults, after: RunResults) -> tuple[list[tuple[str, str]], list[str], list[str]]:

@@ -20,7 +20,8 @@ def diff(options: argparse.Namespace) -> int:
     """Print where two samples of one kernel differ."""
     run = store.load(find_run.chosen(options.reports, options.run_folder))
     text = diff_report.text(
-        run, verdict.evaluate(run), options.column, options.kernel, one=options.digest_a, other=options.digest_b,
+        run, verdict.evaluate(run), options.column, options.kernel, digest_a=options.digest_a,
+        digest_b=options.digest_b,
         width=shutil.get_terminal_size((80, 24)).columns,
     )  # fmt: skip
     print(text, end="")

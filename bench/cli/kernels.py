@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import TYPE_CHECKING
-
-from tabulate import tabulate
 
 from bench import errors
 from bench.cli import options as shared
@@ -25,13 +24,11 @@ def kernels(options: argparse.Namespace) -> int:
     if options.markdown:
         print(kernel_catalogue.page(suite.kernels.values()), end="")
         return errors.OK
-    declarations = [kernel.declaration() for kernel in suite.kernels.values()]
     if options.json:
+        declarations = [kernel.declaration() for kernel in suite.kernels.values()]
         print(json.dumps({"schema": 1, "kernels": declarations}, indent=1))
         return errors.OK
-    keys = ("name", "family", "shapes", "dtypes", "control")
-    rows = [[declaration[key] for key in keys] for declaration in declarations]
-    print(tabulate(rows, headers=keys, maxcolwidths=[None, None, 20, 9, 9]))
+    print(kernel_catalogue.text(suite.kernels.values(), shutil.get_terminal_size((80, 24)).columns), end="")
     return errors.OK
 
 

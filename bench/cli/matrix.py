@@ -5,14 +5,15 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from bench import errors, host
+from bench import errors, host, report, verdict
 from bench.cli import options as shared
 from bench.cli.command import Command
 from bench.cli.planning import make_plan, print_columns
-from bench.cli.results import show
+from bench.cli.results import PAGES, show
 from bench.engines import select
 from bench.plan import duration
 from bench.run import progress, runner
+from bench.store import run as store
 from bench.suite.suite_hash import ROOT
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
     from bench.engines.base import Engine
     from bench.plan.planner import Plan
+    from bench.run.progress import View
+    from bench.run.scheduler import OnPass, PassProgress
 
 #: Seconds to build one environment when a nearby cache has the wheels. Used by ``--dry-run`` only.
 BUILD_S = {"docker": 60.0, "venv": 15.0}

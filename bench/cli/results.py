@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from bench import errors, report, verdict
+from bench.report.text.layout import supports_colour
 from bench.store import run as store
 from bench.store.previous_run import previous_run
 from bench.verdict.status import FROM_DIGESTS, Status
@@ -38,8 +39,9 @@ def show(folder: Path, options: argparse.Namespace) -> int:
     gc.freeze()
     pages = report.Pages(results, previous)
     pages.write(options.reports, PAGES)
-    print(pages.render(report.Format.TERMINAL, shutil.get_terminal_size((80, 24)).columns), end="")
-    print(f"page: {(options.reports / report.FORMATS[report.Format.HTML]).absolute()}", file=sys.stderr)
+    page = (options.reports / report.FORMATS[report.Format.HTML]).absolute()
+    width = shutil.get_terminal_size((80, 24)).columns
+    print(pages.terminal(page, width, full=options.full, colour=supports_colour(sys.stdout)), end="")
     failures = verdict.gate(results, options.fail_on)
     for message in failures:
         print(f"gate {message}", file=sys.stderr)

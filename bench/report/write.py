@@ -1,4 +1,4 @@
-"""The door of the report: render a run, and write what was rendered. The only I/O of this room."""
+"""Render a run in every format, and write the files: the only module of the report that does I/O."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 from bench.report.build.page import build
 from bench.report.html import render as html_render
 from bench.report.json import render as json_render
-from bench.report.text import junit, markdown, terminal
+from bench.report.text import junit, markdown, summary, terminal
 from bench.store.run_folder import write_atomic
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
+    from bench.report.view import View
     from bench.verdict import RunResults
 
 
@@ -50,23 +51,31 @@ class Last:
 _NO_LAST = Last()
 
 
+#: How each format is made of a view: all renderers have one interface and only lay out.
+RENDERERS: Mapping[Format, Callable[[View], str]] = {
+    Format.HTML: html_render.render,
+    Format.TERMINAL: terminal.render,
+    Format.MARKDOWN: markdown.render,
+    Format.JSON: json_render.render,
+    Format.JUNIT: junit.render,
+}
+
+
 class Pages:
-    """A evaluated run as people read it; its view is made once, whatever it is rendered as."""
+    """An evaluated run as people read it; its view is made once, whatever it is rendered as."""
 
     def __init__(self, results: RunResults, before: Last = _NO_LAST) -> None:
         self.view = build(results, before.results, before.notes)
 
-    def render(self, form: Format, width: int = terminal.WIDTH) -> str:
-        """One format. ``width`` is the terminal's, in characters."""
-        if form is Format.TERMINAL:
-            return terminal.render(self.view, width)
-        renderers = {
-            Format.HTML: html_render.render,
-            Format.MARKDOWN: markdown.render,
-            Format.JSON: json_render.render,
-            Format.JUNIT: junit.render,
-        }
-        return renderers[form](self.view)
+    def render(self, form: Format) -> str:
+        """Return one format."""
+        return RENDERERS[form](self.view)
+
+    def terminal(self, page: Path, width: int, *, full: bool = False, colour: bool = False) -> str:
+        """Return what is printed after a run: a summary that names its ``page``, or everything."""
+        if full:
+            return f"{terminal.render(self.view, width)}\nPage: {page}\n"
+        return summary.render(self.view, page, width, colour=colour)
 
     def write(self, folder: Path, forms: Iterable[Format]) -> None:
         """Write several formats under their usual names, each file whole or not at all.
@@ -79,5 +88,5 @@ class Pages:
 
 
 def render(results: RunResults, form: Format, *, before: Last = _NO_LAST) -> str:
-    """A evaluated run in one format."""
+    """Return an evaluated run in one format."""
     return Pages(results, before).render(form)

@@ -130,7 +130,7 @@ SAYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     ),
     "no time is a time": (("all 2 kernels are exact", "no overhead"), ("nan µs", "inf s", "-1.00", "0.00 µs")),
     "half missing": (("1 of 2 on TF 2.15.1 CPU", "not-run 1", "all 2 kernels are exact on TF 2.18.1 CPU"), ()),
-    "two suites": (("Records left out", "6 records", "stale: measured with another version of the suite"), ()),
+    "two suites": (("Records left out", "6 records", "outdated: measured with another version of the suite"), ()),
     "a column of another suite": (("outdated", "all 2 kernels are exact on TF 2.18.1 CPU"), ("CPU and TF 2.15.1",)),
     "unreadable": (("Unreadable records", "records/x/off-001.jsonl: no header"), ()),
     "look-alikes": (("1 of 2 kernels", "nondeterministic 1"), ("Safe",)),

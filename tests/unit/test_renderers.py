@@ -115,7 +115,7 @@ LEFT_OUT: dict[tuple[str, str], str] = {
     ("terminal", "families.rows.facts.*"): _SHORT,
     ("terminal", f"{_UNDER}.[!w]*"): "a variation shows its status, where that differs from that of the kernel",
     ("terminal", f"{_HALF}.variation"): "the variations stand below where they differ",
-    ("terminal", "*.overhead, not resolved"): "the answer counts what is not resolved",
+    ("terminal", "*.overhead, not significant"): "the answer counts what is not significant",
     ("terminal", "legend"): "only the words in use",
     ("terminal", "terms"): _SHORT,
     # Markdown
@@ -289,9 +289,9 @@ class Numberer:
         elif (
             isinstance(value, view_of.ModeResult)
             and name == "overhead"
-            and not (value.overhead_data and value.overhead_data.resolved)
+            and not (value.overhead_data and value.overhead_data.significant)
         ):
-            name = "overhead, not resolved"
+            name = "overhead, not significant"
         return f"{path}.{name}".lstrip(".")
 
     def _mark(self, value: str, field: str, owner: Any) -> str:
@@ -603,7 +603,7 @@ def test_a_terminal_lists_what_to_measure_again() -> None:
     page = terminal.render(dataclasses.replace(MIXED, details=tuple(details * 3)), 80)
     told = page[page.index("To measure again") :].split("\n\n")[0].splitlines()[1:]
     wanted = [one.replay for one in details * 3 if {"fault", "bad"} & {half.tone for half in one.entry.halves}]
-    assert [line.strip() for line in told] == [*wanted[:10], f"and {len(wanted) - 10} more; the page has them"]
+    assert [line.strip() for line in told] == [*wanted[:10], f"and {len(wanted) - 10} more, listed on the page"]
 
 
 def test_the_first_lines_answer() -> None:

@@ -287,7 +287,7 @@ def test_every_status_has_a_word_and_no_two_share_one() -> None:
 
 def test_overheads_are_withheld_where_they_are_not_resolved() -> None:
     half = view_of(factory.run()).rows[0].entries[0].on
-    assert half.overhead.endswith("not resolved (1.00\N{EN DASH}1.00)")
+    assert half.overhead.endswith("not significant (1.00\N{EN DASH}1.00)")
     assert half.overhead_data is not None
     assert half.overhead_data.why == "the interval contains 1"
 

@@ -112,10 +112,10 @@ def _rates(checks: Iterable[Check]) -> str:
 def _sentence(control_summary: ControlSummary) -> str:
     if control_summary.control_failed:
         return "Blind: nothing can be told here."
-    if control_summary.sensitivity is None:
+    if control_summary.detection_limit is None:
         return "Too few samples to show that a difference would have been seen."
-    told = f"A kernel that differs in {share(control_summary.sensitivity)} would have been seen"
-    if control_summary.best is not None and control_summary.best < control_summary.sensitivity:
+    told = f"A kernel that differs in {share(control_summary.detection_limit)} would have been seen"
+    if control_summary.best is not None and control_summary.best < control_summary.detection_limit:
         told += f"; of those with the most repetitions, one in {share(control_summary.best)}"
     return f"{told}."
 
@@ -139,15 +139,17 @@ def _weakest(control_summaries: Mapping[Group, ControlSummary], names: Mapping[s
     }
     told = []
     known = [
-        control_summary.sensitivity for control_summary in open_eyes.values() if control_summary.sensitivity is not None
+        control_summary.detection_limit
+        for control_summary in open_eyes.values()
+        if control_summary.detection_limit is not None
     ]
     if known and len(known) == len(open_eyes):
         worst = max(known)
-        where = [key for key, control_summary in open_eyes.items() if control_summary.sensitivity == worst]
+        where = [key for key, control_summary in open_eyes.items() if control_summary.detection_limit == worst]
         place = "" if len(where) == len(open_eyes) else f" (weakest: {_place(where, names)})"
         told.append(f"By its controls, the instrument would have seen a kernel that differs in {share(worst)}{place}.")
     elif open_eyes:
-        lost = [key for key, control_summary in open_eyes.items() if control_summary.sensitivity is None]
+        lost = [key for key, control_summary in open_eyes.items() if control_summary.detection_limit is None]
         told.append(f"No control shows that a difference would have been seen in {_place(lost, names)}.")
     if blind:
         told.append(f"The instrument was blind in {_place(blind, names)}.")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from bench.suite.distance import Distance
-    from bench.verdict.difference import Difference, FirstDifference
+    from bench.verdict.difference_types import Difference, FirstDifference
     from bench.verdict.results import RunResults, Verdict
 
 _MOST_OUTPUTS = 3
@@ -25,7 +25,11 @@ _MOST_VALUE = 40
 def short(found: Difference | None) -> str:
     """The output that is farthest apart in a few words: ``max diff 1.2e-07, V_c 0.43``; "" where unknown."""
     told = farthest(found.outputs) if found else ""
-    return brief(found.parting.distance) if found and not told and found.parting and found.parting.distance else told
+    return (
+        brief(found.first_difference.distance)
+        if found and not told and found.first_difference and found.first_difference.distance
+        else told
+    )
 
 
 def farthest(outputs: Mapping[str, Distance]) -> str:

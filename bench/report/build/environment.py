@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from bench.store.run_info import ColumnInfo
-    from bench.verdict.observations import Kept
+    from bench.verdict.observations import AcceptedRecord
     from bench.verdict.results import RunResults
 
 #: Provenance that is shown elsewhere (``bench.report.build.gpu``) or once per kernel.
@@ -63,11 +63,11 @@ def _origin(column: ColumnInfo) -> Mapping[str, Any]:
     return {f"from host, {key}": value for key, value in sorted(column.origin.items())}
 
 
-def _provenance(records: Iterable[Kept]) -> list[Mapping[str, Any]]:
+def _provenance(records: Iterable[AcceptedRecord]) -> list[Mapping[str, Any]]:
     return [process.provenance for kept in records for process in kept.record.processes]
 
 
-def _libraries(records: Iterable[Kept]) -> list[Mapping[str, Any]]:
+def _libraries(records: Iterable[AcceptedRecord]) -> list[Mapping[str, Any]]:
     """What was mapped, by process; a file that tells no version is still there."""
     return [
         {name: version or "loaded" for name, version in sorted(process.libraries.items())}
@@ -76,7 +76,7 @@ def _libraries(records: Iterable[Kept]) -> list[Mapping[str, Any]]:
     ]
 
 
-def _settings(groups: Sequence[Sequence[Kept]]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+def _settings(groups: Sequence[Sequence[AcceptedRecord]]) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """One row for each setting: its values in each variation and mode."""
     by_group = [[process.settings for kept in group for process in kept.record.processes] for group in groups]
     keys = dict.fromkeys(key for group in by_group for settings in group for key in settings)
@@ -105,6 +105,6 @@ def _text(value: Any) -> str:
     return clean(str(value))
 
 
-def _record(kept: Kept) -> Fact:
+def _record(kept: AcceptedRecord) -> Fact:
     state = f"reused from {clean(kept.reused_from)}" if kept.reused_from else "measured now"
     return Fact(label=clean(kept.path), value=state if kept.record.complete else f"{state}, cut off")

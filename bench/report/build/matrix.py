@@ -93,7 +93,7 @@ def _entry(results: RunResults, kernel: KernelInfo, index: int, place: int, vari
         if variation is not None:
             return of_verdict(results, results.of(column.id, kernel.name, variation, mode), mode)
         several = len(results.over_variations(column.id, kernel.name, mode)) >= _MIN_VARIATIONS
-        return of_verdict(results, results.headline(column.id, kernel.name, mode), mode, several=several)
+        return of_verdict(results, results.worst(column.id, kernel.name, mode), mode, several=several)
 
     return Entry(
         column=clean(column.id),
@@ -180,12 +180,12 @@ def _lost(results: RunResults, verdict: Verdict) -> str:
 
 
 def overhead_text(overhead: Overhead | None) -> str:
-    """The ratio and its interval, or ``overhead not resolved`` with the interval."""
+    """The ratio and its interval, or ``overhead not significant`` with the interval."""
     if overhead is None:
         return ""
     interval = ""
     if overhead.low is not None and overhead.high is not None:
         interval = f"{significant(overhead.low)}{DASH}{significant(overhead.high)}"
-    if overhead.resolved:
+    if overhead.significant:
         return f"{TIMES}{significant(overhead.ratio)} ({interval})"
-    return f"{TIMES} not resolved ({interval})" if interval else f"{TIMES} not resolved"
+    return f"{TIMES} not significant ({interval})" if interval else f"{TIMES} not significant"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from bench.report.build.distances import change_text, first_difference, sentences
 from bench.report.formatting import cap, clean, figure
 from bench.report.view import Note
-from bench.verdict.crash_log import last_words
+from bench.verdict.crash_log import log_tail
 from bench.verdict.status import Status
 
 if TYPE_CHECKING:
@@ -57,8 +57,8 @@ def _of_verdict(verdict: Verdict) -> list[_Said]:
         pass
     elif verdict.difference is not None:
         found.append(("Difference", sentences(verdict.difference), ""))
-        if verdict.difference.parting is not None:
-            found.append(("First divergence", (first_difference(verdict.difference.parting),), ""))
+        if verdict.difference.first_difference is not None:
+            found.append(("First divergence", (first_difference(verdict.difference.first_difference),), ""))
     elif verdict.difference_why:
         found.append(("Difference", (clean(verdict.difference_why),), ""))
     if verdict.error_class or verdict.error_message:
@@ -73,7 +73,7 @@ def _of_verdict(verdict: Verdict) -> list[_Said]:
 
 def _log_tail(results: RunResults, verdict: Verdict) -> list[_Said]:
     """The end of the log of a kernel that died; kernels of one round share a log, so it stands with the first."""
-    found = last_words(results, verdict)
+    found = log_tail(results, verdict)
     if found is None:
         return []
     if not found.text:

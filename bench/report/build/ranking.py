@@ -13,9 +13,9 @@ from bench.report.labels import WORDS
 from bench.report.view import Candidate, Choice, Need, NeedColumn
 from bench.verdict.evidence import percent_up
 from bench.verdict.messages import count
-from bench.verdict.ranking import Fit, Kind, bill, choose
+from bench.verdict.ranking import Fit, Kind, choose, summarize_overheads
 from bench.verdict.ratio import MAX_WIDTH
-from bench.verdict.requirements import Requirements, asked
+from bench.verdict.requirements import Requirements, required_kernels
 from bench.verdict.status import Status
 
 if TYPE_CHECKING:
@@ -30,7 +30,10 @@ MOST, _NAMES = 20, 4
 
 #: How the order came about. The page's script goes by the same.
 RULES = (
-    "A kernel counts by its worst variation with determinism on. Controls never count.",
+    (
+        "A kernel counts by its default variation with determinism on; others count only if you name them, and are "
+        "otherwise listed as also under. Controls never count."
+    ),
     (
         "A pair fits if every kernel asked for is exact and, with a greatest overhead, every overhead is known to be within "
         "it: the whole 95 % interval is."
@@ -117,8 +120,8 @@ def _summary(shown: Sequence[Candidate], fitting: int) -> str:
 
 def _asked(results: RunResults, question: Requirements) -> str:
     """The question in words."""
-    wanted = [*map(clean, question.needs), *map(clean, question.kernels)]
-    meant = asked(results, question)
+    wanted = [*map(clean, question.families), *map(clean, question.kernels)]
+    meant = required_kernels(results.info, question)
     number = count(len(meant.kernels) + len(meant.absent), "kernel")
     everything = f"All {number} of the run" if results.info.kernels else "All kernels"
     what = f"{listed(wanted, 8)}: {number}" if wanted else everything
@@ -146,8 +149,8 @@ def _candidate(one: Found, label: str, question: Requirements) -> Candidate:
         symbol=symbol,
         tone=tone,
         evidence="nothing was measured for this" if silent else _evidence(one),
-        overhead="" if silent else bill_text(one.bill),
-        reasons=tuple(_told(concern, question) for concern in one.reasons),
+        overhead="" if silent else bill_text(one.overhead),
+        reasons=(*(_told(concern, question) for concern in one.reasons), *_fits_without(one, question)),
         unknowns=tuple(_told(concern, question) for concern in one.unknowns),
     )
 
@@ -165,47 +168,75 @@ def _unmeasured(one: Unmeasured) -> Candidate:
     )  # fmt: skip
 
 
+def _fits_without(one: Found, question: Requirements) -> Sequence[str]:
+    """``would fit without a (error) and b (nondeterministic)``, for what does not fit."""
+    names = [
+        f"{clean(name)} ({_word(concern, question)})" for concern in one.fits_without for name, _ in concern.kernels
+    ]
+    return [f"would fit without {listed(names, _NAMES)}"] if names and one.fit is Fit.NOT else []
+
+
 def _evidence(one: Found) -> str:
     told = f"{one.reproducible} of {count(one.kernels, 'kernel')} exact"
-    return f"{told}; weakest: 0 of {one.compared} differed, ≤ {percent_up(one.bound)} %" if one.reproducible else told
+    if one.reproducible:
+        told += f"; weakest: 0 of {one.compared} differed, ≤ {percent_up(one.bound)} %"
+    return "; ".join([told, *also_under(one.also_under)])
+
+
+def also_under(concerns: Sequence[Concern]) -> Sequence[str]:
+    """``also under onednn=0: error (3): a, b and c``, for each variation that does not count."""
+    variations = dict.fromkeys(variation for concern in concerns for _, variation in concern.kernels)
+    parts = []
+    for variation in variations:
+        for concern in concerns:
+            names = [clean(name) for name, under in concern.kernels if under == variation]
+            if names and isinstance(concern.kind, Status):
+                word = WORDS[concern.kind].word
+                parts.append(f"also under {clean(variation)}: {word} ({len(names)}): {listed(names, _NAMES)}")
+    return parts
 
 
 def bill_text(found: OverheadSummary) -> str:
-    """What determinism costs a pair, in one line; the number at the median stands only if it is resolved."""
-    if not found.priced:
+    """What determinism costs a pair, in one line; the number at the median stands only if it is significant."""
+    if not found.timed:
         return "no overhead"
-    number = "not resolved"
+    number = "not significant"
     if found.median is not None and found.low is not None and found.high is not None:
         interval = f"({significant(found.low)}{DASH}{significant(found.high)})"
         clear = not found.low <= 1 <= found.high and found.high <= found.low * MAX_WIDTH
-        number = f"{significant(found.median)} {interval}" if clear else f"not resolved {interval}"
+        number = f"{significant(found.median)} {interval}" if clear else f"not significant {interval}"
     sign = "" if number.startswith("not") else TIMES
-    told = f"median of {count(found.priced, 'overhead')} {sign}{number}"
-    if found.dearest is None:
+    told = f"median of {count(found.timed, 'overhead')} {sign}{number}"
+    if found.slowest is None:
         return f"{told}; none stated"
-    return f"{told}; {found.resolved} stated, dearest {_dearest(found)}"
+    return f"{told}; {found.significant} stated, dearest {_dearest(found)}"
 
 
 def _dearest(found: OverheadSummary) -> str:
-    """``x1.77 sparse_xent``, "" where no overhead is resolved."""
-    return f"{TIMES}{significant(found.dearest[1].ratio)} {clean(found.dearest[0])}" if found.dearest else ""
+    """``x1.77 sparse_xent``, "" where no overhead is significant."""
+    return f"{TIMES}{significant(found.slowest[1].ratio)} {clean(found.slowest[0])}" if found.slowest else ""
 
 
 def _told(concern: Concern, question: Requirements) -> str:
     """``varies (3): a, b and c (threads=1)``."""
     kernels = [clean(name) + (f" ({clean(where)})" if where else "") for name, where in concern.kernels]
+    word = _word(concern, question)
+    if kernels:
+        return f"{word} ({len(kernels)}): {listed(kernels, _NAMES)}"
+    return f"{word}: {clean(concern.why)}" if isinstance(concern.kind, Status) and concern.why else word
+
+
+def _word(concern: Concern, question: Requirements) -> str:
+    """What a concern is about, in a few words."""
     top = limit(question.max_overhead if question.max_overhead is not None else math.inf)
     words = {
-        Kind.DEAR: f"dearer than {TIMES}{top}",
+        Kind.OVER_LIMIT: f"slower than {TIMES}{top}",
         Kind.OVERHEAD: f"overhead not known to be within {TIMES}{top}",
         Kind.ABSENT: "not in this run",
         Kind.ELSEWHERE: clean(concern.why),
         Kind.NOTHING: "no kernel is asked for",
     }
-    word = WORDS[concern.kind].word if isinstance(concern.kind, Status) else words[concern.kind]
-    if kernels:
-        return f"{word} ({len(kernels)}): {listed(kernels, _NAMES)}"
-    return f"{word}: {clean(concern.why)}" if isinstance(concern.kind, Status) and concern.why else word
+    return WORDS[concern.kind].word if isinstance(concern.kind, Status) else words[concern.kind]
 
 
 def needs(results: RunResults) -> tuple[Need, ...]:
@@ -232,5 +263,5 @@ def _need(results: RunResults, column: str, names: Sequence[str]) -> NeedColumn:
         reproducible=exact,
         kernels=len(names),
         text=WORDS[blocked[0]].word if blocked else f"{exact} of {len(names)}",
-        dearest=_dearest(bill(results, column, names)),
+        dearest=_dearest(summarize_overheads(results, column, names)),
     )

@@ -10,7 +10,7 @@ from bench.report.formatting import clean, listed
 from bench.report.view import Missing
 from bench.verdict.evidence import percent_up, upper_bound
 from bench.verdict.ranking import Fit, Kind
-from bench.verdict.requirements import asked
+from bench.verdict.requirements import required_kernels
 from bench.verdict.status import Status
 
 if TYPE_CHECKING:
@@ -93,9 +93,9 @@ def _elsewhere(one: Candidate) -> bool:
 
 def _kernels(results: RunResults, question: Requirements) -> tuple[list[str], list[str]]:
     """What ``--kernels`` has to name, empty for all, and which of it no run and no suite knows: the user's own."""
-    if not question.needs and not question.kernels:
+    if not question.families and not question.kernels:
         return [], []
-    wanted = asked(results, question)
+    wanted = required_kernels(results.info, question)
     suite = {name for name, _ in question.suite}
     own = [clean(name) for name in wanted.absent if name not in suite]
     return [clean(name) for name in (*wanted.kernels, *wanted.absent)], own

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from bench.report import labels as status_labels
 from bench.report.build import gpu
 from bench.report.build.columns import labels
-from bench.report.build.ranking import bill_text
+from bench.report.build.ranking import also_under, bill_text
 from bench.report.formatting import clean, listed, moment
 from bench.report.view import Count, Fact, Line
 from bench.verdict.evidence import percent_up
 from bench.verdict.gates import answer
 from bench.verdict.messages import count
-from bench.verdict.ranking import bill
+from bench.verdict.ranking import summarize_overheads
 from bench.verdict.status import SEVERITY, Status
 
 if TYPE_CHECKING:
@@ -37,14 +37,11 @@ def sentences(results: RunResults, instrument: Instrument) -> tuple[str, ...]:
     rest = [one for one in found if not one.safe]
     told = []
     if safe:
-        told.append(f"With determinism on, {every} exact {_where(results, total)} {listed(safe)}.")
+        told.append(f"With determinism on, {every} exact on {listed(safe)}.")
     elif rest:
         best = [names[one.column] for one in rest if one.reproducible == rest[0].reproducible]
         verb = "is" if rest[0].reproducible == 1 else "are"
-        where = _where(results, rest[0].reproducible)
-        told.append(
-            f"With determinism on, {rest[0].reproducible} of {total} kernels {verb} exact {where} {listed(best)}."
-        )
+        told.append(f"With determinism on, {rest[0].reproducible} of {total} kernels {verb} exact on {listed(best)}.")
         told.append("No pair is exact on every kernel." if len(found) > 1 else "It is not exact on every kernel.")
         rest = [one for one in rest if one.reproducible != rest[0].reproducible]
     if rest:
@@ -61,12 +58,6 @@ def sentences(results: RunResults, instrument: Instrument) -> tuple[str, ...]:
     return (*told, *([seen] if seen else []))
 
 
-def _where(results: RunResults, kernels: int) -> str:
-    """``under each of their variations on``: not every kernel is planned under every one."""
-    whose = "its" if kernels == 1 else "their"
-    return f"under each of {whose} variations on" if len(results.variations) > 1 else "on"
-
-
 def lines(results: RunResults) -> tuple[Line, ...]:
     """One line for each column, the best first."""
     names = dict(zip((column.id for column in results.info.columns), labels(results), strict=True))
@@ -79,7 +70,7 @@ def lines(results: RunResults) -> tuple[Line, ...]:
             safe=one.safe,
             sentence=_sentence(one),
             counts=_counts(dict(one.counts)),
-            overhead=bill_text(bill(results, one.column, kernels)) if one.rank is not None else "",
+            overhead=bill_text(summarize_overheads(results, one.column, kernels)) if one.rank is not None else "",
         )
         for one in answer(results).columns
     )
@@ -97,7 +88,7 @@ def _sentence(one: ColumnSummary) -> str:
         for status, number in one.counts
         if status is not Status.REPRODUCIBLE
     ]
-    return "; ".join([told, *others])
+    return "; ".join([told, *others, *also_under(one.also_under)])
 
 
 def _counts(numbers: dict[Status, int]) -> tuple[Count, ...]:

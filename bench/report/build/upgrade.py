@@ -11,7 +11,7 @@ from bench.report.build.columns import labels
 from bench.report.build.matrix import of_verdict, overhead_text
 from bench.report.formatting import TIMES, cap, clean, listed, significant
 from bench.report.view import Upgrade, UpgradeLine, UpgradeRow
-from bench.verdict.comparison import Bits, Distances, Event, Told, change, narrowed, of_step
+from bench.verdict.comparison import Bits, Conclusion, Distances, Event, change, narrowed, of_step
 from bench.verdict.messages import count
 from bench.verdict.steps import TITLES
 from bench.verdict.tensor_diff import size_of
@@ -101,10 +101,10 @@ def _of_step(found: Change, label: str, step: Step) -> Upgrade:
 def of_change(found: Change, label: str, *, step: str, moved: str, alone: bool) -> Upgrade:
     """A change as shown; ``label``, ``step`` and ``moved`` are those of who asks."""
     both = [one for one in found.kernels if one.events not in ((Event.REMOVED,), (Event.ADDED,))]
-    happened = sorted((one for one in both if one.events), key=lambda one: one.events[0].gravity)
-    told = Counter(one.told for one in both)
+    happened = sorted((one for one in both if one.events), key=lambda one: one.events[0].seriousness)
+    told = Counter(one.conclusion for one in both)
     counts = Counter(event for one in found.kernels for event in one.events)
-    reasons = Counter(one.bits_why for one in both if one.told is Told.UNKNOWN)
+    reasons = Counter(one.bits_why for one in both if one.conclusion is Conclusion.UNKNOWN)
     untimed = Counter(one.cost_why for one in both if one.cost is None)
     rows = tuple(_row(found, one) for one in happened)
     sentences = tuple(filter(None, (_sentence(found, mode) for mode in ("off", "on"))))
@@ -120,10 +120,10 @@ def of_change(found: Change, label: str, *, step: str, moved: str, alone: bool) 
         rows=rows,
         lines=_lines(rows, _places(both)),
         quiet=len(both) - len(happened),
-        kept=told[Told.KEPT],
-        so_far=told[Told.SO_FAR],
-        as_before=told[Told.AS_BEFORE],
-        unknown=told[Told.UNKNOWN],
+        kept=told[Conclusion.KEPT],
+        so_far=told[Conclusion.SO_FAR],
+        as_before=told[Conclusion.AS_BEFORE],
+        unknown=told[Conclusion.UNKNOWN],
         unknown_why=tuple((clean(why), number) for why, number in reasons.most_common()),
         untimed_why=tuple((clean(why), number) for why, number in untimed.most_common()),
         gone=counts[Event.REMOVED],
@@ -157,13 +157,13 @@ def _half(results: RunResults, verdict: Verdict | None, mode: str) -> ModeResult
 
 
 def told_time(overhead: Overhead | None) -> str:
-    """A ratio with its interval and ``slower`` or ``faster``, ``not resolved``, or "" where nothing is compared."""
+    """A ratio with its interval and ``slower`` or ``faster``, ``not significant``, or "" where nothing is compared."""
     if overhead is None:
         return ""
     return (
         f"{overhead_text(overhead)} {'slower' if overhead.ratio > 1 else 'faster'}"
-        if overhead.resolved
-        else "not resolved"
+        if overhead.significant
+        else "not significant"
     )
 
 
@@ -172,19 +172,21 @@ def _sentence(found: Change, mode: str) -> str:
     first = found.after.results.variations[0]
     here = [one for one in found.kernels if (one.variation, one.mode) == (first, mode) and one.before and one.after]
     overheads = [(one.kernel, one.cost) for one in here if one.cost is not None]
-    stated = [(overhead.ratio, significant(overhead.ratio), name) for name, overhead in overheads if overhead.resolved]
+    stated = [
+        (overhead.ratio, significant(overhead.ratio), name) for name, overhead in overheads if overhead.significant
+    ]
     stated.sort(key=lambda one: (float(one[1]), one[2]))  # as shown: the page's script has fewer digits
     slower, faster = [one for one in stated if one[0] > 1], [one for one in stated if one[0] <= 1]
     times = f"{count(len(slower), 'kernel')} slower{_most(slower[-1:])}, {len(faster)} faster{_most(faster[:1])}"
-    times += f", {len(overheads) - len(stated)} not resolved"
+    times += f", {len(overheads) - len(stated)} not significant"
     untimed = Counter(one.cost_why for one in here if one.cost is None)
     if untimed:
         times += f", {untimed.total()} not compared"
     if not overheads and untimed:
         times = f"no time compared ({untimed.most_common(1)[0][0]})"
     bits = Counter(one.bits for one in here)
-    known = bits[Bits.SAME] + bits[Bits.SO_FAR] + bits[Bits.MOVED]
-    moved = f"bits changed in {bits[Bits.MOVED]} of {count(known, 'kernel')}"
+    known = bits[Bits.SAME] + bits[Bits.SO_FAR] + bits[Bits.CHANGED]
+    moved = f"bits changed in {bits[Bits.CHANGED]} of {count(known, 'kernel')}"
     moved += f" ({bits[Bits.SO_FAR]} the same only so far)" if bits[Bits.SO_FAR] else ""
     moved += f", {bits[Bits.UNKNOWN]} not compared" if bits[Bits.UNKNOWN] else ""
     if not (overheads or known):
@@ -240,13 +242,13 @@ def _far(row: UpgradeRow) -> float:
 def _told_bits(first: UpgradeRow, far: UpgradeRow) -> str:
     if first.bits == Bits.SAME:
         return first.bits
-    note = far.distance if first.bits == Bits.MOVED else ""
+    note = far.distance if first.bits == Bits.CHANGED else ""
     return "; ".join(filter(None, (f"{first.bits}{f', {note}' if note else ''}", first.why)))
 
 
 def _times(group: Sequence[UpgradeRow]) -> str:
     """The resolved ratios, each with its mode and variation where there are several places."""
-    found = [row for row in group if row.overhead is not None and row.overhead.resolved]
+    found = [row for row in group if row.overhead is not None and row.overhead.significant]
     if not found:
         return next((row.time for row in group if row.time), "")
     if len(group) == 1:

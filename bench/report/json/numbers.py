@@ -10,7 +10,7 @@ from bench.report.json import document
 
 if TYPE_CHECKING:
     from bench.suite.distance import Distance
-    from bench.verdict.difference import Difference, FirstDifference
+    from bench.verdict.difference_types import Difference, FirstDifference
     from bench.verdict.known_issues import KnownIssue
     from bench.verdict.results import RunResults, Verdict
     from bench.verdict.timing import Overhead, Timing
@@ -104,7 +104,7 @@ def difference(found: Difference) -> document.Difference:
         kept_elements=found.kept_elements,
         elements=found.elements,
         outputs={clean(name): _distance(one) for name, one in found.outputs.items()},
-        parting=_parting(found.parting) if found.parting else None,
+        parting=_parting(found.first_difference) if found.first_difference else None,
     )
 
 
@@ -141,7 +141,7 @@ def overhead(found: Overhead) -> document.Overhead:
         ratio=finite(found.ratio),
         low=finite(found.low),
         high=finite(found.high),
-        resolved=found.resolved,
+        resolved=found.significant,
         why=told(found.why),
         kind=found.kind.value,
         processes_on=found.processes_on,
@@ -157,7 +157,7 @@ def control_summaries(results: RunResults) -> tuple[document.Place, ...]:
             variation=clean(variation),
             mode=mode,
             control_failed=told(control_summary.control_failed),
-            sensitivity=control_summary.sensitivity,
+            sensitivity=control_summary.detection_limit,
             controls=tuple(
                 document.Control(
                     control=clean(name),

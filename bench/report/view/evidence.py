@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bench.report.view.matrix import Entry, Fact, ModeResult
-    from bench.verdict.difference import Difference
+    from bench.verdict.difference_types import Difference
 
 
 @dataclass(frozen=True, kw_only=True)
