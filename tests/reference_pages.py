@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from bench.cli.parser import COMMANDS, parser
+from bench.cli.parser import commands, parser
 from bench.plan import config
 from bench.report.json import document
 from bench.report.labels import WORDS
@@ -21,7 +21,7 @@ def cli() -> str:
     os.environ["COLUMNS"] = "80"  # argparse wraps at the width of the terminal
     subparsers = next(action for action in parser()._actions if isinstance(action, argparse._SubParsersAction))
     text = "# Command line\n\n`nox -s NAME -- OPTIONS` and `python -m bench NAME OPTIONS` are the same.\n"
-    for command in COMMANDS:
+    for command in commands():
         text += f"\n## {command.name}\n\n"
         if command.name == "local":
             text += f"{command.summary} `python -m bench local -h` lists its options.\n"

@@ -10,7 +10,7 @@ import traceback
 from typing import TYPE_CHECKING
 
 from bench import errors
-from bench.cli.parser import parser
+from bench.cli.parser import MODULES, parser
 from bench.portable.errors import PortableError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code. A traceback is shown only with ``--debug``."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    options = parser().parse_args(words)
+    options = parser(words[:1] if words and words[0] in MODULES else MODULES).parse_args(words)
     options.command = shlex.join(["python", "-m", "bench", *words])
     signal.signal(signal.SIGTERM, _interrupt)
     try:

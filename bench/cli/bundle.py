@@ -42,7 +42,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     shared.add_matrix_file(parser)
 
 
-BUNDLE = Command(
+COMMAND = Command(
     name="bundle",
     summary="Pack one environment and the suite for a host without a network.",
     example="nox -s bundle -- --env tf2.18.1-cuda12.5 --out bundle",

@@ -237,7 +237,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", choices=formats, default="terminal", help="output format (default: terminal)")
 
 
-CHOOSE = Command(
+COMMAND = Command(
     name="choose",
     summary="Rank the pairs for a GPU and the kernels you need, with evidence, overhead and what is unknown.",
     details="Exit code 0: a pair fits; 1: none does; 3: nothing was measured for it.",

@@ -24,7 +24,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--all", action="store_true", help="also remove the base image that `nox -s base-image` made")
 
 
-CLEAN = Command(
+COMMAND = Command(
     name="clean",
     summary="Remove the images, containers and virtual environments that this project created, and nothing else.",
     example="nox -s clean -- --dry-run",

@@ -244,7 +244,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--fail-on", type=gates, default=DEFAULT_GATES, metavar="GATES", help=text)
 
 
-COMPARE = Command(
+COMMAND = Command(
     name="compare",
     summary="Show what changes from one column or run to another: bits, times and errors.",
     details="A and B are columns (tf2.15.1-cpu, an id, or a pattern that matches one), runs (a folder, an id, latest, "

@@ -38,7 +38,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     shared.add_reports(parser)
 
 
-DIFF = Command(
+COMMAND = Command(
     name="diff",
     summary="Show where two samples of one kernel differ, tensor by tensor.",
     example="nox -s diff -- tf2.18.1-cpu bincount_weights --run reports/sample",

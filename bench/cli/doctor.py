@@ -34,7 +34,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
-DOCTOR = Command(
+COMMAND = Command(
     name="doctor",
     summary="Check whether this host can run the matrix: engine, disk, memory, driver, GPUs and every column.",
     example="nox -s doctor",

@@ -38,7 +38,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-EXPORT = Command(
+COMMAND = Command(
     name="export",
     summary="Copy a complete run to a folder to keep: compressed records and pages, without logs.",
     example="nox -s export -- --to reports/sample",

@@ -116,7 +116,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     shared.add_registry(parser)
 
 
-IMAGES = Command(
+COMMAND = Command(
     name="images",
     summary="Build the images of the selected environments and verify that their libraries load.",
     example="nox -s images -- --env 'tf2.18.1-cuda12.5'",

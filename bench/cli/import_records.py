@@ -26,7 +26,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     shared.add_output(parser)
 
 
-IMPORT = Command(
+COMMAND = Command(
     name="import",
     summary="Verify a records archive from another host, evaluate it, and show it beside what was measured here.",
     example="nox -s import -- tfrepro-records-tf2.18.1-cpu-py311.tar.gz",

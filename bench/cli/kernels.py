@@ -39,7 +39,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     shared.add_kernel_file(parser)
 
 
-KERNELS = Command(
+COMMAND = Command(
     name="kernels",
     summary="List the kernels of the suite.",
     example="python -m bench kernels --kernel-file my_kernels.py",

@@ -23,7 +23,7 @@ def _run(_options: argparse.Namespace) -> int:
     return main([])
 
 
-LOCAL = Command(
+COMMAND = Command(
     name="local",
     summary="Measure the Python environment you are in, without Docker, and pack the records for `import`.",
     example="python -m bench local --quick",

@@ -64,7 +64,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     action.add_argument("--check", action="store_true", help="list newer patch releases and change nothing")
 
 
-LOCK = Command(
+COMMAND = Command(
     name="lock",
     summary="Write the lock files of the selected environments: all packages with hashes.",
     example="nox -s lock -- --env 'tf2.21*'",

@@ -111,7 +111,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     shared.add_registry(parser)
 
 
-MATRIX = Command(
+COMMAND = Command(
     name="matrix",
     summary="Measure TensorFlow x CUDA pairs with determinism off and on, and write the pages.",
     details="Run the same command again to resume an interrupted run.",

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from bench import verdict
-from bench.engines import select
+from bench.engines import ENGINES
 
 #: The largest number of rounds or repetitions, as in ``bench.plan.config_models``.
 _MOST = 1000
@@ -67,7 +67,7 @@ def add_engine(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> Non
     """Add ``--engine``."""
     parser.add_argument(
         "--engine",
-        choices=select.NAMES,
+        choices=ENGINES,
         default="auto",
         help="where to measure (default: Docker if it answers, else venv)",
     )

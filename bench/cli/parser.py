@@ -3,44 +3,49 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import textwrap
 from typing import TYPE_CHECKING
 
 import bench
-from bench.cli.bundle import BUNDLE
-from bench.cli.choose import CHOOSE
-from bench.cli.clean import CLEAN
-from bench.cli.compare import COMPARE
-from bench.cli.diff import DIFF
-from bench.cli.doctor import DOCTOR
-from bench.cli.export import EXPORT
-from bench.cli.images import IMAGES
-from bench.cli.import_records import IMPORT
-from bench.cli.kernels import KERNELS
-from bench.cli.local import LOCAL
-from bench.cli.lock import LOCK
-from bench.cli.matrix import MATRIX
-from bench.cli.plan import PLAN
-from bench.cli.report import REPORT
-from bench.cli.reproduce import REPRODUCE
-from bench.cli.schema import SCHEMA
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from bench.cli.command import Command
 
-COMMANDS: tuple[Command, ...] = (
-    *(MATRIX, PLAN, DOCTOR),
-    *(REPORT, CHOOSE, COMPARE, REPRODUCE, DIFF),
-    *(LOCAL, BUNDLE, IMPORT, EXPORT),
-    *(LOCK, IMAGES, CLEAN, KERNELS, SCHEMA),
-)
-
+#: Every command in the order of ``-h``, with its module. A module is imported only when its command is needed: all of
+#: them together import Docker's client and more, which takes longer than most commands.
+MODULES = {
+    "matrix": "matrix",
+    "plan": "plan",
+    "doctor": "doctor",
+    "report": "report",
+    "choose": "choose",
+    "compare": "compare",
+    "reproduce": "reproduce",
+    "diff": "diff",
+    "local": "local",
+    "bundle": "bundle",
+    "import": "import_records",
+    "export": "export",
+    "lock": "lock",
+    "images": "images",
+    "clean": "clean",
+    "kernels": "kernels",
+    "schema": "schema",
+}
 #: Columns of help texts.
 _WIDTH = 78
 
 
-def parser() -> argparse.ArgumentParser:
-    """Build the parser; ``run`` of the parsed options is the function to call."""
+def commands(names: Iterable[str] = MODULES) -> list[Command]:
+    """Import and return commands by name."""
+    return [importlib.import_module(f"bench.cli.{MODULES[name]}").COMMAND for name in names]
+
+
+def parser(names: Iterable[str] = MODULES) -> argparse.ArgumentParser:
+    """Build the parser of the named commands; ``run`` of the parsed options is the function to call."""
     top = argparse.ArgumentParser(
         prog="tfrepro",
         description="Measure which TensorFlow x CUDA pair gives bitwise-reproducible results,\n"
@@ -54,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"tfrepro {bench.__version__}")
     subparsers = top.add_subparsers(required=True, metavar="COMMAND", title="commands")
-    for command in COMMANDS:
+    for command in commands(names):
         added = subparsers.add_parser(
             command.name,
             help=command.summary,

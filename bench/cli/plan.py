@@ -65,7 +65,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
-PLAN = Command(
+COMMAND = Command(
     name="plan",
     summary="List the columns that would be measured, without running anything.",
     example="nox -s plan -- --env 'tf2.21*'",

@@ -23,7 +23,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     shared.add_output(parser)
 
 
-REPORT = Command(
+COMMAND = Command(
     name="report",
     summary="Write the pages again from the records of a run, and print its results.",
     example="nox -s report -- reports/sample",

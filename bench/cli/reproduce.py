@@ -213,7 +213,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(reports=Path("reports/reproduce"))
 
 
-REPRODUCE = Command(
+COMMAND = Command(
     name="reproduce",
     summary="Measure one kernel of one column again and say whether it gives the same bits.",
     details="A page shows the command for each kernel. Lock and code are checked against this checkout first. "

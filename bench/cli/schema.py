@@ -23,7 +23,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--report", action="store_true", help="the schema of report.json instead")
 
 
-SCHEMA = Command(
+COMMAND = Command(
     name="schema",
     summary="Print the JSON Schema of matrix.toml or of report.json.",
     example="python -m bench schema --report",

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
     from bench.engines.base import Engine
 
-NAMES = ("auto", "docker", "venv")
-
 
 def choose(name: str, root: Path, *, registry: str = "", revision: str = "") -> tuple[Engine, str]:
     """Return the engine for ``auto``, ``docker`` or ``venv``, and the reason in one sentence.

@@ -11,6 +11,7 @@ import dataclasses
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from bench.store.read_record import paused_garbage_collection
 from bench.verdict import controls, gpu_validity, observations
 from bench.verdict.annotate import Overheads, measures, with_digest_groups
 from bench.verdict.messages import count, difference, equality, fault
@@ -41,6 +42,7 @@ _FAULTS = {
 }
 
 
+@paused_garbage_collection()
 def evaluate(run: Run, kernels: Collection[str] | None = None) -> RunResults:
     """Evaluate a run. A pure function: the same run gives the same results, in the order of run.json.
 

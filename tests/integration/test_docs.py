@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bench.cli.parser import COMMANDS, parser
+from bench.cli.parser import MODULES, parser
 from tests.reference_pages import ROOT
 from tests.unit.test_docs import DOCS, blocks
 
@@ -67,7 +67,7 @@ def test_a_command_of_the_docs_runs(page: str, words: list[str], tmp_path: Path)
     if name in SESSIONS:
         assert set(arguments) <= SESSIONS, "a session of noxfile.py"
         return
-    assert name in {command.name for command in COMMANDS}, name
+    assert name in MODULES, name
     if name in PARSED or "REGISTRY" in rest:
         if name != "local":
             parser().parse_args([name, *rest])
