@@ -14,7 +14,7 @@ from bench import errors, report, verdict
 from bench.plan import config, custom_kernels
 from bench.report.commands import diff
 from bench.report.commands import kernels as kernel_catalogue
-from bench.report.json import document
+from bench.report.json import render as report_json
 from bench.store import find_run
 from bench.store import import_records as importer
 from bench.store import run as store
@@ -141,7 +141,7 @@ def diverging(options: argparse.Namespace) -> int:
 
 def schema(options: argparse.Namespace) -> int:
     """``schema``: the JSON Schema of matrix.toml, or of report.json."""
-    print(document.schema() if options.report else config.schema(), end="")
+    print(report_json.schema() if options.report else config.schema(), end="")
     return errors.OK
 
 

@@ -1,4 +1,4 @@
-"""The door of the report: render a run, and write what was rendered. The only I/O of this room."""
+"""Render a run in any format, and write the files. Nothing else in this package does I/O."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from bench.report.build.page import build
 from bench.report.html import render as html_render
+from bench.report.html import script_data
 from bench.report.json import render as json_render
 from bench.report.text import junit, markdown, terminal
 from bench.store.run_folder import write_atomic
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Format(StrEnum):
-    """What a run can be rendered as."""
+    """The formats of a report."""
 
     HTML = "html"
     TERMINAL = "terminal"
@@ -41,7 +42,7 @@ FORMATS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Last:
-    """The last run of a kind, evaluated, None where there is none; ``notes`` say why others were passed over."""
+    """The evaluated last run of the same kind, None where there is none; ``notes`` say why others were not used."""
 
     results: RunResults | None = None
     notes: tuple[str, ...] = ()
@@ -51,25 +52,23 @@ _NO_LAST = Last()
 
 
 class Pages:
-    """A evaluated run as people read it; its view is made once, whatever it is rendered as."""
+    """An evaluated run as reports. The view is built once, whatever the formats."""
 
     def __init__(self, results: RunResults, before: Last = _NO_LAST) -> None:
         self.view = build(results, before.results, before.notes)
+        self._results = results
 
     def render(self, form: Format, width: int = terminal.WIDTH) -> str:
-        """One format. ``width`` is the terminal's, in characters."""
+        """Return the report in one format. ``width`` is the width of the terminal in characters."""
         if form is Format.TERMINAL:
             return terminal.render(self.view, width)
-        renderers = {
-            Format.HTML: html_render.render,
-            Format.MARKDOWN: markdown.render,
-            Format.JSON: json_render.render,
-            Format.JUNIT: junit.render,
-        }
+        if form is Format.HTML:
+            return html_render.render(self.view, script_data.document(self.view, self._results))
+        renderers = {Format.MARKDOWN: markdown.render, Format.JSON: json_render.render, Format.JUNIT: junit.render}
         return renderers[form](self.view)
 
     def write(self, folder: Path, forms: Iterable[Format]) -> None:
-        """Write several formats under their usual names, each file whole or not at all.
+        """Write several formats under their usual names. Each file is written completely or not at all.
 
         Raises:
             StorageError: a file could not be written.
@@ -79,5 +78,5 @@ class Pages:
 
 
 def render(results: RunResults, form: Format, *, before: Last = _NO_LAST) -> str:
-    """A evaluated run in one format."""
+    """Return the report of an evaluated run in one format."""
     return Pages(results, before).render(form)

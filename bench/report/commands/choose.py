@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import textwrap
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from bench.report.formatting import clean
-from bench.report.json.numbers import finite
 from bench.report.text.markdown import plain
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def _numbers(one: Found | None) -> dict[str, Any]:
         "overhead": {
             "kernels": overhead.priced,
             "resolved": overhead.resolved,
-            **{key: finite(getattr(overhead, key)) for key in ("median", "low", "high")},
+            **{key: _finite(getattr(overhead, key)) for key in ("median", "low", "high")},
             **{
                 key: {"kernel": told[0], "ratio": told[1].ratio, "low": told[1].low, "high": told[1].high}
                 if told
@@ -143,3 +143,7 @@ def _numbers(one: Found | None) -> dict[str, Any]:
             },
         },
     }
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

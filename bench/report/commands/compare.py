@@ -7,8 +7,7 @@ from collections import Counter
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from bench.report.build.previous_run import sentence
-from bench.report.build.upgrade import compared
+from bench.report.build.upgrade import compared, summary
 from bench.report.formatting import clean
 from bench.report.json import render as json_render
 from bench.report.text.markdown import plain
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["GATES", "Format", "compared", "comparison", "findings", "not_compared", "render"]
 
 #: Of the JSON document.
-SCHEMA = 1
+SCHEMA = 2
 _HEADS = ("Kernel", "Where", "What happened", "Before", "After", "Bits", "Time")
 #: What each word of ``--fail-on`` is about.
 GATES: Mapping[str, frozenset[Event]] = {
@@ -63,7 +62,7 @@ def comparison(
     return Comparison(
         before=clean(before),
         after=clean(after),
-        sentence=sentence(upgrades, apart),
+        sentence=summary(upgrades, apart),
         notes=tuple(notes),
         upgrades=tuple(upgrades),
         compared=sum(_compared(one) for one in upgrades),
@@ -172,13 +171,5 @@ def _markdown(found: Comparison, _: int) -> str:
 
 
 def _json(found: Comparison, _: int) -> str:
-    document = {
-        "schema": SCHEMA,
-        "before": found.before,
-        "after": found.after,
-        "sentence": found.sentence,
-        "notes": list(found.notes),
-        "compared": found.compared,
-        "upgrades": [json_render.upgrade(one) for one in found.upgrades],
-    }
-    return json.dumps(document, default=vars, indent=1, ensure_ascii=True, allow_nan=False) + "\n"
+    document = {"schema": SCHEMA, **json_render.data(found)}
+    return json.dumps(document, indent=1, ensure_ascii=True, allow_nan=False) + "\n"

@@ -14,10 +14,8 @@ from markupsafe import Markup
 from bench.report.build.charts import small
 from bench.report.build.kernel_table import Depth, common, depth, locks, sheets
 from bench.report.build.versions import versions
-from bench.report.html.script_data import document
 from bench.report.labels import EVENTS
 from bench.verdict.evidence import percent_up
-from bench.verdict.status import Status
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -32,8 +30,8 @@ _BEST = 5
 _SOURCE = re.compile(r"(Source: )(https://[!#-;=?-~]+?)(\.?)")
 
 
-def render(view: View) -> str:
-    """The page. Same view, same bytes."""
+def render(view: View, data: str = "{}") -> str:
+    """The page. ``data`` is the JSON for its script (``script_data.document``)."""
     environment = _environment()
     script = _script(environment)
     room, told = depth(view), sheets(view)
@@ -50,7 +48,7 @@ def render(view: View) -> str:
         versions=versions(view.environments),
         spoken={one.column: one.anchor for one in view.environments},
         words=sorted({word for row in view.rows for word in row.words}),
-        data=Markup(document(view)),  # noqa: S704 - JSON without <, > and &
+        data=Markup(data),  # noqa: S704 - JSON without <, > and &
         script=Markup(script),  # noqa: S704 - our own files
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
     )
@@ -89,8 +87,7 @@ def _environment() -> Environment:
 
 def brief(half: ModeResult) -> str:
     """The strength in little room: ``0/4``. Its bound stands above the matrix."""
-    verdict = half.verdict
-    if verdict is None or verdict.status in (Status.UNSUPPORTED, Status.ERROR):  # the class of an error
+    if half.strength == half.error_class:
         return half.strength
     return half.strength.partition(", ≤")[0].replace(" of ", "/").removesuffix(" differed")
 
@@ -98,9 +95,12 @@ def brief(half: ModeResult) -> str:
 def bounds(view: View) -> tuple[tuple[int, int], ...]:
     """What the strengths in the matrix are worth: of how many comparisons none differed, and the bound in percent."""
     found = {
-        (one.comparison.compared, percent_up(one.comparison.bound))
-        for one in view.results.verdicts
-        if one.comparison.compared and not one.comparison.varies
+        (half.compared, percent_up(half.bound))
+        for row in view.rows
+        for sub in row.results
+        for entry in sub.entries
+        for half in entry.halves
+        if half.bound is not None and not half.differed and not half.differ_within
     }
     return tuple(sorted(found))
 

@@ -46,14 +46,13 @@ _MOST_PAIRS, _ALL_PAIRS = 40, 600
 _MODES = ("off", "on")
 
 
-def document(view: View) -> str:
+def document(view: View, results: RunResults) -> str:
     """The JSON, safe inside a ``script`` element: no ``<`` and nothing but ASCII."""
-    text = json.dumps(_body(view), ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+    text = json.dumps(_body(view, results), ensure_ascii=True, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _body(view: View) -> dict[str, Any]:
-    results = view.results
+def _body(view: View, results: RunResults) -> dict[str, Any]:
     first = results.variations[0] if results.variations else "default"
     sides = _Sides(results, first)
     columns = [sides.column(place, told) for place, told in enumerate(view.columns)]
@@ -72,19 +71,18 @@ def _body(view: View) -> dict[str, Any]:
         "texts": sides.texts.values,
         "works": sides.works.values,
         "facts": sides.facts.values,
-        "overheads": _other_overheads(view),
+        "overheads": _other_overheads(view, results),
         "steps": {f"{number[one.before.id]} {number[one.after.id]}": _step(results, one) for one in results.steps},
         "columns": columns,
         "kernels": kernels,
     }
 
 
-def _other_overheads(view: View) -> dict[str, list[list[Any]]]:
+def _other_overheads(view: View, results: RunResults) -> dict[str, list[list[Any]]]:
     """Overheads under variations behind the first one, by row and column: lower and upper end, and whether resolved.
 
     Without ends where calls were timed, and the overhead is not known all the same.
     """
-    results = view.results
     kernels = [results.info.kernels[row.index].name for row in view.rows]
     found: dict[str, list[list[Any]]] = {}
     for row, name in enumerate(kernels):

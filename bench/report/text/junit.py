@@ -14,12 +14,13 @@ from xml.etree import ElementTree as ET
 from bench.report import labels
 from bench.report.build.distances import first_difference, sentences
 from bench.report.build.notes import known_issue
-from bench.report.formatting import cap, clean
 from bench.verdict.status import Status
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from bench.report.view import ModeResult, Upgrade, UpgradeLine, View
-    from bench.verdict.results import Verdict
+    from bench.verdict.known_issues import KnownIssue
 
 _SUCCESS = frozenset({labels.WORDS[Status.REPRODUCIBLE].word, labels.PASS.word})
 _FAILURE = frozenset(
@@ -47,9 +48,10 @@ def render(view: View) -> str:
             tag = "skipped" if column.blocked in _NOT_HERE else "error"
             ET.SubElement(case, tag, message=f"{column.symbol} {column.blocked}").text = column.reason
         names = _names(view)
+        issues = {issue.id: issue for issue in view.known_issues}
         for row in () if column.blocked else view.rows:
             for half in row.entries[place].halves:
-                _case(suite, column.column, names[row.index], half)
+                _case(suite, column.column, names[row.index], half, issues)
         _counted(suite, list(suite.iter("testcase")))
         told = [
             *(
@@ -131,8 +133,8 @@ def _event(line: UpgradeLine) -> str:
     return f"{line.kernel}, {line.where}: {'; '.join(filter(None, told))}"
 
 
-def _case(suite: ET.Element, column: str, kernel: str, half: ModeResult) -> None:
-    timing = half.verdict.timing if half.verdict else None
+def _case(suite: ET.Element, column: str, kernel: str, half: ModeResult, issues: Mapping[str, KnownIssue]) -> None:
+    timing = half.timing
     name = f"{kernel} [{half.mode}]"
     case = ET.SubElement(suite, "testcase", classname=column, name=name)
     case.set("time", f"{timing.median_s:.6f}" if timing else "0")
@@ -143,7 +145,7 @@ def _case(suite: ET.Element, column: str, kernel: str, half: ModeResult) -> None
         ET.SubElement(case, "system-out").text = "\n".join(filter(None, [f"{message}. {half.why}", _value(half)]))
         return
     result = ET.SubElement(case, tag, message=message)
-    result.text = "\n".join(filter(None, [half.why, _value(half), *(_told(half.verdict) if half.verdict else ())]))
+    result.text = "\n".join(filter(None, [half.why, _value(half), *_told(half, issues)]))
 
 
 def _value(half: ModeResult) -> str:
@@ -153,14 +155,14 @@ def _value(half: ModeResult) -> str:
     )
 
 
-def _told(verdict: Verdict) -> list[str]:
-    """The difference, the error and the known issue behind a verdict."""
-    found, parting = verdict.difference, verdict.difference.parting if verdict.difference else None
+def _told(half: ModeResult, issues: Mapping[str, KnownIssue]) -> list[str]:
+    """The difference, the error and the known issue behind a result."""
+    found = half.difference
     return [
-        *(sentences(found) if found and not verdict.control else ()),
-        first_difference(parting) if parting and not verdict.control else "",
-        cap(clean(verdict.error_message, lines=True)),
-        *(known_issue(verdict.known_issue) if verdict.known_issue else ()),
+        *(sentences(found) if found else ()),
+        first_difference(found.parting) if found and found.parting else "",
+        half.error_message,
+        *(known_issue(issues[half.known_issue]) if half.known_issue in issues else ()),
     ]
 
 

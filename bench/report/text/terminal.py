@@ -23,9 +23,9 @@ if TYPE_CHECKING:
         ModeResult,
         Row,
         Since,
-        SubRow,
         Upgrade,
         UpgradeLine,
+        VariationRow,
         View,
     )
 
@@ -209,7 +209,7 @@ def _matrix(view: View, width: int) -> list[str]:
     return [_wrapped(f"{view.caption} {told}".strip(), width), _columns(view, width), *blocks]
 
 
-def _telling(row: Row) -> tuple[SubRow, ...]:
+def _telling(row: Row) -> tuple[VariationRow, ...]:
     """The variations of a row, or none where all say what the row says already."""
     heads = [half.status for entry in row.entries for half in entry.halves]
     alike = all([half.status for entry in sub.entries for half in entry.halves] == heads for sub in row.variations)
