@@ -12,6 +12,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from bench import errors, verdict
+from bench.report.build.upgrade import reasons_text
 from bench.report.commands import compare as compare_report
 from bench.store import find_run as store_runs
 from bench.store import run as store
@@ -126,13 +127,13 @@ def _gate(found: Comparison, options: argparse.Namespace, lost: Sequence[str]) -
     for one in found.upgrades:
         reasons = compare_report.not_compared(one)
         if reasons:
-            told = "; ".join(f"{why} ({number})" for why, number in reasons.most_common(_MOST_REASONS))
+            told = reasons_text(reasons.most_common(), _MOST_REASONS)
             print(
                 f"not compared: bits of {reasons.total()} of {one.results} results, {one.label}: {told}",
                 file=sys.stderr,
             )
         if one.untimed_why:
-            told = "; ".join(f"{why} ({number})" for why, number in one.untimed_why[:_MOST_REASONS])
+            told = reasons_text(one.untimed_why, _MOST_REASONS)
             print(
                 f"not compared: times of {one.results - one.timed} of {one.results} results, {one.label}: {told}",
                 file=sys.stderr,

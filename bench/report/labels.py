@@ -124,9 +124,10 @@ TERMS = (
     (
         f"1.30x slower (1.20{DASH}1.40)",
         (
-            "Overhead of determinism: median time on divided by median time off, with its 95 % bootstrap interval over "
-            "processes. “not significant”: the interval contains 1 or is wider than a factor of 2, there are fewer than 3 "
-            "processes per mode, or chance alone would separate so few processes in more than 1 % of cases."
+            "Overhead of determinism: median time on divided by median time off, with its 95 % bootstrap interval "
+            "over processes. “not significant”: the interval contains 1 or is wider than a factor of 2, there are "
+            "fewer than 3 processes per mode, or chance alone would separate so few processes in more than 1 % of "
+            "cases."
         ),
     ),
     (
@@ -136,9 +137,9 @@ TERMS = (
     (
         "max diff 1.2e-07, V_c 0.43",
         (
-            "How far two samples of a nondeterministic kernel are apart: the greatest difference divided by the greatest "
-            "value, and V_c, the share of elements that differ (Shanmugavelu et al. 2024). V_ermv is the mean relative "
-            "difference of the elements (same source)."
+            "How far two samples of a nondeterministic kernel are apart: the greatest difference divided by the "
+            "greatest value, and V_c, the share of elements that differ (Shanmugavelu et al. 2024). V_ermv is the "
+            "mean relative difference of the elements (same source)."
         ),
     ),
     (
@@ -151,8 +152,8 @@ TERMS = (
     (
         "128 kept of 1000000 elements",
         (
-            "Within one process every element is compared. Across processes only stored values can be compared: all of a "
-            "small output, and the same sample of positions of a large one."
+            "Within one process every element is compared. Across processes only stored values can be compared: all "
+            "of a small output, and the same sample of positions of a large one."
         ),
     ),
     (
@@ -165,16 +166,16 @@ TERMS = (
     (
         "detection limit",
         (
-            "The rarest difference that the run would have detected. Control kernels differ in a known share of samples; "
-            "the limit is the smallest share that had to be detected, and was. “Out of reach”: so few samples need not "
-            "show it."
+            "The rarest difference that the run would have detected. Control kernels differ in a known share of "
+            "samples; the limit is the smallest share that had to be detected, and was. “Out of reach”: so few "
+            "samples need not show it."
         ),
     ),
     (
         "error against float64",
         (
-            "Root mean square of the difference from a double-precision reference, divided by that of the reference, for "
-            "the worst output. On is called more or less accurate from a difference of 5 % on."
+            "Root mean square of the difference from a double-precision reference, divided by that of the reference, "
+            "for the worst output. On is called more or less accurate from a difference of 5 % on."
         ),
     ),
     (
@@ -197,14 +198,14 @@ TERMS = (
     ),
     (
         "known issue",
-        "A documented issue of TensorFlow that explains an error or a difference: what it is, its source, and what to do.",
+        "A documented issue of TensorFlow behind an error or a difference: what it is, its source, and what to do.",
     ),
     (
         "upgrade cost",
         (
-            "Time in a pair divided by time in the pair before it, on the same device and host and in the same mode, with "
-            "the interval and the rules of an overhead. A step is named after the one thing that it changes (TensorFlow, "
-            "with its Keras and NumPy; CUDA; cuDNN). Where several change together, the report says so."
+            "Time in a pair divided by time in the pair before it, on the same device and host and in the same mode, "
+            "with the interval and the rules of an overhead. A step is named after the one thing that it changes "
+            "(TensorFlow, with its Keras and NumPy; CUDA; cuDNN). Where several change together, the report says so."
         ),
     ),
     (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 from bench.report.formatting import clean, figure
@@ -20,6 +21,14 @@ if TYPE_CHECKING:
 _MOST_OUTPUTS = 3
 #: Characters of a value that are shown: values of a text dtype can be long.
 _MOST_VALUE = 40
+
+
+def compact(difference: Difference | None) -> Difference | None:
+    """Return a difference whose first difference does not repeat the distance of an output."""
+    first = difference.parting if difference else None
+    if difference is None or first is None or first.distance != difference.outputs.get(first.tensor):
+        return difference
+    return dataclasses.replace(difference, parting=dataclasses.replace(first, distance=None))
 
 
 def short(difference: Difference | None) -> str:
@@ -122,7 +131,7 @@ class Changes:
             return None
         key = (on.kernel, off.comparison.digests[0][0], on.comparison.digests[0][0])
         if key not in self._known:
-            self._known[key] = verdict_difference.between(self._results, off, on)
+            self._known[key] = compact(verdict_difference.between(self._results, off, on))
         difference = self._known[key]
         return Change(variation=clean(on.variation), difference=difference) if difference else None
 

@@ -79,8 +79,8 @@ def _discarded(results: RunResults, names: Mapping[str, str]) -> list[Notice]:
         return []
     none = sum(verdict.timing is None for verdict in verdicts)
     text = (
-        f"Times that were taken on a throttled or shared GPU are left out of {count(len(verdicts), 'result')}. {none} of "
-        "them have no other times, so their time and overhead are not shown. Bits are not affected by clocks."
+        f"Times that were taken on a throttled or shared GPU are left out of {count(len(verdicts), 'result')}. {none} "
+        "of them have no other times, so their time and overhead are not shown. Bits are not affected by clocks."
     )
     tally = Counter(
         (verdict.column, verdict.discarded.word, reason)

@@ -220,7 +220,7 @@ def _with_numbers(result: ModeResult, verdict: Verdict) -> ModeResult:
         digests=tuple((clean(digest)[:_DIGEST_LENGTH], number) for digest, number in listed),
         nan=comparison.nan,
         outcomes=() if {name for name, _ in outcomes} == {"ok"} else outcomes,
-        difference=verdict.difference,
+        difference=distances.compact(verdict.difference),
         difference_why=clean(verdict.difference_why),
         errors=verdict.errors,
         timing=verdict.timing,

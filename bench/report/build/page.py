@@ -10,6 +10,7 @@ from bench.report.build.columns import columns
 from bench.report.build.control_checks import instrument
 from bench.report.build.details import details
 from bench.report.build.environment import environments
+from bench.report.build.group_distances import with_distances
 from bench.report.build.matrix import families
 from bench.report.build.previous_run import since
 from bench.report.build.ranking import choice, needs
@@ -35,6 +36,8 @@ def build(results: RunResults, before: RunResults | None = None, notes: Sequence
     """
     groups = families(results)
     rows = [row for family in groups for row in family.rows]
+    evidence = details(results, rows)
+    groups, steps = with_distances(groups, evidence, upgrades(results))
     heads = columns(results)
     controls = instrument(results)
     number_of_controls = sum(bool(row.control) for row in rows)
@@ -55,12 +58,12 @@ def build(results: RunResults, before: RunResults | None = None, notes: Sequence
         caption=f"{', '.join(count(number, thing) for number, thing in numbers)}.",
         columns=heads,
         families=groups,
-        details=details(results, rows),
+        details=evidence,
         instrument=controls,
         known_issues=tuple(issues[name] for name in sorted(issues)),
         choice=choice(results),
         needs=needs(results),
-        upgrades=upgrades(results),
+        upgrades=steps,
         environments=environments(results),
         legend=tuple((word.symbol, word.word, word.tone, word.meaning) for word in legend),
         terms=labels.TERMS,

@@ -33,12 +33,12 @@ MOST, _NAMES, _REQUESTED = 20, 4, 8
 RULES = (
     "A kernel counts by its worst variation with determinism on. Controls never count.",
     (
-        "A pair fits if every requested kernel is reproducible and, with a maximum overhead, every overhead is known to "
-        "be within it: the whole 95 % interval is."
+        "A pair fits if every requested kernel is reproducible and, with a maximum overhead, every overhead is known "
+        "to be within it: the whole 95 % interval is."
     ),
     (
-        "It does not fit if a kernel is nondeterministic, crashes, raises or is unsupported, or if the whole interval of "
-        "a significant overhead is above the maximum. Anything else is unknown, and so is what was only measured on "
+        "It does not fit if a kernel is nondeterministic, crashes, raises or is unsupported, or if the whole interval "
+        "of a significant overhead is above the maximum. Anything else is unknown, and so is what was only measured on "
         "another device or with another driver."
     ),
     (

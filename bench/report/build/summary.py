@@ -45,7 +45,8 @@ def sentences(results: RunResults, controls: Instrument) -> tuple[str, ...]:
         best = [names[column.column] for column in rest if column.reproducible == most]
         verb = "is" if most == 1 else "are"
         texts.append(
-            f"With determinism on, {most} of {total} kernels {verb} reproducible {_where(results, most)} {listed(best)}."
+            f"With determinism on, {most} of {total} kernels {verb} reproducible "
+            f"{_where(results, most)} {listed(best)}."
         )
         texts.append(
             "No pair is reproducible on every kernel."
@@ -64,10 +65,11 @@ def _weakest_evidence(columns: list[ColumnSummary]) -> list[str]:
     if not columns:
         return []
     weakest = min(columns, key=lambda column: column.compared)
-    return [
+    text = (
         f"Weakest evidence for reproducible: 0 of {count(weakest.compared, 'process')} differed from the first, so at "
         f"most {percent_up(weakest.bound)} % of processes can differ (95 %)."
-    ]
+    )
+    return [text]
 
 
 def _where(results: RunResults, kernels: int) -> str:

@@ -35,7 +35,7 @@ DRIFT = "The two runs measured at different times, so any drift of the machine i
 
 
 def upgrades(results: RunResults) -> tuple[Upgrade, ...]:
-    """Return what each step between columns changes, in the order of the columns; steps without a result are left out."""
+    """Return what each step between columns changes, in the order of the columns, without steps that have no result."""
     names, known = labels_by_column(results), Distances(results)
     built = (
         _of_step(of_step(results, step, known), f"{names[step.before.id]} to {names[step.after.id]}", step)
@@ -124,7 +124,7 @@ def of_change(difference: Change, label: str, *, step: str, moved: str, alone: b
         after=clean(difference.after.column),
         results=len(both),
         changed=len(rows),
-        sentences=tuple(filter(None, (_sentence(difference, mode) for mode in ("off", "on")))),
+        sentences=_sentences(difference, len(rows), len(both)),
         counts=tuple((event.value, counts[event]) for event in Event if counts[event]),
         rows=rows,
         lines=_lines(rows, _places(both)),
@@ -200,12 +200,18 @@ def _row(difference: Change, kernel: KernelChange) -> UpgradeRow:
         why=clean(kernel.bits_why),
         overhead=kernel.cost,
         time_why=clean(kernel.cost_why),
-        difference=kernel.difference,
+        difference=distances.compact(kernel.difference),
     )
 
 
 def _half(results: RunResults, verdict: Verdict | None, mode: str) -> ModeResult | None:
     return None if verdict is None else of_verdict(results, verdict, mode)
+
+
+def _sentences(difference: Change, changed: int, results: int) -> tuple[str, ...]:
+    """Return how many results changed, and a summary of each mode; nothing where nothing was compared."""
+    modes = tuple(filter(None, (_sentence(difference, mode) for mode in ("off", "on"))))
+    return (f"{changed} of {count(results, 'result')} changed.", *modes) if modes else ()
 
 
 def _sentence(difference: Change, mode: str) -> str:

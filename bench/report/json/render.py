@@ -25,7 +25,8 @@ def render(view: models.View) -> str:
 
 def data(value: Any) -> Any:
     """Any model of the view as plain dictionaries and lists, the way report.json contains it."""
-    return _plain(_adapter(type(value)).dump_python(value, mode="json", by_alias=True, exclude_defaults=True))
+    adapter = _adapter(type(value))  # type: ignore[arg-type] # mypy does not see that a class is hashable
+    return _plain(adapter.dump_python(value, mode="json", by_alias=True, exclude_defaults=True))
 
 
 def schema() -> str:
@@ -51,7 +52,7 @@ def schema() -> str:
 
 
 @lru_cache(maxsize=8)
-def _adapter(model: type[Any]) -> TypeAdapter[Any]:
+def _adapter(model: type[object]) -> TypeAdapter[Any]:
     """Return the serializer of a model."""
     from pydantic import TypeAdapter  # noqa: PLC0415 - start-up stays quick without it
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
-from collections.abc import Mapping
-
 from pydantic import Field
 
-from bench.report.view.fields import Facts, Hidden, Texts
-from bench.report.view.fields import Fact
+from bench.report.view.fields import Fact, Facts, Hidden, Texts
 from bench.report.view.matrix import Entry, ModeResult
 from bench.verdict.controls import Check
 from bench.verdict.difference import Difference
@@ -85,7 +83,7 @@ class Detail:
     pairs: Hidden[tuple[tuple[Part | None, Part | None], ...]]
     notes: Hidden[tuple[Note, ...]]
     processes: Hidden[tuple[Processes, ...]]
-    changes: tuple[Change, ...] = ()
+    changes: Hidden[tuple[Change, ...]] = ()
     accuracy: Texts = ()
     replay: Annotated[str, Field(serialization_alias="reproduce")] = ""
 

@@ -186,12 +186,22 @@ class Worst:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GroupDistance:
+    """How far the bits of one digest group are from those of another one of the same kernel, by their letters."""
+
+    before: str
+    after: str
+    difference: Difference
+
+
+@dataclass(frozen=True, kw_only=True)
 class Row:
     """One kernel over all columns.
 
     ``entries`` has the worst variation of each cell, and ``results`` every planned variation. ``index`` is the place of
     the kernel in run.json: two names can look alike once they are made harmless. ``own`` marks a custom kernel and
-    names its file. ``digest_groups`` has the SHA-256 digest behind each letter.
+    names its file. ``digest_groups`` has the SHA-256 digest behind each letter, and ``distances`` how far groups are
+    apart.
     """
 
     index: Hidden[int]
@@ -204,6 +214,7 @@ class Row:
     results: Annotated[tuple[VariationRow, ...], Field(serialization_alias="variations")]
     worst: tuple[Worst, ...] = ()
     digest_groups: Texts = ()
+    distances: tuple[GroupDistance, ...] = ()
 
     @property
     def variations(self) -> tuple[VariationRow, ...]:

@@ -14,7 +14,6 @@ from bench.report.view.matrix import Column, Family, Line, Notice, Row
 from bench.report.view.ranking import Choice, Need
 from bench.verdict.known_issues import KnownIssue
 
-
 #: The version of report.json.
 SCHEMA: Final = 5
 
