@@ -320,9 +320,7 @@ class Numberer:
         number = len(self.found)
         told = f"zq{number}qz {value}"
         self.found.append(
-            Numbered(
-                field, told, self.symbol, getattr(owner, "column", "") or getattr(owner, "after", ""), self.hidden
-            )
+            Numbered(field, told, self.symbol, getattr(owner, "column", "") or getattr(owner, "after", ""), self.hidden)
         )
         return self.instead.get(number, told)
 

@@ -1,4 +1,4 @@
-"""The replay line: what it says, that it plans the same again, and that every pin is held before measuring."""
+"""The reproduce command: its text, that it plans the same rounds, and that every fact is checked before measuring."""
 
 from __future__ import annotations
 
@@ -118,8 +118,8 @@ def cases(draw: st.DrawFn) -> tuple[str, str, str, str, int]:
 
 #: What a request is asked besides its kernels, their order, and what belongs to a profile's patience.
 SAME = (
-    "column", "mode", "variation", "round", "seed", "switch", "second_seed", "env", "threads", "tf32", "kernel_files", "expect",
-    "device", "libraries", "gpu",
+    "column", "mode", "variation", "round", "seed", "switch", "second_seed", "env", "threads", "tf32", "kernel_files",
+    "expect", "device", "libraries", "gpu",
 )  # fmt: skip
 
 
@@ -239,8 +239,8 @@ class TestLine:
         assert not line_of(evaluate(two))
 
     HOSTILE = (
-        "a;b", "a b", "$(a)", "`a`", "a|b", "a&b", "a'b", 'a"b', "a\\b", "a\nb", "-rf", "--allow-mismatch", "~a", "a*", "a?",
-        "a>b", "größe", "\u202ea", "a#b", "{a,b}", "!a", "a\x00b", "a/b", "a\n",
+        "a;b", "a b", "$(a)", "`a`", "a|b", "a&b", "a'b", 'a"b', "a\\b", "a\nb", "-rf", "--allow-mismatch", "~a", "a*",
+        "a?", "a>b", "größe", "\u202ea", "a#b", "{a,b}", "!a", "a\x00b", "a/b", "a\n",
     )  # fmt: skip
 
     @pytest.mark.parametrize("name", HOSTILE)
@@ -288,12 +288,12 @@ class TestPin:
          "s٤٢-5x20-3f2a1b9c-d41d8cd9"],
     )  # fmt: skip
     def test_anything_else_is_refused(self, text: str, capsys: pytest.CaptureFixture[str]) -> None:
-        with pytest.raises(ValueError, match="is no pin"):
+        with pytest.raises(ValueError, match="is not (a specification|valid)"):
             ReproduceSpec.parse(text)
         with pytest.raises(SystemExit) as caught:
-            cli.main(["replay", f"{CPU}@cpu", "matmul_f32", text])
+            cli.main(["reproduce", f"{CPU}@cpu", "matmul_f32", text])
         assert caught.value.code == errors.CONFIG
-        assert "is no pin" in capsys.readouterr().err
+        assert "is not " in capsys.readouterr().err
 
 
 def pin_of(kernel: str = "matmul_f32", stem: str = CPU, **changes: Any) -> str:
@@ -333,7 +333,7 @@ class TestHeld:
         self, ran: list[Plan], capsys: pytest.CaptureFixture[str], changes: dict[str, str], words: list[str]
     ) -> None:
         words = [*words, "git checkout REVISION", "--allow-mismatch"]
-        arguments = ["replay", f"{CPU}@cpu", "matmul_f32", pin_of(**changes)]
+        arguments = ["reproduce", f"{CPU}@cpu", "matmul_f32", pin_of(**changes)]
         assert cli.main(arguments) == errors.CONFIG
         said = capsys.readouterr()
         assert all(word in said.err for word in words), said.err
@@ -343,7 +343,7 @@ class TestHeld:
         assert len(ran) == 1
 
     def test_what_fits_is_measured_with_the_pins_numbers(self, ran: list[Plan]) -> None:
-        assert cli.main(["replay", f"{CPU}@cpu", "matmul_f32", pin_of(seed=7), "--variation", "isa=avx2"]) == 0
+        assert cli.main(["reproduce", f"{CPU}@cpu", "matmul_f32", pin_of(seed=7), "--variation", "isa=avx2"]) == 0
         (plan,) = ran
         assert {one.seed for one in plan.rounds} == {7}
         assert [(one.mode, one.number) for one in plan.rounds] == [("off", 1), ("on", 1), ("on", 2), ("off", 2)]
@@ -354,12 +354,10 @@ class TestHeld:
     def test_what_the_matrix_has_changed_meanwhile_changes_no_replay(self, ran: list[Plan], tmp_path: Path) -> None:
         text = (ROOT / "matrix.toml").read_text(encoding="utf-8")
         text = text.replace("exclude = []", 'exclude = ["tf2.18*"]').replace('skip = ["*_xla"]', 'skip = ["matmul_*"]')
-        text += (
-            '\n[[overrides]]\nselect = "tf2.18*"\nrounds = 9\nrepeats = 9\nskip = ["matmul_*"]\ntime_limit_s = 500\n'
-        )
+        text += '\n[[overrides]]\nselect = "tf2.18*"\nrounds = 9\nrepetitions = 9\nskip = ["matmul_*"]\ntime_limit_s = 500\n'
         (tmp_path / "matrix.toml").write_text(text, encoding="utf-8")
         more = ("--variation", "isa=avx2", "--matrix", str(tmp_path / "matrix.toml"))
-        assert cli.main(["replay", f"{CPU}@cpu", "matmul_f32", pin_of(repetitions=8), *more]) == 0
+        assert cli.main(["reproduce", f"{CPU}@cpu", "matmul_f32", pin_of(repetitions=8), *more]) == 0
         (plan,) = ran
         assert len(plan.rounds) == 4
         assert {one.repetitions["matmul_f32"] for one in plan.rounds} == {8}
@@ -370,7 +368,7 @@ class TestHeld:
     ) -> None:
         pin = pin_of()
         monkeypatch.setattr(reproduce, "LOCKS", tmp_path)
-        assert cli.main(["replay", f"{CPU}@cpu", "matmul_f32", pin]) == errors.CONFIG
+        assert cli.main(["reproduce", f"{CPU}@cpu", "matmul_f32", pin]) == errors.CONFIG
         assert f"docker/locks has no {CPU}.txt" in capsys.readouterr().err
         assert not ran
 
@@ -392,7 +390,7 @@ class TestHeld:
     def test_every_mistake_has_its_sentence(
         self, ran: list[Plan], capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, words: list[str]
     ) -> None:
-        assert cli.main(["replay", *arguments[:2], pin_of(), *arguments[2:]]) == code
+        assert cli.main(["reproduce", *arguments[:2], pin_of(), *arguments[2:]]) == code
         said = capsys.readouterr()
         assert all(word in said.err for word in [*words, "error:", "hint:"]), said.err
         assert not said.out
@@ -401,7 +399,7 @@ class TestHeld:
     @pytest.mark.parametrize("digest", ["xyz", "4FDEDF20592D", "4fd", ""])
     def test_a_digest_that_is_none(self, digest: str, capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit):
-            cli.main(["replay", f"{CPU}@cpu", "matmul_f32", pin_of(), "--digest", digest])
+            cli.main(["reproduce", f"{CPU}@cpu", "matmul_f32", pin_of(), "--digest", digest])
         assert "is no digest" in capsys.readouterr().err
 
     def test_a_kernel_of_ones_own_is_held_too(
@@ -412,7 +410,7 @@ class TestHeld:
         file = tmp_path / "my_kernels.py"
         file.write_text(f"{head}@kernel({told})\ndef mine(tf, seed):\n    return lambda: {{}}\n", encoding="utf-8")
         code = custom_kernels.suite([file]).kernels["mine"].source_hash()
-        arguments = ["replay", f"{CPU}@cpu", "mine", pin_of(code=code[:8]), "--kernel-file", str(file)]
+        arguments = ["reproduce", f"{CPU}@cpu", "mine", pin_of(code=code[:8]), "--kernel-file", str(file)]
         assert cli.main(arguments) == errors.OK
         assert ran[0].rounds[0].kernels[0] in {"mine", *(name for name in SUITE.kernels if "control" in name)}
         file.write_text(file.read_text(encoding="utf-8") + "# changed\n", encoding="utf-8")
@@ -427,7 +425,7 @@ class TestDevice:
 
     def replayed(self, monkeypatch: pytest.MonkeyPatch, survey: GpuInventory, device: str, *more: str) -> int:
         monkeypatch.setattr(facts, "survey", lambda: survey)
-        return cli.main(["replay", f"{self.CUDA}@{device}", "matmul_f32", pin_of(stem=self.CUDA), *more])
+        return cli.main(["reproduce", f"{self.CUDA}@{device}", "matmul_f32", pin_of(stem=self.CUDA), *more])
 
     def test_without_a_gpu_it_ends_as_the_matrix_does(
         self, ran: list[Plan], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -487,7 +485,7 @@ class TestAnswer:
         return self.behaviour
 
     def replayed(self, capsys: pytest.CaptureFixture[str], *more: str, **pin: Any) -> tuple[int, str]:
-        code = cli.main(["replay", f"{CPU}@cpu", "matmul_f32", pin_of(rounds=5, **pin), *more])
+        code = cli.main(["reproduce", f"{CPU}@cpu", "matmul_f32", pin_of(rounds=5, **pin), *more])
         return code, capsys.readouterr().out
 
     def test_the_same_bits(self, capsys: pytest.CaptureFixture[str]) -> None:
@@ -503,18 +501,18 @@ class TestAnswer:
         code, said = self.replayed(capsys, bits=self.BITS[:12])
         assert code == errors.GATE
         assert f"determinism on: other bits, {self.OTHER[:12]}" in said
-        assert f"before: {self.BITS[:12]}. Those came with determinism off." in said
+        assert f"expected: {self.BITS[:12]}. The expected bits are those of determinism off." in said
 
     def test_bits_of_nowhere_name_the_machine(self, capsys: pytest.CaptureFixture[str]) -> None:
         code, said = self.replayed(capsys, bits="0" * 12)
         assert code == errors.GATE
-        assert "Other machines can give other bits; here: CPU" in said
+        assert "Other machines can give other bits; this one: CPU" in said
 
     def test_it_varies(self, capsys: pytest.CaptureFixture[str]) -> None:
         self.behaviour = Behaviour(digests=("same", "else"))
         code, said = self.replayed(capsys, bits=self.BITS[:12])
         assert code == errors.GATE
-        assert said.startswith("determinism on: varies.")
+        assert said.startswith("determinism on: nondeterministic.")
         assert self.replayed(capsys)[0] == errors.OK, "the page's varied too, and its gates have spoken"
 
     def test_bits_that_prove_nothing_are_no_answer(self, capsys: pytest.CaptureFixture[str]) -> None:
@@ -527,7 +525,7 @@ class TestAnswer:
     def test_off_is_compared_with_what_was_named_only(self, capsys: pytest.CaptureFixture[str]) -> None:
         code, said = self.replayed(capsys, "--mode", "off", bits=self.OTHER[:12])
         assert code == errors.OK
-        assert "none to compare them with were given" in said
+        assert "no expected bits were given" in said
         assert self.replayed(capsys, "--mode", "off", "--digest", self.OTHER[:12])[0] == errors.GATE
         assert self.replayed(capsys, "--mode", "off", "--digest", self.BITS[:12])[0] == errors.OK
 

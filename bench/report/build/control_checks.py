@@ -122,7 +122,8 @@ def _sentence(summary: ControlSummary) -> str:
 
 
 def _limit(rate: float) -> str:
-    return f"kernels that differ in at least {percent_up(rate)} % of samples"
+    share_text = "every sample" if rate >= 1 else f"at least {percent_up(rate)} % of samples"
+    return f"kernels that differ in {share_text}"
 
 
 def _places(where: Sequence[tuple[str, str]], total: int) -> str:
