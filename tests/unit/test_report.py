@@ -235,12 +235,17 @@ def only_varies(spot: Spot) -> Behaviour:
 def test_the_answer_names_the_best_pair() -> None:
     assert view_of(factory.run()).answer == (
         "With determinism on, all 2 kernels are reproducible on TF 2.18.1 CPU.",
-        "Weakest evidence for reproducible: 0 of 4 processes differed from the first, so at most 53 % of processes can "
-        "differ (95 %).",
+        (
+            "Weakest evidence for reproducible: 0 of 4 processes differed from the first, so at most 53 % of processes "
+            "can differ (95 %)."
+        ),
         "Detection limit: kernels that differ in every sample.",
     )
     assert view_of(mixed()).answer[:2] == (
-        "With determinism on, 1 of 3 kernels is reproducible under each of its variations on TF 2.15.1 CPU and TF 2.18.1 CPU.",
+        (
+            "With determinism on, 1 of 3 kernels is reproducible under each of its variations on TF 2.15.1 CPU and "
+            "TF 2.18.1 CPU."
+        ),
         "No pair is reproducible on every kernel.",
     )
 

@@ -288,7 +288,7 @@ class TestPin:
          "s٤٢-5x20-3f2a1b9c-d41d8cd9"],
     )  # fmt: skip
     def test_anything_else_is_refused(self, text: str, capsys: pytest.CaptureFixture[str]) -> None:
-        with pytest.raises(ValueError, match="is not (a specification|valid)"):
+        with pytest.raises(ValueError, match=r"is not (a specification|valid)"):
             ReproduceSpec.parse(text)
         with pytest.raises(SystemExit) as caught:
             cli.main(["reproduce", f"{CPU}@cpu", "matmul_f32", text])
@@ -354,7 +354,8 @@ class TestHeld:
     def test_what_the_matrix_has_changed_meanwhile_changes_no_replay(self, ran: list[Plan], tmp_path: Path) -> None:
         text = (ROOT / "matrix.toml").read_text(encoding="utf-8")
         text = text.replace("exclude = []", 'exclude = ["tf2.18*"]').replace('skip = ["*_xla"]', 'skip = ["matmul_*"]')
-        text += '\n[[overrides]]\nselect = "tf2.18*"\nrounds = 9\nrepetitions = 9\nskip = ["matmul_*"]\ntime_limit_s = 500\n'
+        text += '\n[[overrides]]\nselect = "tf2.18*"\nrounds = 9\nrepetitions = 9\nskip = ["matmul_*"]\n'
+        text += "time_limit_s = 500\n"
         (tmp_path / "matrix.toml").write_text(text, encoding="utf-8")
         more = ("--variation", "isa=avx2", "--matrix", str(tmp_path / "matrix.toml"))
         assert cli.main(["reproduce", f"{CPU}@cpu", "matmul_f32", pin_of(repetitions=8), *more]) == 0
