@@ -1,4 +1,4 @@
-"""The door: sessions install what they need and call ``python -m bench``. Logic lives in the package."""
+"""Nox sessions: they install what they need and call ``python -m bench``, which has all the logic."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.reuse_existing_virtualenvs = True
 nox.options.sessions = ["lint", "typecheck", "tests"]
 
-#: Seconds a run gets to remove its containers after Ctrl-C, before nox takes harder means.
+#: Seconds that a command has to remove its containers after Ctrl-C before nox kills it.
 GRACE_S = 30.0
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 
-#: Sessions that only hand their options on to the command of the same name, and what ``nox -l`` says of them.
+#: Sessions that pass their options on to the command of the same name, with the text of ``nox -l``.
 COMMANDS = {
-    "matrix": "Measure the matrix and write reports/index.html. Options go behind --, see README.",
-    "plan": "List the columns without running anything.",
-    "doctor": "Say whether this host can run the matrix: engine, disk, driver, GPUs, and one line for each column.",
+    "matrix": "Measure the matrix and write reports/index.html; options follow --, -- -h lists them.",
+    "plan": "List the columns that would be measured, without running anything.",
+    "doctor": "Check whether this host can run the matrix: engine, disk, driver, GPUs and every column.",
     "choose": "Rank the pairs for what you need: -- --gpu sm_90 --families conv,scatter --max-overhead 1.15.",
-    "compare": "Say what a change from one pair or run to another does: -- A B.",
-    "reproduce": "Run one kernel of one column again, pinned: -- COLUMN KERNEL PIN, as the page gives it.",
-    "diff": "Where the samples of one kernel part: -- COLUMN KERNEL.",
-    "report": "Write the pages again from the records of a run (the newest, or the folder named behind --).",
-    "images": "Build the images and prove that their libraries load. -- --push REGISTRY hands them to a fleet.",
-    "bundle": "Pack a pair for a host without network: -- --pair 'tf2.18.1-cuda12.5' --out DIR.",
-    "import": "Verify a records archive of another host and show it beside what was measured here: -- FILE.",
-    "export": "Keep a run in reports/sample: records compressed, pages beside them (the newest, or the one behind --).",
-    "lock": "Make the hash locks of all pairs. -- --check says what newer patch releases there are.",
-    "clean": "Remove the images, containers and environments that this project made, and nothing else.",
+    "compare": "Show what changes from one column or run to another: -- A B.",
+    "reproduce": "Measure one kernel of one column again: -- COLUMN KERNEL SPEC, as the page shows it.",
+    "diff": "Show where two samples of one kernel differ: -- COLUMN KERNEL.",
+    "report": "Write the pages again from the records of a run: -- RUN (default: the newest).",
+    "images": "Build the images and verify that their libraries load; -- --push REGISTRY shares them.",
+    "bundle": "Pack one environment for a host without a network: -- --env tf2.18.1-cuda12.5 --out DIR.",
+    "import": "Verify and evaluate a records archive from another host: -- FILE.",
+    "export": "Copy a complete run to a folder to keep (default: reports/sample): -- RUN --to DIR.",
+    "lock": "Write the hash locks of all environments; -- --check lists newer patch releases.",
+    "clean": "Remove the images, containers and environments that this project created, and nothing else.",
 }
 
-#: Exit codes that do not fail a session: ``choose`` ends with 1 where it answers that no pair is known to fit.
+#: Exit codes that do not fail a session: ``choose`` exits with 1 when its answer is that no pair fits.
 SUCCESS_CODES = {"choose": [0, 1]}
 
 
@@ -53,7 +53,7 @@ def install_package(session: nox.Session) -> None:
     The installation is editable, so code changes take effect without a new one. The file that records the installation
     is inside the environment, so it disappears when nox recreates the environment.
     """
-    if session.bin_paths is None:  # with --no-venv; nox refuses to install there, and says why
+    if session.bin_paths is None:  # --no-venv: nox refuses to install there and says why
         session.install("-e", ".")
         return
     record = Path(session.bin, "tfrepro-installed")
@@ -65,8 +65,8 @@ def install_package(session: nox.Session) -> None:
     record.write_text(wanted, encoding="utf-8")
 
 
-def handing_on(command: str, told: str) -> Callable[[nox.Session], None]:
-    """A session that installs the package and calls one of its commands."""
+def passing_options(command: str, text: str) -> Callable[[nox.Session], None]:
+    """Return a session that installs the package and runs one of its commands."""
 
     def bench(session: nox.Session) -> None:
         install_package(session)
@@ -77,12 +77,12 @@ def handing_on(command: str, told: str) -> Callable[[nox.Session], None]:
             terminate_timeout=GRACE_S,
         )
 
-    bench.__doc__ = told
+    bench.__doc__ = text
     return bench
 
 
 for name, text in COMMANDS.items():
-    nox.session(name=name)(handing_on(name, text))
+    nox.session(name=name)(passing_options(name, text))
 
 
 @nox.session(name="base-image", python=False)
@@ -93,14 +93,14 @@ def base_image(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """All tests; those that need Docker or Chromium skip with the reason where it is missing."""
+    """Run all tests; those that need Docker or Chromium are skipped, with the reason, if it is missing."""
     groups(session, "test")
     session.run("python", "-m", "pytest", *session.posargs, interrupt_timeout=GRACE_S)
 
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Ruff: rules and format."""
+    """Run ruff: rules and format."""
     groups(session, "lint")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
@@ -108,28 +108,28 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def typecheck(session: nox.Session) -> None:
-    """Mypy, strict, over package, tests and this file."""
+    """Run mypy in strict mode over the package, the tests and this file."""
     groups(session, "typecheck")
     session.run("mypy")
 
 
 @nox.session(name="self-benchmark")
 def bench_self(session: nox.Session) -> None:
-    """What the product costs on this machine: hashing, one round of each kind, what a profile takes."""
+    """Measure what the tool itself costs on this machine: hashing, one round of each kind, a whole profile."""
     groups(session, "test")
     session.run("python", "-m", "tests.benchmark", *session.posargs)
 
 
 @nox.session
 def simulation(session: nox.Session) -> None:
-    """Power and false alarm of the verdicts, from simulated runs."""
+    """Estimate power and false alarms of the verdicts from simulated runs."""
     groups(session, "test")
     session.run("python", "-m", "tests.simulation", *session.posargs)
 
 
 @nox.session
 def screenshot(session: nox.Session) -> None:
-    """Make the README's picture from reports/sample/index.html."""
+    """Take the picture of the README from reports/sample/index.html."""
     groups(session, "test")
     Path("docs").mkdir(exist_ok=True)
     session.run("python", "-m", "tests.screenshot", "reports/sample/index.html", "docs/page.png")

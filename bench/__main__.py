@@ -1,7 +1,7 @@
-"""``python -m bench``, also installed as ``tfrepro``.
+"""Entry point of ``python -m bench``, also installed as ``tfrepro``.
 
-``here`` must work in any interpreter with numpy and tensorflow, from Python 3.9 on, so it is taken out before anything
-else of the root is imported.
+``local`` must work in any environment with numpy and tensorflow, from Python 3.9 on, so it is started before anything
+is imported that needs another package or a newer Python.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    if given[:1] == ["local"]:
-        from bench.portable.local import main as here  # noqa: PLC0415
+    """Run one command and return its exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words[:1] == ["local"]:
+        from bench.portable.local import main as local  # noqa: PLC0415 - see the docstring of the module
 
-        return here(given[1:])
-    from bench.cli import main as cli  # noqa: PLC0415
+        return local(words[1:])
+    from bench.cli import main as cli  # noqa: PLC0415 - see the docstring of the module
 
-    return cli(given)
+    return cli(words)
 
 
 if __name__ == "__main__":

@@ -6,10 +6,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import verdict
 from bench.errors import NothingError
 from bench.store import find_run
 from bench.store import run as store
+from bench.verdict import evaluate
 from bench.verdict.digest_comparison import Comparison
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ class Row:
     ``compared`` counts fresh processes compared with the first one, and ``bound`` is the share of processes that may
     differ at most, at 95 % confidence. ``digest`` is None unless all samples have the same bits. ``median_seconds`` is
     the median over processes. ``overhead`` is the ratio of the median time on to off, the same in both rows of a
-    kernel; ``significant`` is False where its interval is too wide, or too close to 1, to call it a slowdown or a
+    kernel; ``significant`` is False if its interval is too wide, or too close to 1, to call it a slowdown or a
     speed-up. Unknown values are None.
     """
 
@@ -75,31 +75,34 @@ def load(run: str | Path = "", *, reports: str | Path = "reports", controls: boo
             f"There is no run {str(run)!r}.", f"Give a folder with a run.json, or an id in {reports}/runs."
         )
     folder = find_run.chosen(Path(reports), Path(run) if run else None)
-    evaluated = verdict.evaluate(store.load(folder))
+    evaluated = evaluate(store.load(folder))
     families = {kernel.name: kernel.family for kernel in evaluated.info.kernels}
     rows = tuple(
-        _row(evaluated, one, families.get(one.kernel, "")) for one in evaluated.verdicts if controls or not one.control
+        _row(evaluated, verdict, families.get(verdict.kernel, ""))
+        for verdict in evaluated.verdicts
+        if controls or not verdict.control
     )
     return Results(folder=folder, run_id=evaluated.info.id, evaluated=evaluated, rows=rows)
 
 
-def _row(evaluated: RunResults, one: Verdict, family: str) -> Row:
-    overhead = evaluated.overheads.get((one.column, one.kernel, one.variation))
-    found = Comparison() if one.invalid else one.comparison  # something else ran: its numbers are not shown
+def _row(evaluated: RunResults, verdict: Verdict, family: str) -> Row:
+    overhead = evaluated.overheads.get((verdict.column, verdict.kernel, verdict.variation))
+    # an invalid measurement ran something else: its numbers are not shown
+    comparison = Comparison() if verdict.invalid else verdict.comparison
     return Row(
-        column=one.column,
-        kernel=one.kernel,
+        column=verdict.column,
+        kernel=verdict.kernel,
         family=family,
-        variation=one.variation,
-        mode=one.mode,
-        status=one.status.value,
-        reason=one.why,
-        compared=found.compared,
-        bound=found.bound if found.compared else None,
-        digest=found.digests[0][0] if len(found.digests) == 1 else None,
-        median_seconds=one.timing.median_s if one.timing and not one.invalid else None,
+        variation=verdict.variation,
+        mode=verdict.mode,
+        status=verdict.status.value,
+        reason=verdict.why,
+        compared=comparison.compared,
+        bound=comparison.bound if comparison.compared else None,
+        digest=comparison.digests[0][0] if len(comparison.digests) == 1 else None,
+        median_seconds=verdict.timing.median_s if verdict.timing else None,
         overhead=overhead.ratio if overhead else None,
         overhead_low=overhead.low if overhead else None,
         overhead_high=overhead.high if overhead else None,
-        significant=overhead.resolved if overhead else None,
+        significant=overhead.significant if overhead else None,
     )

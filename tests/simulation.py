@@ -1,9 +1,9 @@
 """Power and false alarm of the whole verdict, by simulation: ``python -m tests.simulation``.
 
-Synthetic runs, made of the records a worker would write, are evaluated as real ones are. In each a planted kernel
-differs from sample to sample with some probability, or from process to process, or never; the controls flicker
-at their true rates. The table says how often each verdict was given, with Clopper-Pearson 95 % intervals.
-Same seed, same table.
+Synthetic runs, made of records as a worker writes them, are evaluated like real ones. In each, a planted kernel
+differs from sample to sample with some probability, or from process to process, or never; the controls differ
+at their true rates. The table says how often each verdict occurred, with Clopper-Pearson 95 % intervals.
+The same seed gives the same table.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ SHOWN = (
 class Plant:
     """How the planted kernel differs: in each ``sample``, in each ``process``, or ``never``, with probability ``rate``.
 
-    With ``frozen`` the instrument is sick: each process shows its first repetition over and over.
+    With ``frozen`` the measurement is broken: each process returns its first repetition again and again.
     """
 
     where: str
@@ -58,7 +58,7 @@ class Plant:
 
     @property
     def label(self) -> str:
-        """As the table shows it."""
+        """The name in the table."""
         name = "never" if self.where == "never" else f"per {self.where}, p = {self.rate:g}"
         return f"{name}, frozen repetitions" if self.frozen else name
 
@@ -73,7 +73,7 @@ PLANTS = (
 
 @dataclass(frozen=True)
 class Tally:
-    """One row: how often each status came out, and how often green or weak hid a difference that was in the data."""
+    """One row: how often each status occurred, and how often a green or inconclusive verdict hid a real difference."""
 
     profile: str
     plant: Plant
@@ -95,7 +95,7 @@ def interval(found: int, runs: int) -> tuple[float, float]:
 
 
 def trial(profile: str, plant: Plant, stream: random.Random) -> tuple[Status, bool]:
-    """One run, evaluated: the planted kernel's status, and whether its data had a difference in it."""
+    """Evaluate one run: return the planted kernel's status, and whether its data contained a difference."""
     rounds, repetitions = PROFILES[profile]
     kernels = (factory.kernel(PLANTED, call_again=False), *factory.GRADED)
     facts = factory.info(rounds=rounds, repetitions=repetitions, modes=("on",), kernels=kernels)
@@ -127,7 +127,7 @@ def planted(plant: Plant, repetitions: int, stream: random.Random) -> tuple[str,
 
 
 def drawn(rate: float, number: int, stream: random.Random) -> tuple[str, ...]:
-    """The plain bits, or with this probability bits that never come again."""
+    """Return the plain bits, or with this probability bits that never occur again."""
     return tuple(f"{stream.getrandbits(64)}" if stream.random() < rate else "plain" for _ in range(number))
 
 
@@ -137,7 +137,7 @@ def still(digests: tuple[str, ...]) -> Behaviour:
 
 
 def freeze(one: Record) -> Record:
-    """An instrument that does not repetition, but writes its first sample again."""
+    """A broken measurement that does not repeat, but writes its first sample again."""
     first = {s.kernel: s.digest for s in reversed(one.samples) if s.role == "repetition"}
     samples = tuple(
         dataclasses.replace(s, digest=first[s.kernel]) if s.role == "repetition" else s for s in one.samples
@@ -146,7 +146,7 @@ def freeze(one: Record) -> Record:
 
 
 def simulate(runs: int, plants: tuple[Plant, ...] = PLANTS, seed: int = SEED) -> list[Tally]:
-    """Every profile with every plant."""
+    """Simulate every profile with every planted kernel."""
     rows = []
     for profile in PROFILES:
         for plant in plants:
@@ -159,7 +159,7 @@ def simulate(runs: int, plants: tuple[Plant, ...] = PLANTS, seed: int = SEED) ->
 
 
 def table(rows: list[Tally], say: Callable[[str], object] = print) -> None:
-    """Print the tallies, and the false alarms of healthy instruments."""
+    """Print the tallies, and the false alarms of working measurements."""
     width = max(len(row.plant.label) for row in rows)
     say(f"{'profile':9} {'planted kernel differs':{width}} " + " ".join(f"{status:>23}" for status in SHOWN))
     for row in rows:
@@ -167,10 +167,10 @@ def table(rows: list[Tally], say: Callable[[str], object] = print) -> None:
         say(f"{row.profile:9} {row.plant.label:{width}} {columns}")
     for profile in PROFILES:
         healthy = [row for row in rows if row.profile == profile and not row.plant.frozen]
-        blind, runs = (sum(row.statuses[Status.CONTROL_FAILED] for row in healthy), sum(row.runs for row in healthy))
-        low, high = interval(blind, runs)
-        say(f"{profile}: a healthy instrument was called blind in {blind} of {runs} runs [{low:.4f}, {high:.4f}]")
-    say(f"differences in the data that came out exact or weak: {sum(row.hidden for row in rows)}")
+        failed, runs = (sum(row.statuses[Status.CONTROL_FAILED] for row in healthy), sum(row.runs for row in healthy))
+        low, high = interval(failed, runs)
+        say(f"{profile}: a working measurement was marked control-failed in {failed} of {runs} runs [{low:.4f}, {high:.4f}]")
+    say(f"differences in the data that were called reproducible or inconclusive: {sum(row.hidden for row in rows)}")
 
 
 def main() -> None:

@@ -1,8 +1,4 @@
-"""``python -m bench``, also installed as ``tfrepro``: the roof over both wings.
-
-Exit codes: 0 ok, 1 a gate failed, 2 bad configuration, 3 nothing selected or measured, 4 engine, build or
-storage trouble, 5 a GPU was demanded and is missing, 130 interrupted, 141 the reader of a pipe left.
-"""
+"""The command line: ``python -m bench``, also installed as ``tfrepro``. ``bench.errors`` lists the exit codes."""
 
 from __future__ import annotations
 
@@ -14,20 +10,18 @@ import traceback
 from typing import TYPE_CHECKING
 
 from bench import errors
-from bench.cli import choose, compare, matrix, prepare, report, reproduce
 from bench.cli.parser import parser
 
 if TYPE_CHECKING:
-    import argparse
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code and never lets a traceback out without ``--debug``."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    options = parser(_COMMANDS).parse_args(given)
-    options.command = shlex.join(["python", "-m", "bench", *given])
-    signal.signal(signal.SIGTERM, _as_interrupt)
+    """Run one command and return its exit code. A traceback is shown only with ``--debug``."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    options = parser().parse_args(words)
+    options.command = shlex.join(["python", "-m", "bench", *words])
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         return _flushed(int(options.run(options)))
     except errors.TfreproError as error:
@@ -39,58 +33,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.code
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
-        if options.run is matrix.matrix:
-            told = "finished rounds are kept, and the same command goes on from there; nox -s report shows them"
-            print(told, file=sys.stderr)
+        if options.name == "matrix":
+            print(
+                "Finished rounds are kept: run the same command again to resume, or nox -s report to see them.",
+                file=sys.stderr,
+            )
         return errors.INTERRUPTED
     except BrokenPipeError:
-        # the reader left before the end, and a gate behind it was never asked: that is no pass
-        _to_nobody()
+        # The reader closed the pipe before the command ended, so no gate was checked: this is not a pass.
+        _discard_output()
         return errors.UNREAD
     except Exception as error:
         if options.debug:
             raise
-        print(f"error: this should not have happened: {type(error).__name__}: {error}", file=sys.stderr)
-        print("\nhint: run it again with --debug and report what it prints", file=sys.stderr)
+        print(f"internal error: {type(error).__name__}: {error}", file=sys.stderr)
+        print("\nhint: run it again with --debug and report the output", file=sys.stderr)
         return errors.ENGINE
 
 
 def _flushed(code: int) -> int:
-    """The exit code, once the rest is said: where the reader left only now, all is decided."""
+    """Return ``code`` once the output is written; the command has ended, so a reader that left changes nothing."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        _to_nobody()
+        _discard_output()
     except OSError as error:
-        _to_nobody()
+        _discard_output()
         message = f"The output could not be written: {error.strerror}."
-        raise errors.StorageError(message, "Free some space, or write it elsewhere.") from error
+        raise errors.StorageError(message, "Free some disk space, or redirect the output elsewhere.") from error
     return code
 
 
-def _to_nobody() -> None:
+def _discard_output() -> None:
+    """Send what is still buffered to the null device, so that the interpreter does not fail when it exits."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _as_interrupt(_number: int, _frame: object) -> None:
+def _interrupt(_number: int, _frame: object) -> None:
+    """Handle SIGTERM as Ctrl-C, so that containers are removed."""
     raise KeyboardInterrupt
-
-
-_COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
-    "matrix": matrix.matrix,
-    "plan": matrix.plan,
-    "doctor": matrix.diagnose,
-    "lock": prepare.lock,
-    "images": prepare.images,
-    "bundle": prepare.pack,
-    "clean": prepare.clean_up,
-    "report": report.report_again,
-    "import": report.import_records,
-    "export": report.sample,
-    "diff": report.diverging,
-    "reproduce": reproduce.replay,
-    "compare": compare.compare,
-    "choose": choose.choosing,
-    "kernels": report.kernels,
-    "schema": report.schema,
-}

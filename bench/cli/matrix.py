@@ -1,162 +1,100 @@
-"""Commands of the measuring wing: what would run, whether it can, and running it."""
+"""``matrix``: measure, then write the pages."""
 
 from __future__ import annotations
 
-import json
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from tabulate import tabulate
-
-from bench import doctor, errors, host
-from bench.cli.report import show
+from bench import errors, host
+from bench.cli import options as shared
+from bench.cli.command import Command
+from bench.cli.planning import make_plan, print_columns
+from bench.cli.results import show
 from bench.engines import select
-from bench.gpu import facts
-from bench.plan import config, custom_kernels, devices, duration, planner
-from bench.plan.planner import Plan, Selection
+from bench.plan import duration
 from bench.run import progress, runner
 from bench.suite.suite_hash import ROOT
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
     from pathlib import Path
 
     from bench.engines.base import Engine
-    from bench.plan.column import Column
-    from bench.plan.config_models import Mode
+    from bench.plan.planner import Plan
 
-#: Seconds a missing environment takes to build, downloads from a nearby cache: for --dry-run only.
+#: Seconds to build one environment when a nearby cache has the wheels. Used by ``--dry-run`` only.
 BUILD_S = {"docker": 60.0, "venv": 15.0}
-LOCKS = ROOT / "docker" / "locks"
-
-
-def make_plan(options: argparse.Namespace, device: str) -> Plan:
-    """The plan that the options select, on ``device`` (see ``bench.plan.devices``)."""
-    refuse_elsewhere()
-    matrix = config.load(options.matrix)
-    selection = Selection(
-        only=options.env, kernels=options.kernels, modes=modes(options), rounds=options.rounds,
-        repetitions=options.repetitions, variations=options.variation,
-    )  # fmt: skip
-    files = [options.matrix.parent / name for name in matrix.suite.kernel_files] + options.kernel_file
-    found = custom_kernels.suite(files)
-    for sentence in found.errors.values():
-        print(f"warning: {sentence}", file=sys.stderr)
-    here = devices.choose(device, facts.survey())
-    return planner.make(matrix, options.profile, selection, LOCKS, found, here)
-
-
-def refuse_elsewhere() -> None:
-    """Raise ConfigError outside a checkout."""
-    if not (ROOT / "docker" / "Dockerfile").is_file():
-        raise errors.ConfigError(
-            "tfrepro works in its checkout, where its Dockerfile and locks are, and this is not one.",
-            "Clone the repository and run nox there.",
-        )
-
-
-def modes(options: argparse.Namespace) -> tuple[Mode, ...]:
-    """What ``--mode`` says."""
-    return ("off", "on") if options.mode == "both" else (options.mode,)
 
 
 def matrix(options: argparse.Namespace) -> int:
-    """``matrix``: measure, then write the pages."""
-    plan = make_plan(options, options.device)
+    """Measure what the options select, then write and print the results."""
+    plan = make_plan(options)
     folder = measure(plan, options)
     if folder is None:
         return errors.OK
     code = show(folder, options)
     if code == errors.OK and plan.suite.errors:
-        print("kernels of your own were not all measured: mend what the warnings say", file=sys.stderr)
+        print("Not all custom kernels were measured: fix what the warnings say.", file=sys.stderr)
         return errors.CONFIG
     return code
 
 
 def measure(plan: Plan, options: argparse.Namespace) -> Path | None:
-    """Measure a plan into a run folder; None after ``--dry-run``. Raises NoGpuError where a demanded GPU is missing."""
+    """Measure a plan and return its run folder, or None after ``--dry-run``.
+
+    Raises:
+        NoGpuError: a GPU is required and none was found.
+    """
     if plan.devices.kind == "gpu" and not plan.devices.gpus:
         raise errors.NoGpuError(
-            f"A GPU was demanded, and {plan.devices.survey.why}.",
-            "Leave --device out to measure the CPU, which says nothing about a GPU; nox -s doctor tells more.",
+            f"A GPU is required, but {plan.devices.survey.why}.",
+            "nox -s doctor says more. Without --device the CPU is measured, which says nothing about a GPU.",
         )
-    engine, why = select.choose(options.engine, ROOT, registry=options.from_registry, revision=host.revision(ROOT))
-    print(f"engine {engine.name}: {why}", file=sys.stderr)
-    for sentence in plan.notes:
-        print(f"note: {sentence}", file=sys.stderr)
+    engine, reason = select.choose(options.engine, ROOT, registry=options.from_registry, revision=host.revision(ROOT))
+    print(f"engine {engine.name}: {reason}", file=sys.stderr)
+    for note in plan.notes:
+        print(f"note: {note}", file=sys.stderr)
     if options.dry_run:
-        _dry_run(plan, engine, fresh=options.no_resume)
+        _print_dry_run(plan, engine, resume=not options.no_resume)
         return None
     job = runner.Job(
-        plan=plan, engine=engine, engine_why=why, root=ROOT, reports=options.reports.absolute(),
+        plan=plan, engine=engine, engine_why=reason, root=ROOT, reports=options.reports.absolute(),
         command=options.command, fresh=options.no_resume,
     )  # fmt: skip
     with progress.view() as view:
         return runner.run(job, view)
 
 
-def _dry_run(plan: Plan, engine: Engine, *, fresh: bool) -> None:
+def _print_dry_run(plan: Plan, engine: Engine, *, resume: bool) -> None:
     builds = [column for column in plan.ready if not engine.cached(column)]
     place, need = engine.disk_need(plan.ready)
     measuring = duration.total_seconds(plan.rounds)
     building = len({column.pair for column in builds}) * BUILD_S[engine.name]
-    _print_columns(plan.columns, engine)
+    print_columns(plan.columns, engine)
     for variation, names in plan.variations.items():
         modes = "/".join(plan.variation_modes[variation])
         print(f"variation {variation} ({modes}): {', '.join(names)}")
-    print(
-        f"would build {len(builds)} environments ({need / 1e9:.1f} GB at {place}), about {progress.duration(building)}"
-    )
+    size = f"{need / 1e9:.1f} GB at {place}"
+    print(f"would build {len(builds)} environments ({size}), about {progress.duration(building)}")
     print(f"would run {len(plan.rounds)} rounds, about {progress.duration(measuring)}; nothing was run")
-    if not fresh:
-        print("rounds that an interrupted run of the same plan has finished would be reused")
+    if resume:
+        print("completed rounds of an interrupted run of the same plan would be reused")
 
 
-def plan(options: argparse.Namespace) -> int:
-    """``plan``: columns with ids, engine, device, lock and status."""
-    made = make_plan(options, options.device)
-    engine, why = select.choose(options.engine, ROOT)
-    if options.json:
-        rounds = {column.id: sum(one.column.id == column.id for one in made.rounds) for column in made.columns}
-        columns = [{**_column_facts(column, engine), "rounds": rounds[column.id]} for column in made.columns]
-        kernels = [kernel.name for kernel in made.kernels]
-        variations = {name: list(names) for name, names in made.variations.items()}
-        body = {
-            "schema": 1, "profile": made.profile_name, "engine": engine.name, "engine_why": why,
-            "notes": list(made.notes), "columns": columns, "kernels": kernels, "variations": variations,
-        }  # fmt: skip
-        print(json.dumps(body, indent=1))
-        return errors.OK
-    print(f"profile {made.profile_name}; engine {engine.name}: {why}")
-    for sentence in made.notes:
-        print(f"note: {sentence}")
-    _print_columns(made.columns, engine)
-    return errors.OK
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    shared.add_selection(parser)
+    shared.add_output(parser)
+    add = parser.add_argument
+    add("--no-resume", action="store_true", help="measure everything again, even what an interrupted run completed")
+    add("--dry-run", action="store_true", help="print what would be built and run, and how long it would take")
+    shared.add_registry(parser)
 
 
-def _column_facts(column: Column, engine: Engine) -> dict[str, Any]:
-    built = column.status == "ready" and engine.cached(column)
-    return {**column.facts(), "engine": engine.name, "built": built}
-
-
-def _print_columns(columns: Sequence[Column], engine: Engine) -> None:
-    """A table of columns; what is to be said of many of them stands once, below it."""
-    told: dict[str, int] = {}
-    rows = []
-    for column in columns:
-        text = column.reason or column.advice
-        mark = f" [{told.setdefault(text, len(told) + 1)}]" if text else ""
-        built = "yes" if column.status == "ready" and engine.cached(column) else "no"
-        rows.append([column.id, engine.name, column.pair.kind, column.lock.name, built, f"{column.status}{mark}"])
-    print(tabulate(rows, headers=["column", "engine", "pair", "lock", "built", "status"]))
-    for text, number in told.items():
-        print(f"[{number}] {text}")
-
-
-def diagnose(options: argparse.Namespace) -> int:
-    """``doctor``: whether this host can run the plan, and what to do where it cannot."""
-    made = make_plan(options, options.device)
-    findings = doctor.examine(made, options.engine, ROOT, options.reports.absolute())
-    print(json.dumps(doctor.as_json(findings), indent=1) if options.json else doctor.text(findings))
-    return findings.code
+MATRIX = Command(
+    name="matrix",
+    summary="Measure TensorFlow x CUDA pairs with determinism off and on, and write the pages.",
+    details="Run the same command again to resume an interrupted run.",
+    example="nox -s matrix -- --profile quick --env 'tf2.18*'",
+    add_arguments=_add_arguments,
+    run=matrix,
+)

@@ -1,14 +1,23 @@
-"""``replay``: one kernel of one column again, held to the pins of a page's replay line before anything is measured."""
+"""``reproduce``: measure one kernel of one column again, and say whether it gives the same bits.
+
+A page shows the command for each kernel. It names the lock, the kernel's code and the seed, and all of them are checked
+against this checkout before anything is measured.
+"""
 
 from __future__ import annotations
 
+import argparse
 import difflib
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench import errors, verdict
-from bench.cli.matrix import LOCKS, measure, modes, refuse_elsewhere
-from bench.cli.report import show
+from bench.cli import options as shared
+from bench.cli.command import Command
+from bench.cli.matrix import measure
+from bench.cli.planning import LOCKS, modes, require_checkout, warn
+from bench.cli.results import show
 from bench.gpu import facts
 from bench.plan import config, custom_kernels, devices, planner
 from bench.plan.config_models import Matrix, Profile, Select, Variation
@@ -18,89 +27,88 @@ from bench.report.build.reproduce import Answer, ReproduceSpec, answer
 from bench.store import run as store
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Iterator
-    from pathlib import Path
 
     from bench.gpu.facts import Gpu, GpuInventory
     from bench.plan.devices import Devices
 
-#: The profile of a replay, as its page names it.
-PROFILE = "replay"
-#: Characters of a hash that a sentence shows.
+#: The name of the profile that ``reproduce`` makes, as its page shows it.
+PROFILE = "reproduce"
+#: Characters of a hash in a message.
 _SHOWN = 8
 
 
-def replay(options: argparse.Namespace) -> int:
-    """``replay``: measure one kernel of one column again, pinned by a page's replay line, and say if the bits are its."""
-    refuse_elsewhere()
+def reproduce(options: argparse.Namespace) -> int:
+    """Measure one kernel of one column again and say whether it gives the same bits."""
+    require_checkout()
     plan = make_plan(options)
-    different = tuple(differences(plan, options))
-    if different and not options.allow_mismatch:
+    mismatches = tuple(differences(plan, options))
+    if mismatches and not options.allow_mismatch:
         hint = (
-            "git checkout REVISION, the one that the page names under 'Suite', and replay there; "
-            "or --allow-mismatch, with what is here."
+            "Run git checkout REVISION with the revision that the page names under 'Suite' and try again there; "
+            "or measure what is here with --allow-mismatch."
         )
-        raise errors.ConfigError("\n".join(different), hint)
-    refuse_other_device(plan, options)
-    for sentence in different:
-        print(f"note: {sentence}", file=sys.stderr)
+        raise errors.ConfigError("\n".join(mismatches), hint)
+    require_device(plan, options)
+    for message in mismatches:
+        print(f"note: {message}", file=sys.stderr)
     folder = measure(plan, options)
     if folder is None:
         return errors.OK
     code = show(folder, options)
-    wanted = options.digest or ("" if options.mode == "off" else options.pin.bits)
-    found = _answer(folder, plan, options, wanted)
-    print(found.sentence)
-    return errors.GATE if code == errors.OK and wanted and found.word != "same" else code
+    wanted = options.digest or ("" if options.mode == "off" else options.spec.bits)
+    result = _answer(folder, plan, options, wanted)
+    print(result.sentence)
+    return errors.GATE if code == errors.OK and wanted and result.word != "same" else code
 
 
 def make_plan(options: argparse.Namespace) -> Plan:
-    """The plan of a replay: what the pin says, whatever profile, overrides and selection matrix.toml has.
+    """The plan for what SPEC names, whatever profile, overrides and selection matrix.toml has.
 
     Raises:
-        ConfigError: a column that is no name of one, an unknown variation, a kernel that the suite here has not.
-        NothingError: matrix.toml has no such pair.
+        ConfigError: an invalid column id, an unknown variation, or a kernel that the suite here does not have.
+        NothingError: matrix.toml has no such environment.
     """
     stem, _, device = options.column.partition("@")
     if not (stem and device):
-        raise errors.ConfigError(f"{options.column!r} is no column.", "A column looks like tf2.18.1-cpu-py311@cpu.")
+        raise errors.ConfigError(
+            f"{options.column!r} is not the id of a column.", "An id looks like tf2.18.1-cpu-py311@cpu."
+        )
     matrix = config.load(options.matrix)
     refuse_unknown((options.variation,), matrix.variations)
-    found = custom_kernels.suite(_files(matrix, options))
-    for sentence in found.errors.values():
-        print(f"warning: {sentence}", file=sys.stderr)
-    if options.kernel not in found.kernels:
-        near = difflib.get_close_matches(options.kernel, found.kernels, 1, 0.6)
+    suite = custom_kernels.suite(_files(matrix, options))
+    warn(suite.errors.values())
+    if options.kernel not in suite.kernels:
+        near = difflib.get_close_matches(options.kernel, suite.kernels, 1, 0.6)
         hint = f"Did you mean {near[0]!r}? " if near else ""
         raise errors.ConfigError(
-            f"The suite here has no kernel {options.kernel!r}.", f"{hint}A kernel of your own takes --kernel-file FILE."
+            f"The suite here has no kernel {options.kernel!r}.", f"{hint}A custom kernel needs --kernel-file FILE."
         )
     selection = Selection(only=(stem,), kernels=(options.kernel,), modes=modes(options))
-    here = _devices(device, facts.survey())
-    return planner.make(pinned(matrix, options.pin, options.variation), PROFILE, selection, LOCKS, found, here)
+    target = _devices(device, facts.survey())
+    return planner.make(pinned(matrix, options.spec, options.variation), PROFILE, selection, LOCKS, suite, target)
 
 
 def _files(matrix: Matrix, options: argparse.Namespace) -> list[Path]:
-    """The files of kernels: those of matrix.toml, and those named; a line names files without their folder."""
+    """The files with custom kernels: those of matrix.toml and those given; pages name files without their folder."""
     listed = [options.matrix.parent / name for name in matrix.suite.kernel_files]
     names = {path.name for path in listed}
     return listed + [path for path in options.kernel_file if path.name not in names or path.is_file()]
 
 
-def pinned(matrix: Matrix, pin: ReproduceSpec, variation: str) -> Matrix:
-    """The matrix with the profile of a replay; of the variation's table only modes and timing are left."""
+def pinned(matrix: Matrix, spec: ReproduceSpec, variation: str) -> Matrix:
+    """The matrix with a profile made from SPEC. Of the variation's table only modes and timing are kept."""
     table = matrix.variations.get(variation, Variation())
     profiles = matrix.profiles.values()
-    limits = [one.time_limit_s for one in profiles]
-    limits += [one.time_limit_s for one in matrix.overrides if one.time_limit_s is not None]
+    limits = [profile.time_limit_s for profile in profiles]
+    limits += [override.time_limit_s for override in matrix.overrides if override.time_limit_s is not None]
     profile = Profile(
-        rounds=pin.rounds,
-        repetitions=pin.repetitions,
+        rounds=spec.rounds,
+        repetitions=spec.repetitions,
         variations=(variation,),
         time_limit_s=max(limits),
-        steady_s=max(one.steady_s for one in profiles),
-        seed=pin.seed,
+        steady_s=max(profile.steady_s for profile in profiles),
+        seed=spec.seed,
     )
     return matrix.model_copy(
         update={
@@ -112,61 +120,105 @@ def pinned(matrix: Matrix, pin: ReproduceSpec, variation: str) -> Matrix:
     )
 
 
-def _devices(device: str, survey: GpuInventory) -> Devices:
-    """The device that a column names; where it is not here, that of a plan which demands a GPU."""
+def _devices(device: str, inventory: GpuInventory) -> Devices:
+    """The device that the column names; if it is not here, that of a plan which requires a GPU."""
     if device == "cpu":
-        return devices.choose("cpu", survey)
-    fitting = [gpu for gpu in survey.gpus if _is(device, gpu)]
-    idle = [gpu for gpu in fitting if not gpu.processes]
-    return devices.choose((idle or fitting)[0].uuid if fitting else "gpu", survey)
+        return devices.choose("cpu", inventory)
+    matching = [gpu for gpu in inventory.gpus if _is(device, gpu)]
+    idle = [gpu for gpu in matching if not gpu.processes]
+    return devices.choose((idle or matching)[0].uuid if matching else "gpu", inventory)
 
 
 def _is(device: str, gpu: Gpu) -> bool:
-    """Whether a column's device is this GPU's model, or with ``h200-1a2b3c4d`` this very one."""
-    part = device.removeprefix(f"{gpu.slug}-")
-    return device == gpu.slug or (part != device and gpu.uuid.partition("-")[2].replace("-", "").startswith(part))
+    """Whether a column's device is this GPU's model or, with ``h200-1a2b3c4d``, this very GPU."""
+    uuid_start = device.removeprefix(f"{gpu.slug}-")
+    uuid = gpu.uuid.partition("-")[2].replace("-", "")
+    return device == gpu.slug or (uuid_start != device and uuid.startswith(uuid_start))
 
 
-def refuse_other_device(plan: Plan, options: argparse.Namespace) -> None:
-    """Raise NoGpuError where the column's GPU is not here, or with ``--allow-mismatch`` no GPU at all."""
+def require_device(plan: Plan, options: argparse.Namespace) -> None:
+    """Raise NoGpuError if the column's GPU is not here or, with ``--allow-mismatch``, no GPU at all."""
     device = options.column.partition("@")[2]
     if device == "cpu" or any(_is(device, gpu) for gpu in plan.devices.gpus):
         return
     if not plan.devices.gpus:
-        message = f"The column is of the GPU {device}, and {plan.devices.survey.why}."
-        raise errors.NoGpuError(message, "Replay it on a host that has one.")
+        message = f"The column is for the GPU {device}, but {plan.devices.survey.why}."
+        raise errors.NoGpuError(message, "Reproduce it on a host with that GPU.")
     names = ", ".join(gpu.name for gpu in plan.devices.gpus)
     if not options.allow_mismatch:
-        message = f"The column is of the GPU {device}, and the one here is {names}."
-        raise errors.NoGpuError(message, "Replay it on a host that has one, or with --allow-mismatch on the one here.")
-    print(f"note: the column is of the GPU {device}, and is replayed on {names}", file=sys.stderr)
+        message = f"The column is for the GPU {device}, but this host has {names}."
+        raise errors.NoGpuError(message, "Use a host with that GPU, or --allow-mismatch to measure the one here.")
+    print(f"note: the column is for the GPU {device} and is measured on {names}", file=sys.stderr)
 
 
 def differences(plan: Plan, options: argparse.Namespace) -> Iterator[str]:
-    """What here is not what the pin says, one sentence each."""
-    pin, (column, *_) = options.pin, plan.columns
+    """Yield one sentence for each thing here that is not what SPEC names."""
+    spec, (column, *_) = options.spec, plan.columns
     lock = column.lock_hash() if column.lock.is_file() else ""
     if not lock:
-        yield f"docker/locks has no {column.lock.name}: what the page measured cannot be installed here."
-    elif not lock.startswith(pin.lock):
+        yield f"docker/locks has no {column.lock.name}, so what the page measured cannot be installed here."
+    elif not lock.startswith(spec.lock):
         yield (
-            f"{column.lock.name} has the hash {lock[:_SHOWN]} here and {pin.lock} on the page: "
+            f"{column.lock.name} has the hash {lock[:_SHOWN]} here and {spec.lock} on the page: "
             "other wheels would be installed."
         )
-    code = plan.suite.kernels[options.kernel].source_hash()
-    if not code.startswith(pin.code):
-        place = plan.suite.kernels[options.kernel].file or "the suite"
+    kernel = plan.suite.kernels[options.kernel]
+    code = kernel.source_hash()
+    if not code.startswith(spec.code):
         yield (
-            f"The code of {options.kernel} in {place} has the hash {code[:_SHOWN]} here and {pin.code} on the page: "
-            "other code would run."
+            f"The code of {options.kernel} in {kernel.file or 'the suite'} has the hash {code[:_SHOWN]} here and "
+            f"{spec.code} on the page: other code would run."
         )
 
 
 def _answer(folder: Path, plan: Plan, options: argparse.Namespace, wanted: str) -> Answer:
-    """Whether the replay gave the bits ``wanted``: with determinism on, unless only off was asked for."""
+    """Whether the new measurement gave the bits ``wanted``: with determinism on, unless only off was measured."""
     results = verdict.evaluate(store.load(folder))
     mode = "off" if options.mode == "off" else "on"
-    found = results.of(plan.columns[0].id, options.kernel, options.variation, mode)
-    if found is None:
+    result = results.of(plan.columns[0].id, options.kernel, options.variation, mode)
+    if result is None:
         return Answer(word="unknown", sentence=f"determinism {mode}: not measured under {options.variation}")
-    return answer(results, found, wanted)
+    return answer(results, result, wanted)
+
+
+def _spec(text: str) -> ReproduceSpec:
+    try:
+        return ReproduceSpec.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    # It never resumes: its answer must come from new measurements.
+    parser.set_defaults(no_resume=True)
+    add = parser.add_argument
+    add("column", metavar="COLUMN", help="the id of a column: tf2.18.1-cuda12.5-py311@h100")
+    add("kernel", metavar="KERNEL", help="a kernel")
+    add(
+        "spec", type=_spec, metavar="SPEC",
+        help="seed, ROUNDSxREPETITIONS, and the first characters of the SHA-256 of the lock, of the kernel's code and, "
+        "if it had one, of its digest with determinism on: s42-5x20-3f2a1b9c-d41d8cd9-4fdedf20592d",
+    )  # fmt: skip
+    add("--variation", default="default", metavar="NAME", help="the variation (default: default)")
+    shared.add_mode(parser)
+    text = "first characters of the digest to compare with, as a page shows it (default: the one in SPEC)"
+    add("--digest", type=shared.digest, help=text)
+    add("--allow-mismatch", action="store_true", help="measure what is here even if it is not what SPEC names")
+    add("--dry-run", action="store_true", help="check SPEC, print what would run, and run nothing")
+    shared.add_engine(parser)
+    shared.add_matrix_file(parser)
+    shared.add_kernel_file(parser)
+    shared.add_registry(parser)
+    shared.add_output(parser)
+    parser.set_defaults(reports=Path("reports/reproduce"))
+
+
+REPRODUCE = Command(
+    name="reproduce",
+    summary="Measure one kernel of one column again and say whether it gives the same bits.",
+    details="A page shows the command for each kernel. Lock and code are checked against this checkout first. "
+    "Exit code 1: other bits; 2: lock or code differ; 5: the GPU is missing.",
+    example="nox -s reproduce -- tf2.18.1-cpu-py311@cpu matmul_f32 s42-5x5-5efc453b-0a1b2c3d",
+    add_arguments=_add_arguments,
+    run=reproduce,
+)

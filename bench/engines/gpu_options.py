@@ -110,7 +110,7 @@ _REFUSALS = tuple(
             "register it: nvidia-ctk runtime configure --runtime=docker, then restart Docker",
         ),
         (
-            r"nvidia-container-cli: requirement error: unsatisfied variation: ([^,\n]*)",
+            r"nvidia-container-cli: requirement error: unsatisfied condition: ([^,\n]*)",
             "the image demands another driver ({})",
             "update the driver, or use the project's own images, which demand none",
         ),

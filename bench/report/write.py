@@ -1,4 +1,4 @@
-"""Render a run in any format, and write the files. Nothing else in this package does I/O."""
+"""Render a run in every format, and write the files: the only module of the report that does I/O."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from bench.report.build.page import build
 from bench.report.html import render as html_render
 from bench.report.html import script_data
 from bench.report.json import render as json_render
-from bench.report.text import junit, markdown, terminal
+from bench.report.text import junit, markdown, summary, terminal
 from bench.store.run_folder import write_atomic
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
+    from bench.report.view import View
     from bench.verdict import RunResults
 
 
 class Format(StrEnum):
-    """The formats of a report."""
+    """What a run can be rendered as."""
 
     HTML = "html"
     TERMINAL = "terminal"
@@ -42,7 +43,7 @@ FORMATS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Last:
-    """The evaluated last run of the same kind, None where there is none; ``notes`` say why others were not used."""
+    """The last run of a kind, evaluated, None where there is none; ``notes`` say why others were passed over."""
 
     results: RunResults | None = None
     notes: tuple[str, ...] = ()
@@ -51,24 +52,37 @@ class Last:
 _NO_LAST = Last()
 
 
+#: How each format is made of a view: all renderers have one interface and only lay out.
+RENDERERS: Mapping[Format, Callable[[View], str]] = {
+    Format.HTML: html_render.render,
+    Format.TERMINAL: terminal.render,
+    Format.MARKDOWN: markdown.render,
+    Format.JSON: json_render.render,
+    Format.JUNIT: junit.render,
+}
+
+
 class Pages:
-    """An evaluated run as reports. The view is built once, whatever the formats."""
+    """An evaluated run as people read it; its view is made once, whatever it is rendered as."""
 
     def __init__(self, results: RunResults, before: Last = _NO_LAST) -> None:
         self.view = build(results, before.results, before.notes)
         self._results = results
 
-    def render(self, form: Format, width: int = terminal.WIDTH) -> str:
-        """Return the report in one format. ``width`` is the width of the terminal in characters."""
-        if form is Format.TERMINAL:
-            return terminal.render(self.view, width)
+    def render(self, form: Format) -> str:
+        """Return one format."""
         if form is Format.HTML:
             return html_render.render(self.view, script_data.document(self.view, self._results))
-        renderers = {Format.MARKDOWN: markdown.render, Format.JSON: json_render.render, Format.JUNIT: junit.render}
-        return renderers[form](self.view)
+        return RENDERERS[form](self.view)
+
+    def terminal(self, page: Path, width: int, *, full: bool = False, colour: bool = False) -> str:
+        """Return what is printed after a run: a summary that names its ``page``, or everything."""
+        if full:
+            return f"{terminal.render(self.view, width)}\nPage: {page}\n"
+        return summary.render(self.view, page, width, colour=colour)
 
     def write(self, folder: Path, forms: Iterable[Format]) -> None:
-        """Write several formats under their usual names. Each file is written completely or not at all.
+        """Write several formats under their usual names, each file whole or not at all.
 
         Raises:
             StorageError: a file could not be written.
@@ -78,5 +92,5 @@ class Pages:
 
 
 def render(results: RunResults, form: Format, *, before: Last = _NO_LAST) -> str:
-    """Return the report of an evaluated run in one format."""
+    """Return an evaluated run in one format."""
     return Pages(results, before).render(form)

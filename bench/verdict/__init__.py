@@ -1,4 +1,4 @@
-"""From records to verdicts: ladder, strength, digest classes, overhead, gates. Pure functions, no I/O."""
+"""From records to verdicts: validity, evidence, digest groups, overhead, ranking, gates. Pure functions, no I/O."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The two sides of a change, and whether their bits and times may be compared at all.
 
-Equal or moved bits say something only of the same work: same code of the kernel, same inputs, same settings. Whatever
-is not known to be the same is not compared, and the reason is given.
+Equal or different bits mean something only for the same workload: same code of the kernel, same inputs, same settings.
+Whatever is not known to be the same is not compared, and the reason is given.
 """
 
 from __future__ import annotations
@@ -16,23 +16,25 @@ from bench.verdict.steps import TITLES
 from bench.verdict.validity import PLACES
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from bench.store.run_info import ColumnInfo, KernelInfo
     from bench.suite.record import Record
     from bench.verdict.results import RunResults, Verdict
 
-#: Why results that rest on one and the same process are not compared.
+#: Why results of the same processes are not compared.
 SAME_RECORDS = "these are the same records, not measured again"
-#: What names a machine: host facts that no reading and no update of the system changes.
+#: Host facts that identify a machine: neither another measurement nor a system update changes them.
 _MACHINE = ("name", "hostname", "cpu", "cpu_model", "cores")
-#: Facts that follow from the pair: told only where one column is compared with itself.
+#: Facts that follow from the pair: reported only if a column is compared with itself.
 FOLLOW = frozenset({"Python build", "TensorFlow build", "protobuf", "lock"})
-#: Settings in force that change times on one host, and bits with them.
+#: Effective settings that change times on one host, and bits with them.
 _IN_FORCE = ("intra_op_threads", "inter_op_threads")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Side:
-    """One column of a evaluated run.
+    """One column of an evaluated run.
 
     Raises:
         KeyError: (on first use) the run has no such column.
@@ -44,17 +46,16 @@ class Side:
     @cached_property
     def info(self) -> ColumnInfo:
         """The column as planned."""
-        found = {one.id: one for one in self.results.info.columns}
-        return found[self.column]
+        return {column.id: column for column in self.results.info.columns}[self.column]
 
     @cached_property
     def kernels(self) -> dict[str, KernelInfo]:
-        """The rows of its run by name."""
-        return {one.name: one for one in self.results.info.kernels}
+        """The kernels of its run by name."""
+        return {kernel.name: kernel for kernel in self.results.info.kernels}
 
     @cached_property
     def facts(self) -> dict[str, str]:
-        """All that can differ from one side to another, by title; "" where nobody said."""
+        """All facts that can differ between sides, by title; "" if unknown."""
         info, results = self.info, self.results
         versions = {title: str(getattr(info, key, "")) for key, title in TITLES.items()}
         host = info.origin or results.info.host
@@ -79,16 +80,16 @@ class Side:
 
     @cached_property
     def machine(self) -> str:
-        """What names the host, "" where nobody said."""
+        """What identifies the host, "" if unknown."""
         host = self.info.origin or self.results.info.host
         return json.dumps({key: str(host[key]) for key in _MACHINE if host.get(key)}, sort_keys=True)
 
     def records(self, variation: str, mode: str) -> tuple[Record, ...]:
-        """The records that count."""
-        return tuple(kept.record for kept in self.results.groups.get((self.column, variation, mode), ()))
+        """Return the records that count."""
+        return tuple(accepted.record for accepted in self.results.groups.get((self.column, variation, mode), ()))
 
     def sources(self, variation: str, mode: str) -> frozenset[str]:
-        """The processes behind a variation and mode, each by its run and its own name."""
+        """Identify the processes behind a variation and mode."""
         return frozenset(
             f"{record.request.context.get('run', '')} {process.started} {process.pid} "
             f"{process.provenance.get('hostname', '')}"
@@ -98,30 +99,35 @@ class Side:
         )
 
     def codes(self, variation: str, mode: str) -> dict[str, str]:
-        """The hash of each kernel's code, where its processes said one."""
-        found: dict[str, str] = {}
+        """Return the hash of each kernel's code that its processes reported."""
+        codes: dict[str, str] = {}
         for record in self.records(variation, mode):
             for process in record.processes:
-                told = process.provenance.get("kernel_hashes")
-                found |= {str(key): str(code) for key, code in (told.items() if isinstance(told, dict) else ()) if code}
-        return found
+                hashes = process.provenance.get("kernel_hashes")
+                codes |= {str(name): str(code) for name, code in _items(hashes) if code}
+        return codes
 
-    def asked(self, variation: str, mode: str) -> str:
-        """The settings its rounds were asked to run with: a variation's name may mean another thing in another run."""
+    def requested_settings(self, variation: str, mode: str) -> str:
+        """Return the settings requested of its rounds: a variation's name may mean something else in another run."""
         records = self.records(variation, mode)
-        return json.dumps(sorted({_asked(record, mode) for record in records}))
+        return json.dumps(sorted({_requested_settings(record, mode) for record in records}))
 
     def in_force(self, variation: str, mode: str) -> set[str]:
-        """What its processes said of their threads."""
-        told = [
+        """Return the numbers of threads that its processes reported."""
+        threads = [
             [process.settings.get(key) for key in _IN_FORCE]
             for record in self.records(variation, mode)
             for process in record.processes
         ]
-        return {" and ".join(map(str, one)) for one in told if None not in one}
+        return {" and ".join(map(str, numbers)) for numbers in threads if None not in numbers}
 
 
-def _asked(record: Record, mode: str) -> str:
+def _items(value: Any) -> Iterable[tuple[Any, Any]]:
+    """Return the items of a mapping; nothing if a damaged record has something else."""
+    return value.items() if isinstance(value, dict) else ()
+
+
+def _requested_settings(record: Record, mode: str) -> str:
     request = record.request
     env = {key: value for key, value in request.env.items() if key not in PLACES}
     switch = request.switch if mode == "on" else ""
@@ -129,7 +135,7 @@ def _asked(record: Record, mode: str) -> str:
 
 
 class Pair:
-    """Two sides, and what keeps their bits or times from being compared; each variation and mode looked at once."""
+    """Two sides, and what prevents comparing their bits or times. Each variation and mode is examined once."""
 
     def __init__(self, before: Side, after: Side) -> None:
         self.before, self.after = before, after
@@ -137,54 +143,54 @@ class Pair:
 
     @property
     def two_runs(self) -> bool:
-        """Whether the sides are of two runs."""
+        """Whether the sides are from different runs."""
         return self.before.results is not self.after.results
 
     @cached_property
     def moved(self) -> dict[str, tuple[str, str]]:
-        """Everything known that differs between the sides, by title."""
+        """Every known fact that differs between the sides, by title."""
         before, after = self.before.facts, self.after.facts
-        found = {key: (before[key], after[key]) for key in before if before[key] != after[key]}
+        moved = {key: (before[key], after[key]) for key in before if before[key] != after[key]}
         if not self.same_column:
-            found = {key: values for key, values in found.items() if key not in FOLLOW}
-        return found
+            moved = {key: values for key, values in moved.items() if key not in FOLLOW}
+        return moved
 
     def repeated(self, variation: str, mode: str) -> bool:
-        """Whether both sides rest on the same records."""
+        """Whether both sides come from the same records."""
         return self._of(variation, mode)[0] == SAME_RECORDS
 
     def other_work(self, before: Verdict, after: Verdict) -> str:
-        """Why the two, which both gave samples, did not do the same work; "" where they did."""
+        """Say why two verdicts with samples are not of the same workload; "" if they are."""
         variation, mode, kernel = after.variation, after.mode, after.kernel
         place, old, new = self._of(variation, mode)
         ours, theirs = self.before.kernels[kernel], self.after.kernels[kernel]
         hashes = [codes.get(kernel, "") for codes in (old, new)]
         checks = (
             (bool(place), place),
-            (_declared(ours) != _declared(theirs), "the kernel is declared with other inputs"),
+            (_declared(ours) != _declared(theirs), "the kernel is declared with different inputs"),
             (all(hashes) and hashes[0] != hashes[1], "the kernel's code differs"),
             (
                 not all(hashes) and "suite" in self.moved,
                 "the suite differs, and the hash of the kernel's code is not known",
             ),
-            (seeds(before) != seeds(after), "they ran with other seeds"),
-            (self._larger(before, after) or shapes(before) != shapes(after), "the work is of another size there"),
+            (seeds(before) != seeds(after), "they ran with different seeds"),
+            (self._larger(before, after) or shapes(before) != shapes(after), "the workload has another size"),
         )
         return next((why for bad, why in checks if bad), "")
 
     def other_bits(self, before: Verdict, after: Verdict) -> str:
-        """Why digests of the same work are not compared, "" where they are: names of outputs are part of a digest."""
+        """Say why digests of the same workload are not compared, "" if they are. Digests include names of outputs."""
         sides = (self.before, self.after)
         if not all(side.kernels[after.kernel].portable for side in sides):
             old, new = (side.info.keras for side in sides)
             if not (old and new):
                 return "Keras is part of the kernel, and its release is not known"
             if old != new:
-                return f"Keras is part of the kernel, and moves from {old} to {new}"
-        return "" if outputs(before).keys() == outputs(after).keys() else "the outputs have other names"
+                return f"Keras is part of the kernel, and changes from {old} to {new}"
+        return "" if outputs(before).keys() == outputs(after).keys() else "the outputs have different names"
 
     def other_place(self, variation: str, mode: str) -> str:
-        """Why times are not compared, "" where both were taken on one device, host, driver and engine."""
+        """Say why times are not compared, "" if both were measured on one device, host, driver and engine."""
         sides = (self.before, self.after)
         named = not self.two_runs and not any(side.info.origin for side in sides)
         threads = [side.in_force(variation, mode) for side in sides]
@@ -198,35 +204,35 @@ class Pair:
                 "the GPU or its driver is not known",
             ),
             ("engine" in self.moved, "another engine"),
-            ("suite" in self.moved, "the suite, which takes the times, differs"),
+            ("suite" in self.moved, "the suite, which measures the times, differs"),
             (
                 any(side.info.kind == "here" for side in sides) and not self.same_column,
-                "an environment as found is compared with itself only",
+                "an existing environment is compared with itself only",
             ),
-            (all(threads) and threads[0] != threads[1], "other numbers of threads"),
+            (all(threads) and threads[0] != threads[1], "different numbers of threads"),
         )
         return next((why for bad, why in checks if bad), "")
 
     @property
     def same_column(self) -> bool:
-        """Whether both are one column, of two runs or of one."""
+        """Whether both sides are the same column, of two runs or of one."""
         return self.before.column == self.after.column
 
     def _of(self, variation: str, mode: str) -> tuple[str, dict[str, str], dict[str, str]]:
-        """Why nothing of a variation and mode is compared, and the code of both sides."""
+        """Return why nothing of a variation and mode is compared, and the code hashes of both sides."""
         key = (variation, mode)
         if key not in self._place:
             before, after = self.before, self.after
             why = ""
             if before.sources(*key) & after.sources(*key):
                 why = SAME_RECORDS
-            elif before.asked(*key) != after.asked(*key):
-                why = f"the variation {variation} was run with other settings"
+            elif before.requested_settings(*key) != after.requested_settings(*key):
+                why = f"the variation {variation} ran with different settings"
             self._place[key] = why, before.codes(*key), after.codes(*key)
         return self._place[key]
 
     def _larger(self, before: Verdict, after: Verdict) -> bool:
-        """Whether one side is a CPU and the other a GPU, of a kernel that is larger there."""
+        """Whether one side is a CPU and the other a GPU, for a kernel that is larger on GPUs."""
         if (self.before.info.device == "cpu") == (self.after.info.device == "cpu"):
             return False
         declared = "GPU" in self.after.kernels[after.kernel].shapes
@@ -238,16 +244,16 @@ def _declared(kernel: KernelInfo) -> tuple[str, str, bool]:
 
 
 def seeds(verdict: Verdict) -> frozenset[int]:
-    """The seeds its samples were made with."""
-    return frozenset().union(*(one.seeds for one in verdict.observations))
+    """Return the seeds of its repetitions."""
+    return frozenset().union(*(process.seeds for process in verdict.observations))
 
 
 def shapes(verdict: Verdict) -> list[str]:
-    """The shapes of the outputs, whatever they are called."""
+    """Return the shapes of the outputs, whatever their names."""
     return sorted(str(facts.get("shape")) for facts in outputs(verdict).values())
 
 
 def outputs(verdict: Verdict) -> dict[str, Any]:
-    """The outputs of the first sample that describes them."""
-    samples = (sample for one in verdict.observations for sample in (*one.repetitions, *one.timings))
+    """Return the outputs of the first sample that describes them."""
+    samples = (sample for process in verdict.observations for sample in (*process.repetitions, *process.timings))
     return next((dict(sample.outputs) for sample in samples if sample.outputs), {})

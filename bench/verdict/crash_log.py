@@ -1,4 +1,4 @@
-"""Of a kernel that died, the tail of the log that says why."""
+"""The tail of the log that shows why a kernel died."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LastWords:
-    """The tail of a round's log. A round has one log: ``kernel`` is the first that died there, and has the ``text``."""
+class LogTail:
+    """The tail of a round's log. A round has only one: ``text`` is about ``kernel``, the first that died there."""
 
     round: int
     kernel: str
     text: str
 
 
-def last_words(results: RunResults, verdict: Verdict) -> LastWords | None:
-    """Those of the first process in which the kernel died and that left a log, None where it did not die.
+def log_tail(results: RunResults, verdict: Verdict) -> LogTail | None:
+    """Return the log tail of the first process in which the kernel died and that left a log, None if it did not die.
 
     Without any log the text is empty.
     """
     if not DIED & dict(verdict.outcomes).keys():
         return None
-    silent = None
-    for kept in results.groups.get((verdict.column, verdict.variation, verdict.mode), ()):
-        died = [one.kernel for one in kept.record.outcomes if one.outcome in DIED]
+    without_text = None
+    for accepted in results.groups.get((verdict.column, verdict.variation, verdict.mode), ()):
+        died = [outcome.kernel for outcome in accepted.record.outcomes if outcome.outcome in DIED]
         if verdict.kernel in died:
-            text = results.tails.records.get(kept.path, "")
-            found = LastWords(round=kept.record.request.round, kernel=died[0], text=text)
+            text = results.tails.records.get(accepted.path, "")
+            tail = LogTail(round=accepted.record.request.round, kernel=died[0], text=text)
             if text:
-                return found
-            silent = silent or found
-    return silent
+                return tail
+            without_text = without_text or tail
+    return without_text

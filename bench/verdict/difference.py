@@ -1,17 +1,19 @@
-"""How far two samples are apart, and where they first part: the numbers behind every verdict that varies.
+"""Computes how far two samples are apart and where they first differ, for every result that is not reproducible.
 
-Inside one process all elements were at hand, and the record says it in full (``Sample.first_difference``). Across
-processes only kept values can be compared: the whole of a small output, a fixed sample of a large one.
+Within one process all elements were available, and the record has the full comparison (``Sample.first_difference``).
+Across processes only kept values can be compared: all elements of a small output, a fixed subset of a large one.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bench.verdict import tensor_diff
+from bench.verdict.difference_types import Difference, FirstDifference
 from bench.verdict.messages import count
 
 if TYPE_CHECKING:
@@ -24,9 +26,12 @@ if TYPE_CHECKING:
     from bench.verdict.results import RunResults, Verdict
     from bench.verdict.tensor_diff import Line
 
+#: A difference needs two digests.
+_TWO = 2
+
 
 class HasKept(Protocol):
-    """What has kept values: a run, and a results."""
+    """Anything with kept values, such as ``Run``, ``RunResults`` and ``Distances``."""
 
     @property
     def kept(self) -> Kept:
@@ -34,49 +39,11 @@ class HasKept(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FirstDifference:
-    """The first divergence: the first tensor that differs, in the order in which they came about.
+class KernelDigest:
+    """One digest of a kernel in a column.
 
-    ``step`` counts from 1 and is None for an output. ``index`` is the place of the first element that
-    differs, ``first`` and ``other`` are both values there as decimal strings that round-trip, and
-    ``distance`` is that of the whole tensor (of its kept elements, across processes). ``index`` is None
-    and the values are "" where no two values can be shown, for instance because none of the kept elements
-    differs; ``note`` says why. Where samples part earlier than the pair compared, ``note`` names them.
-    """
-
-    step: int | None
-    tensor: str
-    index: tuple[int, ...] | None
-    first: str
-    other: str
-    distance: Distance | None
-    note: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Difference:
-    """How far two samples are apart.
-
-    ``outputs`` has the measures of each output that differs: of the pair with the greatest ``rel_max``
-    inside a process, of the pair compared otherwise. ``whole`` says that all elements were at hand; else
-    ``kept_elements`` of ``elements`` were. ``first`` and ``other`` name the samples that are compared
-    ("round 1 repetition 0"). ``parting`` is the first divergence, None where there are no two values to show.
-    """
-
-    outputs: Mapping[str, Distance]
-    whole: bool
-    kept_elements: int
-    elements: int
-    first: str
-    other: str
-    parting: FirstDifference | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Seen:
-    """One digest of a kernel in a column: ``places`` counts its samples by (variation, mode).
-
-    ``kept`` says whether values were kept of it, so that it can be put side by side with another.
+    ``places`` counts its samples as (variation, mode, number). ``kept`` says whether values were kept for it, so that
+    it can be compared with another digest.
     """
 
     digest: str
@@ -85,115 +52,116 @@ class Seen:
 
     @property
     def total(self) -> int:
-        """Samples with this digest."""
+        """The number of samples with this digest."""
         return sum(number for _, _, number in self.places)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Told:
-    """One sample that left the first one of its process, as the record says it."""
+class _RecordedDifference:
+    """One sample that differs from the first sample of its process, as the record describes it."""
 
-    parting: FirstDifference
+    first_difference: FirstDifference
     outputs: Mapping[str, Distance]
     first: str
     other: str
 
     @property
     def size(self) -> float:
-        """The greatest ``rel_max`` of its outputs."""
-        return max((tensor_diff.size_of(one) for one in self.outputs.values()), default=-1.0)
+        """The largest ``rel_max`` of the outputs."""
+        return max((tensor_diff.size_of(distance) for distance in self.outputs.values()), default=-1.0)
 
 
 def of_verdict(
     kept: Kept, kernel: str, observations: Sequence[ProcessObservation], digests: Sequence[tuple[str, int]]
 ) -> tuple[Difference | None, str]:
-    """How far the samples of a verdict that varies are apart, and why that is not known.
+    """Return how far the samples of a result that is not reproducible are apart, or None and the reason.
 
-    In-process differences are told by the record with all elements; else the two most frequent digests of
-    which values were kept are compared.
+    Differences within a process come from the record and cover all elements; otherwise the two most frequent
+    digests with kept values are compared.
     """
-    told = list(_told(observations))
-    if told:
-        return _in_process(told), ""
-    known = [digest for digest, _ in digests if (kernel, digest) in kept.rows]
-    if len(digests) < 2:  # noqa: PLR2004 - two are needed to differ
+    recorded = list(_recorded(observations))
+    if recorded:
+        return _in_process(recorded), ""
+    with_values = [digest for digest, _ in digests if (kernel, digest) in kept.rows]
+    if len(digests) < _TWO:
         return (
             None,
             "Only a later call of a timing pass, or a sample with another seed, gave other bits; neither is kept.",
         )
-    if len(known) < 2:  # noqa: PLR2004 - as above
-        return None, _why_not(kept, len(known), len(digests))
-    first, other = known[:2]
-    return _across(kept, kernel, (first, _place(observations, first)), (other, _place(observations, other)))
+    if len(with_values) < _TWO:
+        return None, _missing_values(kept, len(with_values), len(digests))
+    first, other = with_values[:2]
+    return _across(kept, kernel, (first, _sample_with(observations, first)), (other, _sample_with(observations, other)))
 
 
 def between(source: HasKept, verdict_a: Verdict, verdict_b: Verdict) -> Difference | None:
-    """How far two verdicts with one digest each are apart: off and on, two columns, two variations.
+    """Return how far two verdicts with one digest each are apart: off and on, two columns, or two variations.
 
-    None where either has no single digest, where both have the same, and where no values were kept.
+    None if either has more than one digest, if both have the same one, and if no values were kept.
     """
-    single = [one.comparison.digests[0][0] for one in (verdict_a, verdict_b) if len(one.comparison.digests) == 1]
-    if len(single) < 2 or single[0] == single[1] or verdict_a.kernel != verdict_b.kernel:  # noqa: PLR2004
+    pair = (verdict_a, verdict_b)
+    single = [verdict.comparison.digests[0][0] for verdict in pair if len(verdict.comparison.digests) == 1]
+    if len(single) < _TWO or single[0] == single[1] or verdict_a.kernel != verdict_b.kernel:
         return None
     names = [
-        ", ".join([*_apart(one, two), _place(one.observations, digest)])
-        for one, two, digest in ((verdict_a, verdict_b, single[0]), (verdict_b, verdict_a, single[1]))
+        ", ".join([*_distinguishing(verdict, other), _sample_with(verdict.observations, digest)])
+        for verdict, other, digest in ((verdict_a, verdict_b, single[0]), (verdict_b, verdict_a, single[1]))
     ]
-    found, _ = _across(source.kept, verdict_a.kernel, (single[0], names[0]), (single[1], names[1]))
-    return found
+    difference, _ = _across(source.kept, verdict_a.kernel, (single[0], names[0]), (single[1], names[1]))
+    return difference
 
 
 def side_by_side(source: HasKept, kernel: str, digest_a: str, digest_b: str) -> tuple[Line, ...]:
-    """Every tensor of two digests in the order in which they came about; empty where no values were kept of one."""
+    """Compare every tensor of two digests, in the order of computation; empty if values are missing for one of them."""
     first, other = (source.kept.tensors(kernel, digest) for digest in (digest_a, digest_b))
     return tensor_diff.lines(first, other) if first and other else ()
 
 
-def digests_of(results: RunResults, column: str, kernel: str) -> tuple[Seen, ...]:
-    """The digests of a kernel in a column, over all variations and modes, the most frequent first."""
+def digests_of(results: RunResults, column: str, kernel: str) -> tuple[KernelDigest, ...]:
+    """Return the digests of a kernel in a column over all variations and modes, the most frequent first."""
     places: dict[str, list[tuple[str, str, int]]] = {}
     for verdict in results.verdicts:
         if (verdict.column, verdict.kernel) == (column, kernel):
             for digest, number in verdict.comparison.digests:
                 places.setdefault(digest, []).append((verdict.variation, verdict.mode, number))
-    found = [
-        Seen(digest=digest, places=tuple(seen), kept=(kernel, digest) in results.kept.rows)
-        for digest, seen in places.items()
+    digests = [
+        KernelDigest(digest=digest, places=tuple(where), kept=(kernel, digest) in results.kept.rows)
+        for digest, where in places.items()
     ]
-    return tuple(sorted(found, key=lambda one: -one.total))
+    return tuple(sorted(digests, key=lambda digest: -digest.total))
 
 
-def _told(observations: Sequence[ProcessObservation]) -> Iterator[_Told]:
-    """What the records say of samples that left the first one of their process, by round."""
+def _recorded(observations: Sequence[ProcessObservation]) -> Iterator[_RecordedDifference]:
+    """Yield the samples that differ from the first one of their process, by round."""
     for observation in observations:
         own = (*observation.repetitions, *observation.timings)
         for sample in own:
-            parting = _read_parting(sample.first_difference)
-            if parting is None or sample.first_difference is None:
+            first_difference = _read_first_difference(sample.first_difference)
+            if first_difference is None or sample.first_difference is None:
                 continue
             rows = sample.first_difference.get("outputs")
-            found = {
+            outputs = {
                 str(name): distance
                 for name, row in (rows.items() if isinstance(rows, Mapping) else ())
                 if (distance := tensor_diff.distance_of(row)) is not None
             }
-            yield _Told(
-                parting=parting,
-                outputs=found,
+            yield _RecordedDifference(
+                first_difference=first_difference,
+                outputs=outputs,
                 first=_sample_name(observation, own[0]),
                 other=_sample_name(observation, sample),
             )
 
 
-def _read_parting(row: Any) -> FirstDifference | None:
-    """The first divergence as a record has it; None where there is none, or it is damaged."""
+def _read_first_difference(row: Any) -> FirstDifference | None:
+    """Read the first difference from a record; None if there is none or it is damaged."""
     if not isinstance(row, Mapping):
         return None
     step, index = row.get("step"), row.get("index")
     distance = tensor_diff.distance_of(row.get("distance"))
     if not (step is None or type(step) is int) or not isinstance(index, list | tuple) or distance is None:
         return None
-    if not all(type(one) is int for one in index):
+    if not all(type(position) is int for position in index):
         return None
     return FirstDifference(
         step=step,
@@ -205,17 +173,17 @@ def _read_parting(row: Any) -> FirstDifference | None:
     )
 
 
-def _in_process(told: Sequence[_Told]) -> Difference:
-    """The measures of the worst pair, and the earliest divergence of all pairs."""
-    worst = max(told, key=lambda one: one.size)
-    earliest = min(told, key=lambda one: one.parting.step or math.inf)
-    parting = earliest.parting
-    if earliest is not worst and parting.step != worst.parting.step:
-        parting = _with_note(parting, f"{earliest.first} and {earliest.other} part first")
-    else:
-        parting = worst.parting
-    distances = list(worst.outputs.values()) or [one for one in (parting.distance,) if one]
-    elements = sum(one.elements for one in distances)
+def _in_process(recorded: Sequence[_RecordedDifference]) -> Difference:
+    """Combine the measures of the worst pair with the earliest difference of all pairs."""
+    worst = max(recorded, key=lambda pair: pair.size)
+    earliest = min(recorded, key=lambda pair: pair.first_difference.step or math.inf)
+    first_difference = worst.first_difference
+    if earliest is not worst and earliest.first_difference.step != first_difference.step:
+        note = f"{earliest.first} and {earliest.other} differ earliest"
+        first_difference = dataclasses.replace(earliest.first_difference, note=note)
+    # without measures of outputs, those of the tensor that differs first are counted
+    distances = list(worst.outputs.values()) or [d for d in (first_difference.distance,) if d]
+    elements = sum(distance.elements for distance in distances)
     return Difference(
         outputs=worst.outputs,
         whole=True,
@@ -223,34 +191,30 @@ def _in_process(told: Sequence[_Told]) -> Difference:
         elements=elements,
         first=worst.first,
         other=worst.other,
-        parting=parting,
+        first_difference=first_difference,
     )
 
 
-def _with_note(parting: FirstDifference, note: str) -> FirstDifference:
-    return FirstDifference(**{**vars(parting), "note": note})
-
-
 def _across(kept: Kept, kernel: str, first: tuple[str, str], other: tuple[str, str]) -> tuple[Difference | None, str]:
-    """Two digests, each with the name of a sample that has it, by the values kept of them."""
+    """Compare the kept values of two digests, each given with the name of a sample that has it."""
     sides = [kept.tensors(kernel, digest) for digest, _ in (first, other)]
     if not all(sides):
-        return None, _why_not(kept, sum(bool(side) for side in sides), len(sides))
+        return None, _missing_values(kept, sum(bool(side) for side in sides), len(sides))
     unequal = [line for line in tensor_diff.lines(*sides) if not line.same]
     if not unequal:
-        return None, "The kept values have the same digests for every tensor, though those of the samples differ."
+        return None, "The kept values have the same digests for every tensor, although the samples' digests differ."
     outputs = [line for line in unequal if line.step is None and line.distance is not None]
     counted = outputs or unequal[:1]
     kept_elements, elements = (sum(getattr(line, key) for line in counted) for key in ("kept", "elements"))
     start = unequal[0]
-    found = Difference(
+    difference = Difference(
         outputs={line.tensor: line.distance for line in outputs if line.distance is not None},
         whole=0 < kept_elements == elements and len(outputs) == sum(line.step is None for line in unequal),
         kept_elements=kept_elements,
         elements=elements,
         first=first[1],
         other=other[1],
-        parting=FirstDifference(
+        first_difference=FirstDifference(
             step=start.step,
             tensor=start.tensor,
             index=start.index,
@@ -260,20 +224,26 @@ def _across(kept: Kept, kernel: str, first: tuple[str, str], other: tuple[str, s
             note=start.note,
         ),
     )
-    return found, ""
+    return difference, ""
 
 
-def _why_not(kept: Kept, known: int, of: int) -> str:
-    """Why kept values do not say how far digests are apart."""
-    why = f"Values were kept of {known} of its {count(of, 'digest')}" if known else "No values were kept of its digests"
+def _missing_values(kept: Kept, number: int, digests: int) -> str:
+    """Say why kept values do not show how far digests are apart."""
+    reason = (
+        f"Values were kept of {number} of its {count(digests, 'digest')}"
+        if number
+        else "No values were kept of its digests"
+    )
     if kept.problems:
-        file, reason = next(iter(sorted(kept.problems.items())))
-        why += f"; {count(len(kept.problems), 'file')} of kept values could not be read (the first: {file}, {reason})"
-    return f"{why}."
+        file, problem = next(iter(sorted(kept.problems.items())))
+        reason += (
+            f"; {count(len(kept.problems), 'file')} of kept values could not be read (the first: {file}, {problem})"
+        )
+    return f"{reason}."
 
 
-def _place(observations: Sequence[ProcessObservation], digest: str) -> str:
-    """The first sample that gave a digest."""
+def _sample_with(observations: Sequence[ProcessObservation], digest: str) -> str:
+    """Name the first sample that has a digest."""
     for observation in observations:
         for sample in (*observation.repetitions, *observation.timings):
             if sample.digest == digest:
@@ -286,8 +256,8 @@ def _sample_name(observation: ProcessObservation, sample: Sample) -> str:
     return f"round {observation.round} {name}"
 
 
-def _apart(one: Verdict, other: Verdict) -> list[str]:
-    """What tells a verdict from another one of its kernel, in words."""
-    told = [one.column] if one.column != other.column else []
-    told += [one.variation] if one.variation != other.variation else []
-    return [*told, f"determinism {one.mode}"] if one.mode != other.mode else told
+def _distinguishing(verdict: Verdict, other: Verdict) -> list[str]:
+    """The parts of a verdict's key that differ from another verdict of the same kernel, in words."""
+    parts = [verdict.column] if verdict.column != other.column else []
+    parts += [verdict.variation] if verdict.variation != other.variation else []
+    return [*parts, f"determinism {verdict.mode}"] if verdict.mode != other.mode else parts

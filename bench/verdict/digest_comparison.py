@@ -1,8 +1,8 @@
-"""The comparison of digests: within a process, across processes, and against the contrast."""
+"""Compares digests: within a process, across processes, and with those of a second seed."""
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 class Comparison:
     """What the samples of one (column, kernel, variation, mode) show.
 
-    ``compared`` counts independent comparisons, each process against the first one, and ``differed``
-    those that gave other bits. ``within_compared`` counts comparisons inside processes, which are not
-    independent; ``unsteady`` counts processes that disagree with themselves. ``nondeterministic`` says whether
+    ``compared`` counts independent comparisons, each process with the first one, and ``differed``
+    those that gave other bits. ``within_compared`` counts comparisons within processes, which are not
+    independent; ``unsteady`` counts processes whose own samples differ. ``varies`` says whether
     any two samples of one seed differ. ``digests`` are those of the repetitions and the timing passes
-    (``timings`` counts these), the most frequent first.
+    (``timings`` counts these), the most frequent first. ``seeds_collide`` says that two seeds gave the same bits, in
+    all outputs or in one; ``sensitive`` says that a second seed was tried and gave other bits in every output.
     """
 
     processes: int = 0
@@ -44,12 +45,12 @@ class Comparison:
 
     @property
     def bound(self) -> float:
-        """At most this share of processes differs from the first, at 95 %."""
+        """At most this share of processes can differ from the first one, at 95 %."""
         return upper_bound(self.differed, self.compared)
 
     @property
     def level(self) -> EvidenceLevel | None:
-        """The strongest claim the digests carry; None where nothing was compared."""
+        """The strongest claim that the digests support; None if nothing was compared."""
         if self.unsteady:
             return EvidenceLevel.DIFFERS_WITHIN_PROCESS
         if self.varies or not self.compared:
@@ -58,65 +59,67 @@ class Comparison:
 
 
 def compare(observations: Sequence[ProcessObservation]) -> Comparison:
-    """Compare every sample with those of its seed; a second_seed with other seeds' samples as well.
+    """Compare every sample with those of its seed, and those of the second seed with all others.
 
-    Every single output must feel the seed: a gradient of zeros beside a live loss proves nothing.
-    All second_seeds run with one seed: where they differ among themselves, the kernel varies, whatever the
-    repetitions say.
+    Every single output must depend on the seed: a gradient of zeros beside a changing loss proves nothing.
+    All samples of the second seed use the same one: if they differ from each other, the kernel is nondeterministic,
+    whatever the repetitions show.
     """
-    spoken = [observation for observation in observations if observation.samples]
-    voiced = [observation for observation in spoken if observation.repetitions]
-    repetitions = sum(len(one.repetitions) for one in spoken)
-    own = Counter(sample.digest for one in spoken for sample in (*one.repetitions, *one.timings))
-    second_seeds = Counter(sample.digest for one in spoken for sample in one.second_seeds)
+    processes = [observation for observation in observations if observation.samples]
+    repeated = [observation for observation in processes if observation.repetitions]
+    repetitions = sum(len(process.repetitions) for process in processes)
+    own = Counter([sample.digest for process in processes for sample in (*process.repetitions, *process.timings)])
+    second_seeds = Counter([sample.digest for process in processes for sample in process.second_seeds])
     first: dict[int, str] = {}
     differs = False
-    for one in spoken:
-        for sample in one.samples:
+    for process in processes:
+        for sample in process.distinct:
             differs |= first.setdefault(sample.seed, sample.digest) != sample.digest
-    own_seeds = frozenset().union(*(one.seeds for one in spoken))
-    collide = _collide(spoken)
-    shown = any(sample.seed not in own_seeds for one in spoken for sample in one.second_seeds)
-    unsteady = sum(not _steady(one) for one in spoken)
+    own_seeds = frozenset().union(*(process.seeds for process in processes))
+    collide = _seeds_collide(processes)
+    second_seed_ran = any(sample.seed not in own_seeds for process in processes for sample in process.second_seeds)
+    unsteady = sum(not _steady(process) for process in processes)
     return Comparison(
-        processes=len(voiced),
+        processes=len(repeated),
         repetitions=repetitions,
         timings=own.total() - repetitions,
         digests=_ranked(own),
         second_seeds=_ranked(second_seeds),
-        compared=max(0, len(voiced) - 1),
-        differed=_differing(voiced, first),
-        within_compared=sum(_within(one) for one in spoken),
+        compared=max(0, len(repeated) - 1),
+        differed=_differing(repeated, first),
+        within_compared=sum(_within_compared(process) for process in processes),
         unsteady=unsteady,
         varies=bool(unsteady) or differs,
         seeds_collide=collide,
-        sensitive=shown and not collide,
-        nan=any(_has(one, "nan") for one in spoken),
-        inf=any(_has(one, "inf") for one in spoken),
-        containers=_containers(voiced),
+        sensitive=second_seed_ran and not collide,
+        nan=any(_has(process, "nan") for process in processes),
+        inf=any(_has(process, "inf") for process in processes),
+        containers=_containers(repeated),
     )
 
 
-def _collide(observations: Sequence[ProcessObservation]) -> bool:
-    """Whether two seeds gave the same bits, in all or in one output. Samples share what they say of a digest."""
-    seeds_of: dict[str, set[int]] = defaultdict(set)
-    known: set[tuple[str, int, int]] = set()
-    for one in observations:
-        for sample in one.samples:
-            name = (sample.digest, sample.seed, id(sample.outputs))
-            if name in known:
-                continue
-            known.add(name)
-            seeds_of[sample.digest].add(sample.seed)
+def _seeds_collide(observations: Sequence[ProcessObservation]) -> bool:
+    """Whether two seeds gave the same bits, in all outputs or in one."""
+    seeds: dict[tuple[str | None, str], int] = {}  # None: all outputs together
+    for observation in observations:
+        for sample in observation.distinct:
+            seed = sample.seed
+            if seeds.setdefault((None, sample.digest), seed) != seed:
+                return True
             for output, facts in sample.outputs.items():
-                seeds_of[f"{output} {facts.get('digest')}"].add(sample.seed)
-    return any(len(seeds) > 1 for seeds in seeds_of.values())
+                if seeds.setdefault((output, str(facts.get("digest"))), seed) != seed:
+                    return True
+    return False
 
 
-def _has(observation: ProcessObservation, what: str) -> bool:
-    """A NaN or Inf in any sample of the run's own seed."""
-    facts = {id(sample.outputs): sample.outputs for sample in (*observation.repetitions, *observation.timings)}
-    return any(output.get(what) for outputs in facts.values() for output in outputs.values())
+def _has(observation: ProcessObservation, fact: str) -> bool:
+    """Whether any sample of the run's own seed has "nan" or "inf" in an output."""
+    return any(
+        facts.get(fact)
+        for sample in observation.distinct
+        if sample.role in ("repetition", "timing")
+        for facts in sample.outputs.values()
+    )
 
 
 def _ranked(counts: Counter[str]) -> tuple[tuple[str, int], ...]:
@@ -124,31 +127,32 @@ def _ranked(counts: Counter[str]) -> tuple[tuple[str, int], ...]:
 
 
 def _differing(observations: Sequence[ProcessObservation], first: dict[int, str]) -> int:
-    """Processes, the first apart, that gave other bits than the first sample of the same seed."""
+    """Count the processes after the first that gave other bits than the first sample of the same seed."""
     return sum(
-        any(sample.digest != first[sample.seed] or sample.steady_agrees is False for sample in one.samples)
-        for one in observations[1:]
+        any(sample.digest != first[sample.seed] or sample.steady_agrees is False for sample in observation.distinct)
+        for observation in observations[1:]
     )
 
 
 def _steady(observation: ProcessObservation) -> bool:
+    """Whether all samples of each seed in a process have the same bits, later calls included."""
     first: dict[int, str] = {}
     return all(
         sample.steady_agrees is not False and first.setdefault(sample.seed, sample.digest) == sample.digest
-        for sample in observation.samples
+        for sample in observation.distinct
     )
 
 
-def _within(observation: ProcessObservation) -> int:
-    """Comparisons inside one process: all samples of the seed with the first, later calls with the first call."""
+def _within_compared(observation: ProcessObservation) -> int:
+    """Count comparisons within a process: all samples of the seed with the first, later calls with the first call."""
     if not observation.repetitions:
         return 0
-    later = sum(sample.steady_agrees is not None for sample in observation.samples)
+    later = sum([sample.steady_agrees is not None for sample in observation.samples])
     return len(observation.repetitions) - 1 + len(observation.timings) + later
 
 
 def _containers(observations: Sequence[ProcessObservation]) -> int:
-    """Distinct containers by their names, 0 unless every process ran in Docker."""
-    if not all(one.engine == "docker" for one in observations):
+    """Count distinct containers by name; 0 unless every process ran in Docker."""
+    if not all(observation.engine == "docker" for observation in observations):
         return 0
-    return len({one.container for one in observations if one.container})
+    return len({observation.container for observation in observations if observation.container})

@@ -1,4 +1,4 @@
-"""Digest classes: results whose bits agree share a letter, so one sees at a glance where bits changed."""
+"""Digest groups: results with the same bits share a letter, which shows at a glance where bits changed."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _ALPHABET = 26
-#: Marks letters of another alphabet.
+#: Marks the letters of another workload.
 PRIME = "\N{PRIME}"
 
 
 def letter(index: int) -> str:
-    """A, B, ..., Z, AA, AB, ... for 0, 1, ...: the numbering of spreadsheet columns.
+    """Return A, B, ..., Z, AA, AB, ... for 0, 1, ...: the numbering of spreadsheet columns.
 
     Raises:
         ValueError: a negative index.
@@ -29,16 +29,16 @@ def letter(index: int) -> str:
 
 
 def letters(digests: Iterable[tuple[bool, str]]) -> dict[tuple[bool, str], str]:
-    """(Other work, digest) to letter, by first appearance. Give those of one kernel in column order.
+    """Map (other workload, digest) to a letter, by first appearance. Pass those of one kernel in column order.
 
-    Digests of other work, say of larger inputs, have letters with a prime, unless all are of other work. A difference
-    between letters of two alphabets says nothing.
+    Digests of another workload, for instance of larger inputs, have letters with a prime, unless all are of one.
+    A difference between letters with and without a prime means nothing.
     """
-    alphabets: dict[bool, dict[str, None]] = {}
-    for work, digest in digests:
-        alphabets.setdefault(work, {})[digest] = None
+    workloads: dict[bool, dict[str, None]] = {}
+    for other_workload, digest in digests:
+        workloads.setdefault(other_workload, {})[digest] = None
     return {
-        (work, digest): letter(index) + PRIME * number
-        for number, (work, own) in enumerate(alphabets.items())
-        for index, digest in enumerate(own)
+        (other_workload, digest): letter(index) + PRIME * number
+        for number, (other_workload, of_workload) in enumerate(workloads.items())
+        for index, digest in enumerate(of_workload)
     }

@@ -1,8 +1,8 @@
-"""Judging: from a run's records to one verdict per column, kernel, variation and mode.
+"""Evaluates a run: from its records to one verdict per column, kernel, variation and mode.
 
-The order of the questions is what keeps a wrong green away. First whether the column could be measured
-at all, then whether what was measured is what was asked, then how the processes ended, then whether
-the controls could see, and only then whether the bits agree and whether that is evidence enough.
+The order of the checks prevents a wrong green. First whether the column could be measured at all, then whether what
+was measured is what the plan requested, then how the processes ended, then whether the controls detected what they
+must, and only then whether the bits agree and whether that is enough evidence.
 """
 
 from __future__ import annotations
@@ -11,16 +11,15 @@ import dataclasses
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from bench.verdict import controls, gpu_timing, observations, validity
-from bench.verdict.annotate import measures, overheads, with_changed_value, with_classes
+from bench.verdict import controls, gpu_validity, observations
+from bench.verdict.annotate import Overheads, measures, with_digest_groups
 from bench.verdict.messages import count, difference, equality, fault
 from bench.verdict.record_group import record_groups
 from bench.verdict.results import RunResults, Verdict, of_column
 from bench.verdict.status import COMPARABLE, FROM_DIGESTS, Status
-from bench.verdict.timing import timing
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from bench.store.run import Run
     from bench.store.run_info import KernelInfo
@@ -28,8 +27,8 @@ if TYPE_CHECKING:
     from bench.verdict.observations import ProcessObservation
     from bench.verdict.record_group import RecordGroup
 
-#: Fewer processes, or fewer repetitions in all, are `inconclusive`, never `reproducible`. A kernel that comes out otherwise in every
-#: second process is missed by 3 processes in 25 % of cases, by 5 in 6 %.
+#: Fewer processes, or fewer repetitions in all, are `inconclusive`, never `reproducible`. 3 processes miss a kernel
+#: that differs in every second process in 25 % of cases, 5 processes in 6 %.
 MIN_PROCESSES = 5
 MIN_REPETITIONS = 2
 
@@ -42,63 +41,74 @@ _FAULTS = {
 }
 
 
-def evaluate(run: Run) -> RunResults:
-    """Judge a run. Pure: same run, same results, in the order of run.json."""
-    found = observations.sort(run)
-    staged = [group for column in run.info.columns for group in record_groups(run, column, found)]
+def evaluate(run: Run, kernels: Collection[str] | None = None) -> RunResults:
+    """Evaluate a run. A pure function: the same run gives the same results, in the order of run.json.
+
+    Args:
+        run: the run.
+        kernels: names of the only kernels that get a verdict; None for all. Controls are always evaluated. The verdicts
+            do not depend on it: no kernel influences the verdict of another one, only controls do.
+    """
+    selected = [kernel for kernel in run.info.kernels if kernels is None or kernel.control or kernel.name in kernels]
+    records = observations.sort(run)
+    groups = [group for column in run.info.columns for group in record_groups(run, column, records, selected)]
     verdicts = [
         measures(run, group.column, _verdict(group, kernel))
-        for group in staged
-        for kernel in run.info.kernels
+        for group in groups
+        for kernel in selected
         if kernel.control or _planned(group, kernel)
     ]
-    verdicts = with_changed_value(with_classes(run.info, _refused_anyway(verdicts)))
+    verdicts = with_digest_groups(run.info, _error_in_both_modes(verdicts))
     return RunResults(
         info=run.info,
         verdicts=tuple(verdicts),
-        overheads=overheads(verdicts),
+        overheads=Overheads(verdicts),
         variations=observations.variations(run.info),
-        groups=found.groups,
-        left_out=found.left_out,
+        groups=records.groups,
+        left_out=records.left_out,
         unreadable=tuple(sorted(run.unreadable.items())),
-        control_summaries=_control_summaries(staged, verdicts),
+        control_summaries=_control_summaries(groups, verdicts),
         kept=run.kept,
         tails=run.tails,
     )
 
 
-def _refused_anyway(verdicts: Sequence[Verdict]) -> list[Verdict]:
-    """What raises the same with determinism off is no matter of determinism: raised, not unsupported."""
-    off = {(one.column, one.kernel, one.variation): one for one in verdicts if one.mode == "off"}
-    found = []
-    for one in verdicts:
-        other = off.get((one.column, one.kernel, one.variation)) if one.status is Status.UNSUPPORTED else None
-        same = other and (other.status, other.error_class, other.error_message) == (
-            Status.ERROR, one.error_class, one.error_message,
-        )  # fmt: skip
-        if same:
-            first = one.observations[0]
-            why = fault(Status.ERROR, dict(one.outcomes), "error", first, varies=one.comparison.varies)
-            found.append(dataclasses.replace(one, status=Status.ERROR, why=f"{why} So it does with determinism off."))
+def _error_in_both_modes(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """Turn `unsupported` into `error` if determinism off gives the same error: determinism is not its cause."""
+    off = {
+        (verdict.column, verdict.kernel, verdict.variation): verdict for verdict in verdicts if verdict.mode == "off"
+    }
+    changed = []
+    for verdict in verdicts:
+        other = off.get((verdict.column, verdict.kernel, verdict.variation))
+        error = (Status.ERROR, verdict.error_class, verdict.error_message)
+        if verdict.status is Status.UNSUPPORTED and other and error == (
+            other.status, other.error_class, other.error_message,
+        ):  # fmt: skip
+            first, varies = verdict.observations[0], verdict.comparison.varies
+            why = fault(Status.ERROR, dict(verdict.outcomes), "error", first, varies=varies)
+            why += " Determinism off gives the same error."
+            changed.append(dataclasses.replace(verdict, status=Status.ERROR, why=why))
         else:
-            found.append(one)
-    return found
+            changed.append(verdict)
+    return changed
 
 
 def _control_summaries(
-    staged: Sequence[RecordGroup], verdicts: Sequence[Verdict]
+    groups: Sequence[RecordGroup], verdicts: Sequence[Verdict]
 ) -> dict[tuple[str, str, str], controls.ControlSummary]:
-    """What the controls showed, and the fewest repetitions that it has to speak for."""
-    exact: dict[tuple[str, str, str], int] = {}
-    for one in verdicts:
-        if one.status is Status.REPRODUCIBLE and not one.control:
-            place = (one.column, one.variation, one.mode)
-            exact[place] = min(exact.get(place, one.comparison.repetitions), one.comparison.repetitions)
-    # controls that ran with something else than was asked say nothing of this column
-    seeing = [group for group in staged if group.group and not group.invalid_measurement]
-    places = {(group.column.id, group.variation, group.mode): group for group in seeing}
+    """Return what the controls showed, with the fewest repetitions of any kernel they vouch for."""
+    fewest: dict[tuple[str, str, str], int] = {}
+    for verdict in verdicts:
+        if verdict.status is Status.REPRODUCIBLE and not verdict.control:
+            place, repetitions = (verdict.column, verdict.variation, verdict.mode), verdict.comparison.repetitions
+            fewest[place] = min(fewest.get(place, repetitions), repetitions)
+    # controls of an invalid measurement say nothing about this column
+    valid = [group for group in groups if group.group and not group.invalid_measurement]
+    places = {(group.column.id, group.variation, group.mode): group for group in valid}
     return {
-        place: dataclasses.replace(group.control_summary, fewest=exact.get(place, 0)) for place, group in places.items()
+        place: dataclasses.replace(group.control_summary, fewest=fewest.get(place, 0))
+        for place, group in places.items()
     }
 
 
@@ -108,8 +118,7 @@ def _planned(group: RecordGroup, kernel: KernelInfo) -> bool:
 
 
 def _verdict(group: RecordGroup, kernel: KernelInfo) -> Verdict:
-    said = group.observations[kernel.name]
-    found = group.comparisons[kernel.name]
+    processes = group.observations[kernel.name]
     blank = Verdict(
         column=group.column.id,
         kernel=kernel.name,
@@ -122,23 +131,24 @@ def _verdict(group: RecordGroup, kernel: KernelInfo) -> Verdict:
     if group.column.status != "ready":
         status, why = of_column(group.column)
         return dataclasses.replace(blank, status=status, why=why)
-    if not said:
-        status, why = _absent(group)
+    if not processes:
+        status, why = _without_records(group)
         return dataclasses.replace(blank, status=status, why=why)
-    outcomes = tuple(sorted(Counter(one.outcome for one in said).items()))
-    full = dataclasses.replace(blank, observations=said, outcomes=outcomes)
+    outcomes = tuple(sorted(Counter(process.outcome for process in processes).items()))
     if group.invalid_measurement:
         status, why = group.invalid_measurement.status, _sentence(group.invalid_measurement.reason)
-        return dataclasses.replace(full, status=status, why=why, invalid=True)
-    full = dataclasses.replace(
-        full, comparison=found, timing=timing(said), discarded=gpu_timing.discarded_timings(said)
-    )
-    if any(one.outcome not in ("ok", observations.CUT_OFF) for one in said):
-        return _checked(_faulty(full), group)
-    if not found.repetitions:
-        return _checked(dataclasses.replace(full, why="Every record was cut off before this kernel ended."), group)
-    status, why = _from_digests(group, kernel, found, said)
-    return _checked(dataclasses.replace(full, status=status, why=why, level=found.level), group)
+        return dataclasses.replace(
+            blank, observations=processes, outcomes=outcomes, status=status, why=why, invalid=True
+        )
+    comparison = group.comparisons[kernel.name]
+    full = dataclasses.replace(blank, observations=processes, outcomes=outcomes, comparison=comparison)
+    if any(process.outcome not in ("ok", observations.CUT_OFF) for process in processes):
+        return _apply_controls(_faulty(full), group)
+    if not comparison.repetitions:
+        why = "Every record was cut off before this kernel ended."
+        return _apply_controls(dataclasses.replace(full, why=why), group)
+    status, why = _from_digests(group, kernel, comparison, processes)
+    return _apply_controls(dataclasses.replace(full, status=status, why=why, level=comparison.level), group)
 
 
 def _sentence(text: str) -> str:
@@ -146,9 +156,12 @@ def _sentence(text: str) -> str:
     return f"{text[0].upper()}{text[1:]}."
 
 
-def _absent(group: RecordGroup) -> tuple[Status, str]:
-    if group.stale:
-        return Status.OUTDATED, f"All there is: {count(group.stale, 'record')} of another version of the suite."
+def _without_records(group: RecordGroup) -> tuple[Status, str]:
+    if group.outdated:
+        return (
+            Status.OUTDATED,
+            f"Only records of another version of the suite exist: {count(group.outdated, 'record')}.",
+        )
     if group.unreadable:
         first = group.unreadable[0].rstrip(".")
         status = Status.OUTDATED if "schema" in first else Status.NOT_RUN
@@ -159,12 +172,12 @@ def _absent(group: RecordGroup) -> tuple[Status, str]:
 
 
 def _faulty(verdict: Verdict) -> Verdict:
-    """At least one process ended badly: the worst ending leads, with counts."""
+    """Set status and reason if at least one process ended badly: the worst outcome decides."""
     counts = dict(verdict.outcomes)
     worst = next(outcome for outcome in _FAULTS if counts.get(outcome))
-    first = next(one for one in verdict.observations if one.outcome == worst)
-    kinds = {one.error_class for one in verdict.observations}
-    everywhere = set(counts) == {"error"} and kinds == {"UnimplementedError"}
+    first = next(process for process in verdict.observations if process.outcome == worst)
+    error_classes = {process.error_class for process in verdict.observations}
+    everywhere = set(counts) == {"error"} and error_classes == {"UnimplementedError"}
     status = Status.UNSUPPORTED if everywhere and verdict.mode == "on" else _FAULTS[worst]
     return dataclasses.replace(
         verdict,
@@ -176,94 +189,104 @@ def _faulty(verdict: Verdict) -> Verdict:
 
 
 def _from_digests(
-    group: RecordGroup, kernel: KernelInfo, found: Comparison, said: Sequence[ProcessObservation]
+    group: RecordGroup, kernel: KernelInfo, comparison: Comparison, processes: Sequence[ProcessObservation]
 ) -> tuple[Status, str]:
-    deaf = found.seeds_collide and kernel.control != controls.MUST_DIFFER
-    if found.varies:  # a difference that was seen is an answer, whatever else the kernel does not feel
-        inside = found.unsteady or not found.within_compared
-        told = f"{difference(found)} One of its results came with another seed too." if deaf else difference(found)
-        return (Status.NONDETERMINISTIC if inside else Status.REPRODUCIBLE_IN_PROCESS), told
-    if deaf:
+    ignores_seed = comparison.seeds_collide and kernel.control != controls.MUST_DIFFER
+    if comparison.varies:  # an observed difference is a result, whether or not the kernel depends on its seed
+        why = difference(comparison)
+        why += " One of its results also occurred with another seed." if ignores_seed else ""
+        inside = comparison.unsteady or not comparison.within_compared
+        return (Status.NONDETERMINISTIC if inside else Status.REPRODUCIBLE_IN_PROCESS), why
+    if ignores_seed:
         return (
             Status.CONTROL_FAILED,
-            "Another seed gave the same bits: the kernel does not feel its input and proves nothing.",
+            "Another seed gave the same bits: the kernel does not depend on its input and proves nothing.",
         )
-    concerns = _concerns(group, kernel, found, said)
-    if found.nan:
-        return Status.NAN, equality(found, ("the outputs have NaN, which hide differences", *concerns))
-    return (Status.INCONCLUSIVE if concerns else Status.REPRODUCIBLE), equality(found, concerns)
+    concerns = _concerns(group, kernel, comparison, processes)
+    if comparison.nan:
+        return Status.NAN, equality(comparison, ("the outputs have NaN, which hides differences", *concerns))
+    return (Status.INCONCLUSIVE if concerns else Status.REPRODUCIBLE), equality(comparison, concerns)
 
 
 def _concerns(
-    group: RecordGroup, kernel: KernelInfo, found: Comparison, said: Sequence[ProcessObservation]
+    group: RecordGroup, kernel: KernelInfo, comparison: Comparison, processes: Sequence[ProcessObservation]
 ) -> tuple[str, ...]:
-    """What keeps equal bits from being called exact."""
-    concerns = _gaps(group, found, said)
+    """Return what keeps equal bits from being called reproducible."""
+    summary = group.control_summary
+    concerns = _gaps(group, comparison, processes)
     if kernel.control:
-        return (*concerns, *group.unshown, *group.control_summary.concerns)
+        return (*concerns, *group.unshown, *summary.concerns)
     if kernel.name not in group.sensitive:
-        concerns.append("no sample with another seed shows that it feels its input")
-    if found.inf:
-        concerns.append("the outputs have Inf, which hide differences")
-    if group.control_summary.best is not None and group.control_summary.sensitivity_for(found.repetitions) is None:
-        concerns.append(f"no control must show itself in as few as {count(found.repetitions, 'repeat')}")
-    untimed = sum(one.outcome == "ok" and one.timed and not _called_again(one) for one in said)
+        concerns.append("no sample with another seed shows that it depends on its input")
+    if comparison.inf:
+        concerns.append("the outputs have Inf, which hides differences")
+    if summary.best is not None and summary.detection_limit_for(comparison.repetitions) is None:
+        concerns.append(f"no control is sure to differ in as few as {count(comparison.repetitions, 'repetition')}")
+    untimed = sum(process.outcome == "ok" and process.timed and not _called_again(process) for process in processes)
     if untimed and kernel.call_again:
         concerns.append(f"{count(untimed, 'process')} left out the timing pass, so later calls were not compared")
-    concerns += validity.misplaced(group.column, kernel, said)
-    return (*concerns, *_unwatched(group, said), *group.unshown, *group.control_summary.concerns)
+    concerns += gpu_validity.misplaced(group.column, kernel, processes)
+    return (*concerns, *_without_controls(group, processes), *group.unshown, *summary.concerns)
 
 
 def _called_again(observation: ProcessObservation) -> bool:
     return any(sample.steady_agrees is not None for sample in observation.timings)
 
 
-def _gaps(group: RecordGroup, found: Comparison, said: Sequence[ProcessObservation]) -> list[str]:
-    """Too few processes or repetitions, and rounds that are not whole.
+def _gaps(group: RecordGroup, comparison: Comparison, processes: Sequence[ProcessObservation]) -> list[str]:
+    """Return what is missing: too few processes or repetitions, and incomplete rounds.
 
-    A process that only took a time anew speaks for its bits, but makes no round whole, need not repetition as often as the
-    first one, and had no controls beside it: it does not help a run that is too small over the line.
+    The bits of a process that only repeated a timing are compared, but it completes no round, need not run as many
+    repetitions as the first one, and had no controls beside it: it does not count towards the minimum.
     """
-    whole = {one.round for one in said if one.outcome == "ok"}
-    short = sum(len(one.repetitions) < one.asked_repetitions for one in said if one.outcome == "ok" and not one.again)
-    cut = sum(one.outcome == observations.CUT_OFF for one in said)
-    watched = sum(bool(one.repetitions) and not one.again for one in said)
+    complete = {process.round for process in processes if process.outcome == "ok"}
+    short = sum(
+        len(process.repetitions) < process.asked_repetitions
+        for process in processes
+        if process.outcome == "ok" and not process.again
+    )
+    cut = sum(process.outcome == observations.CUT_OFF for process in processes)
+    counted = sum(bool(process.repetitions) and not process.again for process in processes)
     concerns = []
-    if watched < MIN_PROCESSES:
-        concerns.append(f"only {count(watched, 'process')}, and {MIN_PROCESSES} are needed")
-    if found.repetitions < MIN_REPETITIONS:
-        concerns.append(f"only {count(found.repetitions, 'repeat')}, and {MIN_REPETITIONS} are needed")
-    if not found.within_compared:
+    if counted < MIN_PROCESSES:
+        concerns.append(f"only {count(counted, 'process')}, but {MIN_PROCESSES} are needed")
+    if comparison.repetitions < MIN_REPETITIONS:
+        concerns.append(f"only {count(comparison.repetitions, 'repetition')}, but {MIN_REPETITIONS} are needed")
+    if not comparison.within_compared:
         concerns.append("no process repeated it")
-    planned = max((one.planned_rounds for one in said if one.planned_rounds), default=group.info.rounds)
-    if len(whole) < planned:
-        concerns.append(f"{len(whole)} of {planned} planned rounds are whole")
+    planned = max(
+        (process.planned_rounds for process in processes if process.planned_rounds), default=group.info.rounds
+    )
+    if len(complete) < planned:
+        concerns.append(f"{len(complete)} of {planned} planned rounds are complete")
     elif cut:
         concerns.append(f"{count(cut, 'record')} cut off")
     if short:
-        concerns.append(f"{count(short, 'process')} gave fewer repetitions than asked")
+        concerns.append(f"{count(short, 'process')} gave fewer repetitions than requested")
     return concerns
 
 
-def _unwatched(group: RecordGroup, said: Sequence[ProcessObservation]) -> tuple[str, ...]:
-    """Rounds without a whole control: nobody saw there that the eyes were open."""
-    rounds = {one.path for one in said if one.outcome == "ok"}
-    watched = [
-        {one.path for one in group.observations[name] if one.outcome == "ok"} for name in group.control_summary.checks
+def _without_controls(group: RecordGroup, processes: Sequence[ProcessObservation]) -> tuple[str, ...]:
+    """Count rounds without all controls: nothing proves there that a difference would have been detected."""
+    rounds = {process.path for process in processes if process.outcome == "ok"}
+    controlled = [
+        {process.path for process in group.observations[name] if process.outcome == "ok"}
+        for name in group.control_summary.checks
     ]
-    lacking = {path for path in rounds if not all(path in paths for paths in watched)}
+    lacking = {path for path in rounds if not all(path in paths for paths in controlled)}
     return (f"{len(lacking)} of its {len(rounds)} rounds ran without all controls",) if lacking else ()
 
 
-def _checked(verdict: Verdict, group: RecordGroup) -> Verdict:
-    """What the controls say: of a control its own result, of a kernel whether it can be believed."""
+def _apply_controls(verdict: Verdict, group: RecordGroup) -> Verdict:
+    """Give a control its own result, and mark a kernel ``control-failed`` if a control failed."""
+    summary = group.control_summary
     if verdict.control:
-        own = group.control_summary.checks[verdict.kernel]
-        return dataclasses.replace(verdict, passed=own.passed, why=f"Control: {own.why}.")
-    if group.control_summary.control_failed and verdict.status in FROM_DIGESTS:
-        why = f"Nothing can be told here: {group.control_summary.control_failed}."
+        check = summary.checks[verdict.kernel]
+        return dataclasses.replace(verdict, passed=check.passed, why=f"Control: {check.why}.")
+    if summary.control_failed and verdict.status in FROM_DIGESTS:
+        why = f"A control failed, so no result is valid here: {summary.control_failed}."
         return dataclasses.replace(verdict, status=Status.CONTROL_FAILED, level=None, why=why)
     if group.control_failed_elsewhere and verdict.status in COMPARABLE:
-        why = f"Equal bits prove nothing in this column: {group.control_failed_elsewhere}."
+        why = f"A control failed in this column, so equal bits prove nothing: {group.control_failed_elsewhere}."
         return dataclasses.replace(verdict, status=Status.CONTROL_FAILED, level=None, why=why)
     return verdict

@@ -1,4 +1,4 @@
-"""The answer of a run, and the gates a build may fail on."""
+"""The headline of a run, and the gates that a build may fail on."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from bench.verdict.status import OF_COLUMN, Status
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from bench.verdict.ranking import Candidate
+    from bench.verdict.ranking import Candidate, Concern
     from bench.verdict.results import RunResults, Verdict
 
 
 @dataclass(frozen=True, kw_only=True)
 class ColumnSummary:
-    """One column: its kernels (controls apart) by their worst status over all variations, determinism on.
+    """One column: its kernels (without controls) by status under the first variation, determinism on.
 
-    ``rank`` counts from 1 and is None for a column without any measurement; columns of which none is known to be
-    better share a rank and are ``tied``. ``bound`` is the weakest bound behind an exact, ``compared`` the fewest
-    independent comparisons.
+    ``safe`` says that every kernel is reproducible. ``rank`` counts from 1 and is None for a column without any
+    measurement; columns of which none is known to be better share a rank and are ``tied``. ``bound`` is the weakest
+    bound of a reproducible kernel, ``compared`` the fewest independent comparisons. ``also_under`` has the kernels that
+    are worse under other variations.
     """
 
     column: str
@@ -35,40 +36,42 @@ class ColumnSummary:
     compared: int
     bound: float
     reason: str
+    also_under: tuple[Concern, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """Which columns give the same bits with determinism on, the best first, unmeasured ones last."""
+    """Which columns give reproducible results with determinism on, the best first, unmeasured ones last."""
 
     columns: tuple[ColumnSummary, ...]
 
     @property
     def safe(self) -> tuple[str, ...]:
-        """The columns in which every kernel is exact."""
+        """The columns in which every kernel is reproducible."""
         return tuple(column.column for column in self.columns if column.safe)
 
 
 def answer(results: RunResults) -> Answer:
-    """The columns as ``bench.verdict.ranking`` ranks them where nothing is asked: all kernels, any overhead.
+    """Summarize the columns as ``bench.verdict.ranking`` ranks them without requirements: all kernels, any overhead.
 
-    ``safe`` needs every kernel exact, under every variation, determinism on.
+    The first variation (``default``) decides; kernels that are worse under others are reported in ``also_under``.
     """
-    return Answer(columns=tuple(_column(results, one) for one in choose(results)))
+    return Answer(columns=tuple(_column(results, candidate) for candidate in choose(results)))
 
 
-def _column(results: RunResults, found: Candidate) -> ColumnSummary:
+def _column(results: RunResults, candidate: Candidate) -> ColumnSummary:
     return ColumnSummary(
-        column=found.column,
-        kernels=found.kernels,
-        counts=found.counts,
-        reproducible=found.reproducible,
-        safe=found.fit is Fit.FITS,
-        rank=found.rank,
-        tied=found.tied,
-        compared=found.compared,
-        bound=found.bound,
-        reason=results.unmeasured[found.column][1] if found.column in results.unmeasured else "",
+        column=candidate.column,
+        kernels=candidate.kernels,
+        counts=candidate.counts,
+        reproducible=candidate.reproducible,
+        safe=candidate.fit is Fit.FITS,
+        rank=candidate.rank,
+        tied=candidate.tied,
+        compared=candidate.compared,
+        bound=candidate.bound,
+        reason=results.unmeasured[candidate.column][1] if candidate.column in results.unmeasured else "",
+        also_under=candidate.also_under,
     )
 
 
@@ -76,31 +79,31 @@ _FAULTS = frozenset({Status.CRASHED, Status.OOM, Status.TIMEOUT, Status.MISMATCH
 _UNMEASURED = OF_COLUMN | {Status.NOT_RUN, Status.OUTDATED}
 
 
-def _varies(verdict: Verdict, mode: str) -> bool:
-    """A shown difference counts even where a crash leads the verdict; under a failed control nothing is shown."""
+def _nondeterministic(verdict: Verdict, mode: str) -> bool:
+    """Whether bits differed. This counts even if a crash decides the status; if a control failed, nothing counts."""
     return verdict.mode == mode and verdict.comparison.varies and verdict.status is not Status.CONTROL_FAILED
 
 
 _RULES: dict[str, Callable[[Verdict], bool]] = {
-    "on-varies": lambda verdict: _varies(verdict, "on"),
-    "unknown-nondeterminism": lambda verdict: _varies(verdict, "on") and not verdict.explained,
-    "nondeterministic-off": lambda verdict: _varies(verdict, "off"),
-    "on-unsupported": lambda verdict: verdict.mode == "on" and verdict.status is Status.UNSUPPORTED,
+    "nondeterministic-on": lambda verdict: _nondeterministic(verdict, "on"),
+    "unknown-nondeterminism": lambda verdict: _nondeterministic(verdict, "on") and not verdict.explained,
+    "nondeterministic-off": lambda verdict: _nondeterministic(verdict, "off"),
+    "unsupported": lambda verdict: verdict.mode == "on" and verdict.status is Status.UNSUPPORTED,
     "control-failed": lambda verdict: verdict.status is Status.CONTROL_FAILED,
     "inconclusive": lambda verdict: verdict.status is Status.INCONCLUSIVE,
     "faults": lambda verdict: verdict.status in _FAULTS,
     "unmeasured": lambda verdict: verdict.status in _UNMEASURED,
 }
 
-#: What a build may fail on.
+#: The gates that a build may fail on.
 GATES = tuple(_RULES)
 
 
 def gate(results: RunResults, fail_on: Sequence[str]) -> tuple[str, ...]:
-    """One sentence for each kernel that breaks a gate; empty where all hold. Controls never count.
+    """Return one sentence for each kernel that fails a gate, under any variation. Controls never count.
 
     Raises:
-        ConfigError: a gate this version does not know. A misspelt gate must not pass.
+        ConfigError: an unknown gate. A misspelt gate must not pass.
     """
     unknown = [name for name in fail_on if name not in _RULES]
     if unknown:

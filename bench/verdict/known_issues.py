@@ -1,7 +1,7 @@
-"""Known known_issues of TensorFlow's determinism: what it says, since when, and what to do about it.
+"""Known issues of TensorFlow's determinism: the symptom, the affected releases, and what to do.
 
-The data is ``known_issues.toml`` beside this module. An error is known by an exact part of its message; a kernel
-that varies by its name.
+The data is in ``known_issues.toml`` next to this module. An error is recognized by an exact part of its message, a
+kernel that is nondeterministic by its name.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from packaging.version import InvalidVersion, Version
 
 @dataclass(frozen=True, kw_only=True)
 class KnownIssue:
-    """What is known, as a page shows it.
+    """A known issue, as a page shows it.
 
-    ``advice`` is one sentence of what to do, ``source`` a path in TensorFlow's source or an issue.
-    ``reproducer`` is a minimal Python snippet and ``why`` the cause, both "" where an error message
+    ``advice`` is one sentence that says what to do, ``source`` a path in TensorFlow's source or an issue.
+    ``reproducer`` is a minimal Python snippet and ``why`` the cause, both "" if the error message
     says enough.
     """
 
@@ -34,7 +34,7 @@ class KnownIssue:
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """A known_issue and where it applies; the fields are explained in known_issues.toml."""
+    """A known issue and where it applies; the fields are explained in known_issues.toml."""
 
     known_issue: KnownIssue
     tensorflow: str = ""
@@ -45,10 +45,10 @@ class Entry:
     message: str = ""
     kernel: str = ""
     variation: str = ""
-    exact_under: tuple[str, ...] = ()
+    reproducible_under: tuple[str, ...] = ()
 
-    def holds_in(self, tensorflow: str, device: str) -> bool:
-        """Whether it is known of this release and kind of device; what is not known excludes nothing."""
+    def applies_to(self, tensorflow: str, device: str) -> bool:
+        """Whether it applies to this release and kind of device; an unknown release or device excludes nothing."""
         if (self.gpu and device == "cpu") or (self.cpu and device not in ("cpu", "")):
             return False
         try:
@@ -58,11 +58,11 @@ class Entry:
 
 
 class KnownIssuesError(ValueError):
-    """known_issues.toml is wrong. It ships with the program, so this is a bug of ours."""
+    """known_issues.toml is wrong. It ships with the program, so this is a bug in the program."""
 
 
 def match(error_class: str, message: str, tensorflow: str, device: str = "", mode: str = "on") -> KnownIssue | None:
-    """The first known issue behind an error; ``device`` leaves out what the other kind says."""
+    """Return the first known issue behind an error; ``device`` excludes those of the other kind of device."""
     return next(
         (
             entry.known_issue
@@ -71,24 +71,24 @@ def match(error_class: str, message: str, tensorflow: str, device: str = "", mod
             and entry.message in message
             and entry.error == error_class.rpartition(".")[2]
             and entry.modes in ("", mode)
-            and entry.holds_in(tensorflow, device)
+            and entry.applies_to(tensorflow, device)
         ),
         None,
     )
 
 
 def of_kernel(kernel: str, variation: str, mode: str, tensorflow: str, device: str = "") -> KnownIssue | None:
-    """The first known reason why a kernel varies."""
+    """Return the first known issue that makes a kernel nondeterministic."""
     return next(
         (
             entry.known_issue
             for entry in known()
             if entry.kernel == kernel
             and entry.variation in ("", variation)
-            and variation not in entry.exact_under
+            and variation not in entry.reproducible_under
             and entry.modes in ("", mode)
-            and tensorflow[:1].isdigit()  # of a release nobody knows nothing is known
-            and entry.holds_in(tensorflow, device)
+            and tensorflow[:1].isdigit()  # nothing is known about an unknown release
+            and entry.applies_to(tensorflow, device)
         ),
         None,
     )
@@ -96,29 +96,29 @@ def of_kernel(kernel: str, variation: str, mode: str, tensorflow: str, device: s
 
 @cache
 def known() -> tuple[Entry, ...]:
-    """All entries, in the order of the file."""
+    """Return all entries, in the order of the file."""
     text = resources.files("bench.verdict").joinpath("known_issues.toml").read_text(encoding="utf-8")
     return load(text)
 
 
 def load(text: str) -> tuple[Entry, ...]:
-    """Read known_issues.
+    """Read known issues from TOML.
 
     Raises:
-        KnownIssuesError: an entry lacks what it needs, has a field nobody knows, or is there twice.
+        KnownIssuesError: an entry lacks a field, has an unknown one, or occurs twice.
     """
     entries = tuple(_entry(row) for row in tomllib.loads(text).get("known_issue", []))
     names = [entry.known_issue.id for entry in entries]
-    twice = {name for name in names if names.count(name) > 1}
-    if twice:
-        raise KnownIssuesError(f"two known_issues are named {min(twice)!r}")
+    repeated = {name for name in names if names.count(name) > 1}
+    if repeated:
+        raise KnownIssuesError(f"two known issues are named {min(repeated)!r}")
     return entries
 
 
 def _entry(row: dict[str, object]) -> Entry:
     shown = {key: row.pop(key) for key in list(row) if key in KnownIssue.__dataclass_fields__}
     name = shown.get("id", "?")
-    row.pop("ops", None)  # for those who read the file
+    row.pop("ops", None)  # only for readers of the file
     try:
         entry = Entry(
             known_issue=KnownIssue(**shown),  # type: ignore[arg-type]
@@ -126,9 +126,9 @@ def _entry(row: dict[str, object]) -> Entry:
         )
         SpecifierSet(entry.tensorflow)
     except (TypeError, InvalidSpecifier) as error:
-        raise KnownIssuesError(f"known_issue {name!r}: {error}") from error
+        raise KnownIssuesError(f"known issue {name!r}: {error}") from error
     if bool(entry.message) == bool(entry.kernel):
-        raise KnownIssuesError(f"known_issue {name!r} needs either a message or a kernel")
+        raise KnownIssuesError(f"known issue {name!r} needs either a message or a kernel")
     if entry.kernel and not (entry.known_issue.why and entry.known_issue.reproducer):
-        raise KnownIssuesError(f"known_issue {name!r}: a kernel that varies needs its why and its reproducer")
+        raise KnownIssuesError(f"known issue {name!r}: a nondeterministic kernel needs its why and its reproducer")
     return entry

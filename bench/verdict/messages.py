@@ -1,4 +1,4 @@
-"""The one sentence each verdict carries. All pages show these words, so they are made in one place."""
+"""The one-sentence reason of each verdict. Every page shows these sentences, so they are written in one place."""
 
 from __future__ import annotations
 
@@ -15,50 +15,49 @@ if TYPE_CHECKING:
 
 
 def count(number: int, thing: str) -> str:
-    """``1 process``, ``2 processes``, ``3 repetitions``."""
+    """Return ``1 process``, ``2 processes``, ``3 repetitions``."""
     plural = f"{thing}es" if thing.endswith("s") else f"{thing}s"
     return f"{number} {thing if number == 1 else plural}"
 
 
-def bound(found: Comparison) -> str:
-    """How strong "none differed" is, in words with its number."""
-    if not found.compared:
+def bound(comparison: Comparison) -> str:
+    """State the evidence behind "none differed": ``0 of 4 processes differed, so at most 53 % can differ (95 %)``."""
+    if not comparison.compared:
         return "no process was compared with another"
     return (
-        f"{found.differed} of {found.compared} processes differed from the first, "
-        f"so at most {percent_up(found.bound)} % do (95 %)"
+        f"{comparison.differed} of {count(comparison.compared, 'process')} differed, "
+        f"so at most {percent_up(comparison.bound)} % of processes can differ (95 %)"
     )
 
 
-def equality(found: Comparison, concerns: Sequence[str]) -> str:
-    """All samples are equal, and what that is worth."""
-    told = f"{count(found.repetitions, 'repeat')} in {count(found.processes, 'process')}"
+def equality(comparison: Comparison, concerns: Sequence[str]) -> str:
+    """All samples are equal, and what that proves."""
+    samples = f"{count(comparison.repetitions, 'repetition')} in {count(comparison.processes, 'process')}"
     if concerns:
-        return f"Equal so far ({told}), but: {'; '.join(concerns)}."
-    return f"Same bits in {told}: {bound(found)}."
+        return f"Equal so far ({samples}), but: {'; '.join(concerns)}."
+    return f"Same bits in {samples}: {bound(comparison)}."
 
 
-def difference(found: Comparison) -> str:
+def difference(comparison: Comparison) -> str:
     """Samples differ: where, and how often."""
-    told = f"{count(len(found.digests), 'digest')} in {count(found.repetitions, 'repeat')}"
-    told += f" and {count(found.timings, 'timing pass')}" if found.timings else ""
-    if found.unsteady:
-        own = "itself" if found.unsteady == 1 else "themselves"
-        return f"{told}: {found.unsteady} of {count(found.processes, 'process')} differed within {own}."
-    apart = f"{found.differed} of {count(found.compared, 'process')} differed from the first"
-    if found.within_compared:
-        return f"{told}: each process agrees with itself, but {apart}."
-    return f"{told}: {apart}, and no process repeated it."
+    samples = f"{count(len(comparison.digests), 'digest')} in {count(comparison.repetitions, 'repetition')}"
+    samples += f" and {count(comparison.timings, 'timing pass')}" if comparison.timings else ""
+    if comparison.unsteady:
+        return f"{samples}: bits differed within {comparison.unsteady} of {count(comparison.processes, 'process')}."
+    differed = f"{comparison.differed} of {count(comparison.compared, 'process')} differed from the first"
+    if comparison.within_compared:
+        return f"{samples}: each process gave the same bits throughout, but {differed}."
+    return f"{samples}: {differed}, and no process repeated it."
 
 
 def fault(status: Status, counts: Mapping[str, int], worst: str, first: ProcessObservation, *, varies: bool) -> str:
-    """How the processes ended, the worst first, with counts."""
+    """How the processes ended, the worst outcome first, with counts."""
     total = sum(counts.values())
     name = first.error_class or worst
     if status is Status.UNSUPPORTED:
         return f"TensorFlow has no deterministic implementation: {name} in all {count(total, 'process')}."
-    ended = f"{worst} in {counts[worst]} of {count(total, 'process')}"
+    worst_count = f"{worst} in {counts[worst]} of {count(total, 'process')}"
     others = [f"{outcome} in {number}" for outcome, number in sorted(counts.items()) if outcome != worst]
-    text = "; ".join([ended, *others])
+    text = "; ".join([worst_count, *others])
     text += f" ({first.error_class})" if first.error_class else ""
     return f"{text[0].upper()}{text[1:]}{'; where it ran, bits differed' if varies else ''}."

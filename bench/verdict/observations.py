@@ -1,9 +1,9 @@
-"""From a run's records to observations: what one process says of one kernel.
+"""From a run's records to observations: what one process reports about one kernel.
 
-Also decides which records count at all. A record is left out, and listed, where it was measured with
-another suite, stands at a path that is not its own, belongs to nothing in run.json or to a column that was never
-measured, holds what no worker writes, or shows a process twice: a copied file, or lines copied within a file, must
-not pass for a second process.
+Also decides which records count at all. A record is left out, and listed with the reason, if it was measured with
+another version of the suite, if its path contradicts its content, if it belongs to nothing in run.json or to a column
+that was never measured, if it contains what no worker writes, or if it repeats a process: a copied file, or lines
+copied within a file, must not pass for a second process.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain, groupby
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -22,17 +24,57 @@ if TYPE_CHECKING:
     from bench.store.run_info import RunInfo
     from bench.suite.record import Outcome, Record, Sample
 
-#: Outcome of a kernel whose record ends before it does. No worker writes it.
+#: Outcome of a kernel whose record ends before the kernel does. No worker writes it.
 CUT_OFF = "cut-off"
 
-_BAD_FIRST = ("crashed", "oom", "timeout", "mismatch", "gpu-not-visible", "error", CUT_OFF, "ok")
+_WORST_FIRST = ("crashed", "oom", "timeout", "mismatch", "gpu-not-visible", "error", CUT_OFF, "ok")
+
+#: A sample's result, what makes it a sample of its own, and what it belongs to.
+_RESULT = attrgetter("role", "seed", "digest", "steady_agrees")
+_UNIQUE = attrgetter("role", "repetition", "seed", "digest", "steady_agrees")
+_KERNEL = attrgetter("kernel", "process")
+
+#: The types that a worker writes, by field: anything else would raise when it is sorted or compared.
+_NUMBER = (int, float)
+_NUMBER_OR_NONE = (int, float, type(None))
+_REQUEST_TYPES: dict[str, Any] = {
+    "column": str,
+    "variation": str,
+    "mode": str,
+    "round": int,
+    "steady_s": _NUMBER,
+    "env": Mapping,
+    "context": Mapping,
+    "device": str,
+    "gpu": Mapping,
+}
+_PROCESS_TYPES: dict[str, Any] = {"process": int}
+_SAMPLE_TYPES: dict[str, Any] = {
+    "process": int,
+    "kernel": str,
+    "role": str,
+    "repetition": int,
+    "first_s": _NUMBER,
+    "first_cpu_s": _NUMBER,
+    "guard": (Mapping, type(None)),
+}
+_OUTCOME_TYPES: dict[str, Any] = {
+    "process": int,
+    "kernel": str,
+    "outcome": str,
+    "error_class": str,
+    "message": str,
+    "where": str,
+    "peak_mb": _NUMBER_OR_NONE,
+    "peak_gpu_mb": _NUMBER_OR_NONE,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kept:
+class AcceptedRecord:
     """A record that counts, with its path relative to the run folder.
 
-    ``reused_from`` is the id of the run that measured it, "" where this run did.
+    ``reused_from`` is the id of the run that measured it, "" if this run did.
     """
 
     path: str
@@ -41,22 +83,22 @@ class Kept:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sorted:
+class SortedRecords:
     """The records of a run by (column, variation, mode), and those left out, each with the reason."""
 
-    groups: Mapping[tuple[str, str, str], tuple[Kept, ...]]
-    stale: Mapping[tuple[str, str, str], int]
+    groups: Mapping[tuple[str, str, str], tuple[AcceptedRecord, ...]]
+    outdated: Mapping[tuple[str, str, str], int]
     left_out: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessObservation:
-    """What one process says of one kernel. ``outcome`` is the worst it ended with, or ``cut-off``.
+    """What one process reports about one kernel. ``outcome`` is the worst it ended with, or ``cut-off``.
 
-    ``planned_rounds`` is what the runner planned for this column, None where it did not say. ``timed`` says
-    whether the round had a timing pass, and ``again`` that an earlier process of the round ran the kernel to its end:
-    this one was started to take its time anew. ``where`` is the file and line of the kernel an error came from,
-    ``peak_mb`` the highest resident memory and ``peak_gpu_mb`` that of the GPU, None where unknown.
+    ``planned_rounds`` is what the runner planned for this column, None if the record does not say. ``timed`` says
+    whether the round had a timing pass. ``again`` says that an earlier process of the round ran the kernel to its end,
+    and that this one was started only to repeat the timing. ``where`` is the file and line of the kernel that an error
+    came from, ``peak_mb`` the highest resident memory and ``peak_gpu_mb`` that of the GPU, None if unknown.
     """
 
     path: str
@@ -80,53 +122,64 @@ class ProcessObservation:
     @cached_property
     def repetitions(self) -> tuple[Sample, ...]:
         """The repetitions, in order."""
-        return tuple(sample for sample in self.samples if sample.role == "repetition")
+        return tuple([sample for sample in self.samples if sample.role == "repetition"])
 
     @cached_property
     def second_seeds(self) -> tuple[Sample, ...]:
         """The samples with another seed, in order."""
-        return tuple(sample for sample in self.samples if sample.role == "second-seed")
+        return tuple([sample for sample in self.samples if sample.role == "second-seed"])
 
     @cached_property
     def timings(self) -> tuple[Sample, ...]:
         """The timing pass."""
-        return tuple(sample for sample in self.samples if sample.role == "timing")
+        return tuple([sample for sample in self.samples if sample.role == "timing"])
 
     @cached_property
     def seeds(self) -> frozenset[int]:
         """The seeds of its repetitions."""
-        return frozenset(sample.seed for sample in self.repetitions)
+        return frozenset([sample.seed for sample in self.repetitions])
+
+    @cached_property
+    def distinct(self) -> tuple[Sample, ...]:
+        """One sample for each role, seed, digest, set of outputs and ``steady_agrees``, in order of appearance.
+
+        Most samples of a process are equal, so that comparing these is several times faster than comparing all.
+        """
+        # samples of a record share the description of a digest's outputs, so that its identity is enough
+        outputs = [id(sample.outputs) for sample in self.samples]
+        return tuple(dict(zip(zip(map(_RESULT, self.samples), outputs), self.samples)).values())  # noqa: B905 - fast
 
 
-def sort(run: Run) -> Sorted:
-    """Group a run's records, and say which were left out and why. Paths decide the order."""
-    groups: dict[tuple[str, str, str], list[Kept]] = defaultdict(list)
-    stale: dict[tuple[str, str, str], int] = defaultdict(int)
+def sort(run: Run) -> SortedRecords:
+    """Group a run's records, and say which were left out and why. The order follows rounds and paths."""
+    groups: dict[tuple[str, str, str], list[AcceptedRecord]] = defaultdict(list)
+    outdated: dict[tuple[str, str, str], int] = defaultdict(int)
     left_out: list[tuple[str, str]] = []
     seen: dict[tuple[str, int, str], str] = {}
-    mistyped = {path: why for path, record in run.records.items() if (why := _mistyped(record))}
+    mistyped = {path: reason for path, record in run.records.items() if (reason := _mistyped(record))}
     left_out += mistyped.items()
-    whole = [item for item in run.records.items() if item[0] not in mistyped]
-    for path, record in sorted(whole, key=lambda item: (item[1].request.round, item[0])):
+    well_typed = [item for item in run.records.items() if item[0] not in mistyped]
+    for path, record in sorted(well_typed, key=lambda item: (item[1].request.round, item[0])):
         request = record.request
         key = (request.column, request.variation, request.mode)
         if record.suite_hash != run.info.suite_hash:
-            stale[key] += 1
-            left_out.append((path, "stale: measured with another version of the suite"))
+            outdated[key] += 1
+            left_out.append((path, "outdated: measured with another version of the suite"))
             continue
         reason = _misplaced(run.info, path, record) or _foreign(record) or _copied(record, path, seen)
         if reason:
             left_out.append((path, reason))
             continue
-        groups[key].append(Kept(path=path, record=record, reused_from=run.info.reused.get(path, "")))
-    return Sorted(
-        groups={key: tuple(kept) for key, kept in groups.items()},
-        stale=dict(stale),
+        groups[key].append(AcceptedRecord(path=path, record=record, reused_from=run.info.reused.get(path, "")))
+    return SortedRecords(
+        groups={key: tuple(accepted) for key, accepted in groups.items()},
+        outdated=dict(outdated),
         left_out=tuple(sorted(left_out)),
     )
 
 
 def _misplaced(info: RunInfo, path: str, record: Record) -> str:
+    """Say how a record contradicts its path or run.json, or return ""."""
     request = record.request
     folder = f"records/{request.column}/{request.variation}/"
     number = path.removeprefix(f"{folder}{request.mode}-").removesuffix(".jsonl").lstrip("0")
@@ -145,55 +198,55 @@ def _misplaced(info: RunInfo, path: str, record: Record) -> str:
 
 
 def _without_gpu(record: Record) -> bool:
-    """Whether all a record says is that there was no GPU, and which libraries were found: it has no number to show."""
-    return not record.samples and all(one.outcome == "gpu-not-visible" for one in record.outcomes)
+    """Whether a record only says that there was no GPU, and which libraries were found: it has no results."""
+    return not record.samples and all(outcome.outcome == "gpu-not-visible" for outcome in record.outcomes)
 
 
 def _mistyped(record: Any) -> str:
-    """A field of a type that no worker writes, or "": sorting and comparing would raise. So it is Any here."""
-    request, number = record.request, (int, float)
-    fields: list[tuple[Any, Any]] = [(text, str) for text in (request.column, request.variation, request.mode)]
-    fields += [(request.round, int), (request.steady_s, number), (request.env, Mapping), (request.context, Mapping)]
-    fields += [(request.device, str), (request.gpu, Mapping)]
-    fields += [(one.process, int) for one in (*record.processes, *record.samples, *record.outcomes)]
-    for one in record.samples:
-        fields += [(one.kernel, str), (one.role, str), (one.repetition, int)]
-        fields += [(time, number) for time in (one.first_s, one.first_cpu_s, *one.steady_s, *one.steady_cpu_s)]
-        fields.append((one.guard, (Mapping, type(None))))
-    for one in record.outcomes:
-        fields += [(text, str) for text in (one.kernel, one.outcome, one.error_class, one.message, one.where)]
-        fields += [(peak, (int, float, type(None))) for peak in (one.peak_mb, one.peak_gpu_mb)]
-    sound = all(isinstance(value, kind) for value, kind in fields)
-    return "" if sound else "foreign: a field has a type that no worker writes"
+    """Say that a field has a type that no worker writes, or return ""; the argument is Any for this reason."""
+    times = chain.from_iterable((*sample.steady_s, *sample.steady_cpu_s) for sample in record.samples)
+    valid = (
+        _have_types([record.request], _REQUEST_TYPES)
+        and _have_types(record.processes, _PROCESS_TYPES)
+        and _have_types(record.samples, _SAMPLE_TYPES)
+        and _have_types(record.outcomes, _OUTCOME_TYPES)
+        and all(issubclass(kind, _NUMBER) for kind in set(map(type, times)))
+    )
+    return "" if valid else "foreign: a field has a type that no worker writes"
+
+
+def _have_types(rows: Sequence[Any], types: Mapping[str, Any]) -> bool:
+    """Whether the fields of all rows have these types. Checks each type once: a run has 100,000 samples."""
+    return all(
+        issubclass(kind, types[field]) for field in types for kind in set(map(type, map(attrgetter(field), rows)))
+    )
 
 
 def _foreign(record: Any) -> str:
-    """What in it no worker writes, or "": it parses, but judging it could only guess. So it is Any here."""
+    """Say what in a record no worker writes, or return "": it can be parsed, but evaluating it would be guessing."""
     repetitions = record.request.repetitions
     if not isinstance(repetitions, Mapping) or not all(
         type(repetitions.get(name)) is int for name in record.request.kernels
     ):
         return "foreign: it does not say how often each kernel was to be repeated"
     for process in record.processes:
-        if not all(isinstance(one, Mapping) for one in (process.provenance, process.settings, process.libraries)):
+        if not all(isinstance(facts, Mapping) for facts in (process.provenance, process.settings, process.libraries)):
             return "foreign: a process does not say what it ran with"
-    sound: set[int] = set()  # samples share what is said of their digest
     for sample in record.samples:
         if type(sample.digest) is not str or type(sample.seed) is not int:
             return f"foreign: a sample of {sample.kernel} has no digest or seed"
-        facts = sample.outputs
-        if id(facts) in sound:
-            continue
-        if not isinstance(facts, Mapping) or not all(isinstance(one, Mapping) for one in facts.values()):
-            return f"foreign: the outputs of a sample of {sample.kernel} are not described as this version knows it"
-        sound.add(id(facts))
+    # samples share the description of their digest
+    for sample in {id(sample.outputs): sample for sample in record.samples}.values():
+        outputs = sample.outputs
+        if not isinstance(outputs, Mapping) or not all(isinstance(facts, Mapping) for facts in outputs.values()):
+            return f"foreign: the outputs of a sample of {sample.kernel} are described in an unknown way"
     return ""
 
 
 def _copied(record: Record, path: str, seen: dict[tuple[str, int, str], str]) -> str:
-    """Why a process of this record is one that was shown already, or "". Remembers the processes otherwise.
+    """Say which process of this record occurred before, or return "" and remember its processes in ``seen``.
 
-    A process is known by host, process id and start. Containers may all use the same process id; their
+    A process is identified by host, process id and start time. Containers may all use the same process id; their
     host names, which are their own names, and start times tell them apart.
     """
     names = [
@@ -201,73 +254,78 @@ def _copied(record: Record, path: str, seen: dict[tuple[str, int, str], str]) ->
     ]
     for name in names:
         if name[0] and name in seen:
-            return f"a copy: it shows the same process as {seen[name]}"
+            return f"a copy: it has the same process as {seen[name]}"
         if name[0] and names.count(name) > 1:
-            return "a copy: it shows one process twice"
+            return "a copy: it has one process twice"
     seen.update(dict.fromkeys(names, path))
     return ""
 
 
 def variations(info: RunInfo) -> tuple[str, ...]:
-    """The variations of a run in the order of run.json, ``default`` first."""
+    """Return the variations of a run in the order of run.json, ``default`` first."""
     names = tuple(info.variations) or ("default",)
     return tuple(sorted(names, key=lambda name: name != "default"))
 
 
 def modes(info: RunInfo, variation: str) -> tuple[str, ...]:
-    """The modes planned for a variation, off before on."""
+    """Return the modes planned for a variation, off before on."""
     return tuple(sorted(info.variation_modes.get(variation, info.modes)))
 
 
-def hear(group: Iterable[Kept], kernels: Sequence[str]) -> dict[str, tuple[ProcessObservation, ...]]:
-    """What every process of a group says of each kernel, by round; nothing of rounds that did not ask for it."""
-    found: dict[str, list[ProcessObservation]] = {kernel: [] for kernel in kernels}
-    for kept in group:
-        record = kept.record
-        hosts = {one.process: str(one.provenance.get("hostname", "")) for one in record.processes}
+def observe(group: Iterable[AcceptedRecord], kernels: Sequence[str]) -> dict[str, tuple[ProcessObservation, ...]]:
+    """Return what every process of a group reports about each kernel, by round.
+
+    Rounds that were not asked to run a kernel, and did not, are left out.
+    """
+    observed: dict[str, list[ProcessObservation]] = {kernel: [] for kernel in kernels}
+    for accepted in group:
+        record = accepted.record
+        hosts = {process.process: str(process.provenance.get("hostname", "")) for process in record.processes}
         samples: dict[str, dict[int, list[Sample]]] = defaultdict(lambda: defaultdict(list))
-        for sample in record.samples:
-            samples[sample.kernel][sample.process].append(sample)
+        for (kernel, number), consecutive in groupby(record.samples, _KERNEL):
+            samples[kernel][number].extend(consecutive)
         outcomes: dict[str, dict[int, list[Outcome]]] = defaultdict(lambda: defaultdict(list))
         for outcome in record.outcomes:
             outcomes[outcome.kernel][outcome.process].append(outcome)
-        asked = set(record.request.kernels)
+        requested = set(record.request.kernels)
         for kernel in kernels:
-            if kernel not in asked and kernel not in samples and kernel not in outcomes:
+            if kernel not in requested and kernel not in samples and kernel not in outcomes:
                 continue
             numbers = sorted({*samples[kernel], *outcomes[kernel]})
-            said = [
+            processes = [
                 _observation(
-                    kept, kernel, number, hosts.get(number, ""), samples[kernel][number], outcomes[kernel][number]
+                    accepted, kernel, number, hosts.get(number, ""), samples[kernel][number], outcomes[kernel][number]
                 )
                 for number in numbers or [0]
             ]
-            first = next((one.process for one in said if one.outcome == "ok"), None)
-            found[kernel] += [
-                dataclasses.replace(one, again=True) if first is not None and one.process > first else one
-                for one in said
+            first = next((process.process for process in processes if process.outcome == "ok"), None)
+            observed[kernel] += [
+                dataclasses.replace(process, again=True) if first is not None and process.process > first else process
+                for process in processes
             ]
-    return {kernel: tuple(said) for kernel, said in found.items()}
+    return {kernel: tuple(processes) for kernel, processes in observed.items()}
 
 
 def _observation(
-    kept: Kept, kernel: str, number: int, host: str, samples: Sequence[Sample], outcomes: Sequence[Outcome]
+    accepted: AcceptedRecord,
+    kernel: str,
+    number: int,
+    host: str,
+    samples: Sequence[Sample],
+    outcomes: Sequence[Outcome],
 ) -> ProcessObservation:
-    request = kept.record.request
-    ending, error_class, message, where = _worst(outcomes, complete=kept.record.complete)
-    # a line written twice is one sample
-    unique = {(one.role, one.repetition, one.seed, one.digest, one.steady_agrees): one for one in samples}
-    damage = _damage(tuple(unique.values())) if ending == "ok" else ""
-    if damage:
-        ending, message = "mismatch", damage
+    request = accepted.record.request
+    ending, error_class, message, where = _worst(outcomes, complete=accepted.record.complete)
+    # a line that was written twice is one sample
+    unique = dict(zip(map(_UNIQUE, samples), samples, strict=True))
     rounds = request.context.get("rounds")
-    return ProcessObservation(
-        path=kept.path,
+    observation = ProcessObservation(
+        path=accepted.path,
         round=request.round,
         process=number,
         engine=str(request.context.get("engine", "")),
         container=host,  # in a container the host name is the container's own
-        reused_from=kept.reused_from,
+        reused_from=accepted.reused_from,
         asked_repetitions=request.repetitions.get(kernel, 0),
         planned_rounds=rounds if type(rounds) is int else None,
         outcome=ending,
@@ -276,32 +334,34 @@ def _observation(
         samples=tuple(unique.values()),
         timed=request.steady_s > 0,
         where=where,
-        peak_mb=max((one.peak_mb for one in outcomes if one.peak_mb is not None), default=None),
-        peak_gpu_mb=max((one.peak_gpu_mb for one in outcomes if one.peak_gpu_mb is not None), default=None),
+        peak_mb=max((outcome.peak_mb for outcome in outcomes if outcome.peak_mb is not None), default=None),
+        peak_gpu_mb=max((outcome.peak_gpu_mb for outcome in outcomes if outcome.peak_gpu_mb is not None), default=None),
     )
+    damage = _damage(observation) if ending == "ok" else ""
+    return dataclasses.replace(observation, outcome="mismatch", message=damage) if damage else observation
 
 
-def _damage(samples: Sequence[Sample]) -> str:
-    """Why the samples of a kernel that ended well are no evidence, or ""."""
-    if not any(sample.role == "repetition" for sample in samples):
+def _damage(observation: ProcessObservation) -> str:
+    """Say why the samples of a kernel that ended well are no evidence, or return ""."""
+    if not observation.repetitions:
         return "the kernel ended well, but left no sample"
-    if not all(sample.digest for sample in samples):
+    if not all(sample.digest for sample in observation.distinct):
         return "a sample has no digest"
-    if not all(sample.outputs for sample in samples):
-        return "a sample says nothing of its outputs"
+    if not all(sample.outputs for sample in observation.distinct):
+        return "a sample does not describe its outputs"
     return ""
 
 
 def _worst(outcomes: Sequence[Outcome], *, complete: bool) -> tuple[str, str, str, str]:
-    """Outcome, error class, message and place of the worst ending of a kernel in one process."""
+    """Return outcome, error class, message and place of the worst ending of a kernel in one process."""
     if not outcomes:
         if complete:
             return "mismatch", "", "the round ended without saying how this kernel ended", ""
         return CUT_OFF, "", "the record was cut off before this kernel ended", ""
 
     def rank(outcome: Outcome) -> int:
-        # a word this version does not know is no success
-        return _BAD_FIRST.index(outcome.outcome) if outcome.outcome in _BAD_FIRST else _BAD_FIRST.index("mismatch")
+        # an outcome that this version does not know is no success
+        return _WORST_FIRST.index(outcome.outcome if outcome.outcome in _WORST_FIRST else "mismatch")
 
     bad = min(outcomes, key=rank)
-    return _BAD_FIRST[rank(bad)], bad.error_class, bad.message, bad.where
+    return _WORST_FIRST[rank(bad)], bad.error_class, bad.message, bad.where

@@ -1,21 +1,22 @@
-"""The choice: which columns fit a question, what determinism costs in each, and which is the best.
+"""Ranks columns by how well they meet requirements: which fit, what determinism costs in each, and which is best.
 
-Five rules, and no weights. They are told to people in ``bench.report.build.ranking`` and computed again by the page's script:
+There are five rules and no weights. ``bench.report.build.ranking`` words them for users:
 
-1. A kernel counts by its worst variation with determinism on, as in the matrix. Controls never count.
-2. A column *fits* if every kernel asked for is exact and, where there is a greatest overhead, each overhead is known to be
-   within it: the whole interval is. It *does not fit* if a kernel gives other bits, no result, or a resolved overhead
-   whose whole interval is above. Anything else is *unknown*.
-3. What was measured on another device or under another driver is no evidence: the column is unknown.
-4. What fits comes first; then more exact kernels; then what is unknown before what does not fit; then the lower
-   overhead, where it is known to be lower. A column without a measurement has no rank and stands last.
-5. The rank is one more than the number of columns known to be better. Equal ranks are ties; the strength of the
-   evidence breaks none.
+1. A kernel counts by its verdict with determinism on under the first variation (``default``), and by the worst verdict
+   if the requirements name more variations. All others are only reported (``also_under``). Controls never count.
+2. A column *fits* if every required kernel is reproducible and, with a maximum overhead, each overhead is known to be
+   below it: the whole interval is. It *does not fit* if a kernel is not reproducible, does not run, or has a
+   significant overhead whose whole interval is above the maximum. Anything else is *unknown*.
+3. Results from another device or driver are no evidence: the column is unknown.
+4. Columns that fit come first; then more reproducible kernels; then unknown before does not fit; then the lower
+   overhead, if it is known to be lower. A column without a measurement has no rank and comes last.
+5. The rank is one more than the number of columns known to be better. Equal ranks are ties; the amount of evidence
+   breaks none.
 
 The overhead of a column is the median over its kernels' ratios, and lies between the medians of their lower and upper
-ends: if every kernel's ratio is inside its interval, so is the median. "Known to be lower" means that the intervals of
-two columns do not meet. Two columns of one rank are never known to differ, for what is better than the better one is
-better than the other, too.
+limits: if every kernel's ratio is inside its interval, so is the median. "Known to be lower" means that the intervals
+of two columns do not overlap. Two columns of one rank are never known to differ, because a column that is better than
+the better one of them is better than the other one, too.
 """
 
 from __future__ import annotations
@@ -28,29 +29,27 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from bench.verdict.requirements import Requirements, asked, elsewhere
+from bench.verdict.requirements import Requirements, deciding_variations, not_applicable, required_kernels
 from bench.verdict.status import OF_COLUMN, SEVERITY, Status
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from bench.store.run_info import ColumnInfo
-    from bench.verdict.requirements import Asked
+    from bench.verdict.requirements import RequiredKernels
     from bench.verdict.results import RunResults, Verdict
     from bench.verdict.timing import Overhead
 
-#: With determinism on these are answers: it gave other bits, or no result.
-ANSWERS = frozenset(
-    {
-        *(Status.NONDETERMINISTIC, Status.REPRODUCIBLE_IN_PROCESS, Status.CRASHED, Status.OOM, Status.TIMEOUT),
-        *(Status.ERROR, Status.UNSUPPORTED, Status.INCOMPATIBLE),
-    }
+#: With determinism on, these statuses speak against a column: other bits, or no result at all.
+NOT_REPRODUCIBLE = frozenset({Status.NONDETERMINISTIC, Status.REPRODUCIBLE_IN_PROCESS})
+DOES_NOT_RUN = frozenset(
+    {Status.CRASHED, Status.OOM, Status.TIMEOUT, Status.ERROR, Status.UNSUPPORTED, Status.INCOMPATIBLE}
 )
 UNMEASURED = OF_COLUMN | {Status.NOT_RUN, Status.OUTDATED}
 
 
 class Fit(StrEnum):
-    """Whether a column gives what is asked; the best first."""
+    """Whether a column meets the requirements; the best first."""
 
     FITS = "fits"
     UNKNOWN = "unknown"
@@ -61,9 +60,9 @@ _ORDER = {fit: place for place, fit in enumerate(Fit)}
 
 
 class Kind(StrEnum):
-    """What speaks against a column or is not known of it, besides a status."""
+    """What speaks against a column or is unknown, besides a status."""
 
-    DEAR = "dear"
+    OVER_LIMIT = "over-limit"
     OVERHEAD = "overhead"
     ABSENT = "absent"
     ELSEWHERE = "elsewhere"
@@ -72,44 +71,58 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Concern:
-    """Something against a column, or not known of it. ``kernels`` are (kernel, variation), "" for the first one.
+    """Something that speaks against a column, or is unknown. ``kernels`` are (kernel, variation), "" for the first one.
 
-    ``why`` is a sentence or part of one where the kind does not say it all.
+    ``why`` is a sentence or part of one if the kind does not say everything.
     """
 
     kind: Kind | Status
     kernels: tuple[tuple[str, str], ...] = ()
     why: str = ""
 
+    @property
+    def not_reproducible(self) -> bool:
+        """Whether these kernels ran and gave different bits."""
+        return self.kind in NOT_REPRODUCIBLE
+
+    @property
+    def does_not_run(self) -> bool:
+        """Whether these kernels, or the whole column, gave no result."""
+        return self.kind in DOES_NOT_RUN
+
 
 @dataclass(frozen=True, kw_only=True)
 class OverheadSummary:
     """What determinism costs over some kernels of one column, under the first variation.
 
-    ``kernels`` counts those asked for, ``priced`` those with a ratio, ``resolved`` those whose ratio may be stated.
-    ``median`` is over the ratios of all priced ones, None without any; ``low`` and ``high`` are the medians of their
-    lower and upper ends, None where so many have no interval that it is unbounded. ``dearest`` and ``cheapest`` are
-    (kernel, overhead) of the resolved ones.
+    ``kernels`` counts the required ones, ``timed`` those with a ratio, ``significant`` those with a significant ratio.
+    ``median`` is over the ratios of all timed ones, None without any; ``low`` and ``high`` are the medians of their
+    lower and upper limits, None if so many have no interval that it is unbounded. ``slowest`` and ``fastest`` are
+    (kernel, overhead) of the significant ones; both may be above or below 1.
     """
 
     kernels: int
-    priced: int
-    resolved: int
-    median: float | None
-    low: float | None
-    high: float | None
-    dearest: tuple[str, Overhead] | None
-    cheapest: tuple[str, Overhead] | None
+    timed: int = 0
+    significant: int = 0
+    median: float | None = None
+    low: float | None = None
+    high: float | None = None
+    slowest: tuple[str, Overhead] | None = None
+    fastest: tuple[str, Overhead] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """One column as an answer to a question.
+    """One column, compared with the requirements.
 
-    ``rank`` counts from 1 and is None where nothing was measured for the question; ``tied`` says whether another
-    column has it too. ``reproducible`` of ``kernels`` kernels are exact; behind each of them are at least ``compared``
-    independent comparisons, and at most the share ``bound`` of processes differs. ``reasons`` say why it does not
-    fit, ``unknowns`` what is not known of it. ``counts`` has the kernels by their status, the best first.
+    ``rank`` counts from 1 and is None if nothing was measured that applies; ``tied`` says whether another
+    column shares it. ``reproducible`` of ``kernels`` kernels are reproducible; behind each of them are at least
+    ``compared`` independent comparisons, and at most the share ``bound`` of processes can differ. ``reasons`` say why
+    it does not fit, ``unknowns`` what is not known. ``counts`` has the kernels by status, the best first.
+
+    ``fits_without`` has the concerns whose kernels are all that keeps the column from fitting: without these kernels it
+    would fit. It is empty if the column fits, or if more stands in the way. ``also_under`` has the kernels that are
+    worse under variations that do not count.
     """
 
     column: str
@@ -120,168 +133,223 @@ class Candidate:
     kernels: int
     compared: int
     bound: float
-    bill: OverheadSummary
+    overhead: OverheadSummary
     counts: tuple[tuple[Status, int], ...]
     reasons: tuple[Concern, ...]
     unknowns: tuple[Concern, ...]
+    fits_without: tuple[Concern, ...] = ()
+    also_under: tuple[Concern, ...] = ()
 
 
-def bill(results: RunResults, column: str, kernels: Sequence[str]) -> OverheadSummary:
-    """What determinism costs in a column over some kernels, under the first variation."""
+def summarize_overheads(results: RunResults, column: str, kernels: Sequence[str]) -> OverheadSummary:
+    """Summarize what determinism costs in a column over some kernels, under the first variation."""
     first = results.variations[0]
-    paid = [
-        (name, results.overheads[column, name, first]) for name in kernels if (column, name, first) in results.overheads
+    timed = [
+        (name, overhead) for name in kernels if (overhead := results.overheads.get((column, name, first))) is not None
     ]
-    stated = sorted(((name, overhead) for name, overhead in paid if overhead.resolved), key=lambda one: one[1].ratio)
-    low = statistics.median([overhead.low or 0.0 for _, overhead in paid]) if paid else 0.0
-    high = statistics.median([overhead.high or math.inf for _, overhead in paid]) if paid else math.inf
+    if not timed:
+        return OverheadSummary(kernels=len(kernels))
+    significant = sorted((item for item in timed if item[1].significant), key=lambda item: item[1].ratio)
+    low = statistics.median([overhead.low or 0.0 for _, overhead in timed])
+    high = statistics.median([overhead.high or math.inf for _, overhead in timed])
+    bounded = low > 0 and math.isfinite(high)
     return OverheadSummary(
         kernels=len(kernels),
-        priced=len(paid),
-        resolved=len(stated),
-        median=statistics.median(overhead.ratio for _, overhead in paid) if paid else None,
-        low=low if low > 0 and math.isfinite(high) else None,
-        high=high if low > 0 and math.isfinite(high) else None,
-        dearest=stated[-1] if stated else None,
-        cheapest=stated[0] if stated else None,
+        timed=len(timed),
+        significant=len(significant),
+        median=statistics.median(overhead.ratio for _, overhead in timed),
+        low=low if bounded else None,
+        high=high if bounded else None,
+        slowest=significant[-1] if significant else None,
+        fastest=significant[0] if significant else None,
     )
 
 
-def choose(results: RunResults, question: Requirements | None = None) -> tuple[Candidate, ...]:
-    """Every column of a run as an answer, the best first; of equal ones in the order of run.json.
+def choose(results: RunResults, requirements: Requirements | None = None) -> tuple[Candidate, ...]:
+    """Return every column of a run as a candidate, the best first; equal ones in the order of run.json.
 
-    Without a question: all kernels, any overhead, each column on its own device.
+    Without requirements: all kernels, any overhead, each column on its own device.
+
+    Raises:
+        ConfigError: a kernel or a variation that does not exist.
     """
-    question = question or Requirements()
-    wanted = asked(results, question)
-    found = [_candidate(results, column, question, wanted) for column in results.info.columns]
-    ranked = _ranked(found)
-    return tuple(sorted(ranked, key=lambda one: (one.rank or math.inf, _ORDER[one.fit])))
+    requirements = requirements or Requirements()
+    required = required_kernels(results.info, requirements)
+    variations = deciding_variations(results, requirements)
+    candidates = [_candidate(results, column, requirements, required, variations) for column in results.info.columns]
+    ranked = _ranked(candidates)
+    return tuple(sorted(ranked, key=lambda candidate: (candidate.rank or math.inf, _ORDER[candidate.fit])))
 
 
-def _ranked(found: Sequence[Candidate]) -> list[Candidate]:
-    """One more than the number of measured columns that are known to be better."""
+def _ranked(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Set each rank to one more than the number of measured columns that are known to be better."""
     groups: dict[tuple[bool, int, int], list[Candidate]] = {}
-    for one in found:
-        if one.rank is not None:
-            groups.setdefault((one.fit is not Fit.FITS, -one.reproducible, _ORDER[one.fit]), []).append(one)
+    for candidate in candidates:
+        if candidate.rank is not None:
+            key = (candidate.fit is not Fit.FITS, -candidate.reproducible, _ORDER[candidate.fit])
+            groups.setdefault(key, []).append(candidate)
     ranks: dict[str, int] = {}
     ahead = 1
     for _, group in sorted(groups.items()):
-        highs = sorted(one.bill.high for one in group if one.bill.high is not None)
-        ranks |= {one.column: ahead + (bisect_left(highs, one.bill.low) if one.bill.low else 0) for one in group}
+        highs = sorted(one.overhead.high for one in group if one.overhead.high is not None)
+        ranks |= {
+            one.column: ahead + (bisect_left(highs, one.overhead.low) if one.overhead.low else 0) for one in group
+        }
         ahead += len(group)
     shared = Counter(ranks.values())
     return [
-        replace(one, rank=ranks[one.column], tied=shared[ranks[one.column]] > 1) if one.column in ranks else one
-        for one in found
+        replace(candidate, rank=ranks[candidate.column], tied=shared[ranks[candidate.column]] > 1)
+        if candidate.column in ranks
+        else candidate
+        for candidate in candidates
     ]
 
 
-def _candidate(results: RunResults, column: ColumnInfo, question: Requirements, wanted: Asked) -> Candidate:
-    """A column without its rank among others: 1 where it gets one."""
-    heads = {name: results.headline(column.id, name, "on") for name in wanted.kernels}
-    measured = any(head is not None and head.status not in UNMEASURED for head in heads.values())
-    other = elsewhere(results, column, question)
-    if other and not measured:  # also what cannot be on one device may be on another
-        other = "not run on the device asked about"
+def _candidate(
+    results: RunResults,
+    column: ColumnInfo,
+    requirements: Requirements,
+    required: RequiredKernels,
+    variations: tuple[str, ...],
+) -> Candidate:
+    """Compare a column with the requirements. Its rank is 1 if it gets one at all."""
+    verdicts = {name: results.worst(column.id, name, "on", variations) for name in required.kernels}
+    measured = any(verdict is not None and verdict.status not in UNMEASURED for verdict in verdicts.values())
+    other = not_applicable(results, column, requirements)
+    if other and not measured:  # what is incompatible with one device may run on another
+        other = "not run on the required device"
     if other:
-        return _nothing(column, len(heads), Concern(kind=Kind.ELSEWHERE, why=other))
-    by_status = _by_status(results, column, heads)
+        return _no_evidence(column, len(verdicts), Concern(kind=Kind.ELSEWHERE, why=other))
+    by_status = _by_status(results, column, verdicts)
+    reproducible = [name for name, _ in by_status.get(Status.REPRODUCIBLE, ())]
     reasons, unknowns = _concerns(results, column, by_status)
-    if question.max_overhead is not None:
-        exact = {name for name, _ in by_status.get(Status.REPRODUCIBLE, ())}
-        dear, unsure = _overheads(results, column, list(heads), exact, question.max_overhead)
-        reasons += [Concern(kind=Kind.DEAR, kernels=dear)] if dear else []
-        unknowns += [Concern(kind=Kind.OVERHEAD, kernels=unsure)] if unsure else []
-    if wanted.absent:
-        unknowns.append(Concern(kind=Kind.ABSENT, kernels=tuple((name, "") for name in wanted.absent)))
-    if not heads and not wanted.absent:
+    if requirements.max_overhead is not None:
+        over, unsure = _overheads(results, column, verdicts, variations, requirements.max_overhead)
+        unsure = [name for name in unsure if name in reproducible]
+        reasons += [Concern(kind=Kind.OVER_LIMIT, kernels=_under_first(over))] if over else []
+        unknowns += [Concern(kind=Kind.OVERHEAD, kernels=_under_first(unsure))] if unsure else []
+    if required.absent:
+        unknowns.append(Concern(kind=Kind.ABSENT, kernels=_under_first(required.absent)))
+    if not verdicts and not required.absent:
         unknowns.append(Concern(kind=Kind.NOTHING))
-    strengths = [
+    evidence = [
         verdict.comparison
-        for name, _ in by_status.get(Status.REPRODUCIBLE, ())
+        for name in reproducible
         for verdict in results.over_variations(column.id, name, "on")
+        if verdict.variation in variations
     ]
     return Candidate(
         column=column.id,
         fit=Fit.NOT if reasons else Fit.UNKNOWN if unknowns else Fit.FITS,
         rank=1 if measured else None,
         tied=False,
-        reproducible=len(by_status.get(Status.REPRODUCIBLE, ())),
-        kernels=len(heads),
-        compared=min((found.compared for found in strengths), default=0),
-        bound=max((found.bound for found in strengths), default=1.0),
-        bill=bill(results, column.id, wanted.kernels),
+        reproducible=len(reproducible),
+        kernels=len(verdicts),
+        compared=min((comparison.compared for comparison in evidence), default=0),
+        bound=max((comparison.bound for comparison in evidence), default=1.0),
+        overhead=summarize_overheads(results, column.id, required.kernels),
         counts=tuple((status, len(by_status[status])) for status in reversed(SEVERITY) if status in by_status),
         reasons=tuple(reasons),
         unknowns=tuple(unknowns),
+        fits_without=_fits_without(required.kernels, [*reasons, *unknowns]),
+        also_under=_also_under(results, column, required.kernels, variations),
     )
 
 
-def _nothing(column: ColumnInfo, kernels: int, concern: Concern) -> Candidate:
-    """A column that says nothing about what is asked: no number of it may be shown."""
-    empty = OverheadSummary(
-        kernels=kernels, priced=0, resolved=0, median=None, low=None, high=None, dearest=None, cheapest=None
-    )
+def _no_evidence(column: ColumnInfo, kernels: int, concern: Concern) -> Candidate:
+    """Return a candidate whose results do not apply: none of its numbers may be shown."""
     return Candidate(
-        column=column.id, fit=Fit.UNKNOWN, rank=None, tied=False, reproducible=0, kernels=kernels, compared=0, bound=1.0,
-        bill=empty, counts=(), reasons=(), unknowns=(concern,),
+        column=column.id, fit=Fit.UNKNOWN, rank=None, tied=False, reproducible=0, kernels=kernels, compared=0,
+        bound=1.0, overhead=OverheadSummary(kernels=kernels), counts=(), reasons=(), unknowns=(concern,),
     )  # fmt: skip
 
 
 def _by_status(
-    results: RunResults, column: ColumnInfo, heads: Mapping[str, Verdict | None]
+    results: RunResults, column: ColumnInfo, verdicts: Mapping[str, Verdict | None]
 ) -> dict[Status, list[tuple[str, str]]]:
-    """The kernels by their worst status, each with the variation that it is the worst under."""
+    """Group the kernels by status, each with the variation it has this status under, "" for the first one."""
     first = results.variations[0]
-    found: dict[Status, list[tuple[str, str]]] = {}
-    for name, head in heads.items():
-        status = head.status if head else Status.NOT_RUN
-        variation = head.variation if head and head.variation != first and column.id not in results.unmeasured else ""
-        found.setdefault(status, []).append((name, variation))
-    return found
+    groups: dict[Status, list[tuple[str, str]]] = {}
+    for name, verdict in verdicts.items():
+        status = verdict.status if verdict else Status.NOT_RUN
+        named = verdict and verdict.variation != first and column.id not in results.unmeasured
+        groups.setdefault(status, []).append((name, verdict.variation if verdict and named else ""))
+    return groups
 
 
 def _concerns(
     results: RunResults, column: ColumnInfo, by_status: Mapping[Status, list[tuple[str, str]]]
 ) -> tuple[list[Concern], list[Concern]]:
-    """What speaks against a column, and what is unknown of it; of a column without any number one thing only."""
+    """Return what speaks against a column, and what is unknown; only one concern for a column without results."""
     if column.id in results.unmeasured:
         status, why = results.unmeasured[column.id]
-        told = [Concern(kind=status, why=why)]
+        concerns = [Concern(kind=status, why=why)]
     else:
-        told = [
+        concerns = [
             Concern(kind=status, kernels=tuple(by_status[status]))
             for status in SEVERITY
             if status in by_status and status is not Status.REPRODUCIBLE
         ]
-    return [one for one in told if one.kind in ANSWERS], [one for one in told if one.kind not in ANSWERS]
+    against = [concern for concern in concerns if concern.not_reproducible or concern.does_not_run]
+    return against, [concern for concern in concerns if concern not in against]
+
+
+def _fits_without(kernels: Collection[str], concerns: Sequence[Concern]) -> tuple[Concern, ...]:
+    """Return all concerns if leaving out their kernels would make the column fit, else nothing."""
+    left_out = {name for concern in concerns for name, _ in concern.kernels}
+    enough = all(concern.kernels for concern in concerns) and set(kernels) - left_out
+    return tuple(concerns) if enough else ()
+
+
+def _also_under(
+    results: RunResults, column: ColumnInfo, kernels: Sequence[str], variations: Collection[str]
+) -> tuple[Concern, ...]:
+    """Return the kernels that are worse under variations that do not count, by status, the worst first."""
+    if column.id in results.unmeasured:
+        return ()
+    worse: dict[Status, list[tuple[str, str]]] = {}
+    for name in kernels:
+        for verdict in results.worse_under(column.id, name, "on", variations):
+            worse.setdefault(verdict.status, []).append((name, verdict.variation))
+    return tuple(Concern(kind=status, kernels=tuple(worse[status])) for status in SEVERITY if status in worse)
 
 
 def _overheads(
-    results: RunResults, column: ColumnInfo, names: Sequence[str], exact: Collection[str], limit: float
-) -> tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]]:
-    """Kernels that are known to cost more, and exact ones that are not known to cost at most so much."""
-    paid = {name: owed(results, column.id, name) for name in names}
-    dear = [
-        name for name, all_ in paid.items() if any(one and one.resolved and (one.low or 0.0) > limit for one in all_)
-    ]
-    within = [
+    results: RunResults, column: ColumnInfo, kernels: Collection[str], variations: Sequence[str], limit: float
+) -> tuple[list[str], list[str]]:
+    """Return the kernels known to cost more than a limit, and those not known to be within it."""
+    overheads = {name: overheads_of(results, column.id, name, variations) for name in kernels}
+    over = [
         name
-        for name, all_ in paid.items()
-        if all(one is not None and one.high is not None and one.high <= limit for one in all_)
+        for name, known in overheads.items()
+        if any(overhead and overhead.significant and (overhead.low or 0.0) > limit for overhead in known)
     ]
-    unsure = [name for name in paid if name in exact and name not in {*dear, *within}]
-    return tuple((name, "") for name in dear), tuple((name, "") for name in unsure)
+    unsure = [
+        name
+        for name, known in overheads.items()
+        if name not in over
+        and not all(overhead and overhead.high is not None and overhead.high <= limit for overhead in known)
+    ]
+    return over, unsure
 
 
-def owed(results: RunResults, column: str, kernel: str) -> tuple[Overhead | None, ...]:
-    """The overhead of a kernel under the first variation, and under every other one with timed calls; None is unknown."""
-    first, *others = results.variations
+def _under_first(kernels: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    return tuple((name, "") for name in kernels)
+
+
+def overheads_of(
+    results: RunResults, column: str, kernel: str, variations: Sequence[str]
+) -> tuple[Overhead | None, ...]:
+    """Return the overheads of a kernel: under the first variation, and under all others given that timed it.
+
+    None is unknown.
+    """
+    first = results.variations[0]
     timed = [
-        one.variation
-        for one in results.over_variations(column, kernel, "on")
-        if one.variation in others and any(observation.timed for observation in one.observations)
+        verdict.variation
+        for verdict in results.over_variations(column, kernel, "on")
+        if verdict.variation in variations
+        and verdict.variation != first
+        and any(process.timed for process in verdict.observations)
     ]
-    return tuple(results.overheads.get((column, kernel, one)) for one in (first, *timed))
+    return tuple(results.overheads.get((column, kernel, variation)) for variation in (first, *timed))

@@ -1,4 +1,4 @@
-"""Scenes: one column, variation and mode each, with all that its verdicts share."""
+"""Record groups: one column, variation and mode each, with everything that their verdicts share."""
 
 from __future__ import annotations
 
@@ -13,28 +13,30 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from bench.store.run import Run
-    from bench.store.run_info import ColumnInfo, RunInfo
+    from bench.store.run_info import ColumnInfo, KernelInfo, RunInfo
     from bench.verdict.digest_comparison import Comparison
-    from bench.verdict.observations import Kept, ProcessObservation
+    from bench.verdict.invalid_measurement import InvalidMeasurement
+    from bench.verdict.observations import AcceptedRecord, ProcessObservation
 
 
 @dataclass(frozen=True, kw_only=True)
 class RecordGroup:
     """One column, variation and mode.
 
-    ``outdated`` counts records of another suite, and ``unreadable`` says why others could not be read.
-    ``sensitive`` has the kernels that were seen to feel their seed anywhere in the column: second_seeds are asked
-    for in one round of each variation and mode only.
+    ``outdated`` counts records of another suite, and ``unreadable`` says why others could not be read. ``unshown`` says
+    what the processes did not report. ``sensitive`` has the kernels that were seen to depend on their seed anywhere in
+    the column: a second seed runs in only one round of each variation and mode. ``control_failed_elsewhere`` says which
+    control failed in another group of the column.
     """
 
     info: RunInfo
     column: ColumnInfo
     variation: str
     mode: str
-    group: tuple[Kept, ...]
-    stale: int
+    group: tuple[AcceptedRecord, ...]
+    outdated: int
     unreadable: tuple[str, ...]
-    invalid_measurement: validity.InvalidMeasurement | None
+    invalid_measurement: InvalidMeasurement | None
     unshown: tuple[str, ...]
     observations: Mapping[str, tuple[ProcessObservation, ...]]
     comparisons: Mapping[str, Comparison]
@@ -43,64 +45,68 @@ class RecordGroup:
     control_failed_elsewhere: str = ""
 
 
-def record_groups(run: Run, column: ColumnInfo, found: observations.Sorted) -> list[RecordGroup]:
-    """The record_groups of a column, in the order of its variations and modes."""
+def record_groups(
+    run: Run, column: ColumnInfo, records: observations.SortedRecords, kernels: Sequence[KernelInfo]
+) -> list[RecordGroup]:
+    """Return the record groups of a column for some kernels, in the order of its variations and modes."""
     info = run.info
-    names = [kernel.name for kernel in info.kernels]
+    names = [kernel.name for kernel in kernels]
     keys = [(column.id, variation, mode) for variation in observations.variations(info) for mode in ("off", "on")]
-    spoken = {key: observations.hear(found.groups.get(key, ()), names) for key in keys}
-    compared = {key: {name: compare(said) for name, said in heard.items()} for key, heard in spoken.items()}
-    sides = {key: {mode: found.groups.get((*key[:2], mode), ()) for mode in ("off", "on")} for key in keys}
-    mixed = validity.mixed(column, [kept for key in keys for kept in found.groups.get(key, ())])
-    invalid_measurements = {
-        key: validity.invalid_measurement(info, column, sides[key], key[2]) or mixed
-        for key in keys
-        if found.groups.get(key)
+    observed = {key: observations.observe(records.groups.get(key, ()), names) for key in keys}
+    compared = {
+        key: {name: compare(processes) for name, processes in by_kernel.items()} for key, by_kernel in observed.items()
     }
-    # what ran something else proves nothing of this kernel either
+    by_mode = {key: {mode: records.groups.get((*key[:2], mode), ()) for mode in ("off", "on")} for key in keys}
+    mixed = validity.mixed(column, [accepted for key in keys for accepted in records.groups.get(key, ())])
+    invalid_measurements = {
+        key: validity.invalid_measurement(info, column, by_mode[key], key[2]) or mixed
+        for key in keys
+        if records.groups.get(key)
+    }
+    # an invalid measurement does not prove that a kernel depends on its seed either
     sensitive = frozenset(
         name
-        for key, seen in compared.items()
+        for key, comparisons in compared.items()
         if not invalid_measurements.get(key)
-        for name, one in seen.items()
-        if one.sensitive
+        for name, comparison in comparisons.items()
+        if comparison.sensitive
     )
-    staged = []
+    groups = []
     for key in keys:
         _, variation, mode = key
         if mode not in observations.modes(info, variation):
             continue
         prefix = f"records/{column.id}/{variation}/{mode}-"
-        staged.append(
+        groups.append(
             RecordGroup(
                 info=info,
                 column=column,
                 variation=variation,
                 mode=mode,
-                group=sides[key][mode],
-                stale=found.stale.get(key, 0),
+                group=by_mode[key][mode],
+                outdated=records.outdated.get(key, 0),
                 unreadable=tuple(
-                    why
-                    for path, why in sorted(run.unreadable.items())
+                    reason
+                    for path, reason in sorted(run.unreadable.items())
                     if path.startswith(prefix) or prefix.startswith(f"{path}/")  # a record, or a folder of them
                 ),
                 invalid_measurement=invalid_measurements.get(key),
-                unshown=validity.unshown(info, column, sides[key][mode]),
-                observations=spoken[key],
+                unshown=validity.unshown(info, column, by_mode[key][mode]),
+                observations=observed[key],
                 comparisons=compared[key],
-                control_summary=controls.sight(info.kernels, spoken[key], compared[key]),
+                control_summary=controls.summarize(kernels, observed[key], compared[key]),
                 sensitive=sensitive,
             )
         )
-    return [dataclasses.replace(group, control_failed_elsewhere=_elsewhere(group, staged)) for group in staged]
+    return [dataclasses.replace(group, control_failed_elsewhere=_failed_elsewhere(group, groups)) for group in groups]
 
 
-def _elsewhere(group: RecordGroup, staged: Sequence[RecordGroup]) -> str:
-    """The first control that failed with samples in another group of the column: the instrument is one."""
+def _failed_elsewhere(group: RecordGroup, groups: Sequence[RecordGroup]) -> str:
+    """Describe the first control that failed, with samples, in another group of the column: they share the setup."""
     return next(
         (
             f"under {other.variation}, determinism {other.mode}, the control {name} failed: {check.why}"
-            for other in staged
+            for other in groups
             for name, check in other.control_summary.checks.items()
             if other is not group and check.passed is False and check.samples
         ),

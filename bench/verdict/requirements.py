@@ -1,4 +1,4 @@
-"""What is asked of a pair: for which device, for which kernels, and what determinism may cost at most."""
+"""What a user requires of a pair: for which device, for which kernels, and at most which overhead of determinism."""
 
 from __future__ import annotations
 
@@ -14,108 +14,145 @@ from bench.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from bench.store.run_info import ColumnInfo
+    from bench.store.run_info import ColumnInfo, RunInfo
     from bench.verdict.results import RunResults
 
-#: What may stand behind the name of a chip without making another one of it.
+#: What may follow the name of a chip without making it another chip.
 _SAME_CHIP = re.compile(r"pcie|sxm\d?|nvl|hbm\d?e?|\d+gb|[0-9a-f]{8}")
 #: How a compute capability is written: ``sm_90``.
 ARCHITECTURE = "sm_"
 _WORD = re.compile(r"\w+")
+#: How similar a suggestion must be, for ``difflib``.
+_SIMILAR = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
 class Requirements:
-    """``device`` is ``cpu``, a compute capability (``sm_90``), or the beginning of a GPU's short name (``h100``).
+    """What is required of a column.
 
-    ``driver`` is a version or its beginning (``550``). ``needs`` are families, ``kernels`` globs; with neither, all
-    kernels of the run are asked for. ``max_overhead`` is a greatest ratio on to off, None for any. An empty ``device``
-    asks of every column what it is on its own device. ``suite`` has the (kernel, family) of the suite as it is now: a
-    kernel that is asked for by name and is not in the run is unknown, not left out.
+    ``device`` is ``cpu``, a compute capability (``sm_90``), or the beginning of a GPU's short name (``h100``); with an
+    empty one, every column is ranked for its own device. ``driver`` is a version or its beginning (``550``).
+    ``families`` are names of families, ``kernels`` globs; with neither, all kernels of the run are required.
+    ``variations`` are required in addition to the first variation of the run, which always counts.
+    ``max_overhead`` is the largest allowed ratio on to off, None for any. ``suite`` has the (kernel, family) of the
+    current suite: a kernel of the suite that is required but not in the run is unknown, not ignored.
     """
 
     device: str = ""
     driver: str = ""
-    needs: tuple[str, ...] = ()
+    families: tuple[str, ...] = ()
     kernels: tuple[str, ...] = ()
+    variations: tuple[str, ...] = ()
     max_overhead: float | None = None
     suite: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
-    """The kernels of a run that are asked for, and names or globs asked for that are not in the run."""
+class RequiredKernels:
+    """The required kernels of a run, and those kernels or families that are not in the run."""
 
     kernels: tuple[str, ...]
     absent: tuple[str, ...]
 
 
-def needs(asked: Iterable[str], known: Iterable[tuple[str, str]]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The families, and the globs of kernels, that are meant; ``known`` are (kernel, family).
+def find_families(words: Iterable[str], known: Iterable[tuple[str, str]]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the families, and the globs of kernels, that some words stand for; ``known`` are (kernel, family).
 
-    ``conv`` is the family ``convolutions``. What begins no family's name is looked for in the names of kernels:
-    ``scatter`` is ``*scatter*``.
+    ``conv`` stands for the family ``convolutions``. A word that begins no family's name is looked for in the names of
+    kernels: ``scatter`` becomes ``*scatter*``.
 
     Raises:
-        ConfigError: a word that is in neither.
+        ConfigError: a word that occurs in neither.
     """
     pairs = tuple(known)
     names = tuple(dict.fromkeys(family for _, family in pairs))
-    meant: set[str] = set()
+    families: set[str] = set()
     globs: list[str] = []
-    for text in asked:
-        found = [text] if text in names else [name for name in names if name.startswith(text)]
-        if not found and not (_WORD.fullmatch(text) and any(text in kernel for kernel, _ in pairs)):
-            near = difflib.get_close_matches(text, names, 1, 0.5)
+    for word in words:
+        matching = [word] if word in names else [name for name in names if name.startswith(word)]
+        if not matching and not (_WORD.fullmatch(word) and any(word in kernel for kernel, _ in pairs)):
             raise ConfigError(
-                f"No family and no kernel is named {text!r}{f'; did you mean {near[0]!r}?' if near else '.'}",
-                f"Families: {', '.join(names)}. Their first letters, or a word of kernels' names, are enough.",
+                f"No family and no kernel is named {word!r}{_did_you_mean(word, names)}",
+                f"Families: {', '.join(names)}. Their first letters, or a part of a kernel's name, are enough.",
             )
-        meant.update(found)
-        globs += [] if found else [f"*{text}*"]
-    return tuple(name for name in names if name in meant), tuple(globs)
+        families.update(matching)
+        globs += [] if matching else [f"*{word}*"]
+    return tuple(name for name in names if name in families), tuple(globs)
 
 
-def asked(results: RunResults, question: Requirements) -> Asked:
-    """The union of families and globs over the kernels of a run; controls never count."""
-    here = [(one.name, one.family) for one in results.info.kernels if not one.control]
-    if not question.needs and not question.kernels:
-        return Asked(kernels=tuple(name for name, _ in here), absent=())
-    found = tuple(name for name, family in here if _meant(name, family, question))
-    known = dict.fromkeys(name for name, family in question.suite if _meant(name, family, question))
-    names, groups = {name for name, _ in here}, {family for _, family in here}
-    unmet = [glob for glob in question.kernels if not any(fnmatchcase(name, glob) for name in (*names, *known))]
-    empty = [family for family in question.needs if family not in groups and not known]
-    return Asked(kernels=found, absent=(*(name for name in known if name not in names), *empty, *unmet))
+def required_kernels(info: RunInfo, requirements: Requirements) -> RequiredKernels:
+    """Return the union of the required families and globs over the kernels of a run; controls never count.
+
+    Raises:
+        ConfigError: a name or glob that matches no kernel of the run and none of the suite.
+    """
+    in_run = [(kernel.name, kernel.family) for kernel in info.kernels if not kernel.control]
+    if not requirements.families and not requirements.kernels:
+        return RequiredKernels(kernels=tuple(name for name, _ in in_run), absent=())
+    matching = tuple(name for name, family in in_run if _required(name, family, requirements))
+    of_suite = dict.fromkeys(name for name, family in requirements.suite if _required(name, family, requirements))
+    names, families = {name for name, _ in in_run}, {family for _, family in in_run}
+    known = dict.fromkeys((*(name for name, _ in in_run), *(name for name, _ in requirements.suite)))
+    for glob in requirements.kernels:
+        if not any(fnmatchcase(name, glob) for name in known):
+            raise ConfigError(
+                f"No kernel matches {glob!r}{_did_you_mean(glob, known)}",
+                "The run and the suite have no such kernel; `nox -s kernels` lists the suite. "
+                "To choose by a custom kernel, measure it first: nox -s matrix -- --kernel-file FILE.",
+            )
+    empty = [family for family in requirements.families if family not in families and not of_suite]
+    return RequiredKernels(kernels=matching, absent=(*(name for name in of_suite if name not in names), *empty))
 
 
-def _meant(name: str, family: str, question: Requirements) -> bool:
-    return family in question.needs or any(fnmatchcase(name, glob) for glob in question.kernels)
+def deciding_variations(results: RunResults, requirements: Requirements) -> tuple[str, ...]:
+    """Return the variations that count: the first one of the run and those named, in the order of the run.
+
+    Raises:
+        ConfigError: a variation that the run does not have.
+    """
+    for name in requirements.variations:
+        if name not in results.variations:
+            raise ConfigError(
+                f"The run has no variation {name!r}{_did_you_mean(name, results.variations)}",
+                f"It was measured under: {', '.join(results.variations)}.",
+            )
+    wanted = {results.variations[0], *requirements.variations}
+    return tuple(name for name in results.variations if name in wanted)
 
 
-def elsewhere(results: RunResults, column: ColumnInfo, question: Requirements) -> str:
-    """Why what was measured in a column is no evidence for the device and driver asked about; "" where it is."""
-    wanted = question.device
+def _did_you_mean(word: str, names: Iterable[str]) -> str:
+    near = difflib.get_close_matches(word, list(names), 1, _SIMILAR)
+    return f"; did you mean {near[0]!r}?" if near else "."
+
+
+def _required(name: str, family: str, requirements: Requirements) -> bool:
+    return family in requirements.families or any(fnmatchcase(name, glob) for glob in requirements.kernels)
+
+
+def not_applicable(results: RunResults, column: ColumnInfo, requirements: Requirements) -> str:
+    """Say why the results of a column are no evidence for the required device and driver; "" if they are."""
+    wanted = requirements.device
     if wanted == "cpu":
         return "" if column.device == "cpu" else f"measured on {column.device}, which says nothing about a CPU"
     if column.device == "cpu":
-        return "measured on a CPU, which says nothing about a GPU" if wanted or question.driver else ""
-    if wanted and not wanted.startswith(ARCHITECTURE) and not is_one(column.device, wanted):
+        return "measured on a CPU, which says nothing about a GPU" if wanted or requirements.driver else ""
+    if wanted and not wanted.startswith(ARCHITECTURE) and not is_same_gpu(column.device, wanted):
         return f"measured on {column.device}, not on {wanted}"
     seen = architectures(results, [column])
     if wanted.startswith(ARCHITECTURE) and seen != [wanted]:
         return f"measured on {column.device} ({', '.join(seen) or 'compute capability not recorded'}), not on {wanted}"
-    under = drivers(results, [column]) if question.driver else []
-    if question.driver and (not under or not all(f"{one}.".startswith(f"{question.driver}.") for one in under)):
-        told = f"measured under driver {', '.join(under)}" if under else "measured under a driver that nobody recorded"
-        return f"{told}, not under {question.driver}"
+    under = drivers(results, [column]) if requirements.driver else []
+    prefix = f"{requirements.driver}."
+    if requirements.driver and (not under or not all(f"{driver}.".startswith(prefix) for driver in under)):
+        measured = f"measured under driver {', '.join(under)}" if under else "measured under an unknown driver"
+        return f"{measured}, not under {requirements.driver}"
     return ""
 
 
-def is_one(device: str, wanted: str) -> bool:
-    """Whether a GPU's short name is the one asked for: it, or it with a form factor, memory size or digits of a UUID.
+def is_same_gpu(device: str, wanted: str) -> bool:
+    """Whether a GPU's short name is the required one, possibly with a form factor, memory size or digits of a UUID.
 
-    A ``ti``, ``laptop`` or ``mig`` behind the name makes another chip of it, or a part of one.
+    A ``ti``, ``laptop`` or ``mig`` after the name makes it another chip, or a part of one.
     """
     if device == wanted:
         return True
@@ -124,7 +161,7 @@ def is_one(device: str, wanted: str) -> bool:
 
 
 def architectures(results: RunResults, columns: Iterable[ColumnInfo]) -> list[str]:
-    """The compute capabilities that the processes of some columns saw, as ``sm_90``."""
+    """Return the compute capabilities that the processes of some columns reported, as ``sm_90``."""
     found = set()
     for record in chain.from_iterable(results.records(column.id) for column in columns):
         for process in record.processes:
@@ -136,6 +173,6 @@ def architectures(results: RunResults, columns: Iterable[ColumnInfo]) -> list[st
 
 
 def drivers(results: RunResults, columns: Iterable[ColumnInfo]) -> list[str]:
-    """The drivers of the hosts of some columns, as the records have them."""
+    """Return the drivers of the hosts of some columns, from their records."""
     records = chain.from_iterable(results.records(column.id) for column in columns)
     return sorted({str(record.request.gpu.get("driver") or "") for record in records} - {""})

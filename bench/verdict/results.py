@@ -1,4 +1,4 @@
-"""What judging gives: one verdict per column, kernel, variation and mode, and the way to look them up."""
+"""The evaluated results of a run: one verdict per column, kernel, variation and mode, and ways to look them up."""
 
 from __future__ import annotations
 
@@ -9,45 +9,46 @@ from typing import TYPE_CHECKING
 from bench.store.kept_values import Kept as KeptValues
 from bench.store.log_tails import Tails
 from bench.verdict.digest_comparison import Comparison
+from bench.verdict.gpu_timing import discarded_timings
 from bench.verdict.status import FROM_DIGESTS, OF_COLUMN, EvidenceLevel, Status, severity
 from bench.verdict.steps import steps
-from bench.verdict.timing import overhead
+from bench.verdict.timing import overhead, timing
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from bench.store.run_info import ColumnInfo, RunInfo
     from bench.suite.record import Record
     from bench.verdict.controls import ControlSummary
-    from bench.verdict.difference import Difference
+    from bench.verdict.difference_types import Difference
     from bench.verdict.gpu_timing import DiscardedTimings
     from bench.verdict.known_issues import KnownIssue
-    from bench.verdict.observations import Kept, ProcessObservation
+    from bench.verdict.observations import AcceptedRecord, ProcessObservation
     from bench.verdict.steps import Step
     from bench.verdict.timing import Overhead, Timing
 
 Group = tuple[str, str, str]
 
-#: Errors within this factor of each other are the same: they come from one draw of inputs.
+#: Errors within this factor of each other count as the same: they come from one set of random inputs.
 SAME_WITHIN = 1.05
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What the records say of one kernel in one column, variation and mode.
+    """What the records show about one kernel in one column, variation and mode.
 
     ``why`` is one sentence. ``control`` is "" for a kernel and the demand for a control; ``passed`` says
-    whether a control did what it must (None: not decided, or no control). ``changed_value`` says whether
-    the bits with determinism on differ from those with it off, None where either has no single digest.
-    ``explained`` says whether all that varies is what a known issue is about.
+    whether a control did what it must (None: undecided, or no control). ``changed_value`` says whether
+    the bits with determinism on differ from those with it off, None if either has no single digest.
+    ``explained`` says whether a known issue explains all observed differences.
     ``outcomes`` counts how the processes ended. ``measured`` and ``reused`` count records.
 
     ``difference`` says how far the samples of a verdict that varies are apart, and ``difference_why`` why
-    that is not known. ``errors`` has ``{"max", "rms"}`` of each output against a float64 reference, of the
+    this is unknown. ``errors`` has ``{"max", "rms"}`` of each output against a float64 reference, for the
     most frequent digest that has any. ``known_issue`` is the known issue behind an error or a
-    variation. ``peak_mb`` is the highest resident memory of any process and ``peak_gpu_mb`` of the GPU, None where
-    unknown. ``discarded`` says which times were left out, because the GPU was throttled or shared. ``invalid`` says that
-    something else ran than was asked: then there are observations, and no number of theirs is shown.
+    difference. ``peak_mb`` is the highest resident memory of any process and ``peak_gpu_mb`` of the GPU, None if
+    unknown. ``invalid`` says that something else ran than was requested: then there are observations, but no number of
+    theirs is shown.
     """
 
     column: str
@@ -65,7 +66,6 @@ class Verdict:
     outcomes: tuple[tuple[str, int], ...] = ()
     error_class: str = ""
     error_message: str = ""
-    timing: Timing | None = None
     difference: Difference | None = None
     difference_why: str = ""
     errors: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
@@ -73,19 +73,28 @@ class Verdict:
     explained: bool = False
     peak_mb: float | None = None
     peak_gpu_mb: float | None = None
-    discarded: DiscardedTimings | None = None
     invalid: bool = False
     observations: tuple[ProcessObservation, ...] = ()
+
+    @cached_property
+    def timing(self) -> Timing | None:
+        """The times, None without any. Computed on first use: most commands need few of them."""
+        return None if self.invalid else timing(self.observations)
+
+    @cached_property
+    def discarded(self) -> DiscardedTimings | None:
+        """Which times were left out because the GPU was throttled or shared, None if all count."""
+        return None if self.invalid else discarded_timings(self.observations)
 
     @property
     def measured(self) -> int:
         """Records of this run behind the verdict."""
-        return len({one.path for one in self.observations if not one.reused_from})
+        return len({process.path for process in self.observations if not process.reused_from})
 
     @property
     def reused(self) -> int:
         """Records of earlier runs behind the verdict."""
-        return len({one.path for one in self.observations if one.reused_from})
+        return len({process.path for process in self.observations if process.reused_from})
 
     @property
     def key(self) -> tuple[str, str, str, str]:
@@ -95,10 +104,10 @@ class Verdict:
 
 @dataclass(frozen=True, kw_only=True)
 class Accuracy:
-    """Determinism on against off, by the error against a float64 reference.
+    """The accuracy with determinism on compared to off, by the error against a float64 reference.
 
     ``on`` and ``off`` are the root mean square errors of the worst output, relative to that of the values.
-    ``word`` is "more" where on is the more accurate, "less", or "same" within ``SAME_WITHIN``.
+    ``word`` is "more" if on is more accurate, "less", or "same" within ``SAME_WITHIN``.
     """
 
     word: str
@@ -108,16 +117,16 @@ class Accuracy:
     @property
     def sentence(self) -> str:
         """One sentence with both numbers."""
-        told = "as accurate as" if self.word == "same" else f"{self.word} accurate than"
-        return f"On is {told} off: relative error {self.on:.2g} against {self.off:.2g} (root mean square)."
+        relation = "as accurate as" if self.word == "same" else f"{self.word} accurate than"
+        return f"On is {relation} off: relative error {self.on:.2g} against {self.off:.2g} (root mean square)."
 
 
 @dataclass(frozen=True, kw_only=True)
 class GpuControls:
-    """Kernels known to vary on GPUs with determinism off, on one column.
+    """Kernels known to be nondeterministic on GPUs with determinism off, in one column.
 
-    ``seen`` says whether each varied, None where it was not measured. ``notice`` is "" unless all that
-    were measured came out exact.
+    ``seen`` says whether each was, None if it was not measured. ``notice`` is "" unless all that
+    were measured turned out reproducible.
     """
 
     seen: Mapping[str, bool | None]
@@ -128,17 +137,18 @@ class GpuControls:
 class RunResults:
     """All verdicts of a run, by column, variation, mode and kernel in the order of run.json.
 
-    ``overheads`` is by (column, kernel, variation). ``groups`` has the records that count by (column,
-    variation, mode), and ``control_summaries`` what their controls showed. ``left_out`` lists the records that do
-    not count and ``unreadable`` those that could not be read, each with the reason. ``kept`` has the kept
-    values of the run, ``tails`` the last words of what died.
+    ``overheads`` is by (column, kernel, variation). The first of ``variations`` decides the headline; it is
+    ``default`` unless the run has only others. ``groups`` has the records that count by (column, variation, mode), and
+    ``control_summaries`` what their controls showed. ``left_out`` lists the records that do not count and
+    ``unreadable`` those that could not be read, each with the reason. ``kept`` has the kept values of the run,
+    ``tails`` the ends of the logs of kernels that died.
     """
 
     info: RunInfo
     verdicts: tuple[Verdict, ...]
     overheads: Mapping[tuple[str, str, str], Overhead]
     variations: tuple[str, ...]
-    groups: Mapping[Group, tuple[Kept, ...]]
+    groups: Mapping[Group, tuple[AcceptedRecord, ...]]
     left_out: tuple[tuple[str, str], ...]
     unreadable: tuple[tuple[str, str], ...]
     control_summaries: Mapping[Group, ControlSummary] = field(default_factory=dict)
@@ -151,51 +161,66 @@ class RunResults:
 
     @cached_property
     def _by_column(self) -> dict[str, list[Verdict]]:
-        found: dict[str, list[Verdict]] = {}
+        by_column: dict[str, list[Verdict]] = {}
         for verdict in self.verdicts:
-            found.setdefault(verdict.column, []).append(verdict)
-        return found
+            by_column.setdefault(verdict.column, []).append(verdict)
+        return by_column
 
     def of(self, column: str, kernel: str, variation: str, mode: str) -> Verdict | None:
-        """One verdict, or None where that was not planned."""
+        """Return one verdict, or None if it was not planned."""
         return self._by_key.get((column, kernel, variation, mode))
 
     def over_variations(self, column: str, kernel: str, mode: str) -> tuple[Verdict, ...]:
-        """The verdicts of all planned variations, ``default`` first."""
-        found = (self.of(column, kernel, variation, mode) for variation in self.variations)
-        return tuple(verdict for verdict in found if verdict is not None)
+        """Return the verdicts of all planned variations, ``default`` first."""
+        verdicts = (self.of(column, kernel, variation, mode) for variation in self.variations)
+        return tuple(verdict for verdict in verdicts if verdict is not None)
 
     def headline(self, column: str, kernel: str, mode: str) -> Verdict | None:
-        """The worst verdict over all variations.
+        """Return the verdict of the first variation, which decides the headline; None if it was not planned."""
+        return self.of(column, kernel, self.variations[0], mode)
 
-        Of equal statuses the one with the fewest comparisons leads, then the one of the first variation.
-        None where no variation planned this kernel in this mode.
+    def worst(self, column: str, kernel: str, mode: str, variations: Collection[str] = ()) -> Verdict | None:
+        """Return the worst verdict over some variations, or over all of them.
+
+        Of equal statuses the one with the fewest comparisons comes first, then the one of the first variation.
+        None if no variation planned this kernel in this mode.
         """
-        verdicts = self.over_variations(column, kernel, mode)
-        return min(verdicts, key=lambda one: (severity(one.status), one.comparison.compared), default=None)
+        verdicts = [
+            verdict
+            for verdict in self.over_variations(column, kernel, mode)
+            if not variations or verdict.variation in variations
+        ]
+        return min(verdicts, key=_weakness, default=None)
+
+    def worse_under(self, column: str, kernel: str, mode: str, variations: Collection[str]) -> tuple[Verdict, ...]:
+        """Return the verdicts of other variations whose status is worse than the worst under ``variations``."""
+        worst = self.worst(column, kernel, mode, variations)
+        limit = severity(Status.NOT_RUN if worst is None else worst.status)
+        return tuple(
+            verdict
+            for verdict in self.over_variations(column, kernel, mode)
+            if verdict.variation not in variations and severity(verdict.status) < limit
+        )
 
     def overhead(self, column: str, kernel: str) -> Overhead | None:
-        """The overhead of determinism under the first variation that has one, ``default`` before others."""
-        found = (self.overheads.get((column, kernel, variation)) for variation in self.variations)
-        return next((overhead for overhead in found if overhead is not None), None)
+        """Return the overhead of determinism under the first variation that has one, ``default`` before others."""
+        overheads = (self.overheads.get((column, kernel, variation)) for variation in self.variations)
+        return next((overhead for overhead in overheads if overhead is not None), None)
 
     @cached_property
     def unmeasured(self) -> Mapping[str, tuple[Status, str]]:
-        """The columns that have no number at all, with their status and the one sentence that says why.
+        """The columns without any result, with their status and the one sentence that says why.
 
-        Those that were never started, and those in which every process says the same, as where TensorFlow saw no GPU.
+        These are columns that were never started, and those in which every process reports the same, for instance that
+        TensorFlow saw no GPU.
         """
-        found: dict[str, tuple[Status, str]] = {}
+        unmeasured: dict[str, tuple[Status, str]] = {}
         for column, verdicts in self._by_column.items():
-            said = {(one.status, one.why) for one in verdicts}
-            if len(said) == 1 and all(status in OF_COLUMN for status, _ in said):
-                found[column] = said.pop()
-        found |= {
-            matrix_column.id: of_column(matrix_column)
-            for matrix_column in self.info.columns
-            if matrix_column.status != "ready"
-        }
-        return found
+            reasons = {(verdict.status, verdict.why) for verdict in verdicts}
+            if len(reasons) == 1 and all(status in OF_COLUMN for status, _ in reasons):
+                unmeasured[column] = reasons.pop()
+        unmeasured |= {column.id: of_column(column) for column in self.info.columns if column.status != "ready"}
+        return unmeasured
 
     @cached_property
     def steps(self) -> tuple[Step, ...]:
@@ -206,72 +231,76 @@ class RunResults:
         )
 
     def seen(self, column: str, key: str) -> str:
-        """What the processes of a column say of themselves, or the host of the GPU asked for; "" where nobody said."""
+        """Return a fact that the processes of a column report, or the host about the requested GPU; "" if unknown."""
         records = self.records(column)
-        told = (process.provenance.get(key) for record in records for process in record.processes)
-        asked = (record.request.gpu.get(key) for record in records)
-        return next((str(value) for value in (*told, *asked) if value), "")
+        reported = (process.provenance.get(key) for record in records for process in record.processes)
+        requested = (record.request.gpu.get(key) for record in records)
+        return next((str(value) for value in (*reported, *requested) if value), "")
 
     def records(self, column: str) -> Sequence[Record]:
-        """The records of a column that count, of all its variations and modes."""
+        """Return the records of a column that count, of all its variations and modes."""
         return self._records.get(column, [])
 
     @cached_property
     def _records(self) -> dict[str, list[Record]]:
-        found: dict[str, list[Record]] = {}
-        for (column, *_), held in self.groups.items():
-            found.setdefault(column, []).extend(kept.record for kept in held)
-        return found
+        by_column: dict[str, list[Record]] = {}
+        for (column, *_), records in self.groups.items():
+            by_column.setdefault(column, []).extend(accepted.record for accepted in records)
+        return by_column
 
     def accuracy(self, column: str, kernel: str, variation: str) -> Accuracy | None:
-        """Whether determinism costs accuracy or gives some; None where not both errors are known."""
+        """Return whether determinism lowers or raises accuracy; None unless both errors are known."""
         worst = []
         for mode in ("on", "off"):
             verdict = self.of(column, kernel, variation, mode)
             if verdict is None or verdict.status not in FROM_DIGESTS or not verdict.errors:
                 return None
-            worst.append(max(one["rms"] for one in verdict.errors.values()))
+            worst.append(max(output["rms"] for output in verdict.errors.values()))
         on, off = worst
         if max(on, off) <= min(on, off) * SAME_WITHIN:
             return Accuracy(word="same", on=on, off=off)
         return Accuracy(word="more" if on < off else "less", on=on, off=off)
 
     def gpu_controls(self, column: str) -> GpuControls:
-        """What is known to vary on GPUs with determinism off, and whether it was seen to; empty for a CPU."""
-        device = next((one.device for one in self.info.columns if one.id == column), "cpu")
-        names = [one.name for one in self.info.kernels if one.gpu_control and device != "cpu"]
+        """Return the kernels known to be nondeterministic on GPUs, and whether each was; empty for a CPU."""
+        device = next((info.device for info in self.info.columns if info.id == column), "cpu")
+        names = [kernel.name for kernel in self.info.kernels if kernel.gpu_control and device != "cpu"]
         seen = {name: self._seen_to_vary(column, name) for name in names}
         measured = [name for name, varied in seen.items() if varied is not None]
         if not measured or any(seen[name] for name in measured):
             return GpuControls(seen=seen, notice="")
         notice = (
-            f"None of {', '.join(measured)} varied with determinism off, though all are known to on GPUs: "
-            f"the suite is not sensitive enough on {device}, or the device has become exact."
+            f"None of {', '.join(measured)} was nondeterministic with determinism off, although all are known to be on "
+            f"GPUs: the suite is not sensitive enough on {device}, or they are reproducible there."
         )
         return GpuControls(seen=seen, notice=notice)
 
     def _seen_to_vary(self, column: str, kernel: str) -> bool | None:
-        told = [one for one in self.over_variations(column, kernel, "off") if one.status in FROM_DIGESTS]
-        return any(one.comparison.varies for one in told) if told else None
+        verdicts = [v for v in self.over_variations(column, kernel, "off") if v.status in FROM_DIGESTS]
+        return any(verdict.comparison.varies for verdict in verdicts) if verdicts else None
 
     @property
     def measured(self) -> int:
         """Records that count and were measured by this run."""
-        return sum(not kept.reused_from for group in self.groups.values() for kept in group)
+        return sum(not accepted.reused_from for group in self.groups.values() for accepted in group)
 
     @property
     def reused(self) -> int:
         """Records that count and were measured by an earlier run."""
-        return sum(bool(kept.reused_from) for group in self.groups.values() for kept in group)
+        return sum(bool(accepted.reused_from) for group in self.groups.values() for accepted in group)
+
+
+def _weakness(verdict: Verdict) -> tuple[int, int]:
+    return severity(verdict.status), verdict.comparison.compared
 
 
 def of_column(column: ColumnInfo) -> tuple[Status, str]:
-    """Status and reason of a column that is not ready; whatever word a run.json has there, it is no measurement."""
+    """Return status and reason of a column that is not ready; whatever its status in run.json, it is no measurement."""
     known = {status.value: status for status in Status if status not in FROM_DIGESTS}
     return known.get(column.status, Status.MISMATCH), column.reason or f"The column is {column.status}."
 
 
-def overhead_of(dear: Verdict, cheap: Verdict) -> Overhead | None:
-    """The overhead of one verdict against another; None unless both ran to their ends and were timed."""
-    whole = all(one.status in FROM_DIGESTS | {Status.CONTROL_FAILED} for one in (dear, cheap))
-    return overhead(dear.observations, cheap.observations, (dear.timing, cheap.timing)) if whole else None
+def overhead_of(on: Verdict, off: Verdict) -> Overhead | None:
+    """Return the overhead of one verdict over another; None unless both ran to their ends and were timed."""
+    complete = all(verdict.status in FROM_DIGESTS | {Status.CONTROL_FAILED} for verdict in (on, off))
+    return overhead(on.observations, off.observations, (on.timing, off.timing)) if complete else None

@@ -1,4 +1,4 @@
-"""The named statuses, their order of severity, and the levels of the ladder."""
+"""The statuses, their order of severity, and the levels of evidence."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import IntEnum, StrEnum
 
 
 class Status(StrEnum):
-    """What the records say of one kernel. Only ``reproducible`` is ever green."""
+    """What the records show about one kernel. Only ``reproducible`` is ever green."""
 
     REPRODUCIBLE = "reproducible"
     REPRODUCIBLE_IN_PROCESS = "reproducible-in-process"
@@ -29,8 +29,8 @@ class Status(StrEnum):
     NOT_RUN = "not-run"
 
 
-#: Worst first. A difference that was seen is an answer and outranks everything; then come faults,
-#: then results without bits, then holes in the evidence; ``reproducible`` is last.
+#: Worst first. An observed difference is a result and outranks everything; then come faults,
+#: then results without bits, then missing evidence; ``reproducible`` is last.
 SEVERITY = (
     Status.NONDETERMINISTIC,
     Status.REPRODUCIBLE_IN_PROCESS,
@@ -53,13 +53,13 @@ SEVERITY = (
     Status.REPRODUCIBLE,
 )
 
-#: The statuses that rest on compared digests. A failed control takes the ground from under these;
-#: a crash stays a crash whatever the controls say.
+#: The statuses that rest on compared digests. A failed control invalidates these;
+#: a crash remains a crash whatever the controls show.
 FROM_DIGESTS = frozenset(
     {Status.REPRODUCIBLE, Status.REPRODUCIBLE_IN_PROCESS, Status.NONDETERMINISTIC, Status.INCONCLUSIVE, Status.NAN}
 )
 
-#: The statuses under which a single digest may carry a class letter.
+#: The statuses under which a single digest gets the letter of its digest group.
 COMPARABLE = frozenset({Status.REPRODUCIBLE, Status.INCONCLUSIVE, Status.NAN})
 
 #: The statuses of a whole column that was never measured.
@@ -67,14 +67,14 @@ OF_COLUMN = frozenset({Status.BUILD_FAILED, Status.IMAGE_MISSING, Status.INCOMPA
 
 
 def severity(status: Status) -> int:
-    """Place in the order of severity: 0 is the worst."""
+    """Return the position in the order of severity: 0 is the worst."""
     return SEVERITY.index(status)
 
 
 class EvidenceLevel(IntEnum):
-    """The strongest claim the evidence carries, from the weakest up.
+    """The strongest claim that the evidence supports, from the weakest up.
 
-    "Same across hosts" needs several runs and is decided where runs are compared.
+    "Same across hosts" needs several runs and is decided when runs are compared.
     """
 
     DIFFERS_WITHIN_PROCESS = 0

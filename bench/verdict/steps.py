@@ -1,11 +1,12 @@
-"""Steps from one column to another, each named after the one variable that it moves.
+"""Steps from one column to another, each named after the one variable that changes.
 
-A change of time or bits is put down to a variable only where nothing else moved: between two columns of one GPU (or
+A change of time or bits is attributed to a variable only if nothing else changed: between two columns of one GPU (or
 CPU), one driver and one host that differ in the TensorFlow release, or in the CUDA minor, or in cuDNN, or in Python.
-Keras and NumPy may follow TensorFlow, for a release asks for its own. From one official pair to the next TensorFlow,
-CUDA and cuDNN may move together, for that is the upgrade people make: such a step says that it is of no one alone.
+Keras and NumPy may change with TensorFlow, because a release requires its own. From one official pair to the next,
+TensorFlow, CUDA and cuDNN may change together, because that is a typical upgrade: such a step says that its effect
+cannot be attributed to one of them.
 
-Columns of the engine ``here`` are in no step: nobody knows what else differs in an environment as it was found.
+Columns of the engine ``local`` are in no step: what else differs in an existing environment is unknown.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from bench.store.run_info import ColumnInfo
 
-#: What can move, in the order in which it is told.
+#: What can change, in the order in which it is listed.
 TITLES = {
     "tensorflow": "TensorFlow",
     "cuda": "CUDA",
@@ -30,7 +31,7 @@ TITLES = {
     "keras": "Keras",
     "numpy": "NumPy",
 }
-#: What may follow TensorFlow without being a variable of the matrix.
+#: What may change with TensorFlow without being a variable of the matrix.
 _FOLLOWS = frozenset({"keras", "numpy"})
 _TENSORFLOW = "tensorflow"
 
@@ -42,7 +43,7 @@ class Step:
     """Two columns that are one step apart.
 
     ``variable`` is what the step is named after: a key of ``TITLES``.
-    ``moved`` maps every variable that moved to its value before and after.
+    ``moved`` maps every variable that changed to its value before and after.
     """
 
     before: ColumnInfo
@@ -52,7 +53,7 @@ class Step:
 
     @property
     def mixed(self) -> bool:
-        """Whether more moved than the variable and what follows it: nothing can be put down to it alone."""
+        """Whether more changed than the variable and what follows it, so that no effect can be attributed to it."""
         return bool(set(self.moved) - {self.variable} - _FOLLOWS)
 
     @property
@@ -62,28 +63,28 @@ class Step:
 
     @property
     def sentence(self) -> str:
-        """What moved, as in ``CUDA 12.5 to 12.6 alone.``."""
-        told = [f"{TITLES[key]} {before} to {after}" for key, (before, after) in self.moved.items()]
+        """What changed, as in ``CUDA 12.5 to 12.6 alone.``."""
+        changes = [f"{TITLES[key]} {before} to {after}" for key, (before, after) in self.moved.items()]
         if self.mixed:
-            return f"{', '.join(told)}: they moved together, so what changed is of no one alone."
-        return f"{told[0]} alone." if len(told) == 1 else f"{told[0]}, and with it {', '.join(told[1:])}."
+            return f"{', '.join(changes)}: they changed together, so an effect cannot be attributed to one of them."
+        return f"{changes[0]} alone." if len(changes) == 1 else f"{changes[0]}, and with it {', '.join(changes[1:])}."
 
 
 def steps(columns: Sequence[ColumnInfo], seen: Mapping[str, Mapping[str, str]]) -> tuple[Step, ...]:
-    """All steps between columns that were measured.
+    """Return all steps between columns that were measured.
 
-    ``seen`` maps their ids to what their processes said of ``driver`` and ``numpy``, "" for unknown. Columns of two
-    devices, drivers or hosts are never put together, so that no times of two machines are compared.
+    ``seen`` maps their ids to the ``driver`` and ``numpy`` that their processes reported, "" if unknown. Columns of
+    different devices, drivers or hosts are never combined, so that times of two machines are not compared.
     """
     places: dict[object, list[tuple[ColumnInfo, _Values]]] = {}
     for column in columns:
-        # a GPU column whose cuDNN nobody names could differ from another one in that
+        # a GPU column with an unknown cuDNN may differ from another one in it
         if column.kind != "here" and (column.cuda == "cpu" or column.cudnn):
             values = {key: str(getattr(column, key, "")) for key in TITLES} | {"numpy": seen[column.id]["numpy"]}
             places.setdefault((_place(column), seen[column.id]["driver"]), []).append((column, values))
-    found = {(one.before.id, one.after.id): one for group in places.values() for one in _of_place(group)}
+    found = {(step.before.id, step.after.id): step for group in places.values() for step in _of_place(group)}
     order = {column.id: number for number, column in enumerate(columns)}
-    return tuple(sorted(found.values(), key=lambda one: (order[one.after.id], order[one.before.id])))
+    return tuple(sorted(found.values(), key=lambda step: (order[step.after.id], order[step.before.id])))
 
 
 def _place(column: ColumnInfo) -> object:
@@ -108,8 +109,8 @@ def _of_place(columns: Sequence[tuple[ColumnInfo, _Values]]) -> list[Step]:
 
 
 def _steps(columns: Sequence[tuple[ColumnInfo, _Values]], variable: str) -> list[Step]:
-    """Steps from each value of a variable to the next one; two columns of one value are a step of something else."""
-    ordered = sorted(columns, key=lambda one: _order(one[1][variable]))
+    """Return the steps from each value of a variable to the next; two columns with one value are no step of it."""
+    ordered = sorted(columns, key=lambda item: _order(item[1][variable]))
     return [
         Step(before=before, after=after, variable=variable, moved=moved)
         for (before, old), (after, new) in pairwise(ordered)

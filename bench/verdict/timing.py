@@ -1,7 +1,7 @@
 """Wall times and the overhead of determinism. The process is the sampling unit.
 
-Times inside one process are correlated (same clocks, same caches, same picks of oneDNN and cuDNN), so
-each process gives one number, the median of its times, and only those numbers are compared.
+Times within one process are correlated (same clocks, same caches, same algorithms picked by oneDNN and cuDNN), so
+each process contributes one number, the median of its times, and only those numbers are compared.
 
 The overhead is median(on) / median(off) over processes, with the interval and the rules of ``bench.verdict.ratio``.
 """
@@ -34,9 +34,9 @@ class Kind(StrEnum):
 class Timing:
     """Seconds of one kernel in one column, variation and mode.
 
-    ``per_process`` has one median a process, by round; ``median_s`` is their median, ``low_s`` and
+    ``per_process`` has one median per process, by round; ``median_s`` is their median, ``low_s`` and
     ``high_s`` their range. ``cpu_median_s`` is the same of CPU seconds (all threads), and ``first_median_s``
-    of first calls, trace and compile included; None where unknown.
+    of first calls, trace and compile included; None if unknown.
     """
 
     kind: Kind
@@ -46,7 +46,7 @@ class Timing:
 
     @property
     def median_s(self) -> float:
-        """Median over processes of the process medians."""
+        """The median over processes of the process medians."""
         return statistics.median(self.per_process)
 
     @property
@@ -64,7 +64,7 @@ class Timing:
 class Overhead:
     """What determinism costs: ``ratio`` of the median time on to off (below 1: on was faster).
 
-    ``low``, ``high``, ``resolved`` and ``why`` are those of ``bench.verdict.ratio.Ratio``.
+    ``low``, ``high``, ``significant`` and ``why`` are those of ``bench.verdict.ratio.Ratio``.
     """
 
     kind: Kind
@@ -73,57 +73,59 @@ class Overhead:
     high: float | None
     processes_on: int
     processes_off: int
-    resolved: bool
+    significant: bool
     why: str
 
 
 def process_median(observation: ProcessObservation, kind: Kind) -> float | None:
-    """Seconds: the median of one process's usable times of this kind, None where it has none.
+    """Return the median of one process's usable times of this kind in seconds, None if it has none.
 
-    What was timed on a throttled or shared GPU is not usable.
+    Times on a throttled or shared GPU are not usable.
     """
     if kind is Kind.FIRST:
-        return _middle(sample.first_s for sample in gpu_timing.clean(observation.repetitions))
-    return _middle(time for sample in gpu_timing.clean(observation.timings) for time in sample.steady_s)
+        return _median([sample.first_s for sample in gpu_timing.clean(observation.repetitions)])
+    return _median([seconds for sample in gpu_timing.clean(observation.timings) for seconds in sample.steady_s])
 
 
 def timing(observations: Sequence[ProcessObservation], kind: Kind | None = None) -> Timing | None:
-    """The times over processes: of steady calls, and where no process that was timed to its end has any, of first ones.
+    """Return the times over processes: of steady calls, or of first calls if no completely timed process has any.
 
-    Those are kernels that may not be called again, and rounds without a timing pass. None where
-    every process was timed on a throttled or shared GPU: first calls are no substitute for the times asked for.
+    First calls are used for kernels that may not be called again, and for rounds without a timing pass. The result is
+    None if every process was timed on a throttled or shared GPU: first calls do not replace the requested times.
     """
-    sane = [
-        observation for observation in observations if observation.repetitions and not gpu_timing.silenced(observation)
+    usable = [
+        observation
+        for observation in observations
+        if observation.repetitions and not gpu_timing.all_discarded(observation)
     ]
     if kind is None:
-        whole = [one for one in sane if one.timed and one.outcome == "ok"]
-        if not whole and any(gpu_timing.silenced(one) for one in observations):
+        complete = [observation for observation in usable if observation.timed and observation.outcome == "ok"]
+        if not complete and any(gpu_timing.all_discarded(observation) for observation in observations):
             return None
         # one process without its times must not turn all others into first calls
-        steady = any(process_median(one, Kind.STEADY) is not None for one in whole)
+        steady = any(process_median(observation, Kind.STEADY) is not None for observation in complete)
         kind = Kind.STEADY if steady else Kind.FIRST
-    medians = [median for one in sane if (median := process_median(one, kind)) is not None]
+    medians = [median for observation in usable if (median := process_median(observation, kind)) is not None]
     if not medians:
         return None
     return Timing(
         kind=kind,
         per_process=tuple(medians),
-        cpu_median_s=_over_processes(_cpu(one, kind) for one in sane),
-        first_median_s=_over_processes(process_median(one, Kind.FIRST) for one in sane),
+        cpu_median_s=_over_processes(_cpu_median(observation, kind) for observation in usable),
+        first_median_s=_over_processes(process_median(observation, Kind.FIRST) for observation in usable),
     )
 
 
-def _cpu(observation: ProcessObservation, kind: Kind) -> float | None:
+def _cpu_median(observation: ProcessObservation, kind: Kind) -> float | None:
     if kind is Kind.FIRST:
-        return _middle(sample.first_cpu_s for sample in gpu_timing.clean(observation.repetitions))
-    return _middle(time for sample in gpu_timing.clean(observation.timings) for time in sample.steady_cpu_s)
+        return _median([sample.first_cpu_s for sample in gpu_timing.clean(observation.repetitions)])
+    return _median([seconds for sample in gpu_timing.clean(observation.timings) for seconds in sample.steady_cpu_s])
 
 
-def _middle(times: Iterable[float]) -> float | None:
-    """The median of what a clock can have shown; None where nothing is left."""
-    usable = [time for time in times if math.isfinite(time) and time > 0]
-    return statistics.median(usable) if usable else None
+def _median(times: Sequence[float]) -> float | None:
+    """Return the median of the times that a clock can have shown; None if there are none."""
+    valid = [seconds for seconds in times if math.isfinite(seconds) and seconds > 0]
+    return statistics.median(valid) if valid else None
 
 
 def _over_processes(medians: Iterable[float | None]) -> float | None:
@@ -134,25 +136,25 @@ def _over_processes(medians: Iterable[float | None]) -> float | None:
 def overhead(
     on: Sequence[ProcessObservation],
     off: Sequence[ProcessObservation],
-    known: tuple[Timing | None, Timing | None] | None = None,
+    timings: tuple[Timing | None, Timing | None] | None = None,
 ) -> Overhead | None:
-    """The overhead of determinism; None where a side has no times, was not timed, or has times of another kind.
+    """Return the overhead of determinism; None if a side has no times, was not timed, or has times of another kind.
 
-    ``known`` are the timings of both sides where they were made already.
+    ``timings`` are those of both sides if they were computed already.
     """
-    if not all(any(one.timed for one in side) for side in (on, off)):
+    if not all(any(observation.timed for observation in side) for side in (on, off)):
         return None
-    left, right = known or (timing(on), timing(off))
+    left, right = timings or (timing(on), timing(off))
     if left is None or right is None or left.kind is not right.kind:
         return None
-    found = ratio(left.per_process, right.per_process)
+    result = ratio(left.per_process, right.per_process)
     return Overhead(
         kind=left.kind,
-        ratio=found.value,
-        low=found.low,
-        high=found.high,
+        ratio=result.value,
+        low=result.low,
+        high=result.high,
         processes_on=len(left.per_process),
         processes_off=len(right.per_process),
-        resolved=found.resolved,
-        why=found.why,
+        significant=result.significant,
+        why=result.why,
     )

@@ -188,8 +188,8 @@ def test_the_picker_says_what_python_says(visit: Callable[..., Page], name: str)
 
 
 QUESTIONS = (
-    Requirements(needs=("linalg",)),
-    Requirements(needs=("linalg", "convolutions"), max_overhead=1.15),
+    Requirements(families=("linalg",)),
+    Requirements(families=("linalg", "convolutions"), max_overhead=1.15),
     Requirements(max_overhead=2.0),
     Requirements(max_overhead=1.0),
     Requirements(kernels=("*1*", "no_such")),

@@ -26,7 +26,7 @@ from bench.verdict.ranking import choose
 from bench.verdict.requirements import Requirements
 from tests.unit import factory
 from tests.unit.factory import EXACT, Behaviour, Spot
-from tests.unit.test_choice import Field, overhead, results
+from tests.unit.test_ranking import Field, overhead, results
 
 if TYPE_CHECKING:
     from bench.verdict.results import RunResults
@@ -105,12 +105,12 @@ def test_a_candidate_says_evidence_overhead_reasons_and_unknowns(mixed: RunResul
 
 
 def test_a_overhead_is_evaluated_against_what_was_asked(mixed: RunResults) -> None:
-    found = choice(mixed, Requirements(needs=("linalg",), max_overhead=1.15))
+    found = choice(mixed, Requirements(families=("linalg",), max_overhead=1.15))
     assert found.question == f"linalg: 1 kernel, determinism on, at most {TIMES}1.15 each, each pair on its own device."
     assert [one.reasons for one in found.candidates if one.rank] == [(f"dearer than {TIMES}1.15 (1): matmul",)] * 2
     assert found.sentence.startswith("No pair is known to fit.")
     assert all(one.rank in ("1 (tie)", "") for one in found.candidates)
-    found = choice(mixed, Requirements(needs=("linalg",), max_overhead=1.5))
+    found = choice(mixed, Requirements(families=("linalg",), max_overhead=1.5))
     assert found.candidates[0].unknowns == (f"overhead not known to be within {TIMES}1.5 (1): matmul",)
     assert [limit(number) for number in (1.15, 2.0, 1.1251)] == ["1.15", "2", "1.1251"]
 
@@ -154,19 +154,19 @@ def test_families_have_what_each_pair_gives_them(mixed: RunResults) -> None:
     ("ends", "words"),
     [
         ([(1.5, 1.4, 1.6)], f"median of 1 overhead {TIMES}1.50 (1.40{DASH}1.60); 1 stated, dearest {TIMES}1.50 k0"),
-        ([(1.1, 0.9, 1.3)], f"median of 1 overhead not resolved (0.90{DASH}1.30); 1 stated, dearest {TIMES}1.10 k0"),
-        ([(2.0, 1.1, 4.0)], f"median of 1 overhead not resolved (1.10{DASH}4.00); 1 stated, dearest {TIMES}2.00 k0"),
+        ([(1.1, 0.9, 1.3)], f"median of 1 overhead not significant (0.90{DASH}1.30); 1 stated, dearest {TIMES}1.10 k0"),
+        ([(2.0, 1.1, 4.0)], f"median of 1 overhead not significant (1.10{DASH}4.00); 1 stated, dearest {TIMES}2.00 k0"),
         ([], "no overhead"),
     ],
 )
 def test_a_median_is_stated_only_where_it_is_resolved(ends: list[tuple[float, float, float]], words: str) -> None:
     column: list[Field] = [(Status.REPRODUCIBLE, overhead(*one)) for one in ends] or [(Status.REPRODUCIBLE, None)]
-    assert bill_text(choose(results([column]))[0].bill) == words
+    assert bill_text(choose(results([column]))[0].overhead) == words
 
 
 def test_no_interval_no_number() -> None:
-    column: list[Field] = [(Status.REPRODUCIBLE, overhead(1.5, None, None, resolved=False))]
-    assert bill_text(choose(results([column]))[0].bill) == "median of 1 overhead not resolved; none stated"
+    column: list[Field] = [(Status.REPRODUCIBLE, overhead(1.5, None, None, significant=False))]
+    assert bill_text(choose(results([column]))[0].overhead) == "median of 1 overhead not significant; none stated"
 
 
 def test_the_page_says_what_the_view_says(mixed: RunResults) -> None:

@@ -16,8 +16,11 @@ from bench import cli, errors, verdict
 from bench.cli import choose
 from bench.gpu.facts import Gpu, GpuInventory
 from bench.plan import gpu_models
+from bench.report.commands import choose as choose_report
 from bench.store import run as store
 from bench.store import run_info
+from bench.verdict import ranking
+from bench.verdict.status import Status
 from tests.unit import factory
 
 SAMPLE = ["choose", "--run", "reports/sample"]
@@ -25,17 +28,23 @@ HOSTILE = "<img src=x>\x1b[2J$(reboot)'\"`;|\u202e\n| x"
 
 
 @lru_cache(maxsize=1)
+def sample_run() -> store.Run:
+    """The sample, read once for all tests."""
+    return store.load(Path(__file__).parents[2] / "reports" / "sample")
+
+
+@lru_cache(maxsize=1)
 def sample() -> verdict.RunResults:
-    """The sample, read and evaluated once for all tests."""
-    return verdict.evaluate(store.load(Path(__file__).parents[2] / "reports" / "sample"))
+    """The sample, evaluated once for all tests."""
+    return verdict.evaluate(sample_run())
 
 
 @pytest.fixture(autouse=True)
 def _in_the_root(monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
-    read = choose.evaluated
+    read = choose.loaded
     monkeypatch.chdir(root)
     monkeypatch.setenv("COLUMNS", "400")
-    monkeypatch.setattr(choose, "evaluated", lambda o: sample() if o.run_folder == Path(SAMPLE[-1]) else read(o))
+    monkeypatch.setattr(choose, "loaded", lambda o: sample_run() if o.run_folder == Path(SAMPLE[-1]) else read(o))
 
 
 def asked(capsys: pytest.CaptureFixture[str], *arguments: str, run: list[str] | None = None) -> tuple[int, str]:
@@ -54,12 +63,51 @@ def test_a_need_that_every_pair_of_the_sample_meets(capsys: pytest.CaptureFixtur
     code, out = asked(capsys, "--families", "sequences")
     evaluated = sample()
     assert code == errors.OK
-    assert f"{len(evaluated.info.columns)} of " in out.splitlines()[1]
+    assert "Best: TF 2.15.1 CPU, TF 2.18.1 CPU and TF 2.21.0 CPU (a tie)." in out
+    assert f"12 pairs: {len(evaluated.info.columns)} fit, 0 do not fit, 9 unknown." in out
     for column in evaluated.info.columns:
         assert f"TF {column.tensorflow} CPU: ✓ fits" in out
-    assert "(a tie)" in out
     assert "--rounds 30" in out
     assert "How pairs are ranked:" in out
+
+
+def test_what_keeps_a_pair_from_fitting_is_named_with_its_reason(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernels = (*(factory.kernel(f"k{number}") for number in range(8)), *factory.CONTROLS)
+
+    def behave(spot: factory.Spot) -> factory.Behaviour:
+        if spot.kernel == "k1":
+            return factory.Behaviour(("a", "b"))
+        if spot.kernel in ("k2", "k3"):
+            return factory.Behaviour(outcome="error", error_class="ValueError", message="no")
+        return factory.EXACT
+
+    run = factory.run(factory.info(kernels=kernels), behave)
+    monkeypatch.setattr("bench.cli.choose.store.load", lambda _: run)
+    monkeypatch.setenv("COLUMNS", "80")
+    code, out = asked(capsys, run=["choose", "--run", "made-here"])
+    assert code == errors.GATE
+    assert "No pair is known to fit. Closest: TF 2.18.1 CPU." in out
+    assert "It would fit without k1, k2 and k3:" in out
+    assert "- not reproducible (nondeterministic): k1\n" in out
+    assert "- does not run (error): k2, k3\n" in out
+
+
+def test_other_variations_are_mentioned_apart() -> None:
+    concern = ranking.Concern(kind=Status.ERROR, kernels=(("a", "onednn=0"), ("b", "onednn=0"), ("c", "threads=1")))
+    split = choose_report._by_variation([concern])
+    texts = {name: [choose_report._reason(part) for part in parts] for name, parts in split.items()}
+    assert texts == {"onednn=0": ["does not run (error): a, b"], "threads=1": ["does not run (error): c"]}
+
+
+@pytest.mark.parametrize("question", [["--families", "conv"], ["--max-overhead", "1.1"], ["--gpu", "sm_90"], []])
+def test_the_terminal_keeps_its_width(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, question: list[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    _, out = asked(capsys, *question)
+    assert max(map(len, out.splitlines())) <= 80
 
 
 def measured(monkeypatch: pytest.MonkeyPatch, info: run_info.RunInfo) -> list[str]:
@@ -67,6 +115,19 @@ def measured(monkeypatch: pytest.MonkeyPatch, info: run_info.RunInfo) -> list[st
     run = factory.run(info)
     monkeypatch.setattr("bench.cli.choose.store.load", lambda _: run)
     return ["choose", "--run", "made-here"]
+
+
+def test_the_default_variation_decides_unless_another_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    code, body = as_json(capsys, "--families", "conv")
+    assert code == errors.OK
+    ranked = [one for one in body["candidates"] if one["rank"]]
+    assert all(one["fit"] == "fits" and "also under onednn=0: error (3)" in one["evidence"] for one in ranked)
+    code, body = as_json(capsys, "--families", "conv", "--variation", "onednn=0")
+    assert code == errors.GATE
+    for one in (one for one in body["candidates"] if one["rank"]):
+        assert one["fit"] == "does not fit"
+        assert one["reasons"][0].startswith("error (3): conv2d_bwd_filter_dilated (onednn=0), ")
+        assert one["reasons"][1].startswith("would fit without conv2d_bwd_filter_dilated (error), ")
 
 
 def test_all_kernels_of_the_sample_fit_no_pair(capsys: pytest.CaptureFixture[str]) -> None:
@@ -107,7 +168,7 @@ def test_every_command_can_be_planned(capsys: pytest.CaptureFixture[str], monkey
 
 
 def test_a_gpu_question_is_answered_from_the_rules(capsys: pytest.CaptureFixture[str]) -> None:
-    question = ["--gpu", "sm_90", "--driver", "550", "--families", "conv,scatter", "--kernels", "my_model"]
+    question = ["--gpu", "sm_90", "--driver", "550", "--families", "conv,scatter", "--kernels", "matmul_f32"]
     code, body = as_json(capsys, *question, "--max-overhead", "1.15")
     assert code == errors.NOTHING
     assert "sm_90, driver 550" in body["question"]
@@ -117,8 +178,8 @@ def test_a_gpu_question_is_answered_from_the_rules(capsys: pytest.CaptureFixture
     assert "first run compiles PTX" in told["tf2.18.1-cuda12.5-py311"]
     assert all("rule" in text for column, text in told.items() if "-cuda" in column)
     command = body["missing"][-1]["command"]
-    assert {"--device", "gpu", "--kernel-file", "FILE"} <= set(shlex.split(command))
-    assert "my_model" in command
+    assert {"--device", "gpu"} <= set(shlex.split(command))
+    assert "matmul_f32" in command
     assert "scatter_nd" in command
 
 
@@ -154,7 +215,7 @@ def test_without_a_run_it_says_what_could_run_and_that_nothing_was_measured(
     assert code == errors.NOTHING
     assert "Nothing was measured for this question" in said.err
     assert "blocked: driver 470 < 525.60.13 for CUDA 12.x (rule driver-cuda-12)" in said.out
-    assert "tf2.14.1-cuda11.8-py311" in said.out.partition("To know more")[2]
+    assert "tf2.14.1-cuda11.8-py311" in said.out.partition("Suggested runs")[2]
     assert "0 kernels" not in said.out
 
 
@@ -196,6 +257,11 @@ def test_known_cards_have_their_capability() -> None:
         (["--gpu", "cpu", "--driver", "550"], "A driver says nothing about a CPU"),
         (["--families", "convolutoins"], "did you mean 'convolutions'?"),
         (["--families", HOSTILE], "No family and no kernel"),
+        (["--kernels", "matmul_f23"], "did you mean 'matmul_f32'?"),
+        (["--kernels", "my_model"], "--kernel-file FILE"),
+        (["--kernels", "matmul*,conv5*"], "No kernel matches 'conv5*'"),
+        (["--kernels", HOSTILE], "No kernel matches"),
+        (["--variation", "onednn=2"], "did you mean 'onednn=0'?"),
         (["--gpu", "sm_90", "--matrix", "nowhere.toml"], "nowhere.toml cannot be read"),
     ],
 )
@@ -204,6 +270,7 @@ def test_a_bad_question_has_its_sentence(capsys: pytest.CaptureFixture[str], arg
     said = capsys.readouterr()
     assert words in said.err
     assert "Traceback" not in said.err
+    assert not {"\x1b", "\u202e"} & set(said.err)
     assert not said.out
 
 
@@ -231,9 +298,16 @@ def test_bad_options_are_bad_configuration(arguments: list[str]) -> None:
     assert caught.value.code == errors.CONFIG
 
 
+@pytest.fixture
+def hostile(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The beginning of a command that chooses by a custom kernel with a hostile name."""
+    kernels = (factory.kernel(HOSTILE), *factory.CONTROLS)
+    return [*measured(monkeypatch, factory.info(kernels=kernels)), "--kernels", HOSTILE]
+
+
 @pytest.mark.parametrize("form", ["terminal", "markdown", "json"])
-def test_hostile_names_stay_text(capsys: pytest.CaptureFixture[str], form: str) -> None:
-    _, out = asked(capsys, "--kernels", HOSTILE, "--format", form)
+def test_hostile_names_stay_text(capsys: pytest.CaptureFixture[str], hostile: list[str], form: str) -> None:
+    _, out = asked(capsys, "--format", form, run=hostile)
     assert "img src" in out
     assert "\x1b" not in out
     assert "\u202e" not in out
@@ -242,8 +316,8 @@ def test_hostile_names_stay_text(capsys: pytest.CaptureFixture[str], form: str) 
         assert all(line.count("|") == line.count("\\|") + 6 for line in out.splitlines() if line.startswith("| "))
 
 
-def test_a_command_survives_hostile_names(capsys: pytest.CaptureFixture[str]) -> None:
-    _, body = as_json(capsys, "--kernels", HOSTILE)
+def test_a_command_survives_hostile_names(capsys: pytest.CaptureFixture[str], hostile: list[str]) -> None:
+    _, body = as_json(capsys, run=hostile)
     words = shlex.split(body["missing"][0]["command"])
     assert words[:4] == ["nox", "-s", "matrix", "--"]
     assert any("$(reboot)" in word for word in words)

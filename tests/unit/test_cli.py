@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pytest
 
 from bench import cli, errors
-from bench.cli import prepare as prepare_commands
+from bench.cli import images as images_command
+from bench.cli.parser import COMMANDS
 from bench.engines import docker
 from bench.plan import config
 from tests.unit import factory
 from tests.unit.test_tails import folder_of
 
 if TYPE_CHECKING:
+    from bench.cli.command import Command
     from bench.plan.column import Column
 
 
@@ -105,7 +107,7 @@ class TestExtra:
         other.write_text(other.read_text(encoding="utf-8").replace("my_kernel", "my_other"), encoding="utf-8")
         text = (root / "matrix.toml").read_text(encoding="utf-8")
         (tmp_path / "matrix.toml").write_text(
-            text.replace("extra = []", 'kernel_files = ["my_kernels.py"]'), encoding="utf-8"
+            text.replace("kernel_files = []", 'kernel_files = ["my_kernels.py"]'), encoding="utf-8"
         )
         arguments = ["plan", "--json", "--engine", "venv", "--matrix", str(tmp_path / "matrix.toml")]
         assert cli.main([*arguments, "--kernel-file", str(other), "--kernels", "my_*"]) == 0
@@ -161,17 +163,17 @@ def test_the_schema_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
         (["plan", "--engine", "venv", "--kernels", "nope"], errors.NOTHING, ["No kernel matches nope"]),
         (["plan", "--engine", "venv", "--profile", "nope"], errors.CONFIG, ["no profile 'nope'", "quick"]),
         (["plan", "--matrix", "nowhere.toml"], errors.CONFIG, ["nowhere.toml cannot be read"]),
-        (["matrix", "--engine", "venv", "--device", "gpu"], errors.NO_GPU, ["GPU was demanded", "no NVIDIA GPU"]),
+        (["matrix", "--engine", "venv", "--device", "gpu"], errors.NO_GPU, ["A GPU is required", "no NVIDIA GPU"]),
         (["plan", "--device", "GPU-1a2b"], errors.NO_GPU, ["There is no GPU GPU-1a2b here"]),
         (["plan", "--device", "xyz"], errors.CONFIG, ["'xyz' names no device", "UUID"]),
         (["images", "--push", "HTTP://user:secret@x"], errors.CONFIG, ["no name of a registry"]),
         (["import", "nowhere.tar.gz"], errors.ENGINE, ["nowhere.tar.gz"]),
-        (["bundle", "--pair", "tf9*", "--out", "b"], errors.CONFIG, ["tf9*", "tf2.18.1-cuda12.5"]),
-        (["bundle", "--pair", "tf2.18.1-cpu", "--out", "b", "--split", "5"], errors.CONFIG, ["no size of a part"]),
+        (["bundle", "--env", "tf9*", "--out", "b"], errors.CONFIG, ["tf9*", "tf2.18.1-cuda12.5"]),
+        (["bundle", "--env", "tf2.18.1-cpu", "--out", "b", "--split", "5"], errors.CONFIG, ["no size of a part"]),
         (["report", "--reports", "nowhere"], errors.NOTHING, ["There is no run", "nox -s matrix"]),
         (["report", "tests"], errors.ENGINE, ["is no run folder"]),
-        (["diverge", "tf2.18.1-cpu", "matmul_f32", "--run", "tests"], errors.ENGINE, ["is no run folder"]),
-        (["diverge", "tf2.18.1-cpu", "matmul_f32", "--reports", "nowhere"], errors.NOTHING, ["There is no run"]),
+        (["diff", "tf2.18.1-cpu", "matmul_f32", "--run", "tests"], errors.ENGINE, ["is no run folder"]),
+        (["diff", "tf2.18.1-cpu", "matmul_f32", "--reports", "nowhere"], errors.NOTHING, ["There is no run"]),
     ],
 )
 def test_every_mistake_has_its_sentence_and_its_code(
@@ -201,7 +203,7 @@ def test_an_unknown_gate_is_told_before_anything_is_measured(
     with pytest.raises(SystemExit) as caught:
         cli.main(arguments)
     assert caught.value.code == errors.CONFIG
-    assert "there is no gate 'on-vareis'" in capsys.readouterr().err
+    assert "unknown gate 'on-vareis'" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
@@ -241,7 +243,7 @@ def test_a_surprise_is_one_line_and_a_traceback_only_with_debug(
     monkeypatch.setattr(config, "schema", fail)
     assert cli.main(["schema"]) == errors.ENGINE
     said = capsys.readouterr().err
-    assert "should not have happened: RuntimeError: boom" in said
+    assert "internal error: RuntimeError: boom" in said
     assert "Traceback" not in said
     with pytest.raises(RuntimeError):
         cli.main(["schema", "--debug"])
@@ -297,15 +299,15 @@ def test_interruption_is_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     assert capsys.readouterr().err.strip() == "interrupted"  # it measured nothing that could be gone on with
     monkeypatch.setattr(config, "load", lambda *_: interrupt())
     assert cli.main(["matrix"]) == errors.INTERRUPTED
-    assert "goes on from there" in capsys.readouterr().err
+    assert "run the same command again to resume" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("changes", "harm", "code", "told"),
     [
         ({}, "", errors.NOTHING, "No kernel gave a result with determinism on"),
-        ({"finished": ""}, "", errors.ENGINE, "the run is not finished"),
-        ({}, "no xz at all", errors.ENGINE, "records that cannot be read: 1; the page names them"),
+        ({"finished": ""}, "", errors.ENGINE, "The run is not complete"),
+        ({}, "no xz at all", errors.ENGINE, "unreadable records: 1; the page names them"),
     ],
 )
 def test_a_run_of_which_something_is_missing_is_no_pass(
@@ -347,10 +349,52 @@ class Hands:
 def test_an_image_that_cannot_be_pushed_stops_no_other(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prepare_commands, "DockerEngine", Hands)
+    monkeypatch.setattr(images_command, "DockerEngine", Hands)
     assert cli.main(["images", "--push", "registry:5000", "--device", "cpu"]) == errors.ENGINE
     told = capsys.readouterr().out
     assert [one.partition("-")[0] for one in Hands.pushed] == ["tf2.18.1", "tf2.21.0"]
     assert told.count("sha256:one") == 1
     assert told.count("the registry took it not") == 1
     assert "libcudnn.so.9: not found" in told
+
+
+def help_text(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    with pytest.raises(SystemExit) as caught:
+        cli.main([*arguments, "-h"])
+    assert caught.value.code == 0
+    return capsys.readouterr().out
+
+
+def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    text = help_text(capsys)
+    for command in COMMANDS:
+        assert f"\n    {command.name}" in text
+    assert "local" in {command.name for command in COMMANDS}
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_every_command_explains_itself_in_80_columns(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    text = help_text(capsys, command.name)
+    flat = " ".join(text.split())
+    assert command.summary.endswith(".")
+    assert command.summary in flat
+    assert command.example in flat
+    assert max(map(len, text.splitlines())) <= 100
+
+
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        *(("lock", option) for option in ("--kernels=x", "--rounds=3", "--device=cpu", "--engine=venv", "--mode=on")),
+        *(("images", option) for option in ("--kernels=x", "--rounds=3", "--engine=venv", "--variation=default")),
+        *(("doctor", option) for option in ("--kernels=x", "--rounds=3", "--mode=on", "--kernel-file=x.py")),
+        *(("clean", option) for option in ("--matrix=x", "--env=x")),
+        ("choose", "--fail-on=none"),
+        ("plan", "--no-resume"),
+    ],
+)
+def test_an_option_without_effect_is_rejected(command: str, option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main([command, option])
+    assert caught.value.code == errors.CONFIG
+    assert "unrecognized arguments" in capsys.readouterr().err

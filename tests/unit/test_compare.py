@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from bench import cli, verdict
+from bench.report.commands.compare import uncompared
+from bench.report.view import Upgrade
 from bench.store import run as store
 from tests.unit import factory
 from tests.unit.factory import EXACT, Behaviour, Spot
@@ -27,7 +29,7 @@ PAIRS = ("tf2.15.1-cpu", "tf2.18.1-cpu")
 
 
 def worse(spot: Spot) -> Behaviour:
-    """From 2.15 to 2.18 a kernel varies, one raises, one moves its bits and gets slower; 2.21 sees nothing."""
+    """From 2.15 to 2.18 a kernel varies, one fails, one changes and gets slower; in 2.21 a control fails."""
     if spot.kernel == "control_flicker" and "2.21" in spot.column:
         return Behaviour(first_s=0.06)
     if spot.kernel.startswith("control"):
@@ -64,6 +66,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runs: dict[str, Run])
         folder.mkdir(parents=True)
         (folder / "run.json").write_text(run.info.to_json(), encoding="utf-8")
     monkeypatch.setattr(store, "load", lambda folder: runs[folder.name])
+    monkeypatch.setenv("COLUMNS", "400")
     return tmp_path
 
 
@@ -77,17 +80,17 @@ def compare(reports: Path, *arguments: str) -> int:
         (
             "regressed",
             1,
-            ["gate regressed: varies (default, off), TF 2.15.1 CPU to TF 2.18.1 CPU: no longer reproducible"],
+            ["gate regressed: nondeterministic (default, off): no longer reproducible"],
         ),
-        ("errors", 1, ["gate errors: raises (default, on)", "= exact to ! raised"]),
+        ("errors", 1, ["gate errors: errors (default, on)", "= reproducible to ! error"]),
         ("failures", 0, []),
         ("less-evidence", 0, []),
         ("removed", 0, []),
-        ("bits-changed", 1, ["gate bits: moves (default, off)", "bits changed, max diff"]),
+        ("bits-changed", 1, ["gate bits-changed: moves (default, off): max diff"]),
         ("slower", 1, ["gate slower: moves (default, on)", "×1.2"]),  # noqa: RUF001
         ("slower:1.10", 1, ["gate slower: moves"]),
         ("slower:1.5", 0, []),
-        ("fails,weaker,gone", 0, []),
+        ("failures,less-evidence,removed", 0, []),
         ("none", 0, []),
     ],
 )
@@ -101,22 +104,23 @@ def test_gates(reports: Path, capsys: pytest.CaptureFixture[str], gates: str, co
 def test_the_usual_gates_are_what_breaks(reports: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert compare(reports, *PAIRS) == 1
     words = [line.split(":")[0] for line in capsys.readouterr().err.splitlines() if line.startswith("gate")]
-    assert sorted(set(words)) == ["gate lost", "gate raises"]
+    assert sorted(set(words)) == ["gate errors", "gate regressed"]
     assert compare(reports, *reversed(PAIRS)) == 0
     assert compare(reports, *PAIRS, "--kernels", "calm,moves") == 0
     assert compare(reports, *PAIRS, "--kernels", "nondeterministic", "--mode", "on") == 1
 
 
 @pytest.mark.parametrize(
-    "gates", ["los", "slower:", "slower:0.9", "slower:fast", "slower:nan", "slower:inf", "lost:2", "", "none,lost"]
+    "gates",
+    ["regresed", "slower:", "slower:0.9", "slower:fast", "slower:nan", "slower:inf", "regressed:2", "", "none,errors"],
 )
 def test_a_misspelt_gate_is_refused(reports: Path, capsys: pytest.CaptureFixture[str], gates: str) -> None:
     with pytest.raises(SystemExit) as stopped:
         compare(reports, *PAIRS, "--fail-on", gates)
     assert stopped.value.code == 2
     told = capsys.readouterr().err
-    assert "no gate" in told or "no factor" in told
-    assert gates != "los" or "did you mean 'lost'" in told
+    assert "unknown gate" in told or "invalid factor" in told
+    assert gates != "regresed" or "did you mean 'regressed'" in told
 
 
 @pytest.mark.parametrize(
@@ -141,11 +145,11 @@ def test_columns_by_their_names(reports: Path, capsys: pytest.CaptureFixture[str
     ("one", "other", "words"),
     [
         ("tf2.15.1-cp", "tf2.18.1-cpu", "Did you mean 'tf2.15.1-cpu'"),
-        ("tf2*", "tf2.18.1-cpu", "names 3 columns"),
+        ("tf2*", "tf2.18.1-cpu", "matches 3 columns"),
         ("latest", "tf2.18.1-cpu", "are a run and a column"),
-        (f"{SECOND}:tf9", "tf2.18.1-cpu", "is no column of run"),
+        (f"{SECOND}:tf9", "tf2.18.1-cpu", "is neither a column of run"),
         ("lates", "latest", "'latest'"),
-        ("", "latest", "is no column"),
+        ("", "latest", "is neither a column"),
         ("zzz", "latest", "The run has tf2.15.1"),
     ],
 )
@@ -175,7 +179,9 @@ def test_two_runs_are_compared_column_by_column(
     for name in ("2.15.1", "2.18.1", "2.21.0"):
         assert f"TF {name} CPU, {FIRST} to {SECOND}" in told.out
     assert "a drift of the machine is inside their ratios" in told.out
-    assert "not compared: bits of 6 of 8 results, TF 2.21.0 CPU" in told.err  # blind on both sides; two raise as before
+    assert (
+        "not compared: bits of 6 of 8 results, TF 2.21.0 CPU" in told.err
+    )  # a control failed on both sides; two end with the same error
 
 
 def test_a_folder_is_a_run(reports: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -185,25 +191,24 @@ def test_a_folder_is_a_run(reports: Path, capsys: pytest.CaptureFixture[str]) ->
     capsys.readouterr()
 
 
-def test_columns_that_are_gone_are_named_and_can_be_a_gate(
+def test_removed_columns_are_named_and_can_be_a_gate(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     reports = place(tmp_path, monkeypatch, {FIRST: made(FIRST), SECOND: made(SECOND, worse, 2)})
     assert compare(reports, FIRST, SECOND, "--fail-on", "removed") == 1
     told = capsys.readouterr()
     assert f"Only before: {COLUMNS[2].id}." in told.out
-    assert f"gate gone: {COLUMNS[2].id}" in told.err
+    assert f"gate removed: {COLUMNS[2].id}" in told.err
     assert compare(reports, SECOND, FIRST, "--fail-on", "removed") == 0
     assert f"Only after: {COLUMNS[2].id}." in capsys.readouterr().out
 
 
 def test_what_cannot_be_compared_passes_no_gate(reports: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    blind = ("tf2.21.0-cpu", "tf2.21.0-cpu")
-    assert compare(reports, *blind) == 3
-    assert "Nothing could be compared, so no gate was passed" in capsys.readouterr().err
+    assert compare(reports, "tf2.21.0-cpu", "tf2.21.0-cpu") == 3
+    assert "Nothing could be compared, so no gate passed" in capsys.readouterr().err
     assert compare(reports, "latest", "latest") == 3
-    assert "these are the same records" in capsys.readouterr().err
-    # the blind column lost all its evidence: that alone is no comparison, and what was exact is no longer known to be
+    assert "these are the same records" in " ".join(capsys.readouterr().err.split())
+    # without its controls a column has no evidence: that alone is no comparison, and nothing is confirmed any more
     assert compare(reports, "tf2.15.1-cpu", "tf2.21.0-cpu", "--kernels", "calm", "--fail-on", "errors") == 3
     assert compare(reports, "tf2.15.1-cpu", "tf2.21.0-cpu", "--kernels", "calm") == 1
     assert compare(reports, "tf2.15.1-cpu", "tf2.21.0-cpu", "--kernels", "calm", "--fail-on", "regressed") == 1
@@ -234,6 +239,28 @@ def test_the_formats_say_the_same(reports: Path, capsys: pytest.CaptureFixture[s
     assert rows[-1]["overhead"]["ratio"] == pytest.approx(1.2, rel=0.01)
 
 
+def test_reasons_add_up() -> None:
+    upgrade = an_upgrade(untimed_why=(("a", 469), ("b", 6), ("c", 2), ("d", 1), ("e", 1)), quiet=500)
+    (line,) = uncompared(upgrade, 1000)
+    assert line == "not compared: times of 479 of 500 results, A to B: a (469); b (6); c (2); other reasons (2)"
+    upgrade = an_upgrade(unknown=3, unknown_why=(("a", 2), ("b", 1)), quiet=4)
+    assert uncompared(upgrade, 1000) == ["not compared: bits of 3 of 4 results, A to B: a (2); b (1)"]
+
+
+def an_upgrade(**changes: Any) -> Upgrade:
+    facts = {"label": "A to B", "step": "", "alone": True, "moved": "", "before": "a", "after": "b", "sentences": ()}
+    return Upgrade(**{**facts, "counts": (), "rows": (), "quiet": 0, **changes})
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_the_terminal_keeps_its_width(
+    reports: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], width: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    compare(reports, *PAIRS)
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= width
+
+
 # --- the real sample -----------------------------------------------------------------------------------
 
 
@@ -259,8 +286,8 @@ def test_the_sample_from_2_15_to_2_18(
     assert not moved & {"seeded_mlp", "mlp_fit", "lstm_fwd_bwd"}  # Keras is inside
     assert cli.main(["compare", *PAIRS, "--run", sample, "--fail-on", "bits-changed"]) == 1
     told = capsys.readouterr().err
-    assert "gate bits: matmul_f16 (default, on)" in told
-    # those that are listed as slower, too
+    assert "gate bits-changed: matmul_f16 (default, on): max diff" in told
+    # results that are listed as slower count too
     (line,) = [line for line in told.splitlines() if line.startswith("not compared: bits")]
     slow = {row["kernel"] for row in found["rows"] if row["why"] and "Keras" in row["why"]}
     assert "gru_fwd_bwd" in slow

@@ -76,10 +76,10 @@ def test_inside_a_process_the_record_tells_it_whole() -> None:
     assert (apart.whole, apart.kept_elements, apart.elements) == (True, 4096, 4096)
     assert (apart.first, apart.other) == ("round 1 repetition 0", "round 1 repetition 1")
     assert apart.outputs["out"].differing > 100
-    assert apart.parting is not None
-    assert (apart.parting.step, apart.parting.tensor) == (None, "out")
-    assert len(apart.parting.index or ()) == 2
-    assert apart.parting.first != apart.parting.other
+    assert apart.first_difference is not None
+    assert (apart.first_difference.step, apart.first_difference.tensor) == (None, "out")
+    assert len(apart.first_difference.index or ()) == 2
+    assert apart.first_difference.first != apart.first_difference.other
     assert found.difference_why == ""
 
 
@@ -119,9 +119,13 @@ def test_the_worst_pair_is_measured_and_the_earliest_parting_named() -> None:
     assert apart is not None
     assert (apart.first, apart.other) == ("round 3 repetition 0", "round 3 repetition 1")
     assert apart.outputs["out"].rel_max == 0.5
-    assert apart.parting is not None
-    assert (apart.parting.step, apart.parting.tensor, apart.parting.index) == (1, "loss", (3,))
-    assert apart.parting.note == "round 5 repetition 0 and round 5 repetition 1 part first"
+    assert apart.first_difference is not None
+    assert (apart.first_difference.step, apart.first_difference.tensor, apart.first_difference.index) == (
+        1,
+        "loss",
+        (3,),
+    )
+    assert apart.first_difference.note == "round 5 repetition 0 and round 5 repetition 1 differ earliest"
 
 
 @pytest.mark.parametrize(
@@ -165,10 +169,10 @@ def test_across_processes_kept_values_are_compared() -> None:
     assert (apart.whole, apart.elements) == (False, 4096)
     assert 200 < apart.kept_elements <= 256
     assert (apart.first, apart.other) == ("round 1 repetition 0", "round 4 repetition 0")
-    assert apart.parting is not None
-    assert apart.parting.index is not None
-    one, two = (float(factory.array(factory.digest(f"matmul {text}"))[apart.parting.index]) for text in "ab")
-    assert (float(apart.parting.first), float(apart.parting.other)) == (one, two)
+    assert apart.first_difference is not None
+    assert apart.first_difference.index is not None
+    one, two = (float(factory.array(factory.digest(f"matmul {text}"))[apart.first_difference.index]) for text in "ab")
+    assert (float(apart.first_difference.first), float(apart.first_difference.other)) == (one, two)
 
 
 def test_a_small_output_is_whole() -> None:
@@ -176,8 +180,12 @@ def test_a_small_output_is_whole() -> None:
     apart = of(evaluate(run)).difference
     assert apart is not None
     assert (apart.whole, apart.kept_elements, apart.elements) == (True, 4, 4)
-    assert apart.parting is not None
-    assert (apart.parting.index, apart.parting.first, apart.parting.other) == ((1, 0), "3.0", "5.0")
+    assert apart.first_difference is not None
+    assert (apart.first_difference.index, apart.first_difference.first, apart.first_difference.other) == (
+        (1, 0),
+        "3.0",
+        "5.0",
+    )
     assert apart.outputs["out"].rel_max == pytest.approx(0.5)
 
 
@@ -193,8 +201,8 @@ def test_the_first_step_and_tensor_lead() -> None:
     )
     apart = of(evaluate(run)).difference
     assert apart is not None
-    assert apart.parting is not None
-    assert (apart.parting.step, apart.parting.tensor, apart.parting.index) == (2, "loss", ())
+    assert apart.first_difference is not None
+    assert (apart.first_difference.step, apart.first_difference.tensor, apart.first_difference.index) == (2, "loss", ())
     assert list(apart.outputs) == ["weights"]
     told = difference.side_by_side(run, "matmul", *(factory.digest(f"matmul {text}") for text in "ab"))
     assert [(one.step, one.tensor, one.same) for one in told] == [
@@ -216,22 +224,22 @@ def test_an_element_that_was_not_kept_is_not_made_up() -> None:
     two[place] = 1
     apart = of(evaluate(keeping(factory.run(None, only(by_round)), ("out", None, one, two)))).difference
     assert apart is not None
-    assert apart.parting is not None
+    assert apart.first_difference is not None
     kept = kept_values.positions(one.size, 256).size
-    assert (apart.parting.index, apart.parting.first) == (None, "")
-    assert apart.parting.note == f"in none of the {kept} kept of 1000000 elements"
+    assert (apart.first_difference.index, apart.first_difference.first) == (None, "")
+    assert apart.first_difference.note == f"in none of the {kept} kept of 1000000 elements"
 
 
 def test_another_shape_or_dtype_is_told() -> None:
     run = factory.run(None, only(by_round))
     shape = of(evaluate(keeping(run, ("out", None, f32([1, 2]), f32([[1, 2]]))))).difference
     assert shape is not None
-    assert shape.parting is not None
-    assert shape.parting.note == "float32[2] against float32[1, 2]"
+    assert shape.first_difference is not None
+    assert shape.first_difference.note == "float32[2] against float32[1, 2]"
     dtype = of(evaluate(keeping(run, ("out", None, f32([1]), np.asarray([1], dtype="float64"))))).difference
     assert dtype is not None
-    assert dtype.parting is not None
-    assert "float64" in dtype.parting.note
+    assert dtype.first_difference is not None
+    assert "float64" in dtype.first_difference.note
 
 
 def test_kept_values_that_are_missing_have_their_sentence() -> None:

@@ -18,7 +18,7 @@ from bench.store.previous_run import before
 from bench.store.run import Run
 from bench.verdict import evaluate
 from bench.verdict.comparability import Side
-from bench.verdict.comparison import Event, Told, change
+from bench.verdict.comparison import Conclusion, Event, change
 from bench.verdict.ranking import Fit, choose
 from bench.verdict.requirements import Requirements
 from tests.unit import factory
@@ -113,21 +113,21 @@ def test_what_only_one_run_has_is_told_since_the_last_run(old: dict[str, Any], n
 # same so far, and vary now.
 def test_weak_bits_that_vary_now_pass_no_gate() -> None:
     found = matmul(measured(EARLY, EXACTLY, rounds=3), measured(LATE, VARIES, rounds=3))
-    gated = frozenset().union(*(compare.GATES[word] for word in ("lost", "raises", "fails")))
+    gated = frozenset().union(*(compare.GATES[word] for word in ("regressed", "errors", "failures")))
     assert gated & set(found.events)
 
 
 # "Nothing changed: ... 1 vary, raise or fail as before": one crash of five led both verdicts, and hides the rest.
 @pytest.mark.parametrize("new", [CRASHES, CRASHES_ONCE_AND_VARIES], ids=["all crash", "the others vary now"])
 def test_a_crash_that_leads_does_not_hide_what_got_worse(new: Callable[[Spot], Behaviour]) -> None:
-    assert matmul(measured(EARLY, CRASHES_ONCE), measured(LATE, new)).told is not Told.AS_BEFORE
+    assert matmul(measured(EARLY, CRASHES_ONCE), measured(LATE, new)).conclusion is not Conclusion.AS_BEFORE
 
 
 # Equal bits with NaN before and other ones now neither vary nor raise nor fail "as before": they are not compared.
 def test_other_bits_with_nan_are_not_as_before() -> None:
     old, new = Behaviour(nan=True), Behaviour(("new",), nan=True)
     sides = measured(EARLY, one_kernel(lambda _: old)), measured(LATE, one_kernel(lambda _: new))
-    assert matmul(*sides).told is Told.UNKNOWN
+    assert matmul(*sides).conclusion is Conclusion.UNKNOWN
 
 
 # `choose --gpu "RTX 2080"` says that a pair fits which was measured on an RTX 2080 Ti: another chip.
@@ -150,10 +150,12 @@ def test_a_overhead_that_is_known_to_be_above_under_another_variation_does_not_f
 
     found = measured(LATE, dear, variations={"default": (), "threads=1": ()}, rounds=6)
     (best,) = choose(found, Requirements(max_overhead=1.15))
+    assert best.fit is Fit.FITS
+    (best,) = choose(found, Requirements(max_overhead=1.15, variations=("threads=1",)))
     assert best.fit is not Fit.FITS
 
 
-# ModeResult a driver's version is its beginning, as for columns that were measured: 525.60.13 can run these, so the rules
+# Half a driver's version is its beginning, as for columns that were measured: 525.60.13 can run these, so the rules
 # block none of them. With the first number alone (525) it is right.
 def test_the_beginning_of_a_driver_blocks_only_what_none_of_them_can_run(capsys: pytest.CaptureFixture[str]) -> None:
     cli.main(["choose", "--run", "reports/sample", "--gpu", "h100", "--driver", "525.60", "--format", "json"])
@@ -161,7 +163,7 @@ def test_the_beginning_of_a_driver_blocks_only_what_none_of_them_can_run(capsys:
     assert not [one["column"] for one in told if any("driver 525.60 < 525.60.13" in text for text in one["reasons"])]
 
 
-# "1 result changed (stops raising 1)", in the tone of an information: TensorFlow had refused, and varies silently now.
+# "1 result changed (stops raising an error 1)", as good news: it was unsupported, and is silently nondeterministic now.
 @pytest.mark.parametrize("before", [REFUSED, CRASHES], ids=["refused", "crashed"])
 @pytest.mark.parametrize(
     "now",
@@ -173,7 +175,7 @@ def test_what_was_refused_and_varies_now_starts_varying(
 ) -> None:
     found = matmul(measured(EARLY, before), measured(LATE, now))
     assert found.events[0] is Event.NONDETERMINISTIC
-    assert compare.GATES["lost"] & set(found.events)
+    assert compare.GATES["regressed"] & set(found.events)
 
 
 # "less evidence" passed every usual gate: the GPU was gone, or determinism was never on.
@@ -181,7 +183,7 @@ def test_a_column_that_is_no_longer_known_exact_breaks_the_usual_gate() -> None:
     off = factory.changed(factory.run(), factory.settings(determinism_enabled=False), factory.Change(mode="on"))
     found = matmul(measured(EARLY), evaluate(off))
     assert found.events == (Event.UNCONFIRMED,)
-    assert Event.UNCONFIRMED in compare.GATES["lost"]
+    assert Event.UNCONFIRMED in compare.GATES["regressed"]
 
 
 def slow(factor: float) -> Callable[[Spot], Behaviour]:
@@ -215,11 +217,11 @@ def test_a_gate_on_times_is_not_passed_where_none_was_compared(
     assert "Nothing of what the gate slower is about was compared" in told.err
     assert f"not compared: times of 4 of 4 results, TF 2.18.1 CPU, {EARLY} to {LATE}: {why} (4)" in told.err
     assert f"no time compared ({why})" in told.out or "not compared" in told.out
-    assert cli.main([*words, "lost"]) == 0
+    assert cli.main([*words, "regressed"]) == 0
 
 
-# The overhead was that of first calls, x1.00 for a kernel whose calls take five times as long: one process of twelve had
-# lost its timing pass.
+# The overhead was that of first calls, x1.00 for a kernel whose calls take five times as long: one process of twelve
+# had lost its timing pass.
 def test_one_process_without_times_does_not_make_a_overhead_of_first_calls() -> None:
     def acts(spot: Spot) -> Behaviour:
         if spot.kernel.startswith("control"):
@@ -246,7 +248,7 @@ def test_a_overhead_that_is_not_known_under_another_variation_does_not_fit() -> 
 
     found = measured(LATE, acts, variations={"default": (), "threads=1": ()}, rounds=6)
     found = evaluate(_threads(found))
-    (best,) = choose(found, Requirements(kernels=("matmul",), max_overhead=100.0))
+    (best,) = choose(found, Requirements(kernels=("matmul",), max_overhead=100.0, variations=("threads=1",)))
     assert best.fit is not Fit.FITS
 
 

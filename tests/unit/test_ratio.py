@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import bootstrap
+from scipy.stats import bootstrap, mannwhitneyu
 
-from bench.verdict.ratio import MIN_PROCESSES, Ratio, _shares, ratio
+from bench.verdict.ratio import MIN_PROCESSES, Ratio, _chance_of_order, _shares, ratio
 
 TIMES = st.lists(st.floats(1e-6, 10.0), min_size=1, max_size=8)
 
@@ -61,10 +61,10 @@ def test_draws_come_to_the_same_interval(sizes: tuple[int, int]) -> None:
 def test_a_ratio_lies_in_its_interval_and_turns_over_with_its_sides(dear: list[float], cheap: list[float]) -> None:
     there, back = ratio(dear, cheap), ratio(cheap, dear)
     assert there.value == pytest.approx(1 / back.value)
-    assert there.resolved == back.resolved
+    assert there.significant == back.significant
     if there.low is None or there.high is None or back.low is None or back.high is None:
         assert min(len(dear), len(cheap)) < MIN_PROCESSES
-        assert not there.resolved
+        assert not there.significant
     else:
         assert there.low <= there.value * (1 + 1e-12)
         assert there.value <= there.high * (1 + 1e-12)
@@ -72,10 +72,16 @@ def test_a_ratio_lies_in_its_interval_and_turns_over_with_its_sides(dear: list[f
         assert there.high == pytest.approx(1 / back.low)
 
 
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=9), st.lists(st.integers(1, 9), min_size=1, max_size=9))
+def test_the_rank_test_is_that_of_scipy(on: list[int], off: list[int]) -> None:
+    expected = mannwhitneyu(on, off, alternative="two-sided", method="exact").pvalue
+    assert _chance_of_order(on, off) == pytest.approx(expected, rel=1e-12)
+
+
 @given(TIMES)
 def test_nothing_is_found_between_equals(times: list[float]) -> None:
     found = ratio(times, times)
-    assert (found.value, found.resolved) == (1.0, False)
+    assert (found.value, found.significant) == (1.0, False)
 
 
 @given(st.permutations([1.0, 1.1, 1.2, 1.3, 1.4]), st.permutations([2.0, 2.1, 2.2, 2.3, 2.4]))
@@ -85,5 +91,5 @@ def test_the_order_of_processes_says_nothing(dear: list[float], cheap: list[floa
 
 def test_one_time_a_process_for_all() -> None:
     assert ratio([2.0] * 5, [1.0] * 5) == Ratio(
-        value=2.0, low=2.0, high=2.0, resolved=True, why="the interval lies clear of 1"
+        value=2.0, low=2.0, high=2.0, significant=True, why="the interval excludes 1"
     )

@@ -85,7 +85,7 @@ def test_a_gpu_is_asked_for_by_its_uuid() -> None:
         ),
         ("error setting rlimit type 8: operation not permitted", "limit on locked memory", "--engine venv"),
         (
-            "nvidia-container-cli: requirement error: unsatisfied variation: cuda>=12.5, please update your driver",
+            "nvidia-container-cli: requirement error: unsatisfied condition: cuda>=12.5, please update your driver",
             "the image demands another driver (cuda>=12.5)",
             "update the driver",
         ),

@@ -408,7 +408,7 @@ class TestGuard:
         assert one.request == first
         assert [process.process for process in one.processes] == [1, 2]
         (kept,) = observations.sort(run).groups[one.request.column, "default", "off"]
-        assert [said.again for said in observations.hear([kept], ["reduce_max"])["reduce_max"]] == [False, True]
+        assert [said.again for said in observations.observe([kept], ["reduce_max"])["reduce_max"]] == [False, True]
         assert [(ended.process, ended.kernel) for ended in one.outcomes if ended.kernel == "reduce_max"] == [
             (1, "reduce_max"),
             (2, "reduce_max"),

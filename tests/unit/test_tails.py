@@ -17,7 +17,7 @@ from bench.store.run import Run, compact, load
 from bench.suite.driver import epitaph
 from bench.suite.record import SCHEMA, line
 from bench.verdict import evaluate
-from bench.verdict.crash_log import last_words
+from bench.verdict.crash_log import log_tail
 from tests.unit import factory
 from tests.unit.factory import Behaviour, Spot
 
@@ -242,13 +242,13 @@ class TestOnThePage:
         assert "its end stands with matmul, which died there first" in page
         second = results.of(COLUMN, "conv2d", "default", "on")
         assert second is not None
-        found = last_words(results, second)
+        found = log_tail(results, second)
         assert found is not None
         assert (found.round, found.kernel) == (1, "matmul")
         for kernel, mode in (("conv2d", "off"), ("control_integer", "on")):
             healthy = results.of(COLUMN, kernel, "default", mode)
             assert healthy is not None
-            assert last_words(results, healthy) is None
+            assert log_tail(results, healthy) is None
 
     def test_a_failed_build_shows_the_end_of_its_log(self, tmp_path: Path) -> None:
         page = report.render(evaluate(load(lost(tmp_path, "build-failed", build="no wheel"))), report.Format.HTML)

@@ -56,7 +56,7 @@ def upgraded(behave: Callable[[Spot], Behaviour] = slower, **facts: Any) -> Run:
 def test_a_step_names_what_is_resolved_and_counts_the_rest() -> None:
     (one,) = view_of(upgraded()).upgrades
     assert one.label == "TF 2.15.1 CPU to TF 2.18.1 CPU"
-    told = "1 kernel slower (most: matmul \N{MULTIPLICATION SIGN}1.97), 0 faster, 1 not resolved"
+    told = "1 kernel slower (most: matmul \N{MULTIPLICATION SIGN}1.97), 0 faster, 1 not significant"
     assert one.sentences == (
         f"Determinism off: {told}; bits changed in 0 of 2 kernels.",
         f"Determinism on: {told}; bits changed in 0 of 2 kernels.",

@@ -51,7 +51,7 @@ def _group(key: Group, summary: ControlSummary) -> ControlGroup:
         column=clean(column),
         variation=clean(variation),
         mode=mode,
-        detection_limit=summary.sensitivity,
+        detection_limit=summary.detection_limit,
         failed=clean(summary.control_failed),
         checks=summary.checks,
     )
@@ -113,10 +113,10 @@ def _rates(checks: Iterable[Check]) -> str:
 def _sentence(summary: ControlSummary) -> str:
     if summary.control_failed:
         return "Control failed: the results of this group cannot be used."
-    if summary.sensitivity is None:
+    if summary.detection_limit is None:
         return "Too few samples to establish a detection limit."
-    text = _limit(summary.sensitivity)
-    if summary.best is not None and summary.best < summary.sensitivity:
+    text = _limit(summary.detection_limit)
+    if summary.best is not None and summary.best < summary.detection_limit:
         text += f"; {percent_up(summary.best)} % for those with the most repetitions"
     return f"{text}."
 
@@ -138,7 +138,7 @@ def _places(where: Sequence[tuple[str, str]], total: int) -> str:
 def _overall(summaries: Summaries, names: Mapping[str, str]) -> str:
     """Return the detection limit that holds everywhere, and where a control failed."""
     failed = [key for key, summary in summaries.items() if summary.control_failed]
-    limits = {key: summary.sensitivity for key, summary in summaries.items() if not summary.control_failed}
+    limits = {key: summary.detection_limit for key, summary in summaries.items() if not summary.control_failed}
     known = [limit for limit in limits.values() if limit is not None]
     texts = []
     if known and len(known) == len(limits):

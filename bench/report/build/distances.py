@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from bench.suite.distance import Distance
-    from bench.verdict.difference import Difference, FirstDifference
+    from bench.verdict.difference_types import Difference, FirstDifference
     from bench.verdict.results import RunResults, Verdict
 
 _MOST_OUTPUTS = 3
@@ -25,10 +25,10 @@ _MOST_VALUE = 40
 
 def compact(difference: Difference | None) -> Difference | None:
     """Return a difference whose first difference does not repeat the distance of an output."""
-    first = difference.parting if difference else None
+    first = difference.first_difference if difference else None
     if difference is None or first is None or first.distance != difference.outputs.get(first.tensor):
         return difference
-    return dataclasses.replace(difference, parting=dataclasses.replace(first, distance=None))
+    return dataclasses.replace(difference, first_difference=dataclasses.replace(first, distance=None))
 
 
 def short(difference: Difference | None) -> str:
@@ -36,7 +36,7 @@ def short(difference: Difference | None) -> str:
     if difference is None:
         return ""
     text = farthest(difference.outputs)
-    first = difference.parting
+    first = difference.first_difference
     return brief(first.distance) if not text and first and first.distance else text
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from bench.store.run_info import ColumnInfo
-    from bench.verdict.observations import Kept
+    from bench.verdict.observations import AcceptedRecord
     from bench.verdict.results import RunResults
 
 #: Provenance that ``bench.report.build.gpu`` shows, or that is shown once per kernel.
@@ -77,7 +77,7 @@ def _origin(column: ColumnInfo) -> Mapping[str, Any]:
     return {f"from host, {key}": value for key, value in sorted(column.origin.items())}
 
 
-def _settings(groups: Sequence[Sequence[Kept]]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+def _settings(groups: Sequence[Sequence[AcceptedRecord]]) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """Return one row for each setting, with its value in each variation and mode."""
     by_group = [[process.settings for kept in group for process in kept.record.processes] for group in groups]
     keys = dict.fromkeys(key for group in by_group for settings in group for key in settings)
@@ -106,6 +106,6 @@ def _text(value: Any) -> str:
     return clean(str(value))
 
 
-def _record(kept: Kept) -> Fact:
+def _record(kept: AcceptedRecord) -> Fact:
     state = f"reused from {clean(kept.reused_from)}" if kept.reused_from else "measured now"
     return Fact(label=clean(kept.path), value=state if kept.record.complete else f"{state}, cut off")

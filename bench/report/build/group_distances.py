@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bench.report.view import Detail, Family, Row, Upgrade
-    from bench.verdict.difference import Difference
+    from bench.verdict.difference_types import Difference
 
     Distances = dict[int, dict[tuple[str, str], Difference]]
 

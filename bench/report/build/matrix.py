@@ -10,7 +10,7 @@ from bench.report import labels
 from bench.report.build import distances
 from bench.report.formatting import DASH, cap, clean, seconds, share, significant
 from bench.report.view import Entry, Fact, Family, ModeResult, Row, VariationRow, Worst
-from bench.verdict.crash_log import last_words
+from bench.verdict.crash_log import log_tail
 from bench.verdict.digest_comparison import Comparison
 from bench.verdict.evidence import percent_up
 from bench.verdict.messages import count
@@ -98,7 +98,7 @@ def _digest_groups(results: RunResults, kernel: KernelInfo, variations: Sequence
 
 
 def _worst(results: RunResults, column: ColumnInfo, kernel: KernelInfo) -> list[Worst]:
-    heads = [results.headline(column.id, kernel.name, mode) for mode in MODES if column.id not in results.unmeasured]
+    heads = [results.worst(column.id, kernel.name, mode) for mode in MODES if column.id not in results.unmeasured]
     return [
         Worst(column=clean(column.id), mode=head.mode, variation=clean(head.variation))
         for head in heads
@@ -130,7 +130,7 @@ def _headline(results: RunResults, kernel: KernelInfo, index: int, place: int, r
 def _worst_result(
     results: RunResults, column: ColumnInfo, kernel: KernelInfo, mode: str, by_variation: dict[str, Entry]
 ) -> ModeResult:
-    head = results.headline(column.id, kernel.name, mode)
+    head = results.worst(column.id, kernel.name, mode)
     if head is None:
         return of_verdict(results, None, mode)
     entry = by_variation[clean(head.variation)]
@@ -244,7 +244,7 @@ def _plain(verdict: Verdict) -> bool:
 
 def _log_tail(results: RunResults, verdict: Verdict) -> str:
     """Return the end of the log of a kernel that died; the kernels of a round share it, so the first one has it."""
-    words = last_words(results, verdict)
+    words = log_tail(results, verdict)
     return clean(words.text, lines=True) if words and words.kernel == verdict.kernel else ""
 
 
@@ -299,7 +299,7 @@ def overhead_text(overhead: Overhead | None) -> str:
     if overhead is None:
         return ""
     ends = None if overhead.low is None or overhead.high is None else (overhead.low, overhead.high)
-    if overhead.resolved:
+    if overhead.significant:
         return factor_text(overhead.ratio, ends)
     return f"not significant ({interval(*ends)})" if ends else "not significant"
 

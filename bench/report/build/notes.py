@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from bench.report.build.distances import change_text, first_difference, sentences
 from bench.report.formatting import cap, clean, figure
 from bench.report.view import Note
-from bench.verdict.crash_log import last_words
+from bench.verdict.crash_log import log_tail
 from bench.verdict.status import Status
 
 if TYPE_CHECKING:
@@ -70,14 +70,14 @@ def _difference(verdict: Verdict) -> list[_Text]:
     if verdict.difference is None:
         return [("Difference", (clean(verdict.difference_why),), "")] if verdict.difference_why else []
     lines = sentences(verdict.difference)
-    if verdict.difference.parting is not None:
-        lines = (*lines, first_difference(verdict.difference.parting))
+    if verdict.difference.first_difference is not None:
+        lines = (*lines, first_difference(verdict.difference.first_difference))
     return [("Difference", lines, "")]
 
 
 def _log_tail(results: RunResults, verdict: Verdict) -> list[_Text]:
     """Return the end of the log of a kernel that died; the kernels of a round share it, so the first one has it."""
-    words = last_words(results, verdict)
+    words = log_tail(results, verdict)
     if words is None:
         return []
     if not words.text:

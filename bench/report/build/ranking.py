@@ -14,9 +14,9 @@ from bench.report.labels import WORDS
 from bench.report.view import Candidate, Choice, Need, NeedColumn
 from bench.verdict.evidence import percent_up
 from bench.verdict.messages import count
-from bench.verdict.ranking import Fit, Kind, bill, choose
+from bench.verdict.ranking import Fit, Kind, choose, summarize_overheads
 from bench.verdict.ratio import MAX_WIDTH
-from bench.verdict.requirements import Requirements, asked
+from bench.verdict.requirements import Requirements, required_kernels
 from bench.verdict.status import Status
 
 if TYPE_CHECKING:
@@ -31,7 +31,10 @@ MOST, _NAMES, _REQUESTED = 20, 4, 8
 
 #: How pairs are ranked.
 RULES = (
-    "A kernel counts by its worst variation with determinism on. Controls never count.",
+    (
+        'A kernel counts by the default variation with determinism on. Other variations count only if you name them, '
+        'and are otherwise listed as "also under". Controls never count.'
+    ),
     (
         "A pair fits if every requested kernel is reproducible and, with a maximum overhead, every overhead is known "
         "to be within it: the whole 95 % interval is."
@@ -127,8 +130,8 @@ def _summary(candidates: Sequence[Candidate], fitting: int) -> str:
 
 def _question(results: RunResults, question: Requirements) -> str:
     """Return the requirements in words."""
-    requested = [*map(clean, question.needs), *map(clean, question.kernels)]
-    resolved = asked(results, question)
+    requested = [*map(clean, question.families), *map(clean, question.kernels)]
+    resolved = required_kernels(results.info, question)
     number = count(len(resolved.kernels) + len(resolved.absent), "kernel")
     everything = f"All {number} of the run" if results.info.kernels else "All kernels"
     what = f"{listed(requested, _REQUESTED)}: {number}" if requested else everything
@@ -154,8 +157,8 @@ def _candidate(result: Result, label: str, question: Requirements) -> Candidate:
         symbol=symbol,
         tone=tone,
         evidence=_NOT_MEASURED if unmeasured else _evidence(result),
-        overhead="" if unmeasured else bill_text(result.bill),
-        reasons=tuple(_concern(concern, question) for concern in result.reasons),
+        overhead="" if unmeasured else cost_text(result.overhead),
+        reasons=(*(_concern(concern, question) for concern in result.reasons), *_fits_without(result, question)),
         unknowns=tuple(_concern(concern, question) for concern in result.unknowns),
     )
 
@@ -175,25 +178,46 @@ def _unmeasured(pair: Unmeasured) -> Candidate:
 
 def _evidence(result: Result) -> str:
     text = f"{result.reproducible} of {count(result.kernels, 'kernel')} reproducible"
-    if not result.reproducible:
-        return text
-    return f"{text}; weakest evidence: 0 of {result.compared} differed, ≤ {percent_up(result.bound)} %"
+    if result.reproducible:
+        text += f"; weakest evidence: 0 of {result.compared} differed, ≤ {percent_up(result.bound)} %"
+    return "; ".join([text, *also_under(result.also_under)])
 
 
-def bill_text(cost: OverheadSummary) -> str:
+def also_under(concerns: Sequence[Concern]) -> Sequence[str]:
+    """Return ``also under onednn=0: error (3): a, b and c`` for each variation that does not count."""
+    variations = dict.fromkeys(variation for concern in concerns for _, variation in concern.kernels)
+    parts = []
+    for variation in variations:
+        for concern in concerns:
+            names = [clean(name) for name, under in concern.kernels if under == variation]
+            if names and isinstance(concern.kind, Status):
+                word = WORDS[concern.kind].word
+                parts.append(f"also under {clean(variation)}: {word} ({len(names)}): {listed(names, _NAMES)}")
+    return parts
+
+
+def _fits_without(result: Result, question: Requirements) -> Sequence[str]:
+    """Return ``would fit without a (error) and b (nondeterministic)`` for a pair that does not fit."""
+    names = [
+        f"{clean(name)} ({_word(concern, question)})" for concern in result.fits_without for name, _ in concern.kernels
+    ]
+    return [f"would fit without {listed(names, _NAMES)}"] if names and result.fit is Fit.NOT else []
+
+
+def cost_text(cost: OverheadSummary) -> str:
     """Return what determinism costs a pair in one line. The median is only stated where it is significant."""
-    if not cost.priced:
+    if not cost.timed:
         return "not measured"
     ends = None if cost.low is None or cost.high is None else (cost.low, cost.high)
     if cost.median and ends and not ends[0] <= 1 <= ends[1] and ends[1] <= ends[0] * MAX_WIDTH:
-        text = f"median of {count(cost.priced, 'kernel')} {factor_text(cost.median, ends)}"
+        text = f"median of {count(cost.timed, 'kernel')} {factor_text(cost.median, ends)}"
     else:
-        unmeasurable = cost.priced - cost.resolved
-        text = f"none measurable for {unmeasurable} of {count(cost.priced, 'kernel')}"
+        unmeasurable = cost.timed - cost.significant
+        text = f"none measurable for {unmeasurable} of {count(cost.timed, 'kernel')}"
         text += f" (median ratio {interval(*ends)})" if ends else ""
-    if cost.dearest is None:
+    if cost.slowest is None:
         return text
-    name, overhead = cost.dearest
+    name, overhead = cost.slowest
     worst = f"worst {clean(name)}, {factor_text(overhead.ratio)}" if overhead.ratio > 1 else "no kernel got slower"
     return f"{text}; {worst}"
 
@@ -201,18 +225,25 @@ def bill_text(cost: OverheadSummary) -> str:
 def _concern(concern: Concern, question: Requirements) -> str:
     """Return ``nondeterministic (3): a, b and c (threads=1)``."""
     kernels = [clean(name) + (f" ({clean(where)})" if where else "") for name, where in concern.kernels]
+    word = _word(concern, question)
+    if kernels:
+        return f"{word} ({len(kernels)}): {listed(kernels, _NAMES)}"
+    return f"{word}: {clean(concern.why)}" if isinstance(concern.kind, Status) and concern.why else word
+
+
+def _word(concern: Concern, question: Requirements) -> str:
+    """Return what a concern is about in a few words."""
+    if isinstance(concern.kind, Status):
+        return WORDS[concern.kind].word
     top = limit(question.max_overhead if question.max_overhead is not None else math.inf)
     words = {
-        Kind.DEAR: f"more than {top}x slower",
+        Kind.OVER_LIMIT: f"more than {top}x slower",
         Kind.OVERHEAD: f"overhead not known to be within {top}x",
         Kind.ABSENT: "not in this run",
         Kind.ELSEWHERE: clean(concern.why),
         Kind.NOTHING: "no kernel is requested",
     }
-    word = WORDS[concern.kind].word if isinstance(concern.kind, Status) else words[concern.kind]
-    if kernels:
-        return f"{word} ({len(kernels)}): {listed(kernels, _NAMES)}"
-    return f"{word}: {clean(concern.why)}" if isinstance(concern.kind, Status) and concern.why else word
+    return words[concern.kind]
 
 
 def needs(results: RunResults) -> tuple[Need, ...]:
@@ -234,7 +265,7 @@ def _need(results: RunResults, column: str, names: Sequence[str]) -> NeedColumn:
     heads = [results.headline(column, name, "on") for name in names]
     reproducible = sum(head is not None and head.status is Status.REPRODUCIBLE for head in heads)
     blocked = results.unmeasured.get(column)
-    slowest = bill(results, column, names).dearest
+    slowest = summarize_overheads(results, column, names).slowest
     slower = f"{clean(slowest[0])} {factor_text(slowest[1].ratio)}" if slowest and slowest[1].ratio > 1 else ""
     return NeedColumn(
         column=clean(column),

@@ -73,13 +73,15 @@ class ReproduceSpec:
         """
         match = _SPEC.fullmatch(text)
         if match is None:
-            message = f"{text!r} is not a specification such as s42-5x20-3f2a1b9c-d41d8cd9"
+            message = f"{text!r} is not a SPEC, which looks like s42-5x20-3f2a1b9c-d41d8cd9"
             raise ValueError(message)
         seed, rounds, repetitions = (int(match[name]) for name in ("seed", "rounds", "repetitions"))
         lock, code, bits = (match[name] or "" for name in ("lock", "code", "bits"))
         spec = cls(seed=seed, rounds=rounds, repetitions=repetitions, lock=lock, code=code, bits=bits)
         if not spec.valid:
-            message = f"{text!r} is not valid: a seed has 32 bits, and rounds and repetitions are at most {_MOST_TIMES}"
+            message = (
+                f"{text!r} is not a SPEC: a seed has 32 bits, and rounds and repetitions are at most {_MOST_TIMES}"
+            )
             raise ValueError(message)
         return spec
 

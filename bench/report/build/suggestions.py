@@ -10,7 +10,7 @@ from bench.report.formatting import clean, listed
 from bench.report.view import Missing
 from bench.verdict.evidence import percent_up, upper_bound
 from bench.verdict.ranking import Fit, Kind
-from bench.verdict.requirements import asked
+from bench.verdict.requirements import required_kernels
 from bench.verdict.status import Status
 
 if TYPE_CHECKING:
@@ -117,9 +117,9 @@ def _on_another_device(candidate: Candidate) -> bool:
 
 def _kernels(results: RunResults, question: Requirements) -> tuple[list[str], list[str]]:
     """Return the names for ``--kernels``, empty for all, and the custom ones: those that no run and no suite knows."""
-    if not question.needs and not question.kernels:
+    if not question.families and not question.kernels:
         return [], []
-    requested = asked(results, question)
+    requested = required_kernels(results.info, question)
     suite = {name for name, _ in question.suite}
     own = [clean(name) for name in requested.absent if name not in suite]
     return [clean(name) for name in (*requested.kernels, *requested.absent)], own

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from bench.report import labels as status_labels
 from bench.report.build import gpu
 from bench.report.build.columns import labels_by_column
-from bench.report.build.ranking import bill_text
+from bench.report.build.ranking import also_under, cost_text
 from bench.report.formatting import clean, listed, moment
 from bench.report.view import Count, Fact, Line
 from bench.verdict.evidence import percent_up
 from bench.verdict.gates import answer
 from bench.verdict.messages import count
-from bench.verdict.ranking import bill
+from bench.verdict.ranking import summarize_overheads
 from bench.verdict.status import SEVERITY, Status
 
 if TYPE_CHECKING:
@@ -39,15 +39,12 @@ def sentences(results: RunResults, controls: Instrument) -> tuple[str, ...]:
     rest = [column for column in columns if not column.safe]
     if safe:
         every = f"all {total} kernels are" if total > 1 else "the one kernel is"
-        texts.append(f"With determinism on, {every} reproducible {_where(results, total)} {listed(safe)}.")
+        texts.append(f"With determinism on, {every} reproducible on {listed(safe)}.")
     else:
         most = rest[0].reproducible
         best = [names[column.column] for column in rest if column.reproducible == most]
         verb = "is" if most == 1 else "are"
-        texts.append(
-            f"With determinism on, {most} of {total} kernels {verb} reproducible "
-            f"{_where(results, most)} {listed(best)}."
-        )
+        texts.append(f"With determinism on, {most} of {total} kernels {verb} reproducible on {listed(best)}.")
         texts.append(
             "No pair is reproducible on every kernel."
             if len(columns) > 1
@@ -72,12 +69,6 @@ def _weakest_evidence(columns: list[ColumnSummary]) -> list[str]:
     return [text]
 
 
-def _where(results: RunResults, kernels: int) -> str:
-    """Return ``under each of their variations on``, because not every kernel is planned under every variation."""
-    whose = "its" if kernels == 1 else "their"
-    return f"under each of {whose} variations on" if len(results.variations) > 1 else "on"
-
-
 def lines(results: RunResults) -> tuple[Line, ...]:
     """Return one line for each column, the best first."""
     names = labels_by_column(results)
@@ -90,7 +81,7 @@ def lines(results: RunResults) -> tuple[Line, ...]:
             safe=column.safe,
             sentence=_sentence(column),
             counts=_counts(dict(column.counts)),
-            overhead=bill_text(bill(results, column.column, kernels)) if column.rank is not None else "",
+            overhead=cost_text(summarize_overheads(results, column.column, kernels)) if column.rank is not None else "",
         )
         for column in answer(results).columns
     )
@@ -110,7 +101,7 @@ def _sentence(column: ColumnSummary) -> str:
         for status, number in column.counts
         if status is not Status.REPRODUCIBLE
     ]
-    return "; ".join([text, *others])
+    return "; ".join([text, *others, *also_under(column.also_under)])
 
 
 def _counts(numbers: dict[Status, int]) -> tuple[Count, ...]:

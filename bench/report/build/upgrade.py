@@ -11,7 +11,7 @@ from bench.report.build.columns import labels_by_column
 from bench.report.build.matrix import factor_text, of_verdict, overhead_text
 from bench.report.formatting import cap, clean, listed, significant
 from bench.report.view import Upgrade, UpgradeLine, UpgradeRow
-from bench.verdict.comparison import Bits, Distances, Event, Told, change, narrowed, of_step
+from bench.verdict.comparison import Bits, Conclusion, Distances, Event, change, narrowed, of_step
 from bench.verdict.messages import count
 from bench.verdict.steps import TITLES
 from bench.verdict.tensor_diff import size_of
@@ -109,10 +109,10 @@ def _of_step(difference: Change, label: str, step: Step) -> Upgrade:
 def of_change(difference: Change, label: str, *, step: str, moved: str, alone: bool) -> Upgrade:
     """Return a comparison as the report shows it; the caller names what it compares."""
     both = [kernel for kernel in difference.kernels if kernel.events not in _ONE_SIDE]
-    changed = sorted((kernel for kernel in both if kernel.events), key=lambda kernel: kernel.events[0].gravity)
-    outcomes = Counter(kernel.told for kernel in both)
+    changed = sorted((kernel for kernel in both if kernel.events), key=lambda kernel: kernel.events[0].seriousness)
+    outcomes = Counter(kernel.conclusion for kernel in both)
     counts = Counter(event for kernel in difference.kernels for event in kernel.events)
-    reasons = Counter(clean(kernel.bits_why) for kernel in both if kernel.told is Told.UNKNOWN)
+    reasons = Counter(clean(kernel.bits_why) for kernel in both if kernel.conclusion is Conclusion.UNKNOWN)
     untimed = Counter(clean(kernel.cost_why) for kernel in both if kernel.cost is None)
     rows = tuple(_row(difference, kernel) for kernel in changed)
     return Upgrade(
@@ -128,10 +128,10 @@ def of_change(difference: Change, label: str, *, step: str, moved: str, alone: b
         counts=tuple((event.value, counts[event]) for event in Event if counts[event]),
         rows=rows,
         lines=_lines(rows, _places(both)),
-        kept=outcomes[Told.KEPT],
-        so_far=outcomes[Told.SO_FAR],
-        as_before=outcomes[Told.AS_BEFORE],
-        unknown=outcomes[Told.UNKNOWN],
+        kept=outcomes[Conclusion.KEPT],
+        so_far=outcomes[Conclusion.SO_FAR],
+        as_before=outcomes[Conclusion.AS_BEFORE],
+        unknown=outcomes[Conclusion.UNKNOWN],
         unknown_why=tuple(reasons.most_common()),
         untimed_why=tuple(untimed.most_common()),
         gone=counts[Event.REMOVED],
@@ -177,13 +177,6 @@ def summary(upgrades: Iterable[Upgrade], apart: int = 0) -> str:
     return f"{head}: {'; '.join(parts)}."
 
 
-def reasons_text(reasons: Sequence[tuple[str, int]], most: int) -> str:
-    """Return the most frequent reasons with their numbers, and the number of the others, so that they add up."""
-    texts = [f"{reason} ({number})" for reason, number in reasons[:most]]
-    rest = sum(number for _, number in reasons[most:])
-    return "; ".join([*texts, *([f"other reasons ({rest})"] if rest else [])])
-
-
 def _row(difference: Change, kernel: KernelChange) -> UpgradeRow:
     kernels = {**difference.before.kernels, **difference.after.kernels}
     return UpgradeRow(
@@ -223,10 +216,10 @@ def _sentence(difference: Change, mode: str) -> str:
         if (kernel.variation, kernel.mode) == (first, mode) and kernel.before and kernel.after
     ]
     bits = Counter(kernel.bits for kernel in kernels)
-    known = bits[Bits.SAME] + bits[Bits.SO_FAR] + bits[Bits.MOVED]
+    known = bits[Bits.SAME] + bits[Bits.SO_FAR] + bits[Bits.CHANGED]
     if not known and not any(kernel.cost for kernel in kernels):
         return ""
-    text = f"bits changed in {bits[Bits.MOVED]} of {count(known, 'kernel')}"
+    text = f"bits changed in {bits[Bits.CHANGED]} of {count(known, 'kernel')}"
     text += f" ({bits[Bits.SO_FAR]} the same only so far)" if bits[Bits.SO_FAR] else ""
     text += f", {bits[Bits.UNKNOWN]} not compared" if bits[Bits.UNKNOWN] else ""
     where = f"Determinism {mode}, variation {clean(first)}" if _several(difference) else f"Determinism {mode}"
@@ -245,7 +238,7 @@ def _time_summary(kernels: Sequence[KernelChange]) -> str:
         return f"no time compared ({untimed.most_common(1)[0][0]})"
     # sorted as shown: the page's script has fewer digits
     stated = sorted(
-        ((cost.ratio, name) for name, cost in timed if cost.resolved),
+        ((cost.ratio, name) for name, cost in timed if cost.significant),
         key=lambda item: (float(significant(item[0])), item[1]),
     )
     slower, faster = [item for item in stated if item[0] > 1], [item for item in stated if item[0] <= 1]
@@ -301,13 +294,13 @@ def _distance(row: UpgradeRow) -> float:
 def _bits(first: UpgradeRow, farthest: UpgradeRow) -> str:
     if first.bits == Bits.SAME:
         return first.bits
-    distance = farthest.distance if first.bits == Bits.MOVED else ""
+    distance = farthest.distance if first.bits == Bits.CHANGED else ""
     return "; ".join(filter(None, (f"{first.bits}{f', {distance}' if distance else ''}", first.why)))
 
 
 def _times(group: Sequence[UpgradeRow]) -> str:
     """Return the significant ratios, each with its mode and variation where there are several."""
-    significant_rows = [row for row in group if row.overhead is not None and row.overhead.resolved]
+    significant_rows = [row for row in group if row.overhead is not None and row.overhead.significant]
     if not significant_rows:
         return next((row.time for row in group if row.time), "")
     if len(group) == 1:

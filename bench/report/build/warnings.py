@@ -9,9 +9,9 @@ from bench.report.build import gpu
 from bench.report.build.columns import labels, origin
 from bench.report.formatting import clean, few, listed
 from bench.report.view import Notice
+from bench.verdict.gpu_validity import misplaced
 from bench.verdict.messages import count
 from bench.verdict.status import Status
-from bench.verdict.validity import misplaced
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

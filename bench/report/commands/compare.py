@@ -1,4 +1,4 @@
-"""What ``python -m bench compare A B`` prints: a comparison for the terminal, as Markdown and as JSON."""
+"""What ``compare`` prints: a comparison for a terminal, as Markdown and as JSON, and what its gates find."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from bench.report.build.upgrade import compared, summary
 from bench.report.formatting import clean
 from bench.report.json import render as json_render
+from bench.report.text.layout import WIDTH, wrapped
 from bench.report.text.markdown import plain
 from bench.report.view import Comparison
 from bench.verdict.comparison import Bits, Event
@@ -20,12 +21,15 @@ if TYPE_CHECKING:
 
     from bench.report.view import Upgrade, UpgradeLine, UpgradeRow
 
-__all__ = ["GATES", "Format", "compared", "comparison", "findings", "not_compared", "render"]
+__all__ = ["GATES", "Format", "compared", "comparison", "findings", "not_compared", "render", "uncompared"]
 
 #: Of the JSON document.
 SCHEMA = 2
 _HEADS = ("Kernel", "Where", "What happened", "Before", "After", "Bits", "Time")
-#: What each word of ``--fail-on`` is about.
+_UNIT = "A result is one kernel under one variation in one mode. A line below may stand for several results."
+#: Reasons that are named where results are not compared.
+_MOST_REASONS = 3
+#: The events that each gate of ``--fail-on`` is about.
 GATES: Mapping[str, frozenset[Event]] = {
     "regressed": frozenset({Event.REGRESSED, Event.NONDETERMINISTIC, Event.VARIES_MORE, Event.UNCONFIRMED}),
     "errors": frozenset({Event.STARTS_RAISING}),
@@ -35,11 +39,9 @@ GATES: Mapping[str, frozenset[Event]] = {
     "slower": frozenset({Event.SLOWER}),
     "removed": frozenset({Event.REMOVED}),
 }
-#: What is only said of the evidence: where nothing else happened, nothing was compared.
+#: Events that are about the evidence only: where nothing else happened, nothing was compared.
 _OF_EVIDENCE = frozenset({Event.LESS_EVIDENCE.value, Event.MORE_EVIDENCE.value, Event.UNCONFIRMED.value})
-
-
-#: Statuses with bits that could be compared.
+#: Statuses of results whose bits could be compared.
 _ONE_DIGEST = frozenset({Status.REPRODUCIBLE.value, Status.INCONCLUSIVE.value, Status.NAN.value})
 
 
@@ -54,122 +56,160 @@ class Format(StrEnum):
 def comparison(
     before: str, after: str, upgrades: Sequence[Upgrade], notes: Sequence[str] = (), apart: int = 0
 ) -> Comparison:
-    """Changes of one or more columns as one comparison; ``before`` and ``after`` are what was asked for.
+    """Return the changes of one or more columns as one comparison.
 
-    ``apart`` columns are of one side only.
+    Args:
+        before: the older side, as the user named it.
+        after: the newer side.
+        upgrades: the changes, one for each column.
+        notes: what else the reader must know.
+        apart: the number of columns that only one side has.
     """
-    notes = [*map(clean, notes), *dict.fromkeys(one.note for one in upgrades if one.note)]
+    notes = [*map(clean, notes), *dict.fromkeys(upgrade.note for upgrade in upgrades if upgrade.note)]
     return Comparison(
         before=clean(before),
         after=clean(after),
         sentence=summary(upgrades, apart),
         notes=tuple(notes),
         upgrades=tuple(upgrades),
-        compared=sum(_compared(one) for one in upgrades),
+        compared=sum(_compared(upgrade) for upgrade in upgrades),
     )
 
 
-def blind_gates(found: Comparison, gates: Collection[str]) -> tuple[str, ...]:
-    """The gates that nothing went through, for nothing of what they are about was compared."""
-    rows = sum(row.bits != Bits.UNKNOWN for one in found.upgrades for row in one.rows)
-    bits = rows + sum(one.kept + one.so_far for one in found.upgrades)
-    seen = {"slower": sum(one.timed for one in found.upgrades), "bits": bits}
-    return tuple(word for word, number in seen.items() if word in gates and not number)
+def undecided_gates(changes: Comparison, gates: Collection[str]) -> tuple[str, ...]:
+    """Return the gates that say nothing, because nothing of what they are about was compared."""
+    rows = sum(row.bits != Bits.UNKNOWN for upgrade in changes.upgrades for row in upgrade.rows)
+    bits = rows + sum(upgrade.kept + upgrade.so_far for upgrade in changes.upgrades)
+    compared_results = {"slower": sum(upgrade.timed for upgrade in changes.upgrades), "bits-changed": bits}
+    return tuple(gate for gate, number in compared_results.items() if gate in gates and not number)
 
 
-def _compared(one: Upgrade) -> int:
-    told = sum(not set(row.events) <= _OF_EVIDENCE for row in one.rows)
-    return one.kept + one.so_far + one.as_before + told
+def _compared(upgrade: Upgrade) -> int:
+    changed = sum(not set(row.events) <= _OF_EVIDENCE for row in upgrade.rows)
+    return upgrade.kept + upgrade.so_far + upgrade.as_before + changed
 
 
-def not_compared(one: Upgrade) -> Counter[str]:
-    """Why bits of results were not compared, and of how many; what varies, raises or fails on a side has none.
+def not_compared(upgrade: Upgrade) -> Counter[str]:
+    """Return why the bits of results were not compared, and of how many results.
 
-    A result that is listed for its time, or for weaker evidence, is one of these too.
+    Results that are nondeterministic or fail on a side have no bits to compare and do not count. A result that is
+    listed because its time or evidence changed does.
     """
-    found = Counter(dict(one.unknown_why))
-    for row in one.rows:
-        sides = {half.word for half in (row.before, row.after) if half}
+    counts = Counter(dict(upgrade.unknown_why))
+    for row in upgrade.rows:
+        statuses = {half.word for half in (row.before, row.after) if half}
         evidence = bool(_OF_EVIDENCE & set(row.events))
-        if row.bits == Bits.UNKNOWN and (evidence or sides <= _ONE_DIGEST):
-            found[row.why] += 1
-    return found
+        if row.bits == Bits.UNKNOWN and (evidence or statuses <= _ONE_DIGEST):
+            counts[row.why] += 1
+    return counts
 
 
-def findings(found: Comparison, gates: Mapping[str, float], gone: Sequence[str] = ()) -> tuple[str, ...]:
-    """One sentence for each result that a gate is about.
+def uncompared(upgrade: Upgrade, width: int = WIDTH) -> list[str]:
+    """Return what was not compared in a change, bits and times, and why."""
+    bits, lines = not_compared(upgrade), []
+    if bits:
+        also = bits.total() - upgrade.unknown
+        listed = f" ({also} of them are listed for another change)" if also else ""
+        text = f"not compared: bits of {bits.total()} of {upgrade.results} results{listed}, {upgrade.label}"
+        lines.append(wrapped(f"{text}: {_reasons(bits)}", width, "  "))
+    if upgrade.untimed_why:
+        text = f"not compared: times of {upgrade.results - upgrade.timed} of {upgrade.results} results, {upgrade.label}"
+        lines.append(wrapped(f"{text}: {_reasons(dict(upgrade.untimed_why))}", width, "  "))
+    return lines
 
-    ``gates`` maps words of ``GATES`` to a factor: a time that rose by no more is let pass. ``gone`` names columns.
+
+def _reasons(counts: Mapping[str, int]) -> str:
+    """Return reasons with their numbers, the most frequent first: ``a (469); b (6); other reasons (3)``."""
+    ordered = sorted(counts.items(), key=lambda item: -item[1])
+    shown = ordered if len(ordered) <= _MOST_REASONS + 1 else ordered[:_MOST_REASONS]
+    rest = sum(number for _, number in ordered[len(shown) :])
+    others = [f"other reasons ({rest})"] if rest else []
+    return "; ".join([*(f"{reason} ({number})" for reason, number in shown), *others])
+
+
+def findings(changes: Comparison, gates: Mapping[str, float], removed: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return one sentence for each result that breaks a gate.
+
+    Args:
+        changes: the comparison.
+        gates: words of ``GATES``; the number of ``slower`` is the ratio of times up to which it passes.
+        removed: the ids of columns that only the older side has.
     """
-    told = [f"removed: {clean(name)}" for name in gone] if "removed" in gates else []
-    for one in found.upgrades:
-        for word, factor in gates.items():
-            events = {event.value for event in GATES[word]}
-            told += [
-                _finding(word, one, row) for row in one.rows if events & set(row.events) and _over(row, word, factor)
+    sentences = [f"removed: {clean(name)}" for name in removed] if "removed" in gates else []
+    for upgrade in changes.upgrades:
+        for gate, factor in gates.items():
+            events = {event.value for event in GATES[gate]}
+            broken = [row for row in upgrade.rows if events & set(row.events) and _exceeds(row, gate, factor)]
+            where = f", {upgrade.label}" if len(changes.upgrades) > 1 else ""
+            sentences += [
+                f"{gate}: {row.kernel} ({row.variation}, {row.mode}){where}: {_finding(gate, row)}" for row in broken
             ]
-        if one.gone and "removed" in gates:
-            told.append(f"removed: {one.gone} results of {one.label} are planned no more")
-    return tuple(told)
+        if upgrade.gone and "removed" in gates:
+            sentences.append(f"removed: {upgrade.gone} results of {upgrade.label} are no longer planned")
+    return tuple(sentences)
 
 
-def _over(row: UpgradeRow, word: str, factor: float) -> bool:
-    return word != "slower" or (row.overhead is not None and row.overhead.ratio > factor)
+def _exceeds(row: UpgradeRow, gate: str, factor: float) -> bool:
+    return gate != "slower" or (row.overhead is not None and row.overhead.ratio > factor)
 
 
-def _finding(word: str, one: Upgrade, row: UpgradeRow) -> str:
-    what = {"bits": f"bits changed{f', {row.distance}' if row.distance else ''}", "slower": row.time}.get(word, "")
-    if not what:
-        states = [half.status if half else "nothing" for half in (row.before, row.after)]
-        what = f"{row.events[0]}, {' to '.join(states)}"
-    return f"{word}: {row.kernel} ({row.variation}, {row.mode}), {one.label}: {what}"
+def _finding(gate: str, row: UpgradeRow) -> str:
+    """What happened to a result, in the words of the gate."""
+    if gate == "slower":
+        return row.time
+    if gate == "bits-changed":
+        return row.distance or "how far is not known"
+    statuses = [half.status if half else "nothing" for half in (row.before, row.after)]
+    return f"{row.events[0]}, {' to '.join(statuses)}"
 
 
-def render(found: Comparison, form: Format, width: int = 120) -> str:
-    """A comparison in one format."""
-    return {Format.TERMINAL: _terminal, Format.MARKDOWN: _markdown, Format.JSON: _json}[form](found, width)
+def render(changes: Comparison, form: Format, width: int = WIDTH) -> str:
+    """Return a comparison in one format; ``width`` is that of a terminal."""
+    if form is Format.TERMINAL:
+        return _terminal(changes, width)
+    return {Format.MARKDOWN: _markdown, Format.JSON: _json}[form](changes)
 
 
-def _row(line: UpgradeLine) -> list[str]:
-    return [
-        line.kernel, line.where, ", ".join(line.events), line.before.status, line.after.status, line.bits, line.time,
-    ]  # fmt: skip
+def _texts(upgrade: Upgrade) -> list[str]:
+    return [upgrade.moved, *upgrade.sentences, *([f"Of the others: {upgrade.rest}."] if upgrade.rest else [])]
 
 
-def _texts(one: Upgrade) -> list[str]:
-    return [one.moved, *one.sentences, *([f"Of the others: {one.rest}."] if one.rest else [])]
-
-
-def _terminal(found: Comparison, width: int) -> str:
-    from tabulate import tabulate  # noqa: PLC0415 - start-up stays quick without it
-
-    parts = [found.sentence, *found.notes]
-    bits = max(24, width // 4)
-    for one in found.upgrades:
-        parts.append("\n".join([one.label, *(f"  {text}" for text in _texts(one))]))
-        if one.lines:
-            table = tabulate(
-                list(map(_row, one.lines)),
-                _HEADS,
-                tablefmt="simple",
-                disable_numparse=True,
-                maxcolwidths=[None, 22, 20, None, None, bits, bits],
-            )
-            parts.append("\n".join(line.rstrip() for line in table.split("\n")))
+def _terminal(changes: Comparison, width: int) -> str:
+    parts = [wrapped(changes.sentence, width), *(wrapped(note, width) for note in changes.notes)]
+    parts += [wrapped(_UNIT, width)] if any(upgrade.rows for upgrade in changes.upgrades) else []
+    for upgrade in changes.upgrades:
+        texts = [wrapped(f"  {text}", width, "    ") for text in _texts(upgrade)]
+        parts.append("\n".join([wrapped(upgrade.label, width), *texts]))
+        lines = [text for line in upgrade.lines for text in _happened(line)]
+        parts += ["\n".join(wrapped(text, width, "      ") for text in lines)] if lines else []
     return "\n\n".join(parts) + "\n"
 
 
-def _markdown(found: Comparison, _: int) -> str:
-    lines = [f"**{plain(found.sentence)}**", "", *(f"- {plain(note)}" for note in found.notes)]
-    lines += [""] if found.notes else []
-    for one in found.upgrades:
-        lines += [f"## {plain(one.label)}", "", " ".join(map(plain, _texts(one))), ""]
-        if one.lines:
-            rows = [_HEADS, ["---"] * len(_HEADS), *([plain(text) for text in _row(line)] for line in one.lines)]
+def _happened(line: UpgradeLine) -> list[str]:
+    """What happened to a kernel and where; then its statuses, bits and time."""
+    statuses = f"{line.before.status} to {line.after.status}" if line.turned else ""
+    bits = line.bits.removeprefix(f"{Bits.CHANGED}, ")
+    bits = f"bits {bits}" if bits.startswith(Bits.UNKNOWN) else bits
+    details = "; ".join(filter(None, (statuses, bits, line.time)))
+    return [f"- {line.kernel}, {line.where}: {', '.join(line.events)}", *([f"    {details}"] if details else [])]
+
+
+def _markdown(changes: Comparison) -> str:
+    lines = [f"**{plain(changes.sentence)}**", "", *(f"- {plain(note)}" for note in changes.notes)]
+    lines += [""] if changes.notes else []
+    for upgrade in changes.upgrades:
+        lines += [f"## {plain(upgrade.label)}", "", " ".join(map(plain, _texts(upgrade))), ""]
+        if upgrade.lines:
+            rows = [_HEADS, ["---"] * len(_HEADS), *(_row(line) for line in upgrade.lines)]
             lines += [*(f"| {' | '.join(row)} |" for row in rows), ""]
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
-def _json(found: Comparison, _: int) -> str:
-    document = {"schema": SCHEMA, **json_render.data(found)}
+def _row(line: UpgradeLine) -> list[str]:
+    statuses = [line.before.status, line.after.status]
+    return [*map(plain, (line.kernel, line.where, ", ".join(line.events), *statuses, line.bits, line.time))]
+
+
+def _json(changes: Comparison) -> str:
+    document = {"schema": SCHEMA, **json_render.data(changes)}
     return json.dumps(document, indent=1, ensure_ascii=True, allow_nan=False) + "\n"

@@ -21,7 +21,7 @@ from bench.verdict.comparability import FOLLOW, Pair, Side, outputs, seeds, shap
 from bench.verdict.comparison import Distances, endings, state
 from bench.verdict.digest_groups import PRIME
 from bench.verdict.evidence import percent_up
-from bench.verdict.ranking import ANSWERS, UNMEASURED, owed
+from bench.verdict.ranking import DOES_NOT_RUN, NOT_REPRODUCIBLE, UNMEASURED, overheads_of
 from bench.verdict.requirements import architectures
 from bench.verdict.status import FROM_DIGESTS, SEVERITY, Status
 from bench.verdict.tensor_diff import lines
@@ -87,9 +87,9 @@ def _other_overheads(view: View, results: RunResults) -> dict[str, list[list[Any
     found: dict[str, list[list[Any]]] = {}
     for row, name in enumerate(kernels):
         for place, column in enumerate(results.info.columns):
-            overheads = owed(results, column.id, name)[1:]
+            overheads = overheads_of(results, column.id, name, results.variations)[1:]
             if overheads:
-                ends = ([one.low, one.high, int(one.resolved)] if one else [None, None, 0] for one in overheads)
+                ends = ([one.low, one.high, int(one.significant)] if one else [None, None, 0] for one in overheads)
                 found[f"{row} {place}"] = list(ends)
     return found
 
@@ -102,7 +102,11 @@ def _step(results: RunResults, step: Step) -> str:
 def _status(one: Status) -> list[Any]:
     """Name, symbol, word, tone, and whether it can have a overhead, is an answer to a choice, is no measurement."""
     word = WORDS[one]
-    flags = (one in FROM_DIGESTS or one is Status.CONTROL_FAILED, one in ANSWERS, one in UNMEASURED)
+    flags = (
+        one in FROM_DIGESTS or one is Status.CONTROL_FAILED,
+        one in NOT_REPRODUCIBLE | DOES_NOT_RUN,
+        one in UNMEASURED,
+    )
     return [one.value, word.symbol, word.word, word.tone, *map(int, flags)]
 
 
@@ -156,7 +160,7 @@ class _Sides:
             int(bool(column.origin)),
             self.hidden(side.machine),
             [self.texts(clean(value)) for title, value in side.facts.items() if title not in FOLLOW],
-            [self.hidden(side.asked(self.first, mode)) for mode in _MODES],
+            [self.hidden(side.requested_settings(self.first, mode)) for mode in _MODES],
             [self.hidden(" ".join(sorted(side.in_force(self.first, mode)))) for mode in _MODES],
             [self.texts(name) for name in architectures(self.results, [column])],
             [sorted(self.hidden(one) for one in found if self.often[one] > 1) for found in self.sources[place]],
@@ -201,7 +205,7 @@ class _Sides:
         how the processes ended where they raised or failed, and whether anything varies.
         """
         column = self.columns[place].id
-        head = self.results.headline(column, kernel, _MODES[mode])
+        head = self.results.worst(column, kernel, _MODES[mode])
         if head is None:
             return 0
         found = self.results.over_variations(column, kernel, _MODES[mode]) if head.status is Status.REPRODUCIBLE else ()

@@ -54,11 +54,13 @@ def schema() -> str:
 @lru_cache(maxsize=8)
 def _adapter(model: type[object]) -> TypeAdapter[Any]:
     """Return the serializer of a model."""
+    from collections.abc import Mapping  # noqa: PLC0415 - evaluated by pydantic
+
     from pydantic import TypeAdapter  # noqa: PLC0415 - start-up stays quick without it
 
     adapter = TypeAdapter(model)
-    # verdict.difference imports it for type checking only
-    adapter.rebuild(force=True, _types_namespace={"Distance": Distance})
+    # verdict.difference_types imports them for type checking only
+    adapter.rebuild(force=True, _types_namespace={"Distance": Distance, "Mapping": Mapping})
     return adapter
 
 

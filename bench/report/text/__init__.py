@@ -1,1 +1,1 @@
-"""Renders the view model as terminal text, Markdown and JUnit XML."""
+"""Thin renderers of the view as text: terminal, Markdown and JUnit XML."""

@@ -1,8 +1,9 @@
-"""The view as JUnit XML: one suite a pair, one case a kernel and mode; one for all of a pair not measured.
+"""The view as JUnit XML: a suite for each column, and a case for each kernel and mode.
 
-Only ``reproducible`` (and a control that passed) is a plain success, for a green in a CI page is a claim. A
-variation with determinism on is a failure, a fault of the process an error. Everything else, from
-``inconclusive`` to ``unsupported``, is skipped with its words as the message.
+A column that was not measured has one case.
+Only ``reproducible`` and a control that passed are successes, because green on a CI page is a claim. With determinism
+on, ``nondeterministic`` is a failure; a process that failed is an error. Everything else, such as ``inconclusive``
+and ``unsupported``, is skipped with its status as the message.
 """
 
 from __future__ import annotations
@@ -26,15 +27,18 @@ _SUCCESS = frozenset({labels.WORDS[Status.REPRODUCIBLE].word, labels.PASS.word})
 _FAILURE = frozenset(
     {labels.WORDS[status].word for status in (Status.NONDETERMINISTIC, Status.REPRODUCIBLE_IN_PROCESS)}
 )
-#: Why a column has no number although nothing went wrong.
-_NOT_HERE = frozenset({labels.WORDS[status].word for status in (Status.INCOMPATIBLE, Status.GPU_NOT_VISIBLE)})
+#: Statuses of a column without a measurement in which nothing went wrong.
+_SKIPPED = frozenset({labels.WORDS[status].word for status in (Status.INCOMPATIBLE, Status.GPU_NOT_VISIBLE)})
 _ERROR = frozenset({word.word for word in labels.WORDS.values() if word.tone == "fault"} | {labels.FAIL.word})
 
 
 def render(view: View) -> str:
-    """The page as JUnit XML. Names are those of columns, kernels and modes: a CI page can follow them over runs."""
+    """Return the page as JUnit XML.
+
+    Cases are named by column, kernel and mode, so that a CI page can follow them over runs.
+    """
     suites = ET.Element("testsuites", name="tfrepro")
-    if not view.columns:  # no case at all would pass for a success
+    if not view.columns:  # without any case, CI would report a success
         suite = ET.SubElement(suites, "testsuite", name="run")
         _properties(suite, view, "")
         case = ET.SubElement(suite, "testcase", classname="run", name="run", time="0")
@@ -43,9 +47,9 @@ def render(view: View) -> str:
     for place, column in enumerate(view.columns):
         suite = ET.SubElement(suites, "testsuite", name=column.column)
         _properties(suite, view, column.column)
-        if column.blocked:  # one sentence says it of all its kernels
+        if column.blocked:  # the reason is the same for all its kernels
             case = ET.SubElement(suite, "testcase", classname=column.column, name="column", time="0")
-            tag = "skipped" if column.blocked in _NOT_HERE else "error"
+            tag = "skipped" if column.blocked in _SKIPPED else "error"
             ET.SubElement(case, tag, message=f"{column.symbol} {column.blocked}").text = column.reason
         names = _names(view)
         issues = {issue.id: issue for issue in view.known_issues}
@@ -53,24 +57,20 @@ def render(view: View) -> str:
             for half in row.entries[place].halves:
                 _case(suite, column.column, names[row.index], half, issues)
         _counted(suite, list(suite.iter("testcase")))
-        told = [
-            *(
-                text
-                for one in view.since.upgrades
-                if one.after == column.column
-                for text in _changes("Since the last run", one)
-            ),
-            *(text for one in view.upgrades if one.after == column.column for text in _changes(one.step, one)),
+        upgrades = [("Since the last run", upgrade) for upgrade in view.since.upgrades]
+        upgrades += [(upgrade.step, upgrade) for upgrade in view.upgrades]
+        changes = [
+            text for step, upgrade in upgrades if upgrade.after == column.column for text in _changes(step, upgrade)
         ]
-        if told:
-            ET.SubElement(suite, "system-out").text = "\n".join(told)
+        if changes:
+            ET.SubElement(suite, "system-out").text = "\n".join(changes)
     _counted(suites, list(suites.iter("testcase")))
     ET.indent(suites, " ")
     return f'<?xml version="1.0" encoding="utf-8"?>\n{ET.tostring(suites, encoding="unicode")}\n'
 
 
 def _names(view: View) -> dict[int, str]:
-    """Kernels by place; those that look alike once made harmless are numbered, for CI pages merge equal names."""
+    """Kernel names by index. Names that became equal by escaping are numbered, because CI pages merge equal names."""
     seen: Counter[str] = Counter()
     names = {}
     for row in view.rows:
@@ -80,6 +80,7 @@ def _names(view: View) -> dict[int, str]:
 
 
 def _counted(element: ET.Element, cases: list[ET.Element]) -> None:
+    """Set the counts and the total time that CI systems read."""
     element.set("tests", str(len(cases)))
     for tag, plural in (("failure", "failures"), ("error", "errors"), ("skipped", "skipped")):
         element.set(plural, str(sum(case.find(tag) is not None for case in cases)))
@@ -87,50 +88,48 @@ def _counted(element: ET.Element, cases: list[ET.Element]) -> None:
 
 
 def _properties(suite: ET.Element, view: View, column: str) -> None:
-    """What holds for the run, and the answer for this column."""
-    told = [("run", view.run), *(("answer", text) for text in view.answer)]
+    """Facts of the run, and the answer for one column."""
+    rows = [("run", view.run), *(("answer", text) for text in view.answer)]
     for line in view.lines:
         if line.column == column:
-            told += [("rank", line.rank), ("pair", f"{line.label}: {line.sentence}"), ("overhead", line.overhead)]
+            rows += [("rank", line.rank), ("pair", f"{line.label}: {line.sentence}"), ("overhead", line.overhead)]
     since = view.since
-    told += [("since the last run", f"{since.run} {since.moment} {since.sentence}")]
-    told += [*(("since the last run", text) for text in since.notes)]
-    told += [(f"fact: {fact.label}", fact.value) for fact in view.facts]
-    told += [(f"notice: {one.title}", " ".join((one.text, *one.items))) for one in view.notices]
+    rows += [("since the last run", f"{since.run} {since.moment} {since.sentence}")]
+    rows += [*(("since the last run", text) for text in since.notes)]
+    rows += [(f"fact: {fact.label}", fact.value) for fact in view.facts]
+    rows += [(f"notice: {notice.title}", " ".join((notice.text, *notice.items))) for notice in view.notices]
     for matrix_column in view.columns:
         if matrix_column.column == column:
-            told += [
-                *(
-                    ("to know", text)
-                    for text in (matrix_column.versions, matrix_column.kind, matrix_column.origin, matrix_column.note)
-                )
-            ]
-    told += [("choice", f"{view.choice.sentence} {view.choice.question}"), ("choice", view.choice.more)]
-    for one in view.choice.candidates:
-        if one.column == column:
-            told += [("choice", f"{one.rank} {one.label}: {one.symbol} {one.fit}; {one.evidence}")]
-            told += [("choice: overhead", one.overhead)]
-            told += [*(("reason", text) for text in one.reasons), *(("unknown", text) for text in one.unknowns)]
-    told += [*(("to know more", f"{one.why} {one.command}") for one in view.choice.missing)]
+            notes = (matrix_column.versions, matrix_column.kind, matrix_column.origin, matrix_column.note)
+            rows += [("note", text) for text in notes]
+    rows += [("choice", f"{view.choice.sentence} {view.choice.question}"), ("choice", view.choice.more)]
+    for candidate in (candidate for candidate in view.choice.candidates if candidate.column == column):
+        fit = f"{candidate.rank} {candidate.label}: {candidate.symbol} {candidate.fit}"
+        rows += [("choice", f"{fit}; {candidate.evidence}"), ("choice: overhead", candidate.overhead)]
+        rows += [("reason", text) for text in candidate.reasons]
+        rows += [("unknown", text) for text in candidate.unknowns]
+    rows += [("suggested run", f"{missing.why} {missing.command}") for missing in view.choice.missing]
     for need in view.needs:
-        told += [(f"exact: {need.family}", f"{one.text} {one.dearest}") for one in need.columns if one.column == column]
+        texts = [f"{fact.text} {fact.dearest}" for fact in need.columns if fact.column == column]
+        rows += [(f"reproducible: {need.family}", text) for text in texts]
     properties = ET.SubElement(suite, "properties")
-    for name, value in told:
+    for name, value in rows:
         if value:
             ET.SubElement(properties, "property", name=name, value=value.strip())
 
 
-def _changes(step: str, one: Upgrade) -> list[str]:
-    """What a change to this column does, result by result."""
-    told = ", ".join(f"{event} {number}" for event, number in one.counts)
-    rest = f"Of the others: {one.rest}." if one.rest else ""
-    texts = [f"{step}, {one.label}: {one.moved}", *one.sentences, told, rest, one.note, *map(_event, one.lines)]
+def _changes(step: str, upgrade: Upgrade) -> list[str]:
+    """What a change to this column does, kernel by kernel."""
+    counts = ", ".join(f"{event} {number}" for event, number in upgrade.counts)
+    rest = f"Of the others: {upgrade.rest}." if upgrade.rest else ""
+    head = f"{step}, {upgrade.label}: {upgrade.moved}"
+    texts = [head, *upgrade.sentences, counts, rest, upgrade.note, *map(_event, upgrade.lines)]
     return list(filter(None, texts))
 
 
 def _event(line: UpgradeLine) -> str:
-    told = (", ".join(line.events), f"{line.before.status} to {line.after.status}", line.bits, line.time)
-    return f"{line.kernel}, {line.where}: {'; '.join(filter(None, told))}"
+    texts = (", ".join(line.events), f"{line.before.status} to {line.after.status}", line.bits, line.time)
+    return f"{line.kernel}, {line.where}: {'; '.join(filter(None, texts))}"
 
 
 def _case(suite: ET.Element, column: str, kernel: str, half: ModeResult, issues: Mapping[str, KnownIssue]) -> None:
@@ -145,28 +144,30 @@ def _case(suite: ET.Element, column: str, kernel: str, half: ModeResult, issues:
         ET.SubElement(case, "system-out").text = "\n".join(filter(None, [f"{message}. {half.why}", _value(half)]))
         return
     result = ET.SubElement(case, tag, message=message)
-    result.text = "\n".join(filter(None, [half.why, _value(half), *_told(half, issues)]))
+    result.text = "\n".join(filter(None, [half.why, _value(half), *_evidence(half, issues)]))
 
 
 def _value(half: ModeResult) -> str:
-    """Class, time and overhead."""
+    """Letters, distance, time and overhead."""
     return ", ".join(
         filter(None, (half.letters, half.apart, "new value" if half.new_value else "", half.time, half.overhead))
     )
 
 
-def _told(half: ModeResult, issues: Mapping[str, KnownIssue]) -> list[str]:
+def _evidence(half: ModeResult, issues: Mapping[str, KnownIssue]) -> list[str]:
     """The difference, the error and the known issue behind a result."""
-    found = half.difference
+    difference = half.difference
+    first = difference.first_difference if difference else None
     return [
-        *(sentences(found) if found else ()),
-        first_difference(found.parting) if found and found.parting else "",
+        *(sentences(difference) if difference else ()),
+        first_difference(first) if first else "",
         half.error_message,
         *(known_issue(issues[half.known_issue]) if half.known_issue in issues else ()),
     ]
 
 
 def _tag(half: ModeResult) -> str | None:
+    """The element that says how a case ended, None for a success."""
     if half.word in _SUCCESS:
         return None
     if half.word in _FAILURE and half.mode == "on":

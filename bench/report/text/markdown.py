@@ -1,6 +1,6 @@
-"""The view as Markdown (GitHub's tables): for job summaries and pull requests.
+"""The view as Markdown with GitHub's tables, for job summaries and pull requests.
 
-GitHub takes a summary of at most 1 MiB. A page that would be larger leaves whole parts out, and says so.
+GitHub accepts summaries of at most 1 MiB. A page that would be larger leaves out whole parts, and says which.
 """
 
 from __future__ import annotations
@@ -15,31 +15,31 @@ if TYPE_CHECKING:
 
     from bench.report.view import Candidate, Count, Detail, Entry, ModeResult, Note, Row, Upgrade, UpgradeLine, View
 
-#: Bytes of a summary that still leave room for what a workflow adds.
+#: Bytes of a page that leave room in a summary for what a workflow adds.
 LIMIT = 900_000
-#: What is left out of a page that is too large, one step after the other.
+#: What is left out of a page that is too large, one level after the other.
 _LEFT_OUT = (
     "",
     "the variations of each kernel",
-    "the variations of each kernel, and the kernels that are exact everywhere",
-    "the variations of each kernel, the kernels that are exact everywhere, and where bits part",
-    "the matrix, and where bits part",
+    "the variations of each kernel, and the kernels that are reproducible everywhere",
+    "the variations of each kernel, the kernels that are reproducible everywhere, and first differences and errors",
+    "the matrix, and first differences and errors",
 )
-_NO_VARIATIONS, _NO_EXACT, _NO_EVIDENCE, _NO_MATRIX = 1, 2, 3, 4
+_NO_VARIATIONS, _NO_REPRODUCIBLE, _NO_EVIDENCE, _NO_MATRIX = 1, 2, 3, 4
 #: Rows of a change that are listed before the rest is only counted.
 _MOST_ROWS = 100
 _BARE_LINK = re.compile(r"(?i)\b(www)\.")
 _SPECIAL = re.compile(r"([\\`*_\[\]#|~@]|:(?=\S)|^[-+])")
-#: A number that would begin a list; a time of 9.45 ms does not.
+#: A number that would begin a list, which a time of 9.45 ms does not.
 _LISTED = re.compile(r"^(\d+)([.)])(?=\s|$)")
-#: Notes of the evidence that belong in a summary, and characters of each that do.
-_TOLD = ("Difference", "First divergence", "Error", "Log tail", "Time")
+#: Labels of the notes that a summary has, and characters of each that it shows.
+_NOTES = ("Difference", "First difference", "First divergence", "Error", "Log tail", "Time")
 _MOST_TEXT = 500
 _FINE = frozenset({"good", "control"})
 
 
 def render(view: View, limit: int = LIMIT) -> str:
-    """The page as Markdown of at most ``limit`` bytes, as far as leaving out whole parts can bring it there."""
+    """Return the page in at most ``limit`` bytes, or as short as leaving out whole parts makes it."""
     page = ""
     for level in range(len(_LEFT_OUT)):
         page = _page(view, level)
@@ -57,22 +57,20 @@ def _page(view: View, level: int) -> str:
     lines += _since(view)
     facts = [["Run", view.run], *([fact.label, fact.value] for fact in view.facts)]
     lines += ["<details><summary>Facts of the run</summary>", "", *_table(["Fact", "Value"], facts), "</details>", ""]
-    for one in view.notices:
-        lines += [f"> **{plain(one.title)}.** {plain(one.text)}", *(f"> - {plain(item)}" for item in one.items), ""]
+    for notice in view.notices:
+        items = [f"> - {plain(item)}" for item in notice.items]
+        lines += [f"> **{plain(notice.title)}.** {plain(notice.text)}", *items, ""]
     if _LEFT_OUT[level]:
         lines += [f"> **Left out for its size:** {_LEFT_OUT[level]}. The page has everything.", ""]
     lines += _matrix(view, level) if level < _NO_MATRIX else []
     lines += _choice(view)
     lines += _needs(view)
     lines += [*(f"{place}. {plain(rule)}" for place, rule in enumerate(view.choice.rules, 1)), ""]
-    lines += (
-        ["## From one pair to another", "", *(line for one in view.upgrades for line in _upgrade(one))]
-        if view.upgrades
-        else []
-    )
+    upgrades = [line for upgrade in view.upgrades for line in _upgrade(upgrade)]
+    lines += ["## What an upgrade changes", "", *upgrades] if upgrades else []
     lines += _evidence(view) if level < _NO_EVIDENCE else []
     lines += _instrument(view)
-    lines += ["## How to read this page", ""]
+    lines += ["## Legend", ""]
     lines += _table(["Word", "Meaning"], [[f"{symbol} {word}", meaning] for symbol, word, _, meaning in view.legend])
     lines += _table(["Sign", "Meaning"], [list(term) for term in view.terms])
     return "\n".join(lines)
@@ -83,11 +81,11 @@ def _since(view: View) -> list[str]:
     named = f" ({plain(', '.join(filter(None, (since.run, since.moment))))})" if since.run else ""
     lines = [f"**Since the last run{named}:** {plain(since.sentence)}", ""]
     lines += [*(f"- {plain(note)}" for note in since.notes), ""] if since.notes else []
-    return [*lines, *(line for one in since.upgrades for line in _upgrade(one, since=True))]
+    return [*lines, *(line for upgrade in since.upgrades for line in _upgrade(upgrade, since=True))]
 
 
 def _matrix(view: View, level: int) -> list[str]:
-    """Kernels by family; an entry leaves out what stands above the table or in the row of its kernel."""
+    """Kernels by family; an entry leaves out what is said above the table or in the row of its kernel."""
     if not view.columns or not view.families:
         return ["## Kernels and pairs", "", plain(view.caption), ""]
     common = common_evidence.strength(view)
@@ -96,7 +94,7 @@ def _matrix(view: View, level: int) -> list[str]:
     for family in view.families:
         rows.append([f"**{plain(family.name)}**", *[""] * len(heads)])
         for row in family.rows:
-            if level >= _NO_EXACT and _fine(row):
+            if level >= _NO_REPRODUCIBLE and _fine(row):
                 continue
             name = "<br>".join(plain(text) for text in (row.kernel, row.own) if text)
             rows.append([name, *(text for entry in row.entries for text in _entry(entry, common))])
@@ -117,17 +115,18 @@ def _choice(view: View) -> list[str]:
     choice = view.choice
     lines = ["## Choose", "", f"**{plain(choice.sentence)}** {plain(choice.question)}", ""]
     heads = ["Rank", "Pair", "Fit", "Evidence and overhead", "Against it, and unknown"]
-    lines += _raw_table(heads, [_candidate(one) for one in choice.candidates]) if choice.candidates else []
+    lines += _raw_table(heads, [_candidate(candidate) for candidate in choice.candidates]) if choice.candidates else []
     lines += [plain(choice.more), ""] if choice.more else []
-    lines += [f"- {plain(one.why)} {_code(one.command)}" for one in choice.missing]
+    lines += [f"- {plain(missing.why)} {_code(missing.command)}" for missing in choice.missing]
     lines += [""] if choice.missing else []
     return lines
 
 
-def _candidate(one: Candidate) -> list[str]:
-    known = [one.evidence, f"overhead: {one.overhead}" if one.overhead else ""]
-    against = [*one.reasons, *(f"unknown: {text}" for text in one.unknowns)]
-    columns = [[one.rank or "-"], [one.label], [f"{one.symbol} {one.fit}"], known, against]
+def _candidate(candidate: Candidate) -> list[str]:
+    evidence = [candidate.evidence, f"overhead: {candidate.overhead}" if candidate.overhead else ""]
+    against = [*candidate.reasons, *(f"unknown: {text}" for text in candidate.unknowns)]
+    fit = f"{candidate.symbol} {candidate.fit}"
+    columns = [[candidate.rank or "-"], [candidate.label], [fit], evidence, against]
     return ["<br>".join(plain(text) for text in texts if text) for texts in columns]
 
 
@@ -135,7 +134,7 @@ def _needs(view: View) -> list[str]:
     if not view.needs or not view.columns:
         return []
     heads = [
-        "Exact with determinism on, and the dearest overhead",
+        "Reproducible with determinism on, and the largest overhead",
         *(matrix_column.label for matrix_column in view.columns),
     ]
     rows = [
@@ -144,17 +143,17 @@ def _needs(view: View) -> list[str]:
     return _table(heads, rows)
 
 
-def _upgrade(one: Upgrade, *, since: bool = False) -> list[str]:
+def _upgrade(upgrade: Upgrade, *, since: bool = False) -> list[str]:
     """One change: what moves, what that does in sum, and the results in which something happened."""
-    head = one.label if since else f"{one.step}, {one.label}"
-    told = ", ".join(f"{event} {number}" for event, number in one.counts)
-    rest = f"Of the others: {one.rest}." if one.rest else ""
-    texts = [plain(text) for text in (one.moved, *one.sentences, told, rest, "" if since else one.note) if text]
-    lines = [f"**{plain(head)}** {' '.join(texts)}", ""]
+    head = upgrade.label if since else f"{upgrade.step}, {upgrade.label}"
+    counts = ", ".join(f"{event} {number}" for event, number in upgrade.counts)
+    rest = f"Of the others: {upgrade.rest}." if upgrade.rest else ""
+    texts = [upgrade.moved, *upgrade.sentences, counts, rest, "" if since else upgrade.note]
+    lines = [f"**{plain(head)}** {' '.join(plain(text) for text in texts if text)}", ""]
     heads = ["Kernel", "Where", "What happened", "Before", "After", "Bits", "Time"]
-    lines += _table(heads, [_event(line) for line in one.lines[:_MOST_ROWS]]) if one.lines else []
-    more = len(one.lines) - _MOST_ROWS
-    return [*lines, *([f"And {more} more; the page has them.", ""] if more > 0 else [])]
+    lines += _table(heads, [_event(line) for line in upgrade.lines[:_MOST_ROWS]]) if upgrade.lines else []
+    more = len(upgrade.lines) - _MOST_ROWS
+    return [*lines, *([f"And {more} more, listed on the page.", ""] if more > 0 else [])]
 
 
 def _event(line: UpgradeLine) -> list[str]:
@@ -163,25 +162,24 @@ def _event(line: UpgradeLine) -> list[str]:
 
 
 def _evidence(view: View) -> list[str]:
-    """Where samples part, errors, and how to run that again: what a reader of a job summary asks first."""
+    """First differences, errors and the commands to reproduce them: what a reader of a job summary needs first."""
     rows = [row for detail in view.details for row in _of_detail(detail)]
-    return (
-        ["## Where bits part", "", *_raw_table(["Kernel", "Pair", "What", "Where and how far"], rows)] if rows else []
-    )
+    table = _raw_table(["Kernel", "Pair", "What", "Where and how far"], rows)
+    return ["## First differences and errors", "", *table] if rows else []
 
 
 def _of_detail(detail: Detail) -> list[list[str]]:
     names = [plain(detail.kernel), plain(detail.label)]
-    rows = [[*names, plain(one.label), _note(one)] for one in detail.notes if one.label in _TOLD]
+    rows = [[*names, plain(note.label), _note(note)] for note in detail.notes if note.label in _NOTES]
     if detail.replay and any(half.planned and half.tone not in _FINE for half in detail.entry.halves):
-        rows.append([*names, "Replay", _code(detail.replay)])
+        rows.append([*names, "Reproduce", _code(detail.replay)])
     return rows
 
 
-def _note(one: Note) -> str:
-    told = " ".join(one.sentences)
-    text = plain(f"{one.where}: {told}" if one.where else told)
-    block = one.block.strip()
+def _note(note: Note) -> str:
+    sentences = " ".join(note.sentences)
+    text = plain(f"{note.where}: {sentences}" if note.where else sentences)
+    block = note.block.strip()
     block = block if len(block) <= _MOST_TEXT else f"{block[:_MOST_TEXT]} [the page has more]"
     return "<br>".join([text, *(plain(line) for line in block.split("\n"))]) if block else text
 
@@ -190,35 +188,37 @@ def _instrument(view: View) -> list[str]:
     shown = view.instrument
     if not shown.lines:
         return []
-    heads = ["Pair", "Where", "Seen to differ", "Out of reach", "Failed", "Sensitivity"]
-    rows = [
-        [one.label, one.places, one.seen or "none", one.out_of_reach or "none", one.failed or "none", one.sentence]
-        for one in shown.lines
-    ]
-    told = [plain(shown.sentence), "", *(plain(text) + "\n" for text in shown.gpu)]
-    return ["## What the instrument could see", "", *told, *_table(heads, rows)]
+    heads = ["Pair", "Where", "Seen to differ", "Beyond the detection limit", "Failed", "Detection limit"]
+    rows = []
+    for line in shown.lines:
+        kernels = [names or "none" for names in (line.seen, line.out_of_reach, line.failed)]
+        rows.append([line.label, line.places, *kernels, line.sentence])
+    texts = [plain(shown.sentence), "", *(plain(text) + "\n" for text in shown.gpu)]
+    return ["## Controls and detection limit", "", *texts, *_table(heads, rows)]
 
 
 def _columns(view: View) -> list[str]:
-    """What is to be known of columns besides their names: one row for each that has any."""
-    known = [(one.label, [one.versions, one.kind, one.origin, one.note]) for one in view.columns if not one.blocked]
-    rows = [[label, "; ".join(filter(None, told))] for label, told in known if any(told)]
-    return _table(["Pair", "To know"], rows) if rows else []
+    """Versions, kind, origin and note of each column that was measured."""
+    rows = []
+    for column in view.columns:
+        notes = [text for text in (column.versions, column.kind, column.origin, column.note) if text]
+        rows += [[column.label, "; ".join(notes)]] if notes and not column.blocked else []
+    return _table(["Pair", "Notes"], rows) if rows else []
 
 
 def _counts(counts: Sequence[Count]) -> str:
-    return ", ".join(f"{plain(one.symbol)} {plain(one.word)} {one.number}" for one in counts) or "not planned"
+    return ", ".join(f"{plain(count.symbol)} {plain(count.word)} {count.number}" for count in counts) or "not planned"
 
 
 def _entry(entry: Entry, common: tuple[str, str], head: Entry | None = None) -> list[str]:
-    if entry.blocked:  # its reason stands once, in the answer
+    if entry.blocked:  # the answer gives its reason, once
         return [plain(entry.on.status), ""]
     heads = head.halves if head else (None, None)
     return [_half(half, common, above) for half, above in zip(entry.halves, heads, strict=True)]
 
 
 def _half(half: ModeResult, common: tuple[str, str], head: ModeResult | None) -> str:
-    """What a column says; under the row of its kernel, the same overhead is not said again."""
+    """What a cell says in one mode; under the row of its kernel, the same overhead is not repeated."""
     where = f"in {half.variation}" if half.variation not in ("", "default") and head is None else ""
     new = "new value" if half.new_value else ""
     strength = common_evidence.own(half, common)
@@ -237,12 +237,12 @@ def _raw_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]
 
 
 def _code(text: str) -> str:
-    """A command that can be copied; one that could end its own code is shown as text."""
+    """A command as code that can be copied; as text where it contains what would end the code."""
     return plain(text) if set("`|\n\\") & set(text) else f"`{text}`"
 
 
 def plain(text: str) -> str:
-    """Text that stays text: no markup, no HTML, no mention, no link, on one line."""
+    """Return a text in one line, escaped: nothing in it becomes markup, HTML, a mention or a link."""
     safe = _LISTED.sub(r"\1\\\2", _SPECIAL.sub(r"\\\1", " ".join(text.split())))
     safe = safe.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return _BARE_LINK.sub(r"\1&#46;", safe)

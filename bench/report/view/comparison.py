@@ -9,7 +9,7 @@ from pydantic import PlainSerializer
 
 from bench.report.view.fields import Hidden, Numbers
 from bench.report.view.matrix import ModeResult
-from bench.verdict.difference import Difference
+from bench.verdict.difference_types import Difference
 from bench.verdict.timing import Overhead
 
 

@@ -11,7 +11,7 @@ from pydantic import Field
 from bench.report.view.fields import Fact, Facts, Hidden, Texts
 from bench.report.view.matrix import Entry, ModeResult
 from bench.verdict.controls import Check
-from bench.verdict.difference import Difference
+from bench.verdict.difference_types import Difference
 
 
 @dataclass(frozen=True, kw_only=True)

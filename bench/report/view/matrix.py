@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import Field
 
 from bench.report.view.fields import Facts, Hidden, Numbers, StatusCounts, Texts
-from bench.verdict.difference import Difference
+from bench.verdict.difference_types import Difference
 from bench.verdict.gpu_timing import DiscardedTimings
 from bench.verdict.timing import Overhead, Timing
 

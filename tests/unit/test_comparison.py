@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from bench.verdict import Status, evaluate
 from bench.verdict.comparability import SAME_RECORDS
-from bench.verdict.comparison import Bits, Change, Event, KernelChange, Side, Told, change, narrowed, of_step
+from bench.verdict.comparison import Bits, Change, Conclusion, Event, KernelChange, Side, change, narrowed, of_step
 from tests.unit import factory
 from tests.unit.factory import EXACT, Behaviour, Spot
 
@@ -95,20 +95,33 @@ def of(before: str, after: str, run: str = "one", other: str = "one", mode: str 
 def test_the_pool_is_what_it_says() -> None:
     told = {name: pool("one").of(column_of(name), "matmul", "default", "on") for name in POOL}
     assert {name: one.status for name, one in told.items() if one} == {
-        "reproducible": Status.REPRODUCIBLE, "twin": Status.REPRODUCIBLE, "slow": Status.REPRODUCIBLE, "moved": Status.REPRODUCIBLE,
-        "nondeterministic": Status.NONDETERMINISTIC, "process": Status.REPRODUCIBLE_IN_PROCESS, "nan": Status.NAN,
-        "nan-moved": Status.NAN, "error": Status.ERROR,
-        "other": Status.ERROR, "unsupported": Status.UNSUPPORTED, "crashed": Status.CRASHED, "deaf": Status.CONTROL_FAILED,
-        "inconclusive": Status.INCONCLUSIVE, "weak-moved": Status.INCONCLUSIVE, "control-failed": Status.CONTROL_FAILED, "absent": Status.NOT_RUN,
-        "mismatch": Status.BUILD_FAILED, "refused": Status.MISMATCH,
-    }  # fmt: skip
+        "reproducible": Status.REPRODUCIBLE,
+        "twin": Status.REPRODUCIBLE,
+        "slow": Status.REPRODUCIBLE,
+        "moved": Status.REPRODUCIBLE,
+        "nondeterministic": Status.NONDETERMINISTIC,
+        "process": Status.REPRODUCIBLE_IN_PROCESS,
+        "nan": Status.NAN,
+        "nan-moved": Status.NAN,
+        "error": Status.ERROR,
+        "other": Status.ERROR,
+        "unsupported": Status.UNSUPPORTED,
+        "crashed": Status.CRASHED,
+        "deaf": Status.CONTROL_FAILED,
+        "inconclusive": Status.INCONCLUSIVE,
+        "weak-moved": Status.INCONCLUSIVE,
+        "control-failed": Status.CONTROL_FAILED,
+        "absent": Status.NOT_RUN,
+        "mismatch": Status.BUILD_FAILED,
+        "refused": Status.MISMATCH,
+    }
 
 
 @pytest.mark.parametrize(
     ("before", "after", "events", "bits"),
     [
         ("reproducible", "twin", (), Bits.SAME),
-        ("reproducible", "moved", (Event.BITS_CHANGED,), Bits.MOVED),
+        ("reproducible", "moved", (Event.BITS_CHANGED,), Bits.CHANGED),
         ("reproducible", "slow", (Event.SLOWER,), Bits.SAME),
         ("slow", "reproducible", (Event.FASTER,), Bits.SAME),
         ("reproducible", "nondeterministic", (Event.REGRESSED,), Bits.UNKNOWN),
@@ -127,7 +140,7 @@ def test_the_pool_is_what_it_says() -> None:
         ("reproducible", "mismatch", (Event.STARTS_FAILING,), Bits.UNKNOWN),
         ("inconclusive", "error", (Event.STARTS_RAISING,), Bits.UNKNOWN),
         ("reproducible", "inconclusive", (Event.LESS_EVIDENCE,), Bits.SO_FAR),
-        ("reproducible", "weak-moved", (Event.LESS_EVIDENCE, Event.BITS_CHANGED), Bits.MOVED),
+        ("reproducible", "weak-moved", (Event.LESS_EVIDENCE, Event.BITS_CHANGED), Bits.CHANGED),
         ("nondeterministic", "inconclusive", (Event.LESS_EVIDENCE, Event.VARIES_LESS), Bits.UNKNOWN),
         ("reproducible", "control-failed", (Event.UNCONFIRMED,), Bits.UNKNOWN),
         ("nondeterministic", "control-failed", (Event.LESS_EVIDENCE,), Bits.UNKNOWN),
@@ -152,7 +165,7 @@ def test_events(before: str, after: str, events: tuple[Event, ...], bits: Bits) 
         tuple(event for event in found.events if event not in {Event.SLOWER, Event.FASTER} or event in events) == events
     )
     assert (found.bits_why == "") == (bits is Bits.SAME or (before, after) == ("reproducible", "moved"))
-    assert (found.difference is not None) == (bits is Bits.MOVED)
+    assert (found.difference is not None) == (bits is Bits.CHANGED)
 
 
 names = st.sampled_from(sorted(POOL))
@@ -168,11 +181,11 @@ def test_swapped_sides_mirror(before: str, after: str, other: str, mode: str) ->
             Event.NONDETERMINISTIC
         }
     assert there.bits is back.bits
-    assert there.told is back.told
+    assert there.conclusion is back.conclusion
     assert (there.cost is None) == (back.cost is None)
     if there.cost and back.cost:
         assert there.cost.ratio == pytest.approx(1 / back.cost.ratio)
-        assert there.cost.resolved == back.cost.resolved
+        assert there.cost.significant == back.cost.significant
 
 
 @settings(deadline=None, max_examples=100)
@@ -181,7 +194,7 @@ def test_identical_sides_have_no_event(name: str, mode: str) -> None:
     assert of(name, name, "one", "two", mode).events == ()
     same = of(name, name, "one", "one", mode)
     assert same.events == ()
-    assert same.told is Told.UNKNOWN or name == "mismatch"
+    assert same.conclusion is Conclusion.UNKNOWN or name == "mismatch"
 
 
 @settings(deadline=None, max_examples=200)
@@ -191,13 +204,13 @@ def test_of_what_proves_nothing_only_the_evidence_and_a_new_fault_are_told(befor
     if UNKNOWN & {before, after}:
         assert set(found.events) <= (OF_EVIDENCE if after in UNKNOWN else OF_EVIDENCE | BAD_ENDS)
         assert (found.bits, found.cost) == (Bits.UNKNOWN, None)
-        assert found.told in (Told.UNKNOWN, Told.CHANGED)
+        assert found.conclusion in (Conclusion.UNKNOWN, Conclusion.CHANGED)
     if WEAK & {before, after}:
         assert found.bits is not Bits.SAME
 
 
 def test_gravity_and_mirrors_are_whole() -> None:
-    assert [event.gravity for event in Event] == list(range(len(Event)))
+    assert [event.seriousness for event in Event] == list(range(len(Event)))
     assert all(event.mirrored.mirrored is event for event in Event)
 
 
@@ -237,7 +250,7 @@ def hashed(code: str) -> Callable[[Record], Record]:
 
 def test_two_runs_of_the_same_say_so() -> None:
     found = matmul(two())
-    assert (found.bits, found.told, found.events) == (Bits.SAME, Told.KEPT, ())
+    assert (found.bits, found.conclusion, found.events) == (Bits.SAME, Conclusion.KEPT, ())
     assert found.cost is not None
 
 
@@ -250,7 +263,7 @@ def test_a_kernel_that_keeps_its_bits_and_got_slower_is_told() -> None:
 
 def test_moved_bits_are_measured_across_runs() -> None:
     found = matmul(two(bits="new"))
-    assert (found.bits, found.events) == (Bits.MOVED, (Event.BITS_CHANGED,))
+    assert (found.bits, found.events) == (Bits.CHANGED, (Event.BITS_CHANGED,))
     assert found.difference is not None
     assert found.difference.outputs["out"].differing > 0
 
@@ -295,11 +308,11 @@ KERNELS = (factory.kernel("matmul", shapes="[128, 128]"), *factory.info().kernel
 @pytest.mark.parametrize(
     ("info", "record", "why"),
     [
-        (SEED, reseeded, "they ran with other seeds"),
-        ({}, other_env, "the variation default was run with other settings"),
-        ({}, reshaped("shape", [128, 128]), "the work is of another size there"),
-        ({}, factory.in_samples(renamed), "the outputs have other names"),
-        ({"kernels": KERNELS}, None, "the kernel is declared with other inputs"),
+        (SEED, reseeded, "they ran with different seeds"),
+        ({}, other_env, "the variation default ran with different settings"),
+        ({}, reshaped("shape", [128, 128]), "the workload has another size"),
+        ({}, factory.in_samples(renamed), "the outputs have different names"),
+        ({"kernels": KERNELS}, None, "the kernel is declared with different inputs"),
         (OTHER_SUITE, None, "the suite differs, and the hash of the kernel's code is not known"),
     ],
 )
@@ -308,7 +321,7 @@ def test_bits_of_other_work_are_not_compared(
 ) -> None:
     found = matmul(two(info, record, bits=bits))
     assert (found.bits, found.bits_why, found.events) == (Bits.UNKNOWN, why, ())
-    assert found.told is Told.UNKNOWN
+    assert found.conclusion is Conclusion.UNKNOWN
     assert found.difference is None
 
 
@@ -322,7 +335,7 @@ def test_bits_of_other_code_are_not_compared() -> None:
     first, second, third = (Side(results=one, column=column) for one in sides)
     assert matmul(change(first, second)).bits_why == "the kernel's code differs"
     found = matmul(change(first, third))  # of other code around it, equal bits are equal; times are of another clock
-    assert (found.bits, found.cost, found.cost_why) == (Bits.SAME, None, "the suite, which takes the times, differs")
+    assert (found.bits, found.cost, found.cost_why) == (Bits.SAME, None, "the suite, which measures the times, differs")
 
 
 def test_other_bits_of_another_suite_are_put_down_to_no_one() -> None:
@@ -341,7 +354,7 @@ def test_records_that_were_reused_are_no_news() -> None:
     column = evaluated.info.columns[0].id
     found = change(Side(results=evaluated, column=column), Side(results=copy, column=column))
     assert {one.bits_why for one in found.kernels} == {SAME_RECORDS}
-    assert {one.told for one in found.kernels} == {Told.UNKNOWN}
+    assert {one.conclusion for one in found.kernels} == {Conclusion.UNKNOWN}
 
 
 def columns(*columns: Any, kernels: Any = None) -> Change:
@@ -352,7 +365,7 @@ def columns(*columns: Any, kernels: Any = None) -> Change:
 
 @pytest.mark.parametrize(
     ("keras", "why"),
-    [("3.5.0", "Keras is part of the kernel, and moves from 3.5.0 to 3.15.1"), ("", "its release is not known")],
+    [("3.5.0", "Keras is part of the kernel, and changes from 3.5.0 to 3.15.1"), ("", "its release is not known")],
 )
 def test_bits_with_keras_inside_are_not_compared_over_its_releases(keras: str, why: str) -> None:
     kernels = (factory.kernel("mlp_fit", portable=False), *factory.info().kernels)
@@ -367,7 +380,7 @@ def test_bits_with_keras_inside_are_not_compared_over_its_releases(keras: str, w
 def test_larger_work_on_a_gpu_is_not_compared() -> None:
     kernels = (factory.kernel("matmul", shapes="[64, 64]; on a GPU [512, 512]"), *factory.CONTROLS)
     found = columns(factory.column(), factory.column(cuda="12.5"), kernels=kernels)
-    assert (matmul(found).bits, matmul(found).bits_why) == (Bits.UNKNOWN, "the work is of another size there")
+    assert (matmul(found).bits, matmul(found).bits_why) == (Bits.UNKNOWN, "the workload has another size")
 
 
 def test_one_side_without_the_kernel_is_gone_or_new() -> None:
@@ -401,7 +414,7 @@ def test_times_of_hosts_without_a_name_are_not_compared_across_runs() -> None:
 
 def test_times_with_other_numbers_of_threads_are_not_compared() -> None:
     found = matmul(two({}, factory.settings(intra_op_threads=8), seconds=0.002))
-    assert (found.cost, found.cost_why) == (None, "other numbers of threads")
+    assert (found.cost, found.cost_why) == (None, "different numbers of threads")
 
 
 @pytest.mark.parametrize(
@@ -410,7 +423,7 @@ def test_times_with_other_numbers_of_threads_are_not_compared() -> None:
         ({"gpu": "GPU-ffffffff-0000-0000-0000-000000000002"}, "another device"),
         ({"device": "h200"}, "another device"),
         ({"origin": {"name": "gpu-box", "engine": "docker"}}, "another host"),
-        ({"kind": "here"}, "an environment as found is compared with itself only"),
+        ({"kind": "here"}, "an existing environment is compared with itself only"),
     ],
 )
 def test_times_of_two_machines_in_one_run_are_not_compared(changes: dict[str, Any], why: str) -> None:

@@ -16,8 +16,16 @@ from bench.store.run import load
 from bench.verdict import evaluate
 from bench.verdict.digest_comparison import Comparison
 from bench.verdict.gates import answer
-from bench.verdict.ranking import Candidate, Fit, Kind, bill, choose
-from bench.verdict.requirements import Requirements, asked, needs
+from bench.verdict.ranking import (
+    DOES_NOT_RUN,
+    NOT_REPRODUCIBLE,
+    Candidate,
+    Fit,
+    Kind,
+    choose,
+    summarize_overheads,
+)
+from bench.verdict.requirements import Requirements, find_families, required_kernels
 from bench.verdict.results import RunResults, Verdict
 from bench.verdict.status import Status
 from bench.verdict.timing import Kind as Times
@@ -43,10 +51,17 @@ SAMPLE = Path(__file__).parents[2] / "reports" / "sample"
 Field = tuple[Status, Overhead | None]
 
 
-def overhead(ratio: float, low: float | None, high: float | None, *, resolved: bool = True) -> Overhead:
+def overhead(ratio: float, low: float | None, high: float | None, *, significant: bool = True) -> Overhead:
     """A overhead of five processes a side."""
     return Overhead(
-        kind=Times.STEADY, ratio=ratio, low=low, high=high, processes_on=5, processes_off=5, resolved=resolved, why=""
+        kind=Times.STEADY,
+        ratio=ratio,
+        low=low,
+        high=high,
+        processes_on=5,
+        processes_off=5,
+        significant=significant,
+        why="",
     )
 
 
@@ -84,7 +99,7 @@ def verdict(column: str, kernel: str, status: Status, variation: str = "default"
 def told(found: Sequence[Candidate]) -> dict[str, tuple[Any, ...]]:
     """What is said of each column."""
     return {
-        one.column: (one.fit, one.rank, one.tied, one.reproducible, one.bill, one.reasons, one.unknowns)
+        one.column: (one.fit, one.rank, one.tied, one.reproducible, one.overhead, one.reasons, one.unknowns)
         for one in found
     }
 
@@ -93,8 +108,8 @@ STATUSES = st.one_of(st.just(Status.REPRODUCIBLE), st.sampled_from(list(Status))
 ENDS = st.lists(st.floats(0.25, 4.0), min_size=3, max_size=3).map(sorted)
 OVERHEADS = st.one_of(
     st.none(),
-    st.builds(lambda ends, sure: overhead(ends[1], ends[0], ends[2], resolved=sure), ENDS, st.booleans()),
-    st.builds(lambda ratio: overhead(ratio, None, None, resolved=False), st.floats(0.25, 4.0)),
+    st.builds(lambda ends, sure: overhead(ends[1], ends[0], ends[2], significant=sure), ENDS, st.booleans()),
+    st.builds(lambda ratio: overhead(ratio, None, None, significant=False), st.floats(0.25, 4.0)),
 )
 FIELDS = st.tuples(STATUSES, OVERHEADS)
 TABLES = st.integers(1, 4).flatmap(
@@ -114,7 +129,8 @@ def test_a_pair_fits_by_the_rules_told_a_second_time(table: list[list[Field]], l
             limit is None or (paid is not None and paid.high is not None and paid.high <= limit) for paid in exact
         ]
         above = [
-            limit is not None and paid is not None and paid.resolved and (paid.low or 0) > limit for _, paid in column
+            limit is not None and paid is not None and paid.significant and (paid.low or 0) > limit
+            for _, paid in column
         ]
         if against or any(above):
             assert one.fit is Fit.NOT
@@ -133,7 +149,9 @@ def test_a_rank_is_one_more_than_the_pairs_known_to_be_better(table: list[list[F
     def better(one: Candidate, other: Candidate) -> bool:
         order = [Fit.FITS, Fit.UNKNOWN, Fit.NOT]
         mine, theirs = ((side.fit is not Fit.FITS, -side.reproducible, order.index(side.fit)) for side in (one, other))
-        sure = one.bill.high is not None and other.bill.low is not None and one.bill.high < other.bill.low
+        sure = (
+            one.overhead.high is not None and other.overhead.low is not None and one.overhead.high < other.overhead.low
+        )
         return mine < theirs or (mine == theirs and sure)
 
     for one in ranked:
@@ -195,7 +213,7 @@ def test_the_overhead_of_a_pair_holds_the_median_of_what_may_be_true(
     ends: list[list[float]], data: st.DataObject
 ) -> None:
     column = [(Status.REPRODUCIBLE, overhead(middle, low, high)) for low, middle, high in ends]
-    found = bill(results([column]), "c0-py311@cpu", [f"k{n}" for n in range(len(ends))])
+    found = summarize_overheads(results([column]), "c0-py311@cpu", [f"k{n}" for n in range(len(ends))])
     true = statistics.median([data.draw(st.floats(low, high)) for low, _, high in ends])
     assert found.low is not None
     assert found.high is not None
@@ -204,39 +222,43 @@ def test_the_overhead_of_a_pair_holds_the_median_of_what_may_be_true(
 
 
 def test_what_has_no_interval_makes_a_bill_wider() -> None:
-    paid = [overhead(0.85, 0.8, 0.9), overhead(0.95, 0.9, 1.1), overhead(1.0, None, None, resolved=False)]
-    found = bill(results([[(Status.REPRODUCIBLE, one) for one in paid]]), "c0-py311@cpu", ["k0", "k1", "k2"])
+    paid = [overhead(0.85, 0.8, 0.9), overhead(0.95, 0.9, 1.1), overhead(1.0, None, None, significant=False)]
+    found = summarize_overheads(
+        results([[(Status.REPRODUCIBLE, one) for one in paid]]), "c0-py311@cpu", ["k0", "k1", "k2"]
+    )
     assert (found.low, found.high) == (0.8, 1.1)  # as if it could be anything from nothing to without end
 
 
 def test_a_bill_counts_what_is_stated_and_names_the_dearest_and_the_cheapest() -> None:
-    paid = [overhead(1.5, 1.4, 1.6), overhead(0.8, 0.7, 0.9), overhead(9.0, 0.5, 20.0, resolved=False), None]
-    found = bill(results([[(Status.REPRODUCIBLE, one) for one in paid]]), "c0-py311@cpu", ["k0", "k1", "k2", "k3"])
-    assert (found.kernels, found.priced, found.resolved) == (4, 3, 2)
+    paid = [overhead(1.5, 1.4, 1.6), overhead(0.8, 0.7, 0.9), overhead(9.0, 0.5, 20.0, significant=False), None]
+    found = summarize_overheads(
+        results([[(Status.REPRODUCIBLE, one) for one in paid]]), "c0-py311@cpu", ["k0", "k1", "k2", "k3"]
+    )
+    assert (found.kernels, found.timed, found.significant) == (4, 3, 2)
     assert (found.median, found.low, found.high) == (1.5, 0.7, 1.6)
-    assert found.dearest == ("k0", paid[0])
-    assert found.cheapest == ("k1", paid[1])
+    assert found.slowest == ("k0", paid[0])
+    assert found.fastest == ("k1", paid[1])
 
 
 def test_a_overhead_without_ends_leaves_that_of_the_pair_open() -> None:
-    bare = (Status.REPRODUCIBLE, overhead(1.5, None, None, resolved=False))
+    bare = (Status.REPRODUCIBLE, overhead(1.5, None, None, significant=False))
     sure = (Status.REPRODUCIBLE, overhead(1.1, 1.05, 1.2))
     names = ["k0", "k1", "k2"]
-    assert bill(results([[bare, bare, sure]]), "c0-py311@cpu", names).low is None
-    assert bill(results([[bare, sure, sure]]), "c0-py311@cpu", names).high == 1.2
-    assert bill(results([[(Status.REPRODUCIBLE, None)]]), "c0-py311@cpu", names).median is None
+    assert summarize_overheads(results([[bare, bare, sure]]), "c0-py311@cpu", names).low is None
+    assert summarize_overheads(results([[bare, sure, sure]]), "c0-py311@cpu", names).high == 1.2
+    assert summarize_overheads(results([[(Status.REPRODUCIBLE, None)]]), "c0-py311@cpu", names).median is None
 
 
 @pytest.mark.parametrize(
     ("paid", "fit"),
     [
         (overhead(1.10, 1.05, 1.15), Fit.FITS),
-        (overhead(1.00, 0.95, 1.10, resolved=False), Fit.FITS),
+        (overhead(1.00, 0.95, 1.10, significant=False), Fit.FITS),
         (overhead(1.10, 1.05, 1.16), Fit.UNKNOWN),
         (overhead(1.30, 1.10, 1.50), Fit.UNKNOWN),
         (overhead(1.30, 1.20, 1.50), Fit.NOT),
-        (overhead(2.00, 1.20, 4.00, resolved=False), Fit.UNKNOWN),
-        (overhead(1.00, None, None, resolved=False), Fit.UNKNOWN),
+        (overhead(2.00, 1.20, 4.00, significant=False), Fit.UNKNOWN),
+        (overhead(1.00, None, None, significant=False), Fit.UNKNOWN),
         (None, Fit.UNKNOWN),
     ],
 )
@@ -249,10 +271,12 @@ def test_a_overhead_counts_with_its_whole_interval(paid: Overhead | None, fit: F
 
 def test_a_overhead_that_is_known_to_be_above_counts_whatever_the_bits_say() -> None:
     (found,) = choose(results([[(Status.INCONCLUSIVE, overhead(1.3, 1.2, 1.5))]]), Requirements(max_overhead=1.15))
-    assert (found.fit, found.reasons[0].kind, found.unknowns[0].kind) == (Fit.NOT, Kind.DEAR, Status.INCONCLUSIVE)
+    assert (found.fit, found.reasons[0].kind, found.unknowns[0].kind) == (Fit.NOT, Kind.OVER_LIMIT, Status.INCONCLUSIVE)
 
 
-def test_the_worst_variation_counts_and_is_named() -> None:
+@pytest.fixture
+def two_variations() -> RunResults:
+    """Two kernels under two variations: ``k1`` is nondeterministic under threads=1."""
     column = "c0-py311@cpu"
     verdicts = (
         verdict(column, "k0", Status.REPRODUCIBLE, compared=9),
@@ -261,12 +285,50 @@ def test_the_worst_variation_counts_and_is_named() -> None:
         verdict(column, "k1", Status.NONDETERMINISTIC, "threads=1"),
     )
     table = [[(Status.REPRODUCIBLE, None)] * 2]
-    found = results(table, verdicts=verdicts, variations=("default", "threads=1"))
-    (whole,) = choose(found)
-    assert whole.fit is Fit.NOT
-    assert whole.reasons[0].kernels == (("k1", "threads=1"),)
-    (one,) = choose(found, Requirements(kernels=("k0",)))
-    assert (one.fit, one.compared, one.reproducible, one.kernels) == (Fit.FITS, 4, 1, 1)
+    return results(table, verdicts=verdicts, variations=("default", "threads=1"))
+
+
+def test_the_default_variation_decides_and_others_are_also_under(two_variations: RunResults) -> None:
+    (found,) = choose(two_variations)
+    assert (found.fit, found.reasons, found.reproducible, found.compared) == (Fit.FITS, (), 2, 4)
+    assert [(one.kind, one.kernels) for one in found.also_under] == [(Status.NONDETERMINISTIC, (("k1", "threads=1"),))]
+    (only,) = choose(two_variations, Requirements(kernels=("k0",)))
+    assert (only.fit, only.compared, only.also_under) == (Fit.FITS, 9, ())
+
+
+def test_a_variation_counts_if_it_is_named(two_variations: RunResults) -> None:
+    named = Requirements(variations=("threads=1",))
+    (found,) = choose(two_variations, named)
+    assert (found.fit, found.also_under) == (Fit.NOT, ())
+    assert found.reasons[0].kernels == (("k1", "threads=1"),)
+    assert found.fits_without == found.reasons
+    (only,) = choose(two_variations, dataclasses.replace(named, kernels=("k0",)))
+    assert (only.fit, only.compared, only.reproducible, only.kernels) == (Fit.FITS, 4, 1, 1)
+    with pytest.raises(ConfigError, match="no variation 'thread=1'; did you mean 'threads=1'"):
+        choose(two_variations, Requirements(variations=("thread=1",)))
+
+
+@pytest.mark.parametrize(
+    ("column", "without"),
+    [
+        ([Status.REPRODUCIBLE, Status.REPRODUCIBLE], []),
+        ([Status.REPRODUCIBLE, Status.ERROR], [("k1", Status.ERROR)]),
+        ([Status.NONDETERMINISTIC, Status.REPRODUCIBLE], [("k0", Status.NONDETERMINISTIC)]),
+        ([Status.INCONCLUSIVE, Status.REPRODUCIBLE], [("k0", Status.INCONCLUSIVE)]),
+        ([Status.ERROR, Status.NONDETERMINISTIC], []),
+    ],
+)
+def test_what_keeps_a_pair_from_fitting_is_named(column: list[Status], without: list[tuple[str, Status]]) -> None:
+    (found,) = choose(results([[(status, None) for status in column]]))
+    assert [(name, one.kind) for one in found.fits_without for name, _ in one.kernels] == without
+    assert (found.fit is Fit.FITS) == all(status is Status.REPRODUCIBLE for status in column)
+
+
+def test_not_reproducible_and_does_not_run_are_told_apart() -> None:
+    assert {str(status) for status in NOT_REPRODUCIBLE | DOES_NOT_RUN} == AGAINST
+    (found,) = choose(results([[(Status.NONDETERMINISTIC, None), (Status.CRASHED, None), (Status.NAN, None)]]))
+    assert [(one.not_reproducible, one.does_not_run) for one in found.reasons] == [(True, False), (False, True)]
+    assert not any(one.not_reproducible or one.does_not_run for one in found.unknowns)
 
 
 def test_what_has_no_kernel_fits_nothing() -> None:
@@ -312,7 +374,13 @@ def test_evidence_holds_where_it_was_measured(
     assert words in " ".join(concern.why for concern in concerns)
     for one in found:
         if any(concern.kind is Kind.ELSEWHERE for concern in one.unknowns):
-            assert (one.fit, one.rank, one.reproducible, one.bill.priced, one.counts) == (Fit.UNKNOWN, None, 0, 0, ())
+            assert (one.fit, one.rank, one.reproducible, one.overhead.timed, one.counts) == (
+                Fit.UNKNOWN,
+                None,
+                0,
+                0,
+                (),
+            )
 
 
 def test_what_cannot_be_on_one_gpu_is_not_refused_on_another(mixed: RunResults) -> None:
@@ -320,7 +388,7 @@ def test_what_cannot_be_on_one_gpu_is_not_refused_on_another(mixed: RunResults) 
     here = {one.column: one for one in choose(mixed, Requirements(device="h100"))}[gone]
     there = {one.column: one for one in choose(mixed, Requirements(device="sm_120"))}[gone]
     assert (here.fit, here.reasons[0].kind) == (Fit.NOT, Status.INCOMPATIBLE)
-    assert (there.fit, there.unknowns[0].why) == (Fit.UNKNOWN, "not run on the device asked about")
+    assert (there.fit, there.unknowns[0].why) == (Fit.UNKNOWN, "not run on the required device")
 
 
 @pytest.mark.parametrize("capability", [None, ["9", "x"], "9.0", {"major": 9}])
@@ -336,7 +404,7 @@ def test_a_driver_that_nobody_recorded_is_not_the_one_asked_about() -> None:
     bare = factory.changed(run, lambda one: dataclasses.replace(one, request=dataclasses.replace(one.request, gpu={})))
     (found,) = choose(evaluate(bare), Requirements(driver="550"))
     assert (found.fit, found.rank) == (Fit.UNKNOWN, None)
-    assert found.unknowns[0].why == "measured under a driver that nobody recorded, not under 550"
+    assert found.unknowns[0].why == "measured under an unknown driver, not under 550"
 
 
 KNOWN = (("conv2d", "convolutions"), ("scatter_nd", "segments"), ("seeded", "sequences"), ("matmul", "linalg"))
@@ -355,16 +423,16 @@ KNOWN = (("conv2d", "convolutions"), ("scatter_nd", "segments"), ("seeded", "seq
 def test_needs_are_families_or_words_of_kernels(
     given: list[str], families: tuple[str, ...], globs: tuple[str, ...]
 ) -> None:
-    assert needs(given, KNOWN) == (families, globs)
+    assert find_families(given, KNOWN) == (families, globs)
 
 
 @pytest.mark.parametrize("given", ["convolution5", "", "*", "[a", "<b>"])
 def test_a_need_that_nothing_is_named_is_an_error(given: str) -> None:
     if not given:  # the beginning of every name
-        assert needs([given], KNOWN)[0]
+        assert find_families([given], KNOWN)[0]
         return
     with pytest.raises(ConfigError, match="No family and no kernel") as raised:
-        needs([given], KNOWN)
+        find_families([given], KNOWN)
     assert "convolutions" in f"{raised.value} {raised.value.hint}"
 
 
@@ -372,22 +440,47 @@ def test_what_is_asked_for_and_not_in_the_run_is_unknown() -> None:
     run = factory.info(kernels=(factory.kernel("matmul"), *factory.CONTROLS))
     found = evaluate(factory.run(run))
     suite = (("matmul", "linalg"), ("matmul_f16", "linalg"), ("conv2d", "convolutions"))
-    question = Requirements(needs=("linalg",), kernels=("my_model",), suite=suite)
-    assert asked(found, question).kernels == ("matmul",)
-    assert asked(found, question).absent == ("matmul_f16", "my_model")
+    question = Requirements(families=("linalg",), kernels=("conv*",), suite=suite)
+    assert required_kernels(found.info, question).kernels == ("matmul",)
+    assert required_kernels(found.info, question).absent == ("matmul_f16", "conv2d")
     (one,) = choose(found, question)
     assert (one.fit, one.reproducible, one.kernels) == (Fit.UNKNOWN, 1, 1)
-    assert [name for name, _ in one.unknowns[0].kernels] == ["matmul_f16", "my_model"]
-    (whole,) = choose(found, Requirements(needs=("linalg",), suite=suite[:1]))
+    assert [name for name, _ in one.unknowns[0].kernels] == ["matmul_f16", "conv2d"]
+    (whole,) = choose(found, Requirements(families=("linalg",), suite=suite[:1]))
     assert whole.fit is Fit.FITS
-    assert asked(found, Requirements(needs=("data",))).absent == ("data",)
+    assert required_kernels(found.info, Requirements(families=("data",))).absent == ("data",)
+
+
+@pytest.mark.parametrize(
+    ("glob", "words"),
+    [
+        ("matmull", "did you mean 'matmul'"),
+        ("my_model", "'my_model'."),
+        ("conv5*", "'conv5*'"),
+        ("\x1b[2J", r"'\x1b[2J'"),
+    ],
+)
+def test_a_kernel_that_does_not_exist_is_an_error(glob: str, words: str) -> None:
+    found = evaluate(factory.run())
+    with pytest.raises(ConfigError, match="No kernel matches") as raised:
+        choose(found, Requirements(kernels=("matmul", glob), suite=(("matmul_f16", "linalg"),)))
+    assert words in str(raised.value)
+    assert "--kernel-file" in raised.value.hint
+
+
+def test_some_kernels_get_the_verdicts_that_they_get_among_all() -> None:
+    run = factory.run(factory.info(columns=GPU_COLUMNS[:2]))
+    whole, part = evaluate(run), evaluate(run, ["conv2d"])
+    assert {one.kernel for one in part.verdicts if not one.control} == {"conv2d"}
+    assert part.verdicts == tuple(one for one in whole.verdicts if one.control or one.kernel == "conv2d")
+    assert choose(part, Requirements(kernels=("conv2d",))) == choose(whole, Requirements(kernels=("conv2d",)))
 
 
 def test_controls_never_count() -> None:
     found = evaluate(factory.run())
-    assert asked(found, Requirements(kernels=("*",))).kernels == ("matmul", "conv2d")
-    assert asked(found, Requirements(needs=("controls",))).kernels == ()
-    assert choose(found, Requirements(needs=("controls",)))[0].fit is Fit.UNKNOWN
+    assert required_kernels(found.info, Requirements(kernels=("*",))).kernels == ("matmul", "conv2d")
+    assert required_kernels(found.info, Requirements(families=("controls",))).kernels == ()
+    assert choose(found, Requirements(families=("controls",)))[0].fit is Fit.UNKNOWN
 
 
 def test_the_sample_ranks_the_same_whoever_asks() -> None:
@@ -395,9 +488,11 @@ def test_the_sample_ranks_the_same_whoever_asks() -> None:
     ranks = {one.column: one.rank for one in choose(found)}
     assert {one.column: one.rank for one in answer(found).columns} == ranks
     assert len(ranks) == len(found.info.columns)
-    data = {one.column: one for one in choose(found, Requirements(needs=("sequences",)))}
+    data = {one.column: one for one in choose(found, Requirements(families=("sequences",)))}
     assert all(
-        one.reproducible == one.kernels == len(asked(found, Requirements(needs=("sequences",))).kernels)
+        one.reproducible
+        == one.kernels
+        == len(required_kernels(found.info, Requirements(families=("sequences",))).kernels)
         for one in data.values()
     )
 

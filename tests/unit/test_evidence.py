@@ -115,7 +115,7 @@ def test_like_is_compared_with_like() -> None:
 def test_a_clear_overhead_is_resolved() -> None:
     found = overhead(many([2.0, 2.02, 2.04, 2.06, 2.07]), many([1.0, 1.01, 1.02, 1.03, 1.035]))
     assert found is not None
-    assert found.resolved
+    assert found.significant
     assert found.low is not None
     assert found.high is not None
     assert 1.9 < found.low <= found.ratio <= found.high < 2.1
@@ -124,23 +124,23 @@ def test_a_clear_overhead_is_resolved() -> None:
 def test_determinism_may_be_faster() -> None:
     found = overhead(many([0.5, 0.51, 0.52, 0.53, 0.54]), many([1.0, 1.01, 1.02, 1.03, 1.04]))
     assert found is not None
-    assert found.resolved
+    assert found.significant
     assert found.ratio < 1
 
 
 @pytest.mark.parametrize(
     ("on", "off", "why"),
     [
-        ([2.0, 2.0], [1.0, 1.0, 1.0], "2 processes a side, and 3 are needed"),
+        ([2.0, 2.0], [1.0, 1.0, 1.0], "2 processes per side, but 3 are needed"),
         ([1.0, 1.1, 1.2], [1.0, 1.1, 1.2], "the interval contains 1"),
         ([2.0, 4.0, 8.0], [1.0, 1.0, 1.0], "the interval is wider than a factor of 2"),
-        ([2.0, 2.1, 2.2], [1.0, 1.1, 1.2], "so few processes fall in this order by chance in 10 % of cases"),
+        ([2.0, 2.1, 2.2], [1.0, 1.1, 1.2], "so few processes are in this order by chance in 10 % of cases"),
     ],
 )
 def test_what_is_not_resolved_says_why(on: list[float], off: list[float], why: str) -> None:
     found = overhead(many(on), many(off))
     assert found is not None
-    assert (found.resolved, found.why) == (False, why)
+    assert (found.significant, found.why) == (False, why)
 
 
 def test_the_interval_is_the_same_every_time() -> None:
@@ -203,4 +203,4 @@ def test_the_table_is_the_same_every_time(tallies: dict[Any, simulation.Tally]) 
     told: list[str] = []
     simulation.table(again, told.append)
     assert len(told) == 1 + 3 + 3 + 1
-    assert told[-1] == "differences in the data that came out exact or weak: 0"
+    assert told[-1] == "differences in the data that were called reproducible or inconclusive: 0"

@@ -1,4 +1,4 @@
-"""The door: noxfile.py is thin, and every session that hands on names a command that is there."""
+"""noxfile.py is thin, and every session that passes its options on names an existing command."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ def constant(root: Path, name: str) -> Any:
 
 
 def table(root: Path) -> dict[str, str]:
-    """The sessions that only hand on, and what is said of them."""
+    """The sessions that pass their options on, with their descriptions."""
     named: dict[str, str] = constant(root, "COMMANDS")
     return named
 
 
-def test_the_door_is_thin(root: Path) -> None:
+def test_the_file_is_short(root: Path) -> None:
     assert len((root / "noxfile.py").read_text(encoding="utf-8").splitlines()) < 150
 
 
-def test_every_session_that_hands_on_is_a_command(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert {"matrix", "choose", "compare", "replay", "import"} <= set(table(root))
+def test_every_session_that_passes_options_on_is_a_command(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert {"matrix", "choose", "compare", "reproduce", "import"} <= set(table(root))
     for name in table(root):
         with pytest.raises(SystemExit) as caught:
             cli.main([name, "--help"])

@@ -42,7 +42,7 @@ def test_every_kernel_is_mentioned_once() -> None:
 def test_families_have_headings_and_the_head_counts() -> None:
     every = all_kernels()
     page = kernels.page(every.values())
-    families = list(dict.fromkeys(one.family for one in every.values()))
+    families = list(dict.fromkeys(kernel.family for kernel in every.values()))
     assert [line[3:] for line in page.splitlines() if line.startswith("## ")] == families
     assert f"{len(every)} kernels in {len(families)} families" in page
 
@@ -69,6 +69,15 @@ def test_pipes_and_markup_stay_text() -> None:
 def test_marks(changes: dict[str, object], mark: str) -> None:
     (row,) = (line for line in kernels.page([declared(**changes)]).splitlines() if line.startswith("| `"))
     assert columns(row)[-1] == mark
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_terminal_has_every_name_whole(width: int) -> None:
+    every = all_kernels()
+    lines = kernels.text(every.values(), width).splitlines()
+    assert max(map(len, lines)) <= width
+    names = [line.split()[0] for line in lines[2:] if line and not line.startswith((" ", "["))]
+    assert names == list(every)
 
 
 def test_the_page_in_docs_is_up_to_date(root: Path) -> None:

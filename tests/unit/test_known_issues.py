@@ -114,7 +114,7 @@ ENTRY = '[[known_issue]]\nid = "x"\ntitle = "t"\nadvice = "a."\nsource = "s"\n'
         ('[[known_issue]]\nid = "x"\nmessage = "m"\n', "missing"),
         (f'{ENTRY}message = "m"\ntensorflow = "new"\n', "new"),
         (f'{ENTRY}kernel = "k"\n', "its why and its reproducer"),
-        (f'{ENTRY}message = "m"\n{ENTRY}message = "n"\n', "two known_issues"),
+        (f'{ENTRY}message = "m"\n{ENTRY}message = "n"\n', "two known issues"),
     ],
 )
 def test_a_wrong_file_says_where(text: str, why: str) -> None:

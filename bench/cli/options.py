@@ -1,0 +1,164 @@
+"""Options that several commands share, and the types of their values."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import re
+from pathlib import Path
+
+from bench import verdict
+from bench.engines import select
+
+#: The largest number of rounds or repetitions, as in ``bench.plan.config_models``.
+_MOST = 1000
+#: Gates of a run that apply where ``--fail-on`` is not given.
+DEFAULT_GATES = ("unknown-nondeterminism", "control-failed")
+
+
+def add_matrix_file(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """Add ``--matrix``."""
+    parser.add_argument(
+        "--matrix",
+        type=Path,
+        default=Path("matrix.toml"),
+        metavar="FILE",
+        help="configuration file (default: matrix.toml)",
+    )
+
+
+def add_environments(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Add what selects environments: ``--matrix``, ``--profile`` and ``--env``. Returns their group."""
+    group = parser.add_argument_group("selection")
+    add_matrix_file(group)
+    group.add_argument("--profile", default="standard", help="profile of matrix.toml (default: standard)")
+    group.add_argument(
+        "--env", type=patterns, default=(), metavar="PATTERNS",
+        help="only these environments or columns: 'tf2.18*,tf2.21*' or '*@h200'",
+    )  # fmt: skip
+    return group
+
+
+def add_selection(parser: argparse.ArgumentParser) -> None:
+    """Add everything that selects what is measured, and how often."""
+    group = add_environments(parser)
+    group.add_argument(
+        "--kernels", type=patterns, default=(), metavar="PATTERNS",
+        help="only these kernels: 'matmul*,reduce*'; controls always run",
+    )  # fmt: skip
+    add_kernel_file(group)
+    group.add_argument(
+        "--device", default="auto", metavar="DEVICE",
+        help="auto (default: a GPU if there is one, else the CPU), cpu, gpu (fail without one), all, or a GPU's UUID",
+    )  # fmt: skip
+    add_mode(group)
+    group.add_argument(
+        "--variation", type=patterns, default=(), metavar="NAMES",
+        help="these variations instead of the profile's: default, isa=avx2, threads=1 (see matrix.toml)",
+    )  # fmt: skip
+    group.add_argument("--rounds", type=_count, metavar="N", help="fresh processes per mode (default: the profile's)")
+    group.add_argument(
+        "--repetitions", type=_count, metavar="N", help="repetitions per process (default: the profile's)"
+    )
+    add_engine(group)
+
+
+def add_engine(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """Add ``--engine``."""
+    parser.add_argument(
+        "--engine",
+        choices=select.NAMES,
+        default="auto",
+        help="where to measure (default: Docker if it answers, else venv)",
+    )
+
+
+def add_mode(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """Add ``--mode``."""
+    parser.add_argument(
+        "--mode", choices=["off", "on", "both"], default="both", help="determinism off, on or both (default: both)"
+    )
+
+
+def add_kernel_file(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """Add ``--kernel-file``."""
+    parser.add_argument(
+        "--kernel-file", type=Path, action="append", default=[], metavar="FILE",
+        help="file with custom kernels, as `kernel_files` in matrix.toml; can be given several times",
+    )  # fmt: skip
+
+
+def add_registry(parser: argparse.ArgumentParser) -> None:
+    """Add ``--from-registry``."""
+    parser.add_argument(
+        "--from-registry",
+        metavar="REGISTRY",
+        default="",
+        help="pull images that another host pushed, instead of building",
+    )
+
+
+def add_reports(parser: argparse.ArgumentParser | argparse._ArgumentGroup, text: str = "folder with the runs") -> None:
+    """Add ``--reports``."""
+    parser.add_argument(
+        "--reports", type=Path, default=Path("reports"), metavar="DIR", help=f"{text} (default: reports)"
+    )
+
+
+def add_run(parser: argparse.ArgumentParser, *, option: bool = True) -> None:
+    """Add the run to read: ``--run DIR``, or a positional argument."""
+    text = "folder or id of a run (default: the newest)"
+    if option:
+        parser.add_argument("--run", dest="run_folder", type=Path, metavar="RUN", help=text)
+    else:
+        parser.add_argument("run_folder", nargs="?", type=Path, metavar="RUN", help=text)
+
+
+def add_output(parser: argparse.ArgumentParser) -> None:
+    """Add what the commands that write pages share: ``--reports``, ``--full`` and ``--fail-on``."""
+    group = parser.add_argument_group("output")
+    add_reports(group, "folder for runs and pages")
+    group.add_argument("--full", action="store_true", help="print every table, not only the summary")
+    group.add_argument(
+        "--fail-on", type=_gates, default=DEFAULT_GATES, metavar="GATES",
+        help=f"exit with 1 on: {', '.join(verdict.GATES)}, or none (default: {','.join(DEFAULT_GATES)})",
+    )  # fmt: skip
+
+
+def patterns(text: str) -> tuple[str, ...]:
+    """Comma-separated patterns, at least one."""
+    parts = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not parts:
+        message = "name at least one pattern"
+        raise argparse.ArgumentTypeError(message)
+    return parts
+
+
+def digest(text: str) -> str:
+    """The first 8 to 64 hexadecimal characters of a digest."""
+    if not re.fullmatch(r"[0-9a-f]{8,64}", text):
+        message = f"invalid digest {text!r}: give at least its first 8 characters"
+        raise argparse.ArgumentTypeError(message)
+    return text
+
+
+def unknown_gate(name: str, known: tuple[str, ...]) -> argparse.ArgumentTypeError:
+    """The error for a gate that does not exist, with the nearest name that does."""
+    near = difflib.get_close_matches(name, known, 1, 0.5)
+    guess = f"; did you mean {near[0]!r}?" if near else ""
+    return argparse.ArgumentTypeError(f"unknown gate {name!r}; choose from {', '.join(known)}, or none{guess}")
+
+
+def _gates(text: str) -> tuple[str, ...]:
+    names = () if text == "none" else patterns(text)
+    for name in names:
+        if name not in verdict.GATES:
+            raise unknown_gate(name, verdict.GATES)
+    return names
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= _MOST:
+        message = f"{text!r} is not a number from 1 to {_MOST}"
+        raise argparse.ArgumentTypeError(message)
+    return int(text)

@@ -1,0 +1,32 @@
+"""``schema``: print a JSON Schema."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bench import errors
+from bench.cli.command import Command
+from bench.plan import config
+from bench.report.json import render as report_json
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def schema(options: argparse.Namespace) -> int:
+    """Print the JSON Schema of matrix.toml or of report.json."""
+    print(report_json.schema() if options.report else config.schema(), end="")
+    return errors.OK
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--report", action="store_true", help="the schema of report.json instead")
+
+
+SCHEMA = Command(
+    name="schema",
+    summary="Print the JSON Schema of matrix.toml or of report.json.",
+    example="python -m bench schema --report",
+    add_arguments=_add_arguments,
+    run=schema,
+)
