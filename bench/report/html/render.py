@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 _SCRIPTS = ("matrix.js", "keyboard.js", "copy.js", "page.js")
 #: Columns of the ranking that are visible without unfolding it.
 _VISIBLE_RANKS = 5
+#: Cells from which on the matrix has columns of one width, so that a browser lays out only the rows in view.
+_MANY_CELLS = 800
 #: The only text from a source that may become a link: a plain https address.
 _SOURCE = re.compile(r"(Source: )(https://[!#-;=?-~]+?)(\.?)")
 
@@ -47,6 +49,7 @@ def render(view: View) -> str:
         locks=() if level is Depth.FULL else locks(view),
         short=level is not Depth.FULL,
         bare=level is Depth.BARE,
+        many_cells=len(view.rows) * len(view.columns) > _MANY_CELLS,
         visible_ranks=len(view.lines) if len(view.lines) <= _VISIBLE_RANKS + 1 else _VISIBLE_RANKS,
         versions=versions(view.environments),
         anchors={environment.column: environment.anchor for environment in view.environments},

@@ -21,7 +21,7 @@ const cellSpans = (line) => {
 const LINE_STEPS = {ArrowDown: 1, ArrowUp: -1, PageDown: 10, PageUp: -10};
 const CELL_STEPS = {ArrowRight: 1, ArrowLeft: -1};
 const nextCell = (cell, key, withControl) => {
-  const visibleLines = [...table.rows].filter((line) => line.getClientRects().length && !line.closest(".family"));
+  const visibleLines = [...table.rows].filter((line) => line.checkVisibility() && !line.closest(".family"));
   const spans = cellSpans(cell.parentElement);
   const position = spans.findIndex((span) => span.cell === cell);
   if (key in LINE_STEPS && !withControl) {
