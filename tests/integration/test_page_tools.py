@@ -273,6 +273,32 @@ def test_the_matrix_is_a_grid_for_the_keyboard(visit: Callable[..., Page], page_
     assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
 
 
+#: The left edges of the visible cells of a line.
+LEFTS = """(line) => [...line.cells].filter((cell) => !cell.hidden)
+  .map((cell) => Math.round(cell.getBoundingClientRect().left))"""
+
+
+def test_a_matrix_of_many_cells_keeps_its_columns(visit: Callable[..., Page]) -> None:
+    """Rows out of view are not laid out, so rows do not depend on each other: they must line up all the same."""
+    page = visit(html_render.render(view_of(18, 45)), viewport={"width": 1000, "height": 700}, reduced_motion="reduce")
+    assert page.locator(".matrix.large").count() == 1
+    first, heads = page.locator("tbody[data-row] tr").first, page.locator("thead tr").nth(1)
+    assert first.evaluate(LEFTS)[1:] == heads.evaluate(LEFTS)
+    page.locator("#filter").get_by_label("Determinism").select_option("on")
+    assert len(heads.evaluate(LEFTS)) == 18
+    assert first.evaluate(LEFTS)[1:] == heads.evaluate(LEFTS)
+    scroller = page.locator(".scroller")
+    scroller.evaluate("one => { one.scrollIntoView(); one.scrollTop = 900; one.scrollLeft = 700; }")
+    box = scroller.bounding_box()
+    assert box is not None
+    at = "([x, y]) => document.elementFromPoint(x, y).closest('th').textContent.trim()"
+    assert page.evaluate(at, [box["x"] + 20, box["y"] + 20]).startswith("Kernel")
+    assert page.evaluate(at, [box["x"] + 40, box["y"] + 400]).startswith("kernel_name_")
+    page.locator(".matrix td a:visible").first.focus()
+    page.keyboard.press("Control+End")
+    assert page.evaluate("document.activeElement.closest('tbody').dataset.row") == str(45 + 4)
+
+
 @pytest.mark.parametrize("width", [400, 1000])
 def test_what_sticks_never_covers_the_focus(visit: Callable[..., Page], width: int) -> None:
     page = visit(made("several"), viewport={"width": width, "height": 700}, reduced_motion="reduce")
