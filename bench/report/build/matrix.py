@@ -14,7 +14,7 @@ from bench.verdict.crash_log import log_tail
 from bench.verdict.digest_comparison import Comparison
 from bench.verdict.evidence import percent_up
 from bench.verdict.messages import count
-from bench.verdict.status import EvidenceLevel, Status
+from bench.verdict.status import EvidenceLevel, Status, severity
 from bench.verdict.timing import Kind
 
 if TYPE_CHECKING:
@@ -183,6 +183,7 @@ def of_verdict(results: RunResults, verdict: Verdict | None, mode: str, *, block
         tone=word.tone,
         why="" if blocked or _says_it_all(verdict) else clean(verdict.why),
         plain=_plain(verdict),
+        severity=severity(verdict.status),
         strength=strength(verdict),
         apart="" if verdict.control else distances.short(verdict.difference),
         letters=verdict.digest_class,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 from bench.report import labels
@@ -12,6 +13,7 @@ from bench.report.build.details import details
 from bench.report.build.environment import environments
 from bench.report.build.group_distances import with_distances
 from bench.report.build.matrix import families
+from bench.report.build.page_data import comparisons, family_rankings
 from bench.report.build.previous_run import since
 from bench.report.build.ranking import choice, needs
 from bench.report.build.upgrade import upgrades
@@ -44,7 +46,7 @@ def build(results: RunResults, before: RunResults | None = None, notes: Sequence
     numbers = ((len(rows) - number_of_controls, "kernel"), (number_of_controls, "control"), (len(heads), "pair"))
     legend = [*labels.WORDS.values(), labels.PASS, labels.FAIL, labels.UNDECIDED, labels.NOT_PLANNED]
     issues = {verdict.known_issue.id: verdict.known_issue for verdict in results.verdicts if verdict.known_issue}
-    return View(
+    view = View(
         schema_version=SCHEMA,
         run=clean(results.info.id),
         title=f"tfrepro {clean(results.info.id)}",
@@ -68,3 +70,4 @@ def build(results: RunResults, before: RunResults | None = None, notes: Sequence
         legend=tuple((word.symbol, word.word, word.tone, word.meaning) for word in legend),
         terms=labels.TERMS,
     )
+    return dataclasses.replace(view, comparisons=comparisons(view, results), rankings=family_rankings(results))

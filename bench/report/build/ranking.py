@@ -32,7 +32,7 @@ MOST, _NAMES, _REQUESTED = 20, 4, 8
 #: How pairs are ranked.
 RULES = (
     (
-        'A kernel counts by the default variation with determinism on. Other variations count only if you name them, '
+        "A kernel counts by the default variation with determinism on. Other variations count only if you name them, "
         'and are otherwise listed as "also under". Controls never count.'
     ),
     (

@@ -5,7 +5,7 @@ Text that a record supplied is made harmless when the view is built; renderers o
 
 from __future__ import annotations
 
-from bench.report.view.comparison import Comparison, Since, Upgrade, UpgradeLine, UpgradeRow
+from bench.report.view.comparison import ColumnComparison, Comparison, Since, Upgrade, UpgradeLine, UpgradeRow
 from bench.report.view.evidence import (
     Change,
     ControlGroup,
@@ -32,7 +32,7 @@ from bench.report.view.matrix import (
     Worst,
 )
 from bench.report.view.page import SCHEMA, View
-from bench.report.view.ranking import Candidate, Choice, Missing, Need, NeedColumn
+from bench.report.view.ranking import Candidate, Choice, FamilyRanking, Missing, Need, NeedColumn
 
 __all__ = [
     "SCHEMA",
@@ -40,6 +40,7 @@ __all__ = [
     "Change",
     "Choice",
     "Column",
+    "ColumnComparison",
     "Comparison",
     "ControlGroup",
     "ControlLine",
@@ -49,6 +50,7 @@ __all__ = [
     "Environment",
     "Fact",
     "Family",
+    "FamilyRanking",
     "GroupDistance",
     "Instrument",
     "Line",

@@ -147,3 +147,18 @@ class Comparison:
     notes: tuple[str, ...] = ()
     upgrades: tuple[Upgrade, ...]
     compared: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColumnComparison:
+    """What changes from one column to another. ``before`` and ``after`` are places in the view's columns.
+
+    ``lines_shown`` is the number of lines that the page lists; ``command`` prints all of them.
+    """
+
+    before: int
+    after: int
+    is_step: bool
+    upgrade: Upgrade
+    lines_shown: int
+    command: str

@@ -105,6 +105,7 @@ class ModeResult:
     why: Annotated[str, Field(serialization_alias="reason")] = ""
     planned: Hidden[bool] = True
     plain: Hidden[bool] = False
+    severity: Hidden[int | None] = None
     variation: Hidden[str] = ""
     strength: Hidden[str] = ""
     apart: Hidden[str] = ""

@@ -7,11 +7,11 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from bench.report.view.comparison import Since, Upgrade
+from bench.report.view.comparison import ColumnComparison, Since, Upgrade
 from bench.report.view.evidence import Detail, Environment, Instrument
 from bench.report.view.fields import Facts, Hidden, Legend, StatusCounts, Texts
 from bench.report.view.matrix import Column, Family, Line, Notice, Row
-from bench.report.view.ranking import Choice, Need
+from bench.report.view.ranking import Choice, FamilyRanking, Need
 from bench.verdict.known_issues import KnownIssue
 
 #: The version of report.json.
@@ -27,6 +27,7 @@ class View:
 
     ``answer`` is the headline, ``lines`` the ranking. ``since`` says what changed since the last run. ``choice``
     answers for all kernels what ``choose`` answers for some, and ``needs`` says the same by family.
+    ``comparisons`` and ``rankings`` are what only the page shows: any two columns, and rankings by one family.
     """
 
     schema_version: Annotated[Literal[5], Field(serialization_alias="schema")]
@@ -51,6 +52,8 @@ class View:
     environments: tuple[Environment, ...]
     legend: Legend
     terms: Texts
+    comparisons: Hidden[tuple[ColumnComparison, ...]] = ()
+    rankings: Hidden[tuple[FamilyRanking, ...]] = ()
 
     @property
     def rows(self) -> tuple[Row, ...]:

@@ -77,3 +77,12 @@ class Need:
     def reproducible(self) -> bool:
         """Whether every kernel is reproducible in every column."""
         return all(column.reproducible == column.kernels for column in self.columns)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FamilyRanking:
+    """The columns ranked by one family of kernels, and the command that computes the same ranking."""
+
+    family: str
+    choice: Choice
+    command: str
