@@ -128,7 +128,7 @@ def test_a_ranking_by_family_says_what_the_choose_command_says() -> None:
     rankings = page_data.family_rankings(results)
     assert [ranking.family for ranking in rankings] == [need.family for need in build(results).needs]
     for ranking in rankings:
-        assert ranking.choice == choice(results, Requirements(needs=(ranking.family,)))
+        assert ranking.choice == choice(results, Requirements(families=(ranking.family,)))
         assert ranking.command == f"nox -s choose -- --families {ranking.family}"
 
 

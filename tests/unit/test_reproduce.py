@@ -354,9 +354,7 @@ class TestHeld:
     def test_what_the_matrix_has_changed_meanwhile_changes_no_replay(self, ran: list[Plan], tmp_path: Path) -> None:
         text = (ROOT / "matrix.toml").read_text(encoding="utf-8")
         text = text.replace("exclude = []", 'exclude = ["tf2.18*"]').replace('skip = ["*_xla"]', 'skip = ["matmul_*"]')
-        text += (
-            '\n[[overrides]]\nselect = "tf2.18*"\nrounds = 9\nrepetitions = 9\nskip = ["matmul_*"]\ntime_limit_s = 500\n'
-        )
+        text += '\n[[overrides]]\nselect = "tf2.18*"\nrounds = 9\nrepetitions = 9\nskip = ["matmul_*"]\ntime_limit_s = 500\n'
         (tmp_path / "matrix.toml").write_text(text, encoding="utf-8")
         more = ("--variation", "isa=avx2", "--matrix", str(tmp_path / "matrix.toml"))
         assert cli.main(["reproduce", f"{CPU}@cpu", "matmul_f32", spec_of(repetitions=8), *more]) == 0
@@ -503,18 +501,18 @@ class TestAnswer:
         code, said = self.replayed(capsys, bits=self.BITS[:12])
         assert code == errors.GATE
         assert f"determinism on: other bits, {self.OTHER[:12]}" in said
-        assert f"before: {self.BITS[:12]}. Those came with determinism off." in said
+        assert f"expected: {self.BITS[:12]}. The expected bits are those of determinism off." in said
 
     def test_bits_of_nowhere_name_the_machine(self, capsys: pytest.CaptureFixture[str]) -> None:
         code, said = self.replayed(capsys, bits="0" * 12)
         assert code == errors.GATE
-        assert "Other machines can give other bits; here: CPU" in said
+        assert "Other machines can give other bits; this one: CPU" in said
 
     def test_it_varies(self, capsys: pytest.CaptureFixture[str]) -> None:
         self.behaviour = Behaviour(digests=("same", "else"))
         code, said = self.replayed(capsys, bits=self.BITS[:12])
         assert code == errors.GATE
-        assert said.startswith("determinism on: varies.")
+        assert said.startswith("determinism on: nondeterministic.")
         assert self.replayed(capsys)[0] == errors.OK, "the page's varied too, and its gates have spoken"
 
     def test_bits_that_prove_nothing_are_no_answer(self, capsys: pytest.CaptureFixture[str]) -> None:
@@ -527,7 +525,7 @@ class TestAnswer:
     def test_off_is_compared_with_what_was_named_only(self, capsys: pytest.CaptureFixture[str]) -> None:
         code, said = self.replayed(capsys, "--mode", "off", bits=self.OTHER[:12])
         assert code == errors.OK
-        assert "none to compare them with were given" in said
+        assert "no expected bits were given" in said
         assert self.replayed(capsys, "--mode", "off", "--digest", self.OTHER[:12])[0] == errors.GATE
         assert self.replayed(capsys, "--mode", "off", "--digest", self.BITS[:12])[0] == errors.OK
 
