@@ -118,7 +118,7 @@ def _sentence(summary: ControlSummary) -> str:
     text = _limit(summary.detection_limit)
     if summary.best is not None and summary.best < summary.detection_limit:
         text += f"; {percent_up(summary.best)} % for those with the most repetitions"
-    return f"{text}."
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def _limit(rate: float) -> str:

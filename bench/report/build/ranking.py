@@ -214,6 +214,7 @@ def cost_text(cost: OverheadSummary) -> str:
     else:
         unmeasurable = cost.timed - cost.significant
         text = f"none measurable for {unmeasurable} of {count(cost.timed, 'kernel')}"
+        text = text if unmeasurable else f"median of {count(cost.timed, 'kernel')} not significant"
         text += f" (median ratio {interval(*ends)})" if ends else ""
     if cost.slowest is None:
         return text
