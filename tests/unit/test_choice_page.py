@@ -92,12 +92,14 @@ def test_a_candidate_says_evidence_overhead_reasons_and_unknowns(mixed: RunResul
     best, worst, hole = found.candidates
     assert (best.label, best.rank, best.fit, best.symbol) == ("TF 2.18.1 CPU", "1", "fits", "✓")
     assert best.evidence == "2 of 2 kernels reproducible; weakest evidence: 0 of 4 differed, ≤ 53 %"
-    assert re.fullmatch(
-        r"median of 2 kernels 1.25x slower \(.*\); worst matmul, 1.50x slower", best.overhead
-    )
+    assert re.fullmatch(r"median of 2 kernels 1.25x slower \(.*\); worst matmul, 1.50x slower", best.overhead)
     assert (hole.rank, hole.fit, hole.unknowns) == ("", "unknown", ("build-failed: no lock",))
     assert (hole.evidence, hole.overhead) == ("nothing was measured for this", "")
-    assert (worst.rank, worst.fit, worst.reasons) == ("2", "does not fit", ("nondeterministic (1): conv2d",))
+    assert (worst.rank, worst.fit, worst.reasons) == (
+        "2",
+        "does not fit",
+        ("nondeterministic (1): conv2d", "would fit without conv2d (nondeterministic)"),
+    )
     assert found.sentence == "1 of 3 pairs fits; best: TF 2.18.1 CPU. Unknown: 1 of 3."
     assert found.rules == RULES
 
@@ -152,8 +154,14 @@ def test_families_have_what_each_pair_gives_them(mixed: RunResults) -> None:
     ("ends", "words"),
     [
         ([(1.5, 1.4, 1.6)], f"median of 1 kernel 1.50x slower (1.40{DASH}1.60); worst k0, 1.50x slower"),
-        ([(1.1, 0.9, 1.3)], f"median of 1 kernel not significant (median ratio 0.90{DASH}1.30); worst k0, 1.10x slower"),
-        ([(2.0, 1.1, 4.0)], f"median of 1 kernel not significant (median ratio 1.10{DASH}4.00); worst k0, 2.00x slower"),
+        (
+            [(1.1, 0.9, 1.3)],
+            f"median of 1 kernel not significant (median ratio 0.90{DASH}1.30); worst k0, 1.10x slower",
+        ),
+        (
+            [(2.0, 1.1, 4.0)],
+            f"median of 1 kernel not significant (median ratio 1.10{DASH}4.00); worst k0, 2.00x slower",
+        ),
         ([], "not measured"),
     ],
 )

@@ -168,7 +168,7 @@ def _gpu(results: RunResults, label: str, column: ColumnInfo) -> list[str]:
         return []
     rows = (
         ([clean(name) for name, varies in seen.items() if varies], "varied as expected"),
-        ([clean(name) for name, varies in seen.items() if varies is False], "were reproducible"),
+        ([clean(name) for name, varies in seen.items() if varies is False], "did not vary"),
         ([clean(name) for name, varies in seen.items() if varies is None], "not measured"),
     )
     text = "; ".join(f"{', '.join(names)} {words}" for names, words in rows if names)
