@@ -125,7 +125,8 @@ def test_a_changed_value_says_how_far_it_is() -> None:
     assert re.fullmatch(pattern, note.sentences[0])
     assert note.where == ""
     assert note.sentences[0] in plain(rendered(run, Format.HTML))
-    (change,) = json.loads(rendered(run, Format.JSON))["changes"]
+    kernels = [kernel for family in json.loads(rendered(run, Format.JSON))["families"] for kernel in family["kernels"]]
+    (change,) = [distance for kernel in kernels for distance in kernel.get("distances", [])]
     assert change["kernel"] == "matmul"
     assert change["difference"]["outputs"]["out"]["rel_max"] > 0
     bare = dataclasses.replace(run, kept=type(run.kept)())
