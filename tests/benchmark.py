@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import json
 import lzma
+import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -26,10 +27,14 @@ from bench.plan import config, custom_kernels, planner
 from bench.plan.devices import Devices
 from bench.plan.planner import Selection
 from bench.portable.value_limits import ValueLimits
+from bench.report.build.page import build
+from bench.report.html import render as html_render
 from bench.store import run as store
 from bench.suite import record
 from bench.suite.digest import collect, digest, same_bits
 from bench.suite.suite_hash import ROOT
+from tests.screenshot import ARGUMENTS
+from tests.unit.test_large_page import view_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,7 +56,11 @@ def main() -> None:
     parser.add_argument("--release", default="2.18.1", help="TensorFlow release to measure with (default: 2.18.1)")
     parser.add_argument("--profiles", default="quick,standard,nightly", help="profiles to project")
     parser.add_argument("--run", type=Path, help="a run folder: its size, and the time to judge and render it")
+    parser.add_argument("--page", action="store_true", help="only the time to open and to filter pages in Chromium")
     options = parser.parse_args()
+    if options.page:
+        print(_pages(options.run or ROOT / "reports" / "sample"))
+        return
     print(_planning())
     print(_hashing())
     if options.run:
@@ -111,6 +120,44 @@ def _reading(folder: Path) -> str:
     rows += [("load", f"{seconds:.1f} s"), ("evaluate", f"{judging:.1f} s")]
     rows += [("render HTML", f"{rendering:.1f} s"), ("page", f"{len(page.encode()) / 1e6:.2f} MB")]
     return tabulate(rows, headers=[folder.name, ""]) + "\n"
+
+
+#: Milliseconds from the start of a page's navigation to the end of its load event.
+_OPENED = "performance.getEntriesByType('navigation')[0].loadEventEnd"
+#: Milliseconds from a text in the filter box to the new layout.
+_FILTERED = """(text) => {
+  const box = document.querySelector("#filter [name=q]");
+  const start = performance.now();
+  box.value = text;
+  box.dispatchEvent(new Event("input", {bubbles: true}));
+  document.body.getBoundingClientRect();
+  return performance.now() - start;
+}"""
+
+
+def _pages(folder: Path) -> str:
+    """Return the times of the page of a run and of an invented one, 40 columns x 105 kernels; the least of three."""
+    from playwright.sync_api import sync_playwright  # noqa: PLC0415 - only this measurement needs a browser
+
+    views = {folder.name: build(verdict.evaluate(store.load(folder))), "40 x 105": view_of(40, 105)}
+    rows = []
+    with sync_playwright() as playwright, tempfile.TemporaryDirectory() as scratch:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=list(ARGUMENTS))
+        for number, (name, view) in enumerate(views.items()):
+            file = Path(scratch) / f"{number}.html"
+            file.write_text(html_render.render(view), encoding="utf-8")
+            taken = []
+            for _ in range(3):
+                tab = browser.new_page(viewport={"width": 1400, "height": 900})
+                tab.goto(file.as_uri())
+                first, cleared = tab.evaluate(_FILTERED, view.rows[0].kernel), tab.evaluate(_FILTERED, "")
+                taken.append((tab.evaluate(_OPENED), first, cleared))
+                tab.close()
+            rows.append(
+                [name, file.stat().st_size // 1000, *(f"{min(column):.0f}" for column in zip(*taken, strict=True))]
+            )
+        browser.close()
+    return tabulate(rows, headers=["page", "kB", "open, ms", "filter, ms", "clear the filter, ms"]) + "\n"
 
 
 def _timed(call: Callable[[], T]) -> tuple[T, float]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from bench.cli.parser import commands, parser
 from bench.plan import config
-from bench.report.json import document
+from bench.report.json import render as json_render
 from bench.report.labels import WORDS
 
 ROOT = Path(__file__).parents[1]
@@ -48,7 +48,7 @@ def matrix_toml() -> str:
 
 def report_json() -> str:
     """The top-level fields of report.json."""
-    schema = json.loads(document.schema())
+    schema = json.loads(json_render.schema())
     text = (
         "# report.json\n\nEverything that the page shows, for programs. `python -m bench schema --report` prints its\n"
         "JSON Schema, which is also `docs/report.schema.json`. The top-level fields are:\n\n"

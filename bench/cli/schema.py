@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from bench import errors
 from bench.cli.command import Command
 from bench.plan import config
-from bench.report.json import document
+from bench.report.json import render as report_json
 
 if TYPE_CHECKING:
     import argparse
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def schema(options: argparse.Namespace) -> int:
     """Print the JSON Schema of matrix.toml or of report.json."""
-    print(document.schema() if options.report else config.schema(), end="")
+    print(report_json.schema() if options.report else config.schema(), end="")
     return errors.OK
 
 

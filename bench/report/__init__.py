@@ -1,4 +1,4 @@
-"""One view model and five renderers: HTML, terminal, Markdown, JSON, JUnit. Same content, order and words."""
+"""Reports of a run: one view model, and renderers for HTML, terminal, Markdown, JSON and JUnit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text that may be shown: made harmless, capped, and numbers with their units."""
+"""Format text and numbers for reports: harmless text, capped lengths, and numbers with their units."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-#: Signs that look like letters in source code, by name.
+#: Characters that look like others in source code, by name.
 TIMES = "\N{MULTIPLICATION SIGN}"
 DASH = "\N{EN DASH}"
 
@@ -19,25 +19,27 @@ MESSAGE_LIMIT = 2000
 #: Hexadecimal characters of a digest that a page shows.
 DIGEST_LENGTH = 12
 
-#: Numbers from here on are shown without their fraction, and from there on with an exponent.
+#: Numbers from the first limit on are shown without their fraction, and from the second one on with an exponent.
 _WHOLE, _LARGE = 100, 100_000
-#: Seconds that no call takes, and no table has room for.
+#: Seconds from which on an exponent keeps a time within its table.
 _ENDLESS = 1e6
-#: Numbers that follow each other, and are one more, from which on only the ends are shown.
+#: A run of consecutive numbers that is longer than this by one is shown by its ends.
 _LONG_RUN = 2
+#: Items of a list that are shown.
+_MOST_ITEMS = 12
 
 _HARMFUL = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 
 def clean(text: str, *, lines: bool = False) -> str:
-    """Text from a record with everything that could steer a terminal or turn a line around made visible.
+    """Return text from a record with every character escaped that could control a terminal or reorder a line.
 
-    Control characters (NUL, escape sequences), format characters (right-to-left overrides, zero-width
-    ones) and lone surrogates become their escapes. Markup is not this function's business: each renderer
-    escapes for its own format. ``lines`` keeps line feeds and tabs; otherwise they become spaces.
+    Control characters (NUL, escape sequences), format characters (right-to-left overrides, zero-width ones) and lone
+    surrogates become escape sequences. Markup stays, because each renderer escapes for its own format. ``lines`` keeps
+    line feeds and tabs; otherwise all white space becomes single spaces.
     """
     if lines:
-        return "".join(char if char in "\n\t" else _visible(char) for char in text)
+        return text if text.isprintable() else "".join(char if char in "\n\t" else _visible(char) for char in text)
     line = " ".join(text.split())
     return line if line.isprintable() else "".join(map(_visible, line))
 
@@ -49,13 +51,13 @@ def _visible(char: str) -> str:
 
 
 def cap(text: str, limit: int = MESSAGE_LIMIT) -> str:
-    """The first ``limit`` characters, and how many are left out."""
-    left = len(text) - limit
-    return text if left <= 0 else f"{text[:limit]} [{left} more characters]"
+    """Return the first ``limit`` characters, and how many more there are."""
+    more = len(text) - limit
+    return text if more <= 0 else f"{text[:limit]} [{more} more characters]"
 
 
 def seconds(value: float) -> str:
-    """A time with its unit and three significant digits: ``12.3 µs``, ``1.05 ms``, ``2.00 s``."""
+    """Return a time with its unit and three significant digits: ``12.3 µs``, ``1.05 ms``, ``2.00 s``."""
     if value >= _ENDLESS:
         return f"{value:.2e} s"
     for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
@@ -65,7 +67,7 @@ def seconds(value: float) -> str:
 
 
 def significant(value: float) -> str:
-    """Three significant digits without an exponent."""
+    """Return a number with three significant digits and without an exponent."""
     for limit, digits in ((9.995, 2), (99.95, 1)):
         if value < limit:
             return f"{value:.{digits}f}"
@@ -73,7 +75,7 @@ def significant(value: float) -> str:
 
 
 def figure(value: float | None) -> str:
-    """A measure with two significant digits, small ones with an exponent: ``0.43``, ``1.2e-07``, ``3``."""
+    """Return a measure with two significant digits, small ones with an exponent: ``0.43``, ``1.2e-07``, ``3``."""
     if value is None or not math.isfinite(value):
         return "not finite"
     whole = abs(value) < _LARGE and (float(value).is_integer() or abs(value) >= _WHOLE)
@@ -81,45 +83,50 @@ def figure(value: float | None) -> str:
 
 
 def share(rate: float) -> str:
-    """A share of samples as people count: ``every sample``, ``1 of 10 samples``."""
+    """Return a share of samples in words: ``every sample``, ``1 of 10 samples``."""
     return "every sample" if rate >= 1 else f"1 of {round(1 / rate)} samples"
 
 
 def bits(numbers: Sequence[int]) -> str:
-    """The numbers of digests in order, with runs made short: ``1 x20``; ``1 x3, 2, 1``; ``1 to 20``."""
-    parts = []
-    for number, run in groupby(numbers):
-        parts.append((number, len(list(run))))
-    shown: list[str] = []
+    """Return the numbers of digests in order, with runs shortened: ``1 x20``; ``1 x3, 2, 1``; ``1 to 20``."""
+    runs = [(number, len(list(run))) for number, run in groupby(numbers)]
+    texts: list[str] = []
     place = 0
-    while place < len(parts):
+    while place < len(runs):
         end = place
-        while end + 1 < len(parts) and parts[end + 1] == (parts[end][0] + 1, 1) and parts[end][1] == 1:
+        while end + 1 < len(runs) and runs[end + 1] == (runs[end][0] + 1, 1) and runs[end][1] == 1:
             end += 1
-        number, times = parts[place]
+        number, times = runs[place]
         if end - place >= _LONG_RUN:
-            shown.append(f"{number} to {parts[end][0]}")
+            texts.append(f"{number} to {runs[end][0]}")
             place = end
         else:
-            shown.append(f"{number} {TIMES}{times}" if times > 1 else str(number))
+            texts.append(f"{number} {TIMES}{times}" if times > 1 else str(number))
         place += 1
-    return ", ".join(shown)
+    return ", ".join(texts)
 
 
 def hexadecimal(digest: str) -> str:
-    """The leading characters of a digest."""
+    """Return the first characters of a digest."""
     return clean(digest)[:DIGEST_LENGTH]
 
 
 def moment(stamp: str) -> str:
-    """An ISO 8601 moment for people: ``2025-01-30 12:00 UTC``; anything else as it is."""
-    date, found, time = clean(stamp).partition("T")
-    if not found or not time.endswith(("+00:00", "Z")):
+    """Return an ISO 8601 time in UTC as ``2025-01-30 12:00 UTC``; any other text as it is."""
+    date, separator, time = clean(stamp).partition("T")
+    if not separator or not time.endswith(("+00:00", "Z")):
         return clean(stamp)
     return f"{date} {time[:5]} UTC"
 
 
 def listed(names: list[str], most: int = 3) -> str:
-    """``a``, ``a and b``, ``a, b and 4 more``."""
+    """Return ``a``, ``a and b``, or ``a, b and 4 more``."""
     shown = names if len(names) <= most else [*names[: most - 1], f"{len(names) - most + 1} more"]
     return " and ".join(filter(None, [", ".join(shown[:-1]), *shown[-1:]]))
+
+
+def few(items: Iterable[str]) -> tuple[str, ...]:
+    """Return the first distinct items, and how many more there are."""
+    distinct = list(dict.fromkeys(items))
+    more = len(distinct) - _MOST_ITEMS
+    return (*distinct[:_MOST_ITEMS], *([f"and {more} more"] if more > 0 else []))

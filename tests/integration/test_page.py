@@ -10,7 +10,7 @@ import pytest
 from bench.report import Format
 from bench.report.html import render as html_render
 from tests.unit import test_gpu_page, test_report
-from tests.unit.test_page_size import view_of
+from tests.unit.test_large_page import view_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.browser
 
-#: WCAG 2 second_seed of every element that has text of its own, against the colours painted behind it.
+#: WCAG 2 contrast of every element that has text of its own, against the colours painted behind it.
 CONTRAST = """() => {
   const channel = (v) => { v /= 255; return v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; };
   const parse = (text) => text.match(/[\\d.]+/g).map(Number);
@@ -94,20 +94,20 @@ def words(text: str) -> list[str]:
 def test_complete_without_javascript(visit: Callable[..., Page], page_text: str) -> None:
     """Everything that can be read with scripts can be read without; only the filter and the switch are gone."""
     with_scripts, without = visit(page_text), visit(page_text, java_script_enabled=False)
-    for selector in ("tbody[data-row]", ".ev", ".env", ".legend", ".first"):
+    for selector in ("tbody[data-row]", ".kernel-evidence", ".panel", ".legend", ".overview"):
         ours = with_scripts.locator(selector).all_text_contents()
         theirs = without.locator(selector).all_text_contents()
         assert list(map(words, theirs)) == list(map(words, ours))
-    for unseen in ("#filter", "#picker", "#chooser", ".sort", "#copy"):
+    for unseen in ("#filter", "#comparison-form", ".sort", "#copy-text"):
         assert without.locator(unseen).filter(visible=True).count() == 0
     assert not without.locator("#theme").is_visible()
     without.locator("summary", has_text="matmul").first.click()
-    assert without.locator("tr.under", has_text="isa=avx2").first.is_visible()
+    assert without.locator("tr.variation", has_text="isa=avx2").first.is_visible()
 
 
 def test_rows_of_variations_unfold(visit: Callable[..., Page], page_text: str) -> None:
     page = visit(page_text)
-    under = page.locator("tr.under").first
+    under = page.locator("tr.variation").first
     assert not under.is_visible()
     page.locator(".matrix summary", has_text="matmul").click()
     assert under.is_visible()
@@ -120,7 +120,7 @@ def test_gpu_columns_say_what_they_are(visit: Callable[..., Page]) -> None:
     assert "driver 470 is older than 525.60.13." in told[3]
     assert "this host has no GPU." in told[4]
     assert "from box" in told[5]
-    assert page.locator(".matrix td.blocked").first.inner_text().strip() == "\N{EN DASH} impossible"
+    assert page.locator(".matrix td.blocked").first.inner_text().strip() == "\N{EN DASH} incompatible"
     assert page.locator(".matrix tbody", has_text="matmul").get_by_text("throttled").count() == 2
     wide = "(all) => all.every((one) => one.scrollWidth <= one.clientWidth + 1)"
     assert heads.evaluate_all(wide)
@@ -192,7 +192,7 @@ def test_printed_whole(visit: Callable[..., Page], page_text: str, size: tuple[i
     assert page.evaluate(CUT) == []
     page.emulate_media(media="print", color_scheme="dark")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
-    assert size or page.locator("tr.under").first.is_visible()
+    assert size or page.locator("tr.variation").first.is_visible()
     assert not page.locator("#filter").is_visible()
     assert page.evaluate("getComputedStyle(document.querySelector('.scroller')).overflowX") == "visible"
 

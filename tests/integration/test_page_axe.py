@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bench.report import Format
-from tests.integration.test_page_agrees import page as made
+from tests.integration.pages import page as made
 from tests.unit import test_gpu_page, test_report
 
 if TYPE_CHECKING:
@@ -46,9 +46,8 @@ def test_no_violation_with_all_details_open(visit: Callable[..., Page], name: st
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_no_violation_after_all_tools(visit: Callable[..., Page], scheme: str) -> None:
     page = visit(made("several"), color_scheme=scheme, viewport={"width": 400, "height": 900})
-    page.locator("#picker select").first.select_option(index=1)
-    page.locator("#picker select").nth(1).select_option(index=3)
-    page.locator("#chooser [name=overhead]").fill("1.2")
+    page.locator("#comparison-form select").first.select_option(index=1)
+    page.locator("#comparison-form select").nth(1).select_option(index=3)
     page.locator("#filter").get_by_label("Status").select_option("reproducible")
     page.get_by_role("button", name="Kernel", exact=True).click()
     page.locator("thead .sort").nth(2).click()
@@ -56,7 +55,7 @@ def test_no_violation_after_all_tools(visit: Callable[..., Page], scheme: str) -
         "Object.defineProperty(navigator, 'clipboard', {value: {writeText: () => Promise.reject(new Error('no'))}})"
     )
     page.get_by_role("button", name="Copy as CSV").click()
-    page.locator("#copy").wait_for(state="visible")
+    page.locator("#copy-text").wait_for(state="visible")
     page.evaluate(OPEN)
     assert violations(page) == []
     assert page.evaluate("document.documentElement.scrollWidth") <= 400
@@ -64,5 +63,5 @@ def test_no_violation_after_all_tools(visit: Callable[..., Page], scheme: str) -
 
 def test_axe_can_fail(visit: Callable[..., Page]) -> None:
     page = visit(made("several"))
-    page.evaluate("document.querySelector('#told').before(document.createElement('input'))")
+    page.evaluate("document.querySelector('#match-count').before(document.createElement('input'))")
     assert [one for one in violations(page) if one.startswith("label")]

@@ -74,7 +74,7 @@ def notices(run: Run) -> dict[str, Notice]:
             "newer CUDA",
         ),
         ({"kind": "older"}, "TF 2.18.1 CUDA 12.5 on h100", "CUDA 12.5 on h100", "older CUDA"),
-        ({"kind": "local"}, "TF 2.18.1 CUDA 12.5 on h100, as found", "CUDA 12.5 on h100", "not locked"),
+        ({"kind": "local"}, "TF 2.18.1 CUDA 12.5 on h100, existing environment", "CUDA 12.5 on h100", "not locked"),
     ],
 )
 def test_a_column_names_its_pair_and_device(changes: dict[str, Any], label: str, accelerator: str, kind: str) -> None:
@@ -113,20 +113,20 @@ def test_imported_columns_name_their_host_and_engine() -> None:
         "TF 2.18.1 CUDA 12.5 on h100",
         "TF 2.18.1 CUDA 12.5 on h100, from gpu-box, engine venv",
     ]
-    assert "never compared between hosts" in notices(run)["From other hosts"].text
+    assert "not compared between hosts" in notices(run)["From other hosts"].text
     facts = {fact.label: fact.value for fact in view.environments[1].provenance}
     assert facts["from host, name"] == "gpu-box"
-    assert json.loads(rendered(run, Format.JSON))["columns"][1]["origin"]["engine"] == "venv"
+    assert json.loads(rendered(run, Format.JSON))["columns"][1]["host"]["engine"] == "venv"
 
 
 def test_an_environment_as_found_is_not_shown_as_locked() -> None:
     found = dataclasses.replace(H100, kind="local", lock="", lock_hash="")
     run = factory.run(factory.info(columns=(found,)))
     facts = {fact.label: fact.value for fact in view_of(run).environments[0].provenance}
-    assert facts["lock"] == "not locked: nothing makes this environment again"
+    assert facts["lock"] == "not locked: this environment cannot be rebuilt exactly"
     assert "lock_hash" not in facts
-    assert "No lock makes it again" in notices(run)["Not locked"].text
-    assert json.loads(rendered(run, Format.JSON))["columns"][0]["locked"] is False
+    assert "cannot be rebuilt exactly" in notices(run)["Not locked"].text
+    assert json.loads(rendered(run, Format.JSON))["columns"][0].get("locked", False) is False
     assert "Not locked" not in notices(factory.run(factory.info(columns=(H100,))))
 
 
@@ -168,8 +168,8 @@ def test_gpu_memory_stands_beside_that_of_the_process() -> None:
     page = rendered(run, Format.HTML)
     assert "Peak on the GPU, MB" in page[page.index('id="evidence"') :]
     assert "<td>64<td>64<td>" in page[page.index('id="evidence"') :]
-    found = json.loads(rendered(run, Format.JSON))["kernels"][0]["worst"][0]["on"]["verdict"]
-    assert (found["peak_gpu_mb"], found["times_left_out"]) == (64.0, None)
+    found = json.loads(rendered(run, Format.JSON))["families"][0]["kernels"][0]["variations"][0]["cells"][0]["on"]
+    assert (found["peak_gpu_mb"], "discarded" in found) == (64.0, False)
 
 
 @pytest.mark.parametrize("guard", [None, {"samples": 0, "unwatched": "this host has no NVML"}])
@@ -179,7 +179,7 @@ def test_clocks_that_nobody_watched_are_told_once(guard: dict[str, Any] | None) 
 
     run = factory.run(factory.info(columns=(H100,)), behave)
     notice = notices(run)["Clocks not watched"]
-    assert notice.text.startswith("Clocks were not watched, or not all the while, as times were taken on TF 2.18.1")
+    assert notice.text.startswith("The GPU clocks were not monitored during all timings on TF 2.18.1")
     assert notice.items == (("this host has no NVML",) if guard else ())
     assert evaluate(run).overheads
     assert "Clocks not watched" not in notices(factory.run(factory.info(columns=(H100,))))
@@ -228,7 +228,9 @@ def test_bits_that_a_step_moves_are_counted() -> None:
         return Behaviour(("new",)) if (spot.column, spot.kernel) == (newer.id, "matmul") else EXACT
 
     (one,) = view_of(factory.run(factory.info(columns=(H100, newer)), moved)).upgrades
-    assert [text.partition("; ")[2] for text in one.sentences] == ["bits changed in 1 of 2 kernels."] * 2
+    assert [text.partition("; ")[2] for text in one.sentences[1:]] == ["bits changed in 1 of 2 kernels."] * 2
+    assert one.sentences[0] == f"{one.changed} of {one.results} results changed."
+    assert one.changed == len(one.rows) == dict(one.counts)["bits changed"]
 
 
 def test_kernels_with_keras_inside_do_not_count_where_keras_moves() -> None:
@@ -237,7 +239,7 @@ def test_kernels_with_keras_inside_do_not_count_where_keras_moves() -> None:
     run = factory.run(factory.info(columns=(older, factory.column()), kernels=kernels))
     (one,) = view_of(run).upgrades
     assert one.moved == "TensorFlow 2.17.1 to 2.18.1, and with it Keras 3.5.0 to 3.15.1."
-    assert one.sentences[0].endswith("bits changed in 0 of 2 kernels, 1 not compared.")
+    assert one.sentences[1].endswith("bits changed in 0 of 2 kernels, 1 not compared.")
 
 
 @pytest.mark.parametrize("form", Format)

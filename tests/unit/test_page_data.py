@@ -1,113 +1,160 @@
-"""The numbers that the page's script gets: compact, exact, and harmless."""
+"""What the page carries for its script: plain JSON, the comparisons of columns, and the rankings by family."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
-import statistics
-from typing import Any
+import re
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
+from bench.report.build import page_data
 from bench.report.build.page import build
+from bench.report.build.ranking import choice
+from bench.report.build.upgrade import compared
 from bench.report.html import render as html_render
-from bench.report.html import script_data
 from bench.verdict import evaluate
+from bench.verdict.comparability import Side
+from bench.verdict.requirements import Requirements
 from tests.unit import factory, test_report
-from tests.unit.factory import Behaviour
+from tests.unit.factory import EXACT, Behaviour
+
+if TYPE_CHECKING:
+    from bench.store.run import Run
+    from bench.verdict.results import RunResults
 
 
-def unpacked(text: str) -> list[float]:
-    """What the script makes of times."""
-    if text.startswith("="):
-        return [float(one) for one in text[1:].split(" ")]
-    groups = [text[at : at + 3] for at in range(1, len(text), 3)]
-    size = len(script_data._ALPHABET)
-    values = []
-    for group in groups:
-        number = 0
-        for sign in group:
-            number = number * size + script_data._ALPHABET.index(sign)
-        values.append(number / 10 ** script_data._ALPHABET.index(text[0]))
-    return values
-
-
-@given(st.lists(st.integers(1, 99_999).flatmap(lambda n: st.integers(0, 9).map(lambda e: n / 10**e)), min_size=1))
-def test_times_come_back_as_they_were(values: list[float]) -> None:
-    assert unpacked(script_data._times(values)) == values
-
-
-@given(st.lists(st.floats(1e-9, 1e6), min_size=1, max_size=9))
-def test_times_keep_five_digits(values: list[float]) -> None:
-    found = unpacked(script_data._times(values))
-    assert found == [float(f"{value:.5g}") for value in values]
-
-
-def body(run: Any) -> dict[str, Any]:
-    parsed: dict[str, Any] = json.loads(script_data.document(build(evaluate(run))))
+def data_of(run: Run) -> dict[str, Any]:
+    """Return the JSON of a page, read back."""
+    parsed: dict[str, Any] = json.loads(html_render._json(build(evaluate(run))))
     return parsed
+
+
+def columns_run(number: int) -> Run:
+    """Return a run of several TensorFlow releases in which the bits change with the release."""
+    columns = tuple(factory.column(f"2.{minor}.0") for minor in range(10, 10 + number))
+
+    def behave(spot: Any) -> Behaviour:
+        return EXACT if spot.kernel.startswith("control") else Behaviour((spot.column,))
+
+    return factory.run(factory.info(columns=columns), behave)
 
 
 @pytest.mark.parametrize("name", sorted(test_report.BAD))
 def test_bad_runs_have_data(name: str) -> None:
-    assert body(test_report.BAD[name]())["schema"] == script_data.SCHEMA
+    assert set(data_of(test_report.BAD[name]())) == {"cell_fields", "columns", "rows"}
 
 
-def test_nothing_can_end_the_element_or_begin_another() -> None:
-    told = script_data.document(build(evaluate(test_report.hostile())))
-    assert not set("<>&\u2028\u2029\x00") & set(told)
-    assert told.isascii()
-    assert "script" in told  # the text is there all the same
+def test_nothing_in_the_json_can_end_the_element_or_begin_another() -> None:
+    text = html_render._json(build(evaluate(test_report.hostile())))
+    assert not set("<>&\u2028\u2029\x00") & set(text)
+    assert text.isascii()
+    assert "script" in text  # the hostile text is there, harmless
 
 
-def test_it_is_in_the_page_once_and_the_script_has_its_hash() -> None:
+def test_the_page_has_one_script_and_one_block_of_data() -> None:
     page = html_render.render(build(evaluate(test_report.mixed())))
     assert page.count('<script type="application/json" id="data">') == 1
     assert page.count("<script>") == 1
 
 
 def test_the_same_run_gives_the_same_bytes() -> None:
-    assert script_data.document(build(evaluate(test_report.mixed()))) == script_data.document(
-        build(evaluate(test_report.mixed()))
-    )
+    pages = [html_render.render(build(evaluate(test_report.mixed()))) for _ in range(2)]
+    assert pages[0] == pages[1]
 
 
-def test_size_of_a_matrix_of_12_pairs_and_45_kernels() -> None:
-    columns = tuple(factory.column(f"2.{minor}.0", "12.5", lock=f"l{minor}") for minor in range(10, 22))
-    kernels = tuple(factory.kernel(f"kernel_name_{number:02}", "linalg") for number in range(45))
+def test_a_cell_has_the_values_that_the_matrix_shows() -> None:
+    def behave(spot: Any) -> Behaviour:
+        if spot.kernel.startswith("control"):
+            return EXACT
+        slower = spot.kernel == "matmul" and spot.mode == "on"
+        return Behaviour(steady_s=(0.002 * (2 if slower else 1) + spot.round * 1e-6,))
 
-    def behave(seen: Any) -> Behaviour:
-        time = (1 + seen.round / 37) * (1 + len(seen.kernel) % 7) * (1.3 if seen.mode == "on" else 1.0) / 997
-        return Behaviour((f"{seen.column[:6]}{seen.mode}",), steady_s=(float(f"{time:.4g}"),))
+    results = evaluate(factory.run(None, behave))
+    data = page_data.script_data(build(results))
+    (row,) = (row for row in data["rows"] if row["kernel"] == "matmul")
+    verdict = results.of(results.info.columns[0].id, "matmul", "default", "on")
+    assert verdict is not None
+    assert verdict.timing is not None
+    cell = row["cells"][0]["on"]
+    assert cell["seconds"] == verdict.timing.median_s
+    assert cell["overhead_low"] <= cell["overhead"] <= cell["overhead_high"]
+    assert (cell["status"], cell["compared"], cell["bound_percent"]) == ("reproducible", 4, 53)
+    assert "overhead" not in row["cells"][0]["off"]
+    assert set(cell) - {"severity"} <= set(data["cell_fields"])
 
-    run = factory.run(
-        factory.info(columns=columns, kernels=(*kernels, *factory.GRADED), rounds=5, repetitions=3), behave
-    )
-    text = script_data.document(build(evaluate(run)))
-    assert len(text) < 33_000
-    parsed = json.loads(text)
-    kernel = parsed["kernels"][0]
-    assert len(kernel[6]) == len(kernel[7]) == 2 * 12
-    times = unpacked(kernel[8].split(",")[0])
-    found = evaluate(run).of(columns[0].id, "kernel_name_00", "default", "off")
-    assert found is not None
-    assert found.timing is not None
-    assert statistics.median(times) == pytest.approx(found.timing.median_s, rel=1e-9)
+
+def test_times_of_another_variation_are_not_offered_for_sorting() -> None:
+    def behave(spot: Any) -> Behaviour:
+        return Behaviour(("a", "b")) if spot.variation != "default" and spot.kernel == "matmul" else EXACT
+
+    run = factory.run(factory.info(variations={"default": (), "threads=1": ()}), behave)
+    (row,) = (row for row in data_of(run)["rows"] if row["kernel"] == "matmul")
+    cell = row["cells"][0]["on"]
+    assert (cell["status"], cell["variation"]) == ("nondeterministic", "threads=1")
+    assert not {"seconds", "overhead", "compared"} & set(cell)
+
+
+@pytest.mark.parametrize(("number", "expected"), [(1, 0), (3, 6), (6, 30), (7, 6)])
+def test_few_columns_are_compared_in_all_pairs_and_many_in_steps(number: int, expected: int) -> None:
+    view = build(evaluate(columns_run(number)))
+    found = view.comparisons
+    assert len(found) == expected
+    steps = [(item.before, item.after) for item in found if item.is_step]
+    assert steps == [(place, place + 1) for place in range(number - 1)]
+    page = html_render.render(view)
+    for item in found:
+        assert page.count(f'id="compare-{item.before}-{item.after}"') == 1
+        assert item.command in page
+
+
+def test_a_comparison_says_what_the_compare_command_says() -> None:
+    results = evaluate(columns_run(3))
+    view = build(results)
+    for item in view.comparisons:
+        sides = [Side(results=results, column=results.info.columns[place].id) for place in (item.before, item.after)]
+        expected = compared(*sides)
+        # the view states how far digest groups are apart with the kernels
+        rows = tuple(dataclasses.replace(row, difference=None) for row in expected.rows)
+        shown = tuple(dataclasses.replace(row, difference=None) for row in item.upgrade.rows)
+        assert dataclasses.replace(item.upgrade, rows=shown) == dataclasses.replace(expected, rows=rows)
+        assert item.command == f"python -m bench compare {view.run}:{expected.before} {view.run}:{expected.after}"
+
+
+def test_columns_without_results_are_not_compared() -> None:
+    columns = (*factory.info().columns, factory.column("2.19.1", status="build-failed", reason="no lock"))
+    assert build(evaluate(factory.run(factory.info(columns=columns)))).comparisons == ()
+
+
+def test_a_ranking_by_family_says_what_the_choose_command_says() -> None:
+    results: RunResults = evaluate(test_report.mixed())
+    rankings = page_data.family_rankings(results)
+    assert [ranking.family for ranking in rankings] == [need.family for need in build(results).needs]
+    for ranking in rankings:
+        assert ranking.choice == choice(results, Requirements(families=(ranking.family,)))
+        assert ranking.command == f"nox -s choose -- --families {ranking.family}"
+
+
+def test_a_single_family_has_no_ranking_of_its_own() -> None:
+    run = factory.run(factory.info(kernels=(factory.kernel("matmul"), *factory.CONTROLS)))
+    assert page_data.family_rankings(evaluate(run)) == ()
 
 
 def test_the_script_has_no_foreign_code_and_makes_no_markup() -> None:
     script = html_render._script(html_render._environment())
     for word in (
-        "innerHTML",
-        "outerHTML",
-        "insertAdjacentHTML",
-        "document.write",
-        "eval(",
-        "Function(",
-        "fetch(",
-        "://",
-    ):
+        "innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "Function(", "fetch(", "://",
+    ):  # fmt: skip
         assert word not in script
     assert "</script" not in script.lower()
     assert "<!--" not in script
+
+
+def test_the_script_has_no_sentences_and_no_statistics() -> None:
+    """Texts come from templates, numbers from Python."""
+    script = html_render._script(html_render._environment())
+    code = "\n".join(line for line in script.splitlines() if not line.lstrip().startswith("//"))
+    assert not re.findall(r"[\"'`][A-Z][a-z]+ [a-z]+ [^\"'`]*[\"'`]", code)
+    for word in ("median", "0.95", "Math.sqrt", "**", "interval", "verdict"):
+        assert word not in code

@@ -72,15 +72,16 @@ def test_a_difference_within_a_process_is_told_in_full() -> None:
     assert re.fullmatch(r"max diff \d\.\de-07, V_c 0\.\d\d", half.apart)
     note = told(run, "Difference")
     assert note.where == "on"
-    assert note.sentences[0] == "Round 1 repetition 0 against round 1 repetition 2, over all elements."
+    assert note.sentences[0] == "Round 1 repetition 0 compared with round 1 repetition 2, over all elements."
     assert re.match(
         r"Output out: V_c 0\.\d+ \(\d+ of 4096 elements\); V_ermv .*; ULP median \d+, p99 \d+", note.sentences[1]
     )
-    divergence = told(run, "First divergence").sentences[0]
-    assert re.match(r"Parted in output out, element \[\d+, \d+\]: -?[\d.]+ and -?[\d.]+\.", divergence)
+    divergence = told(run, "Difference").sentences[-1]
+    assert re.match(r"First difference: out\[\d+, \d+\] = -?[\d.]+ vs -?[\d.]+\.", divergence)
     for form in Format:
         page = rendered(run, form).replace("\\", "")
-        assert (note.sentences[1] if form is Format.JUNIT else half.apart) in page
+        if form is not Format.JSON:
+            assert (note.sentences[1] if form is Format.JUNIT else half.apart) in page
         if form in (Format.HTML, Format.MARKDOWN, Format.JUNIT):
             assert divergence in plain(page)
 
@@ -90,12 +91,13 @@ def test_a_training_names_the_step_and_the_tensor() -> None:
         factory.run(None, only(on=Behaviour(("a", "b")))),
         step=7, tensor="gradient dense/kernel", index=[3, 1], first="0.0123", other="0.0124",
     )  # fmt: skip
-    expected = "Parted at step 7 in gradient dense/kernel, element [3, 1]: 0.0123 and 0.0124."
-    assert told(run, "First divergence").sentences == (expected,)
+    expected = "First difference: gradient dense/kernel[3, 1] = 0.0123 vs 0.0124 (step 7)."
+    assert told(run, "Difference").sentences[-1] == expected
     assert expected in plain(rendered(run, Format.HTML))
     document = json.loads(rendered(run, Format.JSON))
-    found = next(row for row in document["kernels"] if row["kernel"] == "matmul")["worst"][0]["on"]["verdict"]
-    parting = found["difference"]["parting"]
+    kernels = [kernel for family in document["families"] for kernel in family["kernels"]]
+    found = next(one for one in kernels if one["kernel"] == "matmul")["variations"][0]["cells"][0]["on"]
+    parting = found["difference"]["first_difference"]
     assert (parting["step"], parting["tensor"], parting["index"]) == (7, "gradient dense/kernel", [3, 1])
     assert found["difference"]["outputs"]["out"]["ulp_p99"] > 0
     assert found["difference"]["whole"] is True
@@ -117,11 +119,14 @@ def test_across_processes_only_kept_elements_are_compared() -> None:
 def test_a_changed_value_says_how_far_it_is() -> None:
     run = factory.run(None, only(on=Behaviour(("b",)), off=Behaviour(("a",))))
     note = told(run, "New value")
-    pattern = r"Bits on are other than off: output out: max diff .*, V_c .*, over 2\d\d kept of 4096 elements\."
+    pattern = (
+        r"Determinism on gives other bits than off: output out: max diff .*, V_c .*, over 2\d\d kept of 4096 elements\."
+    )
     assert re.fullmatch(pattern, note.sentences[0])
     assert note.where == ""
     assert note.sentences[0] in plain(rendered(run, Format.HTML))
-    (change,) = json.loads(rendered(run, Format.JSON))["changes"]
+    kernels = [kernel for family in json.loads(rendered(run, Format.JSON))["families"] for kernel in family["kernels"]]
+    (change,) = [distance for kernel in kernels for distance in kernel.get("distances", [])]
     assert change["kernel"] == "matmul"
     assert change["difference"]["outputs"]["out"]["rel_max"] > 0
     bare = dataclasses.replace(run, kept=type(run.kept)())
@@ -204,7 +209,7 @@ def test_values_have_the_digits_that_tell(pair: tuple[str, str], shown: tuple[st
 
 def test_nan_and_sign_changes_are_told() -> None:
     run = factory.run(None, only(on=Behaviour(("a", "b"))))
-    found = detail(run).entry.on.verdict
+    found = detail(run).entry.on
     assert found is not None
     assert found.difference is not None
     worst = dataclasses.replace(found.difference.outputs["out"], nan_changes=2, sign_changes=1, rel_max=float("inf"))
@@ -230,7 +235,7 @@ def test_an_error_says_class_message_place_and_the_known_known_issue() -> None:
     assert note.sentences == ("RuntimeError, at my_kernels.py:12",)
     assert KNOWN in note.block
     assert not detail(run).processes
-    known = told(run, "Known known_issue")
+    known = told(run, "Known issue")
     assert any(text.startswith("Source: ") for text in known.sentences)
     (notice,) = (one for one in view_of(run).notices if one.title == "Known known_issues")
     assert "Met by matmul." in notice.items[0]
@@ -258,8 +263,10 @@ def test_accuracy_is_one_line() -> None:
     expected = "Error against float64: off 3.1e-07, on 1.2e-07 (rms): on is more accurate."
     assert told(run, "Accuracy").sentences == (expected,)
     assert expected in plain(rendered(run, Format.HTML))
-    (found,) = json.loads(rendered(run, Format.JSON))["accuracy"]
-    assert (found["off"], found["on"], found["on_is"]) == (3.1e-7, 1.2e-7, "more")
+    document = json.loads(rendered(run, Format.JSON))
+    assert document["evidence"][0]["accuracy"] == {"default": "more"}
+    cell = document["families"][0]["kernels"][0]["variations"][0]["cells"][0]
+    assert [cell[mode]["errors"]["out"]["rms"] for mode in ("off", "on")] == [3.1e-7, 1.2e-7]
 
 
 # --- the instrument -----------------------------------------------------------------------------------
@@ -273,8 +280,8 @@ def test_the_instrument_says_what_it_could_have_seen() -> None:
     assert (line.label, line.places) == ("TF 2.18.1 CPU", "all variations and modes")
     assert line.seen == "every sample, 1 of 2, 1 of 10 (by chance)"
     assert (line.out_of_reach, line.failed) == ("1 of 50", "")
-    assert line.sentence == "A kernel that differs in 1 of 2 samples would have been seen."
-    assert shown.sentence == "By its controls, the instrument would have seen a kernel that differs in 1 of 2 samples."
+    assert line.sentence == "Kernels that differ in at least 50 % of samples."
+    assert shown.sentence == "Detection limit: kernels that differ in at least 50 % of samples."
     for form in (Format.HTML, Format.TERMINAL, Format.MARKDOWN, Format.JSON):
         assert shown.sentence in " ".join(rendered(run, form).replace("\\", "").split())
     for form in (Format.HTML, Format.MARKDOWN):
@@ -288,10 +295,10 @@ def test_a_blind_place_is_named_on_the_first_screen() -> None:
         return Behaviour(("frozen",)) if spot.kernel == "control_flicker" and spot.mode == "on" else EXACT
 
     shown = view_of(factory.run(None, frozen)).instrument
-    assert shown.sentence.endswith("The instrument was blind in TF 2.18.1 CPU, default, on.")
+    assert shown.sentence.endswith("A control failed in TF 2.18.1 CPU, default, on.")
     assert {line.places for line in shown.lines} == {"default off", "default on"}
     blind = next(line for line in shown.lines if line.places == "default on")
-    assert blind.failed.startswith("control_flicker: it was not seen to differ")
+    assert blind.failed.startswith("control_flicker: it did not differ")
     assert blind.sentence == "Blind: nothing can be told here."
 
 
@@ -302,10 +309,10 @@ def test_gpu_controls_and_outputs_on_the_cpu() -> None:
     )
     run = factory.run(facts, lambda spot: Behaviour(device="CPU:0") if spot.kernel == "matmul" else EXACT)
     titles = {notice.title: notice for notice in view_of(run).notices}
-    assert titles["Outputs lived on the CPU"].items == (f"{facts.columns[0].id}: matmul",)
+    assert titles["Outputs on the CPU"].items == (f"{facts.columns[0].id}: matmul",)
     assert "scatter" in titles["Nothing varied on the GPU"].text
     (sentence,) = view_of(run).instrument.gpu
-    assert sentence.endswith("kernels known to vary on GPUs with determinism off: scatter came out exact.")
+    assert sentence.endswith("kernels known to vary on GPUs with determinism off: scatter did not vary.")
     assert sentence in plain(rendered(run, Format.HTML))
     varied = factory.run(
         facts, lambda spot: Behaviour(("a", "b")) if (spot.kernel, spot.mode) == ("scatter", "off") else EXACT
@@ -321,10 +328,10 @@ def test_own_kernels_are_marked_with_their_file() -> None:
     facts = factory.info(kernels=(factory.kernel("mine", file="work/my_kernels.py"), *factory.CONTROLS))
     run = factory.run(facts)
     row = view_of(run).rows[0]
-    assert row.own == "own, my_kernels.py"
+    assert row.own == "custom, my_kernels.py"
     for form in (Format.HTML, Format.TERMINAL, Format.MARKDOWN, Format.JSON):
         assert row.own in rendered(run, form).replace("\\", "")
-    assert ("own file", "work/my_kernels.py") in {(fact.label, fact.value) for fact in row.facts}
+    assert ("custom file", "work/my_kernels.py") in {(fact.label, fact.value) for fact in row.facts}
 
 
 def test_a_kernel_with_keras_inside_says_so() -> None:
@@ -339,7 +346,7 @@ def test_loaded_libraries_stand_with_the_versions() -> None:
     (environment,) = view_of(run).environments
     found = {fact.label: fact.value for fact in environment.libraries}
     assert (found["libcudnn"], found["libm"]) == ("9.3.0", "loaded")
-    assert "Libraries loaded" in rendered(run, Format.HTML)
+    assert "Loaded libraries" in rendered(run, Format.HTML)
     assert json.loads(rendered(run, Format.JSON))["environments"][0]["libraries"]["libcudnn"] == "9.3.0"
 
 

@@ -24,7 +24,6 @@ from markdown_it import MarkdownIt
 from bench.report import view as view_of
 from bench.report.build.page import build
 from bench.report.html import render as page
-from bench.report.json import document
 from bench.report.json import render as json_render
 from bench.report.text import junit, markdown, terminal
 from bench.report.view import View
@@ -44,7 +43,7 @@ GITHUB = MarkdownIt("commonmark").enable("table")
 
 #: Names, not texts: scripts, links, styles and programs go by them.
 NAMES = frozenset(
-    {"column", "anchor", "tone", "symbol", "mode", "environment", "before", "after", "results", "control"}
+    {"column", "anchor", "tone", "symbol", "mode", "environment", "before", "after", "control", "known_issue"}
 )
 #: Of which the page makes something else than text after text: lanes, plots and tables of all columns.
 SKIPPED = "-"
@@ -55,6 +54,9 @@ APART = (
     "details.changes",
     "details.entry",
     "environments",
+    "families.rows.digest_groups",
+    "comparisons",
+    "rankings",
     "lines.counts",
     "notices.kind",
 )
@@ -62,60 +64,71 @@ APART = (
 _ALL = "html terminal markdown json junit"
 _PEOPLE = "html terminal markdown junit"
 _HALF = "families.rows.entries.half"
-_UNDER = "families.rows.variations.entries.half"
-_NUMBERS = "programs have the numbers it is made of"
+_UNDER = "families.rows.results.entries.half"
+_NUMBERS = "programs read it in report.json; people read a text that is made of it"
 _SHORT = "the page has it; a terminal and a CI page are for the first look"
-_ONCE = "it stands once, where the row begins"
-#: What a renderer does not show, and why: renderers and a pattern of fields.
+_ONCE = "it is shown once, where the row begins"
+_COLUMN = "the heading of the column has it"
+#: What a renderer does not show, and why: renderers and a pattern of fields. Fields that report.json leaves out are
+#: marked in the view itself.
 LEFT_OUT: dict[tuple[str, str], str] = {
-    ("terminal markdown json junit", "title"): "the title of a window",
-    ("html terminal markdown", "*.half.why"): "stands in the evidence",
-    (_ALL, "*.entries.kernel"): _ONCE,
-    (_ALL, "*.blocked.kernel"): _ONCE,
-    (_PEOPLE, "families.rows.family"): "the head above the rows has it",
-    ("json junit", "families.name"): "each kernel names its family",
-    ("junit", "families.rows.family"): "a case is named by column, kernel and mode, which stay",
-    (_ALL, "details.kernel"): "the matrix has it",
-    (_ALL, "details.label"): "the matrix has it",
-    ("terminal markdown json junit", "columns.release"): "the label has it",
-    ("terminal markdown json junit", "columns.accelerator"): "the label has it",
-    ("terminal markdown json junit", "columns.device"): "the label has it",
+    ("terminal markdown junit", "title"): "the title of a window",
+    ("html terminal markdown", "*.half.why"): "shown in the evidence",
+    (_PEOPLE, "*.entries.kernel"): _ONCE,
+    (_PEOPLE, "*.blocked.kernel"): _ONCE,
+    (_PEOPLE, "families.rows.family"): "the heading above the rows has it",
+    (_PEOPLE, "*.half.level"): _NUMBERS,
+    (_PEOPLE, "*.half.digests"): _NUMBERS,
+    (_PEOPLE, "*.half.outcomes"): _NUMBERS,
+    (_PEOPLE, "*.half.error_class"): _NUMBERS,
+    ("html terminal markdown", "*.half.error_message"): "shown in the evidence",
+    (_PEOPLE, "families.rows.worst.variation"): "the cell names it",
+    (_PEOPLE, "families.rows.only.*"): "the row itself, for kernels with one variation",
+    (_PEOPLE, "details.kernel"): "the matrix has it",
+    (_PEOPLE, "details.label"): "the matrix has it",
+    (_PEOPLE, "details.accuracy"): "a note says it with both errors",
+    (_PEOPLE, "instrument.groups.*"): _NUMBERS,
+    ("terminal markdown junit", "columns.release"): "the label has it",
+    ("terminal markdown junit", "columns.accelerator"): "the label has it",
+    ("terminal markdown junit", "columns.device"): "the label has it",
+    (_PEOPLE, "*columns.tensorflow"): _COLUMN,
+    (_PEOPLE, "*columns.cu*"): _COLUMN,
+    (_PEOPLE, "*columns.python"): _COLUMN,
+    (_PEOPLE, "*columns.keras"): _COLUMN,
+    (_PEOPLE, "*columns.gpu*"): _COLUMN,
+    (_PEOPLE, "*columns.support"): _COLUMN,
+    (_PEOPLE, "*columns.host"): _COLUMN,
     ("html", "columns.label"): "release and accelerator say it",
     ("html", "columns.device"): "the accelerator says it",
-    ("json", "columns.versions"): _NUMBERS,
-    ("json", "columns.origin"): _NUMBERS,
-    ("json", "columns.kind"): _NUMBERS,
     ("junit", "columns.label"): "the answer of the column names it",
-    # A column without a number
-    ("terminal markdown", "blocked columns.*"): "its reason stands in the answer",
-    ("json", "blocked columns.versions"): _NUMBERS,
-    ("json junit", "blocked columns.release"): "the label has it",
-    ("json junit", "blocked columns.accelerator"): "the label has it",
-    ("json junit", "blocked columns.device"): "the label has it",
+    # A column without measurements
+    ("terminal markdown", "blocked columns.*"): "its reason is part of the answer",
+    ("junit", "blocked columns.release"): "the label has it",
+    ("junit", "blocked columns.accelerator"): "the label has it",
+    ("junit", "blocked columns.device"): "the label has it",
     ("html", "blocked columns.label"): "release and accelerator say it",
     ("html", "blocked columns.device"): "the accelerator says it",
     ("junit", "blocked columns.label"): "the answer of the column names it",
-    ("terminal junit", "*.blocked.half.*"): "its word and reason stand once for the whole column",
+    ("terminal junit", "*.blocked.half.*"): "its status and reason are shown once for the whole column",
     # A change
-    ("json", "*upgrades.lines.*"): "lines are rows told shorter for people; JSON has the rows",
     (_PEOPLE, "*upgrades.rows.*"): "lines tell them shorter; JSON has the rows",
     (_PEOPLE, "since.upgrades.step"): "it is the same for all of them: from run to run",
-    (_PEOPLE, "*upgrades.unknown_why"): "the most frequent reason stands in the rest, JSON has all",
+    (_PEOPLE, "*upgrades.unknown_why"): "the most frequent reason is part of the rest, JSON has all",
     (_PEOPLE, "*upgrades.untimed_why"): "the sentences count them, JSON has the reasons",
     ("html terminal markdown", "*upgrades.lines.later.*"): "after so many they are only counted; compare lists them",
     # Families
-    ("html terminal", "exact needs.columns.*"): "a family that is exact everywhere is only named",
+    ("html terminal", "exact needs.columns.*"): "a family that is reproducible everywhere is only named",
     ("html", "*needs.unlisted.*"): "of the pairs listed above",
     # The terminal
     ("terminal", "details.replay*"): "the first of what varies, raises or fails; tested below",
     ("terminal", "choice.rules"): "`tfrepro choose` prints them",
     ("terminal", "details.notes*"): _SHORT,
     ("terminal", "instrument.lines.*"): _SHORT,
-    ("terminal", "instrument.sentence"): "it stands in the answer",
+    ("terminal", "instrument.sentence"): "it is part of the answer",
     ("terminal", "families.rows.facts.*"): _SHORT,
     ("terminal", f"{_UNDER}.[!w]*"): "a variation shows its status, where that differs from that of the kernel",
-    ("terminal", f"{_HALF}.variation"): "the variations stand below where they differ",
-    ("terminal", "*.overhead, not significant"): "the answer counts what is not significant",
+    ("terminal", f"{_HALF}.variation"): "the variations are listed below where they differ",
+    ("terminal", "*.overhead, not resolved"): "the answer counts what is not significant",
     ("terminal", "legend"): "only the words in use",
     ("terminal", "terms"): _SHORT,
     # Markdown
@@ -123,21 +136,22 @@ LEFT_OUT: dict[tuple[str, str], str] = {
     ("markdown", "details.notes Why*"): "the column says it in few words",
     ("markdown", "details.notes New value*"): "the column says that it is one",
     ("markdown", "details.notes Accuracy*"): "on the page; a summary is short",
-    ("markdown", "details.notes Known known_issue*"): "the notices have its title",
-    ("markdown", "details.replay, exact"): "only where something is not exact",
+    ("markdown", "details.notes Known issue*"): "the notices have its title",
+    ("markdown", "details.replay, exact"): "only where something is not reproducible",
     # JUnit
     ("junit", "caption"): "the suites are counted",
     ("junit", "counts_o*"): "the suites are counted",
     ("junit", "choice.rules"): "rules do not change from run to run",
+    ("junit", "families.name"): "a case is named by column, kernel and mode, which stay",
     ("junit", "legend"): "the same in every run",
     ("junit", "terms"): "the same in every run",
-    ("junit", "families.rows.variations.*"): "a case is a kernel by its worst variation, which it names",
+    ("junit", "families.rows.results.*"): "a case is a kernel by its worst variation, which it names",
     ("junit", "families.rows.facts.*"): "docs/suite.md has them",
-    ("junit", "details.*"): "a case tells what is behind its own mode in words of its own",
-    ("junit", "instrument.*"): "it stands in the answer, and a control is a case",
+    ("junit", "details.*"): "a case has what is behind its own mode in words of its own",
+    ("junit", "instrument.*"): "it is part of the answer, and a control is a case",
     # The page
-    ("html", f"{_UNDER}.time"): "stands in the evidence, one click away",
-    ("html", f"{_UNDER}.overhead*"): "stands in the evidence, one click away",
+    ("html", f"{_UNDER}.time"): "shown in the evidence, one click away",
+    ("html", f"{_UNDER}.overhead*"): "shown in the evidence, one click away",
     ("html", f"{_UNDER}.strength"): "only where it differs from that of the kernel",
 }
 #: Lines of a column stand beside those of the next column, so the order is that of lines.
@@ -221,12 +235,16 @@ RENDERERS: dict[str, Callable[[View], str]] = {
 
 @dataclasses.dataclass(frozen=True)
 class Numbered:
-    """A text of the view: its field, its words, the symbol before them, and the column it belongs to."""
+    """A text of the view: its field, its words, the symbol before them, the column it belongs to.
+
+    ``hidden`` says that the view keeps it out of report.json.
+    """
 
     field: str
     text: str
     symbol: str
     column: str
+    hidden: bool
 
 
 #: Lines of a change that every renderer shows.
@@ -241,11 +259,18 @@ class Numberer:
         self.found: list[Numbered] = []
         self.instead = instead or {}
         self.symbol = ""
+        self.hidden = False
         self.listed: set[str] = set()
 
     def view(self, view: View) -> View:
         self.listed = {one.column for one in view.choice.candidates}
-        return self._walk(view, "", None)  # type: ignore[no-any-return]
+        numbered = self._walk(view, "", None)
+        steps = {(upgrade.before, upgrade.after): upgrade for upgrade in numbered.upgrades}
+        comparisons = (
+            dataclasses.replace(one, upgrade=steps.get((one.upgrade.before, one.upgrade.after), one.upgrade))
+            for one in numbered.comparisons
+        )
+        return dataclasses.replace(numbered, comparisons=tuple(comparisons))  # type: ignore[no-any-return]
 
     def _walk(self, value: Any, path: str, owner: Any) -> Any:
         if path.rpartition(".")[2] in NAMES or path.startswith(APART) or value in ("", "default"):
@@ -266,7 +291,9 @@ class Numberer:
         made = {}
         for one in dataclasses.fields(value):
             self.symbol = getattr(value, "symbol", "") if one.name in ("word", "fit") else ""
+            above, self.hidden = self.hidden, self.hidden or "Hidden" in str(one.type)
             made[one.name] = self._walk(getattr(value, one.name), self._below(value, path, one.name), own)
+            self.hidden = above
         return dataclasses.replace(value, **made)  # type: ignore[type-var]
 
     def _below(self, value: Any, path: str, name: str) -> str:
@@ -281,6 +308,8 @@ class Numberer:
             name += ", exact" if all(half.tone in ("good", "control") for half in value.entry.halves) else ""
         elif isinstance(value, view_of.Note):  # Markdown goes by the label
             path = SKIPPED if name == "label" else f"{path} {value.label}"
+        elif isinstance(value, view_of.Row) and name == "results":
+            name = name if value.variations else "only"
         elif isinstance(value, view_of.Entry):
             path = path.replace("entries", "blocked") if value.blocked else path
             if value.blocked and name == "off":  # both say the same
@@ -291,19 +320,22 @@ class Numberer:
             and name == "overhead"
             and not (value.overhead_data and value.overhead_data.significant)
         ):
-            name = "overhead, not significant"
+            name = "overhead, not resolved"
         return f"{path}.{name}".lstrip(".")
 
     def _mark(self, value: str, field: str, owner: Any) -> str:
         number = len(self.found)
         told = f"zq{number}qz {value}"
         self.found.append(
-            Numbered(field, told, self.symbol, getattr(owner, "column", "") or getattr(owner, "after", ""))
+            Numbered(field, told, self.symbol, getattr(owner, "column", "") or getattr(owner, "after", ""), self.hidden)
         )
         return self.instead.get(number, told)
 
 
-def left_out(renderer: str, field: str) -> bool:
+def left_out(renderer: str, text: Numbered) -> bool:
+    if renderer == "json" and text.hidden:
+        return True
+    field = text.field
     return any(renderer in names.split() and fnmatch(field, pattern) for names, pattern in LEFT_OUT)
 
 
@@ -312,13 +344,14 @@ def faults(texts: list[Numbered], view: View, renderer: str, shown: str) -> list
     told = " ".join(shown.split())
     places = {column.column: place for place, column in enumerate(view.columns)}
     marks: dict[int, list[int]] = {}
-    for one in MARK.finditer(told):
-        marks.setdefault(int(one[1]), []).append(one.start())
+    for mark in MARK.finditer(told):
+        marks.setdefault(int(mark[1]), []).append(mark.start())
     found = []
-    for field in sorted({one.field for one in texts}):
-        if left_out(renderer, field):
-            continue
-        wanted = [number for number, one in enumerate(texts) if one.field == field]
+    by_field: dict[str, list[int]] = {}
+    for number, one in enumerate(texts):
+        if not left_out(renderer, one):
+            by_field.setdefault(one.field, []).append(number)
+    for field, wanted in sorted(by_field.items()):
         if renderer == "junit":  # column by column
             wanted.sort(key=lambda number: places.get(texts[number].column, -1))
         order = sorted if (renderer, field) in ANY_ORDER else list
@@ -448,7 +481,7 @@ def test_a_renderer_keeps_the_order_of_sections(name: str, renderer: str) -> Non
     places: dict[str, int] = {}
     for number, one in enumerate(numbered.found):
         section = re.split(r"[. ,]", one.field.removeprefix("blocked ").removeprefix("exact "))[0]
-        if number in first and not left_out(renderer, one.field) and section not in ELSEWHERE.get(renderer, {}):
+        if number in first and not left_out(renderer, one) and section not in ELSEWHERE.get(renderer, {}):
             places[section] = min(first[number], places.get(section, first[number]))
     wanted = [one.name for one in dataclasses.fields(View) if one.name in places]
     assert sorted(places, key=places.__getitem__) == wanted
@@ -463,7 +496,7 @@ TEXTS.view(MIXED)
 @given(st.data())
 def test_a_renderer_that_drops_reorders_or_renames_is_caught(data: st.DataObject) -> None:
     renderer = data.draw(st.sampled_from(sorted(RENDERERS)))
-    shown = [number for number, one in enumerate(TEXTS.found) if not left_out(renderer, one.field)]
+    shown = [number for number, one in enumerate(TEXTS.found) if not left_out(renderer, one)]
     number = data.draw(st.sampled_from(shown))
     like = [one for one in shown if one != number and TEXTS.found[one].field == TEXTS.found[number].field]
     text = TEXTS.found[number].text
@@ -490,12 +523,12 @@ def test_nothing_is_left_out_that_is_shown(root: Path) -> None:
 
 
 def test_the_schema_is_that_of_the_code(root: Path) -> None:
-    assert (root / "docs" / "report.schema.json").read_text("utf-8") == document.schema(), (
+    assert (root / "docs" / "report.schema.json").read_text("utf-8") == json_render.schema(), (
         "python -m bench schema --report > docs/report.schema.json"
     )
 
 
-DECLARED: dict[str, Any] = json.loads(document.schema())
+DECLARED: dict[str, Any] = json.loads(json_render.schema())
 SCHEMA = jsonschema.Draft202012Validator(DECLARED)
 
 
@@ -535,13 +568,22 @@ def test_whatever_happens_is_valid(acts: list[Behaviour]) -> None:
     SCHEMA.validate(json.loads(json_render.render(build(evaluate(run)))))
 
 
-def test_unknown_is_null() -> None:
+def test_what_is_unknown_is_left_out() -> None:
     told = json.loads(json_render.render(view_named("everything failed")))
-    half = told["kernels"][0]["worst"][0]["on"]
-    assert {half[key] for key in ("strength", "apart", "time_text", "overhead_text", "overhead")} == {None}
-    assert half["verdict"]["time"] is None
-    assert half["verdict"]["bound"] is None
-    assert told["since"]["run"] is None
+    half = told["families"][0]["kernels"][0]["variations"][0]["cells"][0]["on"]
+    assert not {"bound", "timing", "overhead", "difference", "digest_group"} & half.keys()
+    assert "run" not in told["since"]
+    properties = DECLARED["$defs"]["ModeResult"]["properties"]
+    assert properties["bound"]["default"] is None
+    assert properties["timing"]["default"] is None
+
+
+def test_the_sample_stays_small_and_states_nothing_twice(root: Path) -> None:
+    text = json_render.render(sample(root))
+    assert len(text) <= 1_500_000
+    digests = re.findall(r'"([0-9a-f]{64})"', json.dumps(json.loads(text)["families"]))
+    groups = [row.digest_groups for row in sample(root).rows]
+    assert len(digests) == sum(map(len, groups))
 
 
 # --- JUnit --------------------------------------------------------------------------------------------

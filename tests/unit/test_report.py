@@ -17,6 +17,7 @@ from bench.report import FORMATS, Format
 from bench.report import formatting as report_text
 from bench.report.build.page import build
 from bench.report.labels import WORDS
+from bench.report.text import terminal
 from bench.verdict import Status, evaluate
 from tests.unit import factory
 from tests.unit.factory import EXACT, Behaviour, Spot
@@ -131,7 +132,8 @@ def test_html_says_what_the_view_says() -> None:
 
 
 def test_terminal_says_what_the_view_says() -> None:
-    view, page = view_of(mixed()), rendered(mixed(), Format.TERMINAL)
+    view = view_of(mixed())
+    page = terminal.render(view, 120)
     for row in view.rows:
         line = next(line for line in page.splitlines() if line.startswith(row.kernel))
         assert in_order([half.status for entry in row.entries if not entry.blocked for half in entry.halves], line)
@@ -150,15 +152,39 @@ def test_markdown_says_what_the_view_says() -> None:
 
 def test_json_says_what_the_view_says() -> None:
     view, document = view_of(mixed()), json.loads(rendered(mixed(), Format.JSON))
-    assert document["schema"] == 4
+    assert document["schema"] == 5
     assert document["answer"] == list(view.answer)
-    assert [pair["sentence"] for pair in document["pairs"]] == [line.sentence for line in view.lines]
-    for row, found in zip(view.rows, document["kernels"], strict=True):
-        assert found["kernel"] == row.kernel
-        for entry, column in zip(row.entries, found["worst"], strict=True):
-            assert [column[half.mode]["status"] for half in entry.halves] == [half.word for half in entry.halves]
-            strengths = [column[half.mode]["strength"] or "" for half in entry.halves]
-            assert strengths == [half.strength for half in entry.halves]
+    assert [pair["sentence"] for pair in document["ranking"]] == [line.sentence for line in view.lines]
+    kernels = [kernel for family in document["families"] for kernel in family["kernels"]]
+    for row, kernel in zip(view.rows, kernels, strict=True):
+        assert kernel["kernel"] == row.kernel
+        for sub, variation in zip(row.results, kernel["variations"], strict=True):
+            for entry, cell in zip(sub.entries, variation["cells"], strict=True):
+                assert [cell[half.mode]["status"] for half in entry.halves] == [half.word for half in entry.halves]
+                compared = [cell[half.mode].get("compared", 0) for half in entry.halves]
+                assert compared == [half.compared for half in entry.halves]
+
+
+def test_json_names_the_variation_that_leads() -> None:
+    document = json.loads(rendered(mixed(), Format.JSON))
+    kernels = {kernel["kernel"]: kernel for family in document["families"] for kernel in family["kernels"]}
+    columns = [document["columns"][place]["column"] for place in (0, 2)]
+    assert kernels["matmul"]["worst"] == [
+        {"column": column, "mode": mode, "variation": "isa=avx2"} for column in columns for mode in ("off", "on")
+    ]
+    assert "worst" not in kernels["conv2d"]
+
+
+def test_a_distance_between_digest_groups_is_stated_once() -> None:
+    run = factory.run(
+        factory.info(columns=(factory.column("2.15.1"), factory.column("2.18.1"))),
+        lambda spot: Behaviour((spot.mode,)) if spot.kernel == "matmul" else EXACT,
+    )
+    view = view_of(run)
+    assert all(row.difference is None for upgrade in view.upgrades for row in upgrade.rows)
+    for row in view.rows:
+        pairs = [(distance.before, distance.after) for distance in row.distances]
+        assert len(pairs) == len(set(pairs))
 
 
 def test_junit_says_what_the_view_says() -> None:
@@ -192,7 +218,7 @@ def test_junit_passes_nothing_but_exact_and_controls() -> None:
     tree = ET.fromstring(rendered(mixed(), Format.JUNIT))  # noqa: S314 - our own output
     for case in tree.iter("testcase"):
         if case.find("system-out") is not None:
-            assert re.match(r"= exact|✓ pass", case.findtext("system-out") or "")
+            assert re.match(r"= reproducible|✓ pass", case.findtext("system-out") or "")
     kinds = {(case.get("name"), next(iter(case)).tag) for case in tree[0].iter("testcase")}
     assert {("matmul [on]", "error"), ("conv2d [on]", "skipped"), ("conv2d [off]", "skipped")} <= kinds
     varies = ET.fromstring(rendered(factory.run(None, only_varies), Format.JUNIT))  # noqa: S314 - our own output
@@ -210,13 +236,16 @@ def only_varies(spot: Spot) -> Behaviour:
 
 def test_the_answer_names_the_best_pair() -> None:
     assert view_of(factory.run()).answer == (
-        "With determinism on, all 2 kernels are exact on TF 2.18.1 CPU.",
-        "The weakest evidence behind an exact: 0 of 4 processes differed from the first, so at most 53 % do (95 %).",
-        "By its controls, the instrument would have seen a kernel that differs in every sample.",
+        "With determinism on, all 2 kernels are reproducible on TF 2.18.1 CPU.",
+        (
+            "Weakest evidence for reproducible: 0 of 4 processes differed from the first, so at most 53 % of processes "
+            "can differ (95 %)."
+        ),
+        "Detection limit: kernels that differ in every sample.",
     )
     assert view_of(mixed()).answer[:2] == (
-        "With determinism on, 1 of 3 kernels is exact under each of its variations on TF 2.15.1 CPU and TF 2.18.1 CPU.",
-        "No pair is exact on every kernel.",
+        ("With determinism on, 2 of 3 kernels are reproducible on TF 2.15.1 CPU and TF 2.18.1 CPU."),
+        "No pair is reproducible on every kernel.",
     )
 
 
@@ -236,10 +265,16 @@ def test_a_tie_is_shown_as_a_tie_and_unmeasured_pairs_come_last() -> None:
         (factory.run, "CPU only"),
         (lambda: factory.run(factory.info(rounds=2)), "Weak evidence"),
         (lambda: factory.run(factory.info(finished="")), "The run is not finished"),
-        (lambda: factory.run(None, lambda s: Behaviour(steady_agrees=None) if "flick" in s.kernel else EXACT), "Blind"),
+        (
+            lambda: factory.run(None, lambda s: Behaviour(steady_agrees=None) if "flick" in s.kernel else EXACT),
+            "Control failed",
+        ),
         (lambda: dataclasses.replace(factory.run(), unreadable={"records/x": "no header"}), "Unreadable records"),
         (mixed, "Columns not measured"),
-        (lambda: factory.changed(factory.run(), factory.settings(determinism_enabled=False)), "Not a measurement"),
+        (
+            lambda: factory.changed(factory.run(), factory.settings(determinism_enabled=False)),
+            "Not the planned measurement",
+        ),
         (
             lambda: factory.changed(factory.run(), lambda one: dataclasses.replace(one, suite_hash="old")),
             "Records left out",
@@ -287,7 +322,7 @@ def test_every_status_has_a_word_and_no_two_share_one() -> None:
 
 def test_overheads_are_withheld_where_they_are_not_resolved() -> None:
     half = view_of(factory.run()).rows[0].entries[0].on
-    assert half.overhead.endswith("not significant (1.00\N{EN DASH}1.00)")
+    assert half.overhead == "not significant (1.00\N{EN DASH}1.00)"
     assert half.overhead_data is not None
     assert half.overhead_data.why == "the interval contains 1"
 

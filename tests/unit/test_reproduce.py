@@ -501,18 +501,18 @@ class TestAnswer:
         code, said = self.replayed(capsys, bits=self.BITS[:12])
         assert code == errors.GATE
         assert f"determinism on: other bits, {self.OTHER[:12]}" in said
-        assert f"before: {self.BITS[:12]}. Those came with determinism off." in said
+        assert f"expected: {self.BITS[:12]}. The expected bits are those of determinism off." in said
 
     def test_bits_of_nowhere_name_the_machine(self, capsys: pytest.CaptureFixture[str]) -> None:
         code, said = self.replayed(capsys, bits="0" * 12)
         assert code == errors.GATE
-        assert "Other machines can give other bits; here: CPU" in said
+        assert "Other machines can give other bits; this one: CPU" in said
 
     def test_it_varies(self, capsys: pytest.CaptureFixture[str]) -> None:
         self.behaviour = Behaviour(digests=("same", "else"))
         code, said = self.replayed(capsys, bits=self.BITS[:12])
         assert code == errors.GATE
-        assert said.startswith("determinism on: varies.")
+        assert said.startswith("determinism on: nondeterministic.")
         assert self.replayed(capsys)[0] == errors.OK, "the page's varied too, and its gates have spoken"
 
     def test_bits_that_prove_nothing_are_no_answer(self, capsys: pytest.CaptureFixture[str]) -> None:
@@ -525,7 +525,7 @@ class TestAnswer:
     def test_off_is_compared_with_what_was_named_only(self, capsys: pytest.CaptureFixture[str]) -> None:
         code, said = self.replayed(capsys, "--mode", "off", bits=self.OTHER[:12])
         assert code == errors.OK
-        assert "none to compare them with were given" in said
+        assert "no expected bits were given" in said
         assert self.replayed(capsys, "--mode", "off", "--digest", self.OTHER[:12])[0] == errors.GATE
         assert self.replayed(capsys, "--mode", "off", "--digest", self.BITS[:12])[0] == errors.OK
 

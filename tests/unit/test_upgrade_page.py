@@ -37,7 +37,7 @@ def plain(page: str) -> str:
 
 
 def test_every_event_has_its_sign_and_place() -> None:
-    """The script ranks events by their place in the table, and paints them by their tone."""
+    """Events are listed in the order of the table and coloured by their tone."""
     assert list(labels.EVENTS) == list(Event)
     good = [event for event, (_, tone) in labels.EVENTS.items() if tone == "good"]
     assert good == [Event.IMPROVED]
@@ -77,7 +77,7 @@ def test_a_step_names_what_is_resolved_and_counts_the_rest() -> None:
 
 def test_without_a_step_the_page_says_so() -> None:
     assert not view_of(factory.run()).upgrades
-    assert "No two pairs that gave results in this run are one step apart" in rendered(factory.run(), Format.HTML)
+    assert "No two columns that gave results in this run are one step apart" in rendered(factory.run(), Format.HTML)
 
 
 def test_rows_to_which_the_same_happened_are_one_line() -> None:
@@ -161,7 +161,7 @@ def test_a_long_list_ends_with_the_command_that_shows_the_rest() -> None:
     run = factory.run(factory.info(columns=columns, kernels=kernels), moves)
     page = plain(rendered(run, Format.HTML))
     ids = [f"{run.info.id}:{column.id}" for column in columns[:2]]
-    assert f"And 33 more: python -m bench compare {ids[0]} {ids[1]}" in page
+    assert f"And 20 more: python -m bench compare {ids[0]} {ids[1]}" in page
 
 
 # --- since the last run --------------------------------------------------------------------------------

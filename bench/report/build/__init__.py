@@ -1,1 +1,1 @@
-"""Builds the view model from evaluated results."""
+"""Build the view model from evaluated results."""

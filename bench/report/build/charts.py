@@ -1,4 +1,4 @@
-"""Small plots: one tick a process. The numbers stand beside them, so they are decoration to those who cannot see."""
+"""Small plots of times: one tick per process. They are decoration, for the numbers stand beside them."""
 
 from __future__ import annotations
 
@@ -10,37 +10,43 @@ if TYPE_CHECKING:
 
     from bench.report.view import Entry
 
-#: Of the plot in the matrix: pixels, and the ticks of one mode.
-_WIDTH, _MOST, _TALL, _SECOND = 96, 20, 7, 9
-#: A line of times is at least this share of the fastest long, so that small differences look small.
+#: The plot in the matrix: width in pixels, ticks per mode at most, height of a tick, top of the second mode.
+_WIDTH, _MOST, _HEIGHT, _SECOND = 96, 20, 7, 9
+#: The axis spans at least this share of the fastest time, so that small differences look small.
 _SHARE = 0.25
 
 
 def small(entry: Entry) -> str:
-    """The times of both modes of a field as one SVG path, off above on on one scale; "" without times of one kind."""
-    sides = [half.verdict.timing.per_process if half.verdict and half.verdict.timing else () for half in entry.halves]
+    """Return the times of both modes of a cell as one SVG path, off above on, on one scale.
+
+    Returns "" where there are no times, or where one mode has first calls only.
+    """
+    sides = [half.timing.per_process if half.timing else () for half in entry.halves]
     if not any(sides) or len({half.time_kind for half in entry.halves} - {""}) > 1:
         return ""
-    flat = [time for side in sides for time in side]
-    scale = min(flat), max(*flat, min(flat) * (1 + _SHARE))
-    return "".join(ticks(_few(side), scale, _WIDTH, _SECOND * place, _TALL) for place, side in enumerate(sides))
+    times = [time for side in sides for time in side]
+    scale = min(times), max(*times, min(times) * (1 + _SHARE))
+    return "".join(ticks(_few(side), scale, _WIDTH, _SECOND * place, _HEIGHT) for place, side in enumerate(sides))
 
 
 def _few(times: Sequence[float]) -> Sequence[float]:
-    """At most twenty, the fastest and the slowest among them."""
+    """Return at most twenty times, the fastest and the slowest among them."""
     if len(times) <= _MOST:
         return times
     ordered = sorted(times)
     return [ordered[round(place * (len(ordered) - 1) / (_MOST - 1))] for place in range(_MOST)]
 
 
-def ticks(times: Sequence[float], scale: tuple[float, float], width: int, top: int, tall: int) -> str:
-    """An SVG path with one upright tick a time, none twice. It has no space, so that it needs no quotes."""
+def ticks(times: Sequence[float], scale: tuple[float, float], width: int, top: int, height: int) -> str:
+    """Return an SVG path with one vertical tick per time; equal ticks are drawn once.
+
+    The path has no space, so that the attribute needs no quotes.
+    """
     low, span = scale[0], (scale[1] - scale[0]) or 1.0
     places = sorted({round(width * (time - low) / span) for time in times})
     if not places:
         return ""
-    told = f"M{places[0]},{top}v{tall}"
+    path = f"M{places[0]},{top}v{height}"
     for before, place in pairwise(places):
-        told += f"m{place - before}-{tall}v{tall}"
-    return told
+        path += f"m{place - before}-{height}v{height}"
+    return path

@@ -1,4 +1,4 @@
-"""The head of every column: pair, device, where it was measured, and what is to be known of it."""
+"""Build the column heads: pair, device, the host that measured it, and remarks."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ if TYPE_CHECKING:
     from bench.store.run_info import ColumnInfo
     from bench.verdict.results import RunResults
 
-#: Kinds of pairs as a column says them. Of a CPU pair there is nothing to say.
+#: How well a pair is supported, in words. A CPU environment needs none.
 _KINDS = {
     "official": "official pair",
     "forward": "newer CUDA than TensorFlow was built with",
     "older": "older CUDA than TensorFlow was built with",
     "legacy": "legacy pair",
-    "local": "environment as found, not locked",
+    "local": "existing environment, not locked",
 }
-#: Hexadecimal characters of a UUID that tell two GPUs of one model apart.
+#: Hexadecimal characters of a UUID that distinguish two GPUs of one model.
 _UUID_LENGTH = 8
 
 
 def columns(results: RunResults) -> tuple[Column, ...]:
-    """The head of every column, in the order of run.json."""
+    """Return the head of every column, in the order of run.json."""
     columns = results.info.columns
     return tuple(
         _column(results, column, label, device)
@@ -36,7 +36,7 @@ def columns(results: RunResults) -> tuple[Column, ...]:
 
 
 def _column(results: RunResults, column: ColumnInfo, label: str, device: str) -> Column:
-    status, why = results.unmeasured.get(column.id, (None, ""))
+    status, reason = results.unmeasured.get(column.id, (None, ""))
     word = status_labels.WORDS[status] if status else None
     return Column(
         column=clean(column.id),
@@ -50,12 +50,22 @@ def _column(results: RunResults, column: ColumnInfo, label: str, device: str) ->
         origin=origin(column),
         blocked=word.word if word else "",
         symbol=word.symbol if word else "",
-        reason=f"{clean(why).rstrip('.')}." if word else "",
+        reason=f"{clean(reason).rstrip('.')}." if word else "",
+        tensorflow=clean(column.tensorflow),
+        cuda=clean(column.cuda),
+        cudnn=clean(column.cudnn),
+        python=clean(column.python),
+        keras=clean(column.keras),
+        gpu_model=clean(column.device),
+        gpu=clean(column.gpu),
+        support=clean(column.kind),
+        locked=bool(column.lock_hash),
+        host=tuple((clean(key), clean(str(value))) for key, value in column.origin.items()),
     )
 
 
 def origin(column: ColumnInfo) -> str:
-    """``from gpu-box, engine venv``, "" where it was measured here."""
+    """Return ``from gpu-box, engine venv``; "" where this host measured the column."""
     if not column.origin:
         return ""
     host = clean(str(column.origin.get("name") or "")) or "another host"
@@ -64,7 +74,7 @@ def origin(column: ColumnInfo) -> str:
 
 
 def own_cudnn(column: ColumnInfo) -> str:
-    """The cuDNN of a pair that is named after it, being another than its release's own: ``9.10``."""
+    """Return the cuDNN version that a pair is named after, because it is not the default one: ``9.10``."""
     named = "-cudnn" in column.id.partition("@")[0]
     return ".".join(clean(column.cudnn).split(".")[:2]) if named else ""
 
@@ -77,7 +87,7 @@ def _accelerator(column: ColumnInfo) -> list[str]:
 
 
 def _devices(columns: Sequence[ColumnInfo]) -> list[str]:
-    """The short name of every column's GPU, with the first digits of its UUID where the run has two of one model."""
+    """Return the short name of every GPU, with the first digits of its UUID where the run has two of one model."""
     uuids: dict[str, set[str]] = {}
     for column in columns:
         uuids.setdefault(column.device, set()).add(column.gpu)
@@ -92,17 +102,26 @@ def _devices(columns: Sequence[ColumnInfo]) -> list[str]:
 
 
 def labels(results: RunResults) -> list[str]:
-    """A short name for every column: with its host where two would share one, and its id where that is no help."""
+    """Return a short, unique name for every column.
+
+    Where two columns would share a name, it includes the host, and where that does not help, the id is used.
+    """
     columns = results.info.columns
     short = [
         f"TF {clean(column.tensorflow)} {' '.join(_accelerator(column))}"
-        f"{f' on {device}' if device else ''}{', as found' if column.kind == 'local' else ''}"
+        f"{f' on {device}' if device else ''}{', existing environment' if column.kind == 'here' else ''}"
         for column, device in zip(columns, _devices(columns), strict=True)
     ]
-    placed = [
+    with_host = [
         f"{label}, {origin(column)}" if short.count(label) > 1 and column.origin else label
         for label, column in zip(short, columns, strict=True)
     ]
     return [
-        label if placed.count(label) == 1 else clean(column.id) for label, column in zip(placed, columns, strict=True)
+        label if with_host.count(label) == 1 else clean(column.id)
+        for label, column in zip(with_host, columns, strict=True)
     ]
+
+
+def labels_by_column(results: RunResults) -> dict[str, str]:
+    """Return the short name of every column by its id."""
+    return dict(zip((column.id for column in results.info.columns), labels(results), strict=True))

@@ -1,13 +1,14 @@
-"""What the instrument could see: the controls of every column, variation and mode in few lines."""
+"""Summarize the controls of every column, variation and mode, and the detection limit that follows from them."""
 
 from __future__ import annotations
 
 import dataclasses
 from typing import TYPE_CHECKING
 
-from bench.report.build.columns import labels
+from bench.report.build.columns import labels, labels_by_column
 from bench.report.formatting import clean, listed, share
-from bench.report.view import ControlLine, Instrument
+from bench.report.view import ControlGroup, ControlLine, Instrument
+from bench.verdict.evidence import percent_up
 from bench.verdict.messages import count
 
 if TYPE_CHECKING:
@@ -17,107 +18,112 @@ if TYPE_CHECKING:
     from bench.verdict.controls import Check, ControlSummary
     from bench.verdict.results import Group, RunResults
 
+    Summaries = Mapping[Group, ControlSummary]
+
 _MOST_PLACES = 4
 
 
 def instrument(results: RunResults) -> Instrument:
-    """The block of the page, and its sentence for the first screen."""
+    """Return what the controls showed: one sentence, a line for each column, and the numbers of every group."""
     names = labels(results)
-    control_summaries = _measured(results)
+    summaries = _measured(results)
     by_column: dict[str, dict[Group, ControlSummary]] = {}
-    for key, control_summary in control_summaries.items():
-        by_column.setdefault(key[0], {})[key] = control_summary
+    for key, summary in summaries.items():
+        by_column.setdefault(key[0], {})[key] = summary
     lines: list[ControlLine] = []
-    told: list[str] = []
+    gpu: list[str] = []
     for label, column in zip(names, results.info.columns, strict=True):
         lines += _lines(label, by_column.get(column.id, {}))
-        told += _gpu(results, label, column)
+        gpu += _gpu(results, label, column)
+    seen = {column.id: results.gpu_controls(column.id).seen for column in results.info.columns}
     return Instrument(
-        sentence=_weakest(control_summaries, dict(zip(_ids(results), names, strict=True))),
-        lines=_together(lines, len(by_column)),
-        gpu=tuple(told),
+        sentence=_overall(summaries, labels_by_column(results)),
+        lines=_merged(lines, len(by_column)),
+        gpu=tuple(gpu),
+        groups=tuple(_group(key, summary) for key, summary in summaries.items()),
+        gpu_controls={column: kernels for column, kernels in seen.items() if kernels},
     )
 
 
-def _together(lines: Iterable[ControlLine], total: int) -> tuple[ControlLine, ...]:
-    """Columns that show the same share a line."""
-    found: dict[ControlLine, list[str]] = {}
+def _group(key: Group, summary: ControlSummary) -> ControlGroup:
+    column, variation, mode = key
+    return ControlGroup(
+        column=clean(column),
+        variation=clean(variation),
+        mode=mode,
+        detection_limit=summary.detection_limit,
+        failed=clean(summary.control_failed),
+        checks=summary.checks,
+    )
+
+
+def _merged(lines: Iterable[ControlLine], total: int) -> tuple[ControlLine, ...]:
+    """Return one line for the columns that show the same."""
+    by_text: dict[ControlLine, list[str]] = {}
     for line in lines:
-        found.setdefault(dataclasses.replace(line, label=""), []).append(line.label)
+        by_text.setdefault(dataclasses.replace(line, label=""), []).append(line.label)
     return tuple(
         dataclasses.replace(line, label=f"all {total} pairs" if 1 < total == len(names) else ", ".join(names))
-        for line, names in found.items()
+        for line, names in by_text.items()
     )
-
-
-def _ids(results: RunResults) -> list[str]:
-    return [column.id for column in results.info.columns]
 
 
 def _measured(results: RunResults) -> dict[Group, ControlSummary]:
-    """The control_summaries of groups that have records, in the order of the page."""
+    """Return the control summaries of the groups that have records, in the order of the page."""
     keys = (
         (column.id, variation, mode)
         for column in results.info.columns
         for variation in results.variations
         for mode in ("off", "on")
     )
-    return {
-        key: results.control_summaries[key]
-        for key in keys
-        if key in results.control_summaries and results.groups.get(key)
-    }
+    summaries = results.control_summaries
+    return {key: summaries[key] for key in keys if key in summaries and results.groups.get(key)}
 
 
-def _lines(label: str, control_summaries: Mapping[Group, ControlSummary]) -> list[ControlLine]:
-    """One line for each thing that is to be said of a column, with the places it is true of."""
-    places: dict[tuple[str, str, str, str], list[tuple[str, str]]] = {}
-    for (_, variation, mode), control_summary in control_summaries.items():
-        places.setdefault(_told(control_summary), []).append((variation, mode))
-    return [
-        ControlLine(
-            label=label,
-            places=_places(where, len(control_summaries)),
-            seen=told[0],
-            out_of_reach=told[1],
-            failed=told[2],
-            sentence=told[3],
-        )
-        for told, where in places.items()
-    ]
+def _lines(label: str, summaries: Summaries) -> list[ControlLine]:
+    """Return one line for each distinct result of a column, with the places where it holds."""
+    places: dict[ControlLine, list[tuple[str, str]]] = {}
+    for (_, variation, mode), summary in summaries.items():
+        places.setdefault(_line(label, summary), []).append((variation, mode))
+    return [dataclasses.replace(line, places=_places(where, len(summaries))) for line, where in places.items()]
 
 
-def _told(control_summary: ControlSummary) -> tuple[str, str, str, str]:
-    """Seen, out of reach, failed, and what that is worth."""
-    differ = [
-        one for _, one in sorted(control_summary.checks.items(), key=lambda item: (-item[1].rate, item[0])) if one.rate
-    ]
-    failed = [f"{clean(name)}: {clean(one.why)}" for name, one in control_summary.checks.items() if one.passed is False]
-    return (
-        _rates(one for one in differ if one.passed),
-        _rates(one for one in differ if one.passed is None),
-        "; ".join(failed),
-        _sentence(control_summary),
+def _line(label: str, summary: ControlSummary) -> ControlLine:
+    checks = sorted(summary.checks.items(), key=lambda item: (-item[1].rate, item[0]))
+    must_differ = [check for _, check in checks if check.rate]
+    failed = [f"{clean(name)}: {clean(check.why)}" for name, check in summary.checks.items() if check.passed is False]
+    return ControlLine(
+        label=label,
+        places="",
+        seen=_rates(check for check in must_differ if check.passed),
+        out_of_reach=_rates(check for check in must_differ if check.passed is None),
+        failed="; ".join(failed),
+        sentence=_sentence(summary),
     )
 
 
 def _rates(checks: Iterable[Check]) -> str:
-    """The rates of controls; what so few samples need not have shown was seen by chance."""
+    """Return the rates of controls. One that so few samples did not have to show was seen by chance."""
     return ", ".join(
-        share(one.rate).removesuffix(" samples") + (" (by chance)" if one.passed and not one.reach else "")
-        for one in checks
+        share(check.rate).removesuffix(" samples") + (" (by chance)" if check.passed and not check.reach else "")
+        for check in checks
     )
 
 
-def _sentence(control_summary: ControlSummary) -> str:
-    if control_summary.control_failed:
-        return "Blind: nothing can be told here."
-    if control_summary.detection_limit is None:
-        return "Too few samples to show that a difference would have been seen."
-    told = f"A kernel that differs in {share(control_summary.detection_limit)} would have been seen"
-    if control_summary.best is not None and control_summary.best < control_summary.detection_limit:
-        told += f"; of those with the most repetitions, one in {share(control_summary.best)}"
-    return f"{told}."
+def _sentence(summary: ControlSummary) -> str:
+    if summary.control_failed:
+        return "Control failed: the results of this group cannot be used."
+    if summary.detection_limit is None:
+        return "Too few samples to establish a detection limit."
+    text = _limit(summary.detection_limit)
+    if summary.best is not None and summary.best < summary.detection_limit:
+        text += f"; {percent_up(summary.best)} % for those with the most repetitions"
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def _limit(rate: float) -> str:
+    share_text = "every sample" if rate >= 1 else f"at least {percent_up(rate)} % of samples"
+    return f"kernels that differ in {share_text}"
 
 
 def _places(where: Sequence[tuple[str, str]], total: int) -> str:
@@ -129,48 +135,41 @@ def _places(where: Sequence[tuple[str, str]], total: int) -> str:
     return listed([f"{variation} {'/'.join(modes)}" for variation, modes in by_variation.items()], _MOST_PLACES)
 
 
-def _weakest(control_summaries: Mapping[Group, ControlSummary], names: Mapping[str, str]) -> str:
-    """The sensitivity that holds everywhere, and where the instrument could not see at all."""
-    if not control_summaries:
-        return ""
-    blind = [key for key, control_summary in control_summaries.items() if control_summary.control_failed]
-    open_eyes = {
-        key: control_summary for key, control_summary in control_summaries.items() if not control_summary.control_failed
-    }
-    told = []
-    known = [
-        control_summary.detection_limit
-        for control_summary in open_eyes.values()
-        if control_summary.detection_limit is not None
-    ]
-    if known and len(known) == len(open_eyes):
+def _overall(summaries: Summaries, names: Mapping[str, str]) -> str:
+    """Return the detection limit that holds everywhere, and where a control failed."""
+    failed = [key for key, summary in summaries.items() if summary.control_failed]
+    limits = {key: summary.detection_limit for key, summary in summaries.items() if not summary.control_failed}
+    known = [limit for limit in limits.values() if limit is not None]
+    texts = []
+    if known and len(known) == len(limits):
         worst = max(known)
-        where = [key for key, control_summary in open_eyes.items() if control_summary.detection_limit == worst]
-        place = "" if len(where) == len(open_eyes) else f" (weakest: {_place(where, names)})"
-        told.append(f"By its controls, the instrument would have seen a kernel that differs in {share(worst)}{place}.")
-    elif open_eyes:
-        lost = [key for key, control_summary in open_eyes.items() if control_summary.detection_limit is None]
-        told.append(f"No control shows that a difference would have been seen in {_place(lost, names)}.")
-    if blind:
-        told.append(f"The instrument was blind in {_place(blind, names)}.")
-    return " ".join(told)
+        where = [key for key, limit in limits.items() if limit == worst]
+        place = "" if len(where) == len(limits) else f" (the highest, in {_place(where, names)})"
+        texts.append(f"Detection limit: {_limit(worst)}{place}.")
+    elif limits:
+        unknown = [key for key, limit in limits.items() if limit is None]
+        texts.append(f"Detection limit: unknown in {_place(unknown, names)}, where the samples are too few.")
+    if failed:
+        texts.append(f"A control failed in {_place(failed, names)}.")
+    return " ".join(texts)
 
 
 def _place(keys: Sequence[Group], names: Mapping[str, str]) -> str:
-    """One place by name, more by their number."""
+    """Return one place by name, and the number of the others."""
     column, variation, mode = keys[0]
     first = f"{names[column]}, {clean(variation)}, {mode}"
     return first if len(keys) == 1 else f"{first} and {count(len(keys) - 1, 'more place')}"
 
 
 def _gpu(results: RunResults, label: str, column: ColumnInfo) -> list[str]:
-    """One sentence for a GPU column: which of the kernels known to vary there were seen to."""
+    """Say which of the kernels known to vary on GPUs varied in a GPU column."""
     seen = results.gpu_controls(column.id).seen
     if not seen or not any(key[0] == column.id for key in results.groups):
         return []
-    varied = [clean(name) for name, varies in seen.items() if varies]
-    exact = [clean(name) for name, varies in seen.items() if varies is False]
-    missing = [clean(name) for name, varies in seen.items() if varies is None]
-    rows = ((varied, "varied as expected"), (exact, "came out exact"), (missing, "not measured"))
-    told = "; ".join(f"{', '.join(found)} {word}" for found, word in rows if found)
-    return [f"{label}, kernels known to vary on GPUs with determinism off: {told}."]
+    rows = (
+        ([clean(name) for name, varies in seen.items() if varies], "varied as expected"),
+        ([clean(name) for name, varies in seen.items() if varies is False], "did not vary"),
+        ([clean(name) for name, varies in seen.items() if varies is None], "not measured"),
+    )
+    text = "; ".join(f"{', '.join(names)} {words}" for names, words in rows if names)
+    return [f"{label}, kernels known to vary on GPUs with determinism off: {text}."]

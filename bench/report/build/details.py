@@ -1,4 +1,4 @@
-"""The evidence of the view: every digest, every cost and every difference behind a verdict."""
+"""Build the details of every cell: its digests, notes, processes, and the command that reproduces it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bench.report.build.columns import labels
 from bench.report.build.distances import Changes
-from bench.report.build.matrix import level, of_verdict
+from bench.report.build.matrix import MODES, level
 from bench.report.build.notes import notes, place, together
 from bench.report.build.reproduce import line
 from bench.report.formatting import TIMES, bits, clean, hexadecimal
@@ -18,7 +18,7 @@ from bench.verdict.messages import count
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from bench.report.view import Entry, ModeResult, Row
+    from bench.report.view import ModeResult, Row
     from bench.verdict.observations import ProcessObservation
     from bench.verdict.results import RunResults, Verdict
 
@@ -26,62 +26,58 @@ _MOST_DIGESTS = 6
 
 
 def details(results: RunResults, rows: Sequence[Row]) -> tuple[Detail, ...]:
-    """One detail for each kernel and each column that has evidence, in the order of the matrix."""
+    """Return one detail for each cell that was measured, in the order of the matrix."""
     names = labels(results)
     changes = Changes(results)
-    spoken = {key[0] for key in results.groups}
-    found = []
-    for row in rows:
-        for number, entry in enumerate(row.entries):
-            column = results.info.columns[number].id
-            if not entry.blocked:
-                environment = f"e{number}" if column in spoken else ""
-                found.append(_detail(results, changes, number, row, names[number], environment, entry))
-    return tuple(found)
-
-
-def _detail(
-    results: RunResults, changes: Changes, number: int, row: Row, label: str, environment: str, entry: Entry
-) -> Detail:
-    column = results.info.columns[number].id
-    kernel = results.info.kernels[row.index].name
-    verdicts = [
-        (results.of(column, kernel, variation, "off"), results.of(column, kernel, variation, "on"))
-        for variation in results.variations
-    ]
-    verdicts = [pair for pair in verdicts if any(pair)]
-    known = entry.halves if len(results.variations) == 1 else (None, None)
-    changed = [change for off, on in verdicts if (change := changes.of(off, on))]
-    return Detail(
-        index=row.index,
-        column=clean(column),
-        label=label,
-        kernel=clean(kernel),
-        anchor=entry.anchor,
-        environment=environment,
-        entry=entry,
-        pairs=tuple(
-            (_part(results, off, known[0]) if off else None, _part(results, on, known[1]) if on else None)
-            for off, on in verdicts
-        ),
-        notes=notes(results, column, kernel, verdicts, changed),
-        processes=_one_by_one([verdict for pair in verdicts for verdict in pair if verdict]),
-        changes=tuple(changed),
-        replay=line(results, results.info.columns[number], results.info.kernels[row.index]),
+    with_records = {key[0] for key in results.groups}
+    return tuple(
+        _detail(results, changes, row, number, names[number], f"e{number}" if column.id in with_records else "")
+        for row in rows
+        for number, column in enumerate(results.info.columns)
+        if not row.entries[number].blocked
     )
 
 
-def _part(results: RunResults, verdict: Verdict, half: ModeResult | None) -> Part:
-    """One variation and mode; ``half`` is what the matrix shows of it, where that is made already."""
-    digests = verdict.comparison.digests
+def _detail(results: RunResults, changes: Changes, row: Row, number: int, label: str, environment: str) -> Detail:
+    column, kernel = results.info.columns[number], results.info.kernels[row.index]
+    entry = row.entries[number]
+    by_variation = {sub.variation: sub.entries[number] for sub in row.results}
+    verdicts, parts = [], []
+    for variation in results.variations:
+        off, on = (results.of(column.id, kernel.name, variation, mode) for mode in MODES)
+        if off or on:
+            shown = by_variation[clean(variation)]
+            verdicts.append((off, on))
+            parts.append((_part(off, shown.off) if off else None, _part(on, shown.on) if on else None))
+    changed = [change for off, on in verdicts if (change := changes.of(off, on))]
+    return Detail(
+        index=row.index,
+        column=clean(column.id),
+        label=label,
+        kernel=clean(kernel.name),
+        anchor=entry.anchor,
+        environment=environment,
+        entry=entry,
+        pairs=tuple(parts),
+        notes=notes(results, column.id, kernel.name, verdicts, changed),
+        processes=_processes_that_differ([verdict for pair in verdicts for verdict in pair if verdict]),
+        changes=tuple(changed),
+        accuracy=tuple(
+            (clean(variation), accuracy.word)
+            for variation in results.variations
+            if (accuracy := results.accuracy(column.id, kernel.name, variation))
+        ),
+        replay=line(results, column, kernel),
+    )
+
+
+def _part(verdict: Verdict, half: ModeResult) -> Part:
+    digests = () if verdict.invalid else verdict.comparison.digests
     numbers = _numbers(verdict) if len(digests) > 1 else {}
-    evidence = [
-        level(verdict.level),
-        f"{count(verdict.reused, 'record')} reused" if verdict.reused else "",
-    ]
+    evidence = (level(verdict.level), f"{count(verdict.reused, 'record')} reused" if verdict.reused else "")
     return Part(
         variation=clean(verdict.variation),
-        half=half or of_verdict(results, verdict, verdict.mode),
+        half=half,
         evidence="; ".join(filter(None, evidence)),
         digests=_digests(digests, numbers),
         times=verdict.timing.per_process if verdict.timing else (),
@@ -89,88 +85,90 @@ def _part(results: RunResults, verdict: Verdict, half: ModeResult | None) -> Par
 
 
 def _numbers(verdict: Verdict) -> dict[str, int]:
-    """A number for each digest, in the order in which they were seen, so that a list of them is short."""
+    """Number the digests in the order in which they appeared, so that a list of them is short."""
     order = dict.fromkeys(
-        sample.digest for one in verdict.observations for sample in (*one.repetitions, *one.timings) if sample.digest
+        sample.digest
+        for process in verdict.observations
+        for sample in (*process.repetitions, *process.timings)
+        if sample.digest
     )
     return {digest: number for number, digest in enumerate(order, 1)}
 
 
-def _digests(found: Sequence[tuple[str, int]], numbers: Mapping[str, int]) -> tuple[Fact, ...]:
-    """The most frequent digests, each with its number and count, and how many more there are."""
-    many = len(found) > 1
-    shown = [
+def _digests(digests: Sequence[tuple[str, int]], numbers: Mapping[str, int]) -> tuple[Fact, ...]:
+    """Return the most frequent digests, each with its number and count, and how many more there are."""
+    several = len(digests) > 1
+    listed = [
         Fact(
-            label=f"{numbers[digest]}: {hexadecimal(digest)}" if many and digest in numbers else hexadecimal(digest),
+            label=f"{numbers[digest]}: {hexadecimal(digest)}" if several and digest in numbers else hexadecimal(digest),
             value=f"{TIMES}{number}",
         )
-        for digest, number in sorted(found[:_MOST_DIGESTS], key=lambda item: numbers.get(item[0], 0))
+        for digest, number in sorted(digests[:_MOST_DIGESTS], key=lambda item: numbers.get(item[0], 0))
     ]
-    more = len(found) - len(shown)
-    return (*shown, *([Fact(label=f"and {more} more", value="")] if more else []))
+    more = len(digests) - len(listed)
+    return (*listed, *([Fact(label=f"and {more} more", value="")] if more else []))
 
 
-def _one_by_one(verdicts: Sequence[Verdict]) -> tuple[Processes, ...]:
-    """The processes of verdicts in which they do not all say the same; those that read alike are told once."""
+def _processes_that_differ(verdicts: Sequence[Verdict]) -> tuple[Processes, ...]:
+    """Return the processes of the verdicts in which they do not all agree; equal lists are returned once."""
     places = [place(verdict) for verdict in verdicts]
-    found: dict[tuple[ProcessLine, ...], list[str]] = {}
+    by_lines: dict[tuple[ProcessLine, ...], list[str]] = {}
     for verdict in verdicts:
         if verdict.passed or verdict.invalid or _uniform(verdict):
             continue
         lines = _processes(verdict)
-        endings = {one.outcome for one in verdict.observations}
-        alike = len(lines) == 1 and len(verdict.comparison.digests) <= 1 and {lines[0].note} <= {"", *endings}
-        if lines and not alike:
-            found.setdefault(lines, []).append(place(verdict))
-    return tuple(Processes(where=together(where, places), lines=lines) for lines, where in found.items())
+        endings = {process.outcome for process in verdict.observations}
+        agree = len(lines) == 1 and len(verdict.comparison.digests) <= 1 and {lines[0].note} <= {"", *endings}
+        if lines and not agree:
+            by_lines.setdefault(lines, []).append(place(verdict))
+    return tuple(Processes(where=together(where, places), lines=lines) for lines, where in by_lines.items())
 
 
 def _uniform(verdict: Verdict) -> bool:
-    """Whether it is plain, without a look at each process, that all say the same."""
-    alike = {(one.outcome, one.process, len(one.repetitions)) for one in verdict.observations}
-    calm = all(sample.steady_agrees is not False for one in verdict.observations for sample in one.timings)
-    return len(verdict.comparison.digests) == 1 and len(alike) == 1 and calm and next(iter(alike))[:2] == ("ok", 1)
+    """Return whether all processes agree, as far as that is clear without a look at each of them."""
+    kinds = {(process.outcome, process.process, len(process.repetitions)) for process in verdict.observations}
+    steady = all(sample.steady_agrees is not False for process in verdict.observations for sample in process.timings)
+    return len(verdict.comparison.digests) == 1 and len(kinds) == 1 and steady and next(iter(kinds))[:2] == ("ok", 1)
 
 
 def _processes(verdict: Verdict) -> tuple[ProcessLine, ...]:
-    """One line a process; neighbours that say the same share one, whoever had the contrast."""
+    """Return one line per process; consecutive processes with the same result share a line."""
     numbers = _numbers(verdict)
     lines = [_process(observation, numbers) for observation in verdict.observations]
-    found = []
-    for _, alike in groupby(lines, key=lambda line: (line.bits, line.note)):
-        group = list(alike)
-        names = [group[0].name, group[-1].name.removeprefix("round ")]
-        found.append(
+    merged = []
+    for _, equal in groupby(lines, key=lambda line: (line.bits, line.note)):
+        group = list(equal)
+        first, last = group[0].name.removeprefix("round "), group[-1].name.removeprefix("round ")
+        merged.append(
             dataclasses.replace(
                 group[0],
-                name=group[0].name if len(group) == 1 else f"rounds {names[0].removeprefix('round ')} to {names[1]}",
+                name=group[0].name if len(group) == 1 else f"rounds {first} to {last}",
                 second_seed=", ".join(dict.fromkeys(line.second_seed for line in group if line.second_seed)),
             )
         )
-    return tuple(found)
+    return tuple(merged)
 
 
 def _process(observation: ProcessObservation, numbers: Mapping[str, int]) -> ProcessLine:
     own = {sample.digest for sample in observation.repetitions}
-    apart = [sample for sample in observation.timings if own and sample.digest not in own]
+    other = [sample for sample in observation.timings if own and sample.digest not in own]
+    again = ", timed again" if observation.again else ""
     notes = [
         clean(observation.outcome) if observation.outcome != "ok" else "",
-        f"process {observation.process} of its round{', timed again' if observation.again else ''}"
-        if observation.process > 1
-        else "",
-        "a later call gave other bits" if any(one.steady_agrees is False for one in observation.samples) else "",
-        f"its timing pass gave other bits: {numbers.get(apart[0].digest, '')}".rstrip(": ") if apart else "",
+        f"process {observation.process} of its round{again}" if observation.process > 1 else "",
+        "a later call gave other bits" if any(s.steady_agrees is False for s in observation.samples) else "",
+        f"its timing pass gave other bits: {numbers.get(other[0].digest, '')}".rstrip(": ") if other else "",
     ]
     return ProcessLine(
         name=f"round {observation.round}",
         bits=bits([numbers[sample.digest] for sample in observation.repetitions if sample.digest in numbers]),
-        second_seed=_contrast(observation),
+        second_seed=_second_seed(observation),
         note="; ".join(filter(None, notes)),
     )
 
 
-def _contrast(observation: ProcessObservation) -> str:
-    """Whether another seed gave other bits in this process; "" where it ran none."""
+def _second_seed(observation: ProcessObservation) -> str:
+    """Return whether another seed gave other bits in this process; "" where it ran none."""
     own = {sample.digest for sample in observation.repetitions}
     if not observation.second_seeds or not own:
         return ""

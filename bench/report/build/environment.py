@@ -1,4 +1,4 @@
-"""Versions, loaded libraries and settings of the view, as the processes reported them."""
+"""Build the versions, loaded libraries and settings of every column, as the processes reported them."""
 
 from __future__ import annotations
 
@@ -16,68 +16,69 @@ if TYPE_CHECKING:
     from bench.verdict.observations import AcceptedRecord
     from bench.verdict.results import RunResults
 
-#: Provenance that is shown elsewhere (``bench.report.build.gpu``) or once per kernel.
+#: Provenance that ``bench.report.build.gpu`` shows, or that is shown once per kernel.
 _NOT_SHOWN = frozenset({"kernel_hashes", "cuda", "cuda_files", "gpu"})
 _MOST_VALUES = 4
+#: Characters of a value that are shown.
+_LONGEST = 400
 
 
 def environments(results: RunResults) -> tuple[Environment, ...]:
-    """Provenance and settings of every column that has records."""
-    names = labels(results)
-    found = []
-    for place, column in enumerate(results.info.columns):
-        order = [
-            (variation, mode)
-            for variation in results.variations
-            for mode in ("off", "on")
-            if (column.id, variation, mode) in results.groups
-        ]
-        if order:
-            by_group = [results.groups[column.id, variation, mode] for variation, mode in order]
-            lock = {**_lock(column), **column.environment, **_origin(column)}
-            found.append(
-                Environment(
-                    column=clean(column.id),
-                    label=names[place],
-                    anchor=f"e{place}",
-                    provenance=(*_facts([lock]), *_facts(_provenance(kept for group in by_group for kept in group))),
-                    gpu=gpu.facts(results, column),
-                    libraries=tuple(_facts(_libraries(kept for group in by_group for kept in group))),
-                    groups=tuple(f"{clean(variation)}, {mode}" for variation, mode in order),
-                    settings=_settings(by_group),
-                    records=tuple(_record(kept) for group in by_group for kept in group),
-                )
-            )
-    return tuple(found)
+    """Return the environment of every column that has records."""
+    return tuple(
+        _environment(results, column, place, label, keys)
+        for place, (column, label) in enumerate(zip(results.info.columns, labels(results), strict=True))
+        if (keys := _groups(results, column))
+    )
+
+
+def _groups(results: RunResults, column: ColumnInfo) -> list[tuple[str, str]]:
+    """Return the variations and modes of a column that have records."""
+    return [
+        (variation, mode)
+        for variation in results.variations
+        for mode in ("off", "on")
+        if (column.id, variation, mode) in results.groups
+    ]
+
+
+def _environment(
+    results: RunResults, column: ColumnInfo, place: int, label: str, keys: Sequence[tuple[str, str]]
+) -> Environment:
+    groups = [results.groups[column.id, variation, mode] for variation, mode in keys]
+    records = [kept for group in groups for kept in group]
+    processes = [process for kept in records for process in kept.record.processes]
+    planned = {**_lock(column), **column.environment, **_origin(column)}
+    loaded = [
+        {name: version or "loaded" for name, version in sorted(process.libraries.items())} for process in processes
+    ]
+    return Environment(
+        column=clean(column.id),
+        label=label,
+        anchor=f"e{place}",
+        provenance=(*_facts([planned]), *_facts([process.provenance for process in processes])),
+        gpu=gpu.facts(results, column),
+        libraries=tuple(_facts(loaded)),
+        groups=tuple(f"{clean(variation)}, {mode}" for variation, mode in keys),
+        settings=_settings(groups),
+        records=tuple(map(_record, records)),
+    )
 
 
 def _lock(column: ColumnInfo) -> Mapping[str, Any]:
-    """The lock that makes the environment again. One that was found as it is has none."""
+    """Return the lock that rebuilds the environment. An existing environment has none."""
     if not column.lock_hash:
-        return {"lock": "not locked: nothing makes this environment again"}
+        return {"lock": "not locked: this environment cannot be rebuilt exactly"}
     return {"lock": column.lock, "lock_hash": column.lock_hash}
 
 
 def _origin(column: ColumnInfo) -> Mapping[str, Any]:
-    """The facts of the other host a column was measured on."""
+    """Return the facts of another host that measured the column."""
     return {f"from host, {key}": value for key, value in sorted(column.origin.items())}
 
 
-def _provenance(records: Iterable[AcceptedRecord]) -> list[Mapping[str, Any]]:
-    return [process.provenance for kept in records for process in kept.record.processes]
-
-
-def _libraries(records: Iterable[AcceptedRecord]) -> list[Mapping[str, Any]]:
-    """What was mapped, by process; a file that tells no version is still there."""
-    return [
-        {name: version or "loaded" for name, version in sorted(process.libraries.items())}
-        for kept in records
-        for process in kept.record.processes
-    ]
-
-
 def _settings(groups: Sequence[Sequence[AcceptedRecord]]) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """One row for each setting: its values in each variation and mode."""
+    """Return one row for each setting, with its value in each variation and mode."""
     by_group = [[process.settings for kept in group for process in kept.record.processes] for group in groups]
     keys = dict.fromkeys(key for group in by_group for settings in group for key in settings)
     return tuple((clean(key), tuple(_values(key, group) for group in by_group)) for key in keys)
@@ -85,16 +86,16 @@ def _settings(groups: Sequence[Sequence[AcceptedRecord]]) -> tuple[tuple[str, tu
 
 def _facts(documents: Sequence[Mapping[str, Any]]) -> list[Fact]:
     keys = dict.fromkeys(key for document in documents for key in document if key not in _NOT_SHOWN)
-    shown = [Fact(label=clean(key), value=_values(key, documents)) for key in keys]
-    return [fact for fact in shown if fact.value]
+    facts = [Fact(label=clean(key), value=_values(key, documents)) for key in keys]
+    return [fact for fact in facts if fact.value]
 
 
-def _values(key: str, documents: Sequence[Mapping[str, Any]]) -> str:
-    """All values a key has, without repetition; long lists are shortened with their number."""
+def _values(key: str, documents: Iterable[Mapping[str, Any]]) -> str:
+    """Return all distinct values of a key; a long list is shortened and says how many there are."""
     raw = [document[key] for document in documents if key in document]
-    new = [value for place, value in enumerate(raw) if not place or value != raw[place - 1]]  # most are the same
-    values = list(dict.fromkeys(cap(_text(value), 400) for value in new))
-    return listed(values, _MOST_VALUES)
+    # most values equal the one before, and formatting them is slow
+    new = [value for place, value in enumerate(raw) if not place or value != raw[place - 1]]
+    return listed(list(dict.fromkeys(cap(_text(value), _LONGEST) for value in new)), _MOST_VALUES)
 
 
 def _text(value: Any) -> str:

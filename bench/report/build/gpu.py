@@ -1,12 +1,12 @@
-"""What the processes and the host saw of the GPU: libraries, driver, clocks, and the times that are left out."""
+"""Show what the processes and the host saw of the GPU: libraries, driver, clocks, and discarded times."""
 
 from __future__ import annotations
 
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from bench.report.build.columns import labels
-from bench.report.formatting import DASH, clean, listed
+from bench.report.build.columns import labels_by_column
+from bench.report.formatting import DASH, clean, few, listed
 from bench.report.view import Fact, Notice
 from bench.verdict import gpu_timing
 from bench.verdict.messages import count
@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from bench.verdict.results import RunResults, Verdict
 
 _MOST_VALUES = 4
-_MOST_ITEMS = 12
-#: What the host's watch writes down, with its label and unit.
+#: What the host recorded while times were taken, with its label and unit.
 _WATCHED = (
     ("sm_mhz", "SM clock", "MHz"),
     ("memory_mhz", "Memory clock", "MHz"),
@@ -28,31 +27,31 @@ _WATCHED = (
     ("power_w", "Highest power of a sample", "W"),
     ("memory_mb", "Highest memory in use on the GPU", "MB"),
 )
-#: CUDA's numbers: 12040 is 12.4.
+#: CUDA's version numbers: 12040 is 12.4.
 _MAJOR, _MINOR, _DIGITS = 1000, 10, 6
 
 
 def facts(results: RunResults, column: ColumnInfo) -> tuple[Fact, ...]:
-    """GPU, driver, CUDA libraries as the processes loaded them, and what the host saw while times were taken."""
+    """Return GPU, driver, the CUDA libraries that the processes loaded, and what the host saw during timing."""
     if column.device == "cpu":
         return ()
     records = list(_records(results, column))
     processes = [process.provenance for record in records for process in record.processes]
-    cuda = [_mapping(one.get("cuda")) for one in processes]
-    names = sorted({str(name) for one in cuda for name in one} - {"driver"})
+    cuda = [_mapping(provenance.get("cuda")) for provenance in processes]
+    names = sorted({str(name) for libraries in cuda for name in libraries} - {"driver"})
     rows = [
-        ("GPU", _several(_device(_mapping(one.get("gpu"))) for one in processes)),
+        ("GPU", _several(_device(_mapping(provenance.get("gpu"))) for provenance in processes)),
         ("Driver", _several(_driver(record) for record in records)),
-        ("libcuda", _several(_libcuda(one) for one in processes)),
-        *((clean(name), _several(_text(one.get(name)) for one in cuda)) for name in names),
+        ("libcuda", _several(_libcuda(provenance) for provenance in processes)),
+        *((clean(name), _several(_text(libraries.get(name)) for libraries in cuda)) for name in names),
         *_seen([sample for record in records for sample in record.samples]),
     ]
     return tuple(Fact(label=label, value=value) for label, value in rows if value)
 
 
 def measured(results: RunResults) -> str:
-    """The GPUs of all columns with their drivers, "" where no process had one."""
-    found = {
+    """Return the GPUs of all columns with their drivers, "" where no process had one."""
+    names = {
         ", ".join(
             filter(None, (_device(_mapping(process.provenance.get("gpu"))), f"driver {driver}" if driver else ""))
         )
@@ -62,53 +61,60 @@ def measured(results: RunResults) -> str:
         for driver in [_driver(record)]
         for process in record.processes
     }
-    return "; ".join(sorted(filter(None, found)))
+    return "; ".join(sorted(filter(None, names)))
 
 
 def notices(results: RunResults) -> list[Notice]:
-    """Times that are left out, and times that nobody watched."""
-    names = dict(zip((column.id for column in results.info.columns), labels(results), strict=True))
-    told = []
-    lost = [one for one in results.verdicts if one.discarded and not one.control]
-    if lost:
-        none = sum(one.timing is None for one in lost)
-        text = (
-            f"{count(len(lost), 'verdict')} without the times of a throttled or shared GPU, {none} of them without any "
-            "other: their time and overhead are not shown. The bits stand, for clocks change none."
-        )
-        tally = Counter(
-            (one.column, one.discarded.word, why) for one in lost if one.discarded for why in one.discarded.reasons
-        )
-        left_out = [
-            f"{names[column]}: {word} ({clean(why)}), {count(number, 'verdict')}"
-            for (column, word, why), number in tally.items()
-        ]
-        told.append(Notice(kind="warn", title="Times left out", text=text, items=_few(left_out)))
+    """Warn of discarded times, and of times that were taken without watching the clocks."""
+    names = labels_by_column(results)
     gpus = {column.id for column in results.info.columns if column.device != "cpu"}
     timed = (one for one in results.verdicts if one.column in gpus and one.timing and not one.control)
-    unwatched = list(dict.fromkeys(one.column for one in timed if _unwatched(one)))
-    if unwatched:
-        where = listed([names[column] for column in unwatched])
-        text = f"Clocks were not watched, or not all the while, as times were taken on {where}."
-        items = _few(_excuses(results, unwatched))
-        told.append(Notice(kind="note", title="Clocks not watched", text=text, items=items))
-    return told
+    unwatched = list(dict.fromkeys(verdict.column for verdict in timed if _unwatched(verdict)))
+    return [*_discarded(results, names), *([_not_watched(results, names, unwatched)] if unwatched else [])]
+
+
+def _discarded(results: RunResults, names: Mapping[str, str]) -> list[Notice]:
+    verdicts = [verdict for verdict in results.verdicts if verdict.discarded and not verdict.control]
+    if not verdicts:
+        return []
+    none = sum(verdict.timing is None for verdict in verdicts)
+    text = (
+        f"Times that were taken on a throttled or shared GPU are left out of {count(len(verdicts), 'result')}. {none} "
+        "of them have no other times, so their time and overhead are not shown. Bits are not affected by clocks."
+    )
+    tally = Counter(
+        (verdict.column, verdict.discarded.word, reason)
+        for verdict in verdicts
+        if verdict.discarded
+        for reason in verdict.discarded.reasons
+    )
+    items = [
+        f"{names[column]}: {word} ({clean(reason)}), {count(number, 'result')}"
+        for (column, word, reason), number in tally.items()
+    ]
+    return [Notice(kind="warn", title="Times left out", text=text, items=few(items))]
+
+
+def _not_watched(results: RunResults, names: Mapping[str, str], columns: Sequence[str]) -> Notice:
+    where = listed([names[column] for column in columns])
+    text = f"The GPU clocks were not monitored during all timings on {where}."
+    return Notice(kind="note", title="Clocks not watched", text=text, items=few(_excuses(results, columns)))
 
 
 def _unwatched(verdict: Verdict) -> bool:
-    """Whether a time was taken while nobody looked at the GPU."""
-    return any(not gpu_timing.watched(sample) for said in verdict.observations for sample in said.timings)
+    """Return whether a time was taken while the GPU was not monitored."""
+    return any(not gpu_timing.watched(sample) for process in verdict.observations for sample in process.timings)
 
 
 def _excuses(results: RunResults, columns: Iterable[str]) -> list[str]:
-    """Why nobody watched, as far as the host said so."""
-    found: dict[str, None] = {}
+    """Return why the GPU was not monitored, as far as the host reported it."""
+    reasons: dict[str, None] = {}
     for column in results.info.columns:
         if column.id in columns:
             for record in _records(results, column):
-                told = ((sample.guard or {}).get("unwatched") for sample in record.samples)
-                found |= {clean(why): None for why in told if isinstance(why, str) and why}
-    return list(found)
+                reported = ((sample.guard or {}).get("unwatched") for sample in record.samples)
+                reasons |= {clean(reason): None for reason in reported if isinstance(reason, str) and reason}
+    return list(reasons)
 
 
 def _records(results: RunResults, column: ColumnInfo) -> Iterator[Record]:
@@ -116,49 +122,49 @@ def _records(results: RunResults, column: ColumnInfo) -> Iterator[Record]:
     return (kept.record for key in keys for kept in results.groups.get(key, ()))
 
 
-def _device(known: Mapping[str, Any]) -> str:
-    """``NVIDIA H200, compute capability 9.0, 132 SMs, GPU-1a2b...``."""
-    capability = known.get("compute_capability")
+def _device(gpu: Mapping[str, Any]) -> str:
+    """Return ``NVIDIA H200, compute capability 9.0, 132 SMs, GPU-1a2b...``."""
+    capability = gpu.get("compute_capability")
     version = ".".join(map(str, capability)) if isinstance(capability, list) else _text(capability)
     rows = (
-        _text(known.get("device_name")),
+        _text(gpu.get("device_name")),
         version and f"compute capability {clean(version)}",
-        known.get("sm_count") and f"{_text(known['sm_count'])} SMs",
-        _text(known.get("uuid")),
+        gpu.get("sm_count") and f"{_text(gpu['sm_count'])} SMs",
+        _text(gpu.get("uuid")),
     )
     return ", ".join(str(row) for row in rows if row)
 
 
 def _driver(record: Record) -> str:
-    """``550.54.15, CUDA 12.4 at most``, as the host's NVML told the request."""
-    told = record.request.gpu
-    number = str(told.get("cuda") or "")
+    """Return ``550.54.15, CUDA 12.4 at most``, as the host's NVML reported it."""
+    gpu = record.request.gpu
+    number = str(gpu.get("cuda") or "")
     known = number.isdecimal() and len(number) <= _DIGITS
     newest = f"{int(number) // _MAJOR}.{int(number) % _MAJOR // _MINOR}" if known else ""
-    return ", ".join(filter(None, (_text(told.get("driver")), newest and f"CUDA {newest} at most")))
+    return ", ".join(filter(None, (_text(gpu.get("driver")), newest and f"CUDA {newest} at most")))
 
 
 def _libcuda(provenance: Mapping[str, Any]) -> str:
-    """What the process's own driver library says, and where it lies: it is the host's, so no lock can pin it."""
+    """Return the version and path of the driver library in the process. It is the host's, so no lock pins it."""
     version = _text(_mapping(provenance.get("cuda")).get("driver"))
     path = _text(_mapping(provenance.get("cuda_files")).get("libcuda"))
     return ", ".join(filter(None, (version and f"CUDA {version} at most", path)))
 
 
 def _seen(samples: Sequence[Sample]) -> list[tuple[str, str]]:
-    """The range of what the host watched over all samples, and how often it saw something else."""
+    """Return the range of each value that the host recorded, and how often it saw throttling or other processes."""
     seen = [sample.guard for sample in samples if sample.guard]
-    rows = [(label, _range((one.get(key) for one in seen), unit)) for key, label, unit in _WATCHED]
+    rows = [(label, _range((guard.get(key) for guard in seen), unit)) for key, label, unit in _WATCHED]
     for key, label in (("reasons", "Throttle reasons"), ("foreign", "Other processes")):
-        listings = (one.get(key) for one in seen)
-        found = Counter(_text(one) for told in listings if isinstance(told, list | tuple) for one in told)
-        rows.append((label, listed([f"{reason} ({number})" for reason, number in found.most_common()], _MOST_VALUES)))
+        lists = [value for guard in seen if isinstance(value := guard.get(key), list | tuple)]
+        tally = Counter(_text(item) for items in lists for item in items)
+        rows.append((label, listed([f"{reason} ({number})" for reason, number in tally.most_common()], _MOST_VALUES)))
     return rows
 
 
 def _range(values: Iterable[Any], unit: str) -> str:
-    flat = [one for value in values for one in (value if isinstance(value, list | tuple) else [value])]
-    numbers = [one for one in flat if type(one) in (int, float)]
+    flat = [item for value in values for item in (value if isinstance(value, list | tuple) else [value])]
+    numbers = [item for item in flat if type(item) in (int, float)]
     if not numbers:
         return ""
     low, high = min(numbers), max(numbers)
@@ -175,8 +181,3 @@ def _text(value: Any) -> str:
 
 def _several(values: Iterable[str]) -> str:
     return listed(list(dict.fromkeys(filter(None, values))), _MOST_VALUES)
-
-
-def _few(items: Sequence[str]) -> tuple[str, ...]:
-    more = len(items) - _MOST_ITEMS
-    return (*items[:_MOST_ITEMS], *([f"and {more} more"] if more > 0 else []))

@@ -1,4 +1,4 @@
-"""The evidence of one kernel as the page lays it out: one table over all pairs, and every word of it once."""
+"""Lay out the evidence of one kernel for the page: one table over all pairs, in which every text appears once."""
 
 from __future__ import annotations
 
@@ -14,27 +14,26 @@ from bench.report.build.charts import ticks
 from bench.report.build.notes import together
 from bench.report.formatting import DASH, seconds, significant
 from bench.report.view import Note, Processes
-from bench.verdict.status import Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from bench.report.view import Column, Detail, ModeResult, Part, View
 
-#: Up to so many measured pairs a page tells all of each field, and up to so many it has a replay line for each.
+#: Up to so many measured pairs, a page shows every cell in full, and has a reproduce command for each.
 _FULL, _SHORT = 8, 20
 _UNITS = (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6))
-#: Of the line of times.
-_WIDTH, _TALL, _SECOND = 160, 9, 11
-_SMALLEST = 6
+#: The plot of times: width in pixels, height of a tick, top of the second mode.
+_WIDTH, _HEIGHT, _SECOND = 160, 9, 11
+_MOST_DECIMALS = 6
 _EVIDENCE = "Evidence"
-_Words = TypeVar("_Words")
-#: A replay line (``bench.report.build.reproduce``), cut where pairs differ.
+_Text = TypeVar("_Text")
+#: A reproduce command (``bench.report.build.reproduce``), split where pairs differ.
 _REPLAY = re.compile(r"(?P<run>.* -- )(?P<pair>\S+)(?P<kernel> \S+ s\d+-\d+x\d+-)(?P<lock>[0-9a-f]+)(?P<rest>-.*)")
 
 
 class Depth(IntEnum):
-    """How much of a plainly exact field a page has room for. Of any other it tells all."""
+    """How much a page shows of a cell that is reproducible in both modes. All other cells are always shown in full."""
 
     BARE = 0
     SHORT = 1
@@ -43,7 +42,7 @@ class Depth(IntEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Columns:
-    """One mode in one line of the table. Times are in the table's unit, memory is in MB; "" where unknown."""
+    """One mode in one row of the table. Times are in the unit of the table, memory is in MB; "" where unknown."""
 
     half: ModeResult
     bits: str
@@ -56,7 +55,7 @@ class Columns:
 
 @dataclass(frozen=True, kw_only=True)
 class Lane:
-    """One variation of one pair: both modes side by side, and their times as paths of a plot."""
+    """One variation of one pair: both modes side by side, and the plots of their times."""
 
     variation: str
     off: Columns | None
@@ -77,9 +76,9 @@ class Band:
 
 @dataclass(frozen=True, kw_only=True)
 class Alike:
-    """Pairs of which only this is to be said: each with its anchor and name.
+    """Pairs with the same text, each with its anchor and name.
 
-    ``replay`` is the command that measures one again, with PAIR and LOCK for what is each pair's own; "" without one.
+    ``replay`` is the command that reproduces one of them, with PAIR and LOCK in place of what differs between them.
     """
 
     text: str
@@ -89,9 +88,9 @@ class Alike:
 
 @dataclass(frozen=True, kw_only=True)
 class KernelTable:
-    """One kernel. ``letters`` are the digests behind the letters, ``low`` and ``high`` the ends of the line of times.
+    """One kernel. ``letters`` has the digest behind each letter, ``low`` and ``high`` the ends of the axis of times.
 
-    ``replay`` has whole lines, or ``replays`` what they have in common.
+    ``replay`` has the reproduce commands, or ``replays`` what they have in common.
     """
 
     unit: str
@@ -109,23 +108,23 @@ class KernelTable:
 
 
 def depth(view: View) -> Depth:
-    """How much room the page of a view has."""
+    """Return how much detail the page of a view shows."""
     pairs = sum(not column.blocked for column in view.columns)
     return Depth.FULL if pairs <= _FULL else Depth.SHORT if pairs <= _SHORT else Depth.BARE
 
 
 def sheets(view: View) -> list[KernelTable | None]:
-    """One for each row of the view; None where no pair was measured."""
+    """Return one table for each row of the view; None where no pair was measured."""
     by_row: dict[int, list[Detail]] = {}
-    for one in view.details:
-        by_row.setdefault(one.index, []).append(one)
+    for detail in view.details:
+        by_row.setdefault(detail.index, []).append(detail)
     names = short_names(view.columns)
     room = depth(view)
-    return [_sheet(found, names, room) if (found := by_row.get(row.index)) else None for row in view.rows]
+    return [_sheet(details, names, room) if (details := by_row.get(row.index)) else None for row in view.rows]
 
 
 def short_names(columns: Sequence[Column]) -> dict[str, str]:
-    """Names of pairs that are still their own without what all of them share."""
+    """Return the labels of columns without the parts that all of them share, where they stay distinct."""
     devices = {column.device for column in columns if column.device != "cpu"}
     tail = f" on {next(iter(devices))}" if len(devices) == 1 else ""
     short = [column.label.removeprefix("TF ").removesuffix(tail) for column in columns]
@@ -134,56 +133,47 @@ def short_names(columns: Sequence[Column]) -> dict[str, str]:
 
 
 def plain(detail: Detail) -> bool:
-    """Whether all there is to say stands in the matrix: exact in both modes, or a control that did what it must."""
+    """Return whether the matrix says it all: reproducible in both modes, or a control that passed."""
     halves = [part.half if part else None for pair in detail.pairs for part in pair]
-    return bool(halves) and not detail.processes and all(half is not None and _expected(half) for half in halves)
-
-
-def _expected(half: ModeResult) -> bool:
-    found = half.verdict
-    if found is None or found.discarded or set(dict(found.outcomes)) != {"ok"}:
-        return False
-    return bool(found.passed) if found.control else found.status is Status.REPRODUCIBLE
+    return bool(halves) and not detail.processes and all(half is not None and half.plain for half in halves)
 
 
 def _sheet(details: Sequence[Detail], names: dict[str, str], room: Depth) -> KernelTable:
-    labels = {one.column: names[one.column] for one in details}
-    spare = [one for one in details if room is not Depth.FULL and plain(one)]
-    brief = {one.anchor for one in spare}
-    shown = [one for one in details if one.anchor not in brief]
-    parts = [part for one in shown for pair in one.pairs for part in pair if part]
+    labels = {detail.column: names[detail.column] for detail in details}
+    brief = [detail for detail in details if room is not Depth.FULL and plain(detail)]
+    anchors = {detail.anchor for detail in brief}
+    shown = [detail for detail in details if detail.anchor not in anchors]
+    parts = [part for detail in shown for part in _parts(detail)]
     kind = "steady" if any(part.half.time_kind == "steady" for part in parts) else "first"
     times = [time for part in parts if part.half.time_kind == kind for time in part.times]
     unit, size = _unit(details)
     letters: dict[str, str] = {}
-    line = (kind, min(times), max(times)) if times and room is Depth.FULL else None
-    bands = tuple(_band(one, labels, letters, size, line) for one in shown)
+    axis = (kind, min(times), max(times)) if times and room is Depth.FULL else None
+    bands = tuple(_band(detail, labels, letters, size, axis) for detail in shown)
     return KernelTable(
         unit=unit,
-        low=seconds(line[1]) if line else "",
-        high=seconds(line[2]) if line else "",
+        low=seconds(axis[1]) if axis else "",
+        high=seconds(axis[2]) if axis else "",
         variations=any(part.variation != "default" for part in parts),
-        gpu=any(part.half.verdict and part.half.verdict.peak_gpu_mb is not None for part in parts),
+        gpu=any(part.half.peak_gpu_mb is not None for part in parts),
         bands=bands,
-        alike=_alike(spare, labels, letters),
+        alike=_alike(brief, labels, letters),
         letters=tuple(sorted(letters.items())),
         notes=_notes(details, labels),
         processes=_processes(details, labels),
-        replay=tuple(one.replay for one in shown if one.replay and room is Depth.FULL),
+        replay=tuple(detail.replay for detail in shown if detail.replay and room is Depth.FULL),
         replays=_replays(shown, labels) if room is not Depth.FULL else (),
     )
 
 
+def _parts(detail: Detail) -> list[Part]:
+    return [part for pair in detail.pairs for part in pair if part]
+
+
 def _unit(details: Iterable[Detail]) -> tuple[str, float]:
-    """The unit in which most times have few digits."""
-    walls = [
-        part.half.verdict.timing.median_s
-        for one in details
-        for pair in one.pairs
-        for part in pair
-        if part and part.half.verdict and part.half.verdict.timing
-    ]
-    middle = statistics.median(walls) if walls else 1e-3
+    """Return the unit in which most times have few digits."""
+    medians = [part.half.timing.median_s for detail in details for part in _parts(detail) if part.half.timing]
+    middle = statistics.median(medians) if medians else 1e-3
     return next(((name, size) for name, size in _UNITS if middle >= size), _UNITS[-1])
 
 
@@ -192,7 +182,7 @@ def _band(
     labels: dict[str, str],
     letters: dict[str, str],
     size: float,
-    line: tuple[str, float, float] | None,
+    axis: tuple[str, float, float] | None,
 ) -> Band:
     lanes = []
     for off, on in detail.pairs:
@@ -203,40 +193,36 @@ def _band(
                 off=_columns(off, letters, size) if off else None,
                 on=_columns(on, letters, size) if on else None,
                 overhead=on.half.overhead if on else "",
-                plot=(_ticks(off, line, 0), _ticks(on, line, _SECOND)),
+                plot=(_ticks(off, axis, 0), _ticks(on, axis, _SECOND)),
             )
         )
     return Band(anchor=detail.anchor, label=labels[detail.column], environment=detail.environment, lanes=tuple(lanes))
 
 
-def _ticks(part: Part | None, line: tuple[str, float, float] | None, top: int) -> str:
-    """Every process of one variation and mode; first calls and later ones share no line."""
-    if part is None or line is None or part.half.time_kind != line[0]:
+def _ticks(part: Part | None, axis: tuple[str, float, float] | None, top: int) -> str:
+    """Return a tick for every process of one variation and mode; first calls and later ones share no axis."""
+    if part is None or axis is None or part.half.time_kind != axis[0]:
         return ""
-    return ticks(part.times, line[1:], _WIDTH, top, _TALL)
+    return ticks(part.times, axis[1:], _WIDTH, top, _HEIGHT)
 
 
 def _columns(part: Part, letters: dict[str, str], size: float) -> Columns:
-    verdict = part.half.verdict
-    timing = verdict.timing if verdict else None
-    found = Columns(half=part.half, bits=_bits(part, letters), time="", first="", cpu="", peak="", gpu_peak="")
-    if verdict is None:
-        return found
+    half, timing = part.half, part.half.timing
     main = span = ""
     if timing:
         main = number(timing.median_s / size)
         ends = [number(time / size) for time in (timing.low_s, timing.high_s)]
         span = f" ({ends[0]}{DASH}{ends[1]})" if ends[0] != ends[1] else ""
-    steady = part.half.time_kind == "steady"
+    steady = half.time_kind == "steady"
     first = timing.first_median_s if timing and steady else None
     return Columns(
-        half=part.half,
-        bits=found.bits,
+        half=half,
+        bits=_bits(part, letters),
         time=f"{main}{span}" if steady else "",
         first=number(first / size) if first is not None else "" if steady else f"{main}{span}",
         cpu=number(timing.cpu_median_s / size) if timing and timing.cpu_median_s is not None else "",
-        peak=_whole(verdict.peak_mb),
-        gpu_peak=_whole(verdict.peak_gpu_mb),
+        peak=_whole(half.peak_mb),
+        gpu_peak=_whole(half.peak_gpu_mb),
     )
 
 
@@ -245,131 +231,131 @@ def _whole(value: float | None) -> str:
 
 
 def number(value: float) -> str:
-    """Three significant digits, of small numbers too: ``1250``, ``1.06``, ``0.0212``."""
+    """Return three significant digits, of small numbers too: ``1250``, ``1.06``, ``0.0212``."""
     if value >= 1 or value <= 0:
         return significant(value)
-    return f"{value:.{min(_SMALLEST, 2 - math.floor(math.log10(value)))}f}"
+    return f"{value:.{min(_MOST_DECIMALS, 2 - math.floor(math.log10(value)))}f}"
 
 
 def _bits(part: Part, letters: dict[str, str]) -> str:
-    """One digest by its letter, which stands for it in the whole table; of several their number."""
-    verdict = part.half.verdict
-    if verdict is None or not part.digests:
+    """Return the letter of a single digest with its count, or the number of several digests."""
+    if not part.digests:
         return ""
-    if len(verdict.comparison.digests) > 1:
-        return f"{len(verdict.comparison.digests)} digests"
-    (one,) = part.digests
+    if part.half.distinct_digests > 1:
+        return f"{part.half.distinct_digests} digests"
+    (digest,) = part.digests
     letter = part.half.letters
-    known = letter and letters.setdefault(letter, one.label) == one.label
-    return f"{letter if known else one.label} {one.value}"
+    known = letter and letters.setdefault(letter, digest.label) == digest.label
+    return f"{letter if known else digest.label} {digest.value}"
 
 
 def _alike(details: Iterable[Detail], labels: dict[str, str], letters: dict[str, str]) -> tuple[Alike, ...]:
-    """Plain pairs by their bits."""
-    found: dict[tuple[str, str], list[tuple[str, str]]] = {}
-    for one in details:
-        said: dict[str, list[str]] = {}
-        for pair in one.pairs:
+    """Group pairs that the matrix describes completely by their bits."""
+    groups: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    for detail in details:
+        by_text: dict[str, list[str]] = {}
+        for pair in detail.pairs:
             parts = [part for part in pair if part]
             modes = [f"{part.half.mode} {part.half.status}, {_bits(part, letters)}" for part in parts]
-            said.setdefault("; ".join(modes), []).append(parts[0].variation)
-        told = [f"{', '.join(where)}: {text}" if len(said) > 1 else text for text, where in said.items()]
-        found.setdefault((". ".join(told), _pattern(one)[0]), []).append((one.anchor, labels[one.column]))
-    return tuple(Alike(text=text, replay=replay, pairs=tuple(pairs)) for (text, replay), pairs in found.items())
+            by_text.setdefault("; ".join(modes), []).append(parts[0].variation)
+        texts = [f"{', '.join(where)}: {text}" if len(by_text) > 1 else text for text, where in by_text.items()]
+        groups.setdefault((". ".join(texts), _pattern(detail)[0]), []).append((detail.anchor, labels[detail.column]))
+    return tuple(Alike(text=text, replay=replay, pairs=tuple(pairs)) for (text, replay), pairs in groups.items())
 
 
 def _replays(details: Iterable[Detail], labels: dict[str, str]) -> tuple[Alike, ...]:
-    """The replay lines of pairs that stand in the table."""
-    found: dict[str, list[tuple[str, str]]] = {}
-    for one in details:
-        if one.replay:
-            found.setdefault(_pattern(one)[0] or one.replay, []).append(("", labels[one.column]))
-    return tuple(Alike(text="", replay=replay, pairs=tuple(pairs)) for replay, pairs in found.items())
+    """Group the reproduce commands of pairs that are in the table."""
+    groups: dict[str, list[tuple[str, str]]] = {}
+    for detail in details:
+        if detail.replay:
+            groups.setdefault(_pattern(detail)[0] or detail.replay, []).append(("", labels[detail.column]))
+    return tuple(Alike(text="", replay=replay, pairs=tuple(pairs)) for replay, pairs in groups.items())
 
 
 def _pattern(detail: Detail) -> tuple[str, str]:
-    """A replay line with PAIR and LOCK for what is the pair's own, and the lock; "" and "" without a line."""
-    found = _REPLAY.fullmatch(detail.replay)
-    if found is None or found["pair"] != detail.column:
+    """Return the reproduce command with PAIR and LOCK in place of the pair's own, and the lock; "" without one."""
+    match = _REPLAY.fullmatch(detail.replay)
+    if match is None or match["pair"] != detail.column:
         return "", ""
-    return f"{found['run']}PAIR{found['kernel']}LOCK{found['rest']}", found["lock"]
+    return f"{match['run']}PAIR{match['kernel']}LOCK{match['rest']}", match["lock"]
 
 
 def locks(view: View) -> tuple[tuple[str, str, str], ...]:
-    """Name, PAIR and LOCK of every pair that a replay line names so."""
+    """Return the name, PAIR and LOCK of every pair whose reproduce command is shown with these placeholders."""
     names = short_names(view.columns)
-    found = {one.column: lock for one in view.details if (lock := _pattern(one)[1])}
-    return tuple((names[column], column, lock) for column, lock in found.items())
+    by_column = {detail.column: lock for detail in view.details if (lock := _pattern(detail)[1])}
+    return tuple((names[column], column, lock) for column, lock in by_column.items())
 
 
-def common(found: Sequence[KernelTable | None]) -> Note | None:
-    """The evidence that most kernels have in all their fields: a long page says it once. None where no two share it."""
+def common(tables: Sequence[KernelTable | None]) -> Note | None:
+    """Return the evidence that most kernels have in all their cells, so that a long page states it once.
+
+    Returns None where no two kernels share it.
+    """
     tally = Counter(
-        note for sheet in found if sheet for note in sheet.notes if note.label == _EVIDENCE and not note.where
+        note for table in tables if table for note in table.notes if note.label == _EVIDENCE and not note.where
     )
-    note, number = max(tally.items(), key=lambda item: (item[1], item[0].sentences), default=(None, 0))
-    return note if number > 1 else None
+    note, times = max(tally.items(), key=lambda item: (item[1], item[0].sentences), default=(None, 0))
+    return note if times > 1 else None
 
 
 def _notes(details: Sequence[Detail], labels: dict[str, str]) -> tuple[Note, ...]:
-    """What is said of several pairs, once, with all the places it holds for; the strength of the evidence first."""
-    said: list[tuple[tuple[str, tuple[str, ...], str], str, str]] = []
-    for one in details:
-        said += [((label, (text,), ""), one.column, where) for label, text, where in _told(one)]
-        said += [((note.label, note.sentences, note.block), one.column, note.where) for note in one.notes]
+    """Return each note once, with all the places that it applies to; the strength of the evidence comes first."""
+    texts: list[tuple[tuple[str, tuple[str, ...], str], str, str]] = []
+    for detail in details:
+        texts += [((label, (text,), ""), detail.column, where) for label, text, where in _evidence(detail)]
+        texts += [((note.label, note.sentences, note.block), detail.column, note.where) for note in detail.notes]
     merged = [
         Note(label=label, where=where, sentences=sentences, block=block)
-        for (label, sentences, block), where in _merged(said, labels)
+        for (label, sentences, block), where in _merged(texts, labels)
     ]
     order = {label: place for place, label in reversed(list(enumerate(note.label for note in merged)))}
     return tuple(sorted(merged, key=lambda note: order[note.label]))
 
 
-def _told(detail: Detail) -> list[tuple[str, str, str]]:
-    """What every status rests on, and the digests where there are several, with the variations and modes."""
-    parts = [part for pair in detail.pairs for part in pair if part]
+def _evidence(detail: Detail) -> list[tuple[str, str, str]]:
+    """Return the evidence behind every status, and the digests where there are several, with where they apply."""
+    parts = _parts(detail)
     places = [f"{part.variation}, {part.half.mode}" for part in parts]
-    found: dict[tuple[str, str], list[str]] = {}
+    by_text: dict[tuple[str, str], list[str]] = {}
     for part, where in zip(parts, places, strict=True):
-        told = [(_EVIDENCE, "; ".join(filter(None, (_strength(part.half), part.evidence)))), ("Digests", _list(part))]
-        for label, text in told:
+        evidence = "; ".join(filter(None, (_strength(part.half), part.evidence)))
+        for label, text in ((_EVIDENCE, evidence), ("Digests", _several(part))):
             if text:
-                found.setdefault((label, text), []).append(where)
-    return [(label, text, together(held, places)) for (label, text), held in found.items()]
+                by_text.setdefault((label, text), []).append(where)
+    return [(label, text, together(where, places)) for (label, text), where in by_text.items()]
 
 
-def _list(part: Part) -> str:
-    """Several digests, numbered; "" where a letter stands for one, and for a control that had to differ."""
-    passed = part.half.verdict is not None and bool(part.half.verdict.passed)
-    several = len(part.digests) > 1 and not passed
-    return "; ".join(f"{one.label} {one.value}".strip() for one in part.digests) if several else ""
+def _several(part: Part) -> str:
+    """Return several digests, numbered; "" for a single one, and for a control that had to differ."""
+    several = len(part.digests) > 1 and not part.half.passed
+    return "; ".join(f"{digest.label} {digest.value}".strip() for digest in part.digests) if several else ""
 
 
 def _strength(half: ModeResult) -> str:
-    """What the status rests on; the class of an error stands with the error."""
-    verdict = half.verdict
-    return "" if verdict is None or verdict.status in (Status.UNSUPPORTED, Status.ERROR) else half.strength
+    """Return the evidence of a status; the class of an error is shown with the error."""
+    return "" if half.strength == half.error_class else half.strength
 
 
 def _processes(details: Sequence[Detail], labels: dict[str, str]) -> tuple[Processes, ...]:
-    said = [(found.lines, one.column, found.where) for one in details for found in one.processes]
-    return tuple(Processes(where=where, lines=lines) for lines, where in _merged(said, labels))
+    texts = [(processes.lines, detail.column, processes.where) for detail in details for processes in detail.processes]
+    return tuple(Processes(where=where, lines=lines) for lines, where in _merged(texts, labels))
 
 
-def _merged(said: Iterable[tuple[_Words, str, str]], labels: dict[str, str]) -> list[tuple[_Words, str]]:
-    """The same words once, with the pairs and the places in them that they hold for; "" for everywhere."""
-    found: dict[_Words, dict[str, list[str]]] = {}
-    for words, column, where in said:
-        found.setdefault(words, {}).setdefault(where, []).append(labels[column])
-    return [(words, _places(held, len(labels))) for words, held in found.items()]
+def _merged(texts: Iterable[tuple[_Text, str, str]], labels: dict[str, str]) -> list[tuple[_Text, str]]:
+    """Return each text once, with the pairs and the places in them that it applies to; "" for everywhere."""
+    by_text: dict[_Text, dict[str, list[str]]] = {}
+    for text, column, where in texts:
+        by_text.setdefault(text, {}).setdefault(where, []).append(labels[column])
+    return [(text, _places(places, len(labels))) for text, places in by_text.items()]
 
 
-def _places(held: dict[str, list[str]], total: int) -> str:
-    told = []
-    for where, pairs in held.items():
+def _places(places: dict[str, list[str]], total: int) -> str:
+    texts = []
+    for where, pairs in places.items():
         named = "all pairs" if len(pairs) == total else ", ".join(pairs)
-        if total == 1 or (len(held) == 1 and len(pairs) == total):
-            told.append(where)
+        if total == 1 or (len(places) == 1 and len(pairs) == total):
+            texts.append(where)
         else:
-            told.append(f"{named} ({where})" if where else named)
-    return "; ".join(filter(None, told))
+            texts.append(f"{named} ({where})" if where else named)
+    return "; ".join(filter(None, texts))

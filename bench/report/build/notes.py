@@ -1,7 +1,7 @@
-"""What is to be said of a kernel in one column beside its table: reasons, differences, errors, known_issues.
+"""Write the notes of a cell: reasons, differences, errors, and known issues.
 
-The same words are said once, with all the places they hold for: a page has thousands of verdicts, and most
-of what is to be said of them is the same.
+A page has thousands of results, and most notes apply to many of them. Each text is therefore written once, with all
+the variations and modes that it applies to.
 """
 
 from __future__ import annotations
@@ -24,77 +24,81 @@ if TYPE_CHECKING:
     Pair = tuple[Verdict | None, Verdict | None]
 
 _COMPARED = {"more": "more accurate", "less": "less accurate", "same": "as accurate"}
-#: What is said, and of which variations and modes ("" for a variation as a whole).
-_Said = tuple[str, tuple[str, ...], str]
+#: Label, sentences and preformatted text of a note.
+_Text = tuple[str, tuple[str, ...], str]
 
 
 def notes(
     results: RunResults, column: str, kernel: str, pairs: Sequence[Pair], changes: Sequence[Change]
 ) -> tuple[Note, ...]:
-    """All notes of one kernel in one column, each once."""
+    """Return all notes of one kernel in one column, each once."""
     verdicts = [verdict for pair in pairs for verdict in pair if verdict is not None]
-    said = [(place(one), what) for one in verdicts for what in (*_of_verdict(one), *_log_tail(results, one))]
-    said += [(clean(one.variation), ("New value", (change_text(one.difference),), "")) for one in changes]
+    texts = [
+        (place(verdict), text) for verdict in verdicts for text in (*_of_verdict(verdict), *_log_tail(results, verdict))
+    ]
+    texts += [(change.variation, ("New value", (change_text(change.difference),), "")) for change in changes]
     for variation in results.variations:
         line = accuracy(results, column, kernel, variation)
-        said += [(clean(variation), ("Accuracy", (line,), ""))] if line else []
-    variations = list(dict.fromkeys(clean(one.variation) for one in verdicts))
-    return _merged(said, [place(one) for one in verdicts], variations)
+        texts += [(clean(variation), ("Accuracy", (line,), ""))] if line else []
+    variations = list(dict.fromkeys(clean(verdict.variation) for verdict in verdicts))
+    return _merged(texts, [place(verdict) for verdict in verdicts], variations)
 
 
 def place(verdict: Verdict) -> str:
-    """Variation and mode."""
+    """Return variation and mode."""
     return f"{clean(verdict.variation)}, {verdict.mode}"
 
 
-def _of_verdict(verdict: Verdict) -> list[_Said]:
-    found: list[_Said] = []
+def _of_verdict(verdict: Verdict) -> list[_Text]:
+    texts: list[_Text] = []
     if verdict.status is not Status.REPRODUCIBLE or verdict.control:
-        found.append(("Why", (clean(verdict.why),), ""))
+        texts.append(("Why", (clean(verdict.why),), ""))
     if verdict.discarded is not None and not verdict.control:
-        found.append(("Time", (clean(verdict.discarded.sentence),), ""))
-    if verdict.control:  # its difference is planted
-        pass
-    elif verdict.difference is not None:
-        found.append(("Difference", sentences(verdict.difference), ""))
-        if verdict.difference.first_difference is not None:
-            found.append(("First divergence", (first_difference(verdict.difference.first_difference),), ""))
-    elif verdict.difference_why:
-        found.append(("Difference", (clean(verdict.difference_why),), ""))
+        texts.append(("Time", (clean(verdict.discarded.sentence),), ""))
+    if not verdict.control:  # a control differs by design
+        texts += _difference(verdict)
     if verdict.error_class or verdict.error_message:
         message = cap(clean(verdict.error_message, lines=True))
-        found.append(("Error", (_error(verdict),), message))
+        texts.append(("Error", (_error(verdict),), message))
     if verdict.known_issue is not None:
-        found.append(
-            ("Known known_issue", known_issue(verdict.known_issue), clean(verdict.known_issue.reproducer, lines=True))
-        )
-    return found
+        issue = verdict.known_issue
+        texts.append(("Known issue", known_issue(issue), clean(issue.reproducer, lines=True)))
+    return texts
 
 
-def _log_tail(results: RunResults, verdict: Verdict) -> list[_Said]:
-    """The end of the log of a kernel that died; kernels of one round share a log, so it stands with the first."""
-    found = log_tail(results, verdict)
-    if found is None:
+def _difference(verdict: Verdict) -> list[_Text]:
+    if verdict.difference is None:
+        return [("Difference", (clean(verdict.difference_why),), "")] if verdict.difference_why else []
+    lines = sentences(verdict.difference)
+    if verdict.difference.first_difference is not None:
+        lines = (*lines, first_difference(verdict.difference.first_difference))
+    return [("Difference", lines, "")]
+
+
+def _log_tail(results: RunResults, verdict: Verdict) -> list[_Text]:
+    """Return the end of the log of a kernel that died; the kernels of a round share it, so the first one has it."""
+    words = log_tail(results, verdict)
+    if words is None:
         return []
-    if not found.text:
+    if not words.text:
         return [("Log tail", ("The log was not kept with these records.",), "")]
-    if found.kernel != verdict.kernel:
-        told = f"Round {found.round} has one log; its end stands with {clean(found.kernel)}, which died there first."
-        return [("Log tail", (told,), "")]
-    return [("Log tail", (f"Of round {found.round}, its last lines.",), clean(found.text, lines=True))]
+    if words.kernel != verdict.kernel:
+        kernel = clean(words.kernel)
+        return [("Log tail", (f"The log of round {words.round} is shown with {kernel}, which died first.",), "")]
+    return [("Log tail", (f"The last lines of the log of round {words.round}.",), clean(words.text, lines=True))]
 
 
 def _error(verdict: Verdict) -> str:
-    """Class and place of an error. The place is a file and line of the kernel."""
-    where = next((one.where for one in verdict.observations if one.where), "")
-    told = clean(verdict.error_class) or "no class was recorded"
-    return f"{told}, at {clean(where)}" if where else told
+    """Return the class of an error, and the file and line of the kernel where it was raised."""
+    where = next((process.where for process in verdict.observations if process.where), "")
+    name = clean(verdict.error_class) or "no class was recorded"
+    return f"{name}, at {clean(where)}" if where else name
 
 
-def known_issue(found: KnownIssue) -> tuple[str, ...]:
-    """Title, cause, advice and source."""
-    told = (found.title, found.why, found.advice, f"Source: {found.source}" if found.source else "")
-    return tuple(_sentence(clean(text)) for text in told if text)
+def known_issue(issue: KnownIssue) -> tuple[str, ...]:
+    """Return title, cause, advice and source."""
+    texts = (issue.title, issue.why, issue.advice, f"Source: {issue.source}" if issue.source else "")
+    return tuple(_sentence(clean(text)) for text in texts if text)
 
 
 def _sentence(text: str) -> str:
@@ -102,41 +106,41 @@ def _sentence(text: str) -> str:
 
 
 def accuracy(results: RunResults, column: str, kernel: str, variation: str) -> str:
-    """``error against float64: off 3.1e-07, on 1.2e-07 (rms): on is more accurate``, "" where unknown."""
-    found = results.accuracy(column, kernel, variation)
-    if found is None:
+    """Compare the errors of both modes against float64 in one sentence; "" where unknown."""
+    result = results.accuracy(column, kernel, variation)
+    if result is None:
         return ""
-    told = f"off {figure(found.off)}, on {figure(found.on)}"
-    return f"Error against float64: {told} (rms): on is {_COMPARED.get(found.word, clean(found.word))}."
+    errors = f"off {figure(result.off)}, on {figure(result.on)}"
+    return f"Error against float64: {errors} (rms): on is {_COMPARED.get(result.word, clean(result.word))}."
 
 
-def _merged(said: Iterable[tuple[str, _Said]], places: Sequence[str], variations: Sequence[str]) -> tuple[Note, ...]:
-    """The same words once, in the order in which they first came."""
-    by_words: dict[_Said, list[str]] = {}
-    for where, words in said:
-        by_words.setdefault(words, []).append(where)
+def _merged(texts: Iterable[tuple[str, _Text]], places: Sequence[str], variations: Sequence[str]) -> tuple[Note, ...]:
+    """Return each text once, in the order in which they first appeared."""
+    by_text: dict[_Text, list[str]] = {}
+    for where, text in texts:
+        by_text.setdefault(text, []).append(where)
     return tuple(
-        Note(label=label, where=_where(where, places, variations), sentences=texts, block=block)
-        for (label, texts, block), where in by_words.items()
+        Note(label=label, where=_where(where, places, variations), sentences=lines, block=block)
+        for (label, lines, block), where in by_text.items()
     )
 
 
 def _where(where: Sequence[str], places: Sequence[str], variations: Sequence[str]) -> str:
-    """Where a note holds: of whole variations, or of variations and modes; "" everywhere."""
+    """Say where a note applies: whole variations, or variations and modes; "" for everywhere."""
     if set(where) <= set(variations):
         return "" if set(where) == set(variations) else "; ".join(where)
     return together(where, places)
 
 
 def together(where: Sequence[str], places: Sequence[str]) -> str:
-    """Some of all places (variation, mode) in few words: "" for all, ``off``, ``isa=avx2``, ``isa=avx2, on``."""
+    """Name some of all places (variation, mode) briefly: "" for all, ``off``, ``isa=avx2``, ``isa=avx2, on``."""
     if set(where) == set(places):
         return ""
     for mode in ("off", "on"):
-        if set(where) == {one for one in places if one.endswith(f", {mode}")}:
+        if set(where) == {name for name in places if name.endswith(f", {mode}")}:
             return mode
     modes: dict[str, list[str]] = {}
-    for one in where:
-        variation, _, mode = one.rpartition(", ")
+    for name in where:
+        variation, _, mode = name.rpartition(", ")
         modes.setdefault(variation, []).append(mode)
-    return "; ".join(f"{name}, {found[0]}" if len(found) == 1 else name for name, found in modes.items())
+    return "; ".join(f"{name}, {only[0]}" if len(only) == 1 else name for name, only in modes.items())

@@ -1,7 +1,8 @@
-"""From a results to the view model."""
+"""Build the view model from the results of a run."""
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 from bench.report import labels
@@ -10,13 +11,15 @@ from bench.report.build.columns import columns
 from bench.report.build.control_checks import instrument
 from bench.report.build.details import details
 from bench.report.build.environment import environments
+from bench.report.build.group_distances import with_distances
 from bench.report.build.matrix import families
+from bench.report.build.page_data import comparisons, family_rankings
 from bench.report.build.previous_run import since
 from bench.report.build.ranking import choice, needs
 from bench.report.build.upgrade import upgrades
 from bench.report.build.warnings import notices
 from bench.report.formatting import clean
-from bench.report.view import View
+from bench.report.view import SCHEMA, View
 from bench.verdict.messages import count
 
 if TYPE_CHECKING:
@@ -26,33 +29,45 @@ if TYPE_CHECKING:
 
 
 def build(results: RunResults, before: RunResults | None = None, notes: Sequence[str] = ()) -> View:
-    """The view of a run. Pure: the same results gives the same view. ``before`` is the last run of its kind."""
+    """Return the view of a run. The same results always give the same view.
+
+    Args:
+        results: the evaluated run.
+        before: the last run of the same kind, None where there is none.
+        notes: why other earlier runs were not used for the comparison.
+    """
     groups = families(results)
     rows = [row for family in groups for row in family.rows]
-    names = columns(results)
-    seen = instrument(results)
-    controls = sum(bool(row.control) for row in rows)
+    evidence = details(results, rows)
+    groups, steps = with_distances(groups, evidence, upgrades(results))
+    heads = columns(results)
+    controls = instrument(results)
+    number_of_controls = sum(bool(row.control) for row in rows)
+    numbers = ((len(rows) - number_of_controls, "kernel"), (number_of_controls, "control"), (len(heads), "pair"))
     legend = [*labels.WORDS.values(), labels.PASS, labels.FAIL, labels.UNDECIDED, labels.NOT_PLANNED]
-    return View(
+    issues = {verdict.known_issue.id: verdict.known_issue for verdict in results.verdicts if verdict.known_issue}
+    view = View(
+        schema_version=SCHEMA,
         run=clean(results.info.id),
         title=f"tfrepro {clean(results.info.id)}",
-        answer=summary.sentences(results, seen),
+        answer=summary.sentences(results, controls),
         lines=summary.lines(results),
         facts=summary.facts(results),
         counts_off=summary.counts(results, "off"),
         counts_on=summary.counts(results, "on"),
         notices=notices(results),
         since=since(results, before, notes),
-        caption=f"{count(len(rows) - controls, 'kernel')}, {count(controls, 'control')}, {count(len(names), 'pair')}.",
-        columns=names,
+        caption=f"{', '.join(count(number, thing) for number, thing in numbers)}.",
+        columns=heads,
         families=groups,
-        details=details(results, rows),
-        instrument=seen,
+        details=evidence,
+        instrument=controls,
+        known_issues=tuple(issues[name] for name in sorted(issues)),
         choice=choice(results),
         needs=needs(results),
-        upgrades=upgrades(results),
+        upgrades=steps,
         environments=environments(results),
         legend=tuple((word.symbol, word.word, word.tone, word.meaning) for word in legend),
         terms=labels.TERMS,
-        results=results,
     )
+    return dataclasses.replace(view, comparisons=comparisons(view, results), rankings=family_rankings(results))

@@ -1,4 +1,4 @@
-"""What would have to be measured to answer a question better, as commands to run."""
+"""Suggest runs that would answer a question better, as commands."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from bench.verdict.requirements import Requirements
     from bench.verdict.results import RunResults
 
-#: The bound that is worth a longer run, and the pairs that one command names at most.
+#: The bound that is worth a longer run, and the number of pairs that one command names.
 GOAL, _PAIRS = 0.10, 5
 
-#: Unknowns that more processes may settle, and those of a column without any number.
+#: Unknowns that more processes may settle, and those of a column without measurements.
 _MORE = frozenset({Status.INCONCLUSIVE, Kind.OVERHEAD})
 _NEVER = frozenset(
     {
@@ -38,87 +38,107 @@ _NEVER = frozenset(
 
 
 def rounds_for(bound: float) -> int:
-    """Processes a mode after which none that differs bounds the rate of differing at a share."""
+    """Return how many processes per mode are needed for a bound, if none of them differs."""
     return next(number for number in numbers(2) if upper_bound(0, number - 1) <= bound)
 
 
 def missing(
-    results: RunResults, question: Requirements, found: Sequence[Candidate], others: Sequence[str]
+    results: RunResults, question: Requirements, candidates: Sequence[Candidate], others: Sequence[str]
 ) -> tuple[Missing, ...]:
-    """The commands; ``others`` are pairs that could run and have no column. What engine ``here`` measured has none."""
-    return tuple(_missing(results, question, found, others))
+    """Return the commands that would measure what is unknown.
 
-
-def _missing(
-    results: RunResults, question: Requirements, found: Sequence[Candidate], others: Sequence[str]
-) -> Iterator[Missing]:
+    ``others`` are pairs that could run and have no column. Existing environments without a lock have no command.
+    """
     ours = {column.id for column in results.info.columns if column.kind != "local"}
-    known = [one for one in found if one.column in ours]
+    known = [candidate for candidate in candidates if candidate.column in ours]
+    suggestions = (
+        *_more_rounds(known),
+        *_not_measured(known),
+        *_absent_kernels(known),
+        *_elsewhere(question, known, others),
+    )
+    names, own = _kernels(results, question)
+    hint = f" Replace FILE with the file that declares {listed(own)}." if own else ""
+    return tuple(
+        Missing(why=f"{why}{hint}", command=_command(results, pairs, names, own, flags))
+        for why, pairs, flags in suggestions
+    )
 
-    def lack(why: str, pairs: Sequence[str], flags: str = "") -> Missing:
-        names, own = _kernels(results, question)
-        told = f" FILE is the one that declares {listed(own)}." if own else ""
-        return Missing(why=f"{why}{told}", command=_command(results, pairs, names, own, flags))
 
+#: A reason, pairs, and further options.
+_Suggestion = tuple[str, "Sequence[str]", str]
+
+
+def _more_rounds(known: Sequence[Candidate]) -> Iterator[_Suggestion]:
     rounds = rounds_for(GOAL)
-    why = f"{rounds} processes a mode bring the bound to {percent_up(GOAL)} % where none differs, and narrow overheads."
+    why = (
+        f"With {rounds} processes per mode, of which none differs, at most {percent_up(GOAL)} % of processes can "
+        "differ; overheads get narrower intervals."
+    )
     weak = [one for one in known if one.fit is Fit.UNKNOWN and any(concern.kind in _MORE for concern in one.unknowns)]
     thin = [one for one in known if one.fit is Fit.FITS and one.bound > GOAL]
-    for group, what in ((weak, "Too little evidence"), (thin, "Exact, but on few processes")):
-        best = _stems(group)[:_PAIRS]
-        if best:
-            yield lack(f"{what}: {listed(best, _PAIRS)}. {why}", best, f"--rounds {rounds}")
-    never = _stems(one for one in known if any(concern.kind in _NEVER for concern in one.unknowns))[:_PAIRS]
-    if never:
-        yield lack(f"Not measured to the end: {listed(never, _PAIRS)}.", never)
+    for group, what in ((weak, "Too little evidence"), (thin, "Reproducible, but measured in few processes")):
+        pairs = _pairs(group)[:_PAIRS]
+        if pairs:
+            yield f"{what}: {listed(pairs, _PAIRS)}. {why}", pairs, f"--rounds {rounds}"
+
+
+def _not_measured(known: Sequence[Candidate]) -> Iterator[_Suggestion]:
+    pairs = _pairs(one for one in known if any(concern.kind in _NEVER for concern in one.unknowns))[:_PAIRS]
+    if pairs:
+        yield f"Not fully measured: {listed(pairs, _PAIRS)}.", pairs, ""
+
+
+def _absent_kernels(known: Sequence[Candidate]) -> Iterator[_Suggestion]:
     absent = next((concern for one in known for concern in one.unknowns if concern.kind is Kind.ABSENT), None)
     if absent:
-        names = [clean(name) for name, _ in absent.kernels]
-        yield lack(f"Not in this run: {listed(names)}.", _stems(known)[:_PAIRS])
+        yield f"Not in this run: {listed([clean(name) for name, _ in absent.kernels])}.", _pairs(known)[:_PAIRS], ""
+
+
+def _elsewhere(question: Requirements, known: Sequence[Candidate], others: Sequence[str]) -> Iterator[_Suggestion]:
+    """Suggest pairs that were not run on the requested device."""
     gpu = question.device != "cpu"
-    there = list(map(clean, others)) or [
-        stem for stem in _stems(one for one in known if _elsewhere(one)) if ("-cuda" in stem) == gpu
+    pairs = list(map(clean, others)) or [
+        pair for pair in _pairs(one for one in known if _on_another_device(one)) if ("-cuda" in pair) == gpu
     ]
-    if there:
-        device, driver = clean(question.device), clean(question.driver)
-        where = f" Run it on a host with {device or 'a GPU'}{f' and driver {driver}' if driver else ''}." if gpu else ""
-        few, more = there[:_PAIRS], len(there[_PAIRS:])
-        rest = f"; {more} more could be" if more else ""
-        yield lack(f"Not run: {listed(few, _PAIRS)}{rest}.{where}", few, f"--device {'gpu' if gpu else 'cpu'}")
+    if not pairs:
+        return
+    device, driver = clean(question.device), clean(question.driver)
+    where = f" Run it on a host with {device or 'a GPU'}{f' and driver {driver}' if driver else ''}." if gpu else ""
+    more = len(pairs[_PAIRS:])
+    rest = f", and {more} more" if more else ""
+    named = pairs[:_PAIRS]
+    yield f"Not run: {listed(named, _PAIRS)}{rest}.{where}", named, f"--device {'gpu' if gpu else 'cpu'}"
 
 
-def _elsewhere(one: Candidate) -> bool:
-    return any(concern.kind is Kind.ELSEWHERE for concern in one.unknowns)
+def _on_another_device(candidate: Candidate) -> bool:
+    return any(concern.kind is Kind.ELSEWHERE for concern in candidate.unknowns)
 
 
 def _kernels(results: RunResults, question: Requirements) -> tuple[list[str], list[str]]:
-    """What ``--kernels`` has to name, empty for all, and which of it no run and no suite knows: the user's own."""
+    """Return the names for ``--kernels``, empty for all, and the custom ones: those that no run and no suite knows."""
     if not question.families and not question.kernels:
         return [], []
-    wanted = required_kernels(results.info, question)
+    requested = required_kernels(results.info, question)
     suite = {name for name, _ in question.suite}
-    own = [clean(name) for name in wanted.absent if name not in suite]
-    return [clean(name) for name in (*wanted.kernels, *wanted.absent)], own
+    own = [clean(name) for name in requested.absent if name not in suite]
+    return [clean(name) for name in (*requested.kernels, *requested.absent)], own
 
 
-def _stems(group: Iterable[Candidate]) -> list[str]:
-    """Pairs and Python minors, as ``--env`` takes them."""
-    return list(dict.fromkeys(clean(one.column.partition("@")[0]) for one in group))
+def _pairs(group: Iterable[Candidate]) -> list[str]:
+    """Return the environments without their devices, as ``--env`` takes them."""
+    return list(dict.fromkeys(clean(candidate.column.partition("@")[0]) for candidate in group))
 
 
 def _command(results: RunResults, pairs: Sequence[str], names: Sequence[str], own: Sequence[str], flags: str) -> str:
-    """``nox -s matrix -- --env ... --kernels ...``, safe to paste whatever the names are."""
+    """Return ``nox -s matrix -- --env ... --kernels ...``, quoted so that any name is safe to paste."""
     profile = clean(results.info.profile)
-    return " ".join(
-        filter(
-            None,
-            (
-                "nox -s matrix --",
-                f"--profile {shlex.quote(profile)}" if profile not in ("", "standard") else "",
-                f"--env {shlex.quote(','.join(pairs))}" if pairs else "",
-                f"--kernels {shlex.quote(','.join(names))}" if names else "",
-                "--kernel-file FILE" if own else "",
-                flags,
-            ),
-        )
+    parts = (
+        "nox -s matrix --",
+        f"--profile {shlex.quote(profile)}" if profile not in ("", "standard") else "",
+        f"--env {shlex.quote(','.join(pairs))}" if pairs else "",
+        f"--kernels {shlex.quote(','.join(names))}" if names else "",
+        "--kernel-file FILE" if own else "",
+        flags,
     )
+    return " ".join(filter(None, parts))

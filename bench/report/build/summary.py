@@ -1,4 +1,4 @@
-"""The first screen of the view: the answer, the counts, the facts of the run, and what warns."""
+"""Build the first screen: the headline, the ranking, the counts, and the facts of the run."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from bench.report import labels as status_labels
 from bench.report.build import gpu
-from bench.report.build.columns import labels
-from bench.report.build.ranking import also_under, bill_text
+from bench.report.build.columns import labels_by_column
+from bench.report.build.ranking import also_under, cost_text
 from bench.report.formatting import clean, listed, moment
 from bench.report.view import Count, Fact, Line
 from bench.verdict.evidence import percent_up
@@ -23,72 +23,85 @@ if TYPE_CHECKING:
     from bench.verdict.results import RunResults
 
 _HOST = {"cpu": "CPU", "cpu_model": "CPU", "gpu": "GPU", "memory_gb": "Memory in GB"}
+#: Columns that the headline names besides the best ones, and characters of a hash that are shown.
+_MOST_OTHERS, _HASH_LENGTH = 4, 12
 
 
-def sentences(results: RunResults, instrument: Instrument) -> tuple[str, ...]:
-    """The answer in a few sentences: what is safe, how strong the evidence is, and what could have been seen."""
-    names = dict(zip((column.id for column in results.info.columns), labels(results), strict=True))
-    found = [one for one in answer(results).columns if one.rank is not None and one.kernels]
-    if not found:
+def sentences(results: RunResults, controls: Instrument) -> tuple[str, ...]:
+    """Return the headline: which pairs are reproducible, how strong the evidence is, and the detection limit."""
+    names = labels_by_column(results)
+    columns = [column for column in answer(results).columns if column.rank is not None and column.kernels]
+    if not columns:
         return ("Nothing was measured with determinism on, so there is no answer.",)
-    total = found[0].kernels
-    every = f"all {total} kernels are" if total > 1 else "the one kernel is"
-    safe = [names[one.column] for one in found if one.safe]
-    rest = [one for one in found if not one.safe]
-    told = []
+    total = columns[0].kernels
+    texts = []
+    safe = [names[column.column] for column in columns if column.safe]
+    rest = [column for column in columns if not column.safe]
     if safe:
-        told.append(f"With determinism on, {every} exact on {listed(safe)}.")
-    elif rest:
-        best = [names[one.column] for one in rest if one.reproducible == rest[0].reproducible]
-        verb = "is" if rest[0].reproducible == 1 else "are"
-        told.append(f"With determinism on, {rest[0].reproducible} of {total} kernels {verb} exact on {listed(best)}.")
-        told.append("No pair is exact on every kernel." if len(found) > 1 else "It is not exact on every kernel.")
-        rest = [one for one in rest if one.reproducible != rest[0].reproducible]
-    if rest:
-        parts = [f"{one.reproducible} of {total} on {names[one.column]}" for one in rest]
-        told.append(f"Exact elsewhere: {listed(parts, 4)}.")
-    weakest = min((one for one in found if one.reproducible), key=lambda one: one.compared, default=None)
-    if weakest:
-        share = percent_up(weakest.bound)
-        told.append(
-            f"The weakest evidence behind an exact: 0 of {count(weakest.compared, 'process')} differed from the first, "
-            f"so at most {share} % do (95 %)."
+        every = f"all {total} kernels are" if total > 1 else "the one kernel is"
+        texts.append(f"With determinism on, {every} reproducible on {listed(safe)}.")
+    else:
+        most = rest[0].reproducible
+        best = [names[column.column] for column in rest if column.reproducible == most]
+        verb = "is" if most == 1 else "are"
+        texts.append(f"With determinism on, {most} of {total} kernels {verb} reproducible on {listed(best)}.")
+        texts.append(
+            "No pair is reproducible on every kernel."
+            if len(columns) > 1
+            else "It is not reproducible on every kernel."
         )
-    seen = instrument.sentence
-    return (*told, *([seen] if seen else []))
+        rest = [column for column in rest if column.reproducible != most]
+    if rest:
+        parts = [f"{column.reproducible} of {total} on {names[column.column]}" for column in rest]
+        texts.append(f"Reproducible elsewhere: {listed(parts, _MOST_OTHERS)}.")
+    texts += _weakest_evidence([column for column in columns if column.reproducible])
+    return (*texts, *([controls.sentence] if controls.sentence else []))
+
+
+def _weakest_evidence(columns: list[ColumnSummary]) -> list[str]:
+    if not columns:
+        return []
+    weakest = min(columns, key=lambda column: column.compared)
+    text = (
+        f"Weakest evidence for reproducible: 0 of {count(weakest.compared, 'process')} differed from the first, so at "
+        f"most {percent_up(weakest.bound)} % of processes can differ (95 %)."
+    )
+    return [text]
 
 
 def lines(results: RunResults) -> tuple[Line, ...]:
-    """One line for each column, the best first."""
-    names = dict(zip((column.id for column in results.info.columns), labels(results), strict=True))
+    """Return one line for each column, the best first."""
+    names = labels_by_column(results)
     kernels = [kernel.name for kernel in results.info.kernels if not kernel.control]
     return tuple(
         Line(
-            column=clean(one.column),
-            label=names[one.column],
-            rank="" if one.rank is None else f"{one.rank}{' (tie)' if one.tied else ''}",
-            safe=one.safe,
-            sentence=_sentence(one),
-            counts=_counts(dict(one.counts)),
-            overhead=bill_text(summarize_overheads(results, one.column, kernels)) if one.rank is not None else "",
+            column=clean(column.column),
+            label=names[column.column],
+            rank="" if column.rank is None else f"{column.rank}{' (tie)' if column.tied else ''}",
+            safe=column.safe,
+            sentence=_sentence(column),
+            counts=_counts(dict(column.counts)),
+            overhead=cost_text(summarize_overheads(results, column.column, kernels)) if column.rank is not None else "",
         )
-        for one in answer(results).columns
+        for column in answer(results).columns
     )
 
 
-def _sentence(one: ColumnSummary) -> str:
-    if one.rank is None:
-        states = [status_labels.WORDS[status].word for status, _ in one.counts] or ["not-run"]
-        return f"{', '.join(states)}{': ' + clean(one.reason) if one.reason else ''}"
-    told = f"{'Safe: ' if one.safe else ''}{one.reproducible} of {count(one.kernels, 'kernel')} exact"
-    if one.reproducible and one.compared:
-        told += f"; weakest evidence: 0 of {one.compared} differed, ≤ {percent_up(one.bound)} %"
+def _sentence(column: ColumnSummary) -> str:
+    if column.rank is None:
+        states = [status_labels.WORDS[status].word for status, _ in column.counts] or ["not-run"]
+        return f"{', '.join(states)}{': ' + clean(column.reason) if column.reason else ''}"
+    kernels = count(column.kernels, "kernel")
+    text = f"All {kernels}" if column.safe else f"{column.reproducible} of {kernels}"
+    text += " reproducible"
+    if column.reproducible and column.compared:
+        text += f"; weakest evidence: 0 of {column.compared} differed, ≤ {percent_up(column.bound)} %"
     others = [
         f"{status_labels.WORDS[status].word} {number}"
-        for status, number in one.counts
+        for status, number in column.counts
         if status is not Status.REPRODUCIBLE
     ]
-    return "; ".join([told, *others, *also_under(one.also_under)])
+    return "; ".join([text, *others, *also_under(column.also_under)])
 
 
 def _counts(numbers: dict[Status, int]) -> tuple[Count, ...]:
@@ -101,34 +114,36 @@ def _counts(numbers: dict[Status, int]) -> tuple[Count, ...]:
 
 
 def counts(results: RunResults, mode: str) -> tuple[Count, ...]:
-    """Kernels by status over all columns, each by its worst variation; controls do not count."""
+    """Count the kernels by status over all columns, each by its worst variation; controls do not count."""
     names = [kernel.name for kernel in results.info.kernels if not kernel.control]
     heads = [results.headline(column.id, name, mode) for column in results.info.columns for name in names]
     return _counts(Counter(head.status for head in heads if head))
 
 
 def facts(results: RunResults) -> tuple[Fact, ...]:
-    """Date, host, engine and what was measured."""
+    """Return date, host, engine and what was measured."""
     info = results.info
     host = {key: clean(str(value)) for key, value in sorted(info.host.items()) if str(value)}
     name = host.pop("name", "") or host.pop("hostname", "")
-    engine = f"{clean(info.engine)}, because {clean(info.engine_why)}" if info.engine_why else clean(info.engine)
-    fewer = " (fewer of heavy kernels and under other variations)" if any(one.heavy for one in info.kernels) else ""
-    plan = f"{count(info.rounds, 'round')} of {count(info.repetitions, 'repeat')} a mode{fewer}, seed {info.seed}"
-    records = f"{count(results.measured, 'record')} measured now, {results.reused} reused"
+    engine = clean(info.engine)
+    version = f"{clean(info.suite_hash)[:_HASH_LENGTH]}, tfrepro {clean(info.version)} {clean(info.revision)}".rstrip()
     rows = [
         ("Measured", moment(info.started) + (f" to {moment(info.finished)}" if info.finished else ", not finished")),
         ("Host", name or "not recorded"),
         *((_HOST.get(key, key.replace("_", " ").capitalize()), host[key]) for key in host),
         ("GPU measured", gpu.measured(results)),
-        ("Engine", engine),
-        *(
-            (f"{clean(info.engine).capitalize()} {clean(key)}", str(info.engine_facts[key]))
-            for key in sorted(info.engine_facts)
-        ),
-        ("Plan", f"profile {clean(info.profile)}: {plan}"),
-        ("Evidence", records),
-        ("Suite", f"{clean(info.suite_hash)[:12]}, tfrepro {clean(info.version)} {clean(info.revision)}".rstrip()),
+        ("Engine", f"{engine}, because {clean(info.engine_why)}" if info.engine_why else engine),
+        *((f"{engine.capitalize()} {clean(key)}", str(info.engine_facts[key])) for key in sorted(info.engine_facts)),
+        ("Plan", f"profile {clean(info.profile)}: {_plan(results)}"),
+        ("Evidence", f"{count(results.measured, 'record')} measured now, {results.reused} reused"),
+        ("Suite", version),
         ("Command", clean(info.command)),
     ]
     return tuple(Fact(label=label, value=clean(value)) for label, value in rows if value)
+
+
+def _plan(results: RunResults) -> str:
+    info = results.info
+    heavy = any(kernel.heavy for kernel in info.kernels)
+    fewer = " (fewer for heavy kernels and other variations)" if heavy else ""
+    return f"{count(info.rounds, 'round')} of {count(info.repetitions, 'repetition')} per mode{fewer}, seed {info.seed}"

@@ -1,4 +1,4 @@
-"""What an upgrade does: from one column to another one, and since the last run."""
+"""Build what an upgrade changes: from one column to another, or of one column between two runs."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from bench.report.build import distances
-from bench.report.build.columns import labels
-from bench.report.build.matrix import of_verdict, overhead_text
-from bench.report.formatting import TIMES, cap, clean, listed, significant
+from bench.report.build.columns import labels_by_column
+from bench.report.build.matrix import factor_text, of_verdict, overhead_text
+from bench.report.formatting import cap, clean, listed, significant
 from bench.report.view import Upgrade, UpgradeLine, UpgradeRow
 from bench.verdict.comparison import Bits, Conclusion, Distances, Event, change, narrowed, of_step
 from bench.verdict.messages import count
@@ -17,36 +17,31 @@ from bench.verdict.steps import TITLES
 from bench.verdict.tensor_diff import size_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from bench.report.view import ModeResult
     from bench.verdict.comparison import Change, KernelChange, Side
     from bench.verdict.results import RunResults, Verdict
     from bench.verdict.steps import Step
-    from bench.verdict.timing import Overhead
 
 _TIMES = frozenset({Event.SLOWER, Event.FASTER})
+_ONE_SIDE = ((Event.REMOVED,), (Event.ADDED,))
 #: Variations that a line names before it counts them.
 _MOST_PLACES = 3
-#: Characters of a fact that differs.
+#: Characters of a differing fact that are shown.
 _LONGEST = 80
-#: Said wherever times of two runs stand side by side.
-DRIFT = "Times were taken in two runs, at different moments: a drift of the machine is inside their ratios."
+#: Shown wherever times of two runs are compared.
+DRIFT = "The two runs measured at different times, so any drift of the machine is part of these ratios."
 
 
 def upgrades(results: RunResults) -> tuple[Upgrade, ...]:
-    """What each step between columns does, in the order of the columns; where nothing is known there is none."""
-    names, known = by_column(results), Distances(results)
-    found = (
+    """Return what each step between columns changes, in the order of the columns, without steps that have no result."""
+    names, known = labels_by_column(results), Distances(results)
+    built = (
         _of_step(of_step(results, step, known), f"{names[step.before.id]} to {names[step.after.id]}", step)
         for step in results.steps
     )
-    return tuple(one for one in found if one.sentences)
-
-
-def by_column(results: RunResults) -> dict[str, str]:
-    """The short name of every column."""
-    return dict(zip((column.id for column in results.info.columns), labels(results), strict=True))
+    return tuple(upgrade for upgrade in built if upgrade.sentences)
 
 
 def compared(
@@ -57,29 +52,40 @@ def compared(
     modes: Collection[str] = ("off", "on"),
     kernels: Sequence[str] = (),
 ) -> Upgrade:
-    """From any column to any other one, of one run or of two; only some modes, and kernels that fit a pattern."""
-    found = narrowed(change(before, after, known=known), modes, kernels)
-    sides = [by_column(side.results)[side.column] for side in (before, after)]
-    runs = [clean(side.results.info.id) for side in (before, after)]
-    if found.two_runs and before.column == after.column:
-        label = f"{sides[1]}, {runs[0]} to {runs[1]}"
-    elif found.two_runs:
-        label = f"{sides[0]} ({runs[0]}) to {sides[1]} ({runs[1]})"
-    else:
-        label = f"{sides[0]} to {sides[1]}"
-    steps = () if found.two_runs else before.results.steps
-    step = next((one for one in steps if (one.before.id, one.after.id) == (before.column, after.column)), None)
+    """Compare any two columns, of one run or of two.
+
+    Args:
+        before: the first column.
+        after: the second column.
+        known: distances that were computed already.
+        modes: the modes to compare.
+        kernels: patterns of kernel names, all kernels without one.
+    """
+    difference = narrowed(change(before, after, known=known), modes, kernels)
+    label = _label(before, after, two_runs=difference.two_runs)
+    steps = () if difference.two_runs else before.results.steps
+    step = next((step for step in steps if (step.before.id, step.after.id) == (before.column, after.column)), None)
     if step is not None:
-        return _of_step(found, label, step)
-    told = _facts(found.moved)
-    moved = f"{', '.join(told)}: they differ together, so what changed is of no one alone."
-    if len(told) <= 1:
-        moved = f"{told[0]} alone." if told else "Nothing that is known differs between the two."
-    return of_change(found, label, step="comparison", moved=moved, alone=len(told) == 1)
+        return _of_step(difference, label, step)
+    facts = _facts(difference.moved)
+    moved = f"{', '.join(facts)}: they changed together, so no single one explains the results."
+    if len(facts) <= 1:
+        moved = f"{facts[0]} alone." if facts else "No known fact differs between the two."
+    return of_change(difference, label, step="comparison", moved=moved, alone=len(facts) == 1)
+
+
+def _label(before: Side, after: Side, *, two_runs: bool) -> str:
+    names = [labels_by_column(side.results)[side.column] for side in (before, after)]
+    runs = [clean(side.results.info.id) for side in (before, after)]
+    if two_runs and before.column == after.column:
+        return f"{names[1]}, {runs[0]} to {runs[1]}"
+    if two_runs:
+        return f"{names[0]} ({runs[0]}) to {names[1]} ({runs[1]})"
+    return f"{names[0]} to {names[1]}"
 
 
 def _facts(moved: Mapping[str, tuple[str, str]], but: Collection[str] = ()) -> list[str]:
-    """What differs, before and after, but for some titles."""
+    """Return what differs, before and after, except for some titles."""
     return [
         f"{title} {cap(old, _LONGEST) or 'unknown'} to {cap(new, _LONGEST) or 'unknown'}"
         for title, (old, new) in moved.items()
@@ -88,67 +94,106 @@ def _facts(moved: Mapping[str, tuple[str, str]], but: Collection[str] = ()) -> l
 
 
 def step_sentence(moved: Mapping[str, tuple[str, str]], step: Step) -> str:
-    """What a step moves, and what its processes tell of beyond that."""
+    """Say what a step changes, and what else the processes report as different."""
     more = _facts(moved, {TITLES[key] for key in step.moved})
-    return f"{step.sentence} Also {', '.join(more)}: what changed is of no one alone." if more else step.sentence
+    if not more:
+        return step.sentence
+    return f"{step.sentence} Also {', '.join(more)}: no single change explains the results."
 
 
-def _of_step(found: Change, label: str, step: Step) -> Upgrade:
-    moved = step_sentence(found.moved, step)
-    return of_change(found, label, step=step.name, moved=moved, alone=not step.mixed and moved == step.sentence)
+def _of_step(difference: Change, label: str, step: Step) -> Upgrade:
+    moved = step_sentence(difference.moved, step)
+    return of_change(difference, label, step=step.name, moved=moved, alone=not step.mixed and moved == step.sentence)
 
 
-def of_change(found: Change, label: str, *, step: str, moved: str, alone: bool) -> Upgrade:
-    """A change as shown; ``label``, ``step`` and ``moved`` are those of who asks."""
-    both = [one for one in found.kernels if one.events not in ((Event.REMOVED,), (Event.ADDED,))]
-    happened = sorted((one for one in both if one.events), key=lambda one: one.events[0].seriousness)
-    told = Counter(one.conclusion for one in both)
-    counts = Counter(event for one in found.kernels for event in one.events)
-    reasons = Counter(one.bits_why for one in both if one.conclusion is Conclusion.UNKNOWN)
-    untimed = Counter(one.cost_why for one in both if one.cost is None)
-    rows = tuple(_row(found, one) for one in happened)
-    sentences = tuple(filter(None, (_sentence(found, mode) for mode in ("off", "on"))))
+def of_change(difference: Change, label: str, *, step: str, moved: str, alone: bool) -> Upgrade:
+    """Return a comparison as the report shows it; the caller names what it compares."""
+    both = [kernel for kernel in difference.kernels if kernel.events not in _ONE_SIDE]
+    changed = sorted((kernel for kernel in both if kernel.events), key=lambda kernel: kernel.events[0].seriousness)
+    outcomes = Counter(kernel.conclusion for kernel in both)
+    counts = Counter(event for kernel in difference.kernels for event in kernel.events)
+    reasons = Counter(clean(kernel.bits_why) for kernel in both if kernel.conclusion is Conclusion.UNKNOWN)
+    untimed = Counter(clean(kernel.cost_why) for kernel in both if kernel.cost is None)
+    rows = tuple(_row(difference, kernel) for kernel in changed)
     return Upgrade(
         label=label,
         step=step,
         alone=alone,
         moved=clean(moved),
-        before=clean(found.before.column),
-        after=clean(found.after.column),
-        sentences=sentences,
+        before=clean(difference.before.column),
+        after=clean(difference.after.column),
+        results=len(both),
+        changed=len(rows),
+        sentences=_sentences(difference, len(rows), len(both)),
         counts=tuple((event.value, counts[event]) for event in Event if counts[event]),
         rows=rows,
         lines=_lines(rows, _places(both)),
-        quiet=len(both) - len(happened),
-        kept=told[Conclusion.KEPT],
-        so_far=told[Conclusion.SO_FAR],
-        as_before=told[Conclusion.AS_BEFORE],
-        unknown=told[Conclusion.UNKNOWN],
-        unknown_why=tuple((clean(why), number) for why, number in reasons.most_common()),
-        untimed_why=tuple((clean(why), number) for why, number in untimed.most_common()),
+        kept=outcomes[Conclusion.KEPT],
+        so_far=outcomes[Conclusion.SO_FAR],
+        as_before=outcomes[Conclusion.AS_BEFORE],
+        unknown=outcomes[Conclusion.UNKNOWN],
+        unknown_why=tuple(reasons.most_common()),
+        untimed_why=tuple(untimed.most_common()),
         gone=counts[Event.REMOVED],
         new=counts[Event.ADDED],
-        note=DRIFT if found.two_runs and any(one.cost is not None for one in both) else "",
+        note=DRIFT if difference.two_runs and any(kernel.cost is not None for kernel in both) else "",
     )
 
 
-def _row(found: Change, one: KernelChange) -> UpgradeRow:
-    kernels = {**found.before.kernels, **found.after.kernels}
+def summary(upgrades: Iterable[Upgrade], apart: int = 0) -> str:
+    """Summarize comparisons in one sentence: what changed, what did not, and what is unknown.
+
+    ``apart`` counts the columns that only one side has, or that cannot be compared.
+    """
+    every = list(upgrades)
+    results = sum(upgrade.results for upgrade in every)
+    if not results:
+        return "Nothing can be compared: the runs have no result in common."
+    changed = sum(upgrade.changed for upgrade in every)
+    kept, so_far, as_before, unknown, gone, new = (
+        sum(getattr(upgrade, key) for upgrade in every)
+        for key in ("kept", "so_far", "as_before", "unknown", "gone", "new")
+    )
+    if not changed and unknown == results:
+        return f"Nothing is known: none of {count(results, 'result')} can be compared."
+    others = (
+        (so_far, "have the same bits so far, on weak evidence"),
+        (as_before, "are nondeterministic, raise or fail as before"),
+        (unknown, "cannot be compared"),
+        (gone, "removed"),
+        (new, "added"),
+    )
+    parts = [f"{kept} keep status and bits", *(f"{number} {words}" for number, words in others if number)]
+    parts += [f"{count(apart, 'column')} not compared"] if apart else []
+    if changed:
+        counts: Counter[str] = Counter()
+        for upgrade in every:
+            counts.update({event: n for event, n in upgrade.counts if event not in (Event.REMOVED, Event.ADDED)})
+        events = ", ".join(f"{event} {number}" for event, number in counts.items())
+        head = f"{changed} of {count(results, 'result')} changed ({events})"
+    else:
+        head = "No change was seen" if len(parts) > 1 else "Nothing changed"
+        parts[0] = f"{kept} of {count(results, 'result')} keep status and bits"
+    return f"{head}: {'; '.join(parts)}."
+
+
+def _row(difference: Change, kernel: KernelChange) -> UpgradeRow:
+    kernels = {**difference.before.kernels, **difference.after.kernels}
     return UpgradeRow(
-        kernel=clean(one.kernel),
-        family=clean(kernels[one.kernel].family),
-        variation=clean(one.variation),
-        mode=one.mode,
-        before=_half(found.before.results, one.before, one.mode),
-        after=_half(found.after.results, one.after, one.mode),
-        events=tuple(event.value for event in one.events),
-        bits=one.bits.value,
-        distance=distances.short(one.difference),
-        time=told_time(one.cost),
-        why=clean(one.bits_why),
-        overhead=one.cost,
-        time_why=clean(one.cost_why),
-        difference=one.difference,
+        kernel=clean(kernel.kernel),
+        family=clean(kernels[kernel.kernel].family),
+        variation=clean(kernel.variation),
+        mode=kernel.mode,
+        before=_half(difference.before.results, kernel.before, kernel.mode),
+        after=_half(difference.after.results, kernel.after, kernel.mode),
+        events=tuple(event.value for event in kernel.events),
+        bits=kernel.bits.value,
+        distance=distances.short(kernel.difference),
+        time=overhead_text(kernel.cost),
+        why=clean(kernel.bits_why),
+        overhead=kernel.cost,
+        time_why=clean(kernel.cost_why),
+        difference=distances.compact(kernel.difference),
     )
 
 
@@ -156,71 +201,78 @@ def _half(results: RunResults, verdict: Verdict | None, mode: str) -> ModeResult
     return None if verdict is None else of_verdict(results, verdict, mode)
 
 
-def told_time(overhead: Overhead | None) -> str:
-    """A ratio with its interval and ``slower`` or ``faster``, ``not significant``, or "" where nothing is compared."""
-    if overhead is None:
-        return ""
-    return (
-        f"{overhead_text(overhead)} {'slower' if overhead.ratio > 1 else 'faster'}"
-        if overhead.significant
-        else "not significant"
-    )
+def _sentences(difference: Change, changed: int, results: int) -> tuple[str, ...]:
+    """Return how many results changed, and a summary of each mode; nothing where nothing was compared."""
+    modes = tuple(filter(None, (_sentence(difference, mode) for mode in ("off", "on"))))
+    return (f"{changed} of {count(results, 'result')} changed.", *modes) if modes else ()
 
 
-def _sentence(found: Change, mode: str) -> str:
-    """One mode under the first variation; "" where nothing of it was compared."""
-    first = found.after.results.variations[0]
-    here = [one for one in found.kernels if (one.variation, one.mode) == (first, mode) and one.before and one.after]
-    overheads = [(one.kernel, one.cost) for one in here if one.cost is not None]
-    stated = [
-        (overhead.ratio, significant(overhead.ratio), name) for name, overhead in overheads if overhead.significant
+def _sentence(difference: Change, mode: str) -> str:
+    """Summarize one mode under the first variation; "" where nothing of it was compared."""
+    first = difference.after.results.variations[0]
+    kernels = [
+        kernel
+        for kernel in difference.kernels
+        if (kernel.variation, kernel.mode) == (first, mode) and kernel.before and kernel.after
     ]
-    stated.sort(key=lambda one: (float(one[1]), one[2]))  # as shown: the page's script has fewer digits
-    slower, faster = [one for one in stated if one[0] > 1], [one for one in stated if one[0] <= 1]
-    times = f"{count(len(slower), 'kernel')} slower{_most(slower[-1:])}, {len(faster)} faster{_most(faster[:1])}"
-    times += f", {len(overheads) - len(stated)} not significant"
-    untimed = Counter(one.cost_why for one in here if one.cost is None)
-    if untimed:
-        times += f", {untimed.total()} not compared"
-    if not overheads and untimed:
-        times = f"no time compared ({untimed.most_common(1)[0][0]})"
-    bits = Counter(one.bits for one in here)
+    bits = Counter(kernel.bits for kernel in kernels)
     known = bits[Bits.SAME] + bits[Bits.SO_FAR] + bits[Bits.CHANGED]
-    moved = f"bits changed in {bits[Bits.CHANGED]} of {count(known, 'kernel')}"
-    moved += f" ({bits[Bits.SO_FAR]} the same only so far)" if bits[Bits.SO_FAR] else ""
-    moved += f", {bits[Bits.UNKNOWN]} not compared" if bits[Bits.UNKNOWN] else ""
-    if not (overheads or known):
+    if not known and not any(kernel.cost for kernel in kernels):
         return ""
-    return f"Determinism {mode}: {times}; {moved}."
+    text = f"bits changed in {bits[Bits.CHANGED]} of {count(known, 'kernel')}"
+    text += f" ({bits[Bits.SO_FAR]} the same only so far)" if bits[Bits.SO_FAR] else ""
+    text += f", {bits[Bits.UNKNOWN]} not compared" if bits[Bits.UNKNOWN] else ""
+    where = f"Determinism {mode}, variation {clean(first)}" if _several(difference) else f"Determinism {mode}"
+    return f"{where}: {_time_summary(kernels)}; {text}."
 
 
-def _most(one: Sequence[tuple[float, str, str]]) -> str:
-    return "".join(f" (most: {clean(name)} {TIMES}{shown})" for _, shown, name in one)
+def _several(difference: Change) -> bool:
+    return len({kernel.variation for kernel in difference.kernels}) > 1
+
+
+def _time_summary(kernels: Sequence[KernelChange]) -> str:
+    """Return how many kernels got slower and faster, with the largest factor of each."""
+    timed = [(kernel.kernel, kernel.cost) for kernel in kernels if kernel.cost is not None]
+    untimed = Counter(kernel.cost_why for kernel in kernels if kernel.cost is None)
+    if not timed and untimed:
+        return f"no time compared ({untimed.most_common(1)[0][0]})"
+    # sorted as shown: the page's script has fewer digits
+    stated = sorted(
+        ((cost.ratio, name) for name, cost in timed if cost.significant),
+        key=lambda item: (float(significant(item[0])), item[1]),
+    )
+    slower, faster = [item for item in stated if item[0] > 1], [item for item in stated if item[0] <= 1]
+    text = f"{count(len(slower), 'kernel')} slower{_most(slower[-1:])}, {len(faster)} faster{_most(faster[:1])}"
+    text += f", {len(timed) - len(stated)} not significant"
+    return f"{text}, {untimed.total()} not compared" if untimed else text
+
+
+def _most(kernels: Sequence[tuple[float, str]]) -> str:
+    return "".join(f" (most: {clean(name)}, {factor_text(ratio)})" for ratio, name in kernels)
 
 
 def _places(both: Sequence[KernelChange]) -> dict[str, list[tuple[str, str]]]:
-    """Where each kernel was measured on both sides: its variations and modes."""
-    found: dict[str, list[tuple[str, str]]] = {}
-    for one in both:
-        found.setdefault(clean(one.kernel), []).append((clean(one.variation), one.mode))
-    return found
+    """Return the variations and modes in which each kernel was measured on both sides."""
+    places: dict[str, list[tuple[str, str]]] = {}
+    for kernel in both:
+        places.setdefault(clean(kernel.kernel), []).append((clean(kernel.variation), kernel.mode))
+    return places
 
 
 def _lines(rows: Sequence[UpgradeRow], places: dict[str, list[tuple[str, str]]]) -> tuple[UpgradeLine, ...]:
-    """Rows of one kernel to which the same happened, times apart, as one line; the gravest first."""
-    alike: dict[tuple[object, ...], list[UpgradeRow]] = {}
+    """Return one line for the rows of a kernel to which the same happened apart from times, the most severe first."""
+    groups: dict[tuple[object, ...], list[UpgradeRow]] = {}
     for row in rows:
         if row.before is not None and row.after is not None:
             events = tuple(event for event in row.events if event not in _TIMES)
-            alike.setdefault((row.kernel, row.before.word, row.after.word, events, row.bits), []).append(row)
-    return tuple(_line(group, places[group[0].kernel]) for group in alike.values())
+            groups.setdefault((row.kernel, row.before.word, row.after.word, events, row.bits), []).append(row)
+    return tuple(_line(group, places[group[0].kernel]) for group in groups.values())
 
 
 def _line(group: Sequence[UpgradeRow], places: Sequence[tuple[str, str]]) -> UpgradeLine:
     first = group[0]
     assert first.before is not None  # noqa: S101 - rows of one side make no line
     assert first.after is not None  # noqa: S101
-    far = max(group, key=_far)
     events = {event for row in group for event in row.events}
     return UpgradeLine(
         kernel=first.kernel,
@@ -229,46 +281,46 @@ def _line(group: Sequence[UpgradeRow], places: Sequence[tuple[str, str]]) -> Upg
         after=first.after,
         turned=first.before.word != first.after.word,
         events=tuple(event.value for event in Event if event.value in events),
-        bits=_told_bits(first, far),
+        bits=_bits(first, max(group, key=_distance)),
         time=_times(group),
     )
 
 
-def _far(row: UpgradeRow) -> float:
+def _distance(row: UpgradeRow) -> float:
     outputs = row.difference.outputs.values() if row.difference else ()
     return max(map(size_of, outputs), default=-1.0)
 
 
-def _told_bits(first: UpgradeRow, far: UpgradeRow) -> str:
+def _bits(first: UpgradeRow, farthest: UpgradeRow) -> str:
     if first.bits == Bits.SAME:
         return first.bits
-    note = far.distance if first.bits == Bits.CHANGED else ""
-    return "; ".join(filter(None, (f"{first.bits}{f', {note}' if note else ''}", first.why)))
+    distance = farthest.distance if first.bits == Bits.CHANGED else ""
+    return "; ".join(filter(None, (f"{first.bits}{f', {distance}' if distance else ''}", first.why)))
 
 
 def _times(group: Sequence[UpgradeRow]) -> str:
-    """The resolved ratios, each with its mode and variation where there are several places."""
-    found = [row for row in group if row.overhead is not None and row.overhead.significant]
-    if not found:
+    """Return the significant ratios, each with its mode and variation where there are several."""
+    significant_rows = [row for row in group if row.overhead is not None and row.overhead.significant]
+    if not significant_rows:
         return next((row.time for row in group if row.time), "")
     if len(group) == 1:
-        return found[0].time
-    shown = [f"{row.time} ({_short(row.variation, row.mode)})" for row in found[:_MOST_PLACES]]
-    return ", ".join([*shown, *([f"{len(found) - len(shown)} more"] if len(found) > len(shown) else [])])
+        return significant_rows[0].time
+    texts = [f"{row.time} ({_short(row.variation, row.mode)})" for row in significant_rows[:_MOST_PLACES]]
+    more = len(significant_rows) - len(texts)
+    return ", ".join([*texts, *([f"{more} more"] if more else [])])
 
 
 def _short(variation: str, mode: str) -> str:
     return mode if variation == "default" else f"{variation}, {mode}"
 
 
-def _where(here: Sequence[tuple[str, str]], places: Sequence[tuple[str, str]]) -> str:
-    """``off``; ``off and on``; ``threads=1 on``; ``everywhere`` where all of several variations are meant."""
+def _where(selected: Sequence[tuple[str, str]], places: Sequence[tuple[str, str]]) -> str:
+    """Return ``off``, ``off and on``, ``threads=1 on``, or ``everywhere`` for all of several variations."""
     several = len({variation for variation, _ in places}) > 1
-    if several and len(here) == len(places):
+    if several and len(selected) == len(places):
         return f"everywhere ({len(places)})"
-    ordered = sorted(here, key=places.index)
-    told = []
-    for variation, group in groupby(ordered, key=lambda one: one[0]):
+    texts = []
+    for variation, group in groupby(sorted(selected, key=places.index), key=lambda place: place[0]):
         modes = " and ".join(mode for _, mode in group)
-        told.append(f"{variation} {modes}" if several else modes)
-    return listed(told, _MOST_PLACES)
+        texts.append(f"{variation} {modes}" if several else modes)
+    return listed(texts, _MOST_PLACES)

@@ -1,4 +1,4 @@
-"""Versions and settings as the page lays them out: what all pairs share once, and of each only what is its own."""
+"""Lay out versions and settings for the page: what all pairs share once, and the rest pair by pair."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 #: Records that are named one by one.
 _MOST_NAMED = 6
 #: The parts of an environment, with their titles.
-_PARTS = ("Provenance", "GPU, as the processes and the host saw it", "Libraries loaded", "Settings", "Records")
+_PARTS = ("Provenance", "GPU, as seen by the processes and the host", "Loaded libraries", "Settings", "Records")
 _SETTINGS, _RECORDS = _PARTS[3:]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Own:
-    """What is one pair's own."""
+    """The facts of one pair that not all pairs share."""
 
     label: str
     column: str
@@ -34,61 +34,65 @@ class Own:
 
 @dataclass(frozen=True, kw_only=True)
 class Versions:
-    """``shared`` has the facts that are the same in every pair, by part; ``own`` the rest, pair by pair."""
+    """``shared`` has the facts that are the same in every pair, by part; ``own`` the others, pair by pair."""
 
     shared: tuple[tuple[str, tuple[Fact, ...]], ...]
     own: tuple[Own, ...]
 
 
 def versions(environments: Sequence[Environment]) -> Versions:
-    """All facts of all environments, none twice."""
-    told = [_parts(one) for one in environments]
-    shared = [(part, _shared([one[part] for one in told])) for part in _PARTS]
-    known = dict(shared)
+    """Return all facts of all environments, each once."""
+    parts = [_parts(environment) for environment in environments]
+    shared = {part: _shared([facts[part] for facts in parts]) for part in _PARTS}
     own = [
         Own(
-            label=one.label,
-            column=one.column,
-            anchor=one.anchor,
+            label=environment.label,
+            column=environment.column,
+            anchor=environment.anchor,
             facts=tuple(
                 Fact(label=label, value=value)
                 for part in _PARTS
-                for label, value in parts[part].items()
-                if label not in known[part]
+                for label, value in facts[part].items()
+                if label not in shared[part]
             ),
         )
-        for one, parts in zip(environments, told, strict=True)
+        for environment, facts in zip(environments, parts, strict=True)
     ]
-    facts = [(part, tuple(Fact(label=label, value=value) for label, value in held.items())) for part, held in shared]
-    return Versions(shared=tuple((part, held) for part, held in facts if held), own=tuple(own))
+    rows = [
+        (part, tuple(Fact(label=label, value=value) for label, value in facts.items()))
+        for part, facts in shared.items()
+        if facts
+    ]
+    return Versions(shared=tuple(rows), own=tuple(own))
 
 
-def _parts(one: Environment) -> dict[str, dict[str, str]]:
-    parts = dict(zip(_PARTS, map(_named, (one.provenance, one.gpu, one.libraries)), strict=False))
-    parts[_SETTINGS] = {name: _setting(one.groups, values) for name, values in one.settings}
-    parts[_RECORDS] = {"records": _records(one.records)}
+def _parts(environment: Environment) -> dict[str, dict[str, str]]:
+    facts = (environment.provenance, environment.gpu, environment.libraries)
+    parts = dict(zip(_PARTS, map(_named, facts), strict=False))
+    parts[_SETTINGS] = {name: _setting(environment.groups, values) for name, values in environment.settings}
+    parts[_RECORDS] = {"records": _records(environment.records)}
     return parts
 
 
 def _named(facts: Iterable[Fact]) -> dict[str, str]:
-    """Facts by label. Where two labels read alike, the second one keeps a number."""
-    found: dict[str, str] = {}
+    """Return facts by label. A label that appears twice is numbered."""
+    named: dict[str, str] = {}
     for fact in facts:
         label, number = fact.label, 1
-        while label in found:
+        while label in named:
             number += 1
             label = f"{fact.label} ({number})"
-        found[label] = fact.value
-    return found
+        named[label] = fact.value
+    return named
 
 
-def _shared(told: Sequence[Mapping[str, str]]) -> dict[str, str]:
-    first, rest = (told[0], told[1:]) if told else ({}, ())
-    return {label: value for label, value in first.items() if all(one.get(label) == value for one in rest)}
+def _shared(facts: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    first, rest = (facts[0], facts[1:]) if facts else ({}, ())
+    return {label: value for label, value in first.items() if all(other.get(label) == value for other in rest)}
 
 
 def _setting(groups: Sequence[str], values: Sequence[str]) -> str:
-    """The value of a setting: ``1``, or ``0 (off); 1 (on)`` where it is not the same everywhere."""
+    """Return the value of a setting: ``1``, or ``0 (off); 1 (on)`` where it is not the same everywhere."""
     places: dict[str, list[str]] = {}
     for group, value in zip(groups, values, strict=True):
         places.setdefault(value, []).append(group)
@@ -98,9 +102,10 @@ def _setting(groups: Sequence[str], values: Sequence[str]) -> str:
 
 
 def _records(records: Sequence[Fact]) -> str:
-    """How many there are of each kind; those that were cut off by name."""
-    odd = [fact for fact in records if fact.value.endswith("cut off")]
-    kinds = Counter(fact.value for fact in records if fact not in odd)
-    told = [f"{count(number, 'record')} {kind}" for kind, number in kinds.items()]
-    told += [f"{fact.label} {fact.value}" for fact in odd[:_MOST_NAMED]]
-    return "; ".join([*told, *([f"and {len(odd) - _MOST_NAMED} more cut off"] if len(odd) > _MOST_NAMED else [])])
+    """Return how many records there are of each kind, and the names of those that were cut off."""
+    cut_off = [fact for fact in records if fact.value.endswith("cut off")]
+    kinds = Counter(fact.value for fact in records if fact not in cut_off)
+    texts = [f"{count(number, 'record')} {kind}" for kind, number in kinds.items()]
+    texts += [f"{fact.label} {fact.value}" for fact in cut_off[:_MOST_NAMED]]
+    more = len(cut_off) - _MOST_NAMED
+    return "; ".join([*texts, *([f"and {more} more cut off"] if more > 0 else [])])

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import Counter
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from bench.report.formatting import clean, listed
-from bench.report.json.numbers import finite
 from bench.report.labels import WORDS
 from bench.report.text.layout import WIDTH, command, paint, wrapped
 from bench.report.text.markdown import plain
@@ -207,7 +207,7 @@ def _numbers(ranked: Ranked | None) -> dict[str, Any]:
         "overhead": {
             "kernels": overhead.timed,
             "significant": overhead.significant,
-            **{key: finite(getattr(overhead, key)) for key in ("median", "low", "high")},
+            **{key: _finite(getattr(overhead, key)) for key in ("median", "low", "high")},
             **{
                 key: {"kernel": extreme[0], "ratio": extreme[1].ratio, "low": extreme[1].low, "high": extreme[1].high}
                 if extreme
@@ -216,3 +216,7 @@ def _numbers(ranked: Ranked | None) -> dict[str, Any]:
             },
         },
     }
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

@@ -7,8 +7,7 @@ from collections import Counter
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from bench.report.build.previous_run import sentence
-from bench.report.build.upgrade import compared
+from bench.report.build.upgrade import compared, summary
 from bench.report.formatting import clean
 from bench.report.json import render as json_render
 from bench.report.text.layout import WIDTH, wrapped
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["GATES", "Format", "compared", "comparison", "findings", "not_compared", "render", "uncompared"]
 
 #: Of the JSON document.
-SCHEMA = 1
+SCHEMA = 2
 _HEADS = ("Kernel", "Where", "What happened", "Before", "After", "Bits", "Time")
 _UNIT = "A result is one kernel under one variation in one mode. A line below may stand for several results."
 #: Reasons that are named where results are not compared.
@@ -70,7 +69,7 @@ def comparison(
     return Comparison(
         before=clean(before),
         after=clean(after),
-        sentence=sentence(upgrades, apart),
+        sentence=summary(upgrades, apart),
         notes=tuple(notes),
         upgrades=tuple(upgrades),
         compared=sum(_compared(upgrade) for upgrade in upgrades),
@@ -212,13 +211,5 @@ def _row(line: UpgradeLine) -> list[str]:
 
 
 def _json(changes: Comparison) -> str:
-    document = {
-        "schema": SCHEMA,
-        "before": changes.before,
-        "after": changes.after,
-        "sentence": changes.sentence,
-        "notes": list(changes.notes),
-        "compared": changes.compared,
-        "upgrades": [json_render.upgrade(upgrade) for upgrade in changes.upgrades],
-    }
-    return json.dumps(document, default=vars, indent=1, ensure_ascii=True, allow_nan=False) + "\n"
+    document = {"schema": SCHEMA, **json_render.data(changes)}
+    return json.dumps(document, indent=1, ensure_ascii=True, allow_nan=False) + "\n"

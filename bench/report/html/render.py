@@ -1,9 +1,10 @@
-"""The view as one HTML file: no network, complete without JavaScript, nothing from a record becomes markup."""
+"""Render the view as one HTML file: no network, complete without JavaScript, and no markup from records."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
 from collections import Counter
 from functools import lru_cache
@@ -13,111 +14,120 @@ from markupsafe import Markup
 
 from bench.report.build.charts import small
 from bench.report.build.kernel_table import Depth, common, depth, locks, sheets
+from bench.report.build.page_data import ALL_PAIRS_LIMIT, script_data
 from bench.report.build.versions import versions
-from bench.report.html.script_data import document
 from bench.report.labels import EVENTS
 from bench.verdict.evidence import percent_up
-from bench.verdict.status import Status
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
     from bench.report.view import ModeResult, Row, View
 
-#: The script, in the order in which its parts need each other.
-_SCRIPTS = ("numbers.js", "change.js", "choose.js", "script.js", "panels.js")
-#: Pairs of the ranking that are always to be seen.
-_BEST = 5
-#: What may become a link: of a source nothing else than a plain https address.
+#: The files of the script, in the order in which they use each other.
+_SCRIPTS = ("matrix.js", "keyboard.js", "copy.js", "page.js")
+#: Columns of the ranking that are visible without unfolding it.
+_VISIBLE_RANKS = 5
+#: Cells from which on the matrix has columns of one width, so that a browser lays out only the rows in view.
+_MANY_CELLS = 800
+#: The only text from a source that may become a link: a plain https address.
 _SOURCE = re.compile(r"(Source: )(https://[!#-;=?-~]+?)(\.?)")
 
 
 def render(view: View) -> str:
-    """The page. Same view, same bytes."""
+    """Return the page. The same view gives the same bytes."""
     environment = _environment()
     script = _script(environment)
-    room, told = depth(view), sheets(view)
+    level, kernel_sheets = depth(view), sheets(view)
     return environment.get_template("page.html").render(
         view=view,
-        sheets=told,
-        common=None if room is Depth.FULL else common(told),
-        bounds=bounds(view),
-        usual=usual(view) if room is Depth.BARE else "",
-        locks=() if room is Depth.FULL else locks(view),
-        short=room is not Depth.FULL,
-        bare=room is Depth.BARE,
-        best=len(view.lines) if len(view.lines) <= _BEST + 1 else _BEST,
+        sheets=kernel_sheets,
+        common=None if level is Depth.FULL else common(kernel_sheets),
+        bounds=evidence_bounds(view),
+        usual=usual_evidence(view) if level is Depth.BARE else "",
+        locks=() if level is Depth.FULL else locks(view),
+        short=level is not Depth.FULL,
+        bare=level is Depth.BARE,
+        many_cells=len(view.rows) * len(view.columns) > _MANY_CELLS,
+        visible_ranks=len(view.lines) if len(view.lines) <= _VISIBLE_RANKS + 1 else _VISIBLE_RANKS,
         versions=versions(view.environments),
-        spoken={one.column: one.anchor for one in view.environments},
+        anchors={environment.column: environment.anchor for environment in view.environments},
         words=sorted({word for row in view.rows for word in row.words}),
-        data=Markup(document(view)),  # noqa: S704 - JSON without <, > and &
+        comparisons=view.comparisons,
+        all_pairs_limit=ALL_PAIRS_LIMIT,
+        rankings=view.rankings,
+        data=Markup(_json(view)),  # noqa: S704 - JSON without <, > and &
         script=Markup(script),  # noqa: S704 - our own files
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
     )
 
 
+def _json(view: View) -> str:
+    """Return the script's data as JSON that is safe inside a ``script`` element: ASCII, without ``<``, ``>``, ``&``."""
+    text = json.dumps(script_data(view), separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
 def _script(environment: Environment) -> str:
-    """All files as one script without indents and comments, which makes it a third smaller."""
-    lines = [line.strip() for name in _SCRIPTS for line in _source(environment, name).splitlines()]
-    told = "\n".join(line for line in lines if line and not line.startswith("//"))
-    return f'"use strict";\n{{\n{told}\n}}'
-
-
-def _source(environment: Environment, name: str) -> str:
-    assert environment.loader is not None  # noqa: S101 - made below, with one
-    return environment.loader.get_source(environment, name)[0]
+    """Return all script files as one block, so that none of their names becomes global."""
+    loader = environment.loader
+    assert loader is not None  # noqa: S101 - set in _environment
+    sources = (loader.get_source(environment, name)[0] for name in _SCRIPTS)
+    return '"use strict";\n{\n' + "\n".join(sources) + "\n}"
 
 
 @lru_cache(maxsize=1)
 def _environment() -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415 - start-up stays quick without it
 
-    made = Environment(
+    environment = Environment(
         loader=PackageLoader("bench.report.html"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.globals["events"] = {event.value: mark for event, mark in EVENTS.items()}
-    made.filters["small"] = small
-    made.filters["brief"] = brief
-    made.filters["cited"] = cited
-    made.filters["distinct"] = distinct
-    return made
+    environment.globals["event_marks"] = {event.value: mark for event, mark in EVENTS.items()}
+    environment.filters["time_ticks"] = small
+    environment.filters["short_evidence"] = short_evidence
+    environment.filters["split_source"] = split_source
+    environment.filters["distinct_statuses"] = distinct_statuses
+    return environment
 
 
-def brief(half: ModeResult) -> str:
-    """The strength in little room: ``0/4``. Its bound stands above the matrix."""
-    verdict = half.verdict
-    if verdict is None or verdict.status in (Status.UNSUPPORTED, Status.ERROR):  # the class of an error
-        return half.strength
-    return half.strength.partition(", ≤")[0].replace(" of ", "/").removesuffix(" differed")
+def short_evidence(result: ModeResult) -> str:
+    """Return the evidence in few characters: ``0/4``. The lead of the matrix gives its bound."""
+    if result.strength == result.error_class:
+        return result.strength
+    return result.strength.partition(", ≤")[0].replace(" of ", "/").removesuffix(" differed")
 
 
-def bounds(view: View) -> tuple[tuple[int, int], ...]:
-    """What the strengths in the matrix are worth: of how many comparisons none differed, and the bound in percent."""
-    found = {
-        (one.comparison.compared, percent_up(one.comparison.bound))
-        for one in view.results.verdicts
-        if one.comparison.compared and not one.comparison.varies
+def evidence_bounds(view: View) -> tuple[tuple[int, int], ...]:
+    """Return every number of comparisons without a difference, and the bound in percent that follows from it."""
+    bounds = {
+        (result.compared, percent_up(result.bound))
+        for row in view.rows
+        for variation in row.results
+        for cell in variation.entries
+        for result in cell.halves
+        if result.bound is not None and not result.differed and not result.differ_within
     }
-    return tuple(sorted(found))
+    return tuple(sorted(bounds))
 
 
-def usual(view: View) -> str:
-    """The strength behind most that is exact: a very large page says it once."""
-    halves = (half for row in view.rows for entry in row.entries for half in entry.halves if half.tone == "good")
-    return next((text for text, _ in Counter(map(brief, halves)).most_common(1)), "")
+def usual_evidence(view: View) -> str:
+    """Return the most frequent evidence of reproducible cells: a very large page states it once."""
+    results = (result for row in view.rows for cell in row.entries for result in cell.halves if result.tone == "good")
+    return next((text for text, _ in Counter(map(short_evidence, results)).most_common(1)), "")
 
 
-def cited(sentence: str) -> tuple[str, str, str]:
-    """A sentence before, of and after the address it names as its source: only that may be a link."""
-    found = _SOURCE.fullmatch(sentence)
-    return (found[1], found[2], found[3]) if found else (sentence, "", "")
+def split_source(sentence: str) -> tuple[str, str, str]:
+    """Return a sentence split before and after the address that it gives as its source; only that becomes a link."""
+    match = _SOURCE.fullmatch(sentence)
+    return (match[1], match[2], match[3]) if match else (sentence, "", "")
 
 
-def distinct(row: Row, mode: str) -> tuple[ModeResult, ...]:
-    """One half for each status a kernel has over all columns in one mode, in their order."""
-    halves = (entry.off if mode == "off" else entry.on for entry in row.entries)
-    return tuple({half.word: half for half in halves}.values())
+def distinct_statuses(row: Row, mode: str) -> tuple[ModeResult, ...]:
+    """Return one result for each status that a kernel has over all columns in one mode, in column order."""
+    results = (cell.off if mode == "off" else cell.on for cell in row.entries)
+    return tuple({result.word: result for result in results}.values())

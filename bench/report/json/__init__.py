@@ -1,1 +1,1 @@
-"""Renders the view model as report.json and generates its JSON Schema."""
+"""report.json: the serialized view model, and its JSON Schema."""

@@ -15,12 +15,13 @@ from xml.etree import ElementTree as ET
 from bench.report import labels
 from bench.report.build.distances import first_difference, sentences
 from bench.report.build.notes import known_issue
-from bench.report.formatting import cap, clean
 from bench.verdict.status import Status
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from bench.report.view import ModeResult, Upgrade, UpgradeLine, View
-    from bench.verdict.results import Verdict
+    from bench.verdict.known_issues import KnownIssue
 
 _SUCCESS = frozenset({labels.WORDS[Status.REPRODUCIBLE].word, labels.PASS.word})
 _FAILURE = frozenset(
@@ -51,9 +52,10 @@ def render(view: View) -> str:
             tag = "skipped" if column.blocked in _SKIPPED else "error"
             ET.SubElement(case, tag, message=f"{column.symbol} {column.blocked}").text = column.reason
         names = _names(view)
+        issues = {issue.id: issue for issue in view.known_issues}
         for row in () if column.blocked else view.rows:
             for half in row.entries[place].halves:
-                _case(suite, column.column, names[row.index], half)
+                _case(suite, column.column, names[row.index], half, issues)
         _counted(suite, list(suite.iter("testcase")))
         upgrades = [("Since the last run", upgrade) for upgrade in view.since.upgrades]
         upgrades += [(upgrade.step, upgrade) for upgrade in view.upgrades]
@@ -130,8 +132,8 @@ def _event(line: UpgradeLine) -> str:
     return f"{line.kernel}, {line.where}: {'; '.join(filter(None, texts))}"
 
 
-def _case(suite: ET.Element, column: str, kernel: str, half: ModeResult) -> None:
-    timing = half.verdict.timing if half.verdict else None
+def _case(suite: ET.Element, column: str, kernel: str, half: ModeResult, issues: Mapping[str, KnownIssue]) -> None:
+    timing = half.timing
     name = f"{kernel} [{half.mode}]"
     case = ET.SubElement(suite, "testcase", classname=column, name=name)
     case.set("time", f"{timing.median_s:.6f}" if timing else "0")
@@ -142,7 +144,7 @@ def _case(suite: ET.Element, column: str, kernel: str, half: ModeResult) -> None
         ET.SubElement(case, "system-out").text = "\n".join(filter(None, [f"{message}. {half.why}", _value(half)]))
         return
     result = ET.SubElement(case, tag, message=message)
-    result.text = "\n".join(filter(None, [half.why, _value(half), *(_evidence(half.verdict) if half.verdict else ())]))
+    result.text = "\n".join(filter(None, [half.why, _value(half), *_evidence(half, issues)]))
 
 
 def _value(half: ModeResult) -> str:
@@ -152,14 +154,15 @@ def _value(half: ModeResult) -> str:
     )
 
 
-def _evidence(verdict: Verdict) -> list[str]:
-    """The difference, the error and the known issue behind a verdict. The difference of a control is intended."""
-    difference = None if verdict.control else verdict.difference
+def _evidence(half: ModeResult, issues: Mapping[str, KnownIssue]) -> list[str]:
+    """The difference, the error and the known issue behind a result."""
+    difference = half.difference
+    first = difference.first_difference if difference else None
     return [
         *(sentences(difference) if difference else ()),
-        first_difference(difference.first_difference) if difference and difference.first_difference else "",
-        cap(clean(verdict.error_message, lines=True)),
-        *(known_issue(verdict.known_issue) if verdict.known_issue else ()),
+        first_difference(first) if first else "",
+        half.error_message,
+        *(known_issue(issues[half.known_issue]) if half.known_issue in issues else ()),
     ]
 
 

@@ -108,7 +108,7 @@ def _matrix(view: View, level: int) -> list[str]:
 
 def _fine(row: Row) -> bool:
     entries = [entry for entry in row.entries if not entry.blocked]
-    return all(half.tone in _FINE for entry in entries for half in entry.halves if half.verdict)
+    return all(half.tone in _FINE for entry in entries for half in entry.halves if half.planned)
 
 
 def _choice(view: View) -> list[str]:
@@ -171,7 +171,7 @@ def _evidence(view: View) -> list[str]:
 def _of_detail(detail: Detail) -> list[list[str]]:
     names = [plain(detail.kernel), plain(detail.label)]
     rows = [[*names, plain(note.label), _note(note)] for note in detail.notes if note.label in _NOTES]
-    if detail.replay and any(half.verdict and half.tone not in _FINE for half in detail.entry.halves):
+    if detail.replay and any(half.planned and half.tone not in _FINE for half in detail.entry.halves):
         rows.append([*names, "Reproduce", _code(detail.replay)])
     return rows
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from bench.report.view import ModeResult, Row, Since, SubRow, View
+    from bench.report.view import ModeResult, Row, Since, VariationRow, View
 
 #: Lines of the summary, and lines that its first sentences and each item take at most.
 LINES = 30
@@ -169,12 +169,13 @@ def _grouped(view: View) -> list[_Problem]:
     groups: dict[tuple[str, bool, str], dict[str, dict[str, ModeResult]]] = {}
     for row in view.rows:
         for variation, column, result in () if row.control else _results(row):
-            if column in measured and result.verdict and result.tone not in _FINE:
-                key = (variation, result.verdict.known_issue is not None, result.word)
+            if column in measured and result.planned and result.tone not in _FINE:
+                key = (variation, result.known_issue != "", result.word)
                 groups.setdefault(key, {}).setdefault(row.kernel, {})[column] = result
     order = [word for _, word, _, _ in view.legend]
     keys = sorted(groups, key=lambda key: (*key[:2], order.index(key[2])))
-    return [_problem(key[0], groups[key], measured) for key in keys]
+    titles = {issue.id: issue.title for issue in view.known_issues}
+    return [_problem(key[0], groups[key], measured, titles) for key in keys]
 
 
 def _results(row: Row) -> Iterator[tuple[str, str, ModeResult]]:
@@ -182,7 +183,7 @@ def _results(row: Row) -> Iterator[tuple[str, str, ModeResult]]:
 
     The first variation decides and is named ""; the others follow where the kernel is fine under the first one.
     """
-    first: Row | SubRow = row.variations[0] if row.variations else row
+    first: Row | VariationRow = row.variations[0] if row.variations else row
     others = row.variations[1:]
     for place, entry in enumerate(first.entries):
         yield "", entry.column, entry.on
@@ -190,11 +191,18 @@ def _results(row: Row) -> Iterator[tuple[str, str, ModeResult]]:
             yield from ((other.variation, entry.column, other.entries[place].on) for other in others)
 
 
-def _problem(variation: str, kernels: Mapping[str, Mapping[str, ModeResult]], measured: Mapping[str, str]) -> _Problem:
-    """Make one group of its results by kernel and column; ``measured`` has the labels of all columns with a result."""
+def _problem(
+    variation: str,
+    kernels: Mapping[str, Mapping[str, ModeResult]],
+    measured: Mapping[str, str],
+    titles: Mapping[str, str],
+) -> _Problem:
+    """Make one group of its results by kernel and column.
+
+    ``measured`` has the labels of all columns with a result, ``titles`` those of known issues by id.
+    """
     results = [result for by_column in kernels.values() for result in by_column.values()]
-    verdicts = [result.verdict for result in results if result.verdict]
-    issues = [verdict.known_issue.title for verdict in verdicts if verdict.known_issue]
+    issues = [titles[result.known_issue] for result in results if result.known_issue in titles]
     names = []
     for kernel, by_column in kernels.items():
         labels = [measured[column] for column in by_column]

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
         ModeResult,
         Row,
         Since,
-        SubRow,
         Upgrade,
         UpgradeLine,
+        VariationRow,
         View,
     )
 
@@ -217,7 +217,7 @@ def _matrix(view: View, width: int) -> list[str]:
     return [lead, _columns(view, width), *blocks]
 
 
-def _differing(row: Row) -> tuple[SubRow, ...]:
+def _differing(row: Row) -> tuple[VariationRow, ...]:
     """The variations of a row, or none where all have the statuses of the row."""
     heads = [half.status for entry in row.entries for half in entry.halves]
     alike = all([half.status for entry in sub.entries for half in entry.halves] == heads for sub in row.variations)

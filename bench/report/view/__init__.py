@@ -1,13 +1,14 @@
-"""The view model: everything a page says, ready to show, and the same for every renderer.
+"""The view model: everything that a report shows, the same for every renderer, and what report.json contains.
 
-All text from records passes ``clean`` here, once. The renderers only lay out.
+Text that a record supplied is made harmless when the view is built; renderers only lay it out.
 """
 
 from __future__ import annotations
 
-from bench.report.view.comparison import Comparison, Since, Upgrade, UpgradeLine, UpgradeRow
+from bench.report.view.comparison import ColumnComparison, Comparison, Since, Upgrade, UpgradeLine, UpgradeRow
 from bench.report.view.evidence import (
     Change,
+    ControlGroup,
     ControlLine,
     Detail,
     Environment,
@@ -17,9 +18,21 @@ from bench.report.view.evidence import (
     Processes,
     ProcessLine,
 )
-from bench.report.view.matrix import Column, Count, Entry, Fact, Family, Line, ModeResult, Notice, Row, SubRow
+from bench.report.view.fields import Count, Fact
+from bench.report.view.matrix import (
+    Column,
+    Entry,
+    Family,
+    GroupDistance,
+    Line,
+    ModeResult,
+    Notice,
+    Row,
+    VariationRow,
+    Worst,
+)
 from bench.report.view.page import SCHEMA, View
-from bench.report.view.ranking import Candidate, Choice, Missing, Need, NeedColumn
+from bench.report.view.ranking import Candidate, Choice, FamilyRanking, Missing, Need, NeedColumn
 
 __all__ = [
     "SCHEMA",
@@ -27,7 +40,9 @@ __all__ = [
     "Change",
     "Choice",
     "Column",
+    "ColumnComparison",
     "Comparison",
+    "ControlGroup",
     "ControlLine",
     "Count",
     "Detail",
@@ -35,6 +50,8 @@ __all__ = [
     "Environment",
     "Fact",
     "Family",
+    "FamilyRanking",
+    "GroupDistance",
     "Instrument",
     "Line",
     "Missing",
@@ -48,9 +65,10 @@ __all__ = [
     "Processes",
     "Row",
     "Since",
-    "SubRow",
     "Upgrade",
     "UpgradeLine",
     "UpgradeRow",
+    "VariationRow",
     "View",
+    "Worst",
 ]

@@ -1,48 +1,57 @@
-"""A change as shown: from one column to another, and since the last run."""
+"""Comparisons of two columns: of one run, or of one column in two runs."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Annotated
 
-if TYPE_CHECKING:
-    from bench.report.view.matrix import ModeResult
-    from bench.verdict.difference_types import Difference
-    from bench.verdict.timing import Overhead
+from pydantic import PlainSerializer
+
+from bench.report.view.fields import Hidden, Numbers
+from bench.report.view.matrix import ModeResult
+from bench.verdict.difference_types import Difference
+from bench.verdict.timing import Overhead
+
+
+def _status(result: ModeResult | None) -> str | None:
+    return result.word if result else None
+
+
+#: A result that is elsewhere in report.json, which here has only its status.
+StatusOf = Annotated[ModeResult | None, PlainSerializer(_status, return_type=str | None)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class UpgradeRow:
-    """What a change does to one kernel in one mode and variation.
+    """One result that changed: one kernel in one mode and variation.
 
-    ``events`` are words of ``bench.verdict.comparison.Event``, the gravest first. ``bits`` says ``same bits``, ``same so
-    far``, ``moved`` or ``not compared``, and ``why`` the reason; ``distance`` how far moved bits are apart, "" where
-    unknown. ``time`` is the ratio of times with its interval (``x1.30 (1.20 to 1.40) slower``), ``not resolved`` or ""
-    for the reason in ``time_why``. ``before`` and ``after`` are the two verdicts as the matrix shows them, None where
-    one side has none.
+    ``events`` are values of ``bench.verdict.comparison.Event``, the most severe first. ``bits`` is a value of
+    ``bench.verdict.comparison.Bits``, with the reason in ``why``. ``before`` and ``after`` are the results of both
+    sides, None where a side has none. ``overhead`` is the time after over the time before, None for the reason in
+    ``time_why``. ``distance`` and ``time`` are the texts for ``difference`` and ``overhead``.
     """
 
     kernel: str
-    family: str
+    family: Hidden[str]
     variation: str
     mode: str
-    before: ModeResult | None
-    after: ModeResult | None
+    before: StatusOf
+    after: StatusOf
     events: tuple[str, ...]
     bits: str
-    distance: str
-    time: str
-    why: str
-    overhead: Overhead | None
+    distance: Hidden[str]
+    time: Hidden[str]
+    why: str = ""
+    overhead: Overhead | None = None
     time_why: str = ""
     difference: Difference | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class UpgradeLine:
-    """The rows of one kernel to which the same happened, for people. ``where`` names their modes and variations.
+    """The rows of one kernel to which the same happened, as one line. ``where`` names their modes and variations.
 
-    ``turned`` says whether the status is another one. ``time`` names the mode where it is of one of several.
+    ``turned`` says whether the status changed. ``time`` names the mode where it belongs to one of several.
     """
 
     kernel: str
@@ -57,15 +66,16 @@ class UpgradeLine:
 
 @dataclass(frozen=True, kw_only=True)
 class Upgrade:
-    """What a change from one column to another does to all kernels.
+    """What changes from one column to another. A result is one kernel in one variation and mode.
 
-    ``step`` names what moves (``CUDA step``), ``alone`` says whether nothing else does, ``moved`` says it in words.
-    ``sentences`` sum up each mode. ``counts`` has each event and the number of its results (one kernel under one
-    variation and mode), ``rows`` those in which something happened, the gravest first, and ``lines`` the same for
-    people; ``quiet`` counts the others, of which ``kept`` are known to keep status and bits, ``so_far`` keep them in
-    what little was seen, ``as_before`` still vary, raise or fail (how much so is not compared), and ``unknown`` are not
-    compared, for the reasons in ``unknown_why``, the most frequent first. ``untimed_why`` has the reasons why times of
-    results are not compared, likewise. ``gone`` and ``new`` count what only one side planned.
+    ``step`` names what is upgraded ("CUDA step") and ``moved`` everything that differs; ``alone`` says that it is one
+    thing only. ``sentences`` summarize each mode, ``counts`` the events over all results.
+
+    The numbers add up: of ``results`` results that both sides planned, ``changed`` changed and are in ``rows``, the
+    most severe first (``lines`` has them grouped by kernel). The others: ``kept`` keep status and bits, ``so_far`` have
+    equal bits on weak evidence, ``as_before`` are nondeterministic, raise or fail as before, and ``unknown`` are not
+    compared for the reasons in ``unknown_why``, the most frequent first. ``untimed_why`` has the reasons why times are
+    not compared. ``gone`` and ``new`` count results that only one side planned.
     """
 
     label: str
@@ -74,69 +84,81 @@ class Upgrade:
     moved: str
     before: str
     after: str
+    results: int
+    changed: int
     sentences: tuple[str, ...]
-    counts: tuple[tuple[str, int], ...]
+    counts: Numbers
     rows: tuple[UpgradeRow, ...]
-    quiet: int
-    lines: tuple[UpgradeLine, ...] = ()
+    lines: Hidden[tuple[UpgradeLine, ...]] = ()
     kept: int = 0
     so_far: int = 0
     as_before: int = 0
     unknown: int = 0
-    unknown_why: tuple[tuple[str, int], ...] = ()
-    untimed_why: tuple[tuple[str, int], ...] = ()
+    unknown_why: Numbers = ()
+    untimed_why: Numbers = ()
     gone: int = 0
     new: int = 0
     note: str = ""
 
     @property
-    def results(self) -> int:
-        """Results that both sides planned."""
-        return len(self.rows) + self.quiet
-
-    @property
     def timed(self) -> int:
-        """Results of which times are compared, resolved or not."""
+        """Results whose times are compared, whether the difference is significant or not."""
         return self.results - sum(number for _, number in self.untimed_why)
 
     @property
     def rest(self) -> str:
-        """What is to be said of the results in which nothing happened, "" where there are none."""
+        """The results that did not change, in words; "" where there are none."""
         why = self.unknown_why[0][0] if self.unknown_why else ""
-        told = (
+        among = ", among other reasons" if len(self.unknown_why) > 1 else ""
+        parts = (
             (self.kept, "keep status and bits"),
             (self.so_far, "have the same bits so far, on weak evidence"),
-            (self.as_before, "still vary, raise or fail"),
-            (self.unknown, f"not compared ({why}{', among others' if len(self.unknown_why) > 1 else ''})"),
-            (self.gone, "gone"),
-            (self.new, "new"),
+            (self.as_before, "are nondeterministic, raise or fail as before"),
+            (self.unknown, f"not compared ({why}{among})"),
+            (self.gone, "removed"),
+            (self.new, "added"),
         )
-        return "; ".join(f"{number} {words}" for number, words in told if number)
+        return "; ".join(f"{number} {words}" for number, words in parts if number)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Since:
-    """What changed since the last run. ``upgrades`` has one entry for each column of both runs in which something did.
+    """What changed since the last run. ``upgrades`` has an entry for each column of both runs that changed.
 
-    ``run`` and ``moment`` name the earlier run, "" where there is none to compare with; ``sentence`` says so then.
-    ``notes`` name columns that came and went, and what forbids a comparison. ``quiet`` says that no change was seen.
+    ``run`` and ``moment`` identify the earlier run, "" where there is none. ``notes`` name columns that were added or
+    removed, and what prevents a comparison. ``quiet`` says that no change was seen.
     """
 
-    run: str
-    moment: str
+    run: str = ""
+    moment: str = ""
     sentence: str
-    notes: tuple[str, ...]
-    upgrades: tuple[Upgrade, ...]
-    quiet: bool = True
+    notes: tuple[str, ...] = ()
+    upgrades: tuple[Upgrade, ...] = ()
+    quiet: Hidden[bool] = True
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Two columns, or two runs column by column. ``compared`` counts the results of which something is known."""
+    """Two columns, or two runs column by column. ``compared`` counts the results that could be compared."""
 
     before: str
     after: str
     sentence: str
-    notes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
     upgrades: tuple[Upgrade, ...]
     compared: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColumnComparison:
+    """What changes from one column to another. ``before`` and ``after`` are places in the view's columns.
+
+    ``lines_shown`` is the number of lines that the page lists; ``command`` prints all of them.
+    """
+
+    before: int
+    after: int
+    is_step: bool
+    upgrade: Upgrade
+    lines_shown: int
+    command: str

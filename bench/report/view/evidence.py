@@ -1,18 +1,22 @@
-"""The evidence as shown: what lies behind every entry of the matrix."""
+"""The evidence behind the matrix: details of every cell, controls, and environments."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Annotated
 
-if TYPE_CHECKING:
-    from bench.report.view.matrix import Entry, Fact, ModeResult
-    from bench.verdict.difference_types import Difference
+from pydantic import Field
+
+from bench.report.view.fields import Fact, Facts, Hidden, Texts
+from bench.report.view.matrix import Entry, ModeResult
+from bench.verdict.controls import Check
+from bench.verdict.difference_types import Difference
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessLine:
-    """What processes gave that say the same: ``bits`` numbers the digests of their repetitions in order."""
+    """Consecutive processes with the same result: ``bits`` numbers the digests of their repetitions in order."""
 
     name: str
     bits: str
@@ -22,7 +26,7 @@ class ProcessLine:
 
 @dataclass(frozen=True, kw_only=True)
 class Processes:
-    """What the processes gave, one by one, in the variations and modes named, which all say the same."""
+    """The result of every process, in the variations and modes that ``where`` names."""
 
     where: str
     lines: tuple[ProcessLine, ...]
@@ -30,9 +34,9 @@ class Processes:
 
 @dataclass(frozen=True, kw_only=True)
 class Note:
-    """Something to say of one or more parts of a detail; ``where`` names them, "" where it holds for all.
+    """Text beside one or more results of a detail; ``where`` names them, "" where it applies to all.
 
-    ``sentences`` are shown one below the other, ``block`` is text of more lines shown as it is.
+    ``sentences`` are shown one below the other, ``block`` is preformatted text of several lines.
     """
 
     label: str
@@ -43,7 +47,7 @@ class Note:
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """One variation and mode of a detail."""
+    """One variation and mode of a detail, with its digests and its times per process in seconds."""
 
     variation: str
     half: ModeResult
@@ -62,29 +66,31 @@ class Change:
 
 @dataclass(frozen=True, kw_only=True)
 class Detail:
-    """All evidence of one kernel in one column, off and on side by side for every variation.
+    """All evidence of one cell, off and on side by side for every variation.
 
-    ``processes`` are told one by one only where they do not all say the same. ``replay`` is the command that runs just
-    this again, pinned by lock, seed and kernel; "" where nothing could be run again.
+    ``processes`` are listed only where they do not all agree. ``replay`` is the command that measures just this cell
+    again, pinned by lock, seed and kernel code; "" where it cannot be reproduced. ``accuracy`` says by variation
+    whether determinism on is "more" or "less" accurate than off, or the "same".
     """
 
-    index: int
+    index: Hidden[int]
     column: str
-    label: str
+    label: Hidden[str]
     kernel: str
-    anchor: str
-    environment: str
-    entry: Entry
-    pairs: tuple[tuple[Part | None, Part | None], ...]
-    notes: tuple[Note, ...]
-    processes: tuple[Processes, ...]
-    changes: tuple[Change, ...]
-    replay: str = ""
+    anchor: Hidden[str]
+    environment: Hidden[str]
+    entry: Hidden[Entry]
+    pairs: Hidden[tuple[tuple[Part | None, Part | None], ...]]
+    notes: Hidden[tuple[Note, ...]]
+    processes: Hidden[tuple[Processes, ...]]
+    changes: Hidden[tuple[Change, ...]] = ()
+    accuracy: Texts = ()
+    replay: Annotated[str, Field(serialization_alias="reproduce")] = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ControlLine:
-    """What the controls of one column showed in the places named (variations and modes that say the same)."""
+    """What the controls of one column showed in the variations and modes that ``places`` names."""
 
     label: str
     places: str
@@ -95,27 +101,49 @@ class ControlLine:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Instrument:
-    """What the instrument could see: one sentence over all, and one line for each column and what it showed."""
+class ControlGroup:
+    """What the controls showed in one column, variation and mode.
 
-    sentence: str
-    lines: tuple[ControlLine, ...]
-    gpu: tuple[str, ...]
+    ``detection_limit`` is the smallest share of differing samples that would have been seen, None where unknown.
+    ``failed`` says why the results of this group cannot be used, "" where they can.
+    """
+
+    column: str
+    variation: str
+    mode: str
+    detection_limit: float | None = None
+    failed: str = ""
+    checks: Mapping[str, Check]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Instrument:
+    """The controls and the detection limit: a summary, and what each column showed.
+
+    ``gpu_controls`` says by GPU column whether the kernels known to vary on GPUs varied; None where not measured.
+    """
+
+    sentence: str = ""
+    lines: Hidden[tuple[ControlLine, ...]] = ()
+    gpu: Hidden[tuple[str, ...]] = ()
+    groups: tuple[ControlGroup, ...] = ()
+    gpu_controls: Mapping[str, Mapping[str, bool | None]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """Provenance, loaded libraries and effective settings of one column, by its variations and modes.
+    """Provenance, loaded libraries and effective settings of one column.
 
-    ``gpu`` is what the processes and the host saw of the GPU, empty for a CPU.
+    ``gpu`` is what the processes and the host saw of the GPU. ``settings`` has one value for each of ``groups``
+    (variation and mode). ``records`` has the record files.
     """
 
     column: str
-    label: str
-    anchor: str
-    provenance: tuple[Fact, ...]
-    gpu: tuple[Fact, ...]
-    libraries: tuple[Fact, ...]
+    label: Hidden[str]
+    anchor: Hidden[str]
+    provenance: Facts
+    gpu: Facts = ()
+    libraries: Facts = ()
     groups: tuple[str, ...]
     settings: tuple[tuple[str, tuple[str, ...]], ...]
-    records: tuple[Fact, ...]
+    records: Facts

@@ -1,49 +1,39 @@
-"""The matrix as shown: heads, rows, and the two halves of every entry."""
+"""The matrix: its columns, its rows, and the result of every cell in both modes."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated
 
-if TYPE_CHECKING:
-    from bench.verdict.results import Verdict
-    from bench.verdict.timing import Overhead
+from pydantic import Field
 
-
-@dataclass(frozen=True, kw_only=True)
-class Fact:
-    """A label and its value."""
-
-    label: str
-    value: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Count:
-    """How many kernels have a status."""
-
-    symbol: str
-    word: str
-    tone: str
-    number: int
+from bench.report.view.fields import Facts, Hidden, Numbers, StatusCounts, Texts
+from bench.verdict.difference_types import Difference
+from bench.verdict.gpu_timing import DiscardedTimings
+from bench.verdict.timing import Overhead, Timing
 
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """The answer for one column. ``rank`` is "1", "1 (tie)" or "", ``overhead`` what determinism costs."""
+    """The summary of one column, used in the ranking.
+
+    ``rank`` is "1", "1 (tie)", or "" where nothing was measured. ``safe`` says that every kernel is reproducible with
+    determinism on. ``counts`` has the kernels by status with determinism on, ``overhead`` the cost of determinism.
+    """
 
     column: str
-    label: str
-    rank: str
+    label: Hidden[str]
+    rank: str = ""
     safe: bool
     sentence: str
-    counts: tuple[Count, ...]
+    counts: StatusCounts
     overhead: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Notice:
-    """Something the reader must know before trusting a number; ``block`` is text of more lines shown as it is."""
+    """A warning to read before relying on a number. ``block`` is preformatted text of several lines."""
 
     kind: str
     title: str
@@ -54,47 +44,102 @@ class Notice:
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """One column of the matrix's head. ``blocked`` is the status word of a column that was not measured.
+    """One column: an environment on a device.
 
-    ``device`` is the short name of its GPU, or ``cpu``; ``kind`` the kind of its pair in words, ``note`` the line of
-    the preflight and ``origin`` the host it was measured on, each "" where there is nothing to say.
+    ``blocked`` is the status of a column without measurements, with ``reason``; "" otherwise. ``note`` is what the
+    preflight check says of it. ``cuda`` is the minor version, or "cpu"; ``gpu`` the UUID of the GPU. ``support`` says
+    how well the pair is supported: "official", "cpu", "local" for an environment without a lock, and so on. ``locked``
+    says whether a hash-pinned lock rebuilds the environment. ``host`` has the facts of the host that measured it,
+    where that was another one.
     """
 
     column: str
     label: str
-    release: str
-    accelerator: str
-    versions: str
-    device: str
-    kind: str
-    note: str
-    origin: str
-    blocked: str
-    symbol: str
-    reason: str
+    release: Hidden[str]
+    accelerator: Hidden[str]
+    versions: Hidden[str]
+    device: Hidden[str]
+    kind: Hidden[str]
+    note: str = ""
+    origin: Hidden[str]
+    blocked: Annotated[str, Field(serialization_alias="status")] = ""
+    symbol: Hidden[str]
+    reason: str = ""
+    tensorflow: str = ""
+    cuda: str = ""
+    cudnn: str = ""
+    python: str = ""
+    keras: str = ""
+    gpu_model: Annotated[str, Field(serialization_alias="device")] = ""
+    gpu: str = ""
+    support: str = ""
+    locked: bool = False
+    host: Texts = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModeResult:
-    """One mode of one kernel in one column.
+    """The result of one kernel in one column, variation and mode. Times are in seconds, memory in MB (10^6 bytes).
 
-    ``letters`` are digest classes, ``why`` is a sentence, ``apart`` says in few words how far samples differ.
+    Status: ``why`` gives the reason where the numbers do not say it all. ``passed`` says whether a control behaved as
+    required. ``known_issue`` is the id of the known issue of TensorFlow behind it. ``log_tail`` has the last lines of
+    the log of a process that died.
+
+    Evidence: each of ``compared`` processes was compared with the first one and ``differed`` gave other bits, so at
+    most the share ``bound`` of processes differs (95 %, Clopper-Pearson). ``differ_within`` processes disagree with
+    themselves. ``level`` is the strongest claim that the digests support. ``letters`` names the digest group: results
+    of a kernel with the same letter have the same bits. Without a group, ``distinct_digests`` counts the digests, and
+    ``digests`` has the first 16 hexadecimal characters of the most frequent ones with their numbers of samples.
+    ``outcomes`` counts how processes ended, where any did not end normally. ``new_value``: with determinism on the
+    bits differ from those with it off. ``measured`` and ``reused`` count the records of this run and of earlier ones.
+
+    Numbers: ``difference`` says how far two samples are apart and ``difference_why`` why that is unknown. ``errors``
+    has the "max" and "rms" error of each output against float64. ``timing.per_process`` has one median per process.
+    ``discarded`` describes times left out because the GPU was throttled or shared.
     """
 
-    mode: str
-    symbol: str
-    word: str
-    tone: str
-    why: str
-    variation: str = ""
-    strength: str = ""
-    apart: str = ""
-    letters: str = ""
-    time: str = ""
-    overhead: str = ""
+    mode: Hidden[str]
+    symbol: Hidden[str]
+    word: Annotated[str, Field(serialization_alias="status")]
+    tone: Hidden[str]
+    why: Annotated[str, Field(serialization_alias="reason")] = ""
+    planned: Hidden[bool] = True
+    plain: Hidden[bool] = False
+    severity: Hidden[int | None] = None
+    variation: Hidden[str] = ""
+    strength: Hidden[str] = ""
+    apart: Hidden[str] = ""
+    letters: Annotated[str, Field(serialization_alias="digest_group")] = ""
+    time: Hidden[str] = ""
+    overhead: Hidden[str] = ""
     new_value: bool = False
-    verdict: Verdict | None = None
-    overhead_data: Overhead | None = None
+    passed: bool | None = None
+    level: str = ""
+    processes: int = 0
+    repetitions: int = 0
+    compared: int = 0
+    differed: int = 0
+    bound: float | None = None
+    differ_within: int = 0
+    distinct_digests: int = 0
+    digests: Numbers = ()
+    nan: bool = False
+    outcomes: Numbers = ()
+    error_class: str = ""
+    error_where: str = ""
+    error_message: str = ""
+    log_tail: str = ""
+    known_issue: str = ""
+    difference: Difference | None = None
+    difference_why: str = ""
+    errors: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    timing: Timing | None = None
+    discarded: DiscardedTimings | None = None
+    overhead_data: Annotated[Overhead | None, Field(serialization_alias="overhead")] = None
+    peak_mb: float | None = None
+    peak_gpu_mb: float | None = None
+    measured: int = 0
+    reused: int = 0
 
     @property
     def status(self) -> str:
@@ -104,18 +149,17 @@ class ModeResult:
     @property
     def time_kind(self) -> str:
         """Which times: "steady", "first", or "" where there are none."""
-        timing = self.verdict.timing if self.verdict else None
-        return timing.kind.value if timing else ""
+        return self.timing.kind.value if self.timing else ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One kernel in one column, both modes."""
+    """One cell: a kernel in a column, in both modes."""
 
     column: str
-    kernel: str
-    anchor: str
-    blocked: bool
+    kernel: Hidden[str]
+    anchor: Hidden[str]
+    blocked: Hidden[bool]
     off: ModeResult
     on: ModeResult
 
@@ -126,39 +170,67 @@ class Entry:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SubRow:
-    """One variation of a kernel over all columns."""
+class VariationRow:
+    """One kernel under one variation, over all columns."""
 
     variation: str
-    entries: tuple[Entry, ...]
+    entries: Annotated[tuple[Entry, ...], Field(serialization_alias="cells")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Worst:
+    """The variation with the worst result of a cell, where that is not the first variation."""
+
+    column: str
+    mode: str
+    variation: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupDistance:
+    """How far the bits of one digest group are from those of another one of the same kernel, by their letters."""
+
+    before: str
+    after: str
+    difference: Difference
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One kernel over all columns: the worst variation of each, and every variation below.
+    """One kernel over all columns.
 
-    ``index`` is the kernel's place in run.json, for names may look the same once they are made harmless.
-    ``own`` marks a kernel of the user's own: "own, my_kernels.py".
+    ``entries`` has the worst variation of each cell, and ``results`` every planned variation. ``index`` is the place of
+    the kernel in run.json: two names can look alike once they are made harmless. ``own`` marks a custom kernel and
+    names its file. ``digest_groups`` has the SHA-256 digest behind each letter, and ``distances`` how far groups are
+    apart.
     """
 
-    index: int
+    index: Hidden[int]
     kernel: str
-    family: str
-    own: str
-    control: str
-    facts: tuple[Fact, ...]
-    entries: tuple[Entry, ...]
-    variations: tuple[SubRow, ...]
+    family: Hidden[str]
+    own: str = ""
+    control: str = ""
+    facts: Facts
+    entries: Hidden[tuple[Entry, ...]]
+    results: Annotated[tuple[VariationRow, ...], Field(serialization_alias="variations")]
+    worst: tuple[Worst, ...] = ()
+    digest_groups: Texts = ()
+    distances: tuple[GroupDistance, ...] = ()
+
+    @property
+    def variations(self) -> tuple[VariationRow, ...]:
+        """Every variation, where there are several to tell apart."""
+        return self.results if len(self.results) > 1 else ()
 
     @property
     def words(self) -> tuple[str, ...]:
-        """The status words that lead in the row, sorted: what a filter looks for."""
+        """The statuses that the row leads with, sorted: what a filter looks for."""
         return tuple(sorted({half.word for entry in self.entries for half in entry.halves}))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """Rows that belong together."""
+    """Kernels that belong together."""
 
     name: str
-    rows: tuple[Row, ...]
+    rows: Annotated[tuple[Row, ...], Field(serialization_alias="kernels")]

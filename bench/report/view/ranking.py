@@ -1,34 +1,36 @@
-"""A choice as shown: pairs ranked by what is asked of them, and what would have to be measured to know more."""
+"""The answer to ``choose``: pairs ranked by requirements, and what to measure to know more."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bench.report.view.fields import Hidden
+
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """One pair. ``fit`` is ``fits``, ``unknown`` or ``does not fit``; ``rank`` is "1", "1 (tie)" or "".
+    """One pair. ``fit`` is "fits", "unknown" or "does not fit"; ``rank`` is "1", "1 (tie)" or "".
 
-    ``evidence`` says how many of the kernels asked for are exact and by how much; ``overhead`` what determinism costs
-    them; ``reasons`` why it does not fit, ``unknowns`` what nobody knows yet. ``column`` is that of the run, or the pair
-    where the run has none.
+    ``evidence`` says how many of the requested kernels are reproducible and how strong the evidence is, ``overhead``
+    what determinism costs them. ``reasons`` say why the pair does not fit, ``unknowns`` what is not known. ``column``
+    is the column of the run, or the pair where the run has none.
     """
 
     column: str
     label: str
-    rank: str
+    rank: str = ""
     fit: str
-    symbol: str
-    tone: str
+    symbol: Hidden[str]
+    tone: Hidden[str]
     evidence: str
-    overhead: str
-    reasons: tuple[str, ...]
-    unknowns: tuple[str, ...]
+    overhead: str = ""
+    reasons: tuple[str, ...] = ()
+    unknowns: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Missing:
-    """What is not known, and the command that would measure it."""
+    """Something that is not known, and the command that would measure it."""
 
     why: str
     command: str
@@ -36,9 +38,9 @@ class Missing:
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """The answer to one question: ``question`` in words, and the ``rules`` it was answered by.
+    """The answer to one set of requirements: ``question`` in words, and the ``rules`` of the ranking.
 
-    ``sentence`` sums the answer up, and ``more`` counts the candidates that are not listed, "" where all are.
+    ``sentence`` summarizes the answer. ``more`` counts the candidates that are not listed, "" where all are.
     """
 
     question: str
@@ -51,17 +53,17 @@ class Choice:
 
 @dataclass(frozen=True, kw_only=True)
 class NeedColumn:
-    """What one pair gives to one family, determinism on: ``reproducible`` of ``kernels``, and the dearest resolved overhead.
+    """What one pair offers to one family with determinism on: ``reproducible`` of ``kernels`` kernels are.
 
-    ``text`` is ready to show: ``12 of 12``, or the status of a column without any measurement; ``dearest`` too:
-    ``x1.77 sparse_xent``, "" where no overhead is resolved.
+    ``text`` is "12 of 12", or the status of a column without measurements. ``dearest`` is the slowest kernel of those
+    with a significant overhead ("sparse_xent 1.77x slower"), "" without one.
     """
 
     column: str
     reproducible: int
     kernels: int
-    text: str
-    dearest: str
+    text: Hidden[str]
+    dearest: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,5 +75,14 @@ class Need:
 
     @property
     def reproducible(self) -> bool:
-        """Whether every kernel is exact in every column."""
-        return all(one.reproducible == one.kernels for one in self.columns)
+        """Whether every kernel is reproducible in every column."""
+        return all(column.reproducible == column.kernels for column in self.columns)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FamilyRanking:
+    """The columns ranked by one family of kernels, and the command that computes the same ranking."""
+
+    family: str
+    choice: Choice
+    command: str

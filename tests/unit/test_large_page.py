@@ -1,4 +1,4 @@
-"""The page of a large run: how big it may be, and that nothing that matters is left out for it."""
+"""The page of a large run: nothing that matters is left out."""
 
 from __future__ import annotations
 
@@ -22,12 +22,10 @@ if TYPE_CHECKING:
 RELEASES = ("2.12.1", "2.13.1", "2.14.1", "2.15.1", "2.16.2", "2.17.1", "2.18.1", "2.19.1", "2.20.0", "2.21.0")
 CUDA = ("11.8", "12.2", "12.3", "12.5", "12.6", "12.8", "12.9")
 FAMILIES = ("training", "reductions", "gradients", "convolutions", "linalg", "data", "random")
-#: Bytes of the whole file, by pairs and kernels.
-LIMITS = {(12, 45): 400_000, (40, 10): 400_000, (400, 10): 2_000_000}
 
 
 def behave(spot: Spot) -> Behaviour:
-    """Most is exact, with three classes of bits over the pairs; some varies with determinism off, some is raised."""
+    """Most is reproducible, with three digest groups over the columns; some is nondeterministic, some raises."""
     if spot.kernel.startswith("control"):
         return EXACT
     number, of_column = int(spot.kernel[-2:]), sum(map(ord, spot.column))
@@ -60,18 +58,12 @@ def view_of(pairs: int, kernels: int) -> View:
     return build(evaluate(run))
 
 
-@pytest.mark.parametrize(("pairs", "kernels"), LIMITS)
-def test_a_large_page_stays_small(pairs: int, kernels: int) -> None:
-    page = html_render.render(view_of(pairs, kernels))
-    assert len(page.encode()) <= LIMITS[pairs, kernels]
-
-
 @pytest.mark.parametrize(("pairs", "kernels"), [(12, 45), (40, 10)])
 def test_a_large_page_has_every_field_and_all_of_what_is_not_exact(pairs: int, kernels: int) -> None:
     view = view_of(pairs, kernels)
     page = html_render.render(view)
     table = page[page.index('<table class="matrix"') : page.index("</table>", page.index('<table class="matrix"'))]
-    tables = page[page.index('id="evidence"') : page.index('id="sight-title"')]
+    tables = page[page.index('id="evidence"') : page.index('id="controls-title"')]
     for detail in view.details:
         for half in detail.entry.halves:
             assert half.status in table
@@ -92,7 +84,7 @@ def test_a_large_page_has_every_field_and_all_of_what_is_not_exact(pairs: int, k
 def test_a_small_page_tells_all_of_each_field() -> None:
     run = factory.run(factory.info(kernels=factory.info().kernels))
     page = html_render.render(build(evaluate(run)))
-    tables = page[page.index('id="evidence"') : page.index('id="sight-title"')]
+    tables = page[page.index('id="evidence"') : page.index('id="controls-title"')]
     assert tables.count("First call, ms") == 4
-    assert "alike" not in tables
+    assert "identical" not in tables
     assert "report.json" not in tables

@@ -1,0 +1,149 @@
+"""What only the HTML page shows: comparisons of columns, rankings by family, and the data its script works on."""
+
+from __future__ import annotations
+
+import shlex
+from itertools import permutations
+from typing import TYPE_CHECKING, Any
+
+from bench.report.build.ranking import choice
+from bench.report.build.upgrade import compared
+from bench.report.formatting import clean
+from bench.report.view import ColumnComparison, FamilyRanking
+from bench.verdict.comparison import Distances, Side
+from bench.verdict.evidence import percent_up
+from bench.verdict.requirements import Requirements
+
+if TYPE_CHECKING:
+    from bench.report.view import ModeResult, Row, View
+    from bench.verdict.results import RunResults
+
+#: Up to this many columns, a page compares every column with every other one; beyond it, only along the run's steps.
+ALL_PAIRS_LIMIT = 6
+#: Lines that a page lists for each comparison where it has more columns than that.
+_LINES_OF_LARGE_RUNS = 20
+
+
+def comparisons(view: View, results: RunResults) -> tuple[ColumnComparison, ...]:
+    """Return the run's steps and, in a run of few columns, every other ordered pair of measured columns."""
+    index = {column.column: place for place, column in enumerate(view.columns)}
+    steps = {(index[step.before], index[step.after]): step for step in view.upgrades}
+    upgrades = dict(steps)
+    all_pairs = len(view.columns) <= ALL_PAIRS_LIMIT
+    if all_pairs:
+        columns = results.info.columns
+        measured = [place for place, column in enumerate(columns) if column.id not in results.unmeasured]
+        sides = {place: Side(results=results, column=columns[place].id) for place in measured}
+        distances = Distances(results)
+        for before, after in permutations(measured, 2):
+            if (before, after) not in steps:
+                upgrades[before, after] = compared(sides[before], sides[after], known=distances)
+    return tuple(
+        ColumnComparison(
+            before=before,
+            after=after,
+            is_step=(before, after) in steps,
+            upgrade=upgrade,
+            lines_shown=len(upgrade.lines) if all_pairs else _LINES_OF_LARGE_RUNS,
+            command=f"python -m bench compare {argument(view, before)} {argument(view, after)}",
+        )
+        for (before, after), upgrade in upgrades.items()
+    )
+
+
+def argument(view: View, place: int) -> str:
+    """Return a column as ``compare`` takes it, quoted for a shell: ``RUN:COLUMN``."""
+    return shlex.quote(f"{view.run}:{view.columns[place].column}")
+
+
+def family_rankings(results: RunResults) -> tuple[FamilyRanking, ...]:
+    """Return one ranking for each family, in the order of run.json; none where there is a single family."""
+    families = dict.fromkeys(kernel.family for kernel in results.info.kernels if not kernel.control)
+    if len(families) < 2:  # noqa: PLR2004 - the ranking over all kernels is that of the only family
+        return ()
+    return tuple(
+        FamilyRanking(
+            family=clean(family),
+            choice=choice(results, Requirements(families=(family,))),
+            command=f"nox -s choose -- --families {shlex.quote(clean(family))}",
+        )
+        for family in families
+    )
+
+
+#: What the script knows of one kernel in one column and mode, in the order in which it copies it.
+_CELL_FIELDS = (
+    "status", "variation", "evidence", "compared", "bound_percent", "digest_groups", "difference",
+    "seconds", "overhead", "overhead_low", "overhead_high",
+)  # fmt: skip
+
+
+def script_data(view: View) -> dict[str, Any]:
+    """Return what the page's script filters, sorts and copies, as plain JSON values.
+
+    ``rows`` are in the order of the matrix, ``cells`` in that of ``columns``. A cell leaves out what is not known.
+    """
+    return {
+        "cell_fields": _CELL_FIELDS,
+        "columns": [
+            {
+                "id": column.column,
+                "label": column.label,
+                "tensorflow": column.tensorflow,
+                "cuda": column.cuda,
+                "device": column.device,
+                "argument": argument(view, place),
+            }
+            for place, column in enumerate(view.columns)
+        ],
+        "rows": [
+            {
+                "kernel": row.kernel,
+                "family": row.family,
+                "control": bool(row.control),
+                "cells": [
+                    {result.mode: _cell(row, place, result) for result in cell.halves}
+                    for place, cell in enumerate(row.entries)
+                ],
+            }
+            for row in view.rows
+        ],
+    }
+
+
+def _cell(row: Row, place: int, result: ModeResult) -> dict[str, Any]:
+    facts: dict[str, Any] = {
+        "status": result.word,
+        "evidence": result.strength,
+        "digest_groups": result.letters,
+        "difference": result.apart,
+        "severity": result.severity,
+        **(_bound(row, place, result.mode) if result.tone == "good" else {}),
+    }
+    column = row.entries[place].column
+    worst = [worst.variation for worst in row.worst if (worst.column, worst.mode) == (column, result.mode)]
+    if worst:  # times of another variation would not be comparable with those of the other rows
+        facts["variation"] = worst[0]
+    else:
+        facts |= _times(result)
+    return {name: value for name, value in facts.items() if value not in ("", None)}
+
+
+def _bound(row: Row, place: int, mode: str) -> dict[str, Any]:
+    """Return the weakest evidence behind a kernel that is reproducible in all variations."""
+    cells = [variation.entries[place] for variation in row.results]
+    results = [result for cell in cells for result in cell.halves if result.mode == mode and result.planned]
+    return {
+        "compared": min(result.compared for result in results),
+        "bound_percent": percent_up(max(1.0 if result.bound is None else result.bound for result in results)),
+    }
+
+
+def _times(result: ModeResult) -> dict[str, Any]:
+    overhead = result.overhead_data if result.overhead_data and result.overhead_data.significant else None
+    return {
+        "seconds": result.timing.median_s if result.timing else None,
+        "overhead": overhead.ratio if overhead else None,
+        "overhead_low": overhead.low if overhead else None,
+        "overhead_high": overhead.high if overhead else None,
+    }

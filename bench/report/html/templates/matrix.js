@@ -1,0 +1,151 @@
+// Filter and sort the matrix. Everything shown was computed before: this script only hides and moves rows and columns.
+const DATA = JSON.parse(document.getElementById("data").textContent);
+const MODES = ["off", "on"];
+const columns = DATA.columns.map((column, index) => ({...column, index}));
+const rows = DATA.rows.map((row, index) => ({...row, index}));
+
+const byId = (id) => document.getElementById(id);
+const find = (selector, parent = document) => parent.querySelector(selector);
+const findAll = (selector, parent = document) => [...parent.querySelectorAll(selector)];
+// Fill the {names} of a text that the page brings along in a data attribute.
+const fillText = (template, values) =>
+  template.replace(/\{(\w+)\}/g, (placeholder, name) => Object.hasOwn(values, name) ? values[name] : placeholder);
+
+const table = find(".matrix");
+const filterForm = byId("filter");
+const FILTERS = ["q", "family", "tf", "cuda", "device", "status", "mode"];
+const filterField = (name) => filterForm.elements[name];
+// Rows are numbered in the order of the document, so the index of a row finds its elements.
+const rowBodies = findAll("tbody[data-row]", table);
+const rowEvidence = findAll(".kernel-evidence");
+const familyHeads = findAll("tbody.family", table);
+const columnHeads = findAll("thead th[data-column]", table);
+
+// The cells of a line, grouped by column: [off, on], or one cell that spans both where the column has no results.
+const groupByColumn = (cells) => {
+  const groups = [];
+  for (let index = 0; index < cells.length; index++) {
+    groups.push(cells[index].colSpan === 1 ? [cells[index], cells[++index]] : [cells[index]]);
+  }
+  return groups;
+};
+const modeHeads = groupByColumn([...table.tHead.rows[1].cells]);
+const lines = rowBodies.flatMap((body) => [...body.rows].map((line) => groupByColumn([...line.cells].slice(1))));
+
+// What the text filter searches: the kernel's name and facts, its statuses, and the notes of its evidence.
+const searchTexts = new Map();
+const searchText = (row) => {
+  if (!searchTexts.has(row.index)) {
+    const elements = [...findAll("th,.chip,td>a", rowBodies[row.index]), ...findAll(".notes", rowEvidence[row.index])];
+    const text = elements.map((element) => element.textContent).join(" ");
+    searchTexts.set(row.index, `${row.family} ${text}`.toLowerCase());
+  }
+  return searchTexts.get(row.index);
+};
+
+// What is visible; `rows` in the order in which they are shown.
+const visible = {rows: [], columns: [], modes: MODES};
+let orderedRows = rows;
+
+const showModes = (group, columnIsVisible) => {
+  if (group.length === 2) {
+    group.forEach((cell, mode) => { cell.hidden = !columnIsVisible || !visible.modes.includes(MODES[mode]); });
+  } else {
+    group[0].hidden = !columnIsVisible;
+    group[0].colSpan = visible.modes.length;
+  }
+};
+let shownLayout = "";
+const showColumns = () => {
+  const indexes = new Set(visible.columns.map((column) => column.index));
+  const layout = [...indexes, ...visible.modes].join();
+  if (layout === shownLayout) return;  // touching every cell is the slow part: a text filter must not pay for it
+  shownLayout = layout;
+  columnHeads.forEach((head, index) => { head.hidden = !indexes.has(index); head.colSpan = visible.modes.length; });
+  for (const line of [modeHeads, ...lines]) line.forEach((group, index) => showModes(group, indexes.has(index)));
+  for (const head of familyHeads) {
+    const filler = head.rows[0].cells[1];
+    if (filler) filler.colSpan = Math.max(1, indexes.size * visible.modes.length);
+  }
+};
+const showRows = () => {
+  const indexes = new Set(visible.rows.map((row) => row.index));
+  rowBodies.forEach((body, index) => { body.hidden = !indexes.has(index); });
+  rowEvidence.forEach((section, index) => { section.hidden = !indexes.has(index); });
+  const families = new Set(visible.rows.map((row) => row.family));
+  const sorted = Boolean(currentSort().key);
+  for (const head of familyHeads) head.hidden = sorted || !families.has(head.dataset.family);
+};
+const applyFilter = () => {
+  const values = Object.fromEntries(FILTERS.map((name) => [name, filterField(name).value]));
+  const words = values.q.toLowerCase().split(/\s+/).filter(Boolean);
+  visible.modes = values.mode ? [values.mode] : MODES;
+  visible.columns = columns.filter((column) => (!values.tf || column.tensorflow === values.tf)
+    && (!values.cuda || column.cuda === values.cuda) && (!values.device || column.device === values.device));
+  const hasStatus = (row) => visible.columns.some((column) =>
+    visible.modes.some((mode) => row.cells[column.index][mode].status === values.status));
+  visible.rows = orderedRows.filter((row) => (!values.family || row.family === values.family)
+    && (!values.status || hasStatus(row)) && words.every((word) => searchText(row).includes(word)));
+  showRows();
+  showColumns();
+  const controls = visible.rows.filter((row) => row.control).length;
+  const count = byId("match-count");
+  count.textContent = fillText(count.dataset.text,
+    {kernels: visible.rows.length - controls, controls, columns: visible.columns.length});
+  clearCopy();
+};
+
+// Sorting: by name, or by what one column has in one mode. The address holds it as "name" or "time.COLUMN.MODE".
+const SORT_FIELDS = {status: "severity", time: "seconds", overhead: "overhead"};
+const DESCENDING = ["time", "overhead"];
+const sortKeys = (mode) => ["status", "time", ...(mode === "on" ? ["overhead"] : [])];
+const currentSort = () => {
+  const [key, column, mode] = (address.get("sort") || "").split(".");
+  if (key === "name") return {key};
+  const valid = MODES.includes(mode) && sortKeys(mode).includes(key) && /^\d+$/.test(column) && columns[column];
+  return valid ? {key, column: Number(column), mode} : {};
+};
+const compareRows = ({key, column, mode}) => (first, second) => {
+  if (first.control !== second.control) return first.control - second.control;
+  if (key === "name") return first.kernel < second.kernel ? -1 : Number(first.kernel > second.kernel);
+  const [one, two] = [first, second].map((row) => row.cells[column][mode][SORT_FIELDS[key]]);
+  if (one === undefined || two === undefined) return Number(one === undefined) - Number(two === undefined);
+  return DESCENDING.includes(key) ? two - one : one - two;
+};
+const sortButtons = [];
+const applySort = () => {
+  const sort = currentSort();
+  orderedRows = sort.key ? [...rows].sort(compareRows(sort)) : rows;
+  if (sort.key) table.append(...orderedRows.map((row) => rowBodies[row.index]));
+  else {
+    for (const head of familyHeads) {
+      const members = rows.filter((row) => row.family === head.dataset.family);
+      table.append(head, ...members.map((row) => rowBodies[row.index]));
+    }
+  }
+  for (const {head, button, column, mode, name} of sortButtons) {
+    const active = sort.key && sort.column === column && sort.mode === mode;
+    if (active) head.setAttribute("aria-sort", DESCENDING.includes(sort.key) ? "descending" : "ascending");
+    else head.removeAttribute("aria-sort");
+    button.textContent = active ? `${name} (${sort.key})` : name;
+  }
+};
+// Turn a head into a button; each click takes the next sort key, and after the last one the original order.
+const addSortButton = (head, column, mode) => {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = "sort";
+  const name = head.firstChild.data.trim();
+  head.firstChild.remove();
+  head.prepend(button);
+  const keys = ["", ...(column === undefined ? ["name"] : sortKeys(mode))];
+  button.addEventListener("click", () => {
+    const sort = currentSort();
+    const active = sort.column === column && sort.mode === mode ? sort.key || "" : "";
+    const next = keys[(keys.indexOf(active) + 1) % keys.length];
+    setAddress("sort", next && column !== undefined ? `${next}.${column}.${mode}` : next);
+    applySort();
+    applyFilter();
+  });
+  sortButtons.push({head, button, name, column, mode});
+};

@@ -1,0 +1,190 @@
+// The address, links to evidence, the comparison of two columns, the theme, and the start of it all.
+
+// The fragment of the address holds every choice, so that a link brings it back.
+const address = new URLSearchParams();
+const setAddress = (name, value, method = "replaceState") => {
+  if (value) address.set(name, value);
+  else address.delete(name);
+  const text = address.toString();
+  history[method](null, "", text ? `#${text}` : location.pathname + location.search);
+};
+
+const THEMES = ["", "light", "dark"];
+const showTheme = () => {
+  const theme = address.get("theme") || "";
+  if (theme) document.documentElement.dataset.theme = theme;
+  else delete document.documentElement.dataset.theme;
+  const button = byId("theme");
+  button.textContent = fillText(button.dataset.text, {theme: theme || "auto"});
+};
+// A page opened from a file may have no storage: then the theme lasts as long as the address.
+const storedTheme = () => {
+  try {
+    return localStorage.getItem("tfrepro-theme") || "";
+  } catch {
+    return "";
+  }
+};
+const storeTheme = (theme) => {
+  try {
+    localStorage.setItem("tfrepro-theme", theme);
+  } catch { /* see storedTheme */ }
+};
+
+// Open everything around an element and scroll to it; return it, or null where the page has no such element.
+const openElement = (id) => {
+  const element = byId(id);
+  if (!element) return null;
+  for (let parent = element; parent; parent = parent.parentElement) {
+    if (parent.tagName === "DETAILS") parent.open = true;
+    if (parent.hidden && parent.matches(".kernel-evidence,tbody")) parent.hidden = false;
+  }
+  // Show the kernel's name above its evidence, where both fit into the window.
+  const container = element.closest(".kernel-evidence>details") || element;
+  const distance = element.getBoundingClientRect().top - container.getBoundingClientRect().top;
+  (distance < innerHeight / 2 ? container : element).scrollIntoView();
+  return element;
+};
+const isEvidence = (id) => /^d\d+-\d+$/.test(id);
+let lastMatrixLink = null;  // where Escape returns to
+const followLink = (event) => {
+  const link = event.target.closest("a[href^='#']");
+  if (!link || link.matches(".skip")) return;
+  event.preventDefault();
+  const id = link.getAttribute("href").slice(1);
+  const element = openElement(id);
+  if (!element) return;
+  if (table.contains(link)) lastMatrixLink = link;
+  if (isEvidence(id)) setAddress("open", id, "pushState");
+  element.tabIndex = -1;
+  element.focus({preventScroll: true});
+};
+const closeDetails = (event) => {
+  const details = event.key === "Escape" && event.target.closest("details[open]");
+  if (!details) return;
+  details.open = false;
+  if (!lastMatrixLink || !byId("evidence").contains(details)) {
+    find("summary", details).focus();
+    return;
+  }
+  setAddress("open", "");
+  lastMatrixLink.focus();
+  lastMatrixLink.closest("th,td").scrollIntoView({block: "center", inline: "nearest"});
+};
+
+// The comparison of two columns: show the chosen one of those that the page contains.
+const comparisonForm = byId("comparison-form");
+const showComparison = () => {
+  if (!comparisonForm) return;
+  const {from, to} = comparisonForm.elements;
+  const [before, after] = [from, to].map((select) => select.selectedOptions[0].dataset.index);
+  const isChosen = Boolean(before && after && before !== after);
+  const chosen = isChosen ? byId(`compare-${before}-${after}`) : null;
+  for (const section of findAll(".comparison")) section.hidden = isChosen && section !== chosen;
+  const others = byId("other-comparisons");
+  if (others) {
+    others.hidden = isChosen && !others.contains(chosen);
+    others.open = others.open || others.contains(chosen);
+  }
+  if (chosen) chosen.open = true;
+  const missing = byId("comparison-missing");
+  missing.hidden = !isChosen || Boolean(chosen);
+  if (!missing.hidden) {
+    const command = find("code", missing);
+    command.textContent = fillText(command.dataset.text,
+      {before: columns[before].argument, after: columns[after].argument});
+  }
+};
+const chooseComparison = () => {
+  for (const name of ["from", "to"]) setAddress(name, comparisonForm.elements[name].value);
+  showComparison();
+};
+
+// Set a field from the address; a select keeps "all" where it lacks the value.
+const setField = (form, name) => {
+  const field = form.elements[name];
+  const value = address.get(name) || "";
+  field.value = field.options && ![...field.options].some((option) => option.value === value) ? "" : value;
+  if (!field.value) address.delete(name);
+};
+const loadAddress = () => {
+  const fragment = location.hash.slice(1);
+  const anchor = fragment.includes("=") ? "" : fragment;  // a plain link to a place on the page
+  if (!anchor) {
+    for (const name of [...address.keys()]) address.delete(name);
+    for (const [name, value] of new URLSearchParams(fragment)) address.set(name, value);
+  }
+  for (const name of FILTERS) setField(filterForm, name);
+  if (comparisonForm) for (const name of ["from", "to"]) setField(comparisonForm, name);
+  const theme = address.get("theme") || storedTheme();
+  if (theme && THEMES.includes(theme)) address.set("theme", theme);
+  else address.delete("theme");
+  showTheme();
+  applySort();
+  applyFilter();
+  showComparison();
+  const open = address.get("open") || "";
+  if (anchor) openElement(anchor);
+  else if (isEvidence(open)) openElement(open);
+};
+
+const addOptions = (name, values) => {
+  const select = filterField(name);
+  for (const value of new Set(values)) select.append(new Option(value));
+};
+const startFilter = () => {
+  addOptions("family", rows.map((row) => row.family));
+  addOptions("tf", columns.map((column) => column.tensorflow));
+  addOptions("cuda", columns.map((column) => column.cuda));
+  addOptions("device", columns.map((column) => column.device));
+  for (const name of ["family", "tf", "cuda", "device", "status"]) {
+    filterField(name).parentElement.hidden = filterField(name).options.length < 3;  // "all" and one value
+  }
+  addSortButton(table.tHead.rows[0].cells[0]);
+  modeHeads.forEach((group, column) => {
+    if (group.length === 2) group.forEach((head, mode) => addSortButton(head, column, MODES[mode]));
+  });
+  filterForm.hidden = false;
+  filterForm.addEventListener("submit", (event) => event.preventDefault());
+  filterForm.addEventListener("input", (event) => {
+    if (!FILTERS.includes(event.target.name)) return;
+    setAddress(event.target.name, event.target.value);
+    applyFilter();
+  });
+  filterForm.addEventListener("reset", () => setTimeout(() => {  // after the fields were reset
+    for (const name of [...FILTERS, "sort"]) setAddress(name, "");
+    applySort();
+    applyFilter();
+  }));
+  for (const button of findAll("[data-copy]", filterForm)) {
+    button.addEventListener("click", () => copyVisible(button.dataset.copy));
+  }
+};
+const startComparison = () => {
+  if (!comparisonForm) return;
+  const {from, to} = comparisonForm.elements;
+  comparisonForm.hidden = false;
+  comparisonForm.addEventListener("submit", (event) => event.preventDefault());
+  comparisonForm.addEventListener("change", chooseComparison);
+  find("button", comparisonForm).addEventListener("click", () => {
+    [from.value, to.value] = [to.value, from.value];
+    chooseComparison();
+  });
+};
+const startTheme = () => {
+  byId("theme").hidden = false;
+  byId("theme").addEventListener("click", () => {
+    const theme = THEMES[(THEMES.indexOf(address.get("theme") || "") + 1) % THEMES.length];
+    storeTheme(theme);
+    setAddress("theme", theme);
+    showTheme();
+  });
+};
+startFilter();
+startComparison();
+startTheme();
+startKeyboard();
+document.addEventListener("click", followLink);
+document.addEventListener("keydown", closeDetails);
+addEventListener("hashchange", loadAddress);
+loadAddress();
