@@ -215,7 +215,7 @@ def cost_text(cost: OverheadSummary) -> str:
         unmeasurable = cost.timed - cost.significant
         text = f"none measurable for {unmeasurable} of {count(cost.timed, 'kernel')}"
         text = text if unmeasurable else f"median of {count(cost.timed, 'kernel')} not significant"
-        text += f" (median ratio {interval(*ends)})" if ends else ""
+        text += f" (median {interval(*ends)}x)" if ends else ""
     if cost.slowest is None:
         return text
     name, overhead = cost.slowest
