@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Final, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from bench.report.view.comparison import ColumnComparison, Since, Upgrade
 from bench.report.view.evidence import Detail, Environment, Instrument
@@ -25,33 +25,54 @@ class View:
     A key that report.json leaves out has its default: unknown numbers are null, texts and lists empty. Times are in
     seconds, sizes in MB (10^6 bytes), bounds and rates are shares from 0 to 1.
 
-    ``answer`` is the headline, ``lines`` the ranking. ``since`` says what changed since the last run. ``choice``
-    answers for all kernels what ``choose`` answers for some, and ``needs`` says the same by family.
     ``comparisons`` and ``rankings`` are what only the page shows: any two columns, and rankings by one family.
     """
 
+    # the texts below the fields are their descriptions in the schema and in docs/reference/report-json.md
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(use_attribute_docstrings=True)
+
     schema_version: Annotated[Literal[5], Field(serialization_alias="schema")]
+    """The version of this format."""
     run: str
+    """The id of the run."""
     title: Hidden[str]
     answer: tuple[str, ...]
+    """The headline, one sentence each."""
     lines: Annotated[tuple[Line, ...], Field(serialization_alias="ranking")]
+    """The columns, the best first, with the overhead of determinism."""
     counts_off: StatusCounts
+    """Kernels by status over all columns, determinism off."""
     counts_on: StatusCounts
+    """Kernels by status over all columns, determinism on."""
     since: Since
+    """What changed since the last run."""
     facts: Facts
+    """Facts about the run and its host, by label."""
     notices: Annotated[tuple[Notice, ...], Field(serialization_alias="warnings")]
+    """Warnings and notes about the run."""
     caption: Hidden[str]
     columns: tuple[Column, ...]
+    """Every environment on a device."""
     families: tuple[Family, ...]
+    """The matrix: families, their kernels, and a cell for each column and variation."""
     choice: Choice
+    """What `choose` answers for all kernels."""
     needs: Annotated[tuple[Need, ...], Field(serialization_alias="family_summary")]
+    """The same for each family, in short."""
     upgrades: tuple[Upgrade, ...]
+    """What changes between neighbouring columns."""
     details: Annotated[tuple[Detail, ...], Field(serialization_alias="evidence")]
+    """Samples, digests, times and differences behind each kernel."""
     instrument: Annotated[Instrument, Field(serialization_alias="controls")]
+    """Controls and the detection limit."""
     known_issues: tuple[KnownIssue, ...]
+    """Known issues of TensorFlow that explain results, by id."""
     environments: tuple[Environment, ...]
+    """Versions, loaded libraries and settings of each column."""
     legend: Legend
+    """The meaning of each status."""
     terms: Texts
+    """The meaning of other terms."""
     comparisons: Hidden[tuple[ColumnComparison, ...]] = ()
     rankings: Hidden[tuple[FamilyRanking, ...]] = ()
 
