@@ -169,14 +169,18 @@ def test_the_schema_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
         (["images", "--push", "HTTP://user:secret@x"], errors.CONFIG, ["is not the name of a registry"]),
         (["import", "nowhere.tar.gz"], errors.ENGINE, ["nowhere.tar.gz"]),
         (["bundle", "--env", "tf9*", "--out", "b"], errors.CONFIG, ["tf9*", "tf2.18.1-cuda12.5"]),
-        (["bundle", "--env", "tf2.18.1-cpu", "--out", "b", "--split", "5"], errors.CONFIG, ["no size of a part"]),
+        (
+            ["bundle", "--env", "tf2.18.1-cpu", "--out", "b", "--split", "5"],
+            errors.CONFIG,
+            ["Invalid size of a part: '5'", "--split 60M"],
+        ),
         (["report", "--reports", "nowhere"], errors.NOTHING, ["There is no run", "nox -s matrix"]),
         (["report", "tests"], errors.ENGINE, ["is no run folder"]),
         (["diff", "tf2.18.1-cpu", "matmul_f32", "--run", "tests"], errors.ENGINE, ["is no run folder"]),
         (["diff", "tf2.18.1-cpu", "matmul_f32", "--reports", "nowhere"], errors.NOTHING, ["There is no run"]),
     ],
 )
-def test_every_mistake_has_its_sentence_and_its_code(
+def test_every_mistake_has_a_message_a_hint_and_an_exit_code(
     capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, words: list[str]
 ) -> None:
     assert cli.main(arguments) == code
