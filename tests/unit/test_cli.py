@@ -230,7 +230,7 @@ def test_a_requested_docker_that_is_missing_is_an_error_and_auto_falls_back(
     missing = docker.Probe(answers=False, why="no socket")
     monkeypatch.setattr(docker, "probe", lambda: missing)
     assert cli.main(["matrix", "--dry-run", "--engine", "docker"]) == errors.ENGINE
-    assert "Docker was asked for and cannot be used: no socket" in capsys.readouterr().err
+    assert "Docker was requested, but it cannot be used: no socket" in capsys.readouterr().err
     assert cli.main(["matrix", "--dry-run"]) == 0
     output = capsys.readouterr()
     assert "engine venv: Docker cannot be used: no socket" in output.err

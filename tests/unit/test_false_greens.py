@@ -226,8 +226,8 @@ def test_a_number_measured_on_the_cpu_is_never_shown_in_a_gpu_column() -> None:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (with_request(gpu={"uuid": OTHER_GPU}), "asked to run on"),
-        (with_request(device="cpu"), "asked to run on a CPU"),
+        (with_request(gpu={"uuid": OTHER_GPU}), "requested on"),
+        (with_request(device="cpu"), "requested on a CPU"),
         (factory.facts_of_process(gpu={"uuid": OTHER_GPU}), "a process ran on"),
     ],
 )
