@@ -68,7 +68,7 @@ class Tags(HTMLParser):
 
 @pytest.fixture(scope="module")
 def mixed() -> RunResults:
-    """Three pairs: one reproducible, one with a nondeterministic kernel and an overhead, one that could not be built."""
+    """Three pairs: one reproducible, one with a nondeterministic kernel, one that could not be built."""
     columns = (
         factory.column(),
         factory.column("2.19.1"),
