@@ -167,8 +167,8 @@ TERMS = (
         "detection limit",
         (
             "The rarest difference that the run would have detected. Control kernels differ in a known share of "
-            "samples; the limit is the smallest share that had to be detected, and was. “Out of reach”: so few "
-            "samples need not show it."
+            "samples; the limit is the smallest share that had to be detected, and was. “Too rare to "
+            "detect”: so few samples may show no difference."
         ),
     ),
     (
@@ -218,7 +218,7 @@ TERMS = (
     ),
     ("custom", "A custom kernel, with the file that declares it."),
     (
-        "worst variation leads",
+        "worst variation",
         "A kernel that was measured under several variations shows the worst one; open the row for each of them.",
     ),
 )

@@ -117,8 +117,8 @@ def test_hostile_text_becomes_nothing_else(visit: Callable[..., Page], number: i
     ends = page.locator("#comparison-form select")
     ends.first.select_option(index=1)
     ends.nth(1).select_option(index=2)
-    page.get_by_role("searchbox", name="Text").fill(typed)
-    page.get_by_role("searchbox", name="Text").fill("")
+    page.get_by_role("searchbox", name="Search").fill(typed)
+    page.get_by_role("searchbox", name="Search").fill("")
     assert page.locator(".comparison:visible").count() == 1
     assert page.evaluate(SOUND) == sound
     shown = page.locator("body").text_content() or ""

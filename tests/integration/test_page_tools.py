@@ -36,16 +36,16 @@ def test_filter_counts_and_keeps_its_state_in_the_address(visit: Callable[..., P
     told = page.locator("#match-count")
     assert told.inner_text() == ALL
     assert told.evaluate("one => one.tagName") == "OUTPUT"  # a live region by itself
-    page.get_by_role("searchbox", name="Text").fill("CONV")
+    page.get_by_role("searchbox", name="Search").fill("CONV")
     assert told.inner_text() == "1 of 3 kernels, 0 of 2 controls, 3 of 3 columns"
     assert page.locator(".matrix tbody[data-row]:visible").count() == 1
     assert page.locator(".kernel-evidence:visible").count() == 1
     for text in ("crashed matmul", "no deterministic kernel"):  # a status and a name, an error
-        page.get_by_role("searchbox", name="Text").fill(text)
+        page.get_by_role("searchbox", name="Search").fill(text)
         assert told.inner_text() == "1 of 3 kernels, 0 of 2 controls, 3 of 3 columns"
-    page.get_by_role("searchbox", name="Text").fill("no such words")
+    page.get_by_role("searchbox", name="Search").fill("no such words")
     assert told.inner_text().startswith("0 of 3 kernels")
-    page.get_by_role("searchbox", name="Text").fill("")
+    page.get_by_role("searchbox", name="Search").fill("")
     page.locator("#filter").get_by_label("Status").select_option("unsupported")
     assert told.inner_text().startswith("1 of 3 kernels")
     assert page.url.endswith("#status=unsupported")
@@ -131,8 +131,8 @@ def test_order(visit: Callable[..., Page]) -> None:
 
 def test_a_permalink_brings_everything_back(visit: Callable[..., Page]) -> None:
     page = visit(made("several"))
-    page.get_by_role("searchbox", name="Text").fill("kernel & 1")
-    page.get_by_role("searchbox", name="Text").fill("kernel")
+    page.get_by_role("searchbox", name="Search").fill("kernel & 1")
+    page.get_by_role("searchbox", name="Search").fill("kernel")
     page.get_by_role("button", name="Kernel", exact=True).click()
     page.locator("#comparison-form select").first.select_option(index=1)
     page.locator("#comparison-form select").nth(1).select_option(index=2)
@@ -183,7 +183,7 @@ CLIPBOARD = """(works) => {
 def test_copies_what_is_shown(visit: Callable[..., Page], page_text: str) -> None:
     page = visit(page_text)
     page.evaluate(CLIPBOARD, True)
-    page.get_by_role("searchbox", name="Text").fill("conv")
+    page.get_by_role("searchbox", name="Search").fill("conv")
     page.get_by_role("button", name="Copy as CSV").click()
     page.wait_for_function("window.copied")
     assert page.locator("#copy-status").inner_text() == "Results copied as CSV: 6."
@@ -194,12 +194,12 @@ def test_copies_what_is_shown(visit: Callable[..., Page], page_text: str) -> Non
     shown = page.locator("tbody[data-row]:visible td").first.inner_text()
     assert rows[0]["status"] in shown
     assert not any(row["compared"] for row in rows), "nothing that is nondeterministic or unsupported has a bound"
-    page.get_by_role("searchbox", name="Text").fill("matmul")
+    page.get_by_role("searchbox", name="Search").fill("matmul")
     page.get_by_role("button", name="Copy as CSV").click()
     page.wait_for_function("window.copied.includes('matmul')")
     rows_of_matmul = list(csv.DictReader(io.StringIO(page.evaluate("window.copied"))))
     assert {row["variation"] for row in rows_of_matmul if row["status"] == "crashed"} == {"isa=avx2"}
-    page.get_by_role("searchbox", name="Text").fill("conv")
+    page.get_by_role("searchbox", name="Search").fill("conv")
     page.get_by_role("button", name="Copy as JSON").click()
     page.wait_for_function("window.copied.startsWith('[')")
     again = json.loads(page.evaluate("window.copied"))
@@ -230,7 +230,7 @@ def test_a_copy_that_is_not_allowed_is_selected_text(visit: Callable[..., Page],
     box.wait_for(state="visible")
     assert "does not allow copying" in page.locator("#copy-status").inner_text()
     assert page.evaluate("getSelection().toString() || document.activeElement.value").startswith("kernel,")
-    page.get_by_role("searchbox", name="Text").fill("conv")  # what was copied is no longer what is shown
+    page.get_by_role("searchbox", name="Search").fill("conv")  # what was copied is no longer what is shown
     assert not box.is_visible()
     assert page.locator("#copy-status").inner_text() == ""
 

@@ -387,7 +387,7 @@ def test_a_run_of_two_devices_asks_each_of_its_own(
     command = measured(monkeypatch, factory.info(columns=(factory.column(), factory.column("2.18.1", "12.5"))))
     code, body = as_json(capsys, run=command)
     assert code == errors.OK
-    assert "each pair on its own device" in body["question"]
+    assert "each pair on the device where it was measured" in body["question"]
     assert [one["fit"] for one in body["candidates"]] == ["fits", "fits"]
 
 

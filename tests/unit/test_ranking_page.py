@@ -106,7 +106,10 @@ def test_a_candidate_says_evidence_overhead_reasons_and_unknowns(mixed: RunResul
 
 def test_an_overhead_is_compared_with_the_maximum(mixed: RunResults) -> None:
     found = choice(mixed, Requirements(families=("linalg",), max_overhead=1.15))
-    assert found.question == "linalg: 1 kernel, determinism on, at most 1.15x slower, each pair on its own device."
+    assert (
+        found.question
+        == "linalg: 1 kernel, determinism on, at most 1.15x slower, each pair on the device where it was measured."
+    )
     assert [one.reasons for one in found.candidates if one.rank] == [("more than 1.15x slower (1): matmul",)] * 2
     assert found.sentence.startswith("No pair is known to fit.")
     assert all(one.rank in ("1 (tie)", "") for one in found.candidates)

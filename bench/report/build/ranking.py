@@ -136,7 +136,7 @@ def _question(results: RunResults, question: Requirements) -> str:
     everything = f"All {number} of the run" if results.info.kernels else "All kernels"
     what = f"{listed(requested, _REQUESTED)}: {number}" if requested else everything
     overhead = "at any overhead" if question.max_overhead is None else f"at most {limit(question.max_overhead)}x slower"
-    where = f"on {clean(question.device)}" if question.device else "each pair on its own device"
+    where = f"on {clean(question.device)}" if question.device else "each pair on the device where it was measured"
     driver = f", driver {clean(question.driver)}" if question.driver else ""
     return f"{what}, determinism on, {overhead}, {where}{driver}."
 

@@ -167,7 +167,7 @@ def _known_issues(results: RunResults) -> list[Notice]:
     if not met:
         return []
     items = [f"{title}. Kernels: {listed(list(kernels), _MOST_NAMES)}." for title, kernels in met.items()]
-    text = f"{count(len(met), 'known issue')} of TensorFlow {'explains' if len(met) == 1 else 'explain'} these results."
+    text = f"{count(len(met), 'known issue')} of TensorFlow {'explains' if len(met) == 1 else 'explain'} results of this run."
     return [Notice(kind="note", title="Known issues", text=text, items=few(items))]
 
 

@@ -121,7 +121,7 @@ def _properties(suite: ET.Element, view: View, column: str) -> None:
 def _changes(step: str, upgrade: Upgrade) -> list[str]:
     """What a change to this column does, kernel by kernel."""
     counts = ", ".join(f"{event} {number}" for event, number in upgrade.counts)
-    rest = f"Of the others: {upgrade.rest}." if upgrade.rest else ""
+    rest = f"Other results: {upgrade.rest}." if upgrade.rest else ""
     head = f"{step}, {upgrade.label}: {upgrade.moved}"
     texts = [head, *upgrade.sentences, counts, rest, upgrade.note, *map(_event, upgrade.lines)]
     return list(filter(None, texts))

@@ -147,7 +147,7 @@ def _upgrade(upgrade: Upgrade, *, since: bool = False) -> list[str]:
     """One change: what moves, what that does in sum, and the results in which something happened."""
     head = upgrade.label if since else f"{upgrade.step}, {upgrade.label}"
     counts = ", ".join(f"{event} {number}" for event, number in upgrade.counts)
-    rest = f"Of the others: {upgrade.rest}." if upgrade.rest else ""
+    rest = f"Other results: {upgrade.rest}." if upgrade.rest else ""
     texts = [upgrade.moved, *upgrade.sentences, counts, rest, "" if since else upgrade.note]
     lines = [f"**{plain(head)}** {' '.join(plain(text) for text in texts if text)}", ""]
     heads = ["Kernel", "Where", "What happened", "Before", "After", "Bits", "Time"]

@@ -42,7 +42,8 @@ class _Section:
 
     @property
     def lines(self) -> list[str]:
-        more = [f"  and {self.left_out} more"] if self.left_out else []
+        rest = f"  and {self.left_out} more" if self.items else f"  {self.left_out}, listed in the report"
+        more = [rest] if self.left_out else []
         return [*self.head, *(line for item in self.items for line in item.split("\n")), *more]
 
 

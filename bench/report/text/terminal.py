@@ -146,7 +146,7 @@ def _upgrade(upgrade: Upgrade, width: int, *, since: bool = False) -> list[str]:
     """One change; the notes of all changes since the last run stand above them."""
     counts = ", ".join(f"{event} {number}" for event, number in upgrade.counts)
     head = f"- {upgrade.label}" if since else f"- {upgrade.step}, {upgrade.label}"
-    rest = f"Of the others: {upgrade.rest}." if upgrade.rest else ""
+    rest = f"Other results: {upgrade.rest}." if upgrade.rest else ""
     texts = [upgrade.moved, *upgrade.sentences, counts, rest, "" if since else upgrade.note]
     lines = [wrapped(head, width, "  "), *(wrapped(f"  {text}", width, "    ") for text in texts if text)]
     lines += [wrapped(f"    {event_text(line)}", width, "      ") for line in upgrade.lines[:_MOST_ROWS]]
