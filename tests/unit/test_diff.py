@@ -44,13 +44,13 @@ def row(page: str, start: str) -> str:
     return next(line for line in page.splitlines() if line.startswith(start))
 
 
-def test_a_pair_of_the_mode_that_varies() -> None:
+def test_two_digests_of_one_nondeterministic_mode() -> None:
     page = printed(factory.run(None, only(on=Behaviour(("a", "a", "b")))))
     assert "nondeterministic under on." in unwrapped(page)
     assert f"{short('a')} (a) against {short('b')} (b): 1 of 1 tensor differs." in page
     assert "differs" in row(page, "output")
     assert "max diff" in row(page, "output")
-    assert "on:\n  Round 1 repetition 0 against round 1 repetition 2, over all elements." in page
+    assert "on:\n  Round 1 repetition 0 compared with round 1 repetition 2, over all elements." in page
     line = row(page, short("b"))
     assert "default, on ×5" in line  # noqa: RUF001
     assert "round 1 repetition 2" in line

@@ -59,7 +59,7 @@ def view_of(pairs: int, kernels: int) -> View:
 
 
 @pytest.mark.parametrize(("pairs", "kernels"), [(12, 45), (40, 10)])
-def test_a_large_page_has_every_field_and_all_of_what_is_not_exact(pairs: int, kernels: int) -> None:
+def test_a_large_page_has_every_result_and_all_details_of_what_is_not_reproducible(pairs: int, kernels: int) -> None:
     view = view_of(pairs, kernels)
     page = html_render.render(view)
     table = page[page.index('<table class="matrix"') : page.index("</table>", page.index('<table class="matrix"'))]
@@ -76,12 +76,12 @@ def test_a_large_page_has_every_field_and_all_of_what_is_not_exact(pairs: int, k
         if row is not None:
             assert all(half.status in row[0] for half in detail.entry.halves)
     assert len(re.findall(r"<td><a ", table)) == 2 * len(view.details)
-    for text in ("Difference", "First divergence", "Processes", "no deterministic kernel"):
+    for text in ("Difference", "First difference", "Processes", "no deterministic kernel"):
         assert text in tables
     assert "writes all numbers to <code>report.json</code>" in tables
 
 
-def test_a_small_page_tells_all_of_each_field() -> None:
+def test_a_small_page_has_all_details_of_every_result() -> None:
     run = factory.run(factory.info(kernels=factory.info().kernels))
     page = html_render.render(build(evaluate(run)))
     tables = page[page.index('id="evidence"') : page.index('id="controls-title"')]

@@ -273,5 +273,5 @@ def _need(results: RunResults, column: str, names: Sequence[str]) -> NeedColumn:
         reproducible=reproducible,
         kernels=len(names),
         text=WORDS[blocked[0]].word if blocked else f"{reproducible} of {len(names)}",
-        dearest=slower,
+        slowest=slower,
     )

@@ -116,13 +116,15 @@ def _on_another_device(candidate: Candidate) -> bool:
 
 
 def _kernels(results: RunResults, question: Requirements) -> tuple[list[str], list[str]]:
-    """Return the names for ``--kernels``, empty for all, and the custom ones: those that no run and no suite knows."""
+    """Return the names for ``--kernels``, empty for all, and the custom ones among them."""
     if not question.families and not question.kernels:
         return [], []
     requested = required_kernels(results.info, question)
     suite = {name for name, _ in question.suite}
-    own = [clean(name) for name in requested.absent if name not in suite]
-    return [clean(name) for name in (*requested.kernels, *requested.absent)], own
+    names = [*requested.kernels, *requested.absent]
+    # a page does not know the suite, so it cannot tell which kernels are custom
+    own = [clean(name) for name in names if suite and name not in suite]
+    return list(map(clean, names)), own
 
 
 def _pairs(group: Iterable[Candidate]) -> list[str]:

@@ -110,7 +110,7 @@ def _properties(suite: ET.Element, view: View, column: str) -> None:
         rows += [("unknown", text) for text in candidate.unknowns]
     rows += [("suggested run", f"{missing.why} {missing.command}") for missing in view.choice.missing]
     for need in view.needs:
-        texts = [f"{fact.text} {fact.dearest}" for fact in need.columns if fact.column == column]
+        texts = [f"{fact.text} {fact.slowest}" for fact in need.columns if fact.column == column]
         rows += [(f"reproducible: {need.family}", text) for text in texts]
     properties = ET.SubElement(suite, "properties")
     for name, value in rows:

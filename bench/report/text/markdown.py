@@ -33,7 +33,7 @@ _SPECIAL = re.compile(r"([\\`*_\[\]#|~@]|:(?=\S)|^[-+])")
 #: A number that would begin a list, which a time of 9.45 ms does not.
 _LISTED = re.compile(r"^(\d+)([.)])(?=\s|$)")
 #: Labels of the notes that a summary has, and characters of each that it shows.
-_NOTES = ("Difference", "First difference", "First divergence", "Error", "Log tail", "Time")
+_NOTES = ("Difference", "First difference", "Error", "Log tail", "Time")
 _MOST_TEXT = 500
 _FINE = frozenset({"good", "control"})
 
@@ -138,7 +138,7 @@ def _needs(view: View) -> list[str]:
         *(matrix_column.label for matrix_column in view.columns),
     ]
     rows = [
-        [need.family, *(f"{column.text} {column.dearest}".strip() for column in need.columns)] for need in view.needs
+        [need.family, *(f"{column.text} {column.slowest}".strip() for column in need.columns)] for need in view.needs
     ]
     return _table(heads, rows)
 

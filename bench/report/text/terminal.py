@@ -129,7 +129,7 @@ def _needs(view: View, width: int) -> str:
         if not need.reproducible:
             columns = zip(view.columns, need.columns, strict=True)
             texts = (
-                f"{matrix_column.label} {' '.join(filter(None, (column.text, column.dearest)))}"
+                f"{matrix_column.label} {' '.join(filter(None, (column.text, column.slowest)))}"
                 for matrix_column, column in columns
             )
             lines.append(wrapped(f"- {need.family}: {'; '.join(texts)}", width, "  "))

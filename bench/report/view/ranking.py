@@ -55,7 +55,7 @@ class Choice:
 class NeedColumn:
     """What one pair offers to one family with determinism on: ``reproducible`` of ``kernels`` kernels are.
 
-    ``text`` is "12 of 12", or the status of a column without measurements. ``dearest`` is the slowest kernel of those
+    ``text`` is "12 of 12", or the status of a column without measurements. ``slowest`` is the slowest kernel of those
     with a significant overhead ("sparse_xent 1.77x slower"), "" without one.
     """
 
@@ -63,7 +63,7 @@ class NeedColumn:
     reproducible: int
     kernels: int
     text: Hidden[str]
-    dearest: str = ""
+    slowest: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
