@@ -31,14 +31,14 @@ def choose(name: str, root: Path, *, registry: str = "", revision: str = "") -> 
             "--from-registry pulls images, and --engine venv does not use any", "omit one of the two options"
         )
     if name == "venv":
-        return VenvEngine(root), "asked for with --engine venv"
+        return VenvEngine(root), "requested with --engine venv"
     probe = docker.probe()
     if probe.answers:
-        why = "asked for with --engine docker" if name == "docker" else probe.why
+        why = "requested with --engine docker" if name == "docker" else probe.why
         return docker.DockerEngine(root, registry=registry, revision=revision), why
     if name == "docker" or registry:
         raise EngineError(
-            f"Docker was asked for and cannot be used: {probe.why}",
+            f"Docker was requested, but it cannot be used: {probe.why}",
             "Omit --engine to run in virtual environments.",
         )
     return VenvEngine(root), f"Docker cannot be used: {probe.why}"

@@ -68,8 +68,8 @@ def exclusive(cache: Path) -> Iterator[None]:
     try:
         lock.acquire()
     except LockedError as error:
-        message = f"What would be removed is in use by {error.owner}."
-        raise BusyError(message, "Wait until it has ended, then clean up.") from error
+        message = f"Nothing was removed, because the cache is in use by {error.owner}."
+        raise BusyError(message, "Wait until that process has ended, then clean up again.") from error
     with lock:
         yield
         path.unlink(missing_ok=True)

@@ -232,7 +232,7 @@ class Scheduler:
         self._state.save(**progress.facts())
         if progress.done == progress.planned:
             return  # the final page is about to be written
-        # a device does not wait for the page that another one has asked for
+        # a device does not wait while another device has the page written
         if self._on_pass is not None and self._page_lock.acquire(blocking=False):
             try:
                 if self._page_at is None or time.monotonic() - self._page_at >= PAGE_INTERVAL_S:

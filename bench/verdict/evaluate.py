@@ -169,7 +169,7 @@ def _without_records(group: RecordGroup) -> tuple[Status, str]:
         status = Status.OUTDATED if "schema" in first else Status.NOT_RUN
         return status, f"{count(len(group.unreadable), 'record')} could not be read (the first: {first})."
     if group.group:
-        return Status.NOT_RUN, "No round was asked to run this kernel."
+        return Status.NOT_RUN, "No round included this kernel."
     return Status.NOT_RUN, "There is no record of it."
 
 
@@ -243,7 +243,7 @@ def _gaps(group: RecordGroup, comparison: Comparison, processes: Sequence[Proces
     """
     complete = {process.round for process in processes if process.outcome == "ok"}
     short = sum(
-        len(process.repetitions) < process.asked_repetitions
+        len(process.repetitions) < process.requested_repetitions
         for process in processes
         if process.outcome == "ok" and not process.again
     )

@@ -39,13 +39,11 @@ def no_gpu(column: ColumnInfo, group: Sequence[AcceptedRecord]) -> InvalidMeasur
 
 
 def wrong_device(info: RunInfo, column: ColumnInfo, group: Sequence[AcceptedRecord]) -> InvalidMeasurement | None:
-    """The device of the request; requests from before GPUs all say ``cpu``, whatever was meant."""
+    """Check that the request named the kind of device of the column; before GPUs were supported, all say ``cpu``."""
     for accepted in group:
         requested, wanted = accepted.record.request.device, "cpu" if column.device == "cpu" else "gpu"
         if requested != wanted and info.schema > BEFORE_GPUS:
-            return mismatch(
-                f"the column is for a {wanted.upper()}, but a round was asked to run on a {requested.upper()}"
-            )
+            return mismatch(f"the column is for a {wanted.upper()}, but a round was requested on a {requested.upper()}")
     return None
 
 
@@ -54,7 +52,7 @@ def wrong_gpu(column: ColumnInfo, group: Sequence[AcceptedRecord]) -> InvalidMea
     for accepted in group:
         uuid = str(accepted.record.request.gpu.get("uuid") or "")
         if uuid and column.gpu and uuid != column.gpu:
-            return mismatch(f"the column is for {column.gpu}, but a round was asked to run on {uuid}")
+            return mismatch(f"the column is for {column.gpu}, but a round was requested on {uuid}")
         for process in accepted.record.processes:
             seen = str(mapping(process.provenance.get("gpu")).get("uuid") or "")
             whole = (column.gpu or uuid).startswith("GPU-")  # driver and NVML may name a slice (MIG-...) differently

@@ -107,7 +107,7 @@ class ProcessObservation:
     engine: str
     container: str
     reused_from: str
-    asked_repetitions: int
+    requested_repetitions: int
     planned_rounds: int | None
     outcome: str
     error_class: str
@@ -275,7 +275,7 @@ def modes(info: RunInfo, variation: str) -> tuple[str, ...]:
 def observe(group: Iterable[AcceptedRecord], kernels: Sequence[str]) -> dict[str, tuple[ProcessObservation, ...]]:
     """Return what every process of a group reports about each kernel, by round.
 
-    Rounds that were not asked to run a kernel, and did not, are left out.
+    Rounds whose request did not include a kernel, and that did not run it, are left out.
     """
     observed: dict[str, list[ProcessObservation]] = {kernel: [] for kernel in kernels}
     for accepted in group:
@@ -326,7 +326,7 @@ def _observation(
         engine=str(request.context.get("engine", "")),
         container=host,  # in a container the host name is the container's own
         reused_from=accepted.reused_from,
-        asked_repetitions=request.repetitions.get(kernel, 0),
+        requested_repetitions=request.repetitions.get(kernel, 0),
         planned_rounds=rounds if type(rounds) is int else None,
         outcome=ending,
         error_class=error_class.rpartition(".")[2],

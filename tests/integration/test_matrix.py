@@ -46,12 +46,12 @@ def test_a_run_ends_with_a_page_a_table_and_records(root: Path, tmp_path: Path) 
     assert len(run.records) == 2
     assert {record.request.mode for record in run.records.values()} == {"off", "on"}
     assert run.info.engine == "venv"
-    assert run.info.engine_why == "asked for with --engine venv"
+    assert run.info.engine_why == "requested with --engine venv"
     page = (tmp_path / "index.html").read_text(encoding="utf-8")
     assert "reduce_sum_1d" in page
     assert "2.18.1" in page
     assert "reduce_sum_1d" in done.stdout
-    assert "engine venv: asked for" in done.stderr
+    assert "engine venv: requested with" in done.stderr
     assert "round 1" in done.stderr, "progress in plain lines where the output is no terminal"
     logs = list((tmp_path / "runs" / run.info.id / "logs").rglob("*.log"))
     assert {log.name for log in logs} >= {"default-off-001.log", "default-on-001.log"}

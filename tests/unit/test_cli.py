@@ -65,8 +65,8 @@ def write_kernels(folder: Path, text: str = "", name: str = "my_kernels.py") -> 
     return path
 
 
-class TestExtra:
-    """Kernels of the user's own are listed and planned; an error among them is a warning with file and line."""
+class TestCustomKernels:
+    """Custom kernels are listed and planned; an error in their file is a warning with file and line."""
 
     def test_they_are_listed(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
         path = str(write_kernels(tmp_path))
@@ -94,10 +94,10 @@ class TestExtra:
         path = str(write_kernels(tmp_path, text))
         for arguments in (["kernels"], ["kernels", "--markdown"], ["plan", "--engine", "venv"]):
             assert cli.main([*arguments, "--kernel-file", path]) == 0
-            said = capsys.readouterr()
-            assert f"warning: {words}" in said.err
-            assert "Traceback" not in said.err
-            assert said.out
+            output = capsys.readouterr()
+            assert f"warning: {words}" in output.err
+            assert "Traceback" not in output.err
+            assert output.out
 
     def test_they_are_planned_and_named_in_the_matrix_beside_it(
         self, capsys: pytest.CaptureFixture[str], tmp_path: Path, root: Path
@@ -124,7 +124,7 @@ class TestExtra:
             (["long.py"], ["can be passed to a process"]),
         ],
     )
-    def test_files_that_cannot_travel_are_bad_configuration(
+    def test_kernel_files_that_cannot_be_used_are_bad_configuration(
         self, capsys: pytest.CaptureFixture[str], tmp_path: Path, names: list[str], words: list[str]
     ) -> None:
         for name in ("a/my.py", "b/my.py", "long.py"):
@@ -133,22 +133,22 @@ class TestExtra:
         arguments = [text for name in names for text in ("--kernel-file", str(tmp_path / name))]
         for command in (["kernels"], ["plan", "--engine", "venv"]):
             assert cli.main([*command, *arguments]) == errors.CONFIG
-            said = capsys.readouterr()
+            output = capsys.readouterr()
             for word in [*words, "error:", "hint:"]:
-                assert word in said.err
-            assert not said.out
+                assert word in output.err
+            assert not output.out
 
 
-def test_a_dry_run_tells_variations_and_their_kernels(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_dry_run_lists_variations_and_their_kernels(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["matrix", "--dry-run", "--engine", "venv", "--profile", "nightly", "--kernels", "matmul_mean"]
     assert cli.main(arguments) == 0
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     for variation in ("default", "threads=1", "threads=4xcores", "onednn=0", "isa=avx2"):
-        assert f"variation {variation} (off/on): matmul_mean, control_flicker" in said
-    assert "tf32" not in said, "no CPU has it"
-    assert "switch=env" not in said, "nothing but controls is left of it"
+        assert f"variation {variation} (off/on): matmul_mean, control_flicker" in output
+    assert "tf32" not in output, "no CPU has it"
+    assert "switch=env" not in output, "nothing but controls is left of it"
     # 8 columns, 5 rounds, 2 modes, 5 variations
-    assert "would run 400 rounds" in said
+    assert "would run 400 rounds" in output
 
 
 def test_the_schema_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -169,22 +169,26 @@ def test_the_schema_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
         (["images", "--push", "HTTP://user:secret@x"], errors.CONFIG, ["is not the name of a registry"]),
         (["import", "nowhere.tar.gz"], errors.ENGINE, ["nowhere.tar.gz"]),
         (["bundle", "--env", "tf9*", "--out", "b"], errors.CONFIG, ["tf9*", "tf2.18.1-cuda12.5"]),
-        (["bundle", "--env", "tf2.18.1-cpu", "--out", "b", "--split", "5"], errors.CONFIG, ["no size of a part"]),
+        (
+            ["bundle", "--env", "tf2.18.1-cpu", "--out", "b", "--split", "5"],
+            errors.CONFIG,
+            ["Invalid size of a part: '5'", "--split 60M"],
+        ),
         (["report", "--reports", "nowhere"], errors.NOTHING, ["There is no run", "nox -s matrix"]),
         (["report", "tests"], errors.ENGINE, ["is no run folder"]),
         (["diff", "tf2.18.1-cpu", "matmul_f32", "--run", "tests"], errors.ENGINE, ["is no run folder"]),
         (["diff", "tf2.18.1-cpu", "matmul_f32", "--reports", "nowhere"], errors.NOTHING, ["There is no run"]),
     ],
 )
-def test_every_mistake_has_its_sentence_and_its_code(
+def test_every_mistake_has_a_message_a_hint_and_an_exit_code(
     capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, words: list[str]
 ) -> None:
     assert cli.main(arguments) == code
-    said = capsys.readouterr()
-    assert "Traceback" not in said.err
+    output = capsys.readouterr()
+    assert "Traceback" not in output.err
     for word in [*words, "error:", "hint:"]:
-        assert word in said.err
-    assert not said.out
+        assert word in output.err
+    assert not output.out
 
 
 @pytest.mark.parametrize(
@@ -196,7 +200,7 @@ def test_wrong_options_are_bad_configuration(arguments: list[str]) -> None:
     assert caught.value.code == errors.CONFIG
 
 
-def test_an_unknown_gate_is_told_before_anything_is_measured(
+def test_an_unknown_gate_is_rejected_before_anything_is_measured(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     arguments = ["matrix", "--engine", "venv", "--fail-on", "on-vareis", "--reports", str(tmp_path)]
@@ -207,33 +211,33 @@ def test_an_unknown_gate_is_told_before_anything_is_measured(
     assert not list(tmp_path.iterdir())
 
 
-def test_too_little_disk_is_told_before_anything_is_built(
+def test_too_little_disk_space_is_reported_before_anything_is_built(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = collections.namedtuple("usage", "total used free")  # noqa: PYI024 - the shape of shutil's own answer
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(1, 1, 1000))
     monkeypatch.setenv("TFREPRO_CACHE", str(tmp_path / "cache"))
     assert cli.main(["matrix", "--engine", "venv", "--reports", str(tmp_path / "reports")]) == errors.ENGINE
-    said = capsys.readouterr().err
-    assert "Not enough disk space" in said
-    assert "GB needed" in said
+    output = capsys.readouterr().err
+    assert "Not enough disk space" in output
+    assert "GB needed" in output
     assert not (tmp_path / "reports" / "runs").exists()
 
 
-def test_docker_demanded_and_missing_says_why_and_auto_falls_back(
+def test_a_requested_docker_that_is_missing_is_an_error_and_auto_falls_back(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     missing = docker.Probe(answers=False, why="no socket")
     monkeypatch.setattr(docker, "probe", lambda: missing)
     assert cli.main(["matrix", "--dry-run", "--engine", "docker"]) == errors.ENGINE
-    assert "Docker was asked for and cannot be used: no socket" in capsys.readouterr().err
+    assert "Docker was requested, but it cannot be used: no socket" in capsys.readouterr().err
     assert cli.main(["matrix", "--dry-run"]) == 0
-    said = capsys.readouterr()
-    assert "engine venv: Docker cannot be used: no socket" in said.err
-    assert "would run" in said.out
+    output = capsys.readouterr()
+    assert "engine venv: Docker cannot be used: no socket" in output.err
+    assert "would run" in output.out
 
 
-def test_a_surprise_is_one_line_and_a_traceback_only_with_debug(
+def test_an_internal_error_is_one_line_and_has_a_traceback_only_with_debug(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail() -> None:
@@ -242,14 +246,14 @@ def test_a_surprise_is_one_line_and_a_traceback_only_with_debug(
 
     monkeypatch.setattr(config, "schema", fail)
     assert cli.main(["schema"]) == errors.ENGINE
-    said = capsys.readouterr().err
-    assert "internal error: RuntimeError: boom" in said
-    assert "Traceback" not in said
+    output = capsys.readouterr().err
+    assert "internal error: RuntimeError: boom" in output
+    assert "Traceback" not in output
     with pytest.raises(RuntimeError):
         cli.main(["schema", "--debug"])
 
 
-def test_a_reader_who_leaves_early_makes_no_pass() -> None:
+def test_a_closed_output_pipe_does_not_turn_a_failure_into_success() -> None:
     """Behind a pipe a gate may stand after the point where the reader left."""
     reading, writing = os.pipe()
     os.close(reading)
@@ -280,12 +284,12 @@ def test_a_run_is_found_by_its_id(
     folder = tmp_path / "reports" / "runs" / "20250101T000000Z-aaaa"
     folder_of(folder, factory.run())
     monkeypatch.chdir(tmp_path)
-    said = []
+    output = []
     for name in (str(folder), folder.name):
         code = cli.main(["report", name])
-        said.append((code, capsys.readouterr().out))
-    assert said[0] == said[1]
-    assert "TF 2.18.1 CPU" in said[1][1]
+        output.append((code, capsys.readouterr().out))
+    assert output[0] == output[1]
+    assert "TF 2.18.1 CPU" in output[1][1]
     assert cli.main(["report", "20250101T000000Z-bbbb"]) == errors.ENGINE
     assert "is no run folder" in capsys.readouterr().err
 
@@ -310,7 +314,7 @@ def test_interruption_is_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
         ({}, "no xz at all", errors.ENGINE, "unreadable records: 1; the page names them"),
     ],
 )
-def test_a_run_of_which_something_is_missing_is_no_pass(
+def test_an_incomplete_run_does_not_exit_with_success(
     changes: dict[str, Any], harm: str, code: int, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = folder_of(tmp_path / "runs" / "20250101T000000Z-aaaa", factory.run(factory.info(**changes)))
@@ -346,7 +350,7 @@ class Hands:
         return "sha256:one"
 
 
-def test_an_image_that_cannot_be_pushed_stops_no_other(
+def test_a_failed_push_of_an_image_does_not_stop_the_others(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(images_command, "DockerEngine", Hands)

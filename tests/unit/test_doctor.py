@@ -208,13 +208,13 @@ def test_a_full_disk_is_an_engine_error(host: Host) -> None:
 
 def test_an_unusable_engine_is_reported_with_everything_else(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> Any:
-        raise EngineError("Docker was asked for and cannot be used: it sleeps", "Omit --engine.")
+        raise EngineError("Docker was requested, but it cannot be used: it sleeps", "Omit --engine.")
 
     monkeypatch.setattr("bench.engines.select.choose", refuse)
     findings = host.examine(host.column(), engine="docker")
     page = printed(findings)
     assert findings.code == 4
-    assert "none: Docker was asked for" in page
+    assert "none: Docker was requested, but it cannot be used" in page
     assert "it sleeps. Omit --engine." in " ".join(findings.todo)
     assert "tf2.18.1-cpu-py311@cpu  ok" in page
 

@@ -67,7 +67,7 @@ def said(*times: float, first: float = 0.5, number: int = 1) -> ProcessObservati
         engine="venv",
         container="",
         reused_from="",
-        asked_repetitions=1,
+        requested_repetitions=1,
         planned_rounds=None,
         outcome="ok",
         error_class="",

@@ -1,4 +1,4 @@
-"""What the page says of GPU columns: devices, pairs, libraries, clocks, hosts."""
+"""What the page shows about GPU columns: devices, pairs, libraries, clocks, hosts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def columns(*columns: Any) -> tuple[Column, ...]:
 
 
 def every_kind() -> Run:
-    """A CPU column, GPU columns one step apart, two that were not measured, and one as found on another host."""
+    """A CPU column, GPU columns one step apart, two that were not measured, and an existing environment."""
     hot = {**factory.CALM, "reasons": ["hardware slowdown"], "discarded": "throttled: hardware slowdown"}
     columns = (
         factory.column(),
@@ -54,7 +54,7 @@ def every_kind() -> Run:
 
 
 def notices(run: Run) -> dict[str, Notice]:
-    return {one.title: one for one in view_of(run).notices}
+    return {notice.title: notice for notice in view_of(run).notices}
 
 
 @pytest.mark.parametrize(
@@ -88,14 +88,14 @@ def test_a_cpu_column_has_no_kind() -> None:
     assert (column.kind, column.device, column.accelerator) == ("", "cpu", "CPU")
 
 
-def test_two_gpus_of_one_model_are_told_apart_by_their_uuids() -> None:
+def test_two_gpus_of_one_model_are_distinguished_by_their_uuids() -> None:
     other = dataclasses.replace(H100, id=f"{H100.id}-2", gpu=OTHER_GPU)
     assert [column.device for column in columns(H100, other)] == ["h100-1a2b3c4d", "h100-99887766"]
-    named = [dataclasses.replace(one, device=f"h100-{one.gpu[4:12]}") for one in (H100, other)]
+    named = [dataclasses.replace(column, device=f"h100-{column.gpu[4:12]}") for column in (H100, other)]
     assert [column.device for column in columns(*named)] == ["h100-1a2b3c4d", "h100-99887766"]
 
 
-def test_the_line_of_the_preflight_stands_with_its_column() -> None:
+def test_the_result_of_the_preflight_is_shown_with_its_column() -> None:
     text = "ok, minor-version compatibility (driver 535 is older than 12.5's 555)"
     run = factory.run(factory.info(columns=(dataclasses.replace(H100, advice=text),)))
     for form in (Format.HTML, Format.TERMINAL, Format.MARKDOWN, Format.JSON):
@@ -119,9 +119,9 @@ def test_imported_columns_name_their_host_and_engine() -> None:
     assert json.loads(rendered(run, Format.JSON))["columns"][1]["host"]["engine"] == "venv"
 
 
-def test_an_environment_as_found_is_not_shown_as_locked() -> None:
-    found = dataclasses.replace(H100, kind="local", lock="", lock_hash="")
-    run = factory.run(factory.info(columns=(found,)))
+def test_an_existing_environment_is_not_shown_as_locked() -> None:
+    existing = dataclasses.replace(H100, kind="local", lock="", lock_hash="")
+    run = factory.run(factory.info(columns=(existing,)))
     facts = {fact.label: fact.value for fact in view_of(run).environments[0].provenance}
     assert facts["lock"] == "not locked: this environment cannot be rebuilt exactly"
     assert "lock_hash" not in facts
@@ -130,14 +130,16 @@ def test_an_environment_as_found_is_not_shown_as_locked() -> None:
     assert "Not locked" not in notices(factory.run(factory.info(columns=(H100,))))
 
 
-def test_a_vendors_build_is_the_release_it_says_it_is() -> None:
+def test_the_local_version_of_a_vendor_build_is_no_mismatch() -> None:
     vendor = dataclasses.replace(H100, kind="local", tensorflow="2.17.0+nv24.12")
     assert {
-        one.status.value for one in evaluate(factory.run(factory.info(columns=(vendor,)))).verdicts if not one.control
+        verdict.status.value
+        for verdict in evaluate(factory.run(factory.info(columns=(vendor,)))).verdicts
+        if not verdict.control
     } == {"reproducible"}
 
 
-def test_what_the_process_and_the_host_saw_of_the_gpu() -> None:
+def test_the_facts_of_the_gpu_are_shown_with_the_environment() -> None:
     run = factory.run(factory.info(columns=(H100, factory.column())))
     on_gpu, on_cpu = view_of(run).environments
     assert {fact.label: fact.value for fact in on_gpu.gpu} == {
@@ -163,7 +165,7 @@ def test_what_the_process_and_the_host_saw_of_the_gpu() -> None:
     assert json.loads(rendered(run, Format.JSON))["environments"][0]["gpu"]["cudnn"] == "9.3.0"
 
 
-def test_gpu_memory_stands_beside_that_of_the_process() -> None:
+def test_gpu_memory_is_shown_beside_the_memory_of_the_process() -> None:
     run = factory.run(factory.info(columns=(H100, factory.column())))
     page = rendered(run, Format.HTML)
     assert "Peak on the GPU, MB" in page[page.index('id="evidence"') :]
@@ -173,7 +175,7 @@ def test_gpu_memory_stands_beside_that_of_the_process() -> None:
 
 
 @pytest.mark.parametrize("guard", [None, {"samples": 0, "unwatched": "this host has no NVML"}])
-def test_clocks_that_nobody_watched_are_told_once(guard: dict[str, Any] | None) -> None:
+def test_clocks_that_were_not_monitored_are_reported_once(guard: dict[str, Any] | None) -> None:
     def behave(spot: Spot) -> Behaviour:
         return EXACT if spot.kernel.startswith("control") else Behaviour(guard=guard)
 
@@ -195,7 +197,7 @@ HARM: tuple[dict[str, Any], ...] = (
 
 @pytest.mark.parametrize("guard", HARM)
 @pytest.mark.parametrize("form", Format)
-def test_what_a_damaged_guard_says_does_no_harm(guard: dict[str, Any], form: Format) -> None:
+def test_damaged_guard_facts_stay_text(guard: dict[str, Any], form: Format) -> None:
     facts = {"cuda": {"<b>": ["x"], "cudnn": None}, "gpu": {"compute_capability": "<i>", "sm_count": {}}}
     run = factory.run(
         factory.info(columns=(dataclasses.replace(H100, advice="<script>", origin={"name": "<script>"}),)),
@@ -210,36 +212,36 @@ def test_what_a_damaged_guard_says_does_no_harm(guard: dict[str, Any], form: For
 def test_a_step_is_named_on_every_page() -> None:
     newer = factory.column(cuda="12.6", kind="forward")
     run = factory.run(factory.info(columns=(H100, newer)))
-    (one,) = view_of(run).upgrades
-    assert (one.step, one.moved, one.alone) == ("CUDA step", "CUDA 12.5 to 12.6 alone.", True)
-    assert one.label == "TF 2.18.1 CUDA 12.5 on h100 to TF 2.18.1 CUDA 12.6 on h100"
+    (step,) = view_of(run).upgrades
+    assert (step.step, step.moved, step.alone) == ("CUDA step", "CUDA 12.5 to 12.6 alone.", True)
+    assert step.label == "TF 2.18.1 CUDA 12.5 on h100 to TF 2.18.1 CUDA 12.6 on h100"
     for form in (Format.HTML, Format.TERMINAL, Format.MARKDOWN, Format.JSON):
         page = re.sub(r"\s+", " ", rendered(run, form).replace("\\", ""))
         assert "CUDA step" in page
         assert "CUDA 12.5 to 12.6 alone." in page
-    told = json.loads(rendered(run, Format.JSON))["upgrades"][0]
-    assert (told["step"], told["alone"]) == ("CUDA step", True)
+    upgrade = json.loads(rendered(run, Format.JSON))["upgrades"][0]
+    assert (upgrade["step"], upgrade["alone"]) == ("CUDA step", True)
 
 
-def test_bits_that_a_step_moves_are_counted() -> None:
+def test_kernels_whose_bits_a_step_changes_are_counted() -> None:
     newer = factory.column(cuda="12.6", kind="forward")
 
     def moved(spot: Spot) -> Behaviour:
         return Behaviour(("new",)) if (spot.column, spot.kernel) == (newer.id, "matmul") else EXACT
 
-    (one,) = view_of(factory.run(factory.info(columns=(H100, newer)), moved)).upgrades
-    assert [text.partition("; ")[2] for text in one.sentences[1:]] == ["bits changed in 1 of 2 kernels."] * 2
-    assert one.sentences[0] == f"{one.changed} of {one.results} results changed."
-    assert one.changed == len(one.rows) == dict(one.counts)["bits changed"]
+    (step,) = view_of(factory.run(factory.info(columns=(H100, newer)), moved)).upgrades
+    assert [text.partition("; ")[2] for text in step.sentences[1:]] == ["bits changed in 1 of 2 kernels."] * 2
+    assert step.sentences[0] == f"{step.changed} of {step.results} results changed."
+    assert step.changed == len(step.rows) == dict(step.counts)["bits changed"]
 
 
-def test_kernels_with_keras_inside_do_not_count_where_keras_moves() -> None:
+def test_kernels_that_use_keras_are_not_compared_where_keras_changes() -> None:
     older = factory.column("2.17.1", keras="3.5.0")
     kernels = (factory.kernel("mlp_fit", portable=False), *factory.info().kernels)
     run = factory.run(factory.info(columns=(older, factory.column()), kernels=kernels))
-    (one,) = view_of(run).upgrades
-    assert one.moved == "TensorFlow 2.17.1 to 2.18.1, and with it Keras 3.5.0 to 3.15.1."
-    assert one.sentences[1].endswith("bits changed in 0 of 2 kernels, 1 not compared.")
+    (step,) = view_of(run).upgrades
+    assert step.moved == "TensorFlow 2.17.1 to 2.18.1, and with it Keras 3.5.0 to 3.15.1."
+    assert step.sentences[1].endswith("bits changed in 0 of 2 kernels, 1 not compared.")
 
 
 @pytest.mark.parametrize("form", Format)

@@ -1,4 +1,4 @@
-"""What the pages say beside a status: how far apart, how accurate, how dear, how well the instrument could see."""
+"""What the pages show beside a status: distances, accuracy, overhead, errors, and the detection limit."""
 
 from __future__ import annotations
 
@@ -30,80 +30,77 @@ KNOWN = "Random ops require a seed to be set when determinism is enabled."
 
 
 def detail(run: Run, kernel: str = "matmul") -> Detail:
-    return next(one for one in view_of(run).details if one.kernel == kernel)
+    return next(found for found in view_of(run).details if found.kernel == kernel)
 
 
-def told(run: Run, label: str, kernel: str = "matmul") -> Note:
-    """The one note of this label."""
-    found = [note for note in detail(run, kernel).notes if note.label == label]
-    assert len(found) == 1
-    return found[0]
+def note_of(run: Run, label: str, kernel: str = "matmul") -> Note:
+    """Return the only note that has this label."""
+    (note,) = (note for note in detail(run, kernel).notes if note.label == label)
+    return note
 
 
 def plain(page: str) -> str:
-    """Text of a page, markup and line breaks gone."""
+    """Return the text of a page without markup and line breaks."""
     return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page)).replace("&#39;", "'").replace("&gt;", ">")
 
 
 def only(**modes: Behaviour) -> Any:
-    """Behaviour of matmul by mode; the rest is exact."""
+    """Return a behaviour of matmul for each mode; all other kernels are reproducible."""
     return lambda spot: modes.get(spot.mode, EXACT) if spot.kernel == "matmul" else EXACT
 
 
-def with_parting(run: Run, **facts: Any) -> Run:
-    """The run, whose samples that left the first one did so as given."""
+def with_first_difference(run: Run, **facts: Any) -> Run:
+    """Return the run with these facts in every recorded first difference."""
 
-    def change(one: Sample) -> Sample:
-        return (
-            dataclasses.replace(one, first_difference={**one.first_difference, **facts})
-            if one.first_difference
-            else one
-        )
+    def change(sample: Sample) -> Sample:
+        if not sample.first_difference:
+            return sample
+        return dataclasses.replace(sample, first_difference={**sample.first_difference, **facts})
 
     return factory.changed(run, factory.in_samples(change))
 
 
-# --- how far apart ------------------------------------------------------------------------------------
+# --- distances -----------------------------------------------------------------------------------------
 
 
-def test_a_difference_within_a_process_is_told_in_full() -> None:
+def test_a_difference_within_a_process_is_shown_in_full() -> None:
     run = factory.run(None, only(on=Behaviour(("a", "a", "b"))))
     half = detail(run).entry.on
     assert re.fullmatch(r"max diff \d\.\de-07, V_c 0\.\d\d", half.apart)
-    note = told(run, "Difference")
+    note = note_of(run, "Difference")
     assert note.where == "on"
     assert note.sentences[0] == "Round 1 repetition 0 compared with round 1 repetition 2, over all elements."
     assert re.match(
         r"Output out: V_c 0\.\d+ \(\d+ of 4096 elements\); V_ermv .*; ULP median \d+, p99 \d+", note.sentences[1]
     )
-    divergence = told(run, "Difference").sentences[-1]
-    assert re.match(r"First difference: out\[\d+, \d+\] = -?[\d.]+ vs -?[\d.]+\.", divergence)
+    first_difference = note_of(run, "Difference").sentences[-1]
+    assert re.match(r"First difference: out\[\d+, \d+\] = -?[\d.]+ vs -?[\d.]+\.", first_difference)
     for form in Format:
         page = rendered(run, form).replace("\\", "")
         if form is not Format.JSON:
             assert (note.sentences[1] if form is Format.JUNIT else half.apart) in page
         if form in (Format.HTML, Format.MARKDOWN, Format.JUNIT):
-            assert divergence in plain(page)
+            assert first_difference in plain(page)
 
 
-def test_a_training_names_the_step_and_the_tensor() -> None:
-    run = with_parting(
+def test_the_first_difference_of_a_training_names_step_and_tensor() -> None:
+    run = with_first_difference(
         factory.run(None, only(on=Behaviour(("a", "b")))),
         step=7, tensor="gradient dense/kernel", index=[3, 1], first="0.0123", other="0.0124",
     )  # fmt: skip
     expected = "First difference: gradient dense/kernel[3, 1] = 0.0123 vs 0.0124 (step 7)."
-    assert told(run, "Difference").sentences[-1] == expected
+    assert note_of(run, "Difference").sentences[-1] == expected
     assert expected in plain(rendered(run, Format.HTML))
     document = json.loads(rendered(run, Format.JSON))
     kernels = [kernel for family in document["families"] for kernel in family["kernels"]]
     found = next(one for one in kernels if one["kernel"] == "matmul")["variations"][0]["cells"][0]["on"]
-    parting = found["difference"]["first_difference"]
-    assert (parting["step"], parting["tensor"], parting["index"]) == (7, "gradient dense/kernel", [3, 1])
+    first_difference = found["difference"]["first_difference"]
+    assert [first_difference[key] for key in ("step", "tensor", "index")] == [7, "gradient dense/kernel", [3, 1]]
     assert found["difference"]["outputs"]["out"]["ulp_p99"] > 0
     assert found["difference"]["whole"] is True
 
 
-def test_across_processes_only_kept_elements_are_compared() -> None:
+def test_only_stored_elements_are_compared_across_processes() -> None:
     def processes(spot: Spot) -> Behaviour:
         return Behaviour((f"of {spot.round % 2}",)) if spot.kernel == "matmul" else EXACT
 
@@ -111,14 +108,14 @@ def test_across_processes_only_kept_elements_are_compared() -> None:
     note = next(note for note in detail(run).notes if note.label == "Difference")
     assert re.search(r"over 2\d\d kept of 4096 elements\.$", note.sentences[0])
     bare = factory.run(None, processes, keep=False)
-    assert told(bare, "Difference").sentences == ("No values were kept of its digests.",)
+    assert note_of(bare, "Difference").sentences == ("No values were kept of its digests.",)
     assert detail(bare).entry.on.apart == ""
     assert "No values were kept of its digests." in plain(rendered(bare, Format.HTML))
 
 
-def test_a_changed_value_says_how_far_it_is() -> None:
+def test_a_value_that_determinism_changes_is_shown_with_its_distance() -> None:
     run = factory.run(None, only(on=Behaviour(("b",)), off=Behaviour(("a",))))
-    note = told(run, "New value")
+    note = note_of(run, "New value")
     pattern = (
         r"Determinism on gives other bits than off: output out: max diff .*, V_c .*, over 2\d\d kept of 4096 elements\."
     )
@@ -126,22 +123,22 @@ def test_a_changed_value_says_how_far_it_is() -> None:
     assert note.where == ""
     assert note.sentences[0] in plain(rendered(run, Format.HTML))
     kernels = [kernel for family in json.loads(rendered(run, Format.JSON))["families"] for kernel in family["kernels"]]
-    (change,) = [distance for kernel in kernels for distance in kernel.get("distances", [])]
-    assert change["kernel"] == "matmul"
+    ((kernel, (change,)),) = ((kernel["kernel"], kernel["distances"]) for kernel in kernels if "distances" in kernel)
+    assert (kernel, change["before"], change["after"]) == ("matmul", "A", "B")
     assert change["difference"]["outputs"]["out"]["rel_max"] > 0
     bare = dataclasses.replace(run, kept=type(run.kept)())
     assert not [note for note in detail(bare).notes if note.label == "New value"]
     assert detail(bare).entry.on.new_value
 
 
-def test_the_same_words_are_said_once_with_their_places() -> None:
+def test_a_sentence_that_holds_in_several_places_is_shown_once() -> None:
     facts = factory.info(variations={"default": (), "isa=avx2": (), "threads=1": ()})
     run = factory.run(
         facts, lambda spot: Behaviour(("a", "b")) if spot.kernel == "matmul" and spot.mode == "on" else EXACT
     )
-    whys = [note for note in detail(run).notes if note.label == "Why"]
-    assert [note.where for note in whys] == ["on"]
-    assert rendered(run, Format.HTML).count(whys[0].sentences[0]) == 1
+    reasons = [note for note in detail(run).notes if note.label == "Why"]
+    assert [note.where for note in reasons] == ["on"]
+    assert rendered(run, Format.HTML).count(reasons[0].sentences[0]) == 1
     assert len(detail(run).processes) == 1
 
 
@@ -156,7 +153,7 @@ def test_the_same_words_are_said_once_with_their_places() -> None:
         (["a, off"], "a, off"),
     ],
 )
-def test_places_in_few_words(where: list[str], words: str) -> None:
+def test_places_are_abbreviated(where: list[str], words: str) -> None:
     assert together(where, ["a, off", "a, on", "b, off"]) == words
 
 
@@ -172,7 +169,7 @@ def test_places_in_few_words(where: list[str], words: str) -> None:
         ([4, 5, 6, 1, 1], "4 to 6, 1 ×2"),  # noqa: RUF001
     ],
 )
-def test_bits_are_short(numbers: list[int], shown: str) -> None:
+def test_a_list_of_digest_numbers_is_abbreviated(numbers: list[int], shown: str) -> None:
     assert report_text.bits(numbers) == shown
 
 
@@ -189,7 +186,7 @@ def test_bits_are_short(numbers: list[int], shown: str) -> None:
         (None, "not finite"),
     ],
 )
-def test_measures_are_short(value: float | None, shown: str) -> None:
+def test_figures_are_rounded(value: float | None, shown: str) -> None:
     assert report_text.figure(value) == shown
 
 
@@ -203,11 +200,11 @@ def test_measures_are_short(value: float | None, shown: str) -> None:
         (("a" * 50, "b\x1b"), ("a" * 40 + "...", r"b\x1b")),
     ],
 )
-def test_values_have_the_digits_that_tell(pair: tuple[str, str], shown: tuple[str, str]) -> None:
+def test_two_values_have_enough_digits_to_differ(pair: tuple[str, str], shown: tuple[str, str]) -> None:
     assert distances.values(*pair) == shown
 
 
-def test_nan_and_sign_changes_are_told() -> None:
+def test_nan_and_sign_changes_are_counted() -> None:
     run = factory.run(None, only(on=Behaviour(("a", "b"))))
     found = detail(run).entry.on
     assert found is not None
@@ -217,35 +214,37 @@ def test_nan_and_sign_changes_are_told() -> None:
     assert distances.brief(worst).endswith("2 NaN changes, 1 sign change")
 
 
-# --- errors and known_issues ---------------------------------------------------------------------------
+# --- errors and known issues ---------------------------------------------------------------------------
 
 
-def test_an_error_says_class_message_place_and_the_known_known_issue() -> None:
+def test_an_error_is_shown_with_class_message_location_and_known_issue() -> None:
     bad = Behaviour(outcome="error", error_class="RuntimeError", message=f"{KNOWN}\nmore")
     run = factory.run(None, only(on=bad))
 
-    def at(one: Record) -> Record:
+    def with_location(record: Record) -> Record:
         outcomes = tuple(
-            dataclasses.replace(o, where="my_kernels.py:12") if o.outcome != "ok" else o for o in one.outcomes
+            outcome if outcome.outcome == "ok" else dataclasses.replace(outcome, where="my_kernels.py:12")
+            for outcome in record.outcomes
         )
-        return dataclasses.replace(one, outcomes=outcomes)
+        return dataclasses.replace(record, outcomes=outcomes)
 
-    run = factory.changed(run, at)
-    note = told(run, "Error")
+    run = factory.changed(run, with_location)
+    note = note_of(run, "Error")
     assert note.sentences == ("RuntimeError, at my_kernels.py:12",)
     assert KNOWN in note.block
     assert not detail(run).processes
-    known = told(run, "Known issue")
+    known = note_of(run, "Known issue")
     assert any(text.startswith("Source: ") for text in known.sentences)
-    (notice,) = (one for one in view_of(run).notices if one.title == "Known known_issues")
-    assert "Met by matmul." in notice.items[0]
+    (notice,) = (notice for notice in view_of(run).notices if notice.title == "Known issues")
+    assert "Kernels: matmul." in notice.items[0]
     page = plain(rendered(run, Format.HTML))
     assert "my_kernels.py:12" in page
     assert known.sentences[0] in page
     document = json.loads(rendered(run, Format.JSON))
-    verdict = next(row for row in document["kernels"] if row["kernel"] == "matmul")["worst"][0]["on"]["verdict"]
-    assert verdict["error_where"] == "my_kernels.py:12"
-    assert verdict["known_issue"]["id"]
+    kernels = [kernel for family in document["families"] for kernel in family["kernels"]]
+    found = next(kernel for kernel in kernels if kernel["kernel"] == "matmul")["variations"][0]["cells"][0]["on"]
+    assert found["error_where"] == "my_kernels.py:12"
+    assert [found["known_issue"]] == [issue["id"] for issue in document["known_issues"]]
 
 
 # --- accuracy, cost, upgrades -------------------------------------------------------------------------
@@ -261,7 +260,7 @@ def test_accuracy_is_one_line() -> None:
         ),
     )
     expected = "Error against float64: off 3.1e-07, on 1.2e-07 (rms): on is more accurate."
-    assert told(run, "Accuracy").sentences == (expected,)
+    assert note_of(run, "Accuracy").sentences == (expected,)
     assert expected in plain(rendered(run, Format.HTML))
     document = json.loads(rendered(run, Format.JSON))
     assert document["evidence"][0]["accuracy"] == {"default": "more"}
@@ -269,10 +268,10 @@ def test_accuracy_is_one_line() -> None:
     assert [cell[mode]["errors"]["out"]["rms"] for mode in ("off", "on")] == [3.1e-7, 1.2e-7]
 
 
-# --- the instrument -----------------------------------------------------------------------------------
+# --- controls -----------------------------------------------------------------------------------------
 
 
-def test_the_instrument_says_what_it_could_have_seen() -> None:
+def test_the_controls_show_the_detection_limit() -> None:
     facts = factory.info(kernels=(factory.kernel("matmul"), *factory.GRADED), repetitions=4)
     run = factory.run(facts)
     shown = view_of(run).instrument
@@ -286,20 +285,20 @@ def test_the_instrument_says_what_it_could_have_seen() -> None:
         assert shown.sentence in " ".join(rendered(run, form).replace("\\", "").split())
     for form in (Format.HTML, Format.MARKDOWN):
         assert line.sentence in plain(rendered(run, form))
-    places = json.loads(rendered(run, Format.JSON))["instrument"]["places"]
-    assert [(one["mode"], one["sensitivity"]) for one in places] == [("off", 0.5), ("on", 0.5)]
+    groups = json.loads(rendered(run, Format.JSON))["controls"]["groups"]
+    assert [(group["mode"], group["detection_limit"]) for group in groups] == [("off", 0.5), ("on", 0.5)]
 
 
-def test_a_blind_place_is_named_on_the_first_screen() -> None:
+def test_a_failed_control_is_named_in_the_summary() -> None:
     def frozen(spot: Spot) -> Behaviour:
         return Behaviour(("frozen",)) if spot.kernel == "control_flicker" and spot.mode == "on" else EXACT
 
     shown = view_of(factory.run(None, frozen)).instrument
     assert shown.sentence.endswith("A control failed in TF 2.18.1 CPU, default, on.")
     assert {line.places for line in shown.lines} == {"default off", "default on"}
-    blind = next(line for line in shown.lines if line.places == "default on")
-    assert blind.failed.startswith("control_flicker: it did not differ")
-    assert blind.sentence == "Blind: nothing can be told here."
+    failed = next(line for line in shown.lines if line.places == "default on")
+    assert failed.failed.startswith("control_flicker: it did not differ")
+    assert failed.sentence == "Control failed: the results of this group cannot be used."
 
 
 def test_gpu_controls_and_outputs_on_the_cpu() -> None:
@@ -321,10 +320,10 @@ def test_gpu_controls_and_outputs_on_the_cpu() -> None:
     assert view_of(varied).instrument.gpu[0].endswith("off: scatter varied as expected.")
 
 
-# --- own kernels, libraries, harm ---------------------------------------------------------------------
+# --- custom kernels, libraries, hostile text ---------------------------------------------------------------------
 
 
-def test_own_kernels_are_marked_with_their_file() -> None:
+def test_custom_kernels_are_marked_with_their_file() -> None:
     facts = factory.info(kernels=(factory.kernel("mine", file="work/my_kernels.py"), *factory.CONTROLS))
     run = factory.run(facts)
     row = view_of(run).rows[0]
@@ -334,14 +333,14 @@ def test_own_kernels_are_marked_with_their_file() -> None:
     assert ("custom file", "work/my_kernels.py") in {(fact.label, fact.value) for fact in row.facts}
 
 
-def test_a_kernel_with_keras_inside_says_so() -> None:
+def test_a_kernel_that_uses_keras_is_marked() -> None:
     facts = factory.info(kernels=(factory.kernel("mlp_fit", portable=False), *factory.info().kernels))
     fit, matmul, *_ = view_of(factory.run(facts)).rows
     assert "within one Keras release" in {fact.label: fact.value for fact in fit.facts}["Keras"]
     assert "Keras" not in {fact.label for fact in matmul.facts}
 
 
-def test_loaded_libraries_stand_with_the_versions() -> None:
+def test_loaded_libraries_are_listed_with_their_versions() -> None:
     run = factory.changed(factory.run(), factory.libraries(libcudnn="9.3.0", libm=""))
     (environment,) = view_of(run).environments
     found = {fact.label: fact.value for fact in environment.libraries}
@@ -353,7 +352,7 @@ def test_loaded_libraries_stand_with_the_versions() -> None:
 @pytest.mark.parametrize("form", Format)
 def test_hostile_tensors_and_libraries_stay_text(form: Format) -> None:
     facts = factory.info(kernels=(factory.kernel("matmul", file=HOSTILE), *factory.CONTROLS))
-    run = with_parting(
+    run = with_first_difference(
         factory.run(facts, only(on=Behaviour(("a", "b")))), step=1, tensor=HOSTILE, first=HOSTILE, other=HOSTILE
     )
     page = rendered(factory.changed(run, factory.libraries(**{HOSTILE: HOSTILE})), form)

@@ -144,7 +144,7 @@ class TestReading:
         assert run.tails.records == {}
         assert run.tails.problem
         page = report.render(evaluate(run), report.Format.HTML)
-        assert "tails.json, with the ends of logs, could not be read" in page
+        assert "The log tails in tails.json could not be read: " in page
 
     def test_an_edited_file_is_shortened_and_loses_its_secrets(self, tmp_path: Path) -> None:
         source, kept = crashed(tmp_path / "source"), tmp_path / "kept"
@@ -227,7 +227,7 @@ class TestOnThePage:
     def test_it_is_shown_with_the_kernel_that_died(self, tmp_path: Path) -> None:
         page = report.render(evaluate(load(crashed(tmp_path))), report.Format.HTML)
         assert page.count("last words</pre>") == 1
-        assert "Of round 1, its last lines." in page
+        assert "The last lines of the log of round 1." in page
         assert "log was not kept" not in page
 
     def test_a_missing_log_is_mentioned(self) -> None:
@@ -239,7 +239,7 @@ class TestOnThePage:
         results = evaluate(load(folder_of(tmp_path, run, default_on_001="shared words")))
         page = report.render(results, report.Format.HTML)
         assert page.count("shared words") == 1
-        assert "its end stands with matmul, which died there first" in page
+        assert "The log of round 1 is shown with matmul, which died first." in page
         second = results.of(COLUMN, "conv2d", "default", "on")
         assert second is not None
         found = log_tail(results, second)

@@ -894,7 +894,7 @@ def test_kernels_renamed_since_are_not_run() -> None:
     kernels = (factory.kernel("matmul_f32"), factory.kernel("conv2d", "convolutions"), *factory.CONTROLS)
     renamed = dataclasses.replace(run, info=factory.info(kernels=kernels))
     found = verdict(renamed, name="matmul_f32")
-    assert (found.status, found.why) == (Status.NOT_RUN, "No round was asked to run this kernel.")
+    assert (found.status, found.why) == (Status.NOT_RUN, "No round included this kernel.")
     assert verdict(renamed, name="conv2d").status is Status.REPRODUCIBLE
     other = dataclasses.replace(renamed, info=dataclasses.replace(renamed.info, suite_hash="new"))
     found = verdict(other, name="matmul_f32")

@@ -109,7 +109,7 @@ def labels(results: RunResults) -> list[str]:
     columns = results.info.columns
     short = [
         f"TF {clean(column.tensorflow)} {' '.join(_accelerator(column))}"
-        f"{f' on {device}' if device else ''}{', existing environment' if column.kind == 'here' else ''}"
+        f"{f' on {device}' if device else ''}{', existing environment' if column.kind == 'local' else ''}"
         for column, device in zip(columns, _devices(columns), strict=True)
     ]
     with_host = [

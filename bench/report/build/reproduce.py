@@ -124,7 +124,7 @@ def _spec(results: RunResults, column: ColumnInfo, verdict: Verdict) -> Reproduc
     """Return the specification of a verdict; None where its records do not determine it."""
     group = results.groups.get((verdict.column, verdict.variation, verdict.mode), ())
     code = _code([process for kept in group for process in kept.record.processes], verdict.kernel)
-    repetitions = {process.asked_repetitions for process in verdict.observations}
+    repetitions = {process.requested_repetitions for process in verdict.observations}
     if not code or len(repetitions) != 1 or not _HASH.fullmatch(column.lock_hash):
         return None
     spec = ReproduceSpec(

@@ -132,7 +132,7 @@ def _records(results: RunResults) -> list[Notice]:
         text = f"{count(len(values), 'file')} of stored values could not be read. Statuses do not depend on them."
         warnings.append(Notice(kind="warn", title="Unreadable values", text=text, items=few(values)))
     if results.tails.problem:
-        text = f"tails.json, which has the ends of logs, could not be read: {clean(results.tails.problem)}."
+        text = f"The log tails in tails.json could not be read: {clean(results.tails.problem)}."
         warnings.append(Notice(kind="note", title="No log tails", text=text))
     return warnings
 
