@@ -170,7 +170,8 @@ def table(rows: list[Tally], say: Callable[[str], object] = print) -> None:
         failed, runs = (sum(row.statuses[Status.CONTROL_FAILED] for row in healthy), sum(row.runs for row in healthy))
         low, high = interval(failed, runs)
         say(
-            f"{profile}: a working measurement was marked control-failed in {failed} of {runs} runs [{low:.4f}, {high:.4f}]"
+            f"{profile}: a working measurement was marked control-failed in {failed} of {runs} runs "
+            f"[{low:.4f}, {high:.4f}]"
         )
     say(f"differences in the data that were called reproducible or inconclusive: {sum(row.hidden for row in rows)}")
 

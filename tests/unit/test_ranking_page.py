@@ -170,11 +170,11 @@ def test_families_have_what_each_pair_gives_them(mixed: RunResults) -> None:
         ([(1.5, 1.4, 1.6)], f"median of 1 kernel 1.50x slower (1.40{DASH}1.60); worst k0, 1.50x slower"),
         (
             [(1.1, 0.9, 1.3)],
-            f"median of 1 kernel not significant (median ratio 0.90{DASH}1.30); worst k0, 1.10x slower",
+            f"median of 1 kernel not significant (median 0.90{DASH}1.30x); worst k0, 1.10x slower",
         ),
         (
             [(2.0, 1.1, 4.0)],
-            f"median of 1 kernel not significant (median ratio 1.10{DASH}4.00); worst k0, 2.00x slower",
+            f"median of 1 kernel not significant (median 1.10{DASH}4.00x); worst k0, 2.00x slower",
         ),
         ([], "not measured"),
     ],
@@ -209,7 +209,8 @@ def test_every_family_has_a_ranking_that_needs_no_script(mixed: RunResults) -> N
     shown = Tags(page(mixed))
     for family in ("linalg", "convolutions"):
         found = choice(mixed, Requirements(families=(family,)))
-        assert f"{family} {found.sentence} {found.question}" in shown.text
+        assert found.sentence in shown.text
+        assert found.question in shown.text
         assert f"nox -s choose -- --families {family} --max-overhead 1.15" in shown.text
     assert "nox -s choose -- --max-overhead 1.15" in shown.text
     assert not {"form", "input", "select"} & set(shown.tags)

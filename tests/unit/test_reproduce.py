@@ -118,8 +118,8 @@ def cases(draw: st.DrawFn) -> tuple[str, str, str, str, int]:
 
 #: What a request is asked besides its kernels, their order, and what belongs to a profile's patience.
 SAME = (
-    "column", "mode", "variation", "round", "seed", "switch", "second_seed", "env", "threads", "tf32", "kernel_files", "expect",
-    "device", "libraries", "gpu",
+    "column", "mode", "variation", "round", "seed", "switch", "second_seed", "env", "threads", "tf32", "kernel_files",
+    "expect", "device", "libraries", "gpu",
 )  # fmt: skip
 
 
@@ -239,8 +239,8 @@ class TestLine:
         assert not line_of(evaluate(two))
 
     HOSTILE = (
-        "a;b", "a b", "$(a)", "`a`", "a|b", "a&b", "a'b", 'a"b', "a\\b", "a\nb", "-rf", "--allow-mismatch", "~a", "a*", "a?",
-        "a>b", "größe", "\u202ea", "a#b", "{a,b}", "!a", "a\x00b", "a/b", "a\n",
+        "a;b", "a b", "$(a)", "`a`", "a|b", "a&b", "a'b", 'a"b', "a\\b", "a\nb", "-rf", "--allow-mismatch", "~a", "a*",
+        "a?", "a>b", "größe", "\u202ea", "a#b", "{a,b}", "!a", "a\x00b", "a/b", "a\n",
     )  # fmt: skip
 
     @pytest.mark.parametrize("name", HOSTILE)
@@ -354,7 +354,8 @@ class TestHeld:
     def test_what_the_matrix_has_changed_meanwhile_changes_no_replay(self, ran: list[Plan], tmp_path: Path) -> None:
         text = (ROOT / "matrix.toml").read_text(encoding="utf-8")
         text = text.replace("exclude = []", 'exclude = ["tf2.18*"]').replace('skip = ["*_xla"]', 'skip = ["matmul_*"]')
-        text += '\n[[overrides]]\nselect = "tf2.18*"\nrounds = 9\nrepetitions = 9\nskip = ["matmul_*"]\ntime_limit_s = 500\n'
+        text += '\n[[overrides]]\nselect = "tf2.18*"\nrounds = 9\nrepetitions = 9\n'
+        text += 'skip = ["matmul_*"]\ntime_limit_s = 500\n'
         (tmp_path / "matrix.toml").write_text(text, encoding="utf-8")
         more = ("--variation", "isa=avx2", "--matrix", str(tmp_path / "matrix.toml"))
         assert cli.main(["reproduce", f"{CPU}@cpu", "matmul_f32", spec_of(repetitions=8), *more]) == 0
