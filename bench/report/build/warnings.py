@@ -167,7 +167,8 @@ def _known_issues(results: RunResults) -> list[Notice]:
     if not met:
         return []
     items = [f"{title}. Kernels: {listed(list(kernels), _MOST_NAMES)}." for title, kernels in met.items()]
-    text = f"{count(len(met), 'known issue')} of TensorFlow {'explains' if len(met) == 1 else 'explain'} results of this run."
+    verb = "explains" if len(met) == 1 else "explain"
+    text = f"{count(len(met), 'known issue')} of TensorFlow {verb} results of this run."
     return [Notice(kind="note", title="Known issues", text=text, items=few(items))]
 
 
