@@ -55,7 +55,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="What tfrepro costs on this machine.")
     parser.add_argument("--release", default="2.18.1", help="TensorFlow release to measure with (default: 2.18.1)")
     parser.add_argument("--profiles", default="quick,standard,nightly", help="profiles to project")
-    parser.add_argument("--run", type=Path, help="a run folder: its size, and the time to judge and render it")
+    parser.add_argument("--run", type=Path, help="a run folder: its size, and the time to evaluate and render it")
     parser.add_argument("--page", action="store_true", help="only the time to open and to filter pages in Chromium")
     options = parser.parse_args()
     if options.page:

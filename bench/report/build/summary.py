@@ -114,7 +114,7 @@ def _counts(numbers: dict[Status, int]) -> tuple[Count, ...]:
 
 
 def counts(results: RunResults, mode: str) -> tuple[Count, ...]:
-    """Count the kernels by status over all columns, each by its worst variation; controls do not count."""
+    """Count the kernels by status over all columns, under the variation that decides; controls do not count."""
     names = [kernel.name for kernel in results.info.kernels if not kernel.control]
     heads = [results.headline(column.id, name, mode) for column in results.info.columns for name in names]
     return _counts(Counter(head.status for head in heads if head))
