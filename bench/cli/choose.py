@@ -165,7 +165,7 @@ def _checked(results: RunResults, requirements: Requirements, pairs: Sequence[Pa
     gpu = Gpu(uuid="", name=requirements.device, capability=capability, memory_mb=0)
     for pair in pairs:
         if pair.refused:
-            yield Unmeasured(pair=pair.stem, told=pair.refused, blocked=True)
+            yield Unmeasured(pair=pair.stem, advice=pair.refused, blocked=True)
         elif pair.cuda == "cpu":
             yield Unmeasured(pair=pair.stem)
         else:
@@ -181,7 +181,7 @@ def _advice(pair: Pair, gpu: Gpu, driver: str) -> Unmeasured:
     if text != oldest.text:
         text = f"{text}; with the first drivers of {driver}: {oldest.text}"
     rules = tuple(rule.id for rule in (oldest if newest.level == "blocked" else newest).rules)
-    return Unmeasured(pair=pair.stem, told=text, rules=rules, blocked=newest.level == "blocked")
+    return Unmeasured(pair=pair.stem, advice=text, rules=rules, blocked=newest.level == "blocked")
 
 
 def _capability(device: str) -> tuple[int, int]:

@@ -147,13 +147,13 @@ class Pair:
         return self.before.results is not self.after.results
 
     @cached_property
-    def moved(self) -> dict[str, tuple[str, str]]:
+    def changed_facts(self) -> dict[str, tuple[str, str]]:
         """Every known fact that differs between the sides, by title."""
         before, after = self.before.facts, self.after.facts
-        moved = {key: (before[key], after[key]) for key in before if before[key] != after[key]}
+        changed_facts = {key: (before[key], after[key]) for key in before if before[key] != after[key]}
         if not self.same_column:
-            moved = {key: values for key, values in moved.items() if key not in FOLLOW}
-        return moved
+            changed_facts = {key: values for key, values in changed_facts.items() if key not in FOLLOW}
+        return changed_facts
 
     def repeated(self, variation: str, mode: str) -> bool:
         """Whether both sides come from the same records."""
@@ -170,7 +170,7 @@ class Pair:
             (_declared(ours) != _declared(theirs), "the kernel is declared with different inputs"),
             (all(hashes) and hashes[0] != hashes[1], "the kernel's code differs"),
             (
-                not all(hashes) and "suite" in self.moved,
+                not all(hashes) and "suite" in self.changed_facts,
                 "the suite differs, and the hash of the kernel's code is not known",
             ),
             (seeds(before) != seeds(after), "they ran with different seeds"),
@@ -195,16 +195,16 @@ class Pair:
         named = not self.two_runs and not any(side.info.origin for side in sides)
         threads = [side.in_force(variation, mode) for side in sides]
         checks = (
-            ("device" in self.moved or "GPU" in self.moved, "another device"),
+            ("device" in self.changed_facts or "GPU" in self.changed_facts, "another device"),
             (self.before.machine != self.after.machine, "another host"),
             (not named and not self.before.facts["host"], "the host has no name"),
-            ("driver" in self.moved, "another driver"),
+            ("driver" in self.changed_facts, "another driver"),
             (
                 self.after.info.device != "cpu" and not all(self.after.facts[key] for key in ("GPU", "driver")),
                 "the GPU or its driver is not known",
             ),
-            ("engine" in self.moved, "another engine"),
-            ("suite" in self.moved, "the suite, which measures the times, differs"),
+            ("engine" in self.changed_facts, "another engine"),
+            ("suite" in self.changed_facts, "the suite, which measures the times, differs"),
             (
                 any(side.info.kind == "local" for side in sides) and not self.same_column,
                 "an existing environment is compared with itself only",

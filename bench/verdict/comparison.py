@@ -183,14 +183,16 @@ class KernelChange:
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """All kernels, from one side to the other. ``moved`` has every fact that differs, before and after, by title.
+    """All kernels, from one side to the other.
+
+    ``changed_facts`` has every fact that differs, before and after, by title.
 
     ``two_runs`` says that the times were measured at different moments: their ratios include any drift of the machine.
     """
 
     before: Side
     after: Side
-    moved: Mapping[str, tuple[str, str]]
+    changed_facts: Mapping[str, tuple[str, str]]
     two_runs: bool
     kernels: tuple[KernelChange, ...]
 
@@ -242,7 +244,7 @@ def change(before: Side, after: Side, *, known: Distances | None = None) -> Chan
     return Change(
         before=before,
         after=after,
-        moved=pair.moved,
+        changed_facts=pair.changed_facts,
         two_runs=pair.two_runs,
         kernels=tuple(_kernel(pair, known, *key) for key in _keys(before, after)),
     )
@@ -321,7 +323,9 @@ def _bits(pair: Pair, before: Verdict, after: Verdict, obstacle: str) -> tuple[B
         return (Bits.SO_FAR if concerns else Bits.SAME), concerns
     if Status.NAN in (before.status, after.status):
         return Bits.UNKNOWN, "the outputs have NaN, which hides differences"
-    if "suite" in pair.moved:  # equal bits are equal in any case; different ones may come from shared code of the suite
+    if (
+        "suite" in pair.changed_facts
+    ):  # equal bits are equal in any case; different ones may come from shared code of the suite
         return Bits.UNKNOWN, "the bits differ, but code that kernels share has changed between the runs"
     return Bits.CHANGED, concerns
 

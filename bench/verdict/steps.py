@@ -43,18 +43,18 @@ class Step:
     """Two columns that are one step apart.
 
     ``variable`` is what the step is named after: a key of ``TITLES``.
-    ``moved`` maps every variable that changed to its value before and after.
+    ``changed_facts`` maps every variable that changed to its value before and after.
     """
 
     before: ColumnInfo
     after: ColumnInfo
     variable: str
-    moved: Mapping[str, tuple[str, str]]
+    changed_facts: Mapping[str, tuple[str, str]]
 
     @property
     def mixed(self) -> bool:
         """Whether more changed than the variable and what follows it, so that no effect can be attributed to it."""
-        return bool(set(self.moved) - {self.variable} - _FOLLOWS)
+        return bool(set(self.changed_facts) - {self.variable} - _FOLLOWS)
 
     @property
     def name(self) -> str:
@@ -64,7 +64,7 @@ class Step:
     @property
     def sentence(self) -> str:
         """What changed, as in ``CUDA 12.5 to 12.6 alone.``."""
-        changes = [f"{TITLES[key]} {before} to {after}" for key, (before, after) in self.moved.items()]
+        changes = [f"{TITLES[key]} {before} to {after}" for key, (before, after) in self.changed_facts.items()]
         if self.mixed:
             return f"{', '.join(changes)}: they changed together, so an effect cannot be attributed to one of them."
         return f"{changes[0]} alone." if len(changes) == 1 else f"{changes[0]}, and with it {', '.join(changes[1:])}."
@@ -112,10 +112,10 @@ def _steps(columns: Sequence[tuple[ColumnInfo, _Values]], variable: str) -> list
     """Return the steps from each value of a variable to the next; two columns with one value are no step of it."""
     ordered = sorted(columns, key=lambda item: _order(item[1][variable]))
     return [
-        Step(before=before, after=after, variable=variable, moved=moved)
+        Step(before=before, after=after, variable=variable, changed_facts=changed_facts)
         for (before, old), (after, new) in pairwise(ordered)
-        for moved in [{key: (old[key], new[key]) for key in TITLES if old[key] != new[key]}]
-        if variable in moved
+        for changed_facts in [{key: (old[key], new[key]) for key in TITLES if old[key] != new[key]}]
+        if variable in changed_facts
     ]
 
 

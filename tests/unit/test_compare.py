@@ -249,7 +249,15 @@ def test_reasons_add_up() -> None:
 
 
 def an_upgrade(**changes: Any) -> Upgrade:
-    facts = {"label": "A to B", "step": "", "alone": True, "moved": "", "before": "a", "after": "b", "sentences": ()}
+    facts = {
+        "label": "A to B",
+        "step": "",
+        "alone": True,
+        "changed_facts": "",
+        "before": "a",
+        "after": "b",
+        "sentences": (),
+    }
     return Upgrade(**{**facts, "counts": (), "rows": (), "results": 0, "changed": 0, **changes})
 
 
@@ -279,7 +287,7 @@ def test_the_sample_from_2_15_to_2_18(
     command = ["compare", *PAIRS, "--run", str(root / "reports" / "sample")]
     assert cli.main([*command, "--format", "json", "--fail-on", "none"]) == 0
     (upgrade,) = json.loads(capsys.readouterr().out)["upgrades"]
-    assert upgrade["moved"].startswith("TensorFlow 2.15.1 to 2.18.1, and with it Keras 2.15.0 to 3.15.1")
+    assert upgrade["changed_facts"].startswith("TensorFlow 2.15.1 to 2.18.1, and with it Keras 2.15.0 to 3.15.1")
     unchanged = sum(upgrade.get(key, 0) for key in ("kept", "so_far", "as_before", "unknown"))
     assert upgrade["results"] == unchanged + upgrade["changed"] > 0
     assert len(upgrade["rows"]) == upgrade["changed"]

@@ -28,7 +28,7 @@ POOL: dict[str, Callable[[Spot], Behaviour]] = {
     "reproducible": lambda s: timed(s, 0.001),
     "twin": lambda s: timed(s, 0.001),
     "slow": lambda s: timed(s, 0.002),
-    "moved": lambda s: dataclasses.replace(timed(s, 0.001), digests=("new",)),
+    "changed_facts": lambda s: dataclasses.replace(timed(s, 0.001), digests=("new",)),
     "nondeterministic": lambda _: Behaviour(("a", "b")),
     "process": lambda s: Behaviour((f"of {s.round}",)),
     "nan": lambda _: Behaviour(nan=True),
@@ -98,7 +98,7 @@ def test_the_pool_is_what_it_says() -> None:
         "reproducible": Status.REPRODUCIBLE,
         "twin": Status.REPRODUCIBLE,
         "slow": Status.REPRODUCIBLE,
-        "moved": Status.REPRODUCIBLE,
+        "changed_facts": Status.REPRODUCIBLE,
         "nondeterministic": Status.NONDETERMINISTIC,
         "process": Status.REPRODUCIBLE_IN_PROCESS,
         "nan": Status.NAN,
@@ -438,7 +438,7 @@ def test_times_of_two_machines_in_one_run_are_not_compared(changes: dict[str, An
 def test_a_step_compares_its_two_columns() -> None:
     evaluated = evaluate(factory.run(factory.info(columns=(factory.column("2.17.1"), factory.column()))))
     found = of_step(evaluated, evaluated.steps[0])
-    assert dict(found.moved) == {"TensorFlow": ("2.17.1", "2.18.1")}
+    assert dict(found.changed_facts) == {"TensorFlow": ("2.17.1", "2.18.1")}
     assert {one.kernel for one in found.kernels} == {"matmul", "conv2d"}  # controls apart
     assert not found.two_runs
 
@@ -446,7 +446,7 @@ def test_a_step_compares_its_two_columns() -> None:
 def test_what_else_differs_is_told_of_a_column_and_itself() -> None:
     facts = factory.facts_of_process(libc="glibc 2.40", protobuf="6.0.0", tensorflow_git="v2.18.1-dirty")
     host = {"name": "box", "cpu": "Newer", "cores": "2"}
-    found = two({"host": host}, facts).moved
+    found = two({"host": host}, facts).changed_facts
     assert found["libc"] == ("", "glibc 2.40")
     assert found["CPU"] == ("Example", "Newer")
     assert {"protobuf", "TensorFlow build"} <= found.keys()

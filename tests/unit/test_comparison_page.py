@@ -62,7 +62,7 @@ def test_a_step_names_significant_changes_of_time_and_counts_the_others() -> Non
         f"Determinism off: {times}; bits changed in 0 of 2 kernels.",
         f"Determinism on: {times}; bits changed in 0 of 2 kernels.",
     )
-    assert (one.step, one.moved, one.alone) == ("TensorFlow step", "TensorFlow 2.15.1 to 2.18.1 alone.", True)
+    assert (one.step, one.changed_facts, one.alone) == ("TensorFlow step", "TensorFlow 2.15.1 to 2.18.1 alone.", True)
     (line,) = one.lines
     assert (line.kernel, line.where, line.events, line.bits) == ("matmul", "off and on", ("slower",), "same bits")
     ratio = r"1\.9\dx slower \(1\.\d\d–\d\.\d\d\)"  # noqa: RUF001
@@ -142,15 +142,15 @@ def test_a_comparison_says_all_that_differs() -> None:
     columns = (factory.column("2.15.1", python="3.10"), factory.column())
     evaluated = evaluate(factory.run(factory.info(columns=columns)))
     found = compared(*(Side(results=evaluated, column=one.id) for one in columns))
-    assert found.moved.startswith("TensorFlow 2.15.1 to 2.18.1, Python 3.10 to 3.11")
-    assert "they changed together, so no single one explains the results" in found.moved
+    assert found.changed_facts.startswith("TensorFlow 2.15.1 to 2.18.1, Python 3.10 to 3.11")
+    assert "they changed together, so no single one explains the results" in found.changed_facts
     assert not found.alone
     long = evaluate(factory.run(factory.info(id="long", host={"name": "x" * 10_000})))
     far = compared(Side(results=evaluated, column=columns[1].id), Side(results=long, column=columns[1].id))
-    assert "host bench-host to xxx" in far.moved
-    assert len(far.moved) < 500
+    assert "host bench-host to xxx" in far.changed_facts
+    assert len(far.changed_facts) < 500
     same = compared(*(Side(results=evaluated, column=one.id) for one in (columns[1], columns[1])))
-    assert same.moved == "No known fact differs between the two."
+    assert same.changed_facts == "No known fact differs between the two."
 
 
 def test_a_long_list_ends_with_the_command_that_shows_the_rest() -> None:

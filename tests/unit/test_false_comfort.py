@@ -275,10 +275,10 @@ def test_a_step_of_which_processes_tell_more_is_of_no_one_alone() -> None:
     found = evaluate(factory.changed(run, more, factory.Change(column=BOTH[1].id)))
     (step,) = upgrades(found)
     assert not step.alone
-    assert step.moved.endswith("Also instruction set avx512f to avx2: no single change explains the results.")
+    assert step.changed_facts.endswith("Also instruction set avx512f to avx2: no single change explains the results.")
     (plain,) = upgrades(evaluate(run))
     assert plain.alone
-    assert plain.moved == "TensorFlow 2.18.1 to 2.21.0 alone."
+    assert plain.changed_facts == "TensorFlow 2.18.1 to 2.21.0 alone."
 
 
 # Exit code 0 where nothing at all came of determinism on: every kernel crashed, or it was never on.

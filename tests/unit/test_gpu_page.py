@@ -213,7 +213,7 @@ def test_a_step_is_named_on_every_page() -> None:
     newer = factory.column(cuda="12.6", kind="forward")
     run = factory.run(factory.info(columns=(H100, newer)))
     (step,) = view_of(run).upgrades
-    assert (step.step, step.moved, step.alone) == ("CUDA step", "CUDA 12.5 to 12.6 alone.", True)
+    assert (step.step, step.changed_facts, step.alone) == ("CUDA step", "CUDA 12.5 to 12.6 alone.", True)
     assert step.label == "TF 2.18.1 CUDA 12.5 on h100 to TF 2.18.1 CUDA 12.6 on h100"
     for form in (Format.HTML, Format.TERMINAL, Format.MARKDOWN, Format.JSON):
         page = re.sub(r"\s+", " ", rendered(run, form).replace("\\", ""))
@@ -240,7 +240,7 @@ def test_kernels_that_use_keras_are_not_compared_where_keras_changes() -> None:
     kernels = (factory.kernel("mlp_fit", portable=False), *factory.info().kernels)
     run = factory.run(factory.info(columns=(older, factory.column()), kernels=kernels))
     (step,) = view_of(run).upgrades
-    assert step.moved == "TensorFlow 2.17.1 to 2.18.1, and with it Keras 3.5.0 to 3.15.1."
+    assert step.changed_facts == "TensorFlow 2.17.1 to 2.18.1, and with it Keras 3.5.0 to 3.15.1."
     assert step.sentences[1].endswith("bits changed in 0 of 2 kernels, 1 not compared.")
 
 

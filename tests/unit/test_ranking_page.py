@@ -259,9 +259,9 @@ def test_an_empty_run_says_so() -> None:
 
 
 OTHERS = (
-    Unmeasured(pair="tf2.18.1-cuda12.5-py311", told="warn: driver 550 < 555.42.06", rules=("minor", "jit")),
-    Unmeasured(pair="tf2.19.1-cuda12.5-py311", told="warn: driver 550 < 560.35.05", rules=("minor", "jit")),
-    Unmeasured(pair="tf2.9.1-cuda11.8-py311", told="blocked: no wheel", rules=("wheel",), blocked=True),
+    Unmeasured(pair="tf2.18.1-cuda12.5-py311", advice="warn: driver 550 < 555.42.06", rules=("minor", "jit")),
+    Unmeasured(pair="tf2.19.1-cuda12.5-py311", advice="warn: driver 550 < 560.35.05", rules=("minor", "jit")),
+    Unmeasured(pair="tf2.9.1-cuda11.8-py311", advice="blocked: no wheel", rules=("wheel",), blocked=True),
     Unmeasured(pair="tf2.21.0-cpu-py311"),
 )
 

@@ -39,16 +39,16 @@ def since(results: RunResults, before: RunResults | None, notes: Sequence[str] =
     ids = {column.id for column in before.info.columns}
     common = [column.id for column in results.info.columns if column.id in ids]
     pairs = [tuple(Side(results=run, column=column) for run in (before, results)) for column in common]
-    moved = {new.column: _other_place(old, new) for old, new in pairs}
+    other_places = {new.column: _other_place(old, new) for old, new in pairs}
     names = labels_by_column(results)
     upgrades = [
         dataclasses.replace(compared(old, new, known=known), label=names[new.column])
         for old, new in pairs
-        if not moved[new.column]
+        if not other_places[new.column]
     ]
-    texts += [f"{names[column]} is not compared: {reason}." for column, reason in moved.items() if reason]
+    texts += [f"{names[column]} is not compared: {reason}." for column, reason in other_places.items() if reason]
     texts += _added_and_removed(results, before)
-    apart = sum(map(bool, moved.values())) + len(ids ^ {column.id for column in results.info.columns})
+    apart = sum(map(bool, other_places.values())) + len(ids ^ {column.id for column in results.info.columns})
     if results.info.suite_hash != before.info.suite_hash:
         texts.append(_OTHER_SUITE)
     texts += dict.fromkeys(one.note for one in upgrades if one.note and _TIMES & {event for event, _ in one.counts})

@@ -64,11 +64,11 @@ _NOT_MEASURED = "nothing was measured for this"
 class Unmeasured:
     """A pair that the run has no column for.
 
-    ``told`` is what the preflight check says, ``rules`` the names of its rules; ``blocked`` says that it cannot run.
+    ``advice`` is what the preflight check says, ``rules`` the names of its rules; ``blocked`` says that it cannot run.
     """
 
     pair: str
-    told: str = ""
+    advice: str = ""
     rules: tuple[str, ...] = ()
     blocked: bool = False
 
@@ -168,7 +168,7 @@ def _unmeasured(pair: Unmeasured) -> Candidate:
     fit = Fit.NOT if pair.blocked else Fit.UNKNOWN
     symbol, tone = _SIGNS[fit]
     rules = listed(list(map(clean, pair.rules)))
-    text = clean(pair.told) + (f" (rule{'s' * (len(pair.rules) > 1)} {rules})" if rules else "")
+    text = clean(pair.advice) + (f" (rule{'s' * (len(pair.rules) > 1)} {rules})" if rules else "")
     return Candidate(
         column=clean(pair.pair), label=clean(pair.pair), fit=str(fit), symbol=symbol, tone=tone, evidence=_NOT_MEASURED,
         reasons=(text,) if pair.blocked else (),

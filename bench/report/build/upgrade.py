@@ -67,11 +67,11 @@ def compared(
     step = next((step for step in steps if (step.before.id, step.after.id) == (before.column, after.column)), None)
     if step is not None:
         return _of_step(difference, label, step)
-    facts = _facts(difference.moved)
-    moved = f"{', '.join(facts)}: they changed together, so no single one explains the results."
+    facts = _facts(difference.changed_facts)
+    changed_facts = f"{', '.join(facts)}: they changed together, so no single one explains the results."
     if len(facts) <= 1:
-        moved = f"{facts[0]} alone." if facts else "No known fact differs between the two."
-    return of_change(difference, label, step="comparison", moved=moved, alone=len(facts) == 1)
+        changed_facts = f"{facts[0]} alone." if facts else "No known fact differs between the two."
+    return of_change(difference, label, step="comparison", changed_facts=changed_facts, alone=len(facts) == 1)
 
 
 def _label(before: Side, after: Side, *, two_runs: bool) -> str:
@@ -84,29 +84,35 @@ def _label(before: Side, after: Side, *, two_runs: bool) -> str:
     return f"{names[0]} to {names[1]}"
 
 
-def _facts(moved: Mapping[str, tuple[str, str]], but: Collection[str] = ()) -> list[str]:
+def _facts(changed_facts: Mapping[str, tuple[str, str]], but: Collection[str] = ()) -> list[str]:
     """Return what differs, before and after, except for some titles."""
     return [
         f"{title} {cap(old, _LONGEST) or 'unknown'} to {cap(new, _LONGEST) or 'unknown'}"
-        for title, (old, new) in moved.items()
+        for title, (old, new) in changed_facts.items()
         if title not in but
     ]
 
 
-def step_sentence(moved: Mapping[str, tuple[str, str]], step: Step) -> str:
+def step_sentence(changed_facts: Mapping[str, tuple[str, str]], step: Step) -> str:
     """Say what a step changes, and what else the processes report as different."""
-    more = _facts(moved, {TITLES[key] for key in step.moved})
+    more = _facts(changed_facts, {TITLES[key] for key in step.changed_facts})
     if not more:
         return step.sentence
     return f"{step.sentence} Also {', '.join(more)}: no single change explains the results."
 
 
 def _of_step(difference: Change, label: str, step: Step) -> Upgrade:
-    moved = step_sentence(difference.moved, step)
-    return of_change(difference, label, step=step.name, moved=moved, alone=not step.mixed and moved == step.sentence)
+    changed_facts = step_sentence(difference.changed_facts, step)
+    return of_change(
+        difference,
+        label,
+        step=step.name,
+        changed_facts=changed_facts,
+        alone=not step.mixed and changed_facts == step.sentence,
+    )
 
 
-def of_change(difference: Change, label: str, *, step: str, moved: str, alone: bool) -> Upgrade:
+def of_change(difference: Change, label: str, *, step: str, changed_facts: str, alone: bool) -> Upgrade:
     """Return a comparison as the report shows it; the caller names what it compares."""
     both = [kernel for kernel in difference.kernels if kernel.events not in _ONE_SIDE]
     changed = sorted((kernel for kernel in both if kernel.events), key=lambda kernel: kernel.events[0].seriousness)
@@ -119,7 +125,7 @@ def of_change(difference: Change, label: str, *, step: str, moved: str, alone: b
         label=label,
         step=step,
         alone=alone,
-        moved=clean(moved),
+        changed_facts=clean(changed_facts),
         before=clean(difference.before.column),
         after=clean(difference.after.column),
         results=len(both),

@@ -171,7 +171,7 @@ def render(changes: Comparison, form: Format, width: int = WIDTH) -> str:
 
 
 def _texts(upgrade: Upgrade) -> list[str]:
-    return [upgrade.moved, *upgrade.sentences, *([f"Other results: {upgrade.rest}."] if upgrade.rest else [])]
+    return [upgrade.changed_facts, *upgrade.sentences, *([f"Other results: {upgrade.rest}."] if upgrade.rest else [])]
 
 
 def _terminal(changes: Comparison, width: int) -> str:

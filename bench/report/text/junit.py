@@ -122,7 +122,7 @@ def _changes(step: str, upgrade: Upgrade) -> list[str]:
     """What a change to this column does, kernel by kernel."""
     counts = ", ".join(f"{event} {number}" for event, number in upgrade.counts)
     rest = f"Other results: {upgrade.rest}." if upgrade.rest else ""
-    head = f"{step}, {upgrade.label}: {upgrade.moved}"
+    head = f"{step}, {upgrade.label}: {upgrade.changed_facts}"
     texts = [head, *upgrade.sentences, counts, rest, upgrade.note, *map(_event, upgrade.lines)]
     return list(filter(None, texts))
 

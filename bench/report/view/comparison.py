@@ -68,8 +68,8 @@ class UpgradeLine:
 class Upgrade:
     """What changes from one column to another. A result is one kernel in one variation and mode.
 
-    ``step`` names what is upgraded ("CUDA step") and ``moved`` everything that differs; ``alone`` says that it is one
-    thing only. ``sentences`` summarize each mode, ``counts`` the events over all results.
+    ``step`` names what is upgraded ("CUDA step") and ``changed_facts`` everything that differs; ``alone`` says that
+    it is one thing only. ``sentences`` summarize each mode, ``counts`` the events over all results.
 
     The numbers add up: of ``results`` results that both sides planned, ``changed`` changed and are in ``rows``, the
     most severe first (``lines`` has them grouped by kernel). The others: ``kept`` keep status and bits, ``so_far`` have
@@ -81,7 +81,7 @@ class Upgrade:
     label: str
     step: str
     alone: bool
-    moved: str
+    changed_facts: str
     before: str
     after: str
     results: int
