@@ -76,7 +76,9 @@ def test_a_command_of_the_docs_runs(page: str, words: list[str], tmp_path: Path)
     shutil.copytree(ROOT / "reports" / "sample", reports / "runs" / "sample")
     if name in DRY:
         rest.append("--dry-run")
-    if name in {"diff", "compare", "choose", "report", "matrix"} and "--reports" not in rest:
+    if name in {"diff", "compare", "choose", "report", "matrix"}:  # the checkout stays as it is
+        if "--reports" in rest:
+            del rest[rest.index("--reports") : rest.index("--reports") + 2]
         rest += ["--reports", str(reports)]
     if name == "compare" and "previous" in rest:  # there is one run only
         rest = [{"previous": "sample", "latest": "sample"}.get(word, word) for word in rest]
