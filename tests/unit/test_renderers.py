@@ -81,6 +81,8 @@ LEFT_OUT: dict[tuple[str, str], str] = {
     (_PEOPLE, "*.half.digests"): _NUMBERS,
     (_PEOPLE, "*.half.outcomes"): _NUMBERS,
     (_PEOPLE, "*.half.error_class"): _NUMBERS,
+    (_PEOPLE, "*.half.log_tail"): "a note in the evidence shows it",
+    ("markdown", "details.notes Log tail.block"): "cut after so many characters; the page has more",
     ("html terminal markdown", "*.half.error_message"): "shown in the evidence",
     (_PEOPLE, "families.rows.worst.variation"): "the cell names it",
     (_PEOPLE, "families.rows.only.*"): "the row itself, for kernels with one variation",
