@@ -57,6 +57,23 @@ def bench_words(words: list[str]) -> list[str]:
     return shlex.split(match[1]) if match else []
 
 
+def adapted(name: str, options: list[str], folder: Path) -> list[str]:
+    """The options of a command, changed so that it runs here: quickly, on the sample, writing into ``folder`` only."""
+    reports = folder / "reports"
+    shutil.copytree(ROOT / "reports" / "sample", reports / "runs" / "sample")
+    options = options[: options.index(">")] if ">" in options else list(options)
+    if name in {"diff", "compare", "choose", "report", "matrix"}:
+        if "--reports" in options:
+            del options[options.index("--reports") : options.index("--reports") + 2]
+        options += ["--reports", str(reports)]
+    (folder / "my_kernels.py").write_text(custom_kernels(), encoding="utf-8")
+    places = {"my_kernels.py": str(folder / "my_kernels.py")}
+    if name == "compare":  # there is one run only
+        places |= {"previous": "sample", "latest": "sample"}
+    dry = ["--dry-run"] if name in DRY else []
+    return [places.get(word, word) for word in options] + dry
+
+
 @pytest.mark.parametrize(("page", "words"), list(commands()))
 def test_a_command_of_the_docs_runs(page: str, words: list[str], tmp_path: Path) -> None:
     arguments = bench_words(words)
@@ -72,22 +89,7 @@ def test_a_command_of_the_docs_runs(page: str, words: list[str], tmp_path: Path)
         if name != "local":
             parser().parse_args([name, *rest])
         return
-    reports = tmp_path / "reports"
-    shutil.copytree(ROOT / "reports" / "sample", reports / "runs" / "sample")
-    if name in DRY:
-        rest.append("--dry-run")
-    if name in {"diff", "compare", "choose", "report", "matrix"}:  # the checkout stays as it is
-        if "--reports" in rest:
-            del rest[rest.index("--reports") : rest.index("--reports") + 2]
-        rest += ["--reports", str(reports)]
-    if name == "compare" and "previous" in rest:  # there is one run only
-        rest = [{"previous": "sample", "latest": "sample"}.get(word, word) for word in rest]
-    if "my_kernels.py" in rest:
-        (tmp_path / "my_kernels.py").write_text(custom_kernels(), encoding="utf-8")
-        rest[rest.index("my_kernels.py")] = str(tmp_path / "my_kernels.py")
-    if ">" in rest:
-        rest = rest[: rest.index(">")]
-    command = [sys.executable, "-m", "bench", name, *rest]
+    command = [sys.executable, "-m", "bench", name, *adapted(name, rest, tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode in ALLOWED.get(name, {0}), done.stderr
     assert "Traceback" not in done.stderr
