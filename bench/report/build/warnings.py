@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from bench.verdict.results import RunResults, Verdict
 
 _MOST_NAMES, _MOST_LOGS = 4, 12
+#: Remarks of the run that get a notice each; more of them share one.
+_MOST_OWN_NOTICES = 2
 
 
 def notices(results: RunResults) -> tuple[Notice, ...]:
@@ -205,7 +207,12 @@ def _scope(results: RunResults) -> list[Notice]:
             "deterministic GPU kernel."
         )
         warnings.append(Notice(kind="note", title="CPU only", text=text))
-    warnings += [Notice(kind="note", title="From the run", text=clean(text)) for text in info.warnings]
+    if len(info.warnings) > _MOST_OWN_NOTICES:
+        text = f"{len(info.warnings)} remarks, listed in the details."
+        items = few([clean(text) for text in info.warnings])
+        warnings.append(Notice(kind="note", title="From the run", text=text, items=items))
+    else:
+        warnings += [Notice(kind="note", title="From the run", text=clean(text)) for text in info.warnings]
     return warnings
 
 
