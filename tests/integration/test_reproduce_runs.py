@@ -1,4 +1,4 @@
-"""The replay line of a real run, run: the same bits again, and the last words of what died."""
+"""The `reproduce` command of a real run gives the same bits again, and log tails say why a kernel died."""
 
 from __future__ import annotations
 
@@ -40,12 +40,20 @@ def bench(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_line_gives_the_same_bits_again(root: Path, tmp_path: Path) -> None:
+def test_the_command_gives_the_same_bits_again(root: Path, tmp_path: Path) -> None:
     own, reports, again = tmp_path / "my_kernels.py", tmp_path / "reports", tmp_path / "again"
     own.write_text(DIES, encoding="utf-8")
-    asked = ("--profile", "quick", "--rounds", "1", "--repetitions", "2", "--env", "tf2.18*")
+    selection = ("--profile", "quick", "--rounds", "1", "--repetitions", "2", "--env", "tf2.18*")
     done = bench(
-        root, "matrix", *asked, "--kernels", "reduce_sum_1d,dies", "--kernel-file", str(own), "--reports", str(reports)
+        root,
+        "matrix",
+        *selection,
+        "--kernels",
+        "reduce_sum_1d,dies",
+        "--kernel-file",
+        str(own),
+        "--reports",
+        str(reports),
     )
     assert done.returncode == 0, done.stderr
     run = load(max((reports / "runs").iterdir()))
@@ -53,13 +61,13 @@ def test_a_line_gives_the_same_bits_again(root: Path, tmp_path: Path) -> None:
     lines = {one.name: line(results, run.info.columns[0], one) for one in run.info.kernels}
 
     words = shlex.split(lines["reduce_sum_1d"])[4:]
-    done = bench(root, "replay", *words, "--reports", str(again))
+    done = bench(root, "reproduce", *words, "--reports", str(again))
     assert done.returncode == 0, done.stderr
     assert "determinism on: same bits as before, " in done.stdout
-    replayed = load(max((again / "runs").iterdir()))
-    assert {one.request.seed for one in replayed.records.values()} == {run.info.seed}
-    assert replayed.info.profile == "replay"
-    done = bench(root, "replay", *words, "--reports", str(again), "--mode", "on", "--digest", "0123456789ab")
+    reproduced = load(max((again / "runs").iterdir()))
+    assert {one.request.seed for one in reproduced.records.values()} == {run.info.seed}
+    assert reproduced.info.profile == "reproduce"
+    done = bench(root, "reproduce", *words, "--reports", str(again), "--mode", "on", "--digest", "0123456789ab")
     assert done.returncode == 1, done.stderr
     assert "determinism on: other bits, " in done.stdout
     assert "before: 0123456789ab" in done.stdout
@@ -67,7 +75,7 @@ def test_a_line_gives_the_same_bits_again(root: Path, tmp_path: Path) -> None:
     words = shlex.split(lines["dies"])[4:]
     assert words[-2:] == ["--kernel-file", "my_kernels.py"]
     own.write_text(DIES + "# changed\n", encoding="utf-8")
-    done = bench(root, "replay", *words[:-1], str(own), "--reports", str(again))
+    done = bench(root, "reproduce", *words[:-1], str(own), "--reports", str(again))
     assert done.returncode == 2
     assert "The code of dies in my_kernels.py has the hash" in done.stderr
 
