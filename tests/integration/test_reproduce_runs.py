@@ -43,7 +43,7 @@ def bench(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_the_command_gives_the_same_bits_again(root: Path, tmp_path: Path) -> None:
     own, reports, again = tmp_path / "my_kernels.py", tmp_path / "reports", tmp_path / "again"
     own.write_text(DIES, encoding="utf-8")
-    selection = ("--profile", "quick", "--rounds", "1", "--repetitions", "2", "--env", "tf2.18*")
+    select = ("--profile", "quick", "--rounds", "1", "--repetitions", "2", "--env", "tf2.18*")
     done = bench(
         root,
         "matrix",
@@ -70,7 +70,7 @@ def test_the_command_gives_the_same_bits_again(root: Path, tmp_path: Path) -> No
     done = bench(root, "reproduce", *words, "--reports", str(again), "--mode", "on", "--digest", "0123456789ab")
     assert done.returncode == 1, done.stderr
     assert "determinism on: other bits, " in done.stdout
-    assert "before: 0123456789ab" in done.stdout
+    assert "expected: 0123456789ab" in done.stdout
 
     words = shlex.split(lines["dies"])[4:]
     assert words[-2:] == ["--kernel-file", "my_kernels.py"]
