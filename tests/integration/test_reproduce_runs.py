@@ -47,7 +47,7 @@ def test_the_command_gives_the_same_bits_again(root: Path, tmp_path: Path) -> No
     done = bench(
         root,
         "matrix",
-        *selection,
+        *select,
         "--kernels",
         "reduce_sum_1d,dies",
         "--kernel-file",
