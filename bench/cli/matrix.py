@@ -78,10 +78,9 @@ def _interim_page(reports: Path, view: View) -> OnPass:
 
     def write(folder: Path, passes: PassProgress) -> None:
         report.Pages(verdict.evaluate(store.load(folder))).write(reports, PAGES)
-        view.say(
-            f"pass {passes.done} of {passes.planned} is complete, about {progress.duration(passes.seconds_left)} left; "
-            f"page so far: {reports / report.FORMATS[report.Format.HTML]}"
-        )
+        done = f"pass {passes.done} of {passes.planned} is complete" if passes.done else "the first pass goes on"
+        page = reports / report.FORMATS[report.Format.HTML]
+        view.say(f"{done}, about {progress.duration(passes.seconds_left)} left; page so far: {page}")
 
     return write
 

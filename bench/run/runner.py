@@ -47,8 +47,8 @@ class Job:
     """What one invocation is to run, where, and with what.
 
     ``fresh`` ignores interrupted runs. ``watching`` opens the guard of a GPU by its UUID. ``on_pass`` is called with
-    the run folder after the first pass over all columns of a device and after later passes, from the thread that
-    measures the device and at most every ``PAGE_INTERVAL_S`` seconds; what it raises becomes a warning.
+    the run folder after each pass over the columns of a device, and in the first pass after each column, from the
+    thread that measures the device and at most every ``PAGE_INTERVAL_S`` seconds; what it raises becomes a warning.
     """
 
     plan: Plan

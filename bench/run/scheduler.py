@@ -134,8 +134,8 @@ def status(error: EngineError | NoGpuError) -> str:
 class Scheduler:
     """Runs rounds: one at a time on a device, several devices side by side.
 
-    ``watching`` opens the guard of a GPU by its UUID. ``on_pass`` is called with the run folder after the first pass
-    of a device and after later ones (see ``Job``). ``given_up`` says whether a column had to be given up.
+    ``watching`` opens the guard of a GPU by its UUID. ``on_pass`` is called with the run folder after each pass
+    of a device, and in the first pass after each column (see ``Job``). ``given_up`` says whether a column had to be given up.
     """
 
     def __init__(
@@ -189,16 +189,26 @@ class Scheduler:
 
     def lane(self, left: list[tuple[Round, Request]]) -> None:
         """Run the rounds of one device in their order."""
-        following = [item.pass_number for item, _ in left[1:]]
-        for (item, request), next_pass in zip(left, [*following, None], strict=True):
+        following = [item for item, _ in left[1:]]
+        for (item, request), next_item in zip(left, [*following, None], strict=True):
             if self._stop.is_set():
                 return
             self._run(item, request)
             if self._stop.is_set():
                 return
             self._passes.finish(item)
-            if next_pass != item.pass_number:
+            if next_item is None or self._page_due(item, next_item):
                 self._end_pass()
+
+    @staticmethod
+    def _page_due(item: Round, next_item: Round) -> bool:
+        """Return whether an interim page is due between two rounds: after a pass, and in the first after each column.
+
+        The first pass of many columns takes long, and a page with some of them is better than none.
+        """
+        if next_item.pass_number != item.pass_number:
+            return True
+        return item.pass_number == 1 and next_item.column.id != item.column.id
 
     def _run(self, item: Round, request: Request) -> None:
         """Run one round and show it; skip it where its column was given up."""
@@ -227,7 +237,7 @@ class Scheduler:
             self._state.drop_column(item, status(error), reason(error))
 
     def _end_pass(self) -> None:
-        """Record how far the run is after a pass of one device, and have an interim page written."""
+        """Record how far the run is, and have an interim page written."""
         progress = self._passes.progress(self._eta.left_s())
         self._state.save(**progress.facts())
         if progress.done == progress.planned:

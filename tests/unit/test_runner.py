@@ -291,6 +291,19 @@ class TestPasses:
         assert (run.info.passes_done, run.info.passes_planned, run.info.seconds_left) == (3, 3, 0.0)
         assert run.info.finished
 
+    def test_the_first_pass_is_reported_after_each_column(self, on_gpu: Callable[..., Run]) -> None:
+        calls: list[tuple[int, int]] = []
+        stage = Stage(watching=lambda _: Guard(UnavailableGpu("nothing is timed here")))
+
+        def on_pass(_: Path, done: PassProgress) -> None:
+            calls.append((len(stage.requests), done.done))
+
+        on_gpu(stage, cuda=("12.5", "12.8"), rounds=2, on_pass=on_pass)
+        assert [request.column for request in stage.requests[:4:2]] == [
+            f"tf2.18.1-cuda{minor}-py311@{stage.requests[0].column.rpartition('@')[2]}" for minor in ("12.5", "12.8")
+        ]
+        assert calls == [(2, 0), (4, 1)]
+
     def test_the_interim_page_says_how_far_the_run_is(self, go: Callable[..., Run], tmp_path: Path) -> None:
         pages: list[str] = []
         write = matrix._interim_page(tmp_path / "pages", progress.view())

@@ -187,10 +187,8 @@ def _scope(results: RunResults) -> list[Notice]:
     warnings = []
     if info.seconds_left and not info.finished:
         minutes = max(1, round(info.seconds_left / 60))
-        text = (
-            f"In progress: pass {info.passes_done} of {info.passes_planned} is complete, about {minutes} min left. "
-            "Results are inconclusive until the run is complete."
-        )
+        done = f"pass {info.passes_done} of {info.passes_planned} is complete" if info.passes_done else "the first pass"
+        text = f"In progress: {done}, about {minutes} min left. Results are inconclusive until the run is complete."
         warnings.append(Notice(kind="warn", title="The run is in progress", text=text))
     elif not info.finished:
         text = "This report shows what has been measured so far."
