@@ -135,7 +135,7 @@ class Scheduler:
     """Runs rounds: one at a time on a device, several devices side by side.
 
     ``watching`` opens the guard of a GPU by its UUID. ``on_pass`` is called with the run folder after each pass of a
-    device, and in the first pass after each column (see ``Job``). ``given_up`` says whether a column had to be given up.
+    device, and in the first pass after each column (see ``Job``). ``given_up`` says whether a column was given up.
     """
 
     def __init__(

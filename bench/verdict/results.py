@@ -171,9 +171,17 @@ class RunResults:
         return self._by_key.get((column, kernel, variation, mode))
 
     def over_variations(self, column: str, kernel: str, mode: str) -> tuple[Verdict, ...]:
-        """Return the verdicts of all planned variations, ``default`` first."""
+        """Return the verdicts of all planned variations, ``default`` first.
+
+        While the run is in progress, other variations that have not been measured yet are left out.
+        """
         verdicts = (self.of(column, kernel, variation, mode) for variation in self.variations)
-        return tuple(verdict for verdict in verdicts if verdict is not None)
+        pending = Status.NOT_RUN if self.info.seconds_left > 0 and not self.info.finished else None
+        return tuple(
+            verdict
+            for verdict in verdicts
+            if verdict is not None and (verdict.variation == self.variations[0] or verdict.status is not pending)
+        )
 
     def headline(self, column: str, kernel: str, mode: str) -> Verdict | None:
         """Return the verdict of the first variation, which decides the headline; None if it was not planned."""

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import re
 from html.parser import HTMLParser
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -245,7 +245,7 @@ def test_the_answer_names_the_best_pair() -> None:
     )
     assert view_of(mixed()).answer[:2] == (
         ("With determinism on, 2 of 3 kernels are reproducible on TF 2.15.1 CPU and TF 2.18.1 CPU."),
-        "No pair is reproducible on every kernel.",
+        "No column is reproducible on every kernel.",
     )
 
 
@@ -503,3 +503,31 @@ def test_listed(names: list[str], told: str) -> None:
 def test_moments_are_for_people() -> None:
     assert report_text.moment("2025-01-30T12:00:00+00:00") == "2025-01-30 12:00 UTC"
     assert report_text.moment("yesterday") == "yesterday"
+
+
+def in_progress(**changes: Any) -> Run:
+    """A run whose first round is measured under the first of two variations."""
+    facts = factory.info(
+        variations={"default": (), "isa=avx2": ()},
+        variation_modes={"default": ("off", "on"), "isa=avx2": ("off", "on")},
+        **{"finished": "", "passes_done": 1, "passes_planned": 5, "seconds_left": 600.0, **changes},
+    )  # fmt: skip
+    run = factory.run(facts)
+    measured = {path: record for path, record in run.records.items() if "/default/" in path and "-001" in path}
+    return dataclasses.replace(run, records=measured)
+
+
+def test_a_run_in_progress_shows_what_it_has_measured() -> None:
+    view = build(evaluate(in_progress()))
+    assert view.answer[0] == "Too little evidence to call a kernel reproducible."
+    assert view.answer[1] == "With determinism on, no difference was seen in 2 of 2 kernels on TF 2.18.1 CPU."
+    assert view.notices[0].title == "The run is in progress"
+    words = {half.word for row in view.rows if not row.control for entry in row.entries for half in entry.halves}
+    assert words == {"inconclusive"}, "variations that were not measured yet do not lead a cell"
+
+
+def test_an_interrupted_run_shows_what_is_missing() -> None:
+    view = build(evaluate(in_progress(seconds_left=0.0)))
+    words = {half.word for row in view.rows if not row.control for entry in row.entries for half in entry.halves}
+    assert words == {"not-run"}
+    assert "The run is in progress" not in {notice.title for notice in view.notices}

@@ -18,6 +18,8 @@ from bench.verdict.ranking import summarize_overheads
 from bench.verdict.status import SEVERITY, Status
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from bench.report.view import Instrument
     from bench.verdict.gates import ColumnSummary
     from bench.verdict.results import RunResults
@@ -28,7 +30,7 @@ _MOST_OTHERS, _HASH_LENGTH = 4, 12
 
 
 def sentences(results: RunResults, controls: Instrument) -> tuple[str, ...]:
-    """Return the headline: which pairs are reproducible, how strong the evidence is, and the detection limit."""
+    """Return the headline: which columns are reproducible, how strong the evidence is, and the detection limit."""
     names = labels_by_column(results)
     columns = [column for column in answer(results).columns if column.rank is not None and column.kernels]
     if not columns:
@@ -40,13 +42,15 @@ def sentences(results: RunResults, controls: Instrument) -> tuple[str, ...]:
     if safe:
         every = f"all {total} kernels are" if total > 1 else "the one kernel is"
         texts.append(f"With determinism on, {every} reproducible on {listed(safe)}.")
+    elif not any(column.reproducible for column in rest) and any(map(_inconclusive, rest)):
+        return (*_too_few_processes(rest, total, names), *([controls.sentence] if controls.sentence else []))
     else:
         most = rest[0].reproducible
         best = [names[column.column] for column in rest if column.reproducible == most]
         verb = "is" if most == 1 else "are"
         texts.append(f"With determinism on, {most} of {total} kernels {verb} reproducible on {listed(best)}.")
         texts.append(
-            "No pair is reproducible on every kernel."
+            "No column is reproducible on every kernel."
             if len(columns) > 1
             else "It is not reproducible on every kernel."
         )
@@ -56,6 +60,20 @@ def sentences(results: RunResults, controls: Instrument) -> tuple[str, ...]:
         texts.append(f"Reproducible elsewhere: {listed(parts, _MOST_OTHERS)}.")
     texts += _weakest_evidence([column for column in columns if column.reproducible])
     return (*texts, *([controls.sentence] if controls.sentence else []))
+
+
+def _inconclusive(column: ColumnSummary) -> int:
+    return dict(column.counts).get(Status.INCONCLUSIVE, 0)
+
+
+def _too_few_processes(columns: list[ColumnSummary], total: int, names: Mapping[str, str]) -> tuple[str, str]:
+    """Return the headline of a run with too little evidence to call anything reproducible."""
+    most = max(map(_inconclusive, columns))
+    labels = listed([names[column.column] for column in columns if _inconclusive(column) == most])
+    return (
+        "Too little evidence to call a kernel reproducible.",
+        f"With determinism on, no difference was seen in {most} of {total} kernels on {labels}.",
+    )
 
 
 def _weakest_evidence(columns: list[ColumnSummary]) -> list[str]:

@@ -26,6 +26,7 @@ _MOST_OWN_NOTICES = 2
 def notices(results: RunResults) -> tuple[Notice, ...]:
     """Return all warnings, the most serious first."""
     groups = (
+        _progress(results),
         _control_failed(results),
         _mismatch(results),
         _on_host(results),
@@ -42,6 +43,17 @@ def notices(results: RunResults) -> tuple[Notice, ...]:
 
 def _kernels(results: RunResults, *statuses: Status) -> list[Verdict]:
     return [verdict for verdict in results.verdicts if verdict.status in statuses and not verdict.control]
+
+
+def _progress(results: RunResults) -> list[Notice]:
+    """Say how far a run is that is in progress."""
+    info = results.info
+    if info.finished or not info.seconds_left:
+        return []
+    minutes = max(1, round(info.seconds_left / 60))
+    done = f"pass {info.passes_done} of {info.passes_planned} is complete" if info.passes_done else "the first pass"
+    text = f"In progress: {done}, about {minutes} min left. Results are inconclusive until the run is complete."
+    return [Notice(kind="warn", title="The run is in progress", text=text)]
 
 
 def _control_failed(results: RunResults) -> list[Notice]:
@@ -185,19 +197,13 @@ def _gpu_controls(results: RunResults) -> list[Notice]:
 def _scope(results: RunResults) -> list[Notice]:
     info = results.info
     warnings = []
-    if info.seconds_left and not info.finished:
-        minutes = max(1, round(info.seconds_left / 60))
-        done = f"pass {info.passes_done} of {info.passes_planned} is complete" if info.passes_done else "the first pass"
-        text = f"In progress: {done}, about {minutes} min left. Results are inconclusive until the run is complete."
-        warnings.append(Notice(kind="warn", title="The run is in progress", text=text))
-    elif not info.finished:
+    if not info.finished and not info.seconds_left:
         text = "This report shows what has been measured so far."
         warnings.append(Notice(kind="warn", title="The run is not finished", text=text))
     inconclusive = _kernels(results, Status.INCONCLUSIVE)
     if inconclusive:
-        text = (
-            f"{count(len(inconclusive), 'result')} have equal bits so far, with too little evidence for reproducible."
-        )
+        number = count(len(inconclusive), "result")
+        text = f"{number} have equal bits so far, but too little evidence to call them reproducible."
         warnings.append(Notice(kind="warn", title="Weak evidence", text=text, items=few(_reasons(inconclusive))))
     if info.columns and all(column.device == "cpu" for column in info.columns):
         text = (

@@ -52,7 +52,7 @@ def _page(view: View, level: int) -> str:
     lines = [f"# {plain(view.answer[0])}", ""]
     lines += [plain(" ".join(view.answer[1:])), ""] if len(view.answer) > 1 else []
     rows = [[line.rank, line.label, line.sentence, line.overhead] for line in view.lines]
-    lines += _table(["Rank", "Pair", "Answer", "Overhead of determinism"], rows) if rows else []
+    lines += _table(["Rank", "Column", "Answer", "Overhead of determinism"], rows) if rows else []
     lines += [f"- Determinism off: {_counts(view.counts_off)}", f"- Determinism on: {_counts(view.counts_on)}", ""]
     lines += _since(view)
     facts = [["Run", view.run], *([fact.label, fact.value] for fact in view.facts)]
@@ -114,7 +114,7 @@ def _fine(row: Row) -> bool:
 def _choice(view: View) -> list[str]:
     choice = view.choice
     lines = ["## Choose", "", f"**{plain(choice.sentence)}** {plain(choice.question)}", ""]
-    heads = ["Rank", "Pair", "Fit", "Evidence and overhead", "Against it, and unknown"]
+    heads = ["Rank", "Column", "Fit", "Evidence and overhead", "Against it, and unknown"]
     lines += _raw_table(heads, [_candidate(candidate) for candidate in choice.candidates]) if choice.candidates else []
     lines += [plain(choice.more), ""] if choice.more else []
     lines += [f"- {plain(missing.why)} {_code(missing.command)}" for missing in choice.missing]
@@ -164,7 +164,7 @@ def _event(line: UpgradeLine) -> list[str]:
 def _evidence(view: View) -> list[str]:
     """First differences, errors and the commands to reproduce them: what a reader of a job summary needs first."""
     rows = [row for detail in view.details for row in _of_detail(detail)]
-    table = _raw_table(["Kernel", "Pair", "What", "Where and how far"], rows)
+    table = _raw_table(["Kernel", "Column", "What", "Where and how far"], rows)
     return ["## First differences and errors", "", *table] if rows else []
 
 
@@ -188,7 +188,7 @@ def _instrument(view: View) -> list[str]:
     shown = view.instrument
     if not shown.lines:
         return []
-    heads = ["Pair", "Where", "Seen to differ", "Beyond the detection limit", "Failed", "Detection limit"]
+    heads = ["Column", "Where", "Seen to differ", "Beyond the detection limit", "Failed", "Detection limit"]
     rows = []
     for line in shown.lines:
         kernels = [names or "none" for names in (line.seen, line.out_of_reach, line.failed)]
@@ -203,7 +203,7 @@ def _columns(view: View) -> list[str]:
     for column in view.columns:
         notes = [text for text in (column.versions, column.kind, column.origin, column.note) if text]
         rows += [[column.label, "; ".join(notes)]] if notes and not column.blocked else []
-    return _table(["Pair", "Notes"], rows) if rows else []
+    return _table(["Column", "Notes"], rows) if rows else []
 
 
 def _counts(counts: Sequence[Count]) -> str:

@@ -141,7 +141,7 @@ def _ranking(view: View, width: int, *, colour: bool) -> _Section:
         rows.append([line.rank or "-", line.label, f"{good} of {total}" if measured else "-", cost])
     if not rows:
         return _Section(head=[], items=[], share=0)
-    head, *items = table_blocks(rows, ["Rank", "Pair", "Kernels", "Overhead of determinism"], width)
+    head, *items = table_blocks(rows, ["Rank", "Column", "Kernels", "Overhead of determinism"], width)
     for at, (line, row) in enumerate(zip(view.lines, rows, strict=True)):
         if line.rank:
             items[at] = items[at].replace(row[2], paint(row[2], "good" if line.safe else "part", colour=colour), 1)
