@@ -169,7 +169,7 @@ def test_nothing_green_is_made_of_it(name: str) -> None:
     assert not any(one.fit == "fits" for one in found.choice.candidates)
     if name != "look-alikes":
         kernels = [row for row in found.rows if not row.control]
-        assert not any(half.tone == "good" for row in kernels for entry in row.entries for half in entry.halves)
+        assert not any(half.tone == "good" for row in kernels for entry in row.entries for half in entry.mode_results)
 
 
 def test_no_number_stands_for_a_time_that_is_none() -> None:

@@ -254,5 +254,7 @@ def test_a_column_without_a_measurement_has_its_reason_and_no_number(form: Forma
             assert page[page.index("<thead>") : page.index("</thead>")].count(reason) == 1
         elif form is not Format.JSON:
             assert reason in page
-        halves = [half for row in view.rows for half in row.entries[place].halves]
-        assert not any(half.time or half.overhead or half.strength or half.letters or half.apart for half in halves)
+        halves = [half for row in view.rows for half in row.entries[place].mode_results]
+        assert not any(
+            half.time or half.overhead or half.evidence_text or half.letters or half.distance_text for half in halves
+        )

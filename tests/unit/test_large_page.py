@@ -65,16 +65,16 @@ def test_a_large_page_has_every_result_and_all_details_of_what_is_not_reproducib
     table = page[page.index('<table class="matrix"') : page.index("</table>", page.index('<table class="matrix"'))]
     tables = page[page.index('id="evidence"') : page.index('id="controls-title"')]
     for detail in view.details:
-        for half in detail.entry.halves:
+        for half in detail.entry.mode_results:
             assert half.status in table
         assert page.count(f"id={detail.anchor}>") == 1
-        assert detail.replay.partition(" s42-")[0].replace(detail.column, "PAIR") in tables
-        assert f"{detail.column} {detail.replay.partition('x10-')[2].partition('-')[0]}" in tables
+        assert detail.reproduce_command.partition(" s42-")[0].replace(detail.column, "PAIR") in tables
+        assert f"{detail.column} {detail.reproduce_command.partition('x10-')[2].partition('-')[0]}" in tables
         assert f"href=#{detail.anchor}>" in table
         row = re.search(rf"<tr id={detail.anchor}>.*", tables)
         assert (row is None) == plain(detail)
         if row is not None:
-            assert all(half.status in row[0] for half in detail.entry.halves)
+            assert all(half.status in row[0] for half in detail.entry.mode_results)
     assert len(re.findall(r"<td><a ", table)) == 2 * len(view.details)
     for text in ("Difference", "First difference", "Processes", "no deterministic kernel"):
         assert text in tables

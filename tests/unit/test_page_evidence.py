@@ -66,7 +66,7 @@ def with_first_difference(run: Run, **facts: Any) -> Run:
 def test_a_difference_within_a_process_is_shown_in_full() -> None:
     run = factory.run(None, only(on=Behaviour(("a", "a", "b"))))
     half = detail(run).entry.on
-    assert re.fullmatch(r"max diff \d\.\de-07, V_c 0\.\d\d", half.apart)
+    assert re.fullmatch(r"max diff \d\.\de-07, V_c 0\.\d\d", half.distance_text)
     note = note_of(run, "Difference")
     assert note.where == "on"
     assert note.sentences[0] == "Round 1 repetition 0 compared with round 1 repetition 2, over all elements."
@@ -78,7 +78,7 @@ def test_a_difference_within_a_process_is_shown_in_full() -> None:
     for form in Format:
         page = rendered(run, form).replace("\\", "")
         if form is not Format.JSON:
-            assert (note.sentences[1] if form is Format.JUNIT else half.apart) in page
+            assert (note.sentences[1] if form is Format.JUNIT else half.distance_text) in page
         if form in (Format.HTML, Format.MARKDOWN, Format.JUNIT):
             assert first_difference in plain(page)
 
@@ -109,7 +109,7 @@ def test_only_stored_elements_are_compared_across_processes() -> None:
     assert re.search(r"over 2\d\d kept of 4096 elements\.$", note.sentences[0])
     bare = factory.run(None, processes, keep=False)
     assert note_of(bare, "Difference").sentences == ("No values were kept of its digests.",)
-    assert detail(bare).entry.on.apart == ""
+    assert detail(bare).entry.on.distance_text == ""
     assert "No values were kept of its digests." in plain(rendered(bare, Format.HTML))
 
 
@@ -274,7 +274,7 @@ def test_accuracy_is_one_line() -> None:
 def test_the_controls_show_the_detection_limit() -> None:
     facts = factory.info(kernels=(factory.kernel("matmul"), *factory.GRADED), repetitions=4)
     run = factory.run(facts)
-    shown = view_of(run).instrument
+    shown = view_of(run).control_checks
     (line,) = shown.lines
     assert (line.label, line.places) == ("TF 2.18.1 CPU", "all variations and modes")
     assert line.seen == "every sample, 1 of 2, 1 of 10 (by chance)"
@@ -293,7 +293,7 @@ def test_a_failed_control_is_named_in_the_summary() -> None:
     def frozen(spot: Spot) -> Behaviour:
         return Behaviour(("frozen",)) if spot.kernel == "control_flicker" and spot.mode == "on" else EXACT
 
-    shown = view_of(factory.run(None, frozen)).instrument
+    shown = view_of(factory.run(None, frozen)).control_checks
     assert shown.sentence.endswith("A control failed in TF 2.18.1 CPU, default, on.")
     assert {line.places for line in shown.lines} == {"default off", "default on"}
     failed = next(line for line in shown.lines if line.places == "default on")
@@ -310,14 +310,14 @@ def test_gpu_controls_and_outputs_on_the_cpu() -> None:
     titles = {notice.title: notice for notice in view_of(run).notices}
     assert titles["Outputs on the CPU"].items == (f"{facts.columns[0].id}: matmul",)
     assert "scatter" in titles["Nothing varied on the GPU"].text
-    (sentence,) = view_of(run).instrument.gpu
+    (sentence,) = view_of(run).control_checks.gpu
     assert sentence.endswith("kernels known to vary on GPUs with determinism off: scatter did not vary.")
     assert sentence in plain(rendered(run, Format.HTML))
     varied = factory.run(
         facts, lambda spot: Behaviour(("a", "b")) if (spot.kernel, spot.mode) == ("scatter", "off") else EXACT
     )
     assert "Nothing varied on the GPU" not in {notice.title for notice in view_of(varied).notices}
-    assert view_of(varied).instrument.gpu[0].endswith("off: scatter varied as expected.")
+    assert view_of(varied).control_checks.gpu[0].endswith("off: scatter varied as expected.")
 
 
 # --- custom kernels, libraries, hostile text ---------------------------------------------------------------------

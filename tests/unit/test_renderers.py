@@ -89,7 +89,7 @@ LEFT_OUT: dict[tuple[str, str], str] = {
     (_PEOPLE, "details.kernel"): "the matrix has it",
     (_PEOPLE, "details.label"): "the matrix has it",
     (_PEOPLE, "details.accuracy"): "a note says it with both errors",
-    (_PEOPLE, "instrument.groups.*"): _NUMBERS,
+    (_PEOPLE, "control_checks.groups.*"): _NUMBERS,
     ("terminal markdown junit", "columns.release"): "the label has it",
     ("terminal markdown junit", "columns.accelerator"): "the label has it",
     ("terminal markdown junit", "columns.device"): "the label has it",
@@ -122,11 +122,11 @@ LEFT_OUT: dict[tuple[str, str], str] = {
     ("html terminal", "exact needs.columns.*"): "a family that is reproducible everywhere is only named",
     ("html", "*needs.unlisted.*"): "of the pairs listed above",
     # The terminal
-    ("terminal", "details.replay*"): "the first of what varies, raises or fails; tested below",
+    ("terminal", "details.reproduce_command*"): "the first of what varies, raises or fails; tested below",
     ("terminal", "choice.rules"): "`tfrepro choose` prints them",
     ("terminal", "details.notes*"): _SHORT,
-    ("terminal", "instrument.lines.*"): _SHORT,
-    ("terminal", "instrument.sentence"): "it is part of the answer",
+    ("terminal", "control_checks.lines.*"): _SHORT,
+    ("terminal", "control_checks.sentence"): "it is part of the answer",
     ("terminal", "families.rows.facts.*"): _SHORT,
     ("terminal", f"{_UNDER}.[!w]*"): "a variation shows its status, where that differs from that of the kernel",
     ("terminal", f"{_HALF}.variation"): "the variations are listed below where they differ",
@@ -139,7 +139,7 @@ LEFT_OUT: dict[tuple[str, str], str] = {
     ("markdown", "details.notes New value*"): "the column says that it is one",
     ("markdown", "details.notes Accuracy*"): "on the page; a summary is short",
     ("markdown", "details.notes Known issue*"): "the notices have its title",
-    ("markdown", "details.replay, exact"): "only where something is not reproducible",
+    ("markdown", "details.reproduce_command, exact"): "only where something is not reproducible",
     # JUnit
     ("junit", "caption"): "the suites are counted",
     ("junit", "counts_o*"): "the suites are counted",
@@ -150,20 +150,20 @@ LEFT_OUT: dict[tuple[str, str], str] = {
     ("junit", "families.rows.results.*"): "a case is a kernel by its worst variation, which it names",
     ("junit", "families.rows.facts.*"): "docs/suite.md has them",
     ("junit", "details.*"): "a case has what is behind its own mode in words of its own",
-    ("junit", "instrument.*"): "it is part of the answer, and a control is a case",
+    ("junit", "control_checks.*"): "it is part of the answer, and a control is a case",
     # The page
     ("html", f"{_UNDER}.time"): "shown in the evidence, one click away",
     ("html", f"{_UNDER}.overhead*"): "shown in the evidence, one click away",
-    ("html", f"{_UNDER}.strength"): "only where it differs from that of the kernel",
+    ("html", f"{_UNDER}.evidence_text"): "only where it differs from that of the kernel",
 }
 #: Lines of a column stand beside those of the next column, so the order is that of lines.
-ANY_ORDER = {("terminal", f"{_HALF}.strength"), ("terminal", f"{_HALF}.apart"), ("html", "facts.label"),
+ANY_ORDER = {("terminal", f"{_HALF}.evidence_text"), ("terminal", f"{_HALF}.distance_text"), ("html", "facts.label"),
              ("html", "facts.value")}  # fmt: skip
 #: Where a renderer says it shorter.
 SHORTER: dict[tuple[str, str], Callable[[str], str]] = {
     ("terminal", f"{_HALF}.time"): lambda text: text.replace(" first call", "*"),
     ("terminal", f"{_HALF}.overhead"): lambda text: text.partition(" (")[0],
-    ("html", f"{_HALF}.strength"): lambda text: text.partition(" of ")[0].partition(",")[0],
+    ("html", f"{_HALF}.evidence_text"): lambda text: text.partition(" of ")[0].partition(",")[0],
 }
 
 
@@ -302,12 +302,12 @@ class Numberer:
         """The path of a field, which tells apart what renderers may treat otherwise."""
         if isinstance(value, view_of.Column) and value.blocked:
             path = f"blocked {path}"
-        elif isinstance(value, view_of.Need) and value.reproducible:
+        elif isinstance(value, view_of.FamilySummary) and value.reproducible:
             path = f"exact {path}"
-        elif isinstance(value, view_of.NeedColumn) and value.column not in self.listed:
+        elif isinstance(value, view_of.FamilyColumn) and value.column not in self.listed:
             path = path.replace("columns", "unlisted")
-        elif isinstance(value, view_of.Detail) and name == "replay":
-            name += ", exact" if all(half.tone in ("good", "control") for half in value.entry.halves) else ""
+        elif isinstance(value, view_of.Detail) and name == "reproduce_command":
+            name += ", exact" if all(half.tone in ("good", "control") for half in value.entry.mode_results) else ""
         elif isinstance(value, view_of.Note):  # Markdown goes by the label
             path = SKIPPED if name == "label" else f"{path} {value.label}"
         elif isinstance(value, view_of.Row) and name == "results":
@@ -642,11 +642,16 @@ def test_a_terminal_keeps_its_width(width: int) -> None:
 
 def test_a_terminal_lists_what_to_measure_again() -> None:
     details = [
-        dataclasses.replace(one, replay=f"nox -s reproduce -- {place}") for place, one in enumerate(MIXED.details)
+        dataclasses.replace(one, reproduce_command=f"nox -s reproduce -- {place}")
+        for place, one in enumerate(MIXED.details)
     ]
     page = terminal.render(dataclasses.replace(MIXED, details=tuple(details * 3)), 80)
     told = page[page.index("To measure again") :].split("\n\n")[0].splitlines()[1:]
-    wanted = [one.replay for one in details * 3 if {"fault", "bad"} & {half.tone for half in one.entry.halves}]
+    wanted = [
+        one.reproduce_command
+        for one in details * 3
+        if {"fault", "bad"} & {half.tone for half in one.entry.mode_results}
+    ]
     assert [line.strip() for line in told] == [*wanted[:10], f"and {len(wanted) - 10} more, listed on the page"]
 
 

@@ -114,7 +114,7 @@ def statuses(view: View) -> list[tuple[str, list[str]]]:
     return [
         (
             row.kernel,
-            [h.status for e in row.entries for h in (e.halves[:1] if e.blocked else e.halves)],
+            [h.status for e in row.entries for h in (e.mode_results[:1] if e.blocked else e.mode_results)],
         )
         for row in view.rows
     ]
@@ -136,7 +136,9 @@ def test_terminal_says_what_the_view_says() -> None:
     page = terminal.render(view, 120)
     for row in view.rows:
         line = next(line for line in page.splitlines() if line.startswith(row.kernel))
-        assert in_order([half.status for entry in row.entries if not entry.blocked for half in entry.halves], line)
+        assert in_order(
+            [half.status for entry in row.entries if not entry.blocked for half in entry.mode_results], line
+        )
     assert in_order([" ".join(view.answer), *(line.sentence for line in view.lines)], " ".join(page.split()))
     assert max(map(len, page[page.index("kernel (off") : page.index("\n\nChoose: ")].splitlines())) <= 120
 
@@ -160,9 +162,11 @@ def test_json_says_what_the_view_says() -> None:
         assert kernel["kernel"] == row.kernel
         for sub, variation in zip(row.results, kernel["variations"], strict=True):
             for entry, cell in zip(sub.entries, variation["cells"], strict=True):
-                assert [cell[half.mode]["status"] for half in entry.halves] == [half.word for half in entry.halves]
-                compared = [cell[half.mode].get("compared", 0) for half in entry.halves]
-                assert compared == [half.compared for half in entry.halves]
+                assert [cell[half.mode]["status"] for half in entry.mode_results] == [
+                    half.word for half in entry.mode_results
+                ]
+                compared = [cell[half.mode].get("compared", 0) for half in entry.mode_results]
+                assert compared == [half.compared for half in entry.mode_results]
 
 
 def test_json_names_the_variation_that_leads() -> None:
@@ -192,13 +196,13 @@ def test_junit_says_what_the_view_says() -> None:
     assert [suite.get("name") for suite in tree] == [column.column for column in view.columns]
     for place, suite in enumerate(tree):
         cases = suite.findall("testcase")
-        halves = [half for row in view.rows for half in row.entries[place].halves]
+        halves = [half for row in view.rows for half in row.entries[place].mode_results]
         if view.columns[place].blocked:
             assert [case.get("name") for case in cases] == ["column"]
             assert view.columns[place].blocked == "build-failed"
             assert suite.findtext("testcase/error") == view.columns[place].reason
             continue
-        names = [f"{row.kernel} [{half.mode}]" for row in view.rows for half in row.entries[place].halves]
+        names = [f"{row.kernel} [{half.mode}]" for row in view.rows for half in row.entries[place].mode_results]
         assert [case.get("name") for case in cases] == names
         for case, half in zip(cases, halves, strict=True):
             result = next(iter(case))
@@ -408,7 +412,7 @@ def test_bad_input_gives_a_page_and_no_green(name: str, form: Format) -> None:
     assert page
     if name not in ("no time is a time", "only off", "kernels missing"):
         assert not any(
-            half.word == "reproducible" for row in view_of(run).rows for e in row.entries for half in e.halves
+            half.word == "reproducible" for row in view_of(run).rows for e in row.entries for half in e.mode_results
         )
 
 
@@ -522,12 +526,12 @@ def test_a_run_in_progress_shows_what_it_has_measured() -> None:
     assert view.answer[0] == "Too little evidence to call a kernel reproducible."
     assert view.answer[1] == "With determinism on, no difference was seen in 2 of 2 kernels on TF 2.18.1 CPU."
     assert view.notices[0].title == "The run is in progress"
-    words = {half.word for row in view.rows if not row.control for entry in row.entries for half in entry.halves}
+    words = {half.word for row in view.rows if not row.control for entry in row.entries for half in entry.mode_results}
     assert words == {"inconclusive"}, "variations that were not measured yet do not lead a cell"
 
 
 def test_an_interrupted_run_shows_what_is_missing() -> None:
     view = build(evaluate(in_progress(seconds_left=0.0)))
-    words = {half.word for row in view.rows if not row.control for entry in row.entries for half in entry.halves}
+    words = {half.word for row in view.rows if not row.control for entry in row.entries for half in entry.mode_results}
     assert words == {"not-run"}
     assert "The run is in progress" not in {notice.title for notice in view.notices}

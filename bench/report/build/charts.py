@@ -21,8 +21,8 @@ def small(entry: Entry) -> str:
 
     Returns "" where there are no times, or where one mode has first calls only.
     """
-    sides = [half.timing.per_process if half.timing else () for half in entry.halves]
-    if not any(sides) or len({half.time_kind for half in entry.halves} - {""}) > 1:
+    sides = [half.timing.per_process if half.timing else () for half in entry.mode_results]
+    if not any(sides) or len({half.time_kind for half in entry.mode_results} - {""}) > 1:
         return ""
     times = [time for side in sides for time in side]
     scale = min(times), max(*times, min(times) * (1 + _SHARE))

@@ -14,9 +14,11 @@ if TYPE_CHECKING:
 _MANY = 4
 
 
-def strength(view: View) -> tuple[str, str]:
+def common(view: View) -> tuple[str, str]:
     """Return the word for reproducible and the evidence of most such results, both "" where too few share it."""
-    tally = Counter((half.word, half.strength) for half in _halves(view) if half.strength and half.tone == "good")
+    tally = Counter(
+        (half.word, half.evidence_text) for half in _halves(view) if half.evidence_text and half.tone == "good"
+    )
     common, number = max(tally.items(), key=lambda item: (item[1], item[0]), default=(("", ""), 0))
     return common if number >= _MANY else ("", "")
 
@@ -29,12 +31,12 @@ def sentence(usual: tuple[str, str]) -> str:
 
 def own(half: ModeResult, usual: tuple[str, str]) -> str:
     """Return the evidence of a result, "" where it is the shared one. A result without evidence says so."""
-    if half.word == usual[0] and not half.strength:
+    if half.word == usual[0] and not half.evidence_text:
         return "no evidence"
-    return "" if (half.word, half.strength) == usual else half.strength
+    return "" if (half.word, half.evidence_text) == usual else half.evidence_text
 
 
 def _halves(view: View) -> Iterator[ModeResult]:
     for row in view.rows:
         for entry in (*row.entries, *(entry for sub in row.variations for entry in sub.entries)):
-            yield from () if entry.blocked else entry.halves
+            yield from () if entry.blocked else entry.mode_results

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bench.report.build.columns import labels, labels_by_column
 from bench.report.formatting import clean, listed, share
-from bench.report.view import ControlGroup, ControlLine, Instrument
+from bench.report.view import ControlChecks, ControlGroup, ControlLine
 from bench.verdict.evidence import percent_up
 from bench.verdict.messages import count
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _MOST_PLACES = 4
 
 
-def instrument(results: RunResults) -> Instrument:
+def control_checks(results: RunResults) -> ControlChecks:
     """Return what the controls showed: one sentence, a line for each column, and the numbers of every group."""
     names = labels(results)
     summaries = _measured(results)
@@ -36,7 +36,7 @@ def instrument(results: RunResults) -> Instrument:
         lines += _lines(label, by_column.get(column.id, {}))
         gpu += _gpu(results, label, column)
     seen = {column.id: results.gpu_controls(column.id).seen for column in results.info.columns}
-    return Instrument(
+    return ControlChecks(
         sentence=_overall(summaries, labels_by_column(results)),
         lines=_merged(lines, len(by_column)),
         gpu=tuple(gpu),

@@ -67,7 +67,7 @@ def _detail(results: RunResults, changes: Changes, row: Row, number: int, label:
             for variation in results.variations
             if (accuracy := results.accuracy(column.id, kernel.name, variation))
         ),
-        replay=line(results, column, kernel),
+        reproduce_command=line(results, column, kernel),
     )
 
 

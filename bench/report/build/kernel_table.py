@@ -32,7 +32,7 @@ _Text = TypeVar("_Text")
 _REPLAY = re.compile(r"(?P<run>.* -- )(?P<pair>\S+)(?P<kernel> \S+ s\d+-\d+x\d+-)(?P<lock>[0-9a-f]+)(?P<rest>-.*)")
 
 
-class Depth(IntEnum):
+class DetailLevel(IntEnum):
     """How much a page shows of a cell that is reproducible in both modes. All other cells are always shown in full."""
 
     BARE = 0
@@ -75,14 +75,14 @@ class Band:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Alike:
+class IdenticalColumns:
     """Pairs with the same text, each with its anchor and name.
 
-    ``replay`` is the command that reproduces one of them, with PAIR and LOCK in place of what differs between them.
+    ``reproduce_command`` reproduces one of them, with PAIR and LOCK in place of what differs between them.
     """
 
     text: str
-    replay: str
+    reproduce_command: str
     pairs: tuple[tuple[str, str], ...]
 
 
@@ -90,7 +90,7 @@ class Alike:
 class KernelTable:
     """One kernel. ``letters`` has the digest behind each letter, ``low`` and ``high`` the ends of the axis of times.
 
-    ``replay`` has the reproduce commands, or ``replays`` what they have in common.
+    ``reproduce_command`` has the reproduce commands, or ``reproduce_groups`` what they have in common.
     """
 
     unit: str
@@ -99,18 +99,18 @@ class KernelTable:
     variations: bool
     gpu: bool
     bands: tuple[Band, ...]
-    alike: tuple[Alike, ...]
+    alike: tuple[IdenticalColumns, ...]
     letters: tuple[tuple[str, str], ...]
     notes: tuple[Note, ...]
     processes: tuple[Processes, ...]
-    replay: tuple[str, ...]
-    replays: tuple[Alike, ...]
+    reproduce_command: tuple[str, ...]
+    reproduce_groups: tuple[IdenticalColumns, ...]
 
 
-def depth(view: View) -> Depth:
+def depth(view: View) -> DetailLevel:
     """Return how much detail the page of a view shows."""
     pairs = sum(not column.blocked for column in view.columns)
-    return Depth.FULL if pairs <= _FULL else Depth.SHORT if pairs <= _SHORT else Depth.BARE
+    return DetailLevel.FULL if pairs <= _FULL else DetailLevel.SHORT if pairs <= _SHORT else DetailLevel.BARE
 
 
 def sheets(view: View) -> list[KernelTable | None]:
@@ -138,9 +138,9 @@ def plain(detail: Detail) -> bool:
     return bool(halves) and not detail.processes and all(half is not None and half.plain for half in halves)
 
 
-def _sheet(details: Sequence[Detail], names: dict[str, str], room: Depth) -> KernelTable:
+def _sheet(details: Sequence[Detail], names: dict[str, str], room: DetailLevel) -> KernelTable:
     labels = {detail.column: names[detail.column] for detail in details}
-    brief = [detail for detail in details if room is not Depth.FULL and plain(detail)]
+    brief = [detail for detail in details if room is not DetailLevel.FULL and plain(detail)]
     anchors = {detail.anchor for detail in brief}
     shown = [detail for detail in details if detail.anchor not in anchors]
     parts = [part for detail in shown for part in _parts(detail)]
@@ -148,7 +148,7 @@ def _sheet(details: Sequence[Detail], names: dict[str, str], room: Depth) -> Ker
     times = [time for part in parts if part.half.time_kind == kind for time in part.times]
     unit, size = _unit(details)
     letters: dict[str, str] = {}
-    axis = (kind, min(times), max(times)) if times and room is Depth.FULL else None
+    axis = (kind, min(times), max(times)) if times and room is DetailLevel.FULL else None
     bands = tuple(_band(detail, labels, letters, size, axis) for detail in shown)
     return KernelTable(
         unit=unit,
@@ -161,8 +161,10 @@ def _sheet(details: Sequence[Detail], names: dict[str, str], room: Depth) -> Ker
         letters=tuple(sorted(letters.items())),
         notes=_notes(details, labels),
         processes=_processes(details, labels),
-        replay=tuple(detail.replay for detail in shown if detail.replay and room is Depth.FULL),
-        replays=_replays(shown, labels) if room is not Depth.FULL else (),
+        reproduce_command=tuple(
+            detail.reproduce_command for detail in shown if detail.reproduce_command and room is DetailLevel.FULL
+        ),
+        reproduce_groups=_reproduce_groups(shown, labels) if room is not DetailLevel.FULL else (),
     )
 
 
@@ -249,7 +251,7 @@ def _bits(part: Part, letters: dict[str, str]) -> str:
     return f"{letter if known else digest.label} {digest.value}"
 
 
-def _alike(details: Iterable[Detail], labels: dict[str, str], letters: dict[str, str]) -> tuple[Alike, ...]:
+def _alike(details: Iterable[Detail], labels: dict[str, str], letters: dict[str, str]) -> tuple[IdenticalColumns, ...]:
     """Group pairs that the matrix describes completely by their bits."""
     groups: dict[tuple[str, str], list[tuple[str, str]]] = {}
     for detail in details:
@@ -260,21 +262,27 @@ def _alike(details: Iterable[Detail], labels: dict[str, str], letters: dict[str,
             by_text.setdefault("; ".join(modes), []).append(parts[0].variation)
         texts = [f"{', '.join(where)}: {text}" if len(by_text) > 1 else text for text, where in by_text.items()]
         groups.setdefault((". ".join(texts), _pattern(detail)[0]), []).append((detail.anchor, labels[detail.column]))
-    return tuple(Alike(text=text, replay=replay, pairs=tuple(pairs)) for (text, replay), pairs in groups.items())
+    return tuple(
+        IdenticalColumns(text=text, reproduce_command=reproduce_command, pairs=tuple(pairs))
+        for (text, reproduce_command), pairs in groups.items()
+    )
 
 
-def _replays(details: Iterable[Detail], labels: dict[str, str]) -> tuple[Alike, ...]:
+def _reproduce_groups(details: Iterable[Detail], labels: dict[str, str]) -> tuple[IdenticalColumns, ...]:
     """Group the reproduce commands of pairs that are in the table."""
     groups: dict[str, list[tuple[str, str]]] = {}
     for detail in details:
-        if detail.replay:
-            groups.setdefault(_pattern(detail)[0] or detail.replay, []).append(("", labels[detail.column]))
-    return tuple(Alike(text="", replay=replay, pairs=tuple(pairs)) for replay, pairs in groups.items())
+        if detail.reproduce_command:
+            groups.setdefault(_pattern(detail)[0] or detail.reproduce_command, []).append(("", labels[detail.column]))
+    return tuple(
+        IdenticalColumns(text="", reproduce_command=reproduce_command, pairs=tuple(pairs))
+        for reproduce_command, pairs in groups.items()
+    )
 
 
 def _pattern(detail: Detail) -> tuple[str, str]:
     """Return the reproduce command with PAIR and LOCK in place of the pair's own, and the lock; "" without one."""
-    match = _REPLAY.fullmatch(detail.replay)
+    match = _REPLAY.fullmatch(detail.reproduce_command)
     if match is None or match["pair"] != detail.column:
         return "", ""
     return f"{match['run']}PAIR{match['kernel']}LOCK{match['rest']}", match["lock"]
@@ -334,7 +342,7 @@ def _several(part: Part) -> str:
 
 def _strength(half: ModeResult) -> str:
     """Return the evidence of a status; the class of an error is shown with the error."""
-    return "" if half.strength == half.error_class else half.strength
+    return "" if half.evidence_text == half.error_class else half.evidence_text
 
 
 def _processes(details: Sequence[Detail], labels: dict[str, str]) -> tuple[Processes, ...]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from bench.report import labels
 from bench.report.build import summary
 from bench.report.build.columns import columns
-from bench.report.build.control_checks import instrument
+from bench.report.build.control_checks import control_checks
 from bench.report.build.details import details
 from bench.report.build.environment import environments
 from bench.report.build.group_distances import with_distances
@@ -41,7 +41,7 @@ def build(results: RunResults, before: RunResults | None = None, notes: Sequence
     evidence = details(results, rows)
     groups, steps = with_distances(groups, evidence, upgrades(results))
     heads = columns(results)
-    controls = instrument(results)
+    controls = control_checks(results)
     number_of_controls = sum(bool(row.control) for row in rows)
     numbers = ((len(rows) - number_of_controls, "kernel"), (number_of_controls, "control"), (len(heads), "column"))
     legend = [*labels.WORDS.values(), labels.PASS, labels.FAIL, labels.UNDECIDED, labels.NOT_PLANNED]
@@ -61,7 +61,7 @@ def build(results: RunResults, before: RunResults | None = None, notes: Sequence
         columns=heads,
         families=groups,
         details=evidence,
-        instrument=controls,
+        control_checks=controls,
         known_issues=tuple(issues[name] for name in sorted(issues)),
         choice=choice(results),
         needs=needs(results),

@@ -102,7 +102,7 @@ def script_data(view: View) -> dict[str, Any]:
                 "family": row.family,
                 "control": bool(row.control),
                 "cells": [
-                    {result.mode: _cell(row, place, result) for result in cell.halves}
+                    {result.mode: _cell(row, place, result) for result in cell.mode_results}
                     for place, cell in enumerate(row.entries)
                 ],
             }
@@ -114,9 +114,9 @@ def script_data(view: View) -> dict[str, Any]:
 def _cell(row: Row, place: int, result: ModeResult) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "status": result.word,
-        "evidence": result.strength,
+        "evidence": result.evidence_text,
         "digest_groups": result.letters,
-        "difference": result.apart,
+        "difference": result.distance_text,
         "severity": result.severity,
         **(_bound(row, place, result.mode) if result.tone == "good" else {}),
     }
@@ -132,7 +132,7 @@ def _cell(row: Row, place: int, result: ModeResult) -> dict[str, Any]:
 def _bound(row: Row, place: int, mode: str) -> dict[str, Any]:
     """Return the weakest evidence behind a kernel that is reproducible in all variations."""
     cells = [variation.entries[place] for variation in row.results]
-    results = [result for cell in cells for result in cell.halves if result.mode == mode and result.planned]
+    results = [result for cell in cells for result in cell.mode_results if result.mode == mode and result.planned]
     return {
         "compared": min(result.compared for result in results),
         "bound_percent": percent_up(max(1.0 if result.bound is None else result.bound for result in results)),

@@ -48,7 +48,7 @@ def since(results: RunResults, before: RunResults | None, notes: Sequence[str] =
     ]
     texts += [f"{names[column]} is not compared: {reason}." for column, reason in other_places.items() if reason]
     texts += _added_and_removed(results, before)
-    apart = sum(map(bool, other_places.values())) + len(ids ^ {column.id for column in results.info.columns})
+    not_compared = sum(map(bool, other_places.values())) + len(ids ^ {column.id for column in results.info.columns})
     if results.info.suite_hash != before.info.suite_hash:
         texts.append(_OTHER_SUITE)
     texts += dict.fromkeys(one.note for one in upgrades if one.note and _TIMES & {event for event, _ in one.counts})
@@ -56,10 +56,10 @@ def since(results: RunResults, before: RunResults | None, notes: Sequence[str] =
     return Since(
         run=clean(before.info.id),
         moment=moment(before.info.started),
-        sentence=summary(upgrades, apart),
+        sentence=summary(upgrades, not_compared),
         notes=tuple(texts),
         upgrades=changed,
-        quiet=not (changed or apart or any(upgrade.gone or upgrade.new for upgrade in upgrades)),
+        quiet=not (changed or not_compared or any(upgrade.gone or upgrade.new for upgrade in upgrades)),
     )
 
 

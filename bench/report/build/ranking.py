@@ -11,7 +11,7 @@ from bench.report.build.matrix import factor_text, interval
 from bench.report.build.suggestions import missing
 from bench.report.formatting import clean, listed
 from bench.report.labels import WORDS
-from bench.report.view import Candidate, Choice, Need, NeedColumn
+from bench.report.view import Candidate, Choice, FamilyColumn, FamilySummary
 from bench.verdict.evidence import percent_up
 from bench.verdict.messages import count
 from bench.verdict.ranking import Fit, Kind, choose, summarize_overheads
@@ -247,14 +247,14 @@ def _word(concern: Concern, question: Requirements) -> str:
     return words[concern.kind]
 
 
-def needs(results: RunResults) -> tuple[Need, ...]:
+def needs(results: RunResults) -> tuple[FamilySummary, ...]:
     """Return what every pair offers to every family."""
     families: dict[str, list[str]] = {}
     for kernel in results.info.kernels:
         if not kernel.control:
             families.setdefault(kernel.family, []).append(kernel.name)
     return tuple(
-        Need(
+        FamilySummary(
             family=clean(family),
             columns=tuple(_need(results, column.id, names) for column in results.info.columns),
         )
@@ -262,13 +262,13 @@ def needs(results: RunResults) -> tuple[Need, ...]:
     )
 
 
-def _need(results: RunResults, column: str, names: Sequence[str]) -> NeedColumn:
+def _need(results: RunResults, column: str, names: Sequence[str]) -> FamilyColumn:
     heads = [results.headline(column, name, "on") for name in names]
     reproducible = sum(head is not None and head.status is Status.REPRODUCIBLE for head in heads)
     blocked = results.unmeasured.get(column)
     slowest = summarize_overheads(results, column, names).slowest
     slower = f"{clean(slowest[0])} {factor_text(slowest[1].ratio)}" if slowest and slowest[1].ratio > 1 else ""
-    return NeedColumn(
+    return FamilyColumn(
         column=clean(column),
         reproducible=reproducible,
         kernels=len(names),

@@ -20,7 +20,7 @@ from bench.verdict.status import SEVERITY, Status
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from bench.report.view import Instrument
+    from bench.report.view import ControlChecks
     from bench.verdict.gates import ColumnSummary
     from bench.verdict.results import RunResults
 
@@ -29,7 +29,7 @@ _HOST = {"cpu": "CPU", "cpu_model": "CPU", "gpu": "GPU", "memory_gb": "Memory in
 _MOST_OTHERS, _HASH_LENGTH = 4, 12
 
 
-def sentences(results: RunResults, controls: Instrument) -> tuple[str, ...]:
+def sentences(results: RunResults, controls: ControlChecks) -> tuple[str, ...]:
     """Return the headline: which columns are reproducible, how strong the evidence is, and the detection limit."""
     names = labels_by_column(results)
     columns = [column for column in answer(results).columns if column.rank is not None and column.kernels]

@@ -146,10 +146,10 @@ def of_change(difference: Change, label: str, *, step: str, changed_facts: str, 
     )
 
 
-def summary(upgrades: Iterable[Upgrade], apart: int = 0) -> str:
+def summary(upgrades: Iterable[Upgrade], not_compared: int = 0) -> str:
     """Summarize comparisons in one sentence: what changed, what did not, and what is unknown.
 
-    ``apart`` counts the columns that only one side has, or that cannot be compared.
+    ``not_compared`` counts the columns that only one side has, or that cannot be compared.
     """
     every = list(upgrades)
     results = sum(upgrade.results for upgrade in every)
@@ -170,7 +170,7 @@ def summary(upgrades: Iterable[Upgrade], apart: int = 0) -> str:
         (new, "added"),
     )
     parts = [f"{kept} keep status and bits", *(f"{number} {words}" for number, words in others if number)]
-    parts += [f"{count(apart, 'column')} not compared"] if apart else []
+    parts += [f"{count(not_compared, 'column')} not compared"] if not_compared else []
     if changed:
         counts: Counter[str] = Counter()
         for upgrade in every:

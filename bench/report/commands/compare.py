@@ -54,7 +54,7 @@ class Format(StrEnum):
 
 
 def comparison(
-    before: str, after: str, upgrades: Sequence[Upgrade], notes: Sequence[str] = (), apart: int = 0
+    before: str, after: str, upgrades: Sequence[Upgrade], notes: Sequence[str] = (), not_compared: int = 0
 ) -> Comparison:
     """Return the changes of one or more columns as one comparison.
 
@@ -63,13 +63,13 @@ def comparison(
         after: the newer side.
         upgrades: the changes, one for each column.
         notes: what else the reader must know.
-        apart: the number of columns that only one side has.
+        not_compared: the number of columns that only one side has.
     """
     notes = [*map(clean, notes), *dict.fromkeys(upgrade.note for upgrade in upgrades if upgrade.note)]
     return Comparison(
         before=clean(before),
         after=clean(after),
-        sentence=summary(upgrades, apart),
+        sentence=summary(upgrades, not_compared),
         notes=tuple(notes),
         upgrades=tuple(upgrades),
         compared=sum(_compared(upgrade) for upgrade in upgrades),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from bench.report.build.charts import small
-from bench.report.build.kernel_table import Depth, common, depth, locks, sheets
+from bench.report.build.kernel_table import DetailLevel, common, depth, locks, sheets
 from bench.report.build.page_data import ALL_PAIRS_LIMIT, script_data
 from bench.report.build.versions import versions
 from bench.report.labels import EVENTS
@@ -42,12 +42,12 @@ def render(view: View) -> str:
     return environment.get_template("page.html").render(
         view=view,
         sheets=kernel_sheets,
-        common=None if level is Depth.FULL else common(kernel_sheets),
+        common=None if level is DetailLevel.FULL else common(kernel_sheets),
         bounds=evidence_bounds(view),
-        usual=usual_evidence(view) if level is Depth.BARE else "",
-        locks=() if level is Depth.FULL else locks(view),
-        short=level is not Depth.FULL,
-        bare=level is Depth.BARE,
+        usual=usual_evidence(view) if level is DetailLevel.BARE else "",
+        locks=() if level is DetailLevel.FULL else locks(view),
+        short=level is not DetailLevel.FULL,
+        bare=level is DetailLevel.BARE,
         many_cells=len(view.rows) * len(view.columns) > _MANY_CELLS,
         visible_ranks=len(view.lines) if len(view.lines) <= _VISIBLE_RANKS + 1 else _VISIBLE_RANKS,
         versions=versions(view.environments),
@@ -97,9 +97,9 @@ def _environment() -> Environment:
 
 def short_evidence(result: ModeResult) -> str:
     """Return the evidence in few characters: ``0/4``. The lead of the matrix gives its bound."""
-    if result.strength == result.error_class:
-        return result.strength
-    return result.strength.partition(", ≤")[0].replace(" of ", "/").removesuffix(" differed")
+    if result.evidence_text == result.error_class:
+        return result.evidence_text
+    return result.evidence_text.partition(", ≤")[0].replace(" of ", "/").removesuffix(" differed")
 
 
 def evidence_bounds(view: View) -> tuple[tuple[int, int], ...]:
@@ -109,7 +109,7 @@ def evidence_bounds(view: View) -> tuple[tuple[int, int], ...]:
         for row in view.rows
         for variation in row.results
         for cell in variation.entries
-        for result in cell.halves
+        for result in cell.mode_results
         if result.bound is not None and not result.differed and not result.differ_within
     }
     return tuple(sorted(bounds))
@@ -117,7 +117,9 @@ def evidence_bounds(view: View) -> tuple[tuple[int, int], ...]:
 
 def usual_evidence(view: View) -> str:
     """Return the most frequent evidence of reproducible cells: a very large page states it once."""
-    results = (result for row in view.rows for cell in row.entries for result in cell.halves if result.tone == "good")
+    results = (
+        result for row in view.rows for cell in row.entries for result in cell.mode_results if result.tone == "good"
+    )
     return next((text for text, _ in Counter(map(short_evidence, results)).most_common(1)), "")
 
 

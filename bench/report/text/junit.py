@@ -54,7 +54,7 @@ def render(view: View) -> str:
         names = _names(view)
         issues = {issue.id: issue for issue in view.known_issues}
         for row in () if column.blocked else view.rows:
-            for half in row.entries[place].halves:
+            for half in row.entries[place].mode_results:
                 _case(suite, column.column, names[row.index], half, issues)
         _counted(suite, list(suite.iter("testcase")))
         upgrades = [("Since the last run", upgrade) for upgrade in view.since.upgrades]
@@ -139,7 +139,7 @@ def _case(suite: ET.Element, column: str, kernel: str, half: ModeResult, issues:
     case.set("time", f"{timing.median_s:.6f}" if timing else "0")
     tag = _tag(half)
     where = f"in {half.variation}" if half.variation not in ("", "default") else ""
-    message = ", ".join(filter(None, (half.status, where, half.strength)))
+    message = ", ".join(filter(None, (half.status, where, half.evidence_text)))
     if tag is None:
         ET.SubElement(case, "system-out").text = "\n".join(filter(None, [f"{message}. {half.why}", _value(half)]))
         return
@@ -150,7 +150,9 @@ def _case(suite: ET.Element, column: str, kernel: str, half: ModeResult, issues:
 def _value(half: ModeResult) -> str:
     """Letters, distance, time and overhead."""
     return ", ".join(
-        filter(None, (half.letters, half.apart, "new value" if half.new_value else "", half.time, half.overhead))
+        filter(
+            None, (half.letters, half.distance_text, "new value" if half.new_value else "", half.time, half.overhead)
+        )
     )
 
 

@@ -88,7 +88,7 @@ def _matrix(view: View, level: int) -> list[str]:
     """Kernels by family; an entry leaves out what is said above the table or in the row of its kernel."""
     if not view.columns or not view.families:
         return ["## Kernels and pairs", "", plain(view.caption), ""]
-    common = common_evidence.strength(view)
+    common = common_evidence.common(view)
     heads = [f"{plain(column.label)} {mode}" for column in view.columns for mode in ("off", "on")]
     rows = []
     for family in view.families:
@@ -108,7 +108,7 @@ def _matrix(view: View, level: int) -> list[str]:
 
 def _fine(row: Row) -> bool:
     entries = [entry for entry in row.entries if not entry.blocked]
-    return all(half.tone in _FINE for entry in entries for half in entry.halves if half.planned)
+    return all(half.tone in _FINE for entry in entries for half in entry.mode_results if half.planned)
 
 
 def _choice(view: View) -> list[str]:
@@ -171,8 +171,8 @@ def _evidence(view: View) -> list[str]:
 def _of_detail(detail: Detail) -> list[list[str]]:
     names = [plain(detail.kernel), plain(detail.label)]
     rows = [[*names, plain(note.label), _note(note)] for note in detail.notes if note.label in _NOTES]
-    if detail.replay and any(half.planned and half.tone not in _FINE for half in detail.entry.halves):
-        rows.append([*names, "Reproduce", _code(detail.replay)])
+    if detail.reproduce_command and any(half.planned and half.tone not in _FINE for half in detail.entry.mode_results):
+        rows.append([*names, "Reproduce", _code(detail.reproduce_command)])
     return rows
 
 
@@ -185,7 +185,7 @@ def _note(note: Note) -> str:
 
 
 def _instrument(view: View) -> list[str]:
-    shown = view.instrument
+    shown = view.control_checks
     if not shown.lines:
         return []
     heads = ["Column", "Where", "Seen to differ", "Beyond the detection limit", "Failed", "Detection limit"]
@@ -213,8 +213,8 @@ def _counts(counts: Sequence[Count]) -> str:
 def _entry(entry: Entry, common: tuple[str, str], head: Entry | None = None) -> list[str]:
     if entry.blocked:  # the answer gives its reason, once
         return [plain(entry.on.status), ""]
-    heads = head.halves if head else (None, None)
-    return [_half(half, common, above) for half, above in zip(entry.halves, heads, strict=True)]
+    heads = head.mode_results if head else (None, None)
+    return [_half(half, common, above) for half, above in zip(entry.mode_results, heads, strict=True)]
 
 
 def _half(half: ModeResult, common: tuple[str, str], head: ModeResult | None) -> str:
@@ -223,7 +223,7 @@ def _half(half: ModeResult, common: tuple[str, str], head: ModeResult | None) ->
     new = "new value" if half.new_value else ""
     strength = common_evidence.own(half, common)
     overhead = "" if head is not None and head.overhead == half.overhead else half.overhead
-    parts = [f"{half.status} {half.letters}", where, strength, half.apart, new, half.time, overhead]
+    parts = [f"{half.status} {half.letters}", where, strength, half.distance_text, new, half.time, overhead]
     return "<br>".join(plain(part) for part in parts if part)
 
 

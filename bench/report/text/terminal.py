@@ -67,7 +67,7 @@ def _answer(line: Line) -> str:
 
 
 def _has_first(view: View) -> bool:
-    return any(half.time_kind == "first" for row in view.rows for entry in row.entries for half in entry.halves)
+    return any(half.time_kind == "first" for row in view.rows for entry in row.entries for half in entry.mode_results)
 
 
 def _counts(label: str, counts: Sequence[Count], width: int) -> str:
@@ -164,9 +164,9 @@ def event_text(line: UpgradeLine) -> str:
 def _reproduce(view: View) -> str:
     """Commands that measure again what is nondeterministic or fails."""
     commands = [
-        detail.replay
+        detail.reproduce_command
         for detail in view.details
-        if detail.replay and {detail.entry.off.tone, detail.entry.on.tone} & _BAD
+        if detail.reproduce_command and {detail.entry.off.tone, detail.entry.on.tone} & _BAD
     ]
     if not commands:
         return ""
@@ -196,7 +196,7 @@ def _matrix(view: View, width: int) -> list[str]:
     places = [place for place, column in enumerate(view.columns) if not column.blocked]
     if not places:
         return [view.caption]
-    common = common_evidence.strength(view)
+    common = common_evidence.common(view)
     names = ["kernel (off | on)"]
     columns: list[list[str]] = [[] for _ in places]
     for family in view.families:
@@ -219,8 +219,10 @@ def _matrix(view: View, width: int) -> list[str]:
 
 def _differing(row: Row) -> tuple[VariationRow, ...]:
     """The variations of a row, or none where all have the statuses of the row."""
-    heads = [half.status for entry in row.entries for half in entry.halves]
-    alike = all([half.status for entry in sub.entries for half in entry.halves] == heads for sub in row.variations)
+    heads = [half.status for entry in row.entries for half in entry.mode_results]
+    alike = all(
+        [half.status for entry in sub.entries for half in entry.mode_results] == heads for sub in row.variations
+    )
     return () if alike else row.variations
 
 
@@ -259,8 +261,8 @@ def _statuses(entry: Entry) -> str:
 def _entry(entry: Entry, common: tuple[str, str]) -> str:
     """Statuses; letters, times and overhead; then what is special: the evidence, and how far samples differ."""
     lines = [_statuses(entry), f"{_short(entry.off)} | {_short(entry.on)}"]
-    for half in entry.halves:
-        lines += [f"{half.mode} {text}" for text in (common_evidence.own(half, common), half.apart) if text]
+    for half in entry.mode_results:
+        lines += [f"{half.mode} {text}" for text in (common_evidence.own(half, common), half.distance_text) if text]
     return "\n".join(lines)
 
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 from bench.report.view.comparison import ColumnComparison, Comparison, Since, Upgrade, UpgradeLine, UpgradeRow
 from bench.report.view.evidence import (
     Change,
+    ControlChecks,
     ControlGroup,
     ControlLine,
     Detail,
     Environment,
-    Instrument,
     Note,
     Part,
     Processes,
@@ -32,7 +32,7 @@ from bench.report.view.matrix import (
     Worst,
 )
 from bench.report.view.page import SCHEMA, View
-from bench.report.view.ranking import Candidate, Choice, FamilyRanking, Missing, Need, NeedColumn
+from bench.report.view.ranking import Candidate, Choice, FamilyColumn, FamilyRanking, FamilySummary, Missing
 
 __all__ = [
     "SCHEMA",
@@ -42,6 +42,7 @@ __all__ = [
     "Column",
     "ColumnComparison",
     "Comparison",
+    "ControlChecks",
     "ControlGroup",
     "ControlLine",
     "Count",
@@ -50,14 +51,13 @@ __all__ = [
     "Environment",
     "Fact",
     "Family",
+    "FamilyColumn",
     "FamilyRanking",
+    "FamilySummary",
     "GroupDistance",
-    "Instrument",
     "Line",
     "Missing",
     "ModeResult",
-    "Need",
-    "NeedColumn",
     "Note",
     "Notice",
     "Part",

@@ -85,7 +85,7 @@ class Detail:
     processes: Hidden[tuple[Processes, ...]]
     changes: Hidden[tuple[Change, ...]] = ()
     accuracy: Texts = ()
-    replay: Annotated[str, Field(serialization_alias="reproduce")] = ""
+    reproduce_command: Annotated[str, Field(serialization_alias="reproduce")] = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +117,7 @@ class ControlGroup:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Instrument:
+class ControlChecks:
     """The controls and the detection limit: a summary, and what each column showed.
 
     ``gpu_controls`` says by GPU column whether the kernels known to vary on GPUs varied; None where not measured.

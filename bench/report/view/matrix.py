@@ -107,8 +107,8 @@ class ModeResult:
     plain: Hidden[bool] = False
     severity: Hidden[int | None] = None
     variation: Hidden[str] = ""
-    strength: Hidden[str] = ""
-    apart: Hidden[str] = ""
+    evidence_text: Hidden[str] = ""
+    distance_text: Hidden[str] = ""
     letters: Annotated[str, Field(serialization_alias="digest_group")] = ""
     time: Hidden[str] = ""
     overhead: Hidden[str] = ""
@@ -164,7 +164,7 @@ class Entry:
     on: ModeResult
 
     @property
-    def halves(self) -> tuple[ModeResult, ModeResult]:
+    def mode_results(self) -> tuple[ModeResult, ModeResult]:
         """Off, then on."""
         return (self.off, self.on)
 
@@ -225,7 +225,7 @@ class Row:
     @property
     def words(self) -> tuple[str, ...]:
         """The statuses that the row leads with, sorted: what a filter looks for."""
-        return tuple(sorted({half.word for entry in self.entries for half in entry.halves}))
+        return tuple(sorted({half.word for entry in self.entries for half in entry.mode_results}))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,10 +8,10 @@ from typing import Annotated, ClassVar, Final, Literal
 from pydantic import ConfigDict, Field
 
 from bench.report.view.comparison import ColumnComparison, Since, Upgrade
-from bench.report.view.evidence import Detail, Environment, Instrument
+from bench.report.view.evidence import ControlChecks, Detail, Environment
 from bench.report.view.fields import Facts, Hidden, Legend, StatusCounts, Texts
 from bench.report.view.matrix import Column, Family, Line, Notice, Row
-from bench.report.view.ranking import Choice, FamilyRanking, Need
+from bench.report.view.ranking import Choice, FamilyRanking, FamilySummary
 from bench.verdict.known_issues import KnownIssue
 
 #: The version of report.json.
@@ -57,13 +57,13 @@ class View:
     """The matrix: families, their kernels, and a cell for each column and variation."""
     choice: Choice
     """What `choose` answers for all kernels."""
-    needs: Annotated[tuple[Need, ...], Field(serialization_alias="family_summary")]
+    needs: Annotated[tuple[FamilySummary, ...], Field(serialization_alias="family_summary")]
     """The same for each family, in short."""
     upgrades: tuple[Upgrade, ...]
     """What changes between neighbouring columns."""
     details: Annotated[tuple[Detail, ...], Field(serialization_alias="evidence")]
     """Samples, digests, times and differences behind each kernel."""
-    instrument: Annotated[Instrument, Field(serialization_alias="controls")]
+    control_checks: Annotated[ControlChecks, Field(serialization_alias="controls")]
     """Controls and the detection limit."""
     known_issues: tuple[KnownIssue, ...]
     """Known issues of TensorFlow that explain results, by id."""

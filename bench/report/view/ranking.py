@@ -52,7 +52,7 @@ class Choice:
 
 
 @dataclass(frozen=True, kw_only=True)
-class NeedColumn:
+class FamilyColumn:
     """What one pair offers to one family with determinism on: ``reproducible`` of ``kernels`` kernels are.
 
     ``text`` is "12 of 12", or the status of a column without measurements. ``slowest`` is the slowest kernel of those
@@ -67,11 +67,11 @@ class NeedColumn:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Need:
+class FamilySummary:
     """One family over all columns."""
 
     family: str
-    columns: tuple[NeedColumn, ...]
+    columns: tuple[FamilyColumn, ...]
 
     @property
     def reproducible(self) -> bool:
