@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 TRANSIENT = frozenset({"SM clock MHz", "memory clock MHz", "clock events", "temperature C", "PCIe generation"})
 
 _MIB = 1024**2
+#: Brands that a short name leaves out. "Quadro RTX 6000" keeps its brand, because "RTX 6000" is another GPU.
+_BRAND = re.compile(r"\b(?:nvidia|geforce|tesla|quadro(?! rtx 6000))\b")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +42,8 @@ class Gpu:
     @property
     def slug(self) -> str:
         """The name used in column ids: ``NVIDIA H200`` -> ``h200``, ``NVIDIA GeForce RTX 4090`` -> ``rtx-4090``."""
-        words = re.sub(r"[^a-z0-9]+", " ", self.name.lower()).split()
-        return "-".join(word for word in words if word not in {"nvidia", "geforce", "tesla", "quadro"}) or "gpu"
+        words = re.sub(r"[^a-z0-9]+", " ", self.name.lower())
+        return "-".join(_BRAND.sub("", words).split()) or "gpu"
 
 
 @dataclass(frozen=True, kw_only=True)

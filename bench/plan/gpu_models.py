@@ -40,7 +40,8 @@ def _models() -> dict[str, tuple[str, tuple[int, int]]]:
 def _pattern() -> re.Pattern[str]:
     # the longest name first, so that "RTX 4080 SUPER" is not read as "RTX 4080" with something behind it
     names = "|".join(sorted(_models(), key=len, reverse=True))
-    return re.compile(rf"{_BRAND}*(?P<model>{names})(?P<variant>{_VARIANT}*)")
+    # as few brands as possible before it, because "Quadro RTX 6000" is another model than "RTX 6000"
+    return re.compile(rf"{_BRAND}*?(?P<model>{names})(?P<variant>{_VARIANT}*)")
 
 
 def _compact(name: str) -> str:

@@ -15,6 +15,8 @@ from pathlib import Path
 from bench.suite import provenance
 
 NO_GPU_SEEN = "none seen"
+#: Brands that a short name leaves out, by the rule of ``bench.gpu.facts``.
+_BRAND = re.compile(r"\b(?:nvidia|geforce|tesla|quadro(?! rtx 6000))\b")
 _TIMEOUT_S = 60.0
 _TEXT_BYTES = 96
 #: Rows of ``nvidia-smi -L``: a GPU, and below it each of its MIG devices, if there are any.
@@ -32,8 +34,8 @@ class Gpu:
     @property
     def slug(self) -> str:
         """Its short name in column names, by the rule of ``bench.gpu.facts.Gpu``."""
-        words = re.sub(r"[^a-z0-9]+", " ", self.name.lower()).split()
-        return "-".join(word for word in words if word not in {"nvidia", "geforce", "tesla", "quadro"}) or "gpu"
+        words = re.sub(r"[^a-z0-9]+", " ", self.name.lower())
+        return "-".join(_BRAND.sub("", words).split()) or "gpu"
 
 
 @dataclass(frozen=True)

@@ -33,10 +33,20 @@ def test_every_listed_name_is_found_and_stands_once(root: Path) -> None:
     ("name", "capability"),
     [
         *[(name, (8, 9)) for name in ("rtx4090", "RTX_4090", "GeForce RTX 4090 Laptop GPU", "RTX 6000 Ada Generation")],
+        *[(name, (8, 9)) for name in ("RTX 6000", "NVIDIA RTX 6000", "rtx6000")],
         *[(name, (9, 0)) for name in ("h100 nvl", "NVIDIA H100 80GB HBM3", "NVIDIA GH200 480GB", "DGX H100", "H200")],
         *[(name, (8, 0)) for name in ("A100-SXM4-80GB", "a10080gb", "NVIDIA A100-SXM4-40GB MIG 1g.5gb", "a30")],
         *[(name, (8, 6)) for name in ("a10-24gb", "NVIDIA A10G", "RTX A2000 12GB", "rtx3080ti")],
-        *[(name, (7, 5)) for name in ("Tesla T4", "quadro rtx 6000", "GTX 1650 Ti with Max-Q Design", "gtx-1650")],
+        *[
+            (name, (7, 5))
+            for name in (
+                "Tesla T4",
+                "NVIDIA Quadro RTX 6000",
+                "quadro-rtx-6000",
+                "GTX 1650 Ti with Max-Q Design",
+                "gtx-1650",
+            )
+        ],
         *[(name, (12, 0)) for name in ("NVIDIA RTX PRO 6000 Blackwell Max-Q Workstation Edition", "rtx5070")],
         *[(name, (7, 0)) for name in ("Tesla V100-SXM2-16GB", "V100S-PCIE-32GB", "titan v")],
         *[("Tesla P100-PCIE-16GB", (6, 0)), ("P1000", (6, 1)), ("TITAN X (Pascal)", (6, 1)), ("GTX TITAN X", (5, 2))],
@@ -61,6 +71,7 @@ def test_a_name_is_found_under_its_usual_spellings(name: str, capability: tuple[
         "NVIDIA H100 80GB HBM3",
         "NVIDIA A100-SXM4-40GB MIG 1g.5gb",
         "NVIDIA RTX PRO 6000 Blackwell Max-Q Workstation Edition",
+        "NVIDIA Quadro RTX 6000",
         "Tesla V100-SXM2-16GB",
     ],
 )
