@@ -130,9 +130,11 @@ def bench_self(session: nox.Session) -> None:
 
 @nox.session
 def simulation(session: nox.Session) -> None:
-    """Estimate power and false alarms of the verdicts from simulated runs."""
+    """Estimate power and false alarms of the verdicts from simulated runs; -- --timing [RUN] those of the overheads."""
     groups(session, "test")
-    session.run("python", "-m", "tests.simulation", *session.posargs)
+    timing = "--timing" in session.posargs
+    options = [option for option in session.posargs if option != "--timing"]
+    session.run("python", "-m", "tests.timing_simulation" if timing else "tests.simulation", *options)
 
 
 @nox.session

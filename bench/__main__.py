@@ -1,21 +1,29 @@
 """Entry point of ``python -m bench``, also installed as ``tfrepro``.
 
-``local`` must work in any environment with numpy and tensorflow, from Python 3.9 on, so it is started before anything
-is imported that needs another package or a newer Python.
+``local`` must work in any environment with numpy and tensorflow, so it is started before anything is imported that
+needs another package or a newer Python. Every Python 3 can read this file, so that an old one gets a sentence.
 """
-
-from __future__ import annotations
 
 import sys
 from typing import TYPE_CHECKING
 
+from bench.suite import floor
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
+
+#: The oldest Python of the other commands; pyproject.toml has the same.
+HOST_PYTHON = (3, 11)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: "Sequence[str] | None" = None) -> int:
     """Run one command and return its exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    problem = too_old(words, sys.version_info)
+    if problem:
+        sys.stderr.write("error: " + problem + "\n")
+        return 2
     if words[:1] == ["local"]:
         from bench.portable.local import main as local  # noqa: PLC0415 - see the docstring of the module
 
@@ -23,6 +31,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from bench.cli import main as cli  # noqa: PLC0415 - see the docstring of the module
 
     return cli(words)
+
+
+def too_old(words: "Sequence[str]", version: "Sequence[Any]") -> str:
+    """Return why a Python of this version cannot run a command, "" if it can."""
+    local = words[:1] == ["local"]
+    if tuple(version[:2]) >= (floor.PYTHON if local else HOST_PYTHON):
+        return ""
+    found = "this is Python {}.{}.{}".format(*version[:3])
+    return floor.needs("tfrepro local", found) if local else f"tfrepro needs Python 3.11 ({found})."
 
 
 if __name__ == "__main__":

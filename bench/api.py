@@ -22,9 +22,9 @@ class Row:
 
     ``compared`` counts fresh processes compared with the first one, and ``bound`` is the share of processes that may
     differ at most, at 95 % confidence. ``digest`` is None unless all samples have the same bits. ``median_seconds`` is
-    the median over processes. ``overhead`` is the ratio of the median time on to off, the same in both rows of a
-    kernel; ``significant`` is False if its interval is too wide, or too close to 1, to call it a slowdown or a
-    speed-up. Unknown values are None.
+    the median over processes. ``overhead`` is the ratio of the time on to off over pairs of processes, the same in both
+    rows of a kernel; ``significant`` says whether its interval excludes 1, corrected for all ratios of the run. Unknown
+    values are None.
     """
 
     column: str

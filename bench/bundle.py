@@ -36,7 +36,10 @@ from bench.gpu.facts import Gpu, GpuInventory
 from bench.plan import column_selection, custom_kernels, locks, planner
 from bench.plan.devices import Devices
 from bench.plan.planner import Selection
+from bench.portable.paired_timing import PairPlan
 from bench.store.run_info import ColumnInfo, RunInfo, kernel_infos
+from bench.suite.kernel_files import protect
+from bench.suite.kernel_files import stage as stage_kernels
 from bench.suite.record import SCHEMA
 from bench.suite.suite_hash import suite_hash
 
@@ -45,8 +48,12 @@ if TYPE_CHECKING:
 
     from bench.plan.column import Column, Pair
     from bench.plan.config_models import Matrix
+    from bench.plan.custom_kernels import Suite
     from bench.plan.planner import Plan
+    from bench.plan.schedule import Pair as TimingPair
     from bench.plan.schedule import Round
+    from bench.suite.kernel_files import Source
+    from bench.suite.record import Request
 
 #: Schema of the bundle's manifest.
 _SCHEMA = 1
@@ -76,7 +83,7 @@ class Order:
     python: str = ""
     profile: str = "standard"
     selection: Selection | None = None
-    kernel_files: tuple[Path, ...] = ()
+    sources: tuple[Source, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,13 +147,26 @@ def _plans(order: Order, folder: Path, say: Callable[[str], None]) -> dict[str, 
     inventory = GpuInventory() if pair.cuda == "cpu" else GpuInventory(gpus=(_UNKNOWN_GPU,))
     devices = Devices(kind="cpu" if pair.cuda == "cpu" else "gpu", survey=inventory, gpus=inventory.gpus)
     selection = dataclasses.replace(order.selection or Selection(), only=(pair.id,))
-    suite = custom_kernels.suite([*order.kernel_files])
+    suite = _suite(order)
     names = [order.profile, *sorted(set(matrix.profiles) - {order.profile})]
     plans = {name: planner.make(matrix, name, selection, lock_folder, suite, devices) for name in names}
     column = plans[order.profile].columns[0]
     if column.status != "ready":
         raise ConfigError(f"{column.id} cannot be packed: {column.reason}.", "Select another pair with --pair.")
     return plans
+
+
+def _suite(order: Order) -> Suite:
+    """Return the suite with custom kernels, whose declarations are read without running them: no environment exists."""
+    suite = custom_kernels.suite(order.sources)
+    if suite.errors:
+        raise ConfigError("; ".join(suite.errors.values()), "Fix the file, or leave it out.")
+    if suite.unknown:
+        message = f"A bundle cannot list computed kernels: {'; '.join(suite.unknown.values())}."
+        raise ConfigError(
+            message, "Decorate one function at the top of the file for each kernel, with literal options."
+        )
+    return suite
 
 
 def _pair(matrix: Matrix, glob: str) -> Pair:
@@ -188,11 +208,16 @@ def _pack(order: Order, plans: Mapping[str, Plan], scratch: Path, say: Callable[
         shutil.copyfile(file, copy)
     files = {f"root/{path.relative_to(root).as_posix()}": path for path in sorted(root.rglob("*.py"))}
     files["lock.txt"] = column.lock
+    for source in order.sources:
+        copy = stage_kernels(source, scratch / "kernel-files")
+        protect(copy, 0o755)  # the scratch folder is removed at the end
+        files |= {f"kernel-files/{source.hash}/{name}": copy / name for name in source.files}
     content, where = _image(order, column, scratch, say) if order.engine == "docker" else _wheels(column, lock, say)
     files |= content
     for name, plan in plans.items():
         path = scratch / f"plan-{name}.json"
-        body = {"run": _run(order, plan), "requests": _requests(order, plan), "where": where}
+        rounds, pairs = _requests(order, plan), _pairs(order, plan)
+        body = {"run": _run(order, plan), "requests": rounds, "pairs": pairs, "where": where}
         path.write_text(json.dumps(body, sort_keys=True), encoding="utf-8")
         files[path.name] = path
     say(f"packing {sum(path.stat().st_size for path in files.values()) / 1e9:.2f} GB")
@@ -290,39 +315,37 @@ def _run(order: Order, plan: Plan) -> dict[str, Any]:
 
 def _requests(order: Order, plan: Plan) -> list[dict[str, Any]]:
     """Return the rounds in their order; the facts of the GPU are added on the offline host."""
+    return [dataclasses.asdict(_request(order, planned, planned.request(plan.suite))) for planned in plan.rounds]
 
-    def request(planned: Round) -> dict[str, Any]:
-        context = {"engine": order.engine, "lock_hash": planned.column.lock_hash(), "rounds": planned.planned}
-        return dataclasses.asdict(dataclasses.replace(planned.request(plan.suite.sources), gpu={}, context=context))
 
-    return [request(planned) for planned in plan.rounds]
+def _pairs(order: Order, plan: Plan) -> list[dict[str, Any]]:
+    """Return the timing pairs in their order, as ``bench.portable.paired_timing.PairPlan`` reads them."""
+    pairs = []
+    for pair in plan.pairs:
+        sides = pair.requests(plan.suite)
+        requests = {side: _request(order, pair, request) for side, request in sides.items()}
+        planned = PairPlan(pair.comparison, pair.number, pair.first, pair.budget_s, requests)
+        pairs.append(dataclasses.asdict(planned))
+    return pairs
+
+
+def _request(order: Order, planned: Round | TimingPair, request: Request) -> Request:
+    """Return the request of a round, or of a side of a pair, with what is known of the offline host."""
+    context = {"engine": order.engine, "lock_hash": planned.column.lock_hash(), "rounds": planned.planned}
+    return dataclasses.replace(request, gpu={}, context=context)
 
 
 def _digest(path: Path) -> dict[str, Any]:
-    content = path.read_bytes()
-    return {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
-
-
-class _Hashed:
-    """A file that is hashed while it is read."""
-
-    def __init__(self, stream: io.BufferedReader) -> None:
-        self._stream, self.total = stream, hashlib.sha256()
-
-    def read(self, number: int = -1) -> bytes:
-        """Return the next bytes."""
-        block = self._stream.read(number)
-        self.total.update(block)
-        return block
+    with path.open("rb") as stream:
+        return {"sha256": hashlib.file_digest(stream, "sha256").hexdigest(), "bytes": path.stat().st_size}
 
 
 def _add(archive: tarfile.TarFile, name: str, path: Path) -> dict[str, Any]:
     member = tarfile.TarInfo(name)
     member.size, member.mode = path.stat().st_size, 0o644
     with path.open("rb") as stream:
-        hashed = _Hashed(stream)
-        archive.addfile(member, hashed)
-    return {"sha256": hashed.total.hexdigest(), "bytes": member.size}
+        archive.addfile(member, stream)
+    return _digest(path)
 
 
 class _Parts(io.RawIOBase):

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from bench.gpu.facts import GpuInventory
 
 NO_GPU_SEEN = "none seen"
+#: Free bytes of memory that a process of a round must find: the suite's peak is 0.75 GB.
+PROCESS_BYTES = 2_000_000_000
 
 #: Instruction set of oneDNN -> a CPU flag beyond it; without that flag, limiting oneDNN to the set changes nothing.
 _NEXT_FLAG = {
@@ -49,6 +51,11 @@ def _gpus(survey: GpuInventory) -> str:
     counts = Counter(gpu.name for gpu in survey.gpus)
     names = [name if count == 1 else f"{count} x {name}" for name, count in counts.items()]
     return ", ".join([*names, *([f"driver {survey.driver}"] if survey.driver else [])])
+
+
+def parallel_processes() -> int:
+    """Return how many rounds may run side by side on the CPU: one per core, if the free memory is enough for them."""
+    return max(1, min(len(os.sched_getaffinity(0)), psutil.virtual_memory().available // PROCESS_BYTES))
 
 
 def can_limit_isa(isa: str) -> bool:

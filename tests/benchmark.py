@@ -215,7 +215,7 @@ class _Rounds:
     def _cost(self, one: Round, plan: Plan, keeper: ValueLimits) -> _Cost:
         if self._environment is None:
             self._environment = self._engine.prepare(one.column, self._folder / "build.log", print)
-        request = one.request(plan.suite.sources)
+        request = one.request(plan.suite)
         lines: list[str] = []
         start = time.perf_counter()
         self._engine.execute(self._environment, request, lines.append, self._folder / "round.log")

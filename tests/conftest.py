@@ -7,23 +7,31 @@ import shutil
 import signal
 from pathlib import Path
 
+import hypothesis
 import pytest
 
-from bench.engines import docker
+from bench.engines import docker_probe
 
 ROOT = Path(__file__).resolve().parents[1]
 
+# a deadline for one example fails on a busy host
+hypothesis.settings.register_profile("tfrepro", deadline=None)
+hypothesis.settings.load_profile("tfrepro")
+
 
 def pytest_configure() -> None:
-    """Let what tests interrupt be interrupted: a job in a shell's background gets SIGINT as ignored, and hangs."""
+    """Let what tests interrupt be interrupted (a job in a shell's background gets SIGINT as ignored, and hangs)."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # a busy machine is no defect: without a deadline, one slow example fails no test
+    hypothesis.settings.register_profile("tests", deadline=None)
+    hypothesis.settings.load_profile("tests")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip what cannot run here, unless the environment demands it (continuous integration does)."""
     missing: dict[str, str] = {}
     if any(item.get_closest_marker("docker") for item in items) and "TFREPRO_REQUIRE_DOCKER" not in os.environ:
-        probe = docker.probe()
+        probe = docker_probe.probe()
         if not probe.answers:
             missing["docker"] = probe.why
     if shutil.which("chromium") is None and "TFREPRO_REQUIRE_BROWSER" not in os.environ:

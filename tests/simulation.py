@@ -1,14 +1,16 @@
 """Power and false alarm of the whole verdict, by simulation: ``python -m tests.simulation``.
 
 Synthetic runs, made of records as a worker writes them, are evaluated like real ones. In each, a planted kernel
-differs from sample to sample with some probability, or from process to process, or never; the controls differ
-at their true rates. The table says how often each verdict occurred, with Clopper-Pearson 95 % intervals.
-The same seed gives the same table.
+differs from sample to sample with some probability, or from process to process, or never: it is a race between two
+values. Slow kernels (training, XLA) have fewer repetitions. The controls differ at their true rates. One table has the
+power as ``bench.verdict.detection`` computes it, the other how often each verdict occurred in simulated runs, with
+Clopper-Pearson 95 % intervals. The same seed gives the same tables.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 import random
 import sys
 import time
@@ -20,7 +22,7 @@ from scipy.stats import binomtest
 
 from bench.plan import config
 from bench.suite.suite_hash import ROOT
-from bench.verdict import Status, evaluate
+from bench.verdict import Status, detection, evaluate
 from tests.unit import factory
 from tests.unit.factory import EXACT, Behaviour, Spot
 
@@ -32,10 +34,24 @@ if TYPE_CHECKING:
 SEED = 20130501
 RUNS = 400
 PLANTED = "planted"
-#: Rounds (processes) and repetitions of the shipped profiles.
-PROFILES = {
-    name: (profile.rounds, profile.repetitions) for name, profile in config.load(ROOT / "matrix.toml").profiles.items()
-}
+SLOW = ", slow"
+
+
+def shipped() -> dict[str, tuple[int, int, int]]:
+    """Return rounds (processes), repetitions, and those of the planted kernel, for each kind of kernel of a profile."""
+    rows = {}
+    for name, profile in config.load(ROOT / "matrix.toml").profiles.items():
+        heavy = profile.heavy_repetitions or profile.repetitions
+        rows[name] = (profile.rounds, profile.repetitions, profile.repetitions)
+        if 1 < heavy < profile.repetitions:
+            rows[name + SLOW] = (profile.rounds, profile.repetitions, heavy)
+    return rows
+
+
+#: The kinds of kernels of the shipped profiles.
+PROFILES = shipped()
+#: How often a kernel differs, for the table of powers: in 1 of so many samples or processes.
+ONE_IN = (2, 10, 50)
 SHOWN = (
     Status.NONDETERMINISTIC,
     Status.REPRODUCIBLE_IN_PROCESS,
@@ -47,7 +63,9 @@ SHOWN = (
 
 @dataclass(frozen=True)
 class Plant:
-    """How the planted kernel differs: in each ``sample``, in each ``process``, or ``never``, with probability ``rate``.
+    """How often the planted kernel has the other of two values.
+
+    In each ``sample`` or in each ``process`` with probability ``rate``, or ``never``.
 
     With ``frozen`` the measurement is broken: each process returns its first repetition again and again.
     """
@@ -96,7 +114,7 @@ def interval(found: int, runs: int) -> tuple[float, float]:
 
 def trial(profile: str, plant: Plant, stream: random.Random) -> tuple[Status, bool]:
     """Evaluate one run: return the planted kernel's status, and whether its data contained a difference."""
-    rounds, repetitions = PROFILES[profile]
+    rounds, repetitions, own = PROFILES[profile]
     kernels = (factory.kernel(PLANTED, call_again=False), *factory.GRADED)
     facts = factory.info(rounds=rounds, repetitions=repetitions, modes=("on",), kernels=kernels)
     rates = {one.name: one.rate for one in kernels if one.rate}
@@ -107,11 +125,11 @@ def trial(profile: str, plant: Plant, stream: random.Random) -> tuple[Status, bo
             return still(drawn(rates[spot.kernel], repetitions, stream))
         if spot.kernel != PLANTED:
             return EXACT
-        found = planted(plant, repetitions, stream)
+        found = planted(plant, own, stream)
         shown.update(found)
         return still(found)
 
-    run = factory.run(facts, behave, keep=False)
+    run = factory.changed(factory.run(facts, behave, keep=False), lambda record: shortened(record, own))
     if plant.frozen:
         run = factory.changed(run, freeze)
     found = evaluate(run).of(facts.columns[0].id, PLANTED, "default", "on")
@@ -119,11 +137,21 @@ def trial(profile: str, plant: Plant, stream: random.Random) -> tuple[Status, bo
     return found.status, len(shown) > 1
 
 
+def shortened(record: Record, repetitions: int) -> Record:
+    """The record with fewer repetitions of the planted kernel."""
+    requested = {**record.request.repetitions, PLANTED: repetitions}
+    samples = tuple(sample for sample in record.samples if sample.kernel != PLANTED or sample.repetition < repetitions)
+    return dataclasses.replace(
+        record, request=dataclasses.replace(record.request, repetitions=requested), samples=samples
+    )
+
+
 def planted(plant: Plant, repetitions: int, stream: random.Random) -> tuple[str, ...]:
-    """The bits of one process of the planted kernel."""
-    if plant.where == "sample":
-        return drawn(plant.rate, repetitions, stream)
-    return drawn(plant.rate if plant.where == "process" else 0.0, 1, stream) * repetitions
+    """The bits of one process of the planted kernel: one of two values."""
+    if plant.where == "process":
+        return ("other" if stream.random() < plant.rate else "plain",) * repetitions
+    rate = plant.rate if plant.where == "sample" else 0.0
+    return tuple("other" if stream.random() < rate else "plain" for _ in range(repetitions))
 
 
 def drawn(rate: float, number: int, stream: random.Random) -> tuple[str, ...]:
@@ -132,8 +160,8 @@ def drawn(rate: float, number: int, stream: random.Random) -> tuple[str, ...]:
 
 
 def still(digests: tuple[str, ...]) -> Behaviour:
-    """Digests without a timing pass."""
-    return Behaviour(digests=digests, steady_s=(), steady_agrees=None)
+    """Digests without a second call."""
+    return Behaviour(digests=digests, second_call=None, steady_s=())
 
 
 def freeze(one: Record) -> Record:
@@ -161,10 +189,10 @@ def simulate(runs: int, plants: tuple[Plant, ...] = PLANTS, seed: int = SEED) ->
 def table(rows: list[Tally], say: Callable[[str], object] = print) -> None:
     """Print the tallies, and the false alarms of working measurements."""
     width = max(len(row.plant.label) for row in rows)
-    say(f"{'profile':9} {'planted kernel differs':{width}} " + " ".join(f"{status:>23}" for status in SHOWN))
+    say(f"{'profile':14} {'planted kernel differs':{width}} " + " ".join(f"{status:>23}" for status in SHOWN))
     for row in rows:
         columns = " ".join(f"{row.share(status):>23}" for status in SHOWN)
-        say(f"{row.profile:9} {row.plant.label:{width}} {columns}")
+        say(f"{row.profile:14} {row.plant.label:{width}} {columns}")
     for profile in PROFILES:
         healthy = [row for row in rows if row.profile == profile and not row.plant.frozen]
         failed, runs = (sum(row.statuses[Status.CONTROL_FAILED] for row in healthy), sum(row.runs for row in healthy))
@@ -176,10 +204,30 @@ def table(rows: list[Tally], say: Callable[[str], object] = print) -> None:
     say(f"differences in the data that were called reproducible or inconclusive: {sum(row.hidden for row in rows)}")
 
 
+def powers() -> list[tuple[str, ...]]:
+    """Return the rows of the table in docs/explanation/controls.md: profile, samples, and the power per rate."""
+    rows = []
+    for name, (rounds, _, own) in PROFILES.items():
+        by_sample = [power(rounds * own, one_in) for one_in in ONE_IN]
+        by_process = [power(rounds, one_in) for one_in in ONE_IN[:2]]
+        rows.append((name, f"{rounds} x {own}", *by_sample, *by_process))
+    return rows
+
+
+def power(samples: int, one_in: int) -> str:
+    """Return the power in percent, rounded down to a tenth."""
+    return f"{math.floor(1000 * detection.found(samples, one_in) + 1e-9) / 10:.1f} %"
+
+
 def main() -> None:
     """Run the simulation; an argument is the number of runs of each row."""
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else RUNS
     start = time.perf_counter()
+    sys.stdout.write(
+        "power: a kernel that differs in 1 of 2, 10, 50 samples, or in 1 of 2, 10 processes, is found in\n"
+    )
+    for row in powers():
+        sys.stdout.write(f"{row[0]:14} {row[1]:>6} {'  '.join(f'{text:>7}' for text in row[2:])}\n")
     rows = simulate(runs)
     sys.stdout.write(f"{runs} runs a row, seed {SEED}; share of runs [Clopper-Pearson 95 %]\n")
     table(rows)

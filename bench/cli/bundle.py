@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from bench import bundle, errors
 from bench.cli import options as shared
 from bench.cli.command import Command
+from bench.cli.planning import kernel_sources
 from bench.plan import config
 from bench.run import progress
 from bench.suite.suite_hash import ROOT
@@ -18,9 +19,10 @@ if TYPE_CHECKING:
 
 def pack(options: argparse.Namespace) -> int:
     """Pack one environment with everything it needs to be measured offline."""
+    matrix = config.load(options.matrix)
     order = bundle.Order(
-        matrix=config.load(options.matrix), pair=options.env, out=options.out, root=ROOT, engine=options.engine,
-        split=bundle.size(options.split), python=options.python, profile=options.profile,
+        matrix=matrix, sources=kernel_sources(matrix, options), pair=options.env, out=options.out, root=ROOT,
+        engine=options.engine, split=bundle.size(options.split), python=options.python, profile=options.profile,
     )  # fmt: skip
     with progress.view() as view:
         made = bundle.make(order, view.say)
@@ -39,6 +41,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--split", default="60M", metavar="SIZE", help="largest size of one file (default: 60M)")
     add("--python", default="", metavar="MINOR", help="Python of the offline host: 3.12 (default: the environment's)")
     add("--profile", default="standard", help="default profile on the offline host (default: standard)")
+    shared.add_kernel_file(parser)
     shared.add_matrix_file(parser)
 
 

@@ -15,6 +15,7 @@ from bench import errors, verdict
 from bench.cli import options as shared
 from bench.cli.command import Command
 from bench.report.commands import compare as compare_report
+from bench.report.commands import executions as execution_report
 from bench.store import find_run as store_runs
 from bench.store import run as store
 from bench.store.previous_run import previous_run
@@ -79,8 +80,10 @@ class _Runs:
 
 
 def compare(options: argparse.Namespace) -> int:
-    """Print what changes from A to B: two columns, or two runs; then check the gates."""
+    """Print what changes from A to B: two columns, two runs, two variations or two kernels; then check the gates."""
     runs = _Runs(options)
+    if _are_executions(runs, options):
+        return _executions(runs.evaluated(runs.default), options)
     sides = [_spec(runs, text) for text in (options.before, options.after)]
     if bool(sides[0].column) != bool(sides[1].column):
         raise errors.ConfigError(
@@ -105,6 +108,33 @@ def compare(options: argparse.Namespace) -> int:
     width = shutil.get_terminal_size((80, 24)).columns
     print(compare_report.render(comparison, compare_report.Format(options.format), width), end="")
     return _check_gates(comparison, options, removed)
+
+
+def _are_executions(runs: _Runs, options: argparse.Namespace) -> bool:
+    """Whether A and B are two variations, or two kernels, of the run whose columns are compared."""
+    names = (options.before, options.after)
+    if any(":" in name or runs.folder(name) is not None for name in names):
+        return False
+    results = runs.evaluated(runs.default)
+    kernels = {kernel.name for kernel in results.info.kernels if not kernel.control}
+    return any(known.issuperset(names) for known in (set(results.variations), kernels))
+
+
+def _executions(results: RunResults, options: argparse.Namespace) -> int:
+    """Print how far two variations, or two kernels, agree within every column."""
+    _require_known_kernels([results], options.kernels)
+    modes = ("off", "on") if options.mode == "both" else (options.mode,)
+    found = execution_report.executions(results, options.before, options.after, modes, options.kernels)
+    width = shutil.get_terminal_size((80, 24)).columns
+    print(execution_report.render(found, compare_report.Format(options.format), width), end="")
+    failures = execution_report.findings(found) if "bits-changed" in options.fail_on else ()
+    for message in failures:
+        print(f"gate {message}", file=sys.stderr)
+    if failures:
+        return errors.GATE
+    if not found.compared:
+        raise errors.NothingError("Nothing could be compared, so no gate passed.", found.sentence)
+    return errors.OK
 
 
 def _upgrades(
@@ -231,8 +261,8 @@ def _factor(text: str) -> float:
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("before", metavar="A", help="column or run to start from")
-    add("after", metavar="B", help="column or run to compare with it")
+    add("before", metavar="A", help="column, run, variation or kernel to start from")
+    add("after", metavar="B", help="another one to compare with it")
     shared.add_run(parser)
     shared.add_reports(parser)
     shared.add_mode(parser)
@@ -248,7 +278,10 @@ COMMAND = Command(
     name="compare",
     summary="Show what changes from one column or run to another: bits, times and errors.",
     details="A and B are columns (tf2.15.1-cpu, an id, or a pattern that matches one), runs (a folder, an id, latest, "
-    "previous), or RUN:COLUMN. Exit code 1: a gate failed; 3: nothing that a gate is about could be compared.",
+    "previous), or RUN:COLUMN. Two variations (default eager=on) or two kernels of a run (softmax_xent "
+    "softmax_xent_xla) are compared within each column: same bits, within how many ULP, or wrong against float64; of "
+    "the gates only bits-changed concerns them. Exit code 1: a gate failed; 3: nothing that a gate is about could be "
+    "compared.",
     example="nox -s compare -- tf2.15.1-cpu tf2.18.1-cpu --run reports/sample",
     add_arguments=_add_arguments,
     run=compare,

@@ -29,7 +29,16 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     shared.add_engine(group)
     # The rest of a selection changes nothing about the host.
-    parser.set_defaults(kernels=(), kernel_file=[], mode="both", variation=(), rounds=None, repetitions=None)
+    parser.set_defaults(
+        kernels=(),
+        kernel_file=[],
+        kernel_exclude=(),
+        mode="both",
+        variation=(),
+        rounds=None,
+        repetitions=None,
+        timing_pairs=None,
+    )
     shared.add_reports(parser, "folder where runs would be written")
     parser.add_argument("--json", action="store_true", help="print JSON")
 

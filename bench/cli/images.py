@@ -18,6 +18,7 @@ from bench.cli.command import Command
 from bench.cli.lock import one_column_per_environment
 from bench.cli.planning import environments_plan
 from bench.engines import registry
+from bench.engines.base import probe_command
 from bench.engines.docker import DockerEngine
 from bench.run import progress, runner
 from bench.suite.suite_hash import ROOT
@@ -68,7 +69,7 @@ def _check(engine: DockerEngine, column: Column, log: Path, view: View) -> _Chec
     except errors.BuildError as error:
         return _Check(column=column, environment=None, opened=0, expected=0, problem=f"{error} {error.hint}".strip())
     try:
-        answer = json.loads(engine.examine(environment, column, log))
+        answer = json.loads(engine.ask(environment, column, probe_command(column), log))
     except (errors.EngineError, ValueError) as error:
         problem = f"the probe inside gave no answer: {error}"
         return _Check(column=column, environment=environment, opened=0, expected=0, problem=problem)

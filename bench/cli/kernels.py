@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench import errors
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 
 def kernels(options: argparse.Namespace) -> int:
     """Print the kernels of the suite and of the given files."""
-    suite = custom_kernels.suite(options.kernel_file)
-    warn(suite.errors.values())
+    suite = custom_kernels.suite(custom_kernels.sources((), Path(), options.kernel_file, options.kernel_exclude))
+    warn((*suite.errors.values(), *suite.unknown.values()))
     if options.markdown:
         print(kernel_catalogue.page(suite.kernels.values()), end="")
         return errors.OK

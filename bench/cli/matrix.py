@@ -8,22 +8,31 @@ from typing import TYPE_CHECKING
 from bench import errors, host, report, verdict
 from bench.cli import options as shared
 from bench.cli.command import Command
-from bench.cli.planning import make_plan, print_columns
+from bench.cli.declarations import declared_suite
+from bench.cli.planning import print_columns, read_inputs
 from bench.cli.results import PAGES, show
 from bench.engines import select
-from bench.plan import duration
+from bench.plan import custom_kernels, duration
 from bench.run import progress, runner
 from bench.store import run as store
 from bench.suite.suite_hash import ROOT
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from bench.engines.base import Engine
+    from bench.plan.column import Column
+    from bench.plan.custom_kernels import Suite
+    from bench.plan.devices import Devices
     from bench.plan.planner import Plan
     from bench.run.progress import View
     from bench.run.scheduler import OnPass, PassProgress
+    from bench.suite.kernel_files import Source
+
+    #: An engine, and why it was chosen.
+    Chosen = tuple[Engine, str]
 
 #: Seconds to build one environment when a nearby cache has the wheels. Used by ``--dry-run`` only.
 BUILD_S = {"docker": 60.0, "venv": 15.0}
@@ -31,8 +40,10 @@ BUILD_S = {"docker": 60.0, "venv": 15.0}
 
 def matrix(options: argparse.Namespace) -> int:
     """Measure what the options select, then write and print the results."""
-    plan = make_plan(options)
-    folder = measure(plan, options)
+    inputs = read_inputs(options)
+    suite, chosen = read_suite(inputs.sources, inputs.columns, inputs.devices, options)
+    plan = inputs.plan(suite)
+    folder = measure(plan, options, chosen)
     if folder is None:
         return errors.OK
     code = show(folder, options)
@@ -42,28 +53,46 @@ def matrix(options: argparse.Namespace) -> int:
     return code
 
 
-def measure(plan: Plan, options: argparse.Namespace) -> Path | None:
-    """Measure a plan and return its run folder, or None after ``--dry-run``.
+def read_suite(
+    sources: Sequence[Source], columns: Callable[[], Sequence[Column]], devices: Devices, options: argparse.Namespace
+) -> tuple[Suite, Chosen | None]:
+    """Return the suite with what custom kernel files declare, and the engine if one had to be asked for it.
+
+    With ``--dry-run`` nothing is asked: declarations are read without running the files.
+    """
+    if not sources or options.dry_run:
+        return custom_kernels.suite(sources), None
+    _require_gpu(devices)
+    chosen = _choose(options)
+    return declared_suite(chosen[0], columns(), sources), chosen
+
+
+def _require_gpu(devices: Devices) -> None:
+    if devices.kind == "gpu" and not devices.gpus:
+        raise errors.NoGpuError(
+            f"A GPU is required, but {devices.survey.why}.",
+            "nox -s doctor says more. Without --device the CPU is measured, which says nothing about a GPU.",
+        )
+
+
+def _choose(options: argparse.Namespace) -> Chosen:
+    return select.choose(options.engine, ROOT, registry=options.from_registry, revision=host.revision(ROOT))
+
+
+def measure(plan: Plan, options: argparse.Namespace, chosen: Chosen | None = None) -> Path | None:
+    """Measure a plan and return its run folder, or None after ``--dry-run``; ``chosen`` is the engine and why.
 
     Raises:
         NoGpuError: a GPU is required and none was found.
     """
-    if plan.devices.kind == "gpu" and not plan.devices.gpus:
-        raise errors.NoGpuError(
-            f"A GPU is required, but {plan.devices.survey.why}.",
-            "nox -s doctor says more. Without --device the CPU is measured, which says nothing about a GPU.",
-        )
-    engine, reason = select.choose(options.engine, ROOT, registry=options.from_registry, revision=host.revision(ROOT))
+    _require_gpu(plan.devices)
+    engine, reason = chosen or _choose(options)
     print(f"engine {engine.name}: {reason}", file=sys.stderr)
     for note in plan.notes:
         print(f"note: {note}", file=sys.stderr)
     if options.dry_run:
         _print_dry_run(plan, engine, resume=not options.no_resume)
         return None
-    job = runner.Job(
-        plan=plan, engine=engine, engine_why=reason, root=ROOT, reports=options.reports.absolute(),
-        command=options.command, fresh=options.no_resume,
-    )  # fmt: skip
     reports = options.reports.absolute()
     with progress.view() as view:
         job = runner.Job(
@@ -88,7 +117,7 @@ def _interim_page(reports: Path, view: View) -> OnPass:
 def _print_dry_run(plan: Plan, engine: Engine, *, resume: bool) -> None:
     builds = [column for column in plan.ready if not engine.cached(column)]
     place, need = engine.disk_need(plan.ready)
-    measuring = duration.total_seconds(plan.rounds)
+    measuring = duration.total_seconds(plan.rounds, plan.pairs, host.parallel_processes())
     building = len({column.pair for column in builds}) * BUILD_S[engine.name]
     print_columns(plan.columns, engine)
     for variation, names in plan.variations.items():
@@ -96,7 +125,8 @@ def _print_dry_run(plan: Plan, engine: Engine, *, resume: bool) -> None:
         print(f"variation {variation} ({modes}): {', '.join(names)}")
     size = f"{need / 1e9:.1f} GB at {place}"
     print(f"would build {len(builds)} environments ({size}), about {progress.duration(building)}")
-    print(f"would run {len(plan.rounds)} rounds, about {progress.duration(measuring)}; nothing was run")
+    amount = progress.amount(len(plan.rounds), len(plan.pairs))
+    print(f"would run {amount}, about {progress.duration(measuring)}; nothing was run")
     if resume:
         print("completed rounds of an interrupted run of the same plan would be reused")
 

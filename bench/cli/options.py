@@ -60,6 +60,10 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--repetitions", type=_count, metavar="N", help="repetitions per process (default: the profile's)"
     )
+    group.add_argument(
+        "--timing-pairs", type=_count_or_zero, metavar="N",
+        help="pairs of processes per column that time determinism off against on, or 0 (default: the profile's)",
+    )  # fmt: skip
     add_engine(group)
 
 
@@ -81,10 +85,14 @@ def add_mode(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
 
 
 def add_kernel_file(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
-    """Add ``--kernel-file``."""
+    """Add ``--kernel-file`` and ``--kernel-exclude``."""
     parser.add_argument(
-        "--kernel-file", type=Path, action="append", default=[], metavar="FILE",
-        help="file with custom kernels, as `kernel_files` in matrix.toml; can be given several times",
+        "--kernel-file", type=Path, action="append", default=[], metavar="PATH",
+        help="Python file with custom kernels, or folder with its modules and data; can be given several times",
+    )  # fmt: skip
+    parser.add_argument(
+        "--kernel-exclude", type=patterns, default=(), metavar="PATTERNS",
+        help="files and folders that a folder of --kernel-file leaves out: 'tests,*.h5'",
     )  # fmt: skip
 
 
@@ -157,8 +165,12 @@ def _gates(text: str) -> tuple[str, ...]:
     return names
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= _MOST:
-        message = f"{text!r} is not a number from 1 to {_MOST}"
+def _count(text: str, least: int = 1) -> int:
+    if not text.isdecimal() or not least <= int(text) <= _MOST:
+        message = f"{text!r} is not a number from {least} to {_MOST}"
         raise argparse.ArgumentTypeError(message)
     return int(text)
+
+
+def _count_or_zero(text: str) -> int:
+    return _count(text, 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from bench import errors
+from bench import errors, host
 from bench.cli import options as shared
 from bench.cli.command import Command
 from bench.cli.planning import make_plan, print_columns
@@ -32,9 +32,10 @@ def plan(options: argparse.Namespace) -> int:
     for note in made.notes:
         print(f"note: {note}")
     print_columns(made.columns, engine)
-    time = progress.duration(duration.total_seconds(made.rounds))
+    time = progress.duration(duration.total_seconds(made.rounds, made.pairs, host.parallel_processes()))
     variations = ", ".join(made.variations)
-    print(f"{len(made.kernels)} kernels; variations: {variations}; {len(made.rounds)} rounds, about {time}")
+    print(f"{len(made.kernels)} kernels; variations: {variations}")
+    print(f"{progress.amount(len(made.rounds), len(made.pairs))}, about {time}")
     return errors.OK
 
 
@@ -45,6 +46,7 @@ def _as_json(made: Plan, engine: Engine, reason: str) -> dict[str, Any]:
             "engine": engine.name,
             "built": column.status == "ready" and engine.cached(column),
             "rounds": sum(planned.column.id == column.id for planned in made.rounds),
+            "timing_pairs": sum(planned.column.id == column.id for planned in made.pairs),
         }
         for column in made.columns
     ]

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 from bench import errors, verdict
 from bench.cli import options as shared
 from bench.cli.command import Command
-from bench.cli.matrix import measure
-from bench.cli.planning import LOCKS, modes, require_checkout, warn
+from bench.cli.matrix import measure, read_suite
+from bench.cli.planning import Inputs, kernel_sources, modes, require_checkout
 from bench.cli.results import show
 from bench.gpu import facts
-from bench.plan import config, custom_kernels, devices, planner
+from bench.plan import config, custom_kernels, devices
 from bench.plan.config_models import Matrix, Profile, Select, Variation
 from bench.plan.planner import Plan, Selection
 from bench.plan.variations import refuse_unknown
@@ -29,6 +29,7 @@ from bench.store import run as store
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from bench.cli.matrix import Chosen
     from bench.gpu.facts import Gpu, GpuInventory
     from bench.plan.devices import Devices
 
@@ -41,7 +42,7 @@ _SHOWN = 8
 def reproduce(options: argparse.Namespace) -> int:
     """Measure one kernel of one column again and say whether it gives the same bits."""
     require_checkout()
-    plan = make_plan(options)
+    plan, chosen = make_plan(options)
     mismatches = tuple(differences(plan, options))
     if mismatches and not options.allow_mismatch:
         hint = (
@@ -52,7 +53,7 @@ def reproduce(options: argparse.Namespace) -> int:
     require_device(plan, options)
     for message in mismatches:
         print(f"note: {message}", file=sys.stderr)
-    folder = measure(plan, options)
+    folder = measure(plan, options, chosen)
     if folder is None:
         return errors.OK
     code = show(folder, options)
@@ -62,8 +63,8 @@ def reproduce(options: argparse.Namespace) -> int:
     return errors.GATE if code == errors.OK and wanted and result.word != "same" else code
 
 
-def make_plan(options: argparse.Namespace) -> Plan:
-    """The plan for what SPEC names, whatever profile, overrides and selection matrix.toml has.
+def make_plan(options: argparse.Namespace) -> tuple[Plan, Chosen | None]:
+    """The plan for what SPEC names, whatever matrix.toml selects; and the engine, if one was needed for it.
 
     Raises:
         ConfigError: an invalid column id, an unknown variation, or a kernel that the suite here does not have.
@@ -76,28 +77,35 @@ def make_plan(options: argparse.Namespace) -> Plan:
         )
     matrix = config.load(options.matrix)
     refuse_unknown((options.variation,), matrix.variations)
-    suite = custom_kernels.suite(_files(matrix, options))
-    warn(suite.errors.values())
+    selection = Selection(only=(stem,), kernels=(options.kernel,), modes=modes(options))
+    inputs = Inputs(
+        matrix=pinned(matrix, options.spec, options.variation),
+        profile=PROFILE,
+        selection=selection,
+        devices=_devices(device, facts.survey()),
+        sources=kernel_sources(matrix, _without_listed(matrix, options)),
+    )
+    suite, chosen = custom_kernels.suite(inputs.sources), None
+    if options.kernel not in suite.kernels:  # it may be declared by code that only an environment runs
+        suite, chosen = read_suite(inputs.sources, inputs.columns, inputs.devices, options)
     if options.kernel not in suite.kernels:
         near = difflib.get_close_matches(options.kernel, suite.kernels, 1, 0.6)
         hint = f"Did you mean {near[0]!r}? " if near else ""
         raise errors.ConfigError(
             f"The suite here has no kernel {options.kernel!r}.", f"{hint}A custom kernel needs --kernel-file FILE."
         )
-    selection = Selection(only=(stem,), kernels=(options.kernel,), modes=modes(options))
-    target = _devices(device, facts.survey())
-    return planner.make(pinned(matrix, options.spec, options.variation), PROFILE, selection, LOCKS, suite, target)
+    return inputs.plan(suite), chosen
 
 
-def _files(matrix: Matrix, options: argparse.Namespace) -> list[Path]:
-    """The files with custom kernels: those of matrix.toml and those given; pages name files without their folder."""
-    listed = [options.matrix.parent / name for name in matrix.suite.kernel_files]
-    names = {path.name for path in listed}
-    return listed + [path for path in options.kernel_file if path.name not in names or path.is_file()]
+def _without_listed(matrix: Matrix, options: argparse.Namespace) -> argparse.Namespace:
+    """The options without kernel files that matrix.toml has: pages name files without their folder."""
+    names = {Path(entry.path).name for entry in matrix.suite.kernel_files}
+    files = [path for path in options.kernel_file if path.name not in names or path.exists()]
+    return argparse.Namespace(**{**vars(options), "kernel_file": files})
 
 
 def pinned(matrix: Matrix, spec: ReproduceSpec, variation: str) -> Matrix:
-    """The matrix with a profile made from SPEC. Of the variation's table only modes and timing are kept."""
+    """The matrix with a profile made from SPEC. Of the variation's table only the modes are kept."""
     table = matrix.variations.get(variation, Variation())
     profiles = matrix.profiles.values()
     limits = [profile.time_limit_s for profile in profiles]
@@ -107,7 +115,9 @@ def pinned(matrix: Matrix, spec: ReproduceSpec, variation: str) -> Matrix:
         repetitions=spec.repetitions,
         variations=(variation,),
         time_limit_s=max(limits),
-        steady_s=max(profile.steady_s for profile in profiles),
+        overhead_pairs=max(profile.overhead_pairs for profile in profiles),
+        noise_floor_pairs=0,
+        pair_s=max(profile.pair_s for profile in profiles),
         seed=spec.seed,
     )
     return matrix.model_copy(
@@ -115,7 +125,7 @@ def pinned(matrix: Matrix, spec: ReproduceSpec, variation: str) -> Matrix:
             "select": Select(),
             "overrides": (),
             "profiles": {**matrix.profiles, PROFILE: profile},
-            "variations": {variation: Variation(modes=table.modes, timed=table.timed)},
+            "variations": {variation: Variation(modes=table.modes)},
         }
     )
 

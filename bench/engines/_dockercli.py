@@ -11,6 +11,7 @@ import shlex
 import shutil
 import subprocess
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 #: First and last client version with BuildKit built in; later ones need the buildx plugin.
 _BUILT_IN = ((18, 9), (22, 99))
 _QUERY_TIMEOUT_S = 20.0
+#: Seconds that an interrupted build may take to end.
+_END_S = 10.0
 #: Build output that is worth a line in the progress display.
 _PROGRESS = re.compile(r"(Resolved|Prepared|Installed) \d+ packages?|Bytecode compiled|exporting layers$|Using CPython")
 
@@ -162,5 +165,7 @@ def run_build(
                         say(install_errors.message(line))
             except BaseException:
                 process.terminate()
+                with suppress(subprocess.TimeoutExpired):  # on Ctrl-C, the context itself hardly waits
+                    process.wait(_END_S)
                 raise
     return process.returncode, list(tail)

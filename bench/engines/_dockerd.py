@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import platform
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import requests
 from docker.client import DockerClient
@@ -14,7 +15,7 @@ from docker.errors import APIError, DockerException
 from bench.errors import EngineError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from docker.context.context import Context
 
@@ -102,3 +103,15 @@ def reason_of(error: Exception | None) -> str:
     """Return the first line of an error, without docker-py's wrapping."""
     text = error.explanation if isinstance(error, APIError) and error.explanation else str(error)
     return str(text).strip().split("\n", 1)[0][:300]
+
+
+def host_facts(info: Mapping[str, Any]) -> dict[str, str]:
+    """Return the cores of a daemon by its ``info``, and the facts that differ if it is not on this host.
+
+    A daemon in a virtual machine or elsewhere does not say which CPU and how much memory its host has.
+    """
+    facts = {"cores": str(info["NCPU"])}
+    if info["KernelVersion"] != platform.release():
+        system = f"Linux-{info['KernelVersion']}-{info['Architecture']}"
+        facts |= {"name": str(info["Name"]), "system": system, "cpu": "", "memory_gb": ""}
+    return facts

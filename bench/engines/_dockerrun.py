@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 from docker.errors import APIError, NotFound
-from docker.types import LogConfig
+from docker.types import LogConfig, Mount
 
 from bench.engines._dockerd import TROUBLE, reason_of
 from bench.errors import EngineError
+from bench.suite.kernel_files import STORE_VARIABLE
+from bench.suite.private_tmp import IN_CONTAINER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -43,14 +45,18 @@ _FIXED = {
     "TMPDIR": "/tmp",  # noqa: S108
     "XDG_CACHE_HOME": "/tmp/cache",  # noqa: S108
     "CUDA_CACHE_PATH": "/tmp/cuda",  # noqa: S108
+    IN_CONTAINER: "1",
     "PYTHONUNBUFFERED": "1",
+    "PYTHONDONTWRITEBYTECODE": "1",  # AutoGraph would leave __pycache__ in /tmp
     "LANG": "C.UTF-8",
 }
+#: Where a container finds custom kernel files.
+_KERNEL_FILES = "/opt/kernel-files"
 _GIB = 1024**3
 #: Seconds without output after which the state of the container is queried.
-_QUIET_S = 5.0
+QUIET_S = 5.0
 #: Attempts before a daemon, or the output of an ended container, is given up.
-_ATTEMPTS = 2
+ATTEMPTS = 2
 #: Start times that differ by less than this, in seconds, belong to the same process.
 _SAME_START_S = 2.0
 
@@ -81,6 +87,11 @@ def this_process() -> str:
 def this_host() -> str:
     """Return the name of the host on which the process ids of owner labels are valid."""
     return socket.gethostname()
+
+
+def owner_labels() -> dict[str, str]:
+    """Return the labels that say which process of which host a container belongs to."""
+    return {PROJECT: "tfrepro", HOST: this_host(), OWNER: this_process()}
 
 
 def owner_of(container: Mapping[str, Any]) -> str:
@@ -136,7 +147,9 @@ def environment_of(image: Image, more: Mapping[str, str]) -> list[str]:
 class Job:
     """One container to run: everything that differs from round to round.
 
-    ``memory`` is its limit in bytes. ``options`` and ``environment`` are what passing a GPU into it requires.
+    ``interactive`` keeps its standard input open until the first client that attached to it goes away. ``memory`` is
+    its limit in bytes. ``options`` and ``environment`` are what passing a GPU into it requires. ``kernel_files`` are
+    the folders of this host that it gets read-only, each under its name.
     """
 
     image: Image
@@ -146,6 +159,15 @@ class Job:
     memory: int
     options: Mapping[str, Any] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
+    interactive: bool = False
+    kernel_files: tuple[Path, ...] = ()
+
+    def mounts(self) -> list[Mount]:
+        """Return the bind mounts of the custom kernel files."""
+        return [
+            Mount(f"{_KERNEL_FILES}/{folder.name}", str(folder), type="bind", read_only=True)
+            for folder in self.kernel_files
+        ]
 
 
 def create(client: DockerClient, job: Job) -> Container:
@@ -155,7 +177,8 @@ def create(client: DockerClient, job: Job) -> Container:
         list(job.command),
         name=job.name,
         labels={**job.labels},
-        environment=environment_of(job.image, job.environment),
+        environment=environment_of(job.image, {**job.environment, STORE_VARIABLE: _KERNEL_FILES}),
+        mounts=job.mounts(),
         hostname=job.name,  # records identify their container by it
         network_mode="none",
         read_only=True,
@@ -171,6 +194,7 @@ def create(client: DockerClient, job: Job) -> Container:
         log_config=LogConfig(type="none", config={}),  # the stream is read live, so a log would be a second copy
         use_config_proxy=False,  # docker-py would add the proxies of the user's config.json
         working_dir="/opt/tfrepro",
+        stdin_open=job.interactive,
         **job.options,
     )
 
@@ -186,18 +210,18 @@ def run(client: DockerClient, job: Job, on_line: Callable[[str], None], log: Pat
     try:
         container = create(client, job)
         # Attach before the start, so that no line is lost.
-        with _output(client, container) as chunks:
+        with output_of(client, container) as chunks:
             container.start()
             deadline = time.monotonic() + limit_s
             _follow(container, chunks, on_line, log, deadline)
-            state = _ended(container, deadline)
+            state = wait_for_end(container, deadline)
         return int(state["ExitCode"]), bool(state["OOMKilled"])
     finally:
         remove(client, job.name, log)
 
 
 @contextmanager
-def _output(client: DockerClient, container: Container) -> Iterator[queue.Queue[Chunk | None]]:
+def output_of(client: DockerClient, container: Container) -> Iterator[queue.Queue[Chunk | None]]:
     """Yield the output of a container as a queue, because only a queue can be read with a timeout; None ends it."""
     stream = client.api.attach(str(container.id), stdout=True, stderr=True, stream=True, demux=True)
     chunks: queue.Queue[Chunk | None] = queue.Queue(maxsize=1024)
@@ -247,10 +271,10 @@ def _follow(
     with log.open("ab") as errors:
         while True:
             try:
-                chunk = chunks.get(timeout=_QUIET_S)
+                chunk = chunks.get(timeout=QUIET_S)
             except queue.Empty:
-                ended += 0 if _running(_state(container)) else 1
-                if ended > _ATTEMPTS:
+                ended += 0 if is_running(state_of(container)) else 1
+                if ended > ATTEMPTS:
                     break
                 _check_time(container, deadline)
                 continue
@@ -266,28 +290,29 @@ def _follow(
         on_line(rest)
 
 
-def _ended(container: Container, deadline: float) -> Mapping[str, Any]:
+def wait_for_end(container: Container, deadline: float) -> Mapping[str, Any]:
     """Wait until the container has ended and return its state; its stream can close slightly earlier."""
     pause = 0.02
-    while _running(state := _state(container)):
+    while is_running(state := state_of(container)):
         _check_time(container, deadline)
         time.sleep(pause)
         pause = min(pause * 2, 1.0)
     return state
 
 
-def _running(state: Mapping[str, Any]) -> bool:
+def is_running(state: Mapping[str, Any]) -> bool:
+    """Return whether a container in this state has not ended."""
     return state["Status"] not in {"exited", "dead"}
 
 
-def _state(container: Container) -> Mapping[str, Any]:
+def state_of(container: Container) -> Mapping[str, Any]:
     """Return the container's state from the daemon.
 
     Raises:
         EngineError: the container has vanished, or the daemon no longer answers.
     """
     problem: Exception | None = None
-    for _ in range(_ATTEMPTS):
+    for _ in range(ATTEMPTS):
         try:
             container.reload()
         except NotFound as error:

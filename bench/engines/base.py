@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Protocol
 from bench.plan import cuda
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from bench.plan.column import Column
+    from bench.portable.session import Session
     from bench.suite.record import Request
 
 
@@ -39,6 +41,11 @@ class Execution:
     oom_killed: bool = False
 
 
+def declare_command(request: str) -> tuple[str, ...]:
+    """Return the Python arguments that make a column report what custom kernel files declare."""
+    return ("-m", "bench.suite.declare", request)
+
+
 def probe_command(column: Column) -> tuple[str, ...]:
     """Return the Python arguments that make a column report which libraries it can load, and from where."""
     return ("-m", "bench.suite.probe", json.dumps({"libraries": dict(cuda.libraries(column.pair))}))
@@ -51,8 +58,15 @@ class Engine(Protocol):
     def name(self) -> str:
         """``docker`` or ``venv``."""
 
+    @property
+    def kernel_store(self) -> Path:
+        """The folder of this host with copies of custom kernel files, which rounds get read-only by their hashes."""
+
     def describe(self) -> Mapping[str, str]:
         """Return facts about the engine for the report (version, client, storage driver, ...)."""
+
+    def host(self) -> Mapping[str, str]:
+        """Return the facts of the host that measures where they differ from those that ``bench.host`` sees here."""
 
     def disk_need(self, columns: tuple[Column, ...]) -> tuple[Path, int]:
         """Return the folder where new environments are stored, and the bytes that the missing ones need there."""
@@ -83,13 +97,32 @@ class Engine(Protocol):
             NoGpuError: the GPU cannot be passed through.
         """
 
-    def examine(self, environment: Environment, column: Column, log: Path) -> str:
-        """Run ``bench.suite.probe`` in a prepared column and return its line of JSON; stderr is appended to ``log``.
+    def open_session(self, environment: Environment, request: Request, log: Path) -> AbstractContextManager[Session]:
+        """Start one side of a pair (``bench.suite.timing_worker``); leaving the context ends it, whatever it does.
 
-        Works with and without a GPU, because the CUDA libraries report their versions in both cases.
+        A session reads and writes lines, and raises EngineError if the engine is halted or can no longer be reached.
+        stderr is appended to ``log``. Several sessions may be open at the same time.
 
         Raises:
-            EngineError: the probe could not be run or printed nothing.
+            EngineError: the process could not be started at all.
+            NoGpuError: the GPU cannot be passed through.
+        """
+
+    def ask(
+        self,
+        environment: Environment,
+        column: Column,
+        arguments: tuple[str, ...],
+        log: Path,
+        hashes: Iterable[str] = (),
+    ) -> str:
+        """Run Python with these arguments in a prepared column and return the last line that it prints.
+
+        ``arguments`` are those of ``probe_command`` or ``declare_command``; ``hashes`` name the custom kernel files
+        that the process gets. Stderr is appended to ``log``. Works with and without a GPU.
+
+        Raises:
+            EngineError: the process could not be run or printed nothing.
         """
 
     def sweep(self) -> int:

@@ -17,8 +17,9 @@ from docker.errors import APIError
 from bench.engines import _dockerrun, _images
 from bench.engines._dockerd import TROUBLE, connect, reason_of
 from bench.engines._dockerrun import PROJECT
-from bench.engines.usage_lock import cache_folder, exclusive
+from bench.engines.usage_lock import KERNEL_FILES, cache_folder, exclusive
 from bench.errors import BusyError, EngineError
+from bench.suite.kernel_files import remove_copy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,6 +35,7 @@ _BASE_COMMENT = "docker/base/make.sh"
 _CACHED = {
     "venvs": re.compile(r"tf[\w.-]+-py\d+-[0-9a-f]{16}(\.lock)?"),
     "suites": re.compile(r"[0-9a-f]{64}|\.new-\w+"),
+    KERNEL_FILES: re.compile(r"[0-9a-f]{64}|\.new-\w+"),
     "bundled-wheels": re.compile(r"[\w.+-]+\.whl|\.lock"),
 }
 
@@ -156,7 +158,7 @@ def _folders(cache: Path, *, dry: bool) -> list[str]:
         paths = sorted(path for path in folder.glob("*") if pattern.fullmatch(path.name) and not path.is_symlink())
         counted = [path for path in paths if not path.name.endswith(".lock") and not path.name.startswith(".")]
         for path in [] if dry else paths:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            _remove(path)
         if counted:
             messages.append(f"{_removed(dry=dry)} {len(counted)} {kind} in {folder}")
         if not dry:
@@ -165,6 +167,15 @@ def _folders(cache: Path, *, dry: bool) -> list[str]:
     if messages:
         messages.append("kept uv's cache; to remove it: uv cache clean")
     return messages
+
+
+def _remove(path: Path) -> None:
+    if not path.is_dir():
+        path.unlink()
+    elif path.parent.name == KERNEL_FILES:  # read-only
+        remove_copy(path)
+    else:
+        shutil.rmtree(path)
 
 
 def _removed(*, dry: bool) -> str:

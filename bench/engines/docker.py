@@ -8,15 +8,15 @@ import threading
 import time
 import uuid
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from docker.errors import APIError, ImageNotFound, NotFound
+from docker.errors import ImageNotFound
 
 from bench.engines import (
     _dockercli,
     _dockerrun,
+    _dockersession,
     _gpu_visibility,
     _images,
     disk_usage,
@@ -25,23 +25,25 @@ from bench.engines import (
     network,
     registry,
 )
-from bench.engines._dockerd import TROUBLE, connect, reason_of
-from bench.engines._dockerrun import COLUMN, HOST, OWNER, PROJECT, RUN, owner_lives, owner_of
-from bench.engines.base import Environment, Execution, probe_command
+from bench.engines._docker_errors import naming
+from bench.engines._dockerd import TROUBLE, connect, host_facts, reason_of
+from bench.engines._dockerrun import COLUMN, RUN, owner_lives, owner_of
+from bench.engines.base import Environment, Execution
 from bench.engines.registry import normalized_name
-from bench.engines.usage_lock import UsageLock, cache_folder
-from bench.errors import BuildError, EngineError, ImageMissingError, NoGpuError, TfreproError
+from bench.engines.usage_lock import KERNEL_FILES, UsageLock, cache_folder
+from bench.errors import BuildError, EngineError
+from bench.suite.kernel_files import hashes_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from docker.client import DockerClient
     from docker.models.images import Image
 
     from bench.engines._dockercli import Cli
     from bench.engines._images import Recipe
     from bench.engines.gpu_options import Route
     from bench.plan.column import Column
+    from bench.portable.session import Session
     from bench.suite.record import Request
 
 _MIB = 1024**2
@@ -54,37 +56,6 @@ _BASE_HINT = (
     "build it without a registry: 'nox -s base-image' (needs root and debootstrap), load it with 'docker load', "
     "or use --engine venv"
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Probe:
-    """Whether Docker can be used on this host and the reason in one sentence; ``version`` is that of the daemon."""
-
-    answers: bool
-    why: str
-    version: str = ""
-
-
-def probe() -> Probe:
-    """Query the daemon and look for a command line that can build; takes about a second if nothing hangs."""
-    try:
-        with _closing(connect(timeout=10)) as client:
-            version = str(client.version()["Version"])
-        cli = _dockercli.find_cli(os.environ)
-    except EngineError as error:
-        return Probe(answers=False, why=f"{error}; {error.hint}" if error.hint else str(error))
-    except TROUBLE as error:
-        return Probe(answers=False, why=f"the Docker daemon reported an error: {reason_of(error)}")
-    kind = "buildx" if cli.buildx else "built-in BuildKit"
-    return Probe(answers=True, why=f"Docker {version} answers, and {cli.path} builds ({kind})", version=version)
-
-
-@contextmanager
-def _closing(client: DockerClient) -> Iterator[DockerClient]:
-    try:
-        yield client
-    finally:
-        client.close()
 
 
 class DockerEngine:
@@ -100,6 +71,7 @@ class DockerEngine:
     def __init__(
         self, root: Path, cli: Cli | None = None, *, memory: int | None = None, registry: str = "", revision: str = ""
     ) -> None:
+        self.kernel_store = cache_folder() / KERNEL_FILES
         self._root = root
         self._registry = normalized_name(registry) if registry else ""
         self._cli = cli or _dockercli.find_cli(os.environ)
@@ -130,6 +102,10 @@ class DockerEngine:
             "client": f"{self._cli.version} ({'buildx' if self._cli.buildx else 'built-in BuildKit'})",
             "memory limit": f"{self._memory / _MIB:.0f} MiB per container",
         }
+
+    def host(self) -> Mapping[str, str]:
+        """Return what differs on the host of the daemon; see ``Engine.host``."""
+        return host_facts(self._client.info())
 
     def disk_need(self, columns: tuple[Column, ...]) -> tuple[Path, int]:
         """Return the daemon's folder (or its nearest visible parent) and the bytes that the missing images need."""
@@ -183,30 +159,46 @@ class DockerEngine:
         command = (_PYTHON, "-m", "bench.suite.driver", request.to_json())
         gpu = str(request.gpu.get("uuid", "")) if request.device == "gpu" else ""
         labels = {RUN: str(request.context.get("run", "")), COLUMN: environment.column}
-        try:
+        with naming(environment):
             image = self._client.images.get(environment.identity)
             route = self._route(image, gpu, log) if gpu else None
-            code, oom = self._run(image, command, labels, on_line, log, limit_s, route, gpu)
-        except EngineError as error:
-            raise type(error)(f"{environment.column}: {error}", error.hint) from error
-        except TROUBLE as error:
-            raise _not_run(environment, error) from error
+            files = hashes_of(request.kernel_files.values())
+            code, oom = self._run(image, command, labels, on_line, log, limit_s, route, gpu, files)
         return Execution(exit_code=code, oom_killed=oom)
 
-    def examine(self, environment: Environment, column: Column, log: Path) -> str:
-        """Probe what the column can load; see ``Engine.examine``."""
+    @contextmanager
+    def open_session(self, environment: Environment, request: Request, log: Path) -> Iterator[Session]:
+        """Start a timing worker in a container, with half the memory of a round; see ``Engine.open_session``."""
+        command = (_PYTHON, "-m", "bench.suite.timing_worker", request.to_json())
+        gpu = str(request.gpu.get("uuid", "")) if request.device == "gpu" else ""
+        labels = {RUN: str(request.context.get("run", "")), COLUMN: environment.column}
+        with naming(environment):
+            image = self._client.images.get(environment.identity)
+            route = self._route(image, gpu, log) if gpu else None
+            job = self._job(
+                image, command, labels, route, gpu, hashes_of(request.kernel_files.values()),
+                memory=self._memory // 2, interactive=True,
+            )  # fmt: skip
+            with self._registered(job.name), _dockersession.converse(self._client, job, log) as session:
+                yield session
+
+    def ask(
+        self,
+        environment: Environment,
+        column: Column,
+        arguments: tuple[str, ...],
+        log: Path,
+        hashes: Iterable[str] = (),
+    ) -> str:
+        """Run a command that prints one line, and return it; see ``Engine.ask``."""
         lines: list[str] = []
-        try:
+        command, labels = (_PYTHON, *arguments), {COLUMN: column.id}
+        with naming(environment):
             image = self._client.images.get(environment.identity)
             route = self._route(image, column.gpu, log) if column.gpu else None
-            command = (_PYTHON, *probe_command(column))
-            self._run(image, command, {COLUMN: column.id}, lines.append, log, _PROBE_S, route, column.gpu)
-        except EngineError as error:
-            raise type(error)(f"{column.id}: {error}", error.hint) from error
-        except TROUBLE as error:
-            raise _not_run(environment, error) from error
+            self._run(image, command, labels, lines.append, log, _PROBE_S, route, column.gpu, hashes)
         if not lines:
-            raise EngineError(f"{column.id}: the probe inside the image printed nothing", f"see the end of {log}")
+            raise EngineError(f"{column.id}: {arguments[1]} printed nothing in the image", f"see the end of {log}")
         return lines[-1].strip()
 
     def push(self, column: Column, registry_name: str) -> str:
@@ -254,25 +246,47 @@ class DockerEngine:
         limit_s: float,
         route: Route | None,
         gpu: str,
+        hashes: Iterable[str] = (),
     ) -> tuple[int, bool]:
         """Run one container to its end; returns its exit code and whether it was killed for memory."""
-        labels_of_owner = {PROJECT: "tfrepro", HOST: _dockerrun.this_host(), OWNER: _dockerrun.this_process()}
-        name = f"tfrepro-{uuid.uuid4().hex[:16]}"
-        job = _dockerrun.Job(
+        job = self._job(image, command, labels, route, gpu, hashes, memory=self._memory)
+        with self._registered(job.name):
+            return _dockerrun.run(self._client, job, on_line, log, limit_s)
+
+    def _job(
+        self,
+        image: Image,
+        command: tuple[str, ...],
+        labels: Mapping[str, str],
+        route: Route | None,
+        gpu: str,
+        hashes: Iterable[str] = (),
+        *,
+        memory: int,
+        interactive: bool = False,
+    ) -> _dockerrun.Job:
+        """Return a container to run, with a new name and its owner's labels."""
+        return _dockerrun.Job(
             image=image,
             command=command,
-            name=name,
-            labels={**labels_of_owner, **labels},
-            memory=self._memory,
+            name=f"tfrepro-{uuid.uuid4().hex[:16]}",
+            labels={**_dockerrun.owner_labels(), **labels},
+            memory=memory,
             options=route.options(gpu) if route else {},
             environment=route.environment(gpu) if route else {},
+            interactive=interactive,
+            kernel_files=tuple(self.kernel_store / name for name in hashes),
         )
+
+    @contextmanager
+    def _registered(self, name: str) -> Iterator[None]:
+        """Let ``halt`` know of a container that is about to run; raises EngineError if this engine was halted."""
         with self._guard:
             if self._halted:
                 raise EngineError("this engine was halted")
             self._running.add(name)
         try:
-            return _dockerrun.run(self._client, job, on_line, log, limit_s)
+            yield
         finally:
             with self._guard:
                 self._running.discard(name)
@@ -375,21 +389,3 @@ class DockerEngine:
             "image_revision": str(labels.get(_images.REVISION, "")),
             "docker": str(self._client.version()["Version"]),
         }
-
-
-def _not_run(environment: Environment, error: Exception) -> TfreproError:
-    """Explain why a container could not be run, from the error of the daemon."""
-    reason = reason_of(error)
-    if isinstance(error, NotFound) and "image" in reason.lower():
-        return ImageMissingError(
-            f"{environment.column}: its image {environment.identity[:19]} was removed after it was prepared",
-            "Were images pruned? Run the same command again; the image is rebuilt.",
-        )
-    if refusal := gpu_options.refusal(reason):
-        cause, hint = refusal
-        return NoGpuError(f"{environment.column}: Docker cannot pass the GPU into a container: {cause}", hint)
-    if isinstance(error, APIError):
-        return EngineError(f"{environment.column}: the container could not be run: {reason}")
-    return EngineError(
-        f"{environment.column}: the Docker daemon does not answer: {reason}", "see the log of the daemon"
-    )

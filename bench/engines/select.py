@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bench.engines import docker
+from bench.engines import docker_probe
+from bench.engines.docker import DockerEngine
 from bench.engines.venv import VenvEngine
 from bench.errors import EngineError
 
@@ -32,10 +33,10 @@ def choose(name: str, root: Path, *, registry: str = "", revision: str = "") -> 
         )
     if name == "venv":
         return VenvEngine(root), "requested with --engine venv"
-    probe = docker.probe()
+    probe = docker_probe.probe()
     if probe.answers:
         why = "requested with --engine docker" if name == "docker" else probe.why
-        return docker.DockerEngine(root, registry=registry, revision=revision), why
+        return DockerEngine(root, registry=registry, revision=revision), why
     if name == "docker" or registry:
         raise EngineError(
             f"Docker was requested, but it cannot be used: {probe.why}",

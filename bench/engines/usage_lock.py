@@ -14,6 +14,9 @@ from bench.portable.lock import FileLock, LockedError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+#: The subfolder of the cache with copies of custom kernel files.
+KERNEL_FILES = "kernel-files"
+CACHE_HINT = "Set TFREPRO_CACHE to a folder that you can write."
 _NAME = "in-use.lock"
 #: Cleaning up is waited for this long before a run.
 _TIMEOUT_S = 600.0

@@ -11,12 +11,11 @@ import hashlib
 import json
 import os
 import shutil
-import signal
 import subprocess
 import tempfile
 import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,18 +23,22 @@ from typing import TYPE_CHECKING
 import uv
 
 from bench.engines import build_context, disk_usage, install_errors, network
-from bench.engines.base import Environment, Execution, probe_command
+from bench.engines.base import Environment, Execution
 from bench.engines.build_context import stage, suite_hash
-from bench.engines.usage_lock import UsageLock, cache_folder
+from bench.engines.usage_lock import CACHE_HINT, KERNEL_FILES, UsageLock, cache_folder
 from bench.engines.wheelhouse import LOCK_TIMEOUT_S
 from bench.errors import BuildError, EngineError
 from bench.plan import locks
 from bench.portable.lock import FileLock
+from bench.portable.session import ProcessSession, reap
+from bench.portable.terminate import terminate_session
+from bench.suite.kernel_files import STORE_VARIABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from bench.plan.column import Column
+    from bench.portable.session import Session
     from bench.suite.record import Request
 
 #: The file that marks a completely installed environment.
@@ -64,12 +67,17 @@ class VenvEngine:
     def __init__(self, root: Path, cache: Path | None = None) -> None:
         self._root = root
         self._cache = cache or cache_folder()
+        self.kernel_store = self._cache / KERNEL_FILES
         self._installations: dict[str, _Installation] = {}
         self._uv = uv.find_uv_bin()  # looked up here because the first call is not thread-safe
         self._usage = UsageLock(self._cache)
         self._guard = threading.Lock()
         self._sessions: set[subprocess.Popen[str]] = set()
         self._halted = False
+
+    def host(self) -> Mapping[str, str]:
+        """Return nothing: processes run on this host, with the cores of this one."""
+        return {}
 
     def describe(self) -> Mapping[str, str]:
         """Return the version of uv."""
@@ -113,7 +121,7 @@ class VenvEngine:
                 if problem:
                     python = self._install(column, folder, log, say)
         except OSError as error:
-            raise BuildError(f"{column.id}: {folder} cannot be written ({error.strerror}).", _CACHE_HINT) from error
+            raise BuildError(f"{column.id}: {folder} cannot be written ({error.strerror}).", CACHE_HINT) from error
         self._installations[column.id] = _Installation(
             folder=folder, python=column.pair.python, lock=column.lock.read_text(encoding="utf-8")
         )
@@ -133,35 +141,65 @@ class VenvEngine:
         gpu = str(request.gpu.get("uuid", "")) if request.device == "gpu" else None
         return Execution(exit_code=self._session(environment.column, arguments, gpu, on_line, log))
 
-    def examine(self, environment: Environment, column: Column, log: Path) -> str:
-        """Probe what the column can load; see ``Engine.examine``."""
+    def ask(
+        self,
+        environment: Environment,
+        column: Column,
+        arguments: tuple[str, ...],
+        log: Path,
+        hashes: Iterable[str] = (),  # noqa: ARG002 - the whole store is there
+    ) -> str:
+        """Run a command that prints one line, and return it; see ``Engine.ask``."""
         lines: list[str] = []
-        self._session(environment.column, probe_command(column), column.gpu, lines.append, log)
+        self._session(environment.column, arguments, column.gpu, lines.append, log)
         if not lines:
-            raise EngineError(f"{column.id}: the probe printed nothing", f"see the end of {log}")
+            raise EngineError(f"{column.id}: {arguments[1]} printed nothing", f"see the end of {log}")
         return lines[-1].strip()
 
     def halt(self) -> None:
         """Kill every session of this engine, and start no more."""
         with self._guard:
             self._halted = True
-            for child in self._sessions:
-                _kill(child)
+            sessions = list(self._sessions)
+        for child in sessions:
+            terminate_session(child)
+
+    @contextmanager
+    def open_session(self, environment: Environment, request: Request, log: Path) -> Iterator[Session]:
+        """Start a timing worker in a session of its own; see ``Engine.open_session``."""
+        arguments = ("-m", "bench.suite.timing_worker", request.to_json())
+        gpu = str(request.gpu.get("uuid", "")) if request.device == "gpu" else None
+        with self._process(environment.column, arguments, gpu, log, stdin=subprocess.PIPE) as child:
+            yield _Session(child, environment.column, lambda: self._halted)
 
     def _session(
         self, column: str, arguments: tuple[str, ...], gpu: str | None, on_line: Callable[[str], None], log: Path
     ) -> int:
         """Run Python in a column to its end and return its exit code; ``gpu`` as in ``_device_environment``."""
+        with self._process(column, arguments, gpu, log) as child:
+            for line in child.stdout or ():
+                on_line(line)
+            code = child.wait()
+        if self._halted:
+            raise EngineError(f"{column}: this engine was halted")
+        return code
+
+    @contextmanager
+    def _process(
+        self, column: str, arguments: tuple[str, ...], gpu: str | None, log: Path, stdin: int = subprocess.DEVNULL
+    ) -> Iterator[subprocess.Popen[str]]:
+        """Yield Python running in a column, in a session that is killed as a whole on exit."""
         installation, suite = self._installations[column], self._staged_suite()
         with tempfile.TemporaryDirectory(prefix="tfrepro-round-") as scratch, log.open("ab") as errors:
             command = [str(installation.folder / "bin" / "python"), *arguments]
             environment = _minimal_environment(installation, suite, scratch) | _device_environment(gpu)
+            environment[STORE_VARIABLE] = str(self.kernel_store)
             with self._guard:
                 if self._halted:
                     raise EngineError(f"{column}: this engine was halted")
                 try:
                     child = subprocess.Popen(
-                        command, cwd=scratch, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                        command, cwd=scratch, env=environment, stdin=stdin, stdout=subprocess.PIPE,
                         stderr=errors, text=True, encoding="utf-8", start_new_session=True,
                     )  # fmt: skip
                 except OSError as error:
@@ -169,16 +207,12 @@ class VenvEngine:
                     raise EngineError(f"{column}: its Python cannot be started ({error}).", hint) from error
                 self._sessions.add(child)
             try:
-                for line in child.stdout or ():
-                    on_line(line)
-                code = child.wait()
+                yield child
             finally:
                 with self._guard:
                     self._sessions.discard(child)
-                _end_session(child)
-        if self._halted:
-            raise EngineError(f"{column}: this engine was halted")
-        return code
+                terminate_session(child)
+                reap(child)
 
     def sweep(self) -> int:
         """Return 0: no session outlives its round."""
@@ -253,9 +287,6 @@ class VenvEngine:
         return state["python"], "; ".join(state["problems"])
 
 
-_CACHE_HINT = "Set TFREPRO_CACHE to a folder that you can write."
-
-
 def _complete(folder: Path) -> bool:
     """Return whether an environment was installed completely."""
     return (folder / _COMPLETE).is_file()
@@ -325,11 +356,17 @@ def _device(folder: Path) -> int:
     return existing.stat().st_dev
 
 
-def _kill(child: subprocess.Popen[str]) -> None:
-    with suppress(ProcessLookupError):
-        os.killpg(child.pid, signal.SIGKILL)
+class _Session(ProcessSession):
+    """A session that tells a process which ``halt`` killed from one that died."""
 
+    def __init__(self, child: subprocess.Popen[str], column: str, halted: Callable[[], bool]) -> None:
+        super().__init__(child)
+        self._column = column
+        self._halted = halted
 
-def _end_session(child: subprocess.Popen[str]) -> None:
-    _kill(child)
-    child.communicate()  # reap it and close its pipe
+    def read(self, timeout_s: float) -> str | None:
+        """Return the next line; see ``bench.portable.session.Session.read``."""
+        text = super().read(timeout_s)
+        if text is None and self._halted():
+            raise EngineError(f"{self._column}: this engine was halted")
+        return text

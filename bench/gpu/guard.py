@@ -44,8 +44,8 @@ MAX_GAP_S = 1.0
 #: Hardware slowdown, software thermal slowdown, hardware thermal slowdown, power brake.
 HARMFUL = 0x8 | 0x20 | 0x40 | 0x80
 
-#: An argument in the command line of every process that measures.
-WORKER = "bench.suite.worker"
+#: One of these arguments is in the command line of every process that measures.
+WORKERS = frozenset({"bench.suite.worker_start", "bench.suite.timing_worker"})
 #: The inode of the initial process namespace, which Linux fixes (PROC_PID_INIT_INO).
 _INITIAL_NAMESPACE = "pid:[4026531836]"
 _MIB = 1024**2
@@ -90,8 +90,11 @@ class Guard:
     """Samples a GPU every ``period_s`` seconds while its context is entered, and summarises the samples of an interval.
 
     Enter it before anything of ours runs on the GPU: processes that already compute on it are not ours. ``owner``
-    returns who started a process.
+    returns who started a process. ``workers`` is the number of our processes that may be on the GPU at the same time:
+    the two sides of a pair, else one.
     """
+
+    workers = 1
 
     def __init__(
         self, handle: GpuHandle, *, period_s: float = PERIOD_S, owner: Callable[[int], Owner] | None = None
@@ -101,7 +104,7 @@ class Guard:
         self._owner = owner or process_owner
         self._entries: list[_Entry] = []
         self._earlier: set[int] | None = None
-        self._worker = -1
+        self._ours: set[int] = set()
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._monitor, name="tfrepro-guard", daemon=True)
@@ -168,11 +171,11 @@ class Guard:
             self.sample()
 
     def _foreign(self, processes: Mapping[int, int]) -> dict[int, int]:
-        """Return the processes that are not ours: all except one, which is our worker or else an unknown process.
+        """Return the processes that are not ours: all except our workers, or else as many unknown processes.
 
-        Workers run one after the other on a GPU, so a second one belongs to another run. A process that was there
-        before is never ours. From another process namespace a worker cannot be recognised, so one unknown process is
-        assumed to be it.
+        There are never more than ``workers`` of them on a GPU, so a further one belongs to another run. A process that
+        was there before is never ours. From another process namespace a worker cannot be recognised, so an unknown
+        process is assumed to be one.
         """
         if self._earlier is None:
             self._earlier = set(processes)
@@ -180,9 +183,10 @@ class Guard:
         owners = {pid: self._owner(pid) for pid in processes if pid not in self._earlier}
         workers = [pid for pid, owner in owners.items() if owner == "ours"]
         likely = workers or [pid for pid, owner in owners.items() if owner == "unknown"]
-        if self._worker not in likely:
-            self._worker = likely[0] if likely else -1
-        return {pid: mib for pid, mib in processes.items() if pid != self._worker}
+        self._ours &= set(likely)
+        newer = [pid for pid in likely if pid not in self._ours]
+        self._ours.update(newer[: max(0, self.workers - len(self._ours))])
+        return {pid: mib for pid, mib in processes.items() if pid not in self._ours}
 
 
 def _within(entries: Sequence[_Entry], start: float, end: float) -> Sequence[_Entry]:
@@ -234,7 +238,7 @@ def process_owner(pid: int) -> Owner:
         command = psutil.Process(pid).cmdline()
     except (psutil.Error, OSError):
         return "unknown"
-    if WORKER in command:
+    if WORKERS.intersection(command):
         return "ours"
     return "other" if any(command) and _in_initial_namespace() else "unknown"
 

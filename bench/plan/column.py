@@ -14,10 +14,11 @@ if TYPE_CHECKING:
 class Pair:
     """A TensorFlow release and a CUDA minor, or ``cpu``.
 
-    ``keras`` is pinned because an unpinned Keras changes what an old TensorFlow computes. ``cudnn`` is the version of
-    the cuDNN wheel ("" for a CPU pair); ``own_cudnn`` says that it differs from the release's default, and so is part
-    of the name. ``kind`` is ``cpu``, ``official``, ``forward`` (a newer CUDA or cuDNN than TensorFlow was built with),
-    ``older`` or ``legacy``. ``refused`` says why the pair can never run, "" where it can.
+    ``keras`` is pinned because an unpinned Keras changes what an old TensorFlow computes, and ``numpy`` so that it does
+    not change between pairs ("" leaves it to the resolver). ``cudnn`` is the version of the cuDNN wheel ("" for a CPU
+    pair); ``own_cudnn`` says that it differs from the release's default, and so is part of the name. ``kind`` is
+    ``cpu``, ``official``, ``forward`` (a newer CUDA or cuDNN than TensorFlow was built with), ``older`` or ``legacy``.
+    ``refused`` says why the pair can never run, "" where it can.
     """
 
     tensorflow: str
@@ -25,6 +26,7 @@ class Pair:
     python: str
     keras: str
     base: str
+    numpy: str = ""
     cudnn: str = ""
     own_cudnn: bool = False
     kind: str = "cpu"

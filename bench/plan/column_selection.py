@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from bench.plan import cuda, preflight
 from bench.plan.column import Column, Pair
 from bench.plan.releases import release, releases
 from bench.plan.suggest import did_you_mean
+from bench.suite import floor
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -82,10 +84,16 @@ def _pair(matrix: Matrix, table: PairTable, minor: str) -> Pair:
     facts = release(table.tensorflow)
     python = table.python or matrix.defaults.python
     name = f"tf{table.tensorflow}-{minor if minor == 'cpu' else 'cuda' + minor}"
+    if floor.too_old(table.tensorflow):
+        message = floor.needs(f"{name}: tfrepro", f"this is TensorFlow {table.tensorflow}")
+        raise ConfigError(message, "Name a newer release in matrix.toml.")
     if facts is None:
         latest = ", ".join(known.latest for known in releases().values())
         message = f"{name}: TensorFlow {table.tensorflow} is not a release that this version knows."
         raise ConfigError(message, f"Known: {latest}. To add one, describe it in bench/plan/releases.toml.")
+    if tuple(map(int, python.split("."))) < floor.PYTHON:
+        message = floor.needs(f"{name}: tfrepro", f"this is Python {python}")
+        raise ConfigError(message, "Name a newer python in matrix.toml.")
     if python not in facts.python:
         message = f"{name}: TensorFlow {table.tensorflow} has no wheel for Python {python}."
         raise ConfigError(message, f"Set the pair's python to one of {', '.join(facts.python)}.")
@@ -96,6 +104,7 @@ def _pair(matrix: Matrix, table: PairTable, minor: str) -> Pair:
         keras=table.keras,
         python=python,
         base=table.base or matrix.defaults.base,
+        numpy=table.numpy or matrix.defaults.numpy,
         cudnn=cudnn,
         own_cudnn=minor != "cpu" and cudnn != facts.cudnn,
         kind=cuda.kind(table.tensorflow, minor, cudnn),
@@ -171,6 +180,9 @@ def _selected(candidates: list[_Candidate], only: tuple[str, ...], devices: Devi
         matched = next(filter(None, matches), [])
         if not matched:
             kind = {"cpu": "CPU pair", "gpu": "CUDA pair"}.get(devices.kind, "pair")
+            old = re.match(r"tf(\d+\.\d+)", glob)
+            if old and floor.too_old(old[1]):
+                raise NothingError(floor.needs(f"No {kind} matches {glob}: tfrepro", f"this is TensorFlow {old[1]}"))
             names = (name for candidate in candidates for name in candidate.names)
             raise NothingError(f"No {kind} matches {glob}{did_you_mean(glob, names)}", _available(usual, candidates))
         chosen.update(matched)

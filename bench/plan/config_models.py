@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
+    GetJsonSchemaHandler,
     StringConstraints,
     WithJsonSchema,
     field_validator,
     model_validator,
 )
 
+from bench.suite import variation
+
+if TYPE_CHECKING:
+    from pydantic_core import CoreSchema
+
 Mode = Literal["off", "on"]
 MODES: tuple[Mode, ...] = ("off", "on")
-#: The variation that changes nothing. It decides the results, and alone is timed unless a table says so.
+#: The variation that changes nothing. It decides the results, and alone is timed.
 DEFAULT_VARIATION = "default"
 
 Release = Annotated[str, StringConstraints(pattern=r"^\d+\.\d+\.\d+(rc\d+)?$")]
@@ -42,12 +47,6 @@ Cudas = Annotated[
     WithJsonSchema({"anyOf": [_ONE_CUDA, {"type": "array", "items": _ONE_CUDA, "minItems": 1, "uniqueItems": True}]}),
 ]
 
-#: The valid names of variations.
-VARIATION = re.compile(
-    r"^(default|threads=[1-9]\d*(xcores)?|onednn=[01]|tf32=(on|off)|switch=env"
-    r"|isa=(sse41|avx|avx2|avx2_vnni|avx512_core|avx512_core_vnni|avx512_core_bf16))$"
-)
-
 
 class Model(BaseModel):
     """Base of all tables: frozen, without unknown keys or silent conversions."""
@@ -60,6 +59,7 @@ class Defaults(Model):
 
     python: Minor = "3.11"
     base: str = "python:3.11-slim-bookworm"
+    numpy: Release = Field(default="1.26.4", description="one NumPy for all pairs that accept it")
 
 
 class PairTable(Model):
@@ -69,6 +69,7 @@ class PairTable(Model):
     cuda: Cudas = Field(min_length=1, description='CUDA minor, or "cpu", or a list of them')
     keras: Release = Field(description="Keras release that goes with it")
     python: Minor | None = Field(default=None, description="CPython minor; that of [defaults] if absent")
+    numpy: Release | None = Field(default=None, description="NumPy release; that of [defaults] if absent")
     base: str | None = Field(default=None, description="base image; that of [defaults] if absent")
     cudnn: Wheel | None = Field(default=None, description="version of the cuDNN wheel; the release's default if absent")
     allow_older: bool = Field(default=False, description="try a CUDA older than TensorFlow was built with")
@@ -91,11 +92,30 @@ class Select(Model):
     exclude: tuple[Glob, ...] = ()
 
 
+class KernelFiles(Model):
+    """A file or folder with custom kernels, and which files of a folder travel with it."""
+
+    path: Glob = Field(description="Python file or folder, relative to this file")
+    include: tuple[Glob, ...] = Field(default=(), description="only these files of the folder: ['*.py', 'data/*.csv']")
+    exclude: tuple[Glob, ...] = Field(default=(), description="not these files and folders: ['tests', '*.h5']")
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"anyOf": [{"type": "string"}, handler(core_schema)]}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: Any) -> Any:
+        if isinstance(value, dict):  # lists are not converted after a validator like this one
+            return {key: tuple(item) if isinstance(item, list) else item for key, item in value.items()}
+        return {"path": value} if isinstance(value, str) else value
+
+
 class Suite(Model):
     """What runs in addition to the built-in suite."""
 
-    kernel_files: tuple[Annotated[str, StringConstraints(pattern=r"\.py$")], ...] = Field(
-        default=(), description="files with custom kernels, relative to this file"
+    kernel_files: tuple[KernelFiles, ...] = Field(
+        default=(), description="files and folders with custom kernels, relative to this file"
     )
 
 
@@ -107,7 +127,6 @@ class Variation(Model):
     modes: tuple[Mode, ...] = MODES
     repetitions: int | None = Field(default=None, ge=1, le=1000, description="upper limit of the profile's")
     heavy_repetitions: int | None = Field(default=None, ge=1, le=1000, description="upper limit of the profile's")
-    timed: bool = Field(default=False, description="also measure times; `default` always does")
 
 
 class Profile(Model):
@@ -119,7 +138,16 @@ class Profile(Model):
     kernels: tuple[Glob, ...] = ("*",)
     variations: tuple[str, ...] = (DEFAULT_VARIATION,)
     time_limit_s: float = Field(default=120, gt=0, description="for one kernel with all its repetitions")
-    steady_s: float = Field(default=0.2, ge=0, description="timing pass of one kernel and process; 0 for none")
+    overhead_pairs: int = Field(
+        default=5, ge=0, le=1000, description="timing pairs per column, determinism off against on; 0 for no overheads"
+    )
+    noise_floor_pairs: int = Field(
+        default=5, ge=0, le=1000, description="timing pairs of a few kernels, off against off, in one column per device"
+    )
+    upgrade_pairs: int = Field(
+        default=0, ge=0, le=1000, description="timing pairs of each column against the one before it on its device"
+    )
+    pair_s: float = Field(default=0.1, gt=0, description="timed calls of one kernel on one side of a timing pair")
     seed: int = Field(default=42, ge=0, le=2**32 - 1)
     order_seed: int = Field(default=0, ge=0, le=2**32 - 1, description="shuffles the kernels, anew in every round")
 
@@ -161,10 +189,10 @@ class Matrix(Model):
 
 def variation_name(name: str) -> str:
     """Return the name of a variation if it is valid; raises ValueError with the valid names otherwise."""
-    if not VARIATION.fullmatch(name):
+    if not variation.NAMES.fullmatch(name):
         valid = (
-            "default, threads=N, threads=Nxcores, onednn=0, onednn=1, isa=avx2 (or another of oneDNN), "
-            "tf32=off, tf32=on, switch=env"
+            "default, threads=N, threads=Nxcores, inter=N, devices=2 (to 9), hashseed=0 (or another number), onednn=0, "
+            "onednn=1, isa=avx2 (or another of oneDNN), tf32=off, tf32=on, eager=on, switch=env"
         )
         message = f"{name!r} is not a variation; valid names are {valid}"
         raise ValueError(message)

@@ -1,59 +1,120 @@
-"""Custom kernels: read the files named by matrix.toml and ``--kernel-file``, and load what they declare."""
+"""Custom kernels: what the files named by matrix.toml and ``--kernel-file`` declare, without running them on the host.
+
+``suite`` reads their declarations statically, which is enough for a plan. A run asks a first process in one of its
+environments instead (see ``ask`` and ``bench.suite.declare``), because declarations may be computed.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import json
-import sys
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 from bench.errors import ConfigError
-from bench.suite.kernels import Kernel, all_kernels, custom
+from bench.plan import static_declarations
+from bench.suite import kernel_files
+from bench.suite.kernel_files import KernelFileError, Source
+from bench.suite.kernels import Kernel, all_kernels
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
-#: Most bytes of all files together, as JSON. They are passed to every process in one argument, which Linux limits to
-#: 128 KiB.
-LIMIT = 96_000
+    from bench.plan.config_models import KernelFiles
+
+#: Seconds that the declarations of one file may take; importing TensorFlow from a cold disk is part of it.
+LIMIT_S = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Suite:
     """The kernels of an invocation: those of the built-in suite and the custom ones.
 
-    ``sources`` maps the names of the custom files to their text, ``errors`` the names of invalid ones to a sentence.
+    ``sources`` are the files and folders of the custom ones. ``errors`` maps the name of a faulty module to a sentence,
+    ``unknown`` that of a module whose declarations only running it tells.
     """
 
     kernels: Mapping[str, Kernel]
-    sources: Mapping[str, str] = field(default_factory=dict)
+    sources: tuple[Source, ...] = ()
     errors: Mapping[str, str] = field(default_factory=dict)
+    unknown: Mapping[str, str] = field(default_factory=dict)
+
+    def paths_of(self, kernels: Iterable[str]) -> dict[str, str]:
+        """Return custom kernel -> ``HASH/name.py``, where a request finds it, for those of these that are custom."""
+        declared = [self.kernels[name] for name in kernels]
+        return {kernel.name: f"{kernel.code_hash}/{kernel.file}" for kernel in declared if kernel.file}
 
 
-def suite(files: Iterable[Path]) -> Suite:
-    """Return the built-in suite with the kernels of some files. A file that declares nothing valid is in ``errors``.
+def sources(listed: Iterable[KernelFiles], folder: Path, given: Iterable[Path], exclude: Iterable[str]) -> list[Source]:
+    """Read the files of matrix.toml, whose paths are relative to ``folder``, and those of the command line.
+
+    ``exclude`` are patterns of files that folders of the command line leave out.
 
     Raises:
-        ConfigError: a file cannot be read, two have the same name, or together they are too large.
+        ConfigError: a file or folder cannot be used, or they are too large together.
     """
-    sources: dict[str, str] = {}
-    for file in dict.fromkeys(path.absolute() for path in files):
-        if file.name in sources:
-            raise ConfigError(f"Two kernel files are named {file.name}.", "Rename one of them.")
-        try:
-            sources[file.name] = file.read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            message = f"The kernel file {file} cannot be read: {reason}."
-            raise ConfigError(
-                message, "Check --kernel-file, and kernel_files in [suite], whose paths are relative to matrix.toml."
-            ) from error
-    total = len(json.dumps(sources))
-    if total > LIMIT:
-        message = f"The kernel files have {total} bytes together; at most {LIMIT} can be passed to a process."
-        raise ConfigError(message, "Use fewer or shorter files.")
-    with contextlib.redirect_stdout(sys.stderr):  # what a file prints must not mix with our output
-        own, errors = custom.load(sources)
-    return Suite(kernels={**all_kernels(), **own}, sources=sources, errors=errors)
+    asked = [(folder / entry.path, entry.include, entry.exclude) for entry in listed]
+    paths = {path.absolute() for path, _, _ in asked}
+    asked += [(path, (), tuple(exclude)) for path in given if path.absolute() not in paths]
+    try:
+        read = {path.absolute(): kernel_files.read_source(path, *patterns) for path, *patterns in asked}
+        kernel_files.check_total(read.values())
+    except KernelFileError as error:
+        raise ConfigError(str(error), error.hint) from error
+    return list(read.values())
+
+
+def suite(files: Iterable[Source]) -> Suite:
+    """Return the built-in suite with the kernels that some files declare, as far as reading them can tell."""
+    found = tuple(files)
+    declared: list[Kernel] = []
+    errors: dict[str, str] = {}
+    unknown: dict[str, str] = {}
+    for source in found:
+        for module in source.modules:
+            result = static_declarations.read(module, source.files[module])
+            declared += [replace(kernel, file=module, code_hash=source.hash) for kernel in result.kernels]
+            if result.error:
+                errors[module] = result.error
+            if result.unknown:
+                unknown[module] = result.unknown
+            if not (result.kernels or result.error or result.unknown):
+                errors[module] = f"{module} declares no kernel: decorate a function with @kernel(...)"
+    return _suite(found, declared, errors, unknown)
+
+
+def ask(files: Iterable[Source], execute: Callable[[str], str]) -> Suite:
+    """Return the built-in suite with the kernels that some files declare when they run.
+
+    ``execute`` runs ``bench.suite.declare`` with a request in an environment, and returns the line that it prints.
+
+    Raises:
+        ConfigError: a file ended its process, did not end or closed its streams.
+    """
+    found = tuple(files)
+    hashes = {f"{source.hash}/{module}": source.hash for source in found for module in source.modules}
+    answers = json.loads(execute(json.dumps({"files": list(hashes), "limit_s": LIMIT_S})))["files"]
+    fatal = [answer["error"] for answer in answers if answer["fatal"]]
+    if fatal:
+        raise ConfigError(f"{'. '.join(fatal)}.", "Move what a file does into its kernels, which run in own processes.")
+    errors = {answer["path"].partition("/")[2]: answer["error"] for answer in answers if answer["error"]}
+    declared = [_kernel(row, hashes[answer["path"]]) for answer in answers for row in answer["kernels"]]
+    return _suite(found, declared, errors, {})
+
+
+def _kernel(declaration: Mapping[str, Any], code_hash: str) -> Kernel:
+    """Return a kernel from ``Kernel.declaration``; its functions exist in environments only."""
+    facts = {name: value for name, value in declaration.items() if name != "accuracy"}
+    reference = static_declarations.no_reference if declaration["accuracy"] else None
+    return Kernel(**facts, function=static_declarations.not_here, reference=reference, code_hash=code_hash)
+
+
+def _suite(found: tuple[Source, ...], declared: list[Kernel], errors: dict[str, str], unknown: dict[str, str]) -> Suite:
+    """Put the parts together; of two kernels with one name the first is kept and the second is an error."""
+    own: dict[str, Kernel] = {}
+    for kernel in declared:
+        first = own.setdefault(kernel.name, kernel)
+        if first is not kernel:
+            message = f"{kernel.file}: the kernel {kernel.name!r} is already declared in {first.file}"
+            errors.setdefault(kernel.file, message)
+    return Suite(kernels={**all_kernels(), **own}, sources=found, errors=errors, unknown=unknown)

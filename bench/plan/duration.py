@@ -6,67 +6,86 @@ import threading
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from bench.plan.schedule import Pair
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from bench.plan.schedule import Round
 
+    Item = Round | Pair
+
 #: Seconds on two cores, measured with TensorFlow 2.15.1 to 2.21.0: start of a process with its imports, the first
 #: execution of a kernel in it, and each further execution of an average kernel and of a heavy one.
-START_S = 4.0
+START_S = 3.5
 FIRST_S = 0.05
-EXECUTION_S = 0.008
-HEAVY_S = 0.3
+EXECUTION_S = 0.01
+HEAVY_S = 0.35
+#: A round takes longer by this factor while another one runs beside it.
+CONTENTION = 1.2
+#: Seconds of a timing pair: the start of its two processes, the two builds of an average kernel on one side, and all
+#: blocks of a heavy one.
+PAIR_START_S = 5.0
+PAIR_BUILDS_S = 0.05
+PAIR_HEAVY_S = 1.5
 
 
-def round_seconds(item: Round) -> float:
-    """Return the seconds one round will take: its start, the repetitions of each kernel and the timing pass."""
+def seconds(item: Item) -> float:
+    """Return the seconds that a round or a timing pair takes with the machine to itself."""
+    if isinstance(item, Pair):
+        heavy = sum(name in item.heavy for name in item.kernels)
+        light = len(item.kernels) - heavy
+        return PAIR_START_S + light * 2 * (PAIR_BUILDS_S + item.budget_s) + heavy * PAIR_HEAVY_S
+    processes = bool(len(item.kernels) - len(item.custom)) + len(item.custom)
     kernels = [
         FIRST_S + (HEAVY_S if name in item.heavy else EXECUTION_S) * count for name, count in item.repetitions.items()
     ]
-    return START_S + sum(kernels) + item.steady_s * len(item.kernels)
+    return START_S * processes + sum(kernels)
 
 
-def total_seconds(rounds: Iterable[Round]) -> float:
-    """Return the seconds all these rounds will take: GPUs are measured side by side, the CPU alone."""
-    return _total(_by_device(rounds))
+def total_seconds(rounds: Iterable[Round], pairs: Iterable[Pair] = (), processes: int = 1) -> float:
+    """Return the seconds all this takes, if ``processes`` rounds run side by side on the CPU.
 
-
-def _by_device(rounds: Iterable[Round]) -> dict[str, float]:
-    """Return the seconds of each GPU by its UUID, and of the CPU under ""."""
-    seconds: dict[str, float] = defaultdict(float)
-    for item in rounds:
-        seconds[item.column.gpu] += round_seconds(item)
-    return seconds
-
-
-def _total(seconds: Mapping[str, float]) -> float:
-    """Return the time of the CPU plus that of the slowest GPU."""
-    return seconds.get("", 0.0) + max((time for gpu, time in seconds.items() if gpu), default=0.0)
+    Timing pairs have the CPU to themselves. GPUs are measured side by side, each one round or pair at a time.
+    """
+    return EtaEstimator([*rounds, *pairs], processes).left_s()
 
 
 class EtaEstimator:
-    """Estimates the time left: the estimate of the remaining rounds, scaled by the error so far. It is thread-safe."""
+    """Estimates the time left: the estimate of what remains, scaled by the error so far. It is thread-safe."""
 
-    def __init__(self, rounds: list[Round]) -> None:
-        self._left = _by_device(rounds)
+    def __init__(self, items: Iterable[Item], processes: int = 1) -> None:
+        self._processes = processes
+        self._left: dict[str, float] = defaultdict(float)  # GPU, or "" for the CPU, -> seconds
+        for item in items:
+            self._left[item.column.gpu] += self._share(item)
         self._estimated_s = self._actual_s = 0.0
         self._lock = threading.Lock()
 
-    def skip(self, item: Round) -> None:
-        """Leave out a round that will not be run."""
+    def skip(self, item: Item) -> None:
+        """Leave out a round or a pair that will not be run."""
         with self._lock:
-            self._left[item.column.gpu] -= round_seconds(item)
+            self._left[item.column.gpu] -= self._share(item)
 
-    def took(self, item: Round, seconds: float) -> float:
-        """Record how long a round has taken, and return the seconds left."""
+    def took(self, item: Item, took_s: float) -> float:
+        """Record how long a round or a pair has taken, and return the seconds left."""
         with self._lock:
-            self._estimated_s += round_seconds(item)
-            self._actual_s += seconds
+            self._estimated_s += self._share(item)
+            self._actual_s += took_s / self._parallel(item)
         self.skip(item)
         return self.left_s()
 
     def left_s(self) -> float:
-        """Return the estimated seconds left."""
+        """Return the estimated seconds left: those of the CPU plus those of the slowest GPU."""
         with self._lock:
-            return _total(self._left) * (self._actual_s / self._estimated_s if self._estimated_s else 1.0)
+            gpus = max((left for gpu, left in self._left.items() if gpu), default=0.0)
+            left = self._left.get("", 0.0) + gpus
+            return left * (self._actual_s / self._estimated_s if self._estimated_s else 1.0)
+
+    def _share(self, item: Item) -> float:
+        """Return the seconds by which an item prolongs the run: a part of its own where others run beside it."""
+        parallel = self._parallel(item)
+        return seconds(item) * (CONTENTION if parallel > 1 else 1.0) / parallel
+
+    def _parallel(self, item: Item) -> int:
+        return self._processes if not item.column.gpu and not isinstance(item, Pair) else 1

@@ -17,7 +17,6 @@ from packaging.version import Version
 
 from bench.errors import LockError
 from bench.plan import cuda
-from bench.plan.releases import release
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -39,10 +38,9 @@ def requirements(pair: Pair) -> tuple[str, ...]:
 
     A CUDA pair is plain TensorFlow with the wheels of ``cuda.toml``, never the ``[and-cuda]`` extra.
     """
-    facts = release(pair.tensorflow)
     name = "tensorflow-cpu" if pair.cuda == "cpu" else "tensorflow"
-    direct = (f"{name}=={pair.tensorflow}", f"keras=={pair.keras}")
-    return (*direct, *cuda.wheels(pair), *(facts.constraints if facts else ()))
+    numpy = (f"numpy=={pair.numpy}",) if pair.numpy else ()
+    return (f"{name}=={pair.tensorflow}", f"keras=={pair.keras}", *numpy, *cuda.wheels(pair))
 
 
 def make(pair: Pair, lock: Path, *, upgrade: bool = False) -> bool:

@@ -1,4 +1,4 @@
-"""Make the plan of one invocation: its columns, kernels and variations, and its rounds in the order they will run."""
+"""Make the plan of one invocation: columns, kernels, variations, and rounds and timing pairs in their order."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bench.errors import ConfigError, NothingError
 from bench.plan import column_selection
 from bench.plan.config_models import DEFAULT_VARIATION, MODES, Matrix, Mode, Profile, Variation
 from bench.plan.devices import Devices
-from bench.plan.schedule import RecordGroup, ordered
+from bench.plan.schedule import RecordGroup, ordered, timing_pairs
 from bench.plan.suggest import did_you_mean
 from bench.plan.variations import applies, refuse_unknown
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from bench.plan.column import Column
     from bench.plan.custom_kernels import Suite
-    from bench.plan.schedule import Round
+    from bench.plan.schedule import Pair, Round
     from bench.suite.kernels import Kernel
 
 #: The default of callers that name no device: CPU pairs only.
@@ -32,7 +32,8 @@ class Selection:
     """What the command line narrows or replaces. Empty tuples and None leave what matrix.toml says.
 
     ``only`` has the globs of ``--env``, ``kernels`` those of ``--kernels``. ``variations`` replace those of the
-    profile; a variation without a table in matrix.toml runs all kernels.
+    profile; a variation without a table in matrix.toml runs all kernels. ``pairs`` is the number of timing pairs per
+    column, 0 for none of any comparison.
     """
 
     only: tuple[str, ...] = ()
@@ -40,12 +41,16 @@ class Selection:
     modes: tuple[Mode, ...] = MODES
     rounds: int | None = None
     repetitions: int | None = None
+    pairs: int | None = None
     variations: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Everything that one invocation would do. ``notes`` are sentences for the user, about what is left out too."""
+    """Everything that one invocation would do. ``notes`` are sentences for the user, about what is left out too.
+
+    ``pairs`` are timing pairs, to be run after the rounds.
+    """
 
     profile_name: str
     profile: Profile
@@ -55,6 +60,7 @@ class Plan:
     variations: Mapping[str, tuple[str, ...]]
     variation_modes: Mapping[str, tuple[Mode, ...]]
     rounds: tuple[Round, ...]
+    pairs: tuple[Pair, ...]
     suite: Suite
     devices: Devices = CPU
     notes: tuple[str, ...] = ()
@@ -83,8 +89,8 @@ def make(
     """Return the plan of one invocation on some devices; ``locks`` is the folder of the lock files.
 
     Raises:
-        ConfigError: an unknown profile, variation or TensorFlow release, a Python without a wheel, or two pairs with
-            the same name.
+        ConfigError: an unknown profile, variation or TensorFlow release, a Python without a wheel, two pairs with the
+            same name, or a faulty custom file without which nothing that was requested is left.
         NothingError: the selection leaves no column or no kernel.
     """
     refuse_unknown(selection.variations, matrix.variations)
@@ -117,6 +123,7 @@ def make(
         variations=chosen,
         variation_modes={name: modes[name] for name in chosen},
         rounds=rounds,
+        pairs=tuple(timing_pairs(groups, modes.get(DEFAULT_VARIATION, ()))),
         suite=suite,
         devices=devices,
         notes=(*notes, *left_out),
@@ -143,7 +150,7 @@ def _refuse_idle_globs(matrix: Matrix, suite: Suite) -> None:
     for place, globs, names in places:
         for glob in globs:
             # a glob may mean a kernel of a custom file that could not be loaded, which is reported elsewhere
-            unknowable = names is kernels and suite.errors
+            unknowable = names is kernels and (suite.errors or suite.unknown)
             if not unknowable and not any(fnmatchcase(name, glob) for name in names):
                 message = f"matrix.toml: {place}: {glob!r} matches nothing{did_you_mean(glob, names)}"
                 raise ConfigError(message, f"There are: {', '.join(names)}.")
@@ -152,8 +159,9 @@ def _refuse_idle_globs(matrix: Matrix, suite: Suite) -> None:
 def _select_kernels(suite: Suite, profile: tuple[str, ...], requested: tuple[str, ...]) -> tuple[Kernel, ...]:
     """Return the requested kernels, else those of the profile and all custom ones; and the controls in either case."""
     kernels = suite.kernels
+    _refuse_faulty(suite, requested)
     for glob in requested or profile:
-        if not suite.errors and not any(_matches(name, (glob,)) for name in kernels):
+        if not (suite.errors or suite.unknown) and not any(_matches(name, (glob,)) for name in kernels):
             message = f"No kernel matches {glob}{did_you_mean(glob, kernels)}"
             raise NothingError(message, f"There are: {', '.join(kernels)}.")
     # whoever adds a kernel file wants its kernels to run, whatever the profile lists
@@ -164,6 +172,19 @@ def _select_kernels(suite: Suite, profile: tuple[str, ...], requested: tuple[str
     }
     # a column proves nothing without its controls, so they always run
     return tuple(kernel for name, kernel in kernels.items() if name in selected or kernel.control)
+
+
+def _refuse_faulty(suite: Suite, requested: tuple[str, ...]) -> None:
+    """Raise where only kernels are requested that a faulty or unreadable custom file may declare."""
+    if not requested or any(_matches(name, requested) for name in suite.kernels):
+        return
+    if suite.errors:
+        raise ConfigError("; ".join(suite.errors.values()), "Fix the file, or select other kernels with --kernels.")
+    if suite.unknown:
+        raise NothingError(
+            f"No kernel that is known matches {', '.join(requested)}: {'; '.join(suite.unknown.values())}.",
+            "Run 'matrix' with the same options, or leave out --kernels.",
+        )
 
 
 def _variations(
@@ -250,12 +271,16 @@ def _settle(matrix: Matrix, profile: Profile, selection: Selection, column: Colu
 
 
 def _narrowed(profile: Profile, selection: Selection) -> Profile:
-    changes = {
+    changes: dict[str, Any] = {
         "rounds": selection.rounds,
         "repetitions": selection.repetitions,
         "heavy_repetitions": selection.repetitions,
         "variations": selection.variations or None,
+        "overhead_pairs": selection.pairs,
     }
+    if selection.pairs is not None:
+        for name in ("noise_floor_pairs", "upgrade_pairs"):
+            changes[name] = min(selection.pairs, getattr(profile, name))
     return profile.model_copy(update={key: value for key, value in changes.items() if value is not None})
 
 

@@ -27,7 +27,6 @@ class Release:
     sass: list[str]
     partial_sass: list[str]
     ptx: list[str]
-    constraints: list[str]
     legacy: bool = False
 
 

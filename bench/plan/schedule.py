@@ -1,24 +1,32 @@
-"""The rounds of a plan, and the order they run in."""
+"""The rounds and the timing pairs of a plan, and the order they run in."""
 
 from __future__ import annotations
 
 import random
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from bench.plan import cuda
 from bench.plan.config_models import DEFAULT_VARIATION
 from bench.plan.locks import expected
-from bench.plan.variations import settings
+from bench.suite.paired_record import pair_name
 from bench.suite.record import Request
+from bench.suite.variation import settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from bench.plan.column import Column
     from bench.plan.config_models import Mode, Profile, Variation
     from bench.plan.custom_kernels import Suite
+
+#: The kernels of a noise-floor pair, if the profile has them: light ones, bound by arithmetic, memory or scattered
+#: access. A profile without any of them uses as many of its own.
+NOISE_FLOOR_KERNELS = (
+    "matmul_f32", "conv2d_bwd_filter", "reduce_sum_1d", "sparse_xent", "variable_scatter_add", "unsorted_segment_sum",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +35,8 @@ class Round:
 
     ``pass_number`` is the pass over all columns that the round belongs to (see ``_pass_number``). ``kernels`` are in
     the order they run in, shuffled with ``order_seed``; ``repetitions`` maps each kernel to its number of executions,
-    and ``heavy`` names the slow ones (training, XLA). ``gpu`` holds the host's facts about the column's GPU (see
-    ``Request``), and is empty on the CPU.
+    ``heavy`` names the slow ones (training, XLA), and ``custom`` the custom ones, each with a process of its own.
+    ``gpu`` holds the host's facts about the column's GPU (see ``Request``), and is empty on the CPU.
     """
 
     column: Column
@@ -40,14 +48,14 @@ class Round:
     kernels: tuple[str, ...]
     repetitions: Mapping[str, int]
     heavy: frozenset[str]
+    custom: frozenset[str]
     time_limit_s: float
-    steady_s: float
     seed: int
     order_seed: int
     gpu: Mapping[str, str]
 
-    def request(self, sources: Mapping[str, str]) -> Request:
-        """Return the request for the process; ``sources`` are the custom kernel files. Its context is still empty."""
+    def request(self, suite: Suite) -> Request:
+        """Return the request for the process. Its context is still empty."""
         applied = settings(self.variation)
         return Request(
             column=self.column.id,
@@ -59,18 +67,83 @@ class Round:
             seed=self.seed,
             order_seed=self.order_seed,
             switch=applied.switch,
-            second_seed=self.number == 1,
+            # it shows that a kernel depends on its seed, which a column and mode need only once
+            second_seed=self.pass_number == 1,
             time_limit_s=self.time_limit_s,
-            steady_s=self.steady_s,
             env=applied.env,
             threads=applied.threads,
             tf32=applied.tf32,
-            kernel_files=sources,
+            inter=applied.inter,
+            devices=applied.devices,
+            eager=applied.eager,
+            kernel_files=suite.paths_of(self.kernels),
             expect=expected(self.column.lock),
             device="cpu" if self.column.pair.cuda == "cpu" else "gpu",
             libraries=cuda.libraries(self.column.pair),
             gpu=self.gpu,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """Two processes that take turns on the same kernels: one of ``planned`` pairs of a comparison, ``number`` from 1.
+
+    Side "b" is ``column``; side "a" is ``other``, the older column of "upgrade", which is else the same one. See
+    ``bench.suite.paired_record`` for the comparisons; ``mode`` is that of both sides of "upgrade". ``kernels`` are in
+    the order they run in, shuffled with ``order_seed``; ``first`` is the side that is started first. ``budget_s`` are
+    the seconds of timed calls for each kernel and side. ``pass_number`` goes on from that of the rounds; ``heavy`` and
+    ``gpu`` are as in ``Round``.
+    """
+
+    column: Column
+    other: Column
+    comparison: str
+    number: int
+    planned: int
+    kernels: tuple[str, ...]
+    first: str
+    seed: int
+    order_seed: int
+    time_limit_s: float
+    budget_s: float
+    gpu: Mapping[str, str]
+    mode: Mode = "off"
+    heavy: frozenset[str] = frozenset()
+    pass_number: int = 0
+
+    @property
+    def columns(self) -> Mapping[str, Column]:
+        """The column of each side."""
+        return {"a": self.other, "b": self.column}
+
+    @property
+    def name(self) -> str:
+        """The name of its record within the column (see ``pair_name``)."""
+        return pair_name(self.comparison, self.number, self.other.id)
+
+    def requests(self, suite: Suite) -> dict[str, Request]:
+        """Return the request of each side. Their context is still empty."""
+        modes: dict[str, Mode] = {"a": self.mode, "b": "on" if self.comparison == "overhead" else self.mode}
+        return {
+            side: Request(
+                column=column.id,
+                mode=modes[side],
+                variation=DEFAULT_VARIATION,
+                round=self.number,
+                kernels=self.kernels,
+                repetitions={},
+                seed=self.seed,
+                order_seed=self.order_seed,
+                second_seed=False,
+                time_limit_s=self.time_limit_s,
+                kernel_files=suite.paths_of(self.kernels),
+                expect=expected(column.lock),
+                device="cpu" if column.pair.cuda == "cpu" else "gpu",
+                libraries=cuda.libraries(column.pair),
+                gpu=self.gpu,
+            )
+            for side, column in self.columns.items()
+        }
 
 
 class _KernelOrder:
@@ -103,6 +176,16 @@ class RecordGroup:
         """The kernels that are slow: training and XLA."""
         return frozenset(name for name in self.kernels if self.suite.kernels[name].heavy)
 
+    @property
+    def timed(self) -> tuple[str, ...]:
+        """The kernels that are timed: all but the controls."""
+        return tuple(name for name in self.kernels if not self.suite.kernels[name].control)
+
+    @cached_property
+    def custom(self) -> frozenset[str]:
+        """The custom kernels."""
+        return frozenset(name for name in self.kernels if self.suite.kernels[name].file)
+
     @cached_property
     def repetitions(self) -> Mapping[str, int]:
         """The number of executions of each kernel in one process."""
@@ -113,7 +196,6 @@ class RecordGroup:
     def round(self, mode: Mode, number: int, pass_number: int, order: _KernelOrder) -> Round:
         """Return one round of the group."""
         order_seed = self.profile.order_seed + number
-        timed = self.table.timed or self.variation == DEFAULT_VARIATION
         return Round(
             column=self.column,
             mode=mode,
@@ -124,8 +206,8 @@ class RecordGroup:
             kernels=order.shuffled(self.kernels, order_seed),
             repetitions=self.repetitions,
             heavy=self.heavy,
+            custom=self.custom,
             time_limit_s=self.profile.time_limit_s,
-            steady_s=self.profile.steady_s if timed else 0.0,
             seed=self.profile.seed,
             order_seed=order_seed,
             gpu=self.gpu,
@@ -147,6 +229,72 @@ def ordered(groups: list[RecordGroup], modes: Mapping[str, tuple[Mode, ...]]) ->
                 here = modes[group.variation]
                 for mode in here if number % 2 else reversed(here):
                     yield group.round(mode, number, _pass_number(number, leads=leads), order)
+
+
+def timing_pairs(groups: Sequence[RecordGroup], modes: tuple[Mode, ...]) -> Iterator[Pair]:
+    """Yield the timing pairs in the order to run them: pair 1 of every column and comparison, then pair 2.
+
+    Only the default variation is timed. ``groups`` are all groups of the plan, ``modes`` those of the default
+    variation: without one of the two there is no overhead, and without "off" no noise floor. Columns are compared
+    with the column before them on the same device.
+    """
+    order = _KernelOrder()
+    timed = [group for group in groups if group.variation == DEFAULT_VARIATION and group.timed]
+    comparisons = [found for device in _by_device(timed) for found in _comparisons(device, modes)]
+    last_pass = max((group.profile.rounds for group in groups), default=0)
+    for number in range(1, max((planned for *_, planned in comparisons), default=0) + 1):
+        for position, (comparison, old, group, kernels, planned) in enumerate(comparisons):
+            if number <= planned:
+                profile = group.profile
+                yield Pair(
+                    column=group.column,
+                    other=old.column,
+                    comparison=comparison,
+                    mode=modes[0],
+                    number=number,
+                    planned=planned,
+                    pass_number=last_pass + number,
+                    kernels=order.shuffled(kernels, profile.order_seed + number),
+                    heavy=group.heavy,
+                    # the process that is started second tends to be faster
+                    first="a" if (number + position) % 2 else "b",
+                    seed=profile.seed,
+                    order_seed=profile.order_seed + number,
+                    time_limit_s=profile.time_limit_s,
+                    budget_s=profile.pair_s,
+                    gpu=group.gpu,
+                )
+
+
+def _by_device(groups: Sequence[RecordGroup]) -> list[list[RecordGroup]]:
+    """Return the groups of each device, the CPU being one."""
+    devices: dict[str, list[RecordGroup]] = {}
+    for group in groups:
+        devices.setdefault(group.column.gpu, []).append(group)
+    return list(devices.values())
+
+
+def _comparisons(
+    groups: Sequence[RecordGroup], modes: tuple[Mode, ...]
+) -> Iterator[tuple[str, RecordGroup, RecordGroup, tuple[str, ...], int]]:
+    """Yield what is compared on one device: the comparison, its sides a and b, their kernels and the planned pairs.
+
+    The noise floor is that of the device, so one column stands for all: the one in the middle.
+    """
+    if len(modes) > 1:
+        for group in groups:
+            yield "overhead", group, group, group.timed, group.profile.overhead_pairs
+    if "off" in modes:
+        middle = groups[len(groups) // 2]
+        light = [name for name in middle.timed if name not in middle.heavy]
+        named = [name for name in light if name in NOISE_FLOOR_KERNELS]
+        kernels = tuple(named or light[: len(NOISE_FLOOR_KERNELS)])
+        if kernels:
+            yield "noise-floor", middle, middle, kernels, middle.profile.noise_floor_pairs
+    for old, new in pairwise(groups):
+        kernels = tuple(name for name in new.timed if name in old.timed)
+        if kernels:
+            yield "upgrade", old, new, kernels, new.profile.upgrade_pairs
 
 
 def _pass_number(number: int, *, leads: bool) -> int:

@@ -49,7 +49,8 @@ def pack(run: Path, out: Path, column: str) -> Path:
 
 
 def _files(run: Path) -> list[Path]:
-    records = [*(run / "records").glob("*/*/*.jsonl.xz"), *(run / "records").glob("*/*/*.kept.xz")]
+    patterns = ("records/*/*/*.jsonl.xz", "records/*/*/*.kept.xz", "paired/*/*.jsonl.xz", "kernel-files/*.tar.xz")
+    records = [file for pattern in patterns for file in run.glob(pattern)]
     return [run / "run.json", *sorted(records), *sorted((run / "logs").glob("*/*.log"))]
 
 

@@ -17,18 +17,18 @@ _MOST_NAMED = 8
 def digest_summary(records: Iterable[Record], controls: Collection[str], archive: Path) -> str:
     """Return the counts as text, "" where no kernel besides ``controls`` produced a sample.
 
-    Only repetitions of the default variation count: the second seed and other variations may differ.
+    Only repetitions count, each within its variation: the second seed and another variation may differ.
     """
-    digests: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    digests: dict[str, dict[str, dict[str, set[str]]]] = defaultdict(lambda: defaultdict(lambda: defaultdict(set)))
     for record in records:
-        if record.request.variation == "default":
-            for sample in record.samples:
-                if sample.role == "repetition" and sample.kernel not in controls:
-                    digests[record.request.mode][sample.kernel].add(sample.digest)
+        for sample in record.samples:
+            if sample.role == "repetition" and sample.kernel not in controls:
+                digests[record.request.mode][sample.kernel][record.request.variation].add(sample.digest)
     if not digests:
         return ""
     several = {
-        mode: sorted(name for name, seen in kernels.items() if len(seen) > 1) for mode, kernels in digests.items()
+        mode: sorted(name for name, seen in kernels.items() if any(len(found) > 1 for found in seen.values()))
+        for mode, kernels in digests.items()
     }
     mode = "on" if "on" in digests else "off"
     names = several[mode]

@@ -4,44 +4,65 @@ from __future__ import annotations
 
 import os
 import secrets
-import signal
 import subprocess
 import tempfile
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from bench.portable.errors import NO_GPU, PortableError
+from bench.portable.session import ProcessSession, reap
+from bench.portable.terminate import terminate_session
+from bench.suite.kernel_files import STORE_VARIABLE, protect
+from bench.suite.private_tmp import IN_CONTAINER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from contextlib import AbstractContextManager
 
+    from bench.portable.session import Session
     from bench.suite.record import Request
 
 _COMMAND_TIMEOUT_S = 120.0
 _SCRATCH = "/tmp:rw,nosuid,nodev,mode=1777,size=4g"  # noqa: S108 - the container's own tmpfs
 #: Nothing is pulled from a registry: the image came with the bundle.
 _RUN = ("run", "--rm", "--pull", "never", "--network", "none")
+#: Where a container finds custom kernel files.
+_KERNEL_FILES = "/opt/kernel-files"
 _DRIVER_MODULE = ("-m", "bench.suite.driver")
+_TIMING_MODULE = ("-m", "bench.suite.timing_worker")
 #: Checks that a container has the driver: an engine may accept an option and ignore it (Podman does).
 _OPEN_DRIVER = "import ctypes; ctypes.CDLL('libcuda.so.1')"
 
 
 class Launcher:
-    """Starts the driver of a round, which writes the record to its standard output."""
+    """Starts the driver of a round, which writes the record to its standard output, or the sides of a pair."""
 
     @contextmanager
     def start(self, request: Request, log: TextIO) -> Iterator[subprocess.Popen[str]]:
         """Yield the running driver; on exit its processes are killed and its scratch files removed."""
+        with self._process((*_DRIVER_MODULE, request.to_json()), log, subprocess.DEVNULL) as child:
+            yield child
+
+    @contextmanager
+    def open_session(self, request: Request, log: TextIO) -> Iterator[Session]:
+        """Yield a session with a timing worker; on exit its processes are killed and its scratch files removed."""
+        with self._process((*_TIMING_MODULE, request.to_json()), log, subprocess.PIPE) as child:
+            yield ProcessSession(child)
+
+    def _process(
+        self, arguments: tuple[str, ...], log: TextIO, stdin: int
+    ) -> AbstractContextManager[subprocess.Popen[str]]:
+        """Return a context with Python running in the environment, which is killed on exit."""
         raise NotImplementedError
 
     def _spawn(
-        self, command: list[str], log: TextIO, environment: Mapping[str, str], folder: str
+        self, command: list[str], log: TextIO, environment: Mapping[str, str], folder: str, stdin: int
     ) -> subprocess.Popen[str]:
         try:
             return subprocess.Popen(
-                command, cwd=folder, env=dict(environment), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                command, cwd=folder, env=dict(environment), stdin=stdin, stdout=subprocess.PIPE,
                 stderr=log, text=True, encoding="utf-8", errors="replace", start_new_session=True,
             )  # fmt: skip
         except OSError as error:
@@ -61,20 +82,20 @@ class Local(Launcher):
     inherits: bool = False
 
     @contextmanager
-    def start(self, request: Request, log: TextIO) -> Iterator[subprocess.Popen[str]]:
-        """Run the driver in a session of its own; the whole session is killed on exit."""
+    def _process(self, arguments: tuple[str, ...], log: TextIO, stdin: int) -> Iterator[subprocess.Popen[str]]:
+        """Run Python in a session of its own; the whole session is killed on exit."""
         with tempfile.TemporaryDirectory(prefix="tfrepro-round-") as scratch:
             paths = [str(self.suite), *filter(None, [self.environment.get("PYTHONPATH", "")])]
             own = {"PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"}
             places = {} if self.inherits else dict.fromkeys(("HOME", "TMPDIR", "XDG_CACHE_HOME"), scratch)
-            command = [self.python, *_DRIVER_MODULE, request.to_json()]
-            child = self._spawn(command, log, {**self.environment, **places, **own}, scratch)
+            command = [self.python, *arguments]
+            inherited = {name: value for name, value in self.environment.items() if name != IN_CONTAINER}
+            child = self._spawn(command, log, {**inherited, **places, **own}, scratch, stdin)
             try:
                 yield child
             finally:
-                with suppress(ProcessLookupError):
-                    os.killpg(child.pid, signal.SIGKILL)
-                child.communicate()  # reaps it and closes its pipe
+                terminate_session(child)
+                reap(child)
 
 
 #: Libraries of the NVIDIA driver; in some containers only LD_LIBRARY_PATH names their folder.
@@ -99,42 +120,63 @@ def venv_environment(python: Path, programs: list[str], extra: Mapping[str, str]
 
 
 @dataclass(frozen=True)
+class Store:
+    """The folder with the custom kernel files of a bundle, and the hashes of the sources in it."""
+
+    folder: Path
+    hashes: tuple[str, ...]
+
+    def options(self) -> list[str]:
+        """Return the options of ``docker run`` that mount each source read-only."""
+        words = ["--env", f"{STORE_VARIABLE}={_KERNEL_FILES}"]
+        for name in self.hashes:
+            protect(self.folder / name, 0o755)  # the container's user must be able to read it
+            words += ["--volume", f"{self.folder / name}:{_KERNEL_FILES}/{name}:ro"]
+        return words
+
+
+@dataclass(frozen=True)
 class Container(Launcher):
     """One hardened container per round, through the ``docker`` command line. ``gpu`` has the options for the GPU."""
 
     cli: str
     image: str
     gpu: tuple[str, ...] = ()
+    files: Store | None = None
 
     @contextmanager
-    def start(self, request: Request, log: TextIO) -> Iterator[subprocess.Popen[str]]:
-        """Run the driver in a container, which is removed on exit."""
+    def _process(self, arguments: tuple[str, ...], log: TextIO, stdin: int) -> Iterator[subprocess.Popen[str]]:
+        """Run Python in a container, which is removed on exit."""
         name = f"tfrepro-{secrets.token_hex(6)}"
-        command = [*self._command(name), "/opt/venv/bin/python", *_DRIVER_MODULE, request.to_json()]
-        child = self._spawn(command, log, os.environ, os.sep)
+        interactive = ["--interactive"] if stdin == subprocess.PIPE else []
+        command = [*self._command(name, *interactive), "/opt/venv/bin/python", *arguments]
+        child = self._spawn(command, log, os.environ, os.sep, stdin)
         try:
             yield child
         finally:
             if child.poll() is None:
                 command_output([self.cli, "rm", "--force", "--volumes", name])
                 child.kill()
-            child.communicate()
+            reap(child)
 
-    def _command(self, name: str) -> list[str]:
+    def _command(self, name: str, *options: str) -> list[str]:
         """Return the ``docker run`` command, as hardened as the engine's: no network, and only /tmp can be written."""
         settings = {
             "HOME": "/tmp",  # noqa: S108 - the container's own tmpfs
             "TMPDIR": "/tmp",  # noqa: S108
             "XDG_CACHE_HOME": "/tmp/cache",  # noqa: S108
             "CUDA_CACHE_PATH": "/tmp/cuda",  # noqa: S108
+            IN_CONTAINER: "1",
             "PYTHONUNBUFFERED": "1",
+            "PYTHONDONTWRITEBYTECODE": "1",  # AutoGraph would leave __pycache__ in /tmp
             "LANG": "C.UTF-8",
         }
-        words = [self.cli, *_RUN, "--name", name, "--hostname", name, "--read-only"]
+        words = [self.cli, *_RUN, *options, "--name", name, "--hostname", name, "--read-only"]
         words += ["--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--user", "65534:65534", "--init"]
         words += ["--tmpfs", _SCRATCH, "--shm-size", "1g", "--pids-limit", "16384"]
         for key, value in settings.items():
             words += ["--env", f"{key}={value}"]
+        words += self.files.options() if self.files else []
         return [*words, *self.gpu, self.image]
 
 

@@ -7,6 +7,7 @@ of what is measured.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import hashlib
 import json
 import os
@@ -14,22 +15,27 @@ import random
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import bench
-from bench.portable import host_facts
+from bench.portable import custom_kernels, host_facts
 from bench.portable.archive import pack
 from bench.portable.digest_summary import digest_summary
 from bench.portable.errors import CONFIG, INTERRUPTED, NO_GPU, NOTHING, PortableError
 from bench.portable.host_facts import Gpu, GpuInventory
 from bench.portable.launcher import Local
-from bench.portable.overrides import positive
+from bench.portable.overrides import names, positive
+from bench.portable.paired_timing import PairPlan
 from bench.portable.plan_runner import Job, print_progress, run_rounds
 from bench.portable.run_folder import read_records
+from bench.suite import floor
+from bench.suite.kernel_files import STORE_VARIABLE
 from bench.suite.record import SCHEMA, Request
 from bench.suite.suite_hash import ROOT, suite_files, suite_hash
+from bench.suite.variation import COMMON, NAMES, settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,15 +85,26 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--mode", choices=["off", "on", "both"], default="both", help="determinism off, on, or both (default)")
     add("--out", type=Path, default=Path("tfrepro-local"), metavar="DIR", help="folder for runs and archives")
+    add(
+        "--kernel-file", type=Path, action="append", default=[], metavar="PATH",
+        help="Python file with custom kernels, or folder with its modules and data; can be given several times",
+    )  # fmt: skip
+    add("--kernel-exclude", type=names, default=(), metavar="PATTERNS", help="files that a folder leaves out: 'tests'")
+    add(
+        "--variation", type=_variations, default=("default",), metavar="NAMES",
+        help="what to change around a run: 'default,threads=1,hashseed=0' (default: default)",
+    )  # fmt: skip
     add("--device", choices=["auto", "cpu", "gpu"], default="auto", help="auto (default): a GPU if TensorFlow sees one")
     return parser
 
 
 def measure(options: argparse.Namespace) -> int:
     """Probe the interpreter, run the rounds, pack the records and print the digest counts."""
+    sources = custom_kernels.read(options.kernel_file, options.kernel_exclude)
     out = options.out.absolute()
     hidden = {"CUDA_VISIBLE_DEVICES": _NO_GPU_DEVICE} if options.device == "cpu" else {}
-    launcher = Local(sys.executable, _staged(out), dict(os.environ), inherits=True)
+    store = out / "kernel-files"
+    launcher = Local(sys.executable, _staged(out), {**os.environ, STORE_VARIABLE: str(store)}, inherits=True)
     facts = probe(launcher, hidden, options.device)
     if options.device == "gpu" and not facts["gpus"]:
         hint = host_facts.gpu_inventory().why or "Install the GPU build of TensorFlow with its CUDA libraries."
@@ -101,14 +118,29 @@ def measure(options: argparse.Namespace) -> int:
                 "mode on uses tf.config.experimental.enable_op_determinism()"
             )
     inventory = host_facts.gpu_inventory() if facts["gpus"] else GpuInventory()
-    run, requests = plan(options, facts, inventory, hidden)
-    print_progress(f"{run['columns'][0]['id']}: {len(requests)} rounds of {len(run['kernels'])} kernels")
-    folder = run_rounds(Job(run=run, requests=tuple(requests), launcher=launcher, out=out))
+    environment = {**_environment(launcher), **hidden}
+    declared, files, faults = custom_kernels.declarations(sources, launcher.suite, store, environment)
+    for fault in faults:
+        print_progress(f"warning: {fault}")
+    run, requests = plan(options, facts, inventory, hidden, Custom(declared, files, faults))
+    timed = pairs(run, requests, 2 if options.quick else 5)
+    amount = f"{len(requests)} rounds and {len(timed)} timing pairs of {len(run['kernels'])} kernels"
+    print_progress(f"{run['columns'][0]['id']}: {amount}")
+    job = Job(run=run, requests=tuple(requests), pairs=timed, launcher=launcher, out=out, sources=tuple(sources))
+    folder = run_rounds(job)
     archive = pack(folder, out, run["columns"][0]["id"])
     controls = {kernel["name"] for kernel in run["kernels"] if kernel["control"]}
     summary = digest_summary(read_records(folder), controls, archive)
     sys.stdout.write(f"{summary or 'Nothing was measured: no kernel produced a sample.'}\nrecords: {archive}\n")
-    return 0 if summary else NOTHING
+    if faults:
+        print_progress("Not all custom kernels were measured: fix what the warnings say.")
+    return NOTHING if not summary else CONFIG if faults else 0
+
+
+def _environment(launcher: Local) -> dict[str, str]:
+    """Return the environment of a process of the measured interpreter that imports this suite."""
+    paths = [str(launcher.suite), *filter(None, [os.environ.get("PYTHONPATH", "")])]
+    return {**launcher.environment, "PYTHONPATH": os.pathsep.join(paths)}
 
 
 def _first_gpu(facts: dict[str, Any]) -> dict[str, str]:
@@ -145,8 +177,7 @@ def probe(launcher: Local, hidden: dict[str, str], device: str) -> dict[str, Any
 
     Raises PortableError where TensorFlow cannot be imported or is too old.
     """
-    paths = [str(launcher.suite), *filter(None, [os.environ.get("PYTHONPATH", "")])]
-    environment = {**os.environ, **hidden, "PYTHONPATH": os.pathsep.join(paths)}
+    environment = {**_environment(launcher), **hidden}
     command = [sys.executable, "-m", "bench.portable.interpreter_probe", device]
     try:
         done = subprocess.run(
@@ -163,20 +194,36 @@ def probe(launcher: Local, hidden: dict[str, str], device: str) -> dict[str, Any
         message = f"{sys.executable} cannot import TensorFlow: {output}"
         hint = "Use the interpreter that has TensorFlow: python -m bench local"
         raise PortableError(message, hint, CONFIG) from error
-    if not facts["switch"]:
-        message = f"TensorFlow {facts['tensorflow']} has no enable_op_determinism(), so determinism cannot be on."
-        raise PortableError(message, "Install TensorFlow 2.9 or newer.", CONFIG)
+    if floor.too_old(facts["tensorflow"]) or not facts["switch"]:
+        message = floor.needs("tfrepro local", f"this is TensorFlow {facts['tensorflow']}")
+        raise PortableError(message, "Install a newer TensorFlow.", CONFIG)
     return facts
 
 
+@dataclass(frozen=True)
+class Custom:
+    """The custom kernels: their declarations, kernel -> ``HASH/name.py``, and sentences about faulty files."""
+
+    declared: list[dict[str, Any]] = field(default_factory=list)
+    files: dict[str, str] = field(default_factory=dict)
+    faults: list[str] = field(default_factory=list)
+
+
+_NO_CUSTOM = Custom()
+
+
 def plan(
-    options: argparse.Namespace, facts: dict[str, Any], inventory: GpuInventory, hidden: dict[str, str]
+    options: argparse.Namespace,
+    facts: dict[str, Any],
+    inventory: GpuInventory,
+    hidden: dict[str, str],
+    custom: Custom = _NO_CUSTOM,
 ) -> tuple[dict[str, Any], list[Request]]:
     """Return run.json without id and times, and the rounds in their order.
 
     ``facts`` are those of ``probe``; ``hidden`` are the environment variables that hide GPUs from TensorFlow.
     """
-    kernels = _kernels(options)
+    kernels = _kernels(options, custom.declared)
     rounds = options.rounds or (2 if options.quick else 5)
     repetitions = options.repetitions or (3 if options.quick else 5)
     modes = ("off", "on") if options.mode == "both" else (options.mode,)
@@ -184,13 +231,12 @@ def plan(
     host = host_facts.facts(inventory)
     shared: dict[str, Any] = {
         "column": column["id"],
-        "variation": "default",
+        "kernel_files": {kernel["name"]: custom.files[kernel["name"]] for kernel in kernels if kernel["file"]},
         "repetitions": {
             kernel["name"]: min(repetitions, 2) if kernel["heavy"] else repetitions for kernel in kernels
         },
         "seed": _SEED,
         "time_limit_s": _KERNEL_TIMEOUT_S,
-        "steady_s": _TIMING_BUDGET_S,
         "env": hidden,
         "device": "cpu" if column["device"] == "cpu" else "gpu",
         "gpu": inventory.request_facts(Gpu(column["gpu"], "")) if column["gpu"] else {},
@@ -199,7 +245,7 @@ def plan(
             "rounds": rounds,
         },
     }  # fmt: skip
-    requests = _rounds(shared, [kernel["name"] for kernel in kernels], modes, rounds)
+    requests = _rounds(shared, [kernel["name"] for kernel in kernels], modes, rounds, options.variation)
     run: dict[str, Any] = {
         "schema": SCHEMA,
         "version": bench.__version__,
@@ -210,8 +256,8 @@ def plan(
         "repetitions": repetitions,
         "seed": _SEED,
         "modes": modes,
-        "variations": {"default": []},
-        "variation_modes": {"default": modes},
+        "variations": {name: [] for name in options.variation},
+        "variation_modes": dict.fromkeys(options.variation, modes),
         "engine": "local",
         "engine_why": "measured in the interpreter that started the command, with its environment as it is",
         "engine_facts": {"interpreter": sys.executable, "python": " ".join(sys.version.split())},
@@ -219,28 +265,64 @@ def plan(
         "suite_hash": suite_hash(),
         "columns": [column],
         "kernels": kernels,
-        "warnings": [],
+        "warnings": [f"Custom kernels: {fault}" for fault in custom.faults],
         "reused": {},
     }
     return run, requests
 
 
-def _rounds(shared: dict[str, Any], names: list[str], modes: Sequence[str], rounds: int) -> list[Request]:
-    """Return the requests of all rounds, with shuffled kernels and alternating modes."""
+def _rounds(
+    shared: dict[str, Any], names: list[str], modes: Sequence[str], rounds: int, variations: Sequence[str]
+) -> list[Request]:
+    """Return the requests of all rounds, with shuffled kernels and alternating modes; only "default" is timed."""
     requests: list[Request] = []
+    changes = {name: dataclasses.asdict(settings(name)) for name in variations}
     for number in range(1, rounds + 1):
         order = tuple(random.Random(number).sample(names, len(names)))  # noqa: S311 - an order, no secret
         own: dict[str, Any] = {"round": number, "kernels": order, "order_seed": number, "second_seed": number == 1}
-        requests += [Request(**shared, **own, mode=mode) for mode in (modes if number % 2 else reversed(modes))]
+        for name, change in changes.items():
+            facts = {**shared, **own, **change, "env": {**shared["env"], **change["env"]}}
+            requests += [
+                Request(**facts, variation=name, mode=mode) for mode in (modes if number % 2 else reversed(modes))
+            ]
     return requests
 
 
-def _kernels(options: argparse.Namespace) -> list[dict[str, Any]]:
+def pairs(run: dict[str, Any], requests: list[Request], number: int) -> tuple[PairPlan, ...]:
+    """Return so many timing pairs, determinism off against on; none if only one mode is measured, or only controls."""
+    timed = [kernel["name"] for kernel in run["kernels"] if not kernel["control"]]
+    of_mode = {request.mode: request for request in requests}
+    result = []
+    for pair in range(1, number + 1) if len(of_mode) > 1 and timed else ():
+        order = tuple(random.Random(pair).sample(timed, len(timed)))  # noqa: S311 - an order, no secret
+        own: dict[str, Any] = {
+            "round": pair, "kernels": order, "order_seed": pair, "second_seed": False, "repetitions": {}
+        }  # fmt: skip
+        sides = {side: replace(of_mode[mode], **own) for side, mode in (("a", "off"), ("b", "on"))}
+        # the process that is started second tends to be faster
+        result.append(PairPlan("overhead", pair, "a" if pair % 2 else "b", _TIMING_BUDGET_S, sides))
+    return tuple(result)
+
+
+def _variations(text: str) -> tuple[str, ...]:
+    """Parse the names of variations; raises ArgumentTypeError for one that does not exist."""
+    found = names(text)
+    for name in found:
+        if not NAMES.fullmatch(name):
+            message = f"{name!r} is not a variation; there are {', '.join(COMMON)}, and other numbers"
+            raise argparse.ArgumentTypeError(message)
+    if not found:
+        message = "name at least one variation"
+        raise argparse.ArgumentTypeError(message)
+    return found
+
+
+def _kernels(options: argparse.Namespace, custom: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the declarations of the selected kernels; controls are always selected."""
     from bench.suite.kernels import all_kernels  # noqa: PLC0415 - needs numpy, which --help does not
 
     globs = [part.strip() for part in options.kernels.split(",") if part.strip()]
-    declared = [kernel.declaration() for kernel in all_kernels().values()]
+    declared = [*(kernel.declaration() for kernel in all_kernels().values()), *custom]
     for glob in globs:
         if not any(fnmatchcase(kernel["name"], glob) for kernel in declared):
             names = ", ".join(kernel["name"] for kernel in declared)

@@ -14,6 +14,7 @@ from bench.portable.errors import NOTHING, PortableError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from bench.portable.paired_timing import PairPlan
     from bench.suite.record import Request
 
 _MAX_COUNT = 1000
@@ -46,8 +47,8 @@ class Overrides:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that ``from_options`` reads."""
     add = parser.add_argument
-    add("--kernels", type=_names, default=(), metavar="GLOBS", help="kernels: 'matmul*,reduce*'; controls always run")
-    add("--variation", type=_names, default=(), metavar="NAMES", help="only these variations of the profile: tf32=off")
+    add("--kernels", type=names, default=(), metavar="GLOBS", help="kernels: 'matmul*,reduce*'; controls always run")
+    add("--variation", type=names, default=(), metavar="NAMES", help="only these variations of the profile: tf32=off")
     add("--rounds", type=positive, metavar="N", help="fresh processes per mode, instead of the profile's")
     add("--repetitions", type=positive, metavar="N", help="repetitions per process, of heavy kernels too")
 
@@ -95,7 +96,35 @@ def apply(run: dict[str, Any], requests: list[Request], overrides: Overrides) ->
         "variation_modes": {name: run["variation_modes"][name] for name in variations},
         "kernels": [kernel for kernel in run["kernels"] if kernel["name"] in selected],
     }
+    remaining = _with_second_seed(remaining)
     return run, _with_rounds(remaining, overrides.rounds) if overrides.rounds else remaining
+
+
+def apply_to_pairs(run: dict[str, Any], pairs: list[PairPlan], overrides: Overrides) -> list[PairPlan]:
+    """Return the timing pairs of a plan; ``run`` is run.json with the same overrides applied.
+
+    There are none where the default variation, which alone is timed, was not selected.
+    """
+    if overrides == Overrides():
+        return pairs
+    selected = {kernel["name"] for kernel in run["kernels"]}
+    remaining = []
+    for pair in pairs if "default" in run["variations"] else ():
+        requests = {side: _only(request, selected) for side, request in pair.requests.items()}
+        if requests["a"].kernels:
+            remaining.append(dataclasses.replace(pair, requests=requests))
+    return remaining
+
+
+def _only(request: Request, names: set[str]) -> Request:
+    return dataclasses.replace(request, kernels=tuple(name for name in request.kernels if name in names))
+
+
+def _with_second_seed(requests: list[Request]) -> list[Request]:
+    """Have round 1 run the second seed where no request does: the variation that was to run it is not selected."""
+    if any(request.second_seed for request in requests):
+        return requests
+    return [dataclasses.replace(request, second_seed=request.round == 1) for request in requests]
 
 
 def _variations(
@@ -111,7 +140,8 @@ def _variations(
     return variations
 
 
-def _names(text: str) -> tuple[str, ...]:
+def names(text: str) -> tuple[str, ...]:
+    """Return the comma-separated parts of a text."""
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
@@ -157,5 +187,10 @@ def _as_round(request: Request, number: int, rounds: int) -> Request:
         order = tuple(random.Random(seed).sample(sorted(order), len(order)))  # noqa: S311 - an order, no secret
     context = {**request.context, "rounds": rounds}
     return dataclasses.replace(
-        request, round=number, kernels=order, order_seed=seed, second_seed=number == 1, context=context
+        request,
+        round=number,
+        kernels=order,
+        order_seed=seed,
+        second_seed=request.second_seed and number == request.round,
+        context=context,
     )

@@ -1,4 +1,4 @@
-"""Run the rounds of a plan one after the other, and resume where an earlier start was interrupted."""
+"""Run the rounds and timing pairs of a plan one after the other, and resume where an earlier start was interrupted."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import hashlib
 import json
 import sys
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from bench.portable.errors import PortableError
 from bench.portable.lock import measuring_lock
+from bench.portable.paired_timing import run_pair
 from bench.portable.record_reader import NO_GPU, RecordReader
 from bench.portable.run_folder import PlannedFolder, Recording, now
 from bench.portable.value_limits import ValueLimits
@@ -20,9 +22,13 @@ from bench.suite.suite_hash import suite_hash
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from bench.portable.launcher import Launcher
+    from bench.portable.paired_timing import PairPlan
+    from bench.portable.session import Session
+    from bench.suite.kernel_files import Source
     from bench.suite.record import Request
 
 
@@ -36,60 +42,68 @@ def print_progress(text: str) -> None:
 class Job:
     """What is to be measured.
 
-    ``run`` is run.json without id and times, with one column; ``requests`` are its rounds, in order. ``no_gpu`` says
-    why this host has no GPU for the column, "" where it has one or none is needed. If it is set, only the first round
-    is run: it records what TensorFlow sees.
+    ``run`` is run.json without id and times, with one column; ``requests`` are its rounds and ``pairs`` its timing
+    pairs, in order. ``no_gpu`` says why this host has no GPU for the column, "" where it has one or none is needed. If
+    it is set, only the first round is run: it records what TensorFlow sees. ``sources`` are the custom kernel files,
+    which the run folder keeps.
     """
 
     run: dict[str, Any]
     requests: tuple[Request, ...]
     launcher: Launcher
     out: Path
+    pairs: tuple[PairPlan, ...] = ()
     no_gpu: str = ""
+    sources: tuple[Source, ...] = ()
     say: Callable[[str], None] = field(default=print_progress)
 
 
 def run_rounds(job: Job) -> Path:
-    """Run all rounds of a job that have no record yet; returns the run folder.
+    """Run all rounds and pairs of a job that have no record yet; returns the run folder.
 
     Raises PortableError where a folder cannot be written, or a round gives no record.
     """
-    rounds = [dataclasses.asdict(request) for request in job.requests]
-    plan = hashlib.sha256(json.dumps([job.run, rounds], sort_keys=True).encode()).hexdigest()
+    parts = [*map(dataclasses.asdict, job.requests), *map(dataclasses.asdict, job.pairs)]
+    plan = hashlib.sha256(json.dumps([job.run, parts], sort_keys=True).encode()).hexdigest()
     folder, resumed = PlannedFolder.open(job.out, plan)
     earlier = folder.info()
     info = {**job.run, "id": folder.id, "started": earlier.get("started") or now(), "finished": ""}
     info["warnings"] = list(earlier.get("warnings") or info["warnings"])
     folder.write_info(info)
+    folder.keep_kernel_files(job.sources)
     limits = ValueLimits()
     limits.count_stored(folder.path)
     requests = [_with_run(request, folder.id) for request in job.requests]
-    remaining = _remaining(folder, requests, info)
+    tasks: list[_Task] = [
+        *(_Round(job, folder, request, limits) for request in requests),
+        *(_Pair(job, folder, _pair_with_run(pair, folder.id)) for pair in job.pairs if not job.no_gpu),
+    ]
+    remaining = _remaining(folder, tasks, info)
     if resumed:
-        finished = len(requests) - len(remaining)
-        job.say(f"resuming {folder.path}: {finished} of {len(requests)} rounds are finished")
+        finished = len(tasks) - len(remaining)
+        job.say(f"resuming {folder.path}: {finished} of {len(tasks)} rounds and timing pairs are finished")
     gpus = {request.gpu["uuid"] for request in requests if request.gpu}
     with measuring_lock(job.say, sorted(gpus)):
-        missing = _measure(job, folder, remaining, limits)
+        missing = _measure(job, remaining)
     if missing or job.no_gpu:
         info["columns"] = [{**column, "status": NO_GPU, "reason": job.no_gpu or missing} for column in info["columns"]]
     folder.write_info({**info, "finished": now()})
     return folder.path
 
 
-def _remaining(folder: PlannedFolder, requests: list[Request], info: dict[str, Any]) -> list[Request]:
-    """Return the rounds to run. One in which a kernel died is run again, and run.json gets a warning about it."""
+def _remaining(folder: PlannedFolder, tasks: list[_Task], info: dict[str, Any]) -> list[_Task]:
+    """Return what is to be run. If a kernel died in it, it is run again, and run.json gets a warning about it."""
     remaining, suite = [], suite_hash()
-    for request in requests:
-        finished = folder.has(request, suite)
-        failures = folder.failures(request) if finished else []
+    for task in tasks:
+        finished = task.finished(suite)
+        failures = task.failures() if finished else []
         if failures:  # it may have been killed from outside, but the page must not lose it
             info["warnings"].append(
-                f"{_name(request)} was measured again, because these failed the first time: {', '.join(failures)}"
+                f"{task.name} was measured again, because these failed the first time: {', '.join(failures)}"
             )
             folder.write_info(info)
         if failures or not finished:
-            remaining.append(request)
+            remaining.append(task)
     return remaining
 
 
@@ -97,39 +111,116 @@ def _with_run(request: Request, run: str) -> Request:
     return dataclasses.replace(request, context={**request.context, "run": run})
 
 
-def _name(request: Request) -> str:
-    return f"{request.column} {request.variation} {request.mode} round {request.round}"
+def _pair_with_run(pair: PairPlan, run: str) -> PairPlan:
+    requests = {side: _with_run(request, run) for side, request in pair.requests.items()}
+    return dataclasses.replace(pair, requests=requests)
 
 
-def _measure(job: Job, folder: PlannedFolder, remaining: list[Request], limits: ValueLimits) -> str:
-    """Run the remaining rounds. Stop at the first without a required GPU and return the reason, else return ""."""
+def _measure(job: Job, remaining: list[_Task]) -> str:
+    """Run what remains. Stop at the first without a required GPU and return the reason, else return ""."""
     start = time.monotonic()
-    for number, request in enumerate(remaining[:1] if job.no_gpu else remaining, 1):
-        round_start = time.monotonic()
-        missing = _round(job, folder, request, limits)
-        seconds, elapsed = time.monotonic() - round_start, time.monotonic() - start
+    for number, task in enumerate(remaining[:1] if job.no_gpu else remaining, 1):
+        task_start = time.monotonic()
+        missing = task.run()
+        seconds, elapsed = time.monotonic() - task_start, time.monotonic() - start
         left = elapsed / number * (len(remaining) - number)
         position = f"[{number}/{len(remaining)}]"
-        job.say(f"{position} {_name(request)}  {seconds:.1f} s  elapsed {elapsed:.0f} s, left about {left:.0f} s")
+        job.say(f"{position} {task.name}  {seconds:.1f} s  elapsed {elapsed:.0f} s, left about {left:.0f} s")
         if missing:
             return missing
     return ""
 
 
-def _round(job: Job, folder: PlannedFolder, request: Request, limits: ValueLimits) -> str:
-    """Run one round into its record, completing the record of a driver that died; why no GPU was seen, or ""."""
-    log = folder.log_of(request)
-    watch = Watch(suite_hash())
-    with folder.recording(folder.record_of(request)) as streams, log.open("a", encoding="utf-8") as errors:
-        with job.launcher.start(request, errors) as child:
-            _write(child.stdout or (), request, streams, watch, limits)
-            code = child.wait()
-        if not watch.header:
-            message = f"The round gave no record (exit code {code})."
-            raise PortableError(message, f"The end of {log} says more.")
-        if not watch.ended:
-            streams.lines.write(closing(request, watch, code))
-    return watch.no_gpu if request.device == "gpu" else ""
+class _Task:
+    """One round or one timing pair of the plan."""
+
+    name = ""
+
+    def finished(self, suite: str) -> bool:
+        """Return whether its record exists."""
+        raise NotImplementedError
+
+    def failures(self) -> list[str]:
+        """Return the kernels that ended without a result in its record."""
+        raise NotImplementedError
+
+    def run(self) -> str:
+        """Measure it into its record; returns why no GPU was seen, or ""."""
+        raise NotImplementedError
+
+
+class _Pair(_Task):
+    """A timing pair; its record is written by ``bench.portable.paired_timing``."""
+
+    def __init__(self, job: Job, folder: PlannedFolder, plan: PairPlan) -> None:
+        self._job = job
+        self._folder = folder
+        self._plan = plan
+        self._column = plan.requests["b"].column
+        self.name = f"{self._column} timing pair {plan.name}"
+
+    def finished(self, suite: str) -> bool:
+        """Return whether its record exists."""
+        return self._folder.has_pair(self._plan, suite)
+
+    def failures(self) -> list[str]:
+        """Return the kernels that ended without a result in its record."""
+        return self._folder.pair_failures(self._plan)
+
+    def run(self) -> str:
+        """Measure it into its record; returns why no GPU was seen, or ""."""
+        requests, folder = self._plan.requests, self._folder
+        path = folder.pair_path(self._column, self._plan.name)
+        with ExitStack() as stack:
+            logs = {
+                side: stack.enter_context(folder.log_path(self._column, f"{self._plan.name}-{side}").open("a"))
+                for side in requests
+            }
+            streams = stack.enter_context(folder.recording(path))
+
+            def write(text: str) -> None:
+                streams.lines.write(text)
+                streams.lines.flush()
+
+            def open_session(side: str) -> AbstractContextManager[Session]:
+                return self._job.launcher.open_session(requests[side], logs[side])
+
+            return run_pair(self._plan, open_session, suite_hash(), write)
+
+
+class _Round(_Task):
+    """A round; its driver writes its record."""
+
+    def __init__(self, job: Job, folder: PlannedFolder, request: Request, limits: ValueLimits) -> None:
+        self._job = job
+        self._folder = folder
+        self._request = request
+        self._limits = limits
+        self.name = f"{request.column} {request.variation} {request.mode} round {request.round}"
+
+    def finished(self, suite: str) -> bool:
+        """Return whether its record exists."""
+        return self._folder.has(self._request, suite)
+
+    def failures(self) -> list[str]:
+        """Return the kernels that ended without a result in its record."""
+        return self._folder.failures(self._request)
+
+    def run(self) -> str:
+        """Run the round into its record, and complete the record of a driver that died; see ``_Task.run``."""
+        request, folder = self._request, self._folder
+        log = folder.log_of(request)
+        watch = Watch(suite_hash())
+        with folder.recording(folder.record_of(request)) as streams, log.open("a", encoding="utf-8") as errors:
+            with self._job.launcher.start(request, errors) as child:
+                _write(child.stdout or (), request, streams, watch, self._limits)
+                code = child.wait()
+            if not watch.header:
+                message = f"The round gave no record (exit code {code})."
+                raise PortableError(message, f"The end of {log} says more.")
+            if not watch.ended:
+                streams.lines.write(closing(request, watch, code))
+        return watch.no_gpu if request.device == "gpu" else ""
 
 
 def _write(texts: Iterable[str], request: Request, streams: Recording, watch: Watch, limits: ValueLimits) -> None:

@@ -16,19 +16,25 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, TextIO
 
 from bench.portable.errors import PortableError
+from bench.suite import paired_record
+from bench.suite.kernel_files import pack
 from bench.suite.record import RecordError, read
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
     from typing import Self
 
+    from bench.portable.paired_timing import PairPlan
+    from bench.suite.kernel_files import Source
     from bench.suite.record import Record, Request
 
 #: Compression level of xz: it packs a record to a few per cent in a tenth of a second.
 _PRESET = 6
 #: Outcomes that are results. After any other, the process may have been killed from outside: the round is repeated.
 _RESULTS = frozenset({"ok", "error", "gpu-not-visible"})
+#: Characters of a text in run.json.
+MOST_TEXT = 20_000
 
 
 def now() -> str:
@@ -39,6 +45,21 @@ def now() -> str:
 def stamp() -> str:
     """Return the current time as it appears in the names of runs and archives."""
     return datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")  # noqa: UP017
+
+
+def plain(value: Any) -> Any:
+    """Return a JSON value as run.json holds it: no control character, which a reader refuses, and no endless text.
+
+    Messages of compilers and of Docker have both; each control character becomes U+FFFD, and a long text is cut off.
+    """
+    if isinstance(value, str):
+        text = "".join(char if char.isprintable() or char in "\n\t" else "\ufffd" for char in value)
+        return text if len(text) <= MOST_TEXT else f"{text[: MOST_TEXT - 1]}\u2026"
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return value
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
@@ -101,6 +122,10 @@ class RunFolder:
         """Return where the compressed record of one round belongs."""
         return self.path / "records" / column / variation / f"{mode}-{number:03d}.jsonl.xz"
 
+    def pair_path(self, column: str, name: str) -> Path:
+        """Return where the compressed record of one pair belongs (see ``bench.suite.paired_record``)."""
+        return self.path / "paired" / column / f"{name}.jsonl.xz"
+
     def log_path(self, column: str, name: str) -> Path:
         """Return where a log belongs, and make its folder."""
         path = self.path / "logs" / column / f"{name}.log"
@@ -109,6 +134,15 @@ class RunFolder:
         except OSError as error:
             raise self.unwritable(path, error) from error
         return path
+
+    def keep_kernel_files(self, sources: Iterable[Source]) -> None:
+        """Keep the files of custom kernels as ``kernel-files/HASH.tar.xz``, for people: nothing unpacks them."""
+        for source in sources:
+            path = self.path / "kernel-files" / f"{source.hash}.tar.xz"
+            try:
+                write_atomic(path, pack(source))
+            except OSError as error:
+                raise self.unwritable(path, error) from error
 
     @contextmanager
     def recording(self, path: Path) -> Iterator[Recording]:
@@ -175,7 +209,7 @@ class PlannedFolder(RunFolder):
     def write_info(self, info: dict[str, Any]) -> None:
         """Write run.json; raises PortableError."""
         try:
-            write_atomic(self.path / "run.json", json.dumps(info, indent=1, sort_keys=True) + "\n")
+            write_atomic(self.path / "run.json", json.dumps(plain(info), indent=1, sort_keys=True) + "\n")
         except OSError as error:
             raise self.unwritable(self.path / "run.json", error) from error
 
@@ -189,18 +223,38 @@ class PlannedFolder(RunFolder):
 
     def has(self, request: Request, suite: str) -> bool:
         """Whether the finished record of exactly this request exists, measured with this suite."""
-        try:
-            with lzma.open(self.record_of(request), "rt", encoding="utf-8") as stream:
-                header = json.loads(stream.readline())
-        except (OSError, lzma.LZMAError, EOFError, ValueError):
-            return False
-        expected = json.loads(json.dumps(asdict(request)))
-        return isinstance(header, dict) and header.get("request") == expected and header.get("suite_hash") == suite
+        return _begins_with(self.record_of(request), {"request": asdict(request), "suite_hash": suite})
+
+    def has_pair(self, plan: PairPlan, suite: str) -> bool:
+        """Whether the finished record of exactly this pair exists, measured with this suite."""
+        path = self.pair_path(plan.requests["b"].column, plan.name)
+        return _begins_with(path, {**plan.header(), "suite_hash": suite})
 
     def failures(self, request: Request) -> list[str]:
         """Return the kernels that ended without a result in a finished record, as in ``matmul (crashed)``."""
-        try:
-            outcomes = read(self.record_of(request)).outcomes
-        except (RecordError, OSError, lzma.LZMAError, EOFError):
-            return ["its record, which cannot be read"]
-        return [f"{end.kernel} ({end.outcome})" for end in outcomes if end.outcome not in _RESULTS]
+        return _failures(lambda: read(self.record_of(request)).outcomes)
+
+    def pair_failures(self, plan: PairPlan) -> list[str]:
+        """Return the kernels that ended without a result in the finished record of a pair."""
+        path = self.pair_path(plan.requests["b"].column, plan.name)
+        return _failures(lambda: paired_record.read(path).kernels)
+
+
+def _begins_with(path: Path, expected: dict[str, Any]) -> bool:
+    """Whether a record exists and its header has these fields."""
+    try:
+        with lzma.open(path, "rt", encoding="utf-8") as stream:
+            header = json.loads(stream.readline())
+    except (OSError, lzma.LZMAError, EOFError, ValueError):
+        return False
+    fields = json.loads(json.dumps(expected))
+    return isinstance(header, dict) and all(header.get(name) == value for name, value in fields.items())
+
+
+def _failures(read_ends: Callable[[], Iterable[Any]]) -> list[str]:
+    """Return which ends of kernels in a record are no results; a record that cannot be read is one of them."""
+    try:
+        ends = read_ends()
+    except (RecordError, OSError, lzma.LZMAError, EOFError):
+        return ["its record, which cannot be read"]
+    return [f"{end.kernel} ({end.outcome})" for end in ends if end.outcome not in _RESULTS]

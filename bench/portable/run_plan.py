@@ -1,6 +1,7 @@
 """Run a bundle's plan: ``python -m bench.portable.run_plan PLAN --out DIR``, started by ``bundle_start.py``.
 
-PLAN is JSON: ``run`` (run.json without id, times and host), ``requests`` (the rounds) and ``where`` (the engine; for
+PLAN is JSON: ``run`` (run.json without id, times and host), ``requests`` (the rounds), ``pairs`` (the timing pairs, as
+``PairPlan``) and ``where`` (the engine; for
 ``venv`` its environment variables and program folders, ``{site}`` being its site-packages, for ``docker`` its image).
 """
 
@@ -25,17 +26,20 @@ from bench.portable.launcher import (
     Container,
     Launcher,
     Local,
+    Store,
     command_output,
     driver_folders,
     gpu_options,
     venv_environment,
 )
 from bench.portable.overrides import Overrides
+from bench.portable.paired_timing import PairPlan
 from bench.portable.plan_runner import Job, print_progress, run_rounds
 from bench.portable.run_folder import read_records
-from bench.suite.provenance import cores
+from bench.suite.kernel_files import STORE_VARIABLE, stored_sources
 from bench.suite.record import Request
 from bench.suite.suite_hash import ROOT
+from bench.suite.variation import settings
 
 if TYPE_CHECKING:
     from bench.portable.host_facts import Gpu, GpuInventory
@@ -48,9 +52,10 @@ def main(arguments: list[str]) -> int:
     options = _parser().parse_args(arguments)
     try:
         plan = json.loads(options.plan.read_text(encoding="utf-8"))
-        job = make_job(plan, options.out, options.gpu, overrides.from_options(options))
+        store = options.plan.absolute().parent / "kernel-files"
+        job = make_job(plan, options.out, options.gpu, overrides.from_options(options), store)
         if options.dry:
-            job = dataclasses.replace(job, requests=job.requests[:1])
+            job = dataclasses.replace(job, requests=job.requests[:1], pairs=())
         folder = run_rounds(job)
         info = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         column = info["columns"][0]
@@ -82,38 +87,54 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def make_job(plan: dict[str, Any], out: Path, uuid: str = "", changes: Overrides = _NO_OVERRIDES) -> Job:
+def make_job(
+    plan: dict[str, Any], out: Path, uuid: str = "", changes: Overrides = _NO_OVERRIDES, store: Path | None = None
+) -> Job:
     """Return the job of a plan on this host, completed with the host's facts, its GPU and where rounds run.
 
-    ``uuid`` is the GPU to measure ("": the first). Raises PortableError where the plan cannot run here.
+    ``uuid`` is the GPU to measure ("": the first), ``store`` the folder with the bundle's custom kernel files. Raises
+    PortableError where the plan cannot run here.
     """
     inventory = host_facts.gpu_inventory()
     planned = [Request.from_json(json.dumps(request)) for request in plan["requests"]]
     run, requests = overrides.apply(plan["run"], planned, changes)
+    pairs = overrides.apply_to_pairs(run, [PairPlan.from_json(fields) for fields in plan["pairs"]], changes)
     needed = run["columns"][0]["device"] != "cpu"
     gpu = _gpu(inventory, uuid) if needed else None
     missing = "" if gpu or not needed else inventory.why or "this host shows no GPU"
     where = plan["where"]
-    launcher, identity = _container(where, gpu) if where["engine"] == "docker" else _local(where, gpu)
+    sources = stored_sources(store) if store and store.is_dir() else []
+    files = Store(store, tuple(source.hash for source in sources)) if store and sources else None
+    launcher, identity = _container(where, gpu, files) if where["engine"] == "docker" else _local(where, gpu, files)
     run = {**run, "host": host_facts.facts(inventory)}
+    known: dict[str, Any] = {}  # fields of requests that were not known when the plan was made
     if gpu:
-        run, requests = _with_gpu(gpu, inventory, run, requests)
+        run = _with_gpu(gpu, run)
+        known = {"column": run["columns"][0]["id"], "gpu": inventory.request_facts(gpu)}
     context = {"host": run["host"]["name"], "environment": identity}
+    run["columns"] = [_with_environment(column, where, identity) for column in run["columns"]]
+
+    def here(request: Request) -> Request:
+        # the cores of ``threads=4xcores`` are those of this host
+        meant = settings(request.variation)
+        changed = {**known, "context": {**request.context, **context}, "threads": meant.threads, "inter": meant.inter}
+        return dataclasses.replace(request, **changed)
+
+    sides = [{side: here(request) for side, request in pair.requests.items()} for pair in pairs]
+    timed = [dataclasses.replace(pair, requests=requests) for pair, requests in zip(pairs, sides)]  # noqa: B905 - 3.9
+    rounds = tuple(map(here, requests))
+    return Job(
+        run=run, requests=rounds, pairs=tuple(timed), launcher=launcher, out=out, no_gpu=missing,
+        sources=tuple(sources),
+    )  # fmt: skip
+
+
+def _with_environment(column: dict[str, Any], where: dict[str, Any], identity: str) -> dict[str, Any]:
+    """Return a column with what is known of its environment on this host."""
     details = {**where.get("details", {}), "identity": identity}
     if where["engine"] == "venv":
         details["interpreter"] = identity.partition("/")[2]
-    run["columns"] = [{**column, "environment": {**column["environment"], **details}} for column in run["columns"]]
-    rounds = tuple(
-        dataclasses.replace(request, context={**request.context, **context}, threads=_threads(request))
-        for request in requests
-    )
-    return Job(run=run, requests=rounds, launcher=launcher, out=out, no_gpu=missing)
-
-
-def _threads(request: Request) -> int | None:
-    """Return the threads of a request; the cores of ``threads=4xcores`` are those of this host."""
-    factor, times, _ = request.variation.partition("=")[2].partition("xcores")
-    return int(factor) * cores() if times and request.threads is not None else request.threads
+    return {**column, "environment": {**column["environment"], **details}}
 
 
 def _gpu(inventory: GpuInventory, uuid: str) -> Gpu | None:
@@ -127,23 +148,21 @@ def _gpu(inventory: GpuInventory, uuid: str) -> Gpu | None:
     return gpu
 
 
-def _with_gpu(
-    gpu: Gpu, inventory: GpuInventory, run: dict[str, Any], requests: list[Request]
-) -> tuple[dict[str, Any], list[Request]]:
-    """Name the column after its GPU, which was not known when the plan was made."""
+def _with_gpu(gpu: Gpu, run: dict[str, Any]) -> dict[str, Any]:
+    """Return run.json with the column named after its GPU, which was not known when the plan was made."""
     columns = []
     for column in run["columns"]:
         name = f"{column['id'].rpartition('@')[0]}@{gpu.slug}"
         columns.append({**column, "id": name, "device": gpu.slug, "gpu": gpu.uuid})
-    known = inventory.request_facts(gpu)
-    rounds = [dataclasses.replace(request, column=columns[0]["id"], gpu=known) for request in requests]
-    return {**run, "columns": columns}, rounds
+    return {**run, "columns": columns}
 
 
-def _local(where: dict[str, Any], gpu: Gpu | None) -> tuple[Launcher, str]:
+def _local(where: dict[str, Any], gpu: Gpu | None, files: Store | None) -> tuple[Launcher, str]:
     """Return a launcher for this interpreter, which is that of the bundle's virtual environment, and its identity."""
     site = Path(sysconfig.get_path("purelib"))
     extra = {name: value.replace("{site}", str(site)) for name, value in where["env"].items()}
+    if files:
+        extra[STORE_VARIABLE] = str(files.folder)
     if gpu:
         extra["CUDA_VISIBLE_DEVICES"] = gpu.uuid
         extra["LD_LIBRARY_PATH"] = os.pathsep.join(filter(None, [extra.get("LD_LIBRARY_PATH"), *driver_folders()]))
@@ -153,7 +172,7 @@ def _local(where: dict[str, Any], gpu: Gpu | None) -> tuple[Launcher, str]:
     return Local(sys.executable, ROOT, environment), f"{where['lock_hash']}/{version}"
 
 
-def _container(where: dict[str, Any], gpu: Gpu | None) -> tuple[Launcher, str]:
+def _container(where: dict[str, Any], gpu: Gpu | None, files: Store | None) -> tuple[Launcher, str]:
     """Return a launcher for containers of the bundle's image, and its identity."""
     cli = shutil.which("docker")
     if cli is None:
@@ -164,7 +183,7 @@ def _container(where: dict[str, Any], gpu: Gpu | None) -> tuple[Launcher, str]:
             f"Docker does not have the image of the bundle: {output}", "Start run-bundle.sh again: it loads the image."
         )
     options = gpu_options(cli, where["image"], gpu.uuid) if gpu else ()
-    return Container(cli, where["image"], options), where["image"]
+    return Container(cli, where["image"], options, files), where["image"]
 
 
 if __name__ == "__main__":

@@ -37,15 +37,16 @@ WORDS: dict[Status, Word] = {
         "inconclusive",
         "The bits were equal so far, but the evidence is too weak; the reason is given.",
     ),
-    Status.UNSUPPORTED: Word(
-        "∅", "unsupported", "info", "TensorFlow reports that it has no deterministic implementation."
-    ),
-    Status.ERROR: Word("!", "error", "fault", "TensorFlow raised an error."),
+    Status.UNSUPPORTED: Word("∅", "unsupported", "info", "TensorFlow refuses to run it with determinism on."),
+    Status.ERROR: Word("!", "error", "fault", "TensorFlow, or the code of the kernel, raised an error."),
     Status.NAN: Word(
         "N", "nan", "part", "The bits are equal, but the outputs contain NaN, which can hide differences."
     ),
     Status.MISMATCH: Word(
         TIMES, "mismatch", "fault", "Something else ran than was planned, or nothing came back, so there is no result."
+    ),
+    Status.FAILED: Word(
+        TIMES, "failed", "fault", "The kernel returned something that cannot be compared; the reason says what."
     ),
     Status.CRASHED: Word("†", "crashed", "fault", "The process died."),
     Status.TIMEOUT: Word("∞", "timeout", "fault", "The process was stopped at its time limit."),
@@ -117,17 +118,18 @@ TERMS = (
         "1.05 ms",
         (
             "Time of one call: the median over processes of each process's median. “first call” marks times that "
-            "include trace and compile, of kernels that may not be called again. “throttled” and “shared”: the GPU was "
-            "slowed down or used by others in every process, so there is no time."
+            "include trace and compile, of kernels that may not be called again or were not timed in pairs. "
+            "“throttled” and “shared”: the GPU was slowed down or used by others in every pair, so there is no time."
         ),
     ),
     (
-        f"1.30x slower (1.20{DASH}1.40)",
+        "1.30x slower (1.20 to 1.40)",
         (
-            "Overhead of determinism: median time on divided by median time off, with its 95 % bootstrap interval "
-            "over processes. “not significant”: the interval contains 1 or is wider than a factor of 2, there are "
-            "fewer than 3 processes per mode, or chance alone would separate so few processes in more than 1 % of "
-            "cases."
+            "Overhead of determinism: time on divided by time off, from pairs of processes that take turns on the same "
+            "kernel, with its interval over pairs. At most 5 % of these statements on a page are false discoveries "
+            "(Benjamini-Hochberg), and their intervals are widened for having been selected (Benjamini-Yekutieli). "
+            "“no overhead above 3 %”: the ratio is not significant, and 3 % is the upper end of its 95 % interval, "
+            "rounded up. “not measured: 2 pairs, 3 needed”: too few pairs for an interval."
         ),
     ),
     (
@@ -203,9 +205,10 @@ TERMS = (
     (
         "upgrade cost",
         (
-            "Time in a pair divided by time in the pair before it, on the same device and host and in the same mode, "
-            "with the interval and the rules of an overhead. A step is named after the one thing that it changes "
-            "(TensorFlow, with its Keras and NumPy; CUDA; cuDNN). Where several change together, the report says so."
+            "Time in a column divided by time in the one before it, on the same device and host and in the same mode, "
+            "with the interval and the rules of an overhead. “not paired”: their processes were measured at different "
+            "times, so that any drift of the host is part of the ratio. A step is named after the one thing that it "
+            "changes (TensorFlow, with its Keras and NumPy; CUDA; cuDNN). Where several change together, it says so."
         ),
     ),
     (

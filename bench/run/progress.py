@@ -22,23 +22,23 @@ _SILENCE_S = 10.0
 class View(Protocol):
     """Shows what the runner reports, from several threads where several devices are measured.
 
-    A round is identified by its label from its beginning to its end.
+    A round or a timing pair is identified by its label from its beginning to its end.
     """
 
     def say(self, text: str) -> None:
         """Print a line that stays."""
 
-    def begin(self, rounds: int, seconds: float) -> None:
-        """The measurement starts: number of rounds, and the estimated seconds that they take."""
+    def begin(self, rounds: int, pairs: int, seconds: float) -> None:
+        """The measurement starts: numbers of rounds and of timing pairs, and the estimated seconds that they take."""
 
     def round(self, label: str) -> None:
-        """A round starts."""
+        """A round or a timing pair starts."""
 
     def kernel(self, label: str, name: str) -> None:
-        """A kernel of a round starts."""
+        """A kernel of a round or of a timing pair starts."""
 
     def done(self, label: str, seconds: float, left_s: float) -> None:
-        """A round has ended after ``seconds``; an estimated ``left_s`` seconds are left of the run."""
+        """It has ended after ``seconds``; an estimated ``left_s`` seconds are left of the run."""
 
     def __enter__(self) -> Self:
         """Start showing."""
@@ -64,12 +64,18 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"  # noqa: PLR2004
 
 
+def amount(rounds: int, pairs: int) -> str:
+    """Format as ``75 rounds and 20 timing pairs``, without what there is none of."""
+    counts = {"round": rounds, "timing pair": pairs}
+    return " and ".join(f"{n} {what}{'s' * (n != 1)}" for what, n in counts.items() if n) or "0 rounds"
+
+
 class PlainView:
-    """Lines for logs and pipes: one per round, and one whenever nothing was printed for ten seconds."""
+    """Lines for logs and pipes: one per round or pair, and one whenever nothing was printed for ten seconds."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._rounds = 0
+        self._planned = 0
         self._numbers: dict[str, int] = {}
         self._start = self._last = time.monotonic()
         self._lock = threading.RLock()
@@ -80,13 +86,13 @@ class PlainView:
             self._console.print(text, markup=False, soft_wrap=True)
             self._last = time.monotonic()
 
-    def begin(self, rounds: int, seconds: float) -> None:
-        """Print the number of rounds and how long they take."""
-        self._rounds, self._start = rounds, time.monotonic()
-        self.say(f"measuring {rounds} rounds, about {duration(seconds)}")
+    def begin(self, rounds: int, pairs: int, seconds: float) -> None:
+        """Print how much is measured and how long it takes."""
+        self._planned, self._start = rounds + pairs, time.monotonic()
+        self.say(f"measuring {amount(rounds, pairs)}, about {duration(seconds)}")
 
     def round(self, label: str) -> None:
-        """Remember the round's number; its line is printed when it ends."""
+        """Remember its number; its line is printed when it ends."""
         with self._lock:
             self._numbers[label] = len(self._numbers) + 1
 
@@ -97,7 +103,7 @@ class PlainView:
                 self.say(f"{self._head(label)}  {name} ...  elapsed {self._elapsed()}")
 
     def done(self, label: str, seconds: float, left_s: float) -> None:
-        """Print the round's line."""
+        """Print its line."""
         self.say(f"{self._head(label)}  {seconds:.1f} s  elapsed {self._elapsed()}, left about {duration(left_s)}")
 
     def __enter__(self) -> Self:
@@ -110,7 +116,7 @@ class PlainView:
         """Nothing to stop."""
 
     def _head(self, label: str) -> str:
-        return f"[{self._numbers.get(label, 0)}/{self._rounds}] {label}"
+        return f"[{self._numbers.get(label, 0)}/{self._planned}] {label}"
 
     def _elapsed(self) -> str:
         return duration(time.monotonic() - self._start)
@@ -137,12 +143,12 @@ class LiveView:
         """Print a line above the bar."""
         self._progress.console.print(text, markup=False, soft_wrap=True)
 
-    def begin(self, rounds: int, seconds: float) -> None:
+    def begin(self, rounds: int, pairs: int, seconds: float) -> None:
         """Set the bar's length."""
-        self._progress.update(self._task, total=rounds, left=duration(seconds))
+        self._progress.update(self._task, total=rounds + pairs, left=duration(seconds))
 
     def round(self, label: str) -> None:
-        """Show the round."""
+        """Show it."""
         self._show(label, label)
 
     def kernel(self, label: str, name: str) -> None:
@@ -168,7 +174,7 @@ class LiveView:
         self._progress.stop()
 
     def _show(self, label: str, text: str) -> None:
-        """Show the state of each running round; there are several where several GPUs are measured."""
+        """Show the state of all that runs: several rounds on a CPU, and one on each of several GPUs."""
         with self._lock:
             self._running[label] = text
             self._progress.update(self._task, description=_escaped("\n".join(self._running.values())))

@@ -1,13 +1,7 @@
-"""Measure one round into its record: follow its lines, watch the GPU, repeat what was timed while it was disturbed.
-
-A retake is one more request for those kernels alone whose times are discarded. Its lines follow in the same record as
-further processes, so any bits it produces count like all others. Controls are never retaken: they have run in this
-round already, and their times are not used.
-"""
+"""Measure one round into its record: follow its lines, show its progress, and watch the GPU meanwhile."""
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -32,27 +26,20 @@ if TYPE_CHECKING:
     Watching = Callable[[str], AbstractContextManager[Guard]]
     Wants = Callable[[tuple[str, str, str], str, str, int], bool]
 
-#: How often the discarded times of a round are taken again.
-RETAKES = 2
-#: Seconds to wait before a retake for a GPU that is still throttled or shared, and between two looks at it.
-SETTLE_S = 20.0
-_STEP_S = 0.5
-
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
     """What all rounds of a run share.
 
-    ``suite`` is the hash of this checkout's suite, ``controls`` names the kernels whose times are not used. ``wants``
-    returns whether values of (group, kernel, digest, size) are to be kept. ``watching`` opens the guard of a GPU by
-    its UUID; ``stopped`` returns whether another thread has interrupted the run.
+    ``suite`` is the hash of this checkout's suite. ``wants`` returns whether values of (group, kernel, digest, size)
+    are to be kept. ``watching`` opens the guard of a GPU by its UUID; ``stopped`` returns whether another thread has
+    interrupted the run.
     """
 
     engine: Engine
     folder: RunFolder
     view: View
     suite: str
-    controls: frozenset[str]
     wants: Wants
     watching: Watching
     stopped: Callable[[], bool]
@@ -73,37 +60,22 @@ def measure(setting: Setting, environment: Environment, item: Round, request: Re
     path = setting.folder.record_path(item.column.id, item.variation, item.mode, item.number)
     log = setting.folder.log_path(item.column.id, f"{item.variation}-{item.mode}-{item.number:03d}")
     with ExitStack() as stack:
-        guard = stack.enter_context(_guard(setting, request)) if request.device == "gpu" else None
+        guard = stack.enter_context(open_guard(setting, request)) if request.device == "gpu" else None
         streams = stack.enter_context(setting.folder.recording(path))
         writer = _Writer(setting, item, environment, streams, guard, log)
-        discarded = writer.take(request)
-        for _ in range(RETAKES):
-            if not discarded or guard is None:
-                break
-            _settle(guard, setting.stopped)
-            reasons = "; ".join(dict.fromkeys(discarded.values()))
-            number = f"{len(discarded)} kernel{'s' * (len(discarded) > 1)}"
-            setting.view.say(f"{label(item)}: the times of {number} are taken again ({reasons})")
-            kernels = tuple(name for name in request.kernels if name in discarded)
-            discarded = writer.take(dataclasses.replace(request, kernels=kernels, second_seed=False))
+        writer.take(request)
         writer.end()
     return writer.no_gpu
 
 
-def _guard(setting: Setting, request: Request) -> AbstractContextManager[Guard]:
+def open_guard(setting: Setting, request: Request) -> AbstractContextManager[Guard]:
+    """Return the guard of the GPU that a request names; a GPU without a UUID cannot be watched."""
     uuid = str(request.gpu.get("uuid", ""))
     return setting.watching(uuid) if uuid else Guard(UnavailableGpu("the UUID of the GPU is not known"))
 
 
-def _settle(guard: Guard, stopped: Callable[[], bool]) -> None:
-    """Give the GPU some time to cool down or to become free."""
-    end = time.monotonic() + SETTLE_S
-    while guard.current_problem() and time.monotonic() < end and not stopped():
-        time.sleep(_STEP_S)
-
-
 class _Writer:
-    """Writes the record of one round, from one request or several."""
+    """Writes the record of one round."""
 
     def __init__(
         self,
@@ -120,23 +92,19 @@ class _Writer:
         self._streams = streams
         self._guard = guard
         self._log = log
-        self._processes = 0
-        self._seconds = 0.0
+        self._follower = _Follower(setting, label(item), guard)
         self.no_gpu = ""
 
-    def take(self, request: Request) -> dict[str, str]:
-        """Execute a request and write its lines. Return the kernels whose times are discarded, each with the reason."""
-        follower = _Follower(self._setting, label(self._item), self._guard)
-        first = not self._processes
+    def take(self, request: Request) -> None:
+        """Execute the request and write its lines."""
+        follower = self._follower
 
         def on_line(text: str) -> None:
             kind, row = follower.see(text)
-            if kind == "header" and first:
-                self._write(text)
-            elif kind and kind not in ("header", "end"):
+            if kind and kind != "end":
                 self._pass_on(kind, row, text)
-                if kind == "sample":
-                    self._write_guard(row, follower.seen(row))
+            if kind == "sample":
+                self._write_guard(row, follower.seen(row))
 
         execution = self._setting.engine.execute(self._environment, request, on_line, self._log)
         if not follower.header:
@@ -146,23 +114,16 @@ class _Writer:
             if self._setting.stopped():
                 raise EngineError("The round was interrupted.")
             for row in _missing(request, follower, execution):
-                self._pass_on("outcome", row)
-        self._processes += max(follower.process, 1)
-        self._seconds += follower.seconds
-        self.no_gpu = self.no_gpu or (follower.no_gpu if request.device == "gpu" else "")
-        timed = request.steady_s > 0 and request.device == "gpu"
-        discarded = follower.discarded.items()
-        return {name: reason for name, reason in discarded if timed and name not in self._setting.controls}
+                self._write(line("outcome", row))
+        self.no_gpu = follower.no_gpu if request.device == "gpu" else ""
 
     def end(self) -> None:
         """Write the last line, which marks the round as complete."""
-        self._write(line("end", {"seconds": round(self._seconds, 3), "processes": self._processes}))
+        processes = max(self._follower.process, 1)
+        self._write(line("end", {"seconds": round(self._follower.seconds, 3), "processes": processes}))
 
-    def _pass_on(self, kind: str, row: dict[str, Any], text: str = "") -> None:
-        """Write a line as it came, or, in a retake, with the number that its process has in this record."""
-        if self._processes or not text:
-            body = {key: value for key, value in row.items() if key != "line"}
-            text = line(kind, {**body, "process": int(row["process"]) + self._processes})
+    def _pass_on(self, kind: str, row: dict[str, Any], text: str) -> None:
+        """Write a line of the driver, or store values that are wanted."""
         if kind != "kept":
             self._write(text)
         elif self._setting.wants(self._group, row["kernel"], row["digest"], len(text)):
@@ -175,7 +136,7 @@ class _Writer:
     def _write_guard(self, row: dict[str, Any], seen: dict[str, Any] | None) -> None:
         if seen is not None:
             name = {key: row[key] for key in ("process", "kernel", "role", "repetition")}
-            self._pass_on("guard", {**name, "seen": seen})
+            self._write(line("guard", {**name, "seen": seen}))
 
     def _write(self, text: str) -> None:
         self._streams.lines.write(text)
@@ -191,10 +152,7 @@ def _missing(request: Request, follower: _Follower, execution: Execution) -> lis
 
 
 class _Follower(RecordReader):
-    """Reads the lines of one request, shows its progress, and keeps what the guard saw.
-
-    ``discarded`` has the kernels all of whose times were taken on a throttled or shared GPU, each with the reason.
-    """
+    """Reads the lines of one request, shows its progress, and asks the guard what it saw."""
 
     def __init__(self, setting: Setting, label: str, guard: Guard | None) -> None:
         super().__init__(setting.suite)
@@ -202,8 +160,6 @@ class _Follower(RecordReader):
         self._label = label
         self._guard = guard
         self._since = time.monotonic()
-        self._times: dict[str, list[str]] = {}
-        self.discarded: dict[str, str] = {}
 
     def see(self, text: str) -> tuple[str, dict[str, Any]]:
         """Take one line and return its kind and content.
@@ -216,28 +172,13 @@ class _Follower(RecordReader):
             message = "The suite inside the column is not the one of this checkout."
             raise EngineError(message, "It was edited during the run: start the run again.")
         if kind == "kernel":
-            self._since, self._times = time.monotonic(), {}
+            self._since = time.monotonic()
             self._view.kernel(self._label, str(row["kernel"]))
-        elif kind == "outcome":
-            self._end_kernel(row)
         return kind, row
 
     def seen(self, row: dict[str, Any]) -> dict[str, Any] | None:
         """Return what the guard saw while a sample was taken; None for the second seed, and on a CPU."""
         if self._guard is None:
             return None
-        start, role = self._since, str(row["role"])
-        if role == "timing":
-            self._guard.sample()  # a short pass may lie between two looks
-        self._since = time.monotonic()
-        if role == "second-seed":
-            return None
-        seen = self._guard.summary(start, self._since)
-        self._times.setdefault(role, []).append(str(seen["discarded"]))
-        return seen
-
-    def _end_kernel(self, row: dict[str, Any]) -> None:
-        """Decide whether the times of a kernel are discarded: those of its timing pass, or else of its first calls."""
-        reasons = self._times.get("timing") or self._times.get("repetition") or []
-        if row["outcome"] == "ok" and reasons and all(reasons):
-            self.discarded[str(row["kernel"])] = reasons[-1]
+        start, self._since = self._since, time.monotonic()
+        return None if row["role"] == "second-seed" else self._guard.summary(start, self._since)

@@ -1,13 +1,14 @@
-"""One run over the matrix: build the environments, reuse finished rounds, measure the others."""
+"""One run over the matrix: build the environments, reuse finished rounds, measure the others and the timing pairs."""
 
 from __future__ import annotations
 
 import dataclasses
 import shutil
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import bench
 from bench import host
@@ -16,7 +17,7 @@ from bench.gpu.facts import TRANSIENT
 from bench.gpu.guard import watching
 from bench.plan import duration
 from bench.portable.lock import measuring_lock
-from bench.run.scheduler import PassCounter, Scheduler, State, reason, status
+from bench.run.scheduler import PassCounter, Scheduler, State, Task, reason, status
 from bench.store import resume
 from bench.store.run_folder import RunFolder, now, reports_lock
 from bench.store.run_info import ColumnInfo, RunInfo, kernel_infos
@@ -30,13 +31,13 @@ if TYPE_CHECKING:
     from bench.engines.base import Engine, Environment
     from bench.plan.column import Column
     from bench.plan.planner import Plan
-    from bench.plan.schedule import Round
+    from bench.plan.schedule import Pair, Round
     from bench.run.progress import View
     from bench.run.rounds import Watching
     from bench.run.scheduler import OnPass
     from bench.suite.record import Request
 
-#: Environments built at the same time. Measurements are never more than one on a device.
+#: Environments built at the same time.
 BUILDERS = 2
 #: Free bytes that the run folder must find: records and logs.
 REPORT_BYTES = 200_000_000
@@ -47,8 +48,8 @@ class Job:
     """What one invocation is to run, where, and with what.
 
     ``fresh`` ignores interrupted runs. ``watching`` opens the guard of a GPU by its UUID. ``on_pass`` is called with
-    the run folder after each pass over the columns of a device, and in the first pass after each column, from the
-    thread that measures the device and at most every ``PAGE_INTERVAL_S`` seconds; what it raises becomes a warning.
+    the run folder after each pass over the columns of a device, and in the first pass after each column, from a
+    thread that measures and at most every ``PAGE_INTERVAL_S`` seconds; what it raises becomes a warning.
     """
 
     plan: Plan
@@ -131,13 +132,14 @@ def _begin(job: Job) -> State:
         engine=job.engine.name,
         engine_why=job.engine_why,
         engine_facts=job.engine.describe(),
-        host=host.facts(plan.devices.survey),
+        host={**host.facts(plan.devices.survey), **job.engine.host()},
         suite_hash=suite_hash(job.root),
         columns=tuple(ColumnInfo(**column.facts()) for column in plan.columns),
         kernels=kernel_infos(plan.kernels),
         warnings=tuple(dict.fromkeys(_warnings(plan))),
     )
     folder = RunFolder.create(job.reports)
+    folder.keep_kernel_files(plan.suite.sources)
     state = State(info=info, folder=folder)
     state.save(id=folder.id)
     return state
@@ -174,12 +176,17 @@ def _prepare(job: Job, state: State, view: View) -> None:
                 word = "found" if environment.reused else "built"
                 view.say(f"{column}: environment {word} in {environment.seconds:.1f} s")
     columns = tuple(
-        dataclasses.replace(info, environment=dict(state.environments[info.id].details))
+        dataclasses.replace(info, environment=_environment(state.environments[info.id]))
         if info.id in state.environments
         else info
         for info in state.info.columns
     )
     state.save(columns=columns)
+
+
+def _environment(environment: Environment) -> dict[str, str]:
+    """Return what run.json says of an environment; its records have the same identity."""
+    return {**environment.details, "identity": environment.identity}
 
 
 @contextmanager
@@ -198,98 +205,132 @@ def _build(job: Job, state: State, column: Column, view: View) -> Environment:
 
 
 def _measure(job: Job, state: State, earlier: tuple[Path, ...], view: View) -> bool:
-    """Measure the rounds that are left, the CPU's first. Return False where a column had to be given up."""
-    requests = [(item, _request(job, state, item)) for item in job.plan.rounds if item.column.id in state.environments]
-    left = _reuse(state, requests, resume.finished_rounds(earlier), view)
-    _warn_of_deaths(state, left, resume.measured_again(earlier))
-    remaining = [item for item, _ in left]
-    eta = duration.EtaEstimator(remaining)
-    passes = PassCounter((item for item, _ in requests), remaining)
+    """Measure what is left, the CPU's first. Return False where a column, or timing pairs, had to be given up.
+
+    Rounds run side by side on the CPU: load can only make a difference show that would otherwise stay hidden. Their
+    threads are not bound to cores, because that would change their number, and with it bits. Timing pairs run alone.
+    """
+    rounds = [_round_task(job, state, item) for item in job.plan.rounds if item.column.id in state.environments]
+    pairs = [_pair_task(job, state, pair) for pair in job.plan.pairs if _is_ready(pair, state)]
+    rounds_left = _reuse(state, rounds, resume.finished_rounds(earlier), view, "rounds")
+    _warn_of_deaths(state, rounds_left, resume.measured_again(earlier))
+    pairs_left = _reuse(state, pairs, resume.finished_pairs(earlier), view, "timing pairs")
+    left = [task.item for task in (*rounds_left, *pairs_left)]
+    processes = host.parallel_processes()
+    eta = duration.EtaEstimator(left, processes)
+    passes = PassCounter([task.item for task in (*rounds, *pairs)], left)
     state.save(**passes.progress(eta.left_s()).facts())
-    view.begin(len(left), eta.left_s())
+    view.begin(len(rounds_left), len(pairs_left), eta.left_s())
     scheduler = Scheduler(job.engine, job.watching, state, view, eta, passes, job.on_pass)
-    lanes: dict[str, list[tuple[Round, Request]]] = {}
-    for item, request in left:
-        lanes.setdefault(item.column.gpu, []).append((item, request))
-    on_cpu = lanes.pop("", [])
-    if on_cpu:
+    rounds_of, pairs_of = _by_device(rounds_left), _by_device(pairs_left)
+    on_cpu, paired_on_cpu = rounds_of.pop("", deque()), pairs_of.pop("", deque())
+    if on_cpu or paired_on_cpu:
         with measuring_lock(view.say):
-            scheduler.lane(on_cpu)
-    if lanes:
-        with measuring_lock(view.say, tuple(lanes)):
-            scheduler.side_by_side(list(lanes.values()))
+            scheduler.side_by_side([on_cpu] * max(1, min(processes, len(on_cpu))))
+            scheduler.one_by_one(paired_on_cpu)
+    gpus = tuple(dict.fromkeys((*rounds_of, *pairs_of)))
+    if gpus:
+        with measuring_lock(view.say, gpus):
+            scheduler.side_by_side([rounds_of.get(gpu, deque()) + pairs_of.get(gpu, deque()) for gpu in gpus])
     return not scheduler.given_up
 
 
-def _reuse(
-    state: State,
-    requests: list[tuple[Round, Request]],
-    finished: Mapping[str, tuple[Path, str]],
-    view: View,
-) -> list[tuple[Round, Request]]:
-    """Link the rounds that interrupted runs have finished, and return those still to be measured.
+def _is_ready(pair: Pair, state: State) -> bool:
+    return all(column.id in state.environments for column in pair.columns.values())
 
-    ``finished`` maps resume keys to a record and the id of the run that measured it.
+
+def _by_device(tasks: list[Task]) -> dict[str, deque[Task]]:
+    """Return the tasks of each GPU by its UUID, and those of the CPU under ""."""
+    queues: dict[str, deque[Task]] = {}
+    for task in tasks:
+        queues.setdefault(task.item.column.gpu, deque()).append(task)
+    return queues
+
+
+def _reuse(
+    state: State, tasks: list[Task], finished: Mapping[str, tuple[Path, str]], view: View, what: str
+) -> list[Task]:
+    """Link what interrupted runs have finished, and return the tasks still to be measured.
+
+    ``finished`` maps resume keys to a record and the id of the run that measured it; ``what`` names the tasks.
     """
-    left: list[tuple[Round, Request]] = []
+    left: list[Task] = []
     reused: dict[str, str] = {}
-    for item, request in requests:
-        match = finished.get(str(request.context["resume_key"]))
+    for task in tasks:
+        match = finished.get(task.resume_key)
         if match is None:
-            left.append((item, request))
+            left.append(task)
             continue
         record, run_id = match
-        target = state.folder.record_path(item.column.id, item.variation, item.mode, item.number)
-        relative = target.relative_to(state.folder.path).as_posix()
+        relative = task.record_path(state.folder).relative_to(state.folder.path).as_posix()
         state.folder.take(record, relative)
         reused[relative.removesuffix(".xz")] = run_id
     if reused:
-        view.say(
-            f"reused from interrupted runs: {len(reused)} of {len(requests)} rounds (--no-resume measures all again)"
-        )
-        state.save(reused=reused)
+        view.say(f"reused from interrupted runs: {len(reused)} of {len(tasks)} {what} (--no-resume measures all again)")
+        state.save(reused={**state.info.reused, **reused})
         state.keeper.count_stored(state.folder.path)
     return left
 
 
-def _warn_of_deaths(state: State, left: list[tuple[Round, Request]], died: Mapping[str, str]) -> None:
+def _warn_of_deaths(state: State, left: list[Task], died: Mapping[str, str]) -> None:
     """Add a warning for each round that is measured again because a kernel died in it, so that this is not lost.
 
     ``died`` maps resume keys to what died, and in which run.
     """
+    again = [(task.request, died[task.resume_key]) for task in left if task.resume_key in died]
     sentences = [
-        f"{item.column.id}, {item.variation}, {item.mode}, round {item.number} is measured again; it died "
-        f"{died[str(request.context['resume_key'])]}"
-        for item, request in left
-        if str(request.context["resume_key"]) in died
+        f"{request.column}, {request.variation}, {request.mode}, round {request.round} is measured again; "
+        f"it died {what}"
+        for request, what in again
     ]
     if sentences:
         state.warn(*sentences)
 
 
-def _request(job: Job, state: State, item: Round) -> Request:
-    """Return the request of a round. Its context has the resume key: a hash of all that could change bits or times."""
-    environment = state.environments[item.column.id]
-    request = item.request(job.plan.suite.sources)
-    gpu = next((gpu for gpu in job.plan.devices.gpus if gpu.uuid == item.column.gpu), None)
+def _round_task(job: Job, state: State, item: Round) -> Task:
+    """Return a round with its request, whose resume key is a hash of all that could change bits or times."""
+    request = item.request(job.plan.suite)
+    key = resume.resume_key(_facts(job, state, item.column, request))
+    context = _context(job, state, item.column, item.planned, key)
+    return Task(item=item, requests={"": dataclasses.replace(request, context=context)})
+
+
+def _pair_task(job: Job, state: State, pair: Pair) -> Task:
+    """Return a timing pair with the requests of its sides. Both have the resume key of the pair."""
+    requests = pair.requests(job.plan.suite)
+    sides = [_facts(job, state, column, requests[side]) for side, column in pair.columns.items()]
+    key = resume.resume_key({"pair": pair.name, "first": pair.first, "budget_s": pair.budget_s, "sides": sides})
+    contexts = {side: _context(job, state, column, pair.planned, key) for side, column in pair.columns.items()}
+    return Task(
+        item=pair,
+        requests={side: dataclasses.replace(requests[side], context=context) for side, context in contexts.items()},
+    )
+
+
+def _facts(job: Job, state: State, column: Column, request: Request) -> dict[str, Any]:
+    """Return all that could change the bits or times of a request in a column."""
+    gpu = next((gpu for gpu in job.plan.devices.gpus if gpu.uuid == column.gpu), None)
     lasting = {name: text for name, text in gpu.facts.items() if name not in TRANSIENT} if gpu else {}
     driver = job.plan.devices.survey.driver
-    facts = {
+    return {
         "request": dataclasses.asdict(request),
         "suite": state.info.suite_hash,
         "engine": job.engine.name,
-        "environment": environment.identity,
-        "lock": item.column.lock_hash(),
+        "environment": state.environments[column.id].identity,
+        "lock": column.lock_hash(),
         "host": {key: state.info.host[key] for key in ("name", "system", "cpu", "cores")},
         "gpu": {"uuid": gpu.uuid, "name": gpu.name, "driver": driver, **lasting} if gpu else {},
     }
-    context = {
+
+
+def _context(job: Job, state: State, column: Column, planned: int, key: str) -> dict[str, Any]:
+    """Return the context of a request: ``planned`` rounds or pairs, and its resume key."""
+    return {
         "run": state.folder.id,
         "engine": job.engine.name,
-        "environment": environment.identity,
-        "lock_hash": item.column.lock_hash(),
+        "environment": state.environments[column.id].identity,
+        "lock_hash": column.lock_hash(),
         "host": state.info.host["name"],
-        "rounds": item.planned,
-        "resume_key": resume.resume_key(facts),
+        "rounds": planned,
+        "resume_key": key,
     }
-    return dataclasses.replace(request, context=context)

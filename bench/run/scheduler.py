@@ -1,22 +1,23 @@
-"""The state of a run while it measures, and the execution of its rounds: one at a time on each device."""
+"""The state of a run while it measures, and the execution of its rounds and timing pairs."""
 
 from __future__ import annotations
 
 import dataclasses
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import BuildError, EngineError, NoGpuError, TfreproError
+from bench.plan.schedule import Pair
 from bench.portable.value_limits import ValueLimits
-from bench.run import rounds
+from bench.run import pairs, rounds
 from bench.store.run import record_files
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable, Mapping
     from pathlib import Path
 
     from bench.engines.base import Engine, Environment
@@ -49,17 +50,29 @@ class PassProgress:
 
 
 class PassCounter:
-    """Counts complete passes. ``every`` are all rounds of the run, ``left`` those still to be measured."""
+    """Counts complete passes. ``every`` is all that the run measures, ``left`` what is still to be measured."""
 
-    def __init__(self, every: Iterable[Round], left: Iterable[Round]) -> None:
+    def __init__(self, every: Iterable[Round | Pair], left: Iterable[Round | Pair]) -> None:
+        remaining = list(left)
         self.planned = max((item.pass_number for item in every), default=0)
-        self._open = Counter(item.pass_number for item in left)
+        self._open = Counter(item.pass_number for item in remaining)
+        self._by_device = Counter((item.column.gpu, item.pass_number) for item in remaining)
+        self._by_column = Counter((item.column.id, item.pass_number) for item in remaining)
         self._lock = threading.Lock()
 
-    def finish(self, item: Round) -> None:
-        """Count a round as measured, or as given up."""
+    def finish(self, item: Round | Pair) -> bool:
+        """Count as measured, or as given up. Return whether an interim page is due.
+
+        That is after each pass of a device, and in the first pass after each column: the first pass of many columns
+        takes long, and a page with some of them is better than none.
+        """
+        number = item.pass_number
         with self._lock:
-            self._open[item.pass_number] -= 1
+            self._open[number] -= 1
+            self._by_device[item.column.gpu, number] -= 1
+            self._by_column[item.column.id, number] -= 1
+            column_ends = number == 1 and not self._by_column[item.column.id, number]
+            return column_ends or not self._by_device[item.column.gpu, number]
 
     def progress(self, seconds_left: float) -> PassProgress:
         """Return how far the run is. A pass is complete when no device has a round of it left."""
@@ -70,14 +83,43 @@ class PassCounter:
         return PassProgress(done=done, planned=self.planned, seconds_left=seconds)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A round or a timing pair, and its requests by side. A round has one, under ""."""
+
+    item: Round | Pair
+    requests: Mapping[str, Request]
+
+    @property
+    def request(self) -> Request:
+        """The request of a round, or one of a pair's."""
+        return next(iter(self.requests.values()))
+
+    @property
+    def resume_key(self) -> str:
+        """A hash of all that could change what is measured."""
+        return str(self.request.context["resume_key"])
+
+    def record_path(self, folder: RunFolder) -> Path:
+        """Return where its compressed record belongs."""
+        item = self.item
+        if isinstance(item, Pair):
+            return folder.pair_path(item.column.id, item.name)
+        return folder.record_path(item.column.id, item.variation, item.mode, item.number)
+
+
 @dataclass
 class State:
-    """What a run knows so far; becomes run.json. The threads of several devices share it."""
+    """What a run knows so far; becomes run.json. All threads that measure share it.
+
+    ``running`` counts the rounds of each column that are being measured.
+    """
 
     info: RunInfo
     folder: RunFolder
     environments: dict[str, Environment] = field(default_factory=dict)
     keeper: ValueLimits = field(default_factory=ValueLimits)
+    running: Counter[str] = field(default_factory=Counter)
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     def save(self, **changes: Any) -> None:
@@ -96,17 +138,22 @@ class State:
         with self.lock:
             return self.keeper.accepts(group, kernel, digest, size)
 
+    def ready(self, columns: Collection[str]) -> dict[str, Environment]:
+        """Return the environments of those of these columns that were not given up."""
+        with self.lock:
+            return {column: self.environments[column] for column in columns if column in self.environments}
+
     def drop_column(self, item: Round, status: str, reason: str) -> None:
-        """Give up the column of a round that could not be run or saw no GPU; its earlier records stay valid."""
+        """Give up the column of a round that could not be run or saw no GPU; its other records stay valid."""
         column = item.column.id
         own = self.folder.record_path(column, item.variation, item.mode, item.number)
         with self.lock:
-            if any(file.parts[-3] == column and file != own for file in record_files(self.folder.path)):
-                self.environments.pop(column)
+            others = any(file.parts[-3] == column and file != own for file in record_files(self.folder.path))
+            if not others and not self.running[column]:
+                self.give_up(column, status, reason)
+            elif self.environments.pop(column, None):
                 place = f"{column} was given up in round {item.number} ({item.variation}, determinism {item.mode})"
                 self.warn(f"{place}: {reason}")
-            else:
-                self.give_up(column, status, reason)
 
     def give_up(self, column: str, status: str, reason: str) -> None:
         """Mark a column of which nothing can be measured; the others continue."""
@@ -132,10 +179,11 @@ def status(error: EngineError | NoGpuError) -> str:
 
 
 class Scheduler:
-    """Runs rounds: one at a time on a device, several devices side by side.
+    """Runs rounds and timing pairs, from one queue or several side by side.
 
     ``watching`` opens the guard of a GPU by its UUID. ``on_pass`` is called with the run folder after each pass of a
-    device, and in the first pass after each column (see ``Job``). ``given_up`` says whether a column was given up.
+    device, and in the first pass after each column (see ``Job``). ``given_up`` says whether a column was given up, or
+    the timing pairs of one.
     """
 
     def __init__(
@@ -159,25 +207,28 @@ class Scheduler:
         self._halt = engine.halt
         self._stop = threading.Event()
         self.given_up = False
+        self._broken: set[tuple[str, str]] = set()  # column and comparison of pairs
         self._setting = rounds.Setting(
             engine=engine,
             folder=state.folder,
             view=view,
             suite=state.info.suite_hash,
-            controls=frozenset(kernel.name for kernel in state.info.kernels if kernel.control),
             wants=state.wants,
             watching=watching,
             stopped=self._stop.is_set,
         )
 
-    def side_by_side(self, lanes: list[list[tuple[Round, Request]]]) -> None:
-        """Run the rounds of several devices, each device in a thread. Whatever stops one of them stops all."""
-        if len(lanes) == 1:
-            self.lane(lanes[0])
+    def side_by_side(self, queues: list[deque[Task]]) -> None:
+        """Run all queues, each in a thread; a queue that is given twice has two threads.
+
+        Whatever stops one thread stops all.
+        """
+        if len(queues) == 1:
+            self.one_by_one(queues[0])
             return
-        pool = ThreadPoolExecutor(len(lanes), thread_name_prefix="tfrepro-device")
+        pool = ThreadPoolExecutor(len(queues), thread_name_prefix="tfrepro-measuring")
         try:
-            ended, _ = wait([pool.submit(self.lane, lane) for lane in lanes], return_when=FIRST_EXCEPTION)
+            ended, _ = wait([pool.submit(self.one_by_one, queue) for queue in queues], return_when=FIRST_EXCEPTION)
             for future in ended:
                 future.result()
         except BaseException:
@@ -187,54 +238,70 @@ class Scheduler:
         finally:
             pool.shutdown()
 
-    def lane(self, left: list[tuple[Round, Request]]) -> None:
-        """Run the rounds of one device in their order."""
-        following = [item for item, _ in left[1:]]
-        for (item, request), next_item in zip(left, [*following, None], strict=True):
+    def one_by_one(self, queue: deque[Task]) -> None:
+        """Run what is in a queue, in its order."""
+        while queue and not self._stop.is_set():
+            try:
+                task = queue.popleft()
+            except IndexError:  # another thread took the last one
+                return
+            self._run(task)
             if self._stop.is_set():
                 return
-            self._run(item, request)
-            if self._stop.is_set():
-                return
-            self._passes.finish(item)
-            if next_item is None or self._page_due(item, next_item):
+            if self._passes.finish(task.item):
                 self._end_pass()
 
-    @staticmethod
-    def _page_due(item: Round, next_item: Round) -> bool:
-        """Return whether an interim page is due between two rounds: after a pass, and in the first after each column.
-
-        The first pass of many columns takes long, and a page with some of them is better than none.
-        """
-        if next_item.pass_number != item.pass_number:
-            return True
-        return item.pass_number == 1 and next_item.column.id != item.column.id
-
-    def _run(self, item: Round, request: Request) -> None:
-        """Run one round and show it; skip it where its column was given up."""
-        environment = self._state.environments.get(item.column.id)
-        if environment is None:
+    def _run(self, task: Task) -> None:
+        """Run a task and show it; skip it where its column, or its comparison, was given up."""
+        item = task.item
+        columns = {request.column for request in task.requests.values()}
+        environments = self._state.ready(columns)
+        if len(environments) < len(columns) or (isinstance(item, Pair) and self._is_broken(item)):
             self._eta.skip(item)
             return
-        self._view.round(rounds.label(item))
+        name = pairs.label(item) if isinstance(item, Pair) else rounds.label(item)
+        self._view.round(name)
         start = time.monotonic()
-        self._measure(item, environment, request)
+        self._measure(task, environments)
         if not self._stop.is_set():
             seconds = time.monotonic() - start
-            self._view.done(rounds.label(item), seconds, self._eta.took(item, seconds))
+            self._view.done(name, seconds, self._eta.took(item, seconds))
 
-    def _measure(self, item: Round, environment: Environment, request: Request) -> None:
-        """Measure one round. An engine that cannot run it costs only its own column."""
-        try:
-            no_gpu = rounds.measure(self._setting, environment, item, request)
-            if no_gpu:  # no later round would see a GPU either; the record that says so stays
-                raise NoGpuError(no_gpu)
-        except (EngineError, NoGpuError) as error:
-            if self._stop.is_set():
-                return
-            self.given_up = True
-            self._view.say(f"{item.column.id}: {reason(error)}")
+    def _measure(self, task: Task, environments: Mapping[str, Environment]) -> None:
+        """Measure a task. An engine that cannot run it costs only its own column or comparison."""
+        item, column = task.item, task.item.column.id
+        error = self._attempt(task, environments)
+        if error is None or self._stop.is_set():
+            return
+        self.given_up = True
+        self._view.say(f"{column}: {reason(error)}")
+        if isinstance(item, Pair):
+            self._broken.add((column, item.comparison))
+            self._state.warn(f"{pairs.label(item)} failed, and no further one was tried: {reason(error)}")
+        else:
             self._state.drop_column(item, status(error), reason(error))
+
+    def _attempt(self, task: Task, environments: Mapping[str, Environment]) -> EngineError | NoGpuError | None:
+        """Measure a task and return why it could not be measured, None if it was."""
+        item, column = task.item, task.item.column.id
+        with self._state.lock:
+            self._state.running[column] += 1
+        try:
+            if isinstance(item, Pair):
+                no_gpu = pairs.measure_pair(self._setting, environments, item, task.requests)
+            else:
+                no_gpu = rounds.measure(self._setting, environments[column], item, task.request)
+        except (EngineError, NoGpuError) as error:
+            return error
+        finally:
+            with self._state.lock:
+                self._state.running[column] -= 1
+        # no later round would see a GPU either; the record that says so stays
+        return NoGpuError(no_gpu) if no_gpu else None
+
+    def _is_broken(self, pair: Pair) -> bool:
+        """Return whether a pair of this column and comparison could not be run before."""
+        return (pair.column.id, pair.comparison) in self._broken
 
     def _end_pass(self) -> None:
         """Record how far the run is, and have an interim page written."""

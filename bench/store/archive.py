@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from bench.errors import StorageError
 from bench.portable.archive import KIND, MANIFEST, SCHEMA
-from bench.store.imported_info import HASH, allowed_file, read_imported_info
 from bench.store.read_record import UNREADABLE, read_record
-from bench.store.run import record_files
+from bench.store.run import pair_files, read_info, record_files
+from bench.store.valid_info import HASH, allowed_file
+from bench.suite import paired_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -96,10 +97,14 @@ def _unpack(file: Path, target: Path, limits: Limits) -> Unpacked:
     if "run.json" not in files or files["run.json"][1] > limits.document:
         raise refuse("run.json is missing or too large")
     try:
-        info = read_imported_info(target, files)
+        info = read_info(target)
     except StorageError as error:
-        raise refuse(str(error)) from error
+        raise refuse(str(error).replace(f"{target}/", "")) from error
+    columns = {column.id for column in info.columns}
     for name in sorted(files):
+        parts = name.split("/")
+        if len(parts) > 1 and parts[0] != "kernel-files" and parts[1] not in columns:
+            raise refuse(f"{name} belongs to no column of run.json")
         if name.endswith(".xz"):
             _check_size(target / name, limits, name, refuse)
     return Unpacked(info=info, unreadable=_unreadable(target))
@@ -235,9 +240,10 @@ def _check_size(path: Path, limits: Limits, name: str, refuse: Refuse) -> None:
 def _unreadable(target: Path) -> dict[str, str]:
     """Return the records that cannot be read, with the reasons; like those of any run, they are no reason to refuse."""
     problems: dict[str, str] = {}
-    for file in record_files(target):
-        try:
-            read_record(file)
-        except UNREADABLE as error:
-            problems[file.relative_to(target).as_posix()] = str(error)
+    for files, read in ((record_files(target), read_record), (pair_files(target), paired_record.read)):
+        for file in files:
+            try:
+                read(file)
+            except UNREADABLE as error:
+                problems[file.relative_to(target).as_posix()] = str(error)
     return problems

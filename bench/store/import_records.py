@@ -17,7 +17,7 @@ from bench.errors import StorageError
 from bench.portable.value_limits import kept_files
 from bench.store import find_run
 from bench.store.archive import unpack
-from bench.store.run import read_info, record_files
+from bench.store.run import pair_files, read_info, record_files
 from bench.store.run_folder import RunFolder, now, reports_lock, unwritable, write_atomic
 
 if TYPE_CHECKING:
@@ -132,6 +132,7 @@ def alone(imported: RunInfo) -> RunInfo:
         imported,
         columns=tuple(_with_origin(column, imported) for column in imported.columns),
         warnings=_warnings(imported),
+        merged_from="",
     )
 
 
@@ -152,6 +153,7 @@ def merged(existing: RunInfo, imported: RunInfo) -> RunInfo:
         kernels=kernels,
         warnings=(*existing.warnings, *_warnings(imported)),
         reused={**existing.reused, **imported.reused},
+        merged_from=existing.merged_from or existing.id,
     )
 
 
@@ -174,9 +176,10 @@ def _variations(existing: RunInfo, imported: RunInfo, kernels: tuple[KernelInfo,
 
 
 def _with_origin(column: ColumnInfo, imported: RunInfo) -> ColumnInfo:
-    """Return a column with the facts of its host; an ``origin`` in the archive itself is not trusted."""
+    """Return a column with the facts of its host and run; an ``origin`` in the archive itself is not trusted."""
     facts = {key: imported.host[key] for key in _HOST_FACTS if imported.host.get(key)}
-    return dataclasses.replace(column, origin={**facts, "engine": imported.engine})
+    run = {"run": imported.id, "started": imported.started, "finished": imported.finished}
+    return dataclasses.replace(column, origin={**facts, "engine": imported.engine, **run})
 
 
 def _warnings(imported: RunInfo) -> tuple[str, ...]:
@@ -191,11 +194,12 @@ def _warnings(imported: RunInfo) -> tuple[str, ...]:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Copy records, stored values and logs of a run to the same relative paths, hard-linked where that works."""
+    """Copy records, stored values, kernel files and logs to the same relative paths, hard-linked where that works."""
     folder = RunFolder(target)
-    for file in record_files(source):
+    for file in (*record_files(source), *pair_files(source)):
         folder.take(file, file.relative_to(source).as_posix())
-    for file in (*kept_files(source), *sorted((source / "logs").glob("*/*.log"))):
+    others = (*sorted((source / "kernel-files").glob("*.tar.xz")), *sorted((source / "logs").glob("*/*.log")))
+    for file in (*kept_files(source), *others):
         copy = target / file.relative_to(source)
         try:
             copy.parent.mkdir(parents=True, exist_ok=True)

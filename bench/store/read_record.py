@@ -110,7 +110,6 @@ def _samples(by_kind: dict[str, list[dict[str, Any]]]) -> tuple[Sample, ...]:
             raise ValueError("fields of a sample are missing or unknown")
         del row["line"]
         row.setdefault("first_difference", None)
-        row["steady_s"], row["steady_cpu_s"] = tuple(row["steady_s"]), tuple(row["steady_cpu_s"])
         process, kernel = row["process"], row["kernel"]
         row["guard"] = guards.get((process, kernel, row["role"], row["repetition"])) if guards else None
         facts = values.get((process, kernel, row["digest"]), {})

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from bench.errors import StorageError
 from bench.store import find_run
 from bench.store.read_record import UNREADABLE, read_record
-from bench.store.run import read_info, record_files
+from bench.store.run import pair_files, read_info, record_files
+from bench.suite import paired_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -84,6 +85,24 @@ def finished_rounds(folders: tuple[Path, ...]) -> dict[str, tuple[Path, str]]:
         if key and all(outcome.outcome in _REUSED for outcome in record.outcomes):
             rounds.setdefault(key, (file, _run(file, record)))
     return rounds
+
+
+def finished_pairs(folders: tuple[Path, ...]) -> dict[str, tuple[Path, str]]:
+    """Return resume key -> (record file, id of the run that measured it), by the rules of ``finished_rounds``.
+
+    Both requests of a pair have its key in their context.
+    """
+    pairs: dict[str, tuple[Path, str]] = {}
+    for file in (file for folder in folders for file in pair_files(folder)):
+        try:
+            record = paired_record.read(file)
+        except UNREADABLE:
+            continue
+        context = record.requests["b"].context
+        key = str(context.get("resume_key", ""))
+        if key and record.complete and all(kernel.outcome in _REUSED for kernel in record.kernels):
+            pairs.setdefault(key, (file, str(context.get("run", file.parts[-4]))))
+    return pairs
 
 
 def _run(file: Path, record: Record) -> str:

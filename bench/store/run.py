@@ -5,48 +5,59 @@ Layout of ``reports/runs/<utc-time>-<id>/``::
     run.json                                              bench.store.run_info
     records/<column>/<variation>/<mode>-<round>.jsonl.xz  bench.suite.record
     records/<column>/<variation>/<mode>-<round>.kept.xz   stored values, each digest of a column once
+    paired/<column>/<comparison>-<pair>.jsonl.xz          bench.suite.paired_record
+    kernel-files/<hash>.tar.xz                            files of custom kernels
     logs/<column>/...                                     full logs of builds and rounds
     tails.json                                            in a copy without logs: the ends of those that matter
 """
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from bench.errors import StorageError
 from bench.portable.value_limits import kept_files
 from bench.store.kept_values import StoredValues, load_stored_values
 from bench.store.log_tails import Tails, load_tails, write_tails
 from bench.store.read_record import UNREADABLE, paused_garbage_collection, read_record
-from bench.store.run_folder import unwritable, write_atomic
-from bench.store.run_info import RunInfo
+from bench.store.run_folder import now, unwritable, write_atomic
+from bench.store.run_info import DAMAGED, RunInfo
+from bench.store.valid_info import problem_of
+from bench.suite import paired_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from bench.suite.paired_record import PairedRecord
     from bench.suite.record import Record
 
-#: Folders between ``records`` and a record: column and variation.
-_DEPTH = 2
+#: Folders of a run that hold records, and are copied as a whole.
+RECORD_FOLDERS = ("records", "paired")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
     """A run: its facts, its records by path relative to the run folder, and what could not be read, with the reason.
 
-    ``kept`` has its stored values, ``tails`` the ends of the logs of processes that died.
+    ``paired`` has the records of pairs, also by path; ``kept`` has its stored values, ``tails`` the ends of the logs of
+    processes that died. ``read_at`` is the time at which it was read, ISO 8601, to find times in the future; "" if it
+    was not read from a folder.
     """
 
     info: RunInfo
     records: Mapping[str, Record]
+    paired: Mapping[str, PairedRecord] = field(default_factory=dict)
     unreadable: Mapping[str, str] = field(default_factory=dict)
     kept: StoredValues = field(default_factory=StoredValues)
     tails: Tails = field(default_factory=Tails)
+    read_at: str = ""
 
 
 def load(folder: Path) -> Run:
@@ -55,26 +66,34 @@ def load(folder: Path) -> Run:
     Raises StorageError where run.json is missing or not valid.
     """
     info = read_info(folder)
-    records: dict[str, Record] = {}
     unreadable: dict[str, str] = {}
 
     def list_folder(error: OSError) -> None:
         unreadable[Path(error.filename).relative_to(folder).as_posix()] = str(error.strerror)
 
-    with paused_garbage_collection():
-        for file in record_files(folder, list_folder):
+    def read_all(files: list[Path], reader: Callable[[Path], T]) -> dict[str, T]:
+        contents: dict[str, T] = {}
+        for file in files:
             name = file.relative_to(folder).as_posix().removesuffix(".xz")
             try:
-                records[name] = read_record(file)
+                contents[name] = reader(file)
             except UNREADABLE as error:
                 unreadable[name] = str(error)
+        return contents
+
+    with paused_garbage_collection():
+        records = read_all(record_files(folder, list_folder), read_record)
+        paired = read_all(pair_files(folder, list_folder), paired_record.read)
         kept = load_stored_values(folder)
     tails = load_tails(folder, info.columns, records)
-    return Run(info=info, records=records, unreadable=unreadable, kept=kept, tails=tails)
+    return Run(info=info, records=records, paired=paired, unreadable=unreadable, kept=kept, tails=tails, read_at=now())
 
 
 def read_info(folder: Path) -> RunInfo:
-    """Read the facts of a run folder; raises StorageError where run.json is missing or not valid."""
+    """Read the facts of a run folder; raises StorageError where run.json is missing or not valid.
+
+    An imported run and one of this host are checked alike (see ``bench.store.valid_info``).
+    """
     path = folder / "run.json"
     try:
         text = path.read_text(encoding="utf-8")
@@ -82,7 +101,10 @@ def read_info(folder: Path) -> RunInfo:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         message = f"{folder} is no run folder: run.json cannot be read ({reason})"
         raise StorageError(message, "Use a folder under reports/runs/.") from error
-    return RunInfo.from_json(text, str(path))
+    info = RunInfo.from_json(text, str(path))
+    if problem := problem_of(info, json.loads(text)):
+        raise StorageError(f"{path} is not a run's description ({problem})", DAMAGED)
+    return info
 
 
 def record_files(folder: Path, on_error: Callable[[OSError], None] | None = None) -> list[Path]:
@@ -90,15 +112,24 @@ def record_files(folder: Path, on_error: Callable[[OSError], None] | None = None
 
     ``on_error`` is called for each folder that cannot be read; a missing one is no error, as a run may have no record.
     """
+    return _files(folder / "records", 2, on_error)
+
+
+def pair_files(folder: Path, on_error: Callable[[OSError], None] | None = None) -> list[Path]:
+    """Return the records of the pairs of a run folder, sorted; ``on_error`` as in ``record_files``."""
+    return _files(folder / "paired", 1, on_error)
+
+
+def _files(top: Path, depth: int, on_error: Callable[[OSError], None] | None) -> list[Path]:
+    """Return the records in the folders that are so many levels below ``top``."""
 
     def report(error: OSError) -> None:
         if on_error and not isinstance(error, FileNotFoundError):
             on_error(error)
 
     files: list[Path] = []
-    top = folder / "records"
     for place, subfolders, names in os.walk(top, onerror=report, followlinks=True):
-        if len(Path(place).relative_to(top).parts) == _DEPTH:
+        if len(Path(place).relative_to(top).parts) == depth:
             subfolders.clear()
             files += (Path(place, name) for name in names if name.endswith((".jsonl", ".jsonl.xz")))
     return sorted(files)
@@ -114,16 +145,19 @@ def compact(source: Path, target: Path) -> None:
     _check_target(source, target)
     fresh = target / f".records-{secrets.token_hex(4)}"
     try:
-        fresh.mkdir(parents=True)
-        for file in [*record_files(source, _raise), *kept_files(source)]:
-            copy = fresh / file.relative_to(source / "records")
+        for name in RECORD_FOLDERS:
+            (fresh / name).mkdir(parents=True)
+        for file in [*record_files(source, _raise), *kept_files(source), *pair_files(source, _raise)]:
+            copy = fresh / file.relative_to(source)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, copy)
         # run.json goes first and comes back last: new records must never be read with the facts of another run
         (target / "run.json").unlink(missing_ok=True)
-        if (target / "records").exists():
-            shutil.rmtree(target / "records")
-        fresh.rename(target / "records")
+        for name in RECORD_FOLDERS:
+            if (target / name).exists():
+                shutil.rmtree(target / name)
+            if name == "records" or any((fresh / name).iterdir()):
+                (fresh / name).rename(target / name)
         write_tails(target, run.tails)
         write_atomic(target / "run.json", run.info.to_json())
     except OSError as error:
@@ -142,11 +176,14 @@ def _check_target(source: Path, target: Path) -> None:
     place = target.resolve()
     if (target / "logs").exists() or place == source.resolve() or place.parent.name == "runs":
         raise StorageError(f"{target} is a run of its own, and would be lost.", "Use another folder.")
-    try:
-        foreign = not (target / "run.json").exists() and any((target / "records").iterdir())
-    except FileNotFoundError:
-        foreign = False
-    except OSError as error:
-        raise unwritable(target, error) from error
-    if foreign:
-        raise StorageError(f"{target}/records exists, and is no copy of a run.", "Use another folder.")
+    if (target / "run.json").exists():
+        return
+    for folder in (target / name for name in RECORD_FOLDERS):
+        try:
+            foreign = any(folder.iterdir())
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise unwritable(target, error) from error
+        if foreign:
+            raise StorageError(f"{folder} exists, and is no copy of a run.", "Use another folder.")

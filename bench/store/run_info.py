@@ -10,6 +10,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from bench.errors import StorageError
+from bench.portable.run_folder import plain
 from bench.suite.record import RecordError, check_schema
 
 if TYPE_CHECKING:
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter, ValidationError
 
     from bench.suite.kernels import Kernel
+
+
+#: Facts in ``ColumnInfo.origin`` that say which run measured an imported column, not on which host.
+RUN_FACTS = frozenset({"run", "started", "finished"})
 
 
 class _Validated:
@@ -36,7 +41,8 @@ class ColumnInfo(_Validated):
     ``status`` is ``ready``, ``incompatible``, ``gpu-not-visible`` or ``build-failed``, or ``mismatch`` or
     ``image-missing`` where no round could be run; ``reason`` says why it is not ready. ``device``, ``gpu``, ``kind``,
     ``cudnn`` and ``advice`` are those of ``bench.plan.column``. ``origin`` has the facts of the other host for an
-    imported column, and is empty for one that was measured on this host.
+    imported column, with the id, start and end (``run``, ``started``, ``finished``) of its run, and is empty for one
+    that was measured on this host.
     """
 
     id: str
@@ -77,10 +83,16 @@ class KernelInfo(_Validated):
     rate: float = 0.0
     heavy: bool = False
     call_again: bool = True
+    call_again_declared: bool = False
     gpu_control: bool = False
     on_host: bool = False
     accuracy: bool = False
     file: str = ""
+
+    @property
+    def later_calls_must_agree(self) -> bool:
+        """Whether a later call with other bits, without a new seed, is nondeterminism (see ``Kernel``)."""
+        return self.call_again and (not self.file or self.call_again_declared)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +103,8 @@ class RunInfo(_Validated):
     ``variation_modes`` to its modes. ``reused`` maps a record's path, relative to the run
     folder, to the id of the run that measured it. ``rounds`` is the number planned per mode. ``passes_done`` of
     ``passes_planned`` passes over all columns are complete; ``seconds_left`` is an estimate, 0 unless the run is
-    measuring.
+    measuring. ``merged_from`` is the id of the run of this host that imported columns were merged with, because its
+    records name it; "" for a run that was not merged.
     """
 
     schema: int
@@ -120,10 +133,11 @@ class RunInfo(_Validated):
     passes_done: int = 0
     passes_planned: int = 0
     seconds_left: float = 0.0
+    merged_from: str = ""
 
     def to_json(self) -> str:
-        """The text of run.json."""
-        return json.dumps(dataclasses.asdict(self), indent=1, sort_keys=True) + "\n"
+        """Return the text of run.json; see ``bench.portable.run_folder.plain`` for what is replaced in it."""
+        return json.dumps(plain(dataclasses.asdict(self)), indent=1, sort_keys=True) + "\n"
 
     @classmethod
     def from_json(cls, text: str, name: str = "run.json") -> RunInfo:
@@ -139,10 +153,11 @@ class RunInfo(_Validated):
             raise _invalid(error, name) from error
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
             message = f"{name} is not a run's description ({error})"
-            raise StorageError(message, _DAMAGED) from error
+            raise StorageError(message, DAMAGED) from error
 
 
-_DAMAGED = "The file was cut off or edited: restore it, or measure again."
+#: What to do about a run.json that is not valid.
+DAMAGED = "The file was cut off or edited: restore it, or measure again."
 
 
 @cache
@@ -160,7 +175,7 @@ def _invalid(error: ValidationError, name: str) -> StorageError:
         message = f"{name} has fields that this version does not know: {', '.join(map(ascii, sorted(unknown)))}"
         return StorageError(message, "Read it with the tfrepro that wrote it, or measure again.")
     place = ".".join(map(str, problems[0]["loc"]))
-    return StorageError(f"{name} is not a run's description ({place!a}: {problems[0]['msg']})", _DAMAGED)
+    return StorageError(f"{name} is not a run's description ({place!a}: {problems[0]['msg']})", DAMAGED)
 
 
 def kernel_infos(kernels: Iterable[Kernel]) -> tuple[KernelInfo, ...]:

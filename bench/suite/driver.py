@@ -2,6 +2,9 @@
 
 It is started in the column as ``python -m bench.suite.driver REQUEST``. The record goes to standard output, everything
 else to standard error. It uses only the standard library, so that a crash of TensorFlow cannot take it down.
+
+Kernels of the suite share a process until one of them leaves something behind; each custom kernel has a process of its
+own. Nothing survives a process: the driver adopts and kills its descendants and deletes its temporary files.
 """
 
 from __future__ import annotations
@@ -15,13 +18,18 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Mapping, Optional
 
-from bench.suite.record import RESTART, SCHEMA, Request, line
+from bench.suite import left_behind, private_tmp, processes
+from bench.suite.record import RECORD_CLOSED, RESTART, SCHEMA, Request, line
 from bench.suite.suite_hash import suite_hash
 
 #: Seconds a worker may take before its first kernel, including the import of TensorFlow from a cold disk.
 START_LIMIT_S = 300.0
+#: Seconds a worker may take to end after its last kernel; it then lists the libraries that it has loaded.
+END_LIMIT_S = 30.0
+#: Seconds between the end of a worker's output and the end of the worker, in either order.
+GRACE_S = 2.0
 _POLL_S = 1.0
 
 
@@ -29,14 +37,24 @@ def main(arguments: List[str]) -> int:
     """Run one round to its end; returns 0 whenever the record is complete."""
     request = Request.from_json(arguments[0])
     start = time.perf_counter()
+    processes.adopt_orphans()
+    signal.signal(signal.SIGTERM, _stop)
     emit(line("header", {"schema": SCHEMA, "request": json.loads(request.to_json()), "suite_hash": suite_hash()}))
-    remaining = list(request.kernels)
     process = 0
-    while remaining:
-        process += 1
-        remaining = Worker(request, remaining, process).run()
+    for group in process_groups(request):
+        remaining = group
+        while remaining:
+            process += 1
+            remaining = Worker(request, remaining, process).run()
     emit(line("end", {"seconds": round(time.perf_counter() - start, 3), "processes": process}))
     return 0
+
+
+def process_groups(request: Request) -> List[List[str]]:
+    """Return the kernels that may share a process: those of the suite, then each custom kernel alone."""
+    suite = [name for name in request.kernels if name not in request.kernel_files]
+    alone = [[name] for name in request.kernels if name in request.kernel_files]
+    return [suite, *alone] if suite else alone
 
 
 class Worker:
@@ -47,53 +65,83 @@ class Worker:
         self.remaining = kernels
         self.process = process
         self.current = ""
+        self.ended = 0  # kernels that have ended in this process
+        self.restart = self.output_closed = False
         self.lines: queue.Queue[Optional[str]] = queue.Queue()
         self.last_event = time.perf_counter()
 
     def run(self) -> List[str]:
         """Run until the process ends; returns the kernels that a new process must run."""
-        child = self._start()
-        oom_kills_before = oom_kills()
-        threading.Thread(target=self._read, args=(child,), daemon=True).start()
-        parent = os.getppid()
-        timed_out = False
-        try:
-            while True:
-                try:
-                    text = self.lines.get(timeout=_POLL_S)
-                except queue.Empty:
-                    if os.getppid() != parent:
-                        raise SystemExit(1) from None  # the process that requested this round is gone
-                    if self._elapsed() > self._limit():
-                        timed_out = True
-                        break
-                    continue
-                if text is None:
-                    child.wait(timeout=START_LIMIT_S)  # the pipe is closed before the process ends
-                    break
-                self._forward(text)
-                if self._elapsed() > self._limit():  # it still writes lines, but is over its limit
-                    timed_out = True
-                    break
-        except subprocess.TimeoutExpired:
+        with private_tmp.place(keep_cuda_cache=self.request.device == "gpu") as place:
+            oom_kills_before = oom_kills()
+            child = self._start(place)
+            threading.Thread(target=self._read, args=(child,), daemon=True).start()
             timed_out = True
-        finally:
-            child.kill()
-            code = child.wait()
-        if self.remaining and code != RESTART:
-            self._write_death(code, timed_out=timed_out, out_of_memory=oom_kills() > oom_kills_before)
-        return self.remaining
+            try:
+                timed_out = self._follow(child)
+            finally:
+                child.kill()
+                code = child.wait()
+                survivors = processes.kill_descendants()
+            self._drain()
+        if self.remaining and (self.current or not self.ended):
+            out_of_memory = oom_kills() > oom_kills_before
+            self._write_death(code, survivors, timed_out=timed_out, out_of_memory=out_of_memory)
+        elif self.remaining and not self.restart:
+            sys.stderr.write(f"\ntfrepro: process {self.process} ended with {ending(code)} between two kernels\n")
+        return self.remaining  # fewer than before, so the number of processes is bounded
 
-    def _start(self) -> subprocess.Popen[str]:
-        environment = {**os.environ, **self.request.env}
-        for name in ("TF_DETERMINISTIC_OPS", "TF_CUDNN_DETERMINISTIC"):
-            environment.pop(name, None)
-        if self.request.mode == "on" and self.request.switch == "env":
-            environment["TF_DETERMINISTIC_OPS"] = "1"
+    def _follow(self, child: subprocess.Popen[str]) -> bool:
+        """Forward lines until the process ends; returns whether it exceeded a time limit.
+
+        The end of the process counts, not the end of its output: a child of a kernel may hold the pipe open, and a
+        kernel may close it.
+        """
+        parent = os.getppid()
+        while child.poll() is None:
+            try:
+                text = self.lines.get(timeout=_POLL_S)
+            except queue.Empty:
+                if os.getppid() != parent:
+                    raise SystemExit(1) from None  # the process that requested this round is gone
+                text = ""
+            if text is None:
+                return self._await_end(child)
+            self._forward(text)
+            if self._elapsed() > self._limit():
+                return True
+        return False
+
+    def _await_end(self, child: subprocess.Popen[str]) -> bool:
+        """Wait briefly for the end of a process whose output has ended. If it goes on, it cannot report any more."""
+        try:
+            child.wait(timeout=GRACE_S)
+        except subprocess.TimeoutExpired:
+            self.output_closed = True
+        return False
+
+    def _drain(self) -> None:
+        """Forward the lines that the process wrote before its end."""
+        deadline = time.perf_counter() + GRACE_S
+        while True:
+            try:
+                text = self.lines.get(timeout=max(0.0, deadline - time.perf_counter()))
+            except queue.Empty:
+                return  # a process that could not be killed holds the pipe open
+            if text is None:
+                return
+            self._forward(text)
+
+    def _start(self, place: private_tmp.Place) -> subprocess.Popen[str]:
+        environment = process_environment(self.request, place.environment)
         request = json.loads(self.request.to_json())
         request["kernels"] = self.remaining
-        command = [sys.executable, "-m", "bench.suite.worker", json.dumps(request), str(self.process)]
-        return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True, encoding="utf-8")
+        command = [sys.executable, "-m", "bench.suite.worker_start", str(os.getpid()), str(place.folder or "")]
+        return subprocess.Popen(
+            [*command, json.dumps(request), str(self.process)],
+            cwd=place.directory, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            text=True, encoding="utf-8", errors="replace",
+        )  # fmt: skip
 
     def _read(self, child: subprocess.Popen[str]) -> None:
         for text in child.stdout or ():
@@ -104,27 +152,36 @@ class Worker:
         """Forward a line of the worker and update the worker's progress from it."""
         try:
             row: Dict[str, Any] = json.loads(text)
-        except ValueError:
-            return  # the truncated last line of a process that died
+            kind = row["line"]
+        except (ValueError, TypeError, KeyError):
+            return  # the truncated last line of a process that died, or text that a kernel wrote
+        if kind == RESTART:
+            self.restart = True
+            return
         emit(text)
-        if row["line"] == "kernel":
+        if kind == "kernel":
             self.current = row["kernel"]
             self.last_event = time.perf_counter()
-        elif row["line"] == "outcome":
+        elif kind == "outcome":
             self.remaining = [name for name in self.remaining if name != row["kernel"]]
             self.current = ""
+            self.ended += 1
             self.last_event = time.perf_counter()
 
     def _elapsed(self) -> float:
         return time.perf_counter() - self.last_event
 
     def _limit(self) -> float:
-        return self.request.time_limit_s if self.current else START_LIMIT_S
+        if self.current:
+            return self.request.time_limit_s
+        return START_LIMIT_S if self.remaining and not self.restart else END_LIMIT_S
 
-    def _write_death(self, code: int, *, timed_out: bool, out_of_memory: bool) -> None:
+    def _write_death(self, code: int, survivors: List[str], *, timed_out: bool, out_of_memory: bool) -> None:
         """Write the outcome of the current kernel, or of all remaining kernels if the worker died before the first."""
         if timed_out:
             outcome, message = "timeout", f"stopped at its time limit of {self._limit():g} s"
+        elif self.output_closed or code == RECORD_CLOSED:
+            outcome, message = "crashed", "the kernel closed a file descriptor of its process that it did not open"
         elif out_of_memory:
             outcome, message = "oom", "the system's out-of-memory killer ended the process"
         else:
@@ -139,9 +196,25 @@ class Worker:
                 "seconds": round(self._elapsed(), 3),
                 "error_class": "",
                 "message": message,
+                **({"left_behind": [left_behind.running(survivors)]} if survivors and self.current else {}),
             }
             emit(line("outcome", body))
         self.remaining = [name for name in self.remaining if name != self.current] if self.current else []
+
+
+def process_environment(request: Request, place: Mapping[str, str]) -> Dict[str, str]:
+    """Return the environment variables of a process that measures: this process's, its place's and the request's."""
+    environment = {**os.environ, **place, **request.env}
+    for name in ("TF_DETERMINISTIC_OPS", "TF_CUDNN_DETERMINISTIC"):
+        environment.pop(name, None)
+    if request.mode == "on" and request.switch == "env":
+        environment["TF_DETERMINISTIC_OPS"] = "1"
+    return environment
+
+
+def _stop(number: int, _frame: object) -> None:
+    """End the driver on a signal through its clean-up, which kills the worker and its descendants."""
+    raise SystemExit(128 + number)
 
 
 def death_marker(kernel: str, outcome: str) -> str:

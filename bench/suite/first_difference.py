@@ -6,7 +6,8 @@ from typing import Any, Dict, Optional, Tuple
 
 import numpy as np
 
-from bench.suite.digest import Array, Result, raw
+from bench.suite.arrays import Array, text_of
+from bench.suite.digest import Result, by_identity, dtype_name, raw
 from bench.suite.distance import as_dict, distance, numbers
 
 
@@ -23,14 +24,16 @@ def find_first_difference(first: Result, other: Result) -> Optional[Dict[str, An
     if pair is None:
         return None
     step, name, array_a, array_b = pair
-    (values_a, order_a), (values_b, order_b) = (numbers(array.dtype.name, raw(array)) for array in (array_a, array_b))
+    (values_a, order_a), (values_b, order_b) = (numbers(dtype_name(array), raw(array)) for array in (array_a, array_b))
     position = int(np.argmax(order_a != order_b))
     numbers_per_element = values_a.size // array_a.size or 1  # 2 for complex numbers
     element = min(position // numbers_per_element, array_a.size - 1)
+    others = by_identity(other)[0]
+    pairs = [(key, array, others.get(first.identities[0][key])) for key, array in first.outputs.items()]
     outputs = {
-        key: as_dict(distance(array.dtype.name, raw(array), raw(other.outputs[key])))
-        for key, array in first.outputs.items()
-        if _comparable(array, other.outputs.get(key)) and not np.array_equal(raw(array), raw(other.outputs[key]))
+        key: as_dict(distance(dtype_name(array), raw(array), raw(counterpart)))
+        for key, array, counterpart in pairs
+        if counterpart is not None and _comparable(array, counterpart) and not _equal(array, counterpart)
     }
     return {
         "step": step,
@@ -38,27 +41,37 @@ def find_first_difference(first: Result, other: Result) -> Optional[Dict[str, An
         "index": [int(number) for number in np.unravel_index(element, array_a.shape)],
         "first": _text(array_a, values_a, position),
         "other": _text(array_b, values_b, position),
-        "distance": as_dict(distance(array_a.dtype.name, raw(array_a), raw(array_b))),
+        "distance": as_dict(distance(dtype_name(array_a), raw(array_a), raw(array_b))),
         "outputs": outputs,
     }
 
 
 def _text(array: Array, values: Array, position: int) -> str:
     """Return one value as text. Integers are not taken from ``values``, because float64 cannot hold all of them."""
-    return str(array.reshape(-1)[position]) if array.dtype.kind in "iu" else repr(float(values[position]))
+    if array.dtype.kind in "iu":
+        return str(array.reshape(-1)[position])
+    if array.dtype.kind in "SUMm":
+        element = array.reshape(-1)[position // (values.size // array.size)]
+        return text_of(element) if array.dtype.kind == "S" else str(element)
+    return repr(float(values[position]))
 
 
 def _first_differing_tensor(first: Result, other: Result) -> Optional[Tuple[Optional[int], str, Array, Array]]:
     """Return step, name and both arrays of the first differing tensor, in the order of computation."""
-    others = {(step, name): array for step, name, array in other.tensors()}
+    others = by_identity(other)
     for step, name, array in first.tensors():
-        counterpart = others.get((step, name))
+        part = step or 0  # the outputs come before the steps
+        counterpart = others[part].get(first.identities[part][name]) if part < len(others) else None
         if counterpart is None or not _comparable(array, counterpart):
             continue
-        if not np.array_equal(raw(array), raw(counterpart)):
+        if not _equal(array, counterpart):
             return step, name, array, counterpart
     return None
 
 
-def _comparable(first: Array, other: Optional[Array]) -> bool:
-    return other is not None and first.dtype == other.dtype and first.shape == other.shape
+def _comparable(first: Array, other: Array) -> bool:
+    return bool(first.dtype == other.dtype and first.shape == other.shape)
+
+
+def _equal(first: Array, other: Array) -> bool:
+    return bool(np.array_equal(raw(first), raw(other)))

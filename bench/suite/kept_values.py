@@ -14,9 +14,8 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 import numpy as np
 
-from bench.suite.digest import SHORT, Digest, Result
-
-Array = np.ndarray[Any, Any]
+from bench.suite.arrays import Array
+from bench.suite.digest import SHORT, Digest, Result, dtype_name
 
 #: Maximum number of elements kept of an output, and of a tensor of a training step.
 OF_OUTPUT, OF_STEP = 128, 4
@@ -64,7 +63,7 @@ def keep(name: str, step: Optional[int], array: Array, digest: str, most: int) -
     return {
         "name": name,
         "step": step,
-        "dtype": array.dtype.name,
+        "dtype": dtype_name(array),
         "shape": list(array.shape),
         "digest": digest,
         "most": most,
@@ -73,9 +72,11 @@ def keep(name: str, step: Optional[int], array: Array, digest: str, most: int) -
 
 
 def encode_tensors(result: Result, result_digest: Digest) -> List[Dict[str, Any]]:
-    """Return the entries of a ``kept`` line for all tensors of one call, training steps first."""
+    """Return the entries of a ``kept`` line for all tensors of one call that have elements, training steps first."""
     rows = []
     for step, name, array in result.tensors():
+        if not array.size:
+            continue
         if step is None:
             rows.append(keep(name, step, array, result_digest.outputs[name]["digest"], OF_OUTPUT))
         else:

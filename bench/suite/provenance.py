@@ -65,6 +65,7 @@ def settings(tf: Any, switch: str) -> Dict[str, Any]:
         "isa_limit": os.environ.get("ONEDNN_MAX_CPU_ISA", "none"),
         "tf32": bool(tf.config.experimental.tensor_float_32_execution_enabled()),
         "xla_jit": str(tf.config.optimizer.get_jit()),
+        "eager": tf.config.functions_run_eagerly(),
         "devices": [device.name for device in tf.config.list_logical_devices()],
         **_gpu_memory(tf),
         "env": recorded_environment(),
@@ -72,7 +73,10 @@ def settings(tf: Any, switch: str) -> Dict[str, Any]:
 
 
 def state(tf: Any) -> Dict[str, Any]:
-    """Return process-wide state that a kernel could change for the kernels after it."""
+    """Return TensorFlow's process-wide state that a kernel of the suite could change for the kernels after it.
+
+    Custom kernels need no such list, because each has a process of its own.
+    """
     return {
         "eager": tf.executing_eagerly(),
         "functions_eager": tf.config.functions_run_eagerly(),
@@ -83,7 +87,6 @@ def state(tf: Any) -> Dict[str, Any]:
         "policy": tf.keras.mixed_precision.global_policy().name,
         "placement": tf.config.get_soft_device_placement(),
         "threads": str(tf.config.threading.get_intra_op_parallelism_threads()),
-        "env": recorded_environment(),
     }
 
 

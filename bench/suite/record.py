@@ -9,9 +9,11 @@ that dies loses at most one sample:
 ``values``   description of a digest: facts about every output; once per process, kernel and digest;
 ``kept``     element values of a digest's tensors, for later comparison; the host stores them in a separate file
              next to the record (see ``kept_values.py``), so that the record stays small;
-``sample``   one repetition of a kernel, its run with the second seed (which must differ), or its timing pass;
+``sample``   one repetition of a kernel, a second call without a new seed, or its run with the second seed (which must
+             differ);
 ``guard``    the state of the GPU during the preceding sample, as observed by the host; added by the host;
-``outcome``  a kernel ended: ``ok``, ``error``, ``crashed``, ``timeout``, ``oom``, ``mismatch``, ``gpu-not-visible``;
+``outcome``  a kernel ended: ``ok``, ``failed`` (it returned what cannot be compared), ``error``, ``crashed``,
+             ``timeout``, ``oom``, ``mismatch``, ``gpu-not-visible``;
 ``loaded``   the shared libraries that were mapped when the process ended;
 ``end``      the round is complete. A record without this line was truncated.
 """
@@ -23,14 +25,17 @@ import json
 import lzma
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Iterable, Mapping, Optional, TextIO
+from typing import Any, Iterable, Mapping, Optional, Sequence, TextIO
 
-SCHEMA = 4
+SCHEMA = 5
 #: Earlier schema -> the version of tfrepro that reads it.
 READERS = {2: "0.1", 3: "0.1"}
 
-#: Exit code of a worker that ended normally and requests a new process for the remaining kernels.
-RESTART = 75
+#: Kind of the line by which a worker requests a new process for its remaining kernels. It is for the driver only, which
+#: does not forward it. No exit code can serve for that, because a kernel can end its process with any.
+RESTART = "restart"
+#: Exit code of a worker that can no longer write its record, because a kernel closed the descriptor.
+RECORD_CLOSED = 76
 
 
 class RecordError(ValueError):
@@ -45,9 +50,10 @@ class Request:
         kernels: Names in execution order, already shuffled with ``order_seed``.
         repetitions: Kernel name -> number of repetitions.
         second_seed: Whether to run each kernel once more with a different seed.
-        steady_s: Time budget of each kernel's timing pass; 0 skips the pass.
         env: Environment variables that the variation sets.
-        kernel_files: Name of a user's kernel file -> its source text.
+        inter: Inter-op threads, and ``devices``: logical CPU devices; None: TensorFlow's default.
+        kernel_files: Custom kernel -> the file that declares it, ``HASH/name.py`` (see ``kernel_files.py``). The driver
+            runs each in a process of its own; processes that run the suite do not load the files.
         expect: Distribution -> version pinned by the lock; a worker that finds another version does not measure.
         device: ``cpu`` or ``gpu``.
         libraries: Soname that TensorFlow opens (``libcublas.so.12``) -> the requirement that must provide it
@@ -68,10 +74,12 @@ class Request:
     switch: str = "api"  # how mode "on" is switched: "api" | "env"
     second_seed: bool = True
     time_limit_s: float = 120.0  # for one kernel, all repetitions
-    steady_s: float = 0.2
     env: Mapping[str, str] = field(default_factory=dict)
     threads: Optional[int] = None  # intra-op threads; None: TensorFlow's default
+    inter: Optional[int] = None
+    devices: Optional[int] = None
     tf32: Optional[bool] = None  # TF32 execution; None: TensorFlow's default
+    eager: bool = False  # functions run eagerly instead of as graphs
     kernel_files: Mapping[str, str] = field(default_factory=dict)
     expect: Mapping[str, str] = field(default_factory=dict)
     device: str = "cpu"
@@ -96,11 +104,10 @@ class Sample:
     """The result of one execution of a kernel.
 
     Attributes:
-        role: "repetition", "second-seed" or "timing".
+        role: "repetition", "second-seed", "second-call" (the last repetition's work called again without a new seed)
+            or "timing".
         digest: Hash of the name, dtype, shape and bytes of every output, and of every training step.
         first_s: Wall time of the first call, including tracing and compilation.
-        steady_s: Wall times of the calls after ``warmups`` further calls; only a timing sample has any.
-        steady_agrees: Whether all of those calls gave the bits of the first call; None without such calls.
         switches: Involuntary context switches during the first call.
         first_difference: Where this sample first differs from the first repetition of its process, as returned by
             ``first_difference.find_first_difference``. None if it does not differ, or if enough differences of
@@ -120,10 +127,6 @@ class Sample:
     setup_s: float
     first_s: float
     first_cpu_s: float
-    steady_s: tuple[float, ...]
-    steady_cpu_s: tuple[float, ...]
-    steady_agrees: Optional[bool]
-    warmups: int
     load: float
     switches: int
     first_difference: Optional[Mapping[str, Any]] = None
@@ -142,6 +145,8 @@ class Outcome:
         peak_mb: Peak resident memory of the process while the kernel ran, in MB; None if unknown.
         peak_gpu_mb: Peak memory held by TensorFlow's GPU allocator, in MB; None without a GPU.
         digest_s: Seconds (included in ``seconds``) spent comparing and hashing outputs.
+        left_behind: Sentences about what the kernel left in its process, such as ``left 1 thread running: ...``
+            (see ``left_behind.py``). Its process ended for that reason.
     """
 
     process: int
@@ -154,6 +159,7 @@ class Outcome:
     peak_mb: Optional[float] = None
     digest_s: float = 0.0
     peak_gpu_mb: Optional[float] = None
+    left_behind: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -243,8 +249,6 @@ def _build(header: dict[str, Any], rows: dict[str, list[dict[str, Any]]]) -> Rec
     guards = {(row["process"], row["kernel"], row["role"], row["repetition"]): row["seen"] for row in rows["guard"]}
     samples = []
     for row in rows["sample"]:
-        row["steady_s"] = tuple(row["steady_s"])
-        row["steady_cpu_s"] = tuple(row["steady_cpu_s"])
         description = descriptions.get((row["process"], row["kernel"], row["digest"]), {})
         row["guard"] = guards.get((row["process"], row["kernel"], row["role"], row["repetition"]))
         samples.append(Sample(**row, outputs=description.get("outputs", {}), errors=description.get("errors", {})))
@@ -262,11 +266,12 @@ def _build(header: dict[str, Any], rows: dict[str, list[dict[str, Any]]]) -> Rec
 
 def read(path: Path) -> Record:
     """Read a record file, plain or compressed (``.xz``); raises RecordError, OSError, LZMAError or EOFError."""
-    with _open(path) as stream:
+    with open_record(path) as stream:
         return parse(stream, path.name)
 
 
-def _open(path: Path) -> TextIO:
+def open_record(path: Path) -> TextIO:
+    """Open a record file, plain or compressed, as text; bytes that are not UTF-8 are replaced."""
     if path.suffix == ".xz":
         return lzma.open(path, "rt", encoding="utf-8", errors="replace")
     return path.open(encoding="utf-8", errors="replace")

@@ -9,14 +9,12 @@ from __future__ import annotations
 import resource
 import time
 from dataclasses import dataclass
-from typing import Any, Callable, List, Mapping, Optional, Tuple, TypeVar
+from typing import Any, Callable, Iterator, List, Mapping, Tuple, TypeVar
 
 from bench.suite.kernels import Traced
 
 T = TypeVar("T")
 
-#: Minimum and maximum number of timed calls in a series.
-MIN_CALLS, MAX_CALLS = 3, 20
 #: Limits of the warm-up: number of calls, and share of the time budget after which no further warm-up call starts.
 MAX_WARMUPS, WARMUP_SHARE = 5, 0.25
 #: Two successive calls whose times differ by at most this factor end the warm-up.
@@ -32,13 +30,8 @@ class Clock:
     switches: int
 
 
-@dataclass(frozen=True)
-class Series:
-    """The timed calls of a series. ``agrees`` says whether all calls gave the same bits; None without calls."""
-
-    agrees: Optional[bool]
-    warmups: int
-    clocks: Tuple[Clock, ...]
+#: The clock of something that did not happen.
+NO_TIME = Clock(0.0, 0.0, 0)
 
 
 def finisher(tf: Any, device: str) -> Callable[[Any], Any]:
@@ -63,8 +56,8 @@ def finisher(tf: Any, device: str) -> Callable[[Any], Any]:
 
 def materialise(value: Any) -> Any:
     """Return the same outputs with all training steps computed: a kernel may return a generator of steps."""
-    if isinstance(value, Traced):
-        return Traced(dict(value.outputs), tuple(dict(step) for step in value.steps))
+    if isinstance(value, Traced) and hasattr(value.steps, "__next__"):
+        return Traced(value.outputs, tuple(value.steps))
     return value
 
 
@@ -77,42 +70,14 @@ def timed(call: Callable[[], T]) -> Tuple[T, Clock]:
     return value, Clock(wall, cpu, resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw - switches)
 
 
-def steady(call: Callable[[], T], budget_s: float, same: Callable[[T], bool]) -> Series:
-    """Warm up until two calls take about the same time, then make 3 to 20 timed calls within the budget in seconds.
-
-    The value of every call, including the warm-up, is checked with ``same``; the check is not timed.
-    """
-    agrees: Optional[bool] = None
-    warm: List[Clock] = []
-    clocks: List[Clock] = []
-    while True:
-        value, clock = timed(call)
-        agrees = same(value) and agrees is not False
-        del value  # release its memory before the next call
-        if not _is_warm(warm, budget_s):
-            warm.append(clock)
-            continue
-        clocks.append(clock)
-        spent = sum(clock.wall for clock in clocks)
-        if len(clocks) >= MAX_CALLS or (len(clocks) >= MIN_CALLS and spent >= budget_s):
-            return Series(agrees, len(warm), tuple(clocks))
-
-
-def _is_warm(warm: List[Clock], budget_s: float) -> bool:
+def is_warm(warm: List[Clock], budget_s: float) -> bool:
+    """Return whether these calls warmed a kernel up; ``budget_s`` is for all its calls, timed ones included."""
     if not warm:
         return False
     if len(warm) >= MAX_WARMUPS or sum(clock.wall for clock in warm) >= budget_s * WARMUP_SHARE:
         return True
     last = sorted(clock.wall for clock in warm[-2:])
     return len(last) > 1 and last[1] <= last[0] * SETTLED
-
-
-def walls(clocks: Tuple[Clock, ...]) -> Mapping[str, List[float]]:
-    """Return the times as the two lists of a record."""
-    return {
-        "steady_s": [seconds(clock.wall) for clock in clocks],
-        "steady_cpu_s": [seconds(clock.cpu) for clock in clocks],
-    }
 
 
 def seconds(value: float) -> float:
@@ -124,6 +89,15 @@ def _copy_scalars(tf: Any, value: Any) -> None:
     """Copy one element of every tensor to the host, which completes everything queued before on the same stream."""
     outputs, steps = value if isinstance(value, Traced) else (value, ())
     for tensors in (outputs, *steps):
-        for tensor in tensors.values() if isinstance(tensors, Mapping) else ():
-            if hasattr(tensor, "numpy"):
+        for tensor in _flat(tensors):
+            if hasattr(tensor, "numpy") and not hasattr(tensor, "row_splits"):
                 tf.reshape(tensor, [-1])[:1].numpy()
+
+
+def _flat(value: Any) -> Iterator[Any]:
+    """Yield what is inside mappings, lists and tuples."""
+    if isinstance(value, (Mapping, list, tuple)):
+        for part in value.values() if isinstance(value, Mapping) else value:
+            yield from _flat(part)
+    else:
+        yield value

@@ -8,28 +8,33 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from bench.verdict import difference, digest_groups, known_issues
-from bench.verdict.results import overhead_of
 from bench.verdict.status import COMPARABLE, Status
+from bench.verdict.timing import first_calls
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from bench.store.run import Run
     from bench.store.run_info import ColumnInfo, RunInfo
+    from bench.verdict.paired_times import PairedTimes
+    from bench.verdict.ratio import TimeRatio
     from bench.verdict.results import Verdict
-    from bench.verdict.timing import Overhead
 
 #: Statuses under which no observed difference is shown: something else was measured, or the controls failed.
 _NOT_SHOWN = frozenset({Status.CONTROL_FAILED, Status.GPU_NOT_VISIBLE})
 
 
-def measures(run: Run, column: ColumnInfo, verdict: Verdict) -> Verdict:
-    """Add how far samples are apart, their errors, memory, and the known issue behind what happened."""
+def measures(run: Run, column: ColumnInfo, verdict: Verdict, times: PairedTimes) -> Verdict:
+    """Add how far samples are apart, their errors, times, memory, and the known issue behind what happened."""
     if not verdict.observations or verdict.invalid:
         return verdict
     apart, why = None, ""
     if verdict.comparison.varies and not verdict.control and verdict.status not in _NOT_SHOWN:
         apart, why = difference.of_verdict(run.kept, verdict.kernel, verdict.observations, verdict.comparison.digests)
+    place = (verdict.column, verdict.kernel, verdict.variation, verdict.mode)
+    timing, discarded = times.timing(*place), times.discarded(*place)
+    if timing is None and discarded is None:
+        timing = first_calls(verdict.observations)
     memory = [observation.peak_mb for observation in verdict.observations if observation.peak_mb is not None]
     gpu_memory = [seen.peak_gpu_mb for seen in verdict.observations if seen.peak_gpu_mb is not None]
     return dataclasses.replace(
@@ -39,6 +44,8 @@ def measures(run: Run, column: ColumnInfo, verdict: Verdict) -> Verdict:
         errors=_errors(verdict),
         known_issue=_known_issue(column, verdict),
         explained=_explained(column, verdict),
+        timing=timing,
+        discarded=discarded,
         peak_mb=max(memory, default=None),
         peak_gpu_mb=max(gpu_memory, default=None),
     )
@@ -48,7 +55,7 @@ def _errors(verdict: Verdict) -> Mapping[str, Mapping[str, float]]:
     """Return the errors of the most frequent digest that has any: they are computed in only one round."""
     errors: dict[str, Mapping[str, Mapping[str, float]]] = {}
     for observation in verdict.observations:
-        for sample in (*observation.repetitions, *observation.timings):
+        for sample in observation.own:
             if sample.errors and sample.digest not in errors and _valid(sample.errors):
                 errors[sample.digest] = sample.errors
     return next((errors[digest] for digest, _ in verdict.comparison.digests if digest in errors), {})
@@ -138,7 +145,7 @@ def _other_workloads(info: RunInfo, verdicts: Sequence[Verdict]) -> frozenset[tu
 
 def _shapes(verdict: Verdict) -> str:
     """Return the shapes of the outputs of the first sample that describes them."""
-    samples = (sample for process in verdict.observations for sample in (*process.repetitions, *process.timings))
+    samples = (sample for process in verdict.observations for sample in process.own)
     outputs = next((sample.outputs for sample in samples if sample.outputs), {})
     return str(sorted(str(facts.get("shape")) for facts in outputs.values()))
 
@@ -147,29 +154,8 @@ def _has_one_digest(verdict: Verdict) -> bool:
     return verdict.status in COMPARABLE and len(verdict.comparison.digests) == 1
 
 
-class Overheads(Mapping[tuple[str, str, str], "Overhead"]):
-    """Overheads by (column, kernel, variation), each computed when it is first used.
-
-    Only kernels that ran to their end in both modes have one; a time that ends in a crash does not count.
-    """
-
-    def __init__(self, verdicts: Sequence[Verdict]) -> None:
-        self._verdicts = {verdict.key: verdict for verdict in verdicts if not verdict.control}
-        self._computed: dict[tuple[str, str, str], Overhead | None] = {}
-
-    def __getitem__(self, key: tuple[str, str, str]) -> Overhead:
-        if key not in self._computed:
-            on, off = (self._verdicts.get((*key, mode)) for mode in ("on", "off"))
-            self._computed[key] = overhead_of(on, off) if on and off else None
-        overhead = self._computed[key]
-        if overhead is None:
-            raise KeyError(key)
-        return overhead
-
-    def __iter__(self) -> Iterator[tuple[str, str, str]]:
-        for column, kernel, variation, mode in self._verdicts:
-            if mode == "on" and (column, kernel, variation) in self:
-                yield column, kernel, variation
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
+def overheads(verdicts: Sequence[Verdict], times: PairedTimes) -> dict[tuple[str, str, str], TimeRatio]:
+    """Return the overheads by (column, kernel, variation) of kernels that ran to their end in both modes."""
+    complete = {verdict.key for verdict in verdicts if verdict.complete and not verdict.control}
+    places = [key[:3] for key in complete if key[3] == "on" and (*key[:3], "off") in complete]
+    return {place: found for place in sorted(places) if (found := times.overhead(*place)) is not None}

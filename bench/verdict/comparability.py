@@ -28,6 +28,8 @@ SAME_RECORDS = "these are the same records, not measured again"
 _MACHINE = ("name", "hostname", "cpu", "cpu_model", "cores")
 #: Facts that follow from the pair: reported only if a column is compared with itself.
 FOLLOW = frozenset({"Python build", "TensorFlow build", "protobuf", "lock"})
+#: Packages whose releases every comparison states, by their titles among the facts.
+PACKAGES = ("TensorFlow", "Keras", "NumPy", "protobuf")
 #: Effective settings that change times on one host, and bits with them.
 _IN_FORCE = ("intra_op_threads", "inter_op_threads")
 
@@ -131,7 +133,7 @@ def _requested_settings(record: Record, mode: str) -> str:
     request = record.request
     env = {key: value for key, value in request.env.items() if key not in PLACES}
     switch = request.switch if mode == "on" else ""
-    return json.dumps([env, request.threads, request.tf32, switch], sort_keys=True, default=str)
+    return json.dumps([env, request.threads, request.tf32, request.eager, switch], sort_keys=True, default=str)
 
 
 class Pair:
@@ -154,6 +156,11 @@ class Pair:
         if not self.same_column:
             changed_facts = {key: values for key, values in changed_facts.items() if key not in FOLLOW}
         return changed_facts
+
+    def verdicts(self, key: tuple[str, str, str]) -> tuple[Verdict | None, Verdict | None]:
+        """Return the verdicts of a kernel, variation and mode before and after; None if a side did not plan it."""
+        before, after = (side.results.of(side.column, *key) for side in (self.before, self.after))
+        return before, after
 
     def repeated(self, variation: str, mode: str) -> bool:
         """Whether both sides come from the same records."""
@@ -255,5 +262,5 @@ def shapes(verdict: Verdict) -> list[str]:
 
 def outputs(verdict: Verdict) -> dict[str, Any]:
     """Return the outputs of the first sample that describes them."""
-    samples = (sample for process in verdict.observations for sample in (*process.repetitions, *process.timings))
+    samples = (sample for process in verdict.observations for sample in process.own)
     return next((dict(sample.outputs) for sample in samples if sample.outputs), {})

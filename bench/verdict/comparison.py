@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING
 
 from bench.store.kept_values import StoredValues
 from bench.verdict import difference
-from bench.verdict.comparability import SAME_RECORDS, Pair, Side
-from bench.verdict.results import overhead_of
+from bench.verdict.comparability import PACKAGES, SAME_RECORDS, Pair, Side
 from bench.verdict.status import Status, severity
+from bench.verdict.upgrade_cost import upgrade_costs
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from bench.verdict.difference_types import Difference
+    from bench.verdict.ratio import TimeRatio
     from bench.verdict.results import RunResults, Verdict
     from bench.verdict.steps import Step
-    from bench.verdict.timing import Overhead
 
 __all__ = [
     "Bits",
@@ -132,6 +132,7 @@ _STATES = {
     Status.TIMEOUT: _State.FAILS,
     Status.OOM: _State.FAILS,
     Status.MISMATCH: _State.FAILS,
+    Status.FAILED: _State.FAILS,
     Status.BUILD_FAILED: _State.FAILS,
     Status.IMAGE_MISSING: _State.FAILS,
 }
@@ -163,7 +164,7 @@ class KernelChange:
     bits: Bits
     bits_why: str
     difference: Difference | None
-    cost: Overhead | None
+    cost: TimeRatio | None
     cost_why: str
     events: tuple[Event, ...]
 
@@ -185,7 +186,8 @@ class KernelChange:
 class Change:
     """All kernels, from one side to the other.
 
-    ``changed_facts`` has every fact that differs, before and after, by title.
+    ``changed_facts`` has every fact that differs, before and after, by title. ``packages`` has the releases of
+    TensorFlow, Keras, NumPy and protobuf before and after, whether they differ or not; "" where unknown.
 
     ``two_runs`` says that the times were measured at different moments: their ratios include any drift of the machine.
     """
@@ -193,6 +195,7 @@ class Change:
     before: Side
     after: Side
     changed_facts: Mapping[str, tuple[str, str]]
+    packages: Mapping[str, tuple[str, str]]
     two_runs: bool
     kernels: tuple[KernelChange, ...]
 
@@ -241,12 +244,16 @@ def change(before: Side, after: Side, *, known: Distances | None = None) -> Chan
     """Compare two columns kernel by kernel, without controls. ``known`` are distances to reuse."""
     pair = Pair(before, after)
     known = known or Distances(before.results, after.results)
+    keys = list(_keys(before, after))
+    obstacles = {key: _obstacle(pair, *key) for key in keys}
+    costs = upgrade_costs(pair, obstacles)
     return Change(
         before=before,
         after=after,
         changed_facts=pair.changed_facts,
+        packages={title: (before.facts[title], after.facts[title]) for title in PACKAGES},
         two_runs=pair.two_runs,
-        kernels=tuple(_kernel(pair, known, *key) for key in _keys(before, after)),
+        kernels=tuple(_kernel(pair, known, key, obstacles[key], costs[key]) for key in keys),
     )
 
 
@@ -262,21 +269,29 @@ def _keys(before: Side, after: Side) -> Iterator[tuple[str, str, str]]:
                     yield name, variation, mode
 
 
-def _kernel(pair: Pair, known: Distances, kernel: str, variation: str, mode: str) -> KernelChange:
-    before, after = (side.results.of(side.column, kernel, variation, mode) for side in (pair.before, pair.after))
+def _obstacle(pair: Pair, kernel: str, variation: str, mode: str) -> str:
+    """Say why neither bits nor times of a kernel are compared, "" if both can be."""
+    before, after = pair.verdicts((kernel, variation, mode))
     if before is None or after is None:
-        why = f"not planned {'after' if after is None else 'before'}"
+        return f"not planned {'after' if after is None else 'before'}"
+    if pair.repeated(variation, mode):
+        return SAME_RECORDS
+    return _without_result(before, after) or pair.other_work(before, after)
+
+
+def _kernel(
+    pair: Pair, known: Distances, key: tuple[str, str, str], obstacle: str, costs: TimeRatio | str
+) -> KernelChange:
+    kernel, variation, mode = key
+    before, after = pair.verdicts(key)
+    if before is None or after is None:
         event = Event.REMOVED if after is None else Event.ADDED
         return KernelChange(
-            kernel=kernel, variation=variation, mode=mode, before=before, after=after, bits=Bits.UNKNOWN, bits_why=why,
-            difference=None, cost=None, cost_why=why, events=(event,),
+            kernel=kernel, variation=variation, mode=mode, before=before, after=after, bits=Bits.UNKNOWN,
+            bits_why=obstacle, difference=None, cost=None, cost_why=obstacle, events=(event,),
         )  # fmt: skip
-    if pair.repeated(variation, mode):
-        obstacle = SAME_RECORDS
-    else:
-        obstacle = _without_result(before, after) or pair.other_work(before, after)
     bits, bits_why = _bits(pair, before, after, obstacle)
-    cost, cost_why = _cost(pair, before, after, obstacle)
+    cost, cost_why = (None, costs) if isinstance(costs, str) else (costs, "")
     events: list[Event] = [*_status_events(before, after), *([Event.BITS_CHANGED] if bits is Bits.CHANGED else [])]
     if cost is not None and cost.significant:
         events.append(Event.SLOWER if cost.ratio > 1 else Event.FASTER)
@@ -328,15 +343,6 @@ def _bits(pair: Pair, before: Verdict, after: Verdict, obstacle: str) -> tuple[B
     ):  # equal bits are equal in any case; different ones may come from shared code of the suite
         return Bits.UNKNOWN, "the bits differ, but code that kernels share has changed between the runs"
     return Bits.CHANGED, concerns
-
-
-def _cost(pair: Pair, before: Verdict, after: Verdict, obstacle: str) -> tuple[Overhead | None, str]:
-    """Return the time after over the time before, or why there is none."""
-    why = obstacle or pair.other_place(after.variation, after.mode)
-    if why:
-        return None, why
-    cost = overhead_of(after, before)
-    return cost, "" if cost else "not timed on both sides"
 
 
 def _status_events(before: Verdict, after: Verdict) -> Iterator[Event]:

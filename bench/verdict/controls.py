@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from bench.verdict.detection import missed
 from bench.verdict.digest_comparison import compare
 from bench.verdict.observations import CUT_OFF
 
@@ -108,7 +109,7 @@ def within_reach(rate: float, samples: int) -> bool:
 
     One sample never can, because there is nothing to compare it with.
     """
-    return samples >= MIN_SAMPLES and float(1 - rate) ** samples <= REACH
+    return samples >= MIN_SAMPLES and missed(rate, samples) <= REACH
 
 
 def _must_differ(rate: float, observations: Sequence[ProcessObservation]) -> Check:

@@ -84,10 +84,7 @@ def of_verdict(
         return _in_process(recorded), ""
     with_values = [digest for digest, _ in digests if (kernel, digest) in kept.rows]
     if len(digests) < _TWO:
-        return (
-            None,
-            "Only a later call of a timing pass, or a sample with another seed, gave other bits; neither is kept.",
-        )
+        return None, "Only samples with another seed gave other bits, and their values are not kept."
     if len(with_values) < _TWO:
         return None, _missing_values(kept, len(with_values), len(digests))
     first, other = with_values[:2]
@@ -134,7 +131,7 @@ def digests_of(results: RunResults, column: str, kernel: str) -> tuple[KernelDig
 def _recorded(observations: Sequence[ProcessObservation]) -> Iterator[_RecordedDifference]:
     """Yield the samples that differ from the first one of their process, by round."""
     for observation in observations:
-        own = (*observation.repetitions, *observation.timings)
+        own = observation.own
         for sample in own:
             first_difference = _read_first_difference(sample.first_difference)
             if first_difference is None or sample.first_difference is None:
@@ -148,8 +145,8 @@ def _recorded(observations: Sequence[ProcessObservation]) -> Iterator[_RecordedD
             yield _RecordedDifference(
                 first_difference=first_difference,
                 outputs=outputs,
-                first=_sample_name(observation, own[0]),
-                other=_sample_name(observation, sample),
+                first=sample_name(observation, own[0]),
+                other=sample_name(observation, sample),
             )
 
 
@@ -247,14 +244,16 @@ def _missing_values(kept: StoredValues, number: int, digests: int) -> str:
 def _sample_with(observations: Sequence[ProcessObservation], digest: str) -> str:
     """Name the first sample that has a digest."""
     for observation in observations:
-        for sample in (*observation.repetitions, *observation.timings):
+        for sample in observation.own:
             if sample.digest == digest:
-                return _sample_name(observation, sample)
+                return sample_name(observation, sample)
     return "a sample"
 
 
-def _sample_name(observation: ProcessObservation, sample: Sample) -> str:
-    name = "timing pass" if sample.role == "timing" else f"repetition {sample.repetition}"
+def sample_name(observation: ProcessObservation, sample: Sample) -> str:
+    """Name a sample: ``round 2 repetition 1``."""
+    names = {"second-call": "second call"}
+    name = names.get(sample.role, f"repetition {sample.repetition}")
     return f"round {observation.round} {name}"
 
 

@@ -22,14 +22,15 @@ class Comparison:
     ``compared`` counts independent comparisons, each process with the first one, and ``differed``
     those that gave other bits. ``within_compared`` counts comparisons within processes, which are not
     independent; ``unsteady`` counts processes whose own samples differ. ``varies`` says whether
-    any two samples of one seed differ. ``digests`` are those of the repetitions and the timing passes
-    (``timings`` counts these), the most frequent first. ``seeds_collide`` says that two seeds gave the same bits, in
-    all outputs or in one; ``sensitive`` says that a second seed was tried and gave other bits in every output.
+    any two samples of one seed differ. ``digests`` are those of the repetitions and the second calls
+    (``second_calls`` counts these), the most frequent first. ``seeds_collide`` says that two seeds gave
+    the same bits in all outputs, ``seed_independent`` names the outputs in which they did, and ``sensitive`` says that
+    a second seed was tried and gave other bits.
     """
 
     processes: int = 0
     repetitions: int = 0
-    timings: int = 0
+    second_calls: int = 0
     digests: tuple[tuple[str, int], ...] = ()
     second_seeds: tuple[tuple[str, int], ...] = ()
     compared: int = 0
@@ -38,6 +39,7 @@ class Comparison:
     unsteady: int = 0
     varies: bool = False
     seeds_collide: bool = False
+    seed_independent: tuple[str, ...] = ()
     sensitive: bool = False
     nan: bool = False
     inf: bool = False
@@ -61,14 +63,15 @@ class Comparison:
 def compare(observations: Sequence[ProcessObservation]) -> Comparison:
     """Compare every sample with those of its seed, and those of the second seed with all others.
 
-    Every single output must depend on the seed: a gradient of zeros beside a changing loss proves nothing.
+    At least one output must depend on the seed. Those that do not prove nothing, and are named: a step count may be
+    such an output, but also a gradient of zeros beside a changing loss.
     All samples of the second seed use the same one: if they differ from each other, the kernel is nondeterministic,
     whatever the repetitions show.
     """
     processes = [observation for observation in observations if observation.samples]
     repeated = [observation for observation in processes if observation.repetitions]
     repetitions = sum(len(process.repetitions) for process in processes)
-    own = Counter([sample.digest for process in processes for sample in (*process.repetitions, *process.timings)])
+    own = Counter([sample.digest for process in processes for sample in process.own])
     second_seeds = Counter([sample.digest for process in processes for sample in process.second_seeds])
     first: dict[int, str] = {}
     differs = False
@@ -76,13 +79,13 @@ def compare(observations: Sequence[ProcessObservation]) -> Comparison:
         for sample in process.distinct:
             differs |= first.setdefault(sample.seed, sample.digest) != sample.digest
     own_seeds = frozenset().union(*(process.seeds for process in processes))
-    collide = _seeds_collide(processes)
+    collide, independent = _seeds_collide(processes)
     second_seed_ran = any(sample.seed not in own_seeds for process in processes for sample in process.second_seeds)
     unsteady = sum(not _steady(process) for process in processes)
     return Comparison(
         processes=len(repeated),
         repetitions=repetitions,
-        timings=own.total() - repetitions,
+        second_calls=sum(len(process.second_calls) for process in processes),
         digests=_ranked(own),
         second_seeds=_ranked(second_seeds),
         compared=max(0, len(repeated) - 1),
@@ -91,6 +94,7 @@ def compare(observations: Sequence[ProcessObservation]) -> Comparison:
         unsteady=unsteady,
         varies=bool(unsteady) or differs,
         seeds_collide=collide,
+        seed_independent=independent,
         sensitive=second_seed_ran and not collide,
         nan=any(_has(process, "nan") for process in processes),
         inf=any(_has(process, "inf") for process in processes),
@@ -98,18 +102,20 @@ def compare(observations: Sequence[ProcessObservation]) -> Comparison:
     )
 
 
-def _seeds_collide(observations: Sequence[ProcessObservation]) -> bool:
-    """Whether two seeds gave the same bits, in all outputs or in one."""
+def _seeds_collide(observations: Sequence[ProcessObservation]) -> tuple[bool, tuple[str, ...]]:
+    """Return whether two seeds gave the same bits in all outputs, and the outputs in which they did."""
     seeds: dict[tuple[str | None, str], int] = {}  # None: all outputs together
+    collide = False
+    outputs: dict[str, None] = {}
+    independent: dict[str, None] = {}
     for observation in observations:
         for sample in observation.distinct:
-            seed = sample.seed
-            if seeds.setdefault((None, sample.digest), seed) != seed:
-                return True
+            collide |= seeds.setdefault((None, sample.digest), sample.seed) != sample.seed
             for output, facts in sample.outputs.items():
-                if seeds.setdefault((output, str(facts.get("digest"))), seed) != seed:
-                    return True
-    return False
+                outputs[output] = None
+                if seeds.setdefault((output, str(facts.get("digest"))), sample.seed) != sample.seed:
+                    independent[output] = None
+    return collide or (bool(outputs) and outputs.keys() == independent.keys()), tuple(independent)
 
 
 def _has(observation: ProcessObservation, fact: str) -> bool:
@@ -117,7 +123,7 @@ def _has(observation: ProcessObservation, fact: str) -> bool:
     return any(
         facts.get(fact)
         for sample in observation.distinct
-        if sample.role in ("repetition", "timing")
+        if sample.role != "second-seed"
         for facts in sample.outputs.values()
     )
 
@@ -129,26 +135,19 @@ def _ranked(counts: Counter[str]) -> tuple[tuple[str, int], ...]:
 def _differing(observations: Sequence[ProcessObservation], first: dict[int, str]) -> int:
     """Count the processes after the first that gave other bits than the first sample of the same seed."""
     return sum(
-        any(sample.digest != first[sample.seed] or sample.steady_agrees is False for sample in observation.distinct)
-        for observation in observations[1:]
+        any(sample.digest != first[sample.seed] for sample in observation.distinct) for observation in observations[1:]
     )
 
 
 def _steady(observation: ProcessObservation) -> bool:
     """Whether all samples of each seed in a process have the same bits, later calls included."""
     first: dict[int, str] = {}
-    return all(
-        sample.steady_agrees is not False and first.setdefault(sample.seed, sample.digest) == sample.digest
-        for sample in observation.distinct
-    )
+    return all(first.setdefault(sample.seed, sample.digest) == sample.digest for sample in observation.distinct)
 
 
 def _within_compared(observation: ProcessObservation) -> int:
-    """Count comparisons within a process: all samples of the seed with the first, later calls with the first call."""
-    if not observation.repetitions:
-        return 0
-    later = sum([sample.steady_agrees is not None for sample in observation.samples])
-    return len(observation.repetitions) - 1 + len(observation.timings) + later
+    """Count comparisons within a process: all samples of the run's own seed with the first."""
+    return len(observation.own) - 1 if observation.repetitions else 0
 
 
 def _containers(observations: Sequence[ProcessObservation]) -> int:

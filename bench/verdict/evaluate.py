@@ -12,9 +12,11 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from bench.store.read_record import paused_garbage_collection
-from bench.verdict import controls, gpu_validity, observations
-from bench.verdict.annotate import Overheads, measures, with_digest_groups
-from bench.verdict.messages import count, difference, equality, fault
+from bench.verdict import controls, gpu_validity, known_issues, observations
+from bench.verdict.annotate import measures, overheads, with_digest_groups
+from bench.verdict.invalid_measurement import mapping
+from bench.verdict.messages import count, difference, equality, fault, remarks
+from bench.verdict.paired_times import PairedTimes
 from bench.verdict.record_group import record_groups
 from bench.verdict.results import RunResults, Verdict, of_column
 from bench.verdict.status import COMPARABLE, FROM_DIGESTS, Status
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from bench.store.run import Run
-    from bench.store.run_info import KernelInfo
+    from bench.store.run_info import ColumnInfo, KernelInfo
     from bench.verdict.digest_comparison import Comparison
     from bench.verdict.observations import ProcessObservation
     from bench.verdict.record_group import RecordGroup
@@ -32,14 +34,21 @@ if TYPE_CHECKING:
 #: that differs in every second process in 25 % of cases, 5 processes in 6 %.
 MIN_PROCESSES = 5
 MIN_REPETITIONS = 2
+#: Parts of sparse and ragged tensors that hold no values.
+_PLACES = ("/dense_shape", "/indices", "/nested_row_splits")
 
 _FAULTS = {
     "crashed": Status.CRASHED,
     "oom": Status.OOM,
     "timeout": Status.TIMEOUT,
     "mismatch": Status.MISMATCH,
+    "failed": Status.FAILED,
     "error": Status.ERROR,
 }
+
+
+#: A cause of differences between processes that custom kernels often have, and how to test for it.
+HASH_ORDER = " Python's hash order differs from process to process: try --variation hashseed=0."
 
 
 @paused_garbage_collection()
@@ -54,8 +63,9 @@ def evaluate(run: Run, kernels: Collection[str] | None = None) -> RunResults:
     selected = [kernel for kernel in run.info.kernels if kernels is None or kernel.control or kernel.name in kernels]
     records = observations.sort(run)
     groups = [group for column in run.info.columns for group in record_groups(run, column, records, selected)]
+    times = PairedTimes(run)
     verdicts = [
-        measures(run, group.column, _verdict(group, kernel))
+        measures(run, group.column, _verdict(group, kernel), times)
         for group in groups
         for kernel in selected
         if kernel.control or _planned(group, kernel)
@@ -64,10 +74,11 @@ def evaluate(run: Run, kernels: Collection[str] | None = None) -> RunResults:
     return RunResults(
         info=run.info,
         verdicts=tuple(verdicts),
-        overheads=Overheads(verdicts),
+        overheads=overheads(verdicts, times),
+        times=times,
         variations=observations.variations(run.info),
         groups=records.groups,
-        left_out=records.left_out,
+        left_out=(*records.left_out, *times.left_out),
         unreadable=tuple(sorted(run.unreadable.items())),
         control_summaries=_control_summaries(groups, verdicts),
         kept=run.kept,
@@ -145,12 +156,15 @@ def _verdict(group: RecordGroup, kernel: KernelInfo) -> Verdict:
     comparison = group.comparisons[kernel.name]
     full = dataclasses.replace(blank, observations=processes, outcomes=outcomes, comparison=comparison)
     if any(process.outcome not in ("ok", observations.CUT_OFF) for process in processes):
-        return _apply_controls(_faulty(full), group)
+        return _apply_controls(_faulty(full, group.column), group)
     if not comparison.repetitions:
         why = "Every record was cut off before this kernel ended."
         return _apply_controls(dataclasses.replace(full, why=why), group)
     status, why = _from_digests(group, kernel, comparison, processes)
-    return _apply_controls(dataclasses.replace(full, status=status, why=why, level=comparison.level), group)
+    remark = _remark(kernel, comparison, processes)
+    why = f"{why} {remark}".strip()
+    full = dataclasses.replace(full, status=status, why=why, remark=remark, level=comparison.level)
+    return _apply_controls(full, group)
 
 
 def _sentence(text: str) -> str:
@@ -173,14 +187,13 @@ def _without_records(group: RecordGroup) -> tuple[Status, str]:
     return Status.NOT_RUN, "There is no record of it."
 
 
-def _faulty(verdict: Verdict) -> Verdict:
+def _faulty(verdict: Verdict, column: ColumnInfo) -> Verdict:
     """Set status and reason if at least one process ended badly: the worst outcome decides."""
     counts = dict(verdict.outcomes)
     worst = next(outcome for outcome in _FAULTS if counts.get(outcome))
     first = next(process for process in verdict.observations if process.outcome == worst)
-    error_classes = {process.error_class for process in verdict.observations}
-    everywhere = set(counts) == {"error"} and error_classes == {"UnimplementedError"}
-    status = Status.UNSUPPORTED if everywhere and verdict.mode == "on" else _FAULTS[worst]
+    refused = set(counts) == {"error"} and all(_refuses(column, verdict.mode, seen) for seen in verdict.observations)
+    status = Status.UNSUPPORTED if refused else _FAULTS[worst]
     return dataclasses.replace(
         verdict,
         status=status,
@@ -188,6 +201,19 @@ def _faulty(verdict: Verdict) -> Verdict:
         error_class=first.error_class,
         error_message=first.message,
     )
+
+
+def _refuses(column: ColumnInfo, mode: str, process: ProcessObservation) -> bool:
+    """Whether a process ended because TensorFlow refuses determinism: by its own error class, or as a known issue says.
+
+    Keras turns errors into others (RuntimeError, for example) and keeps the message.
+    """
+    if mode != "on":
+        return False
+    if process.error_class == "UnimplementedError":
+        return True
+    issue = known_issues.entry(process.error_class, process.message, column.tensorflow, column.device, mode)
+    return issue is not None and issue.modes == "on"
 
 
 def _from_digests(
@@ -198,6 +224,7 @@ def _from_digests(
         why = difference(comparison)
         why += " One of its results also occurred with another seed." if ignores_seed else ""
         inside = comparison.unsteady or not comparison.within_compared
+        why += "" if inside or not kernel.file or _hash_seed_is_set(group) else HASH_ORDER
         return (Status.NONDETERMINISTIC if inside else Status.REPRODUCIBLE_IN_PROCESS), why
     if ignores_seed:
         return (
@@ -208,6 +235,20 @@ def _from_digests(
     if comparison.nan:
         return Status.NAN, equality(comparison, ("the outputs have NaN, which hides differences", *concerns))
     return (Status.INCONCLUSIVE if concerns else Status.REPRODUCIBLE), equality(comparison, concerns)
+
+
+def _hash_seed_is_set(group: RecordGroup) -> bool:
+    processes = [process for accepted in group.group for process in accepted.record.processes]
+    return any("PYTHONHASHSEED" in mapping(process.settings.get("env")) for process in processes)
+
+
+def _remark(kernel: KernelInfo, comparison: Comparison, processes: Sequence[ProcessObservation]) -> str:
+    """Return what decides nothing but should be known: outputs that ignore the seed, and later calls that differ."""
+    later = not comparison.varies and any(process.later_calls_differ for process in processes)
+    named = () if kernel.control or comparison.seeds_collide else comparison.seed_independent
+    # where a sparse or ragged tensor has its elements need not depend on the seed
+    named = tuple(name for name in named if not name.partition("[")[0].endswith(_PLACES))
+    return remarks(named, later_calls_differ=later)
 
 
 def _concerns(
@@ -224,31 +265,32 @@ def _concerns(
         concerns.append("the outputs have Inf, which hides differences")
     if summary.best is not None and summary.detection_limit_for(comparison.repetitions) is None:
         concerns.append(f"no control is sure to differ in as few as {count(comparison.repetitions, 'repetition')}")
-    untimed = sum(process.outcome == "ok" and process.timed and not _called_again(process) for process in processes)
-    if untimed and kernel.call_again:
-        concerns.append(f"{count(untimed, 'process')} left out the timing pass, so later calls were not compared")
+    concerns += _without_second_call(kernel, processes)
     concerns += gpu_validity.misplaced(group.column, kernel, processes)
     return (*concerns, *_without_controls(group, processes), *group.unshown, *summary.concerns)
 
 
-def _called_again(observation: ProcessObservation) -> bool:
-    return any(sample.steady_agrees is not None for sample in observation.timings)
+def _without_second_call(kernel: KernelInfo, processes: Sequence[ProcessObservation]) -> list[str]:
+    """Return a concern if a process made no second call, although a worker does: of a heavy kernel only in round 1."""
+    bound = [seen for seen in processes if seen.outcome == "ok" and (seen.round == 1 or not kernel.heavy)]
+    lacking = sum(not seen.second_calls for seen in bound)
+    if not kernel.later_calls_must_agree or (bound and not lacking):
+        return []
+    which = "no process made a" if lacking == len(bound) else f"{count(lacking, 'process')} made no"
+    return [f"{which} second call, so later calls were not compared"]
 
 
 def _gaps(group: RecordGroup, comparison: Comparison, processes: Sequence[ProcessObservation]) -> list[str]:
     """Return what is missing: too few processes or repetitions, and incomplete rounds.
 
-    The bits of a process that only repeated a timing are compared, but it completes no round, need not run as many
-    repetitions as the first one, and had no controls beside it: it does not count towards the minimum.
+    Only one process of a round counts towards the minimum: another one had no controls beside it.
     """
     complete = {process.round for process in processes if process.outcome == "ok"}
     short = sum(
-        len(process.repetitions) < process.requested_repetitions
-        for process in processes
-        if process.outcome == "ok" and not process.again
+        len(process.repetitions) < process.requested_repetitions for process in processes if process.outcome == "ok"
     )
     cut = sum(process.outcome == observations.CUT_OFF for process in processes)
-    counted = sum(bool(process.repetitions) and not process.again for process in processes)
+    counted = len({process.path for process in processes if process.repetitions})
     concerns = []
     if counted < MIN_PROCESSES:
         concerns.append(f"only {count(counted, 'process')}, but {MIN_PROCESSES} are needed")

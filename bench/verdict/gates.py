@@ -75,7 +75,9 @@ def _column(results: RunResults, candidate: Candidate) -> ColumnSummary:
     )
 
 
-_FAULTS = frozenset({Status.CRASHED, Status.OOM, Status.TIMEOUT, Status.MISMATCH, Status.ERROR, Status.NAN})
+_FAULTS = frozenset(
+    {Status.CRASHED, Status.OOM, Status.TIMEOUT, Status.MISMATCH, Status.FAILED, Status.ERROR, Status.NAN}
+)
 _UNMEASURED = OF_COLUMN | {Status.NOT_RUN, Status.OUTDATED}
 
 

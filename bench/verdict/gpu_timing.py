@@ -1,8 +1,8 @@
 """What the host observed on the GPU during timing, and which times are therefore left out.
 
 A throttled or shared GPU is slow, and a time measured on it says nothing about the kernel. It changes no bits: clocks
-decide when an operation happens, never what it returns, so the digest of such a sample counts like any other, and
-only its times are left out. Times are kept if nobody monitored the GPU, and the page says so.
+decide when an operation happens, never what it returns. Times are kept if nobody monitored the GPU, and the page says
+so.
 """
 
 from __future__ import annotations
@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
-    from bench.suite.record import Sample
-    from bench.verdict.observations import ProcessObservation
+    from bench.suite.paired_record import PairedKernel
 
 THROTTLED = "throttled"
 SHARED = "shared"
@@ -22,7 +21,7 @@ SHARED = "shared"
 
 @dataclass(frozen=True, kw_only=True)
 class DiscardedTimings:
-    """Times of a verdict that are left out: of ``left_out`` among ``timed`` processes.
+    """Times of a verdict that are left out: of ``left_out`` among ``timed`` pairs.
 
     ``word`` is "throttled", or "shared" if processes of other users were the only reason; ``reasons`` are
     those that the host recorded, each once.
@@ -37,47 +36,29 @@ class DiscardedTimings:
     def sentence(self) -> str:
         """How many were left out, and why."""
         reasons = "; ".join(self.reasons)
-        return f"Times of {self.left_out} of {self.timed} processes are left out ({self.word}): {reasons}."
+        return f"Times of {self.left_out} of {self.timed} pairs are left out ({self.word}): {reasons}."
 
 
-def discard_reason(sample: Sample) -> str:
-    """Return why the times of a sample are not used, "" if they are."""
-    return str((sample.guard or {}).get("discarded") or "").strip().rstrip(".")
+def discard_reason(kernel: PairedKernel) -> str:
+    """Return why the times of a kernel in one pair are not used, "" if they are."""
+    return str((kernel.guard or {}).get("discarded") or "").strip().rstrip(".")
 
 
-def watched(sample: Sample) -> bool:
-    """Whether the host monitored the GPU during the whole sample."""
-    seen = sample.guard or {}
+def watched(kernel: PairedKernel) -> bool:
+    """Whether the host monitored the GPU during all blocks of the kernel."""
+    seen = kernel.guard or {}
     return bool(seen.get("samples")) and not seen.get("unwatched")
 
 
-def clean(samples: Iterable[Sample]) -> tuple[Sample, ...]:
-    """Return the samples whose times count."""
-    return tuple([sample for sample in samples if not sample.guard or not discard_reason(sample)])
-
-
-def timed(observation: ProcessObservation) -> tuple[Sample, ...]:
-    """Return the samples whose times are used: the timing pass, or the first calls of what cannot be called again."""
-    return observation.timings or observation.repetitions
-
-
-def all_discarded(observation: ProcessObservation) -> bool:
-    """Whether a process was timed and none of its times count."""
-    samples = timed(observation)
-    return bool(samples) and all(sample.guard and discard_reason(sample) for sample in samples)
-
-
-def discarded_timings(observations: Sequence[ProcessObservation]) -> DiscardedTimings | None:
-    """Return which times of a verdict were left out, None if all count."""
-    processes = [observation for observation in observations if timed(observation)]
-    lost = [observation for observation in processes if all_discarded(observation)]
-    samples = [sample for observation in lost for sample in timed(observation)]
-    if not samples:
+def discarded_timings(kernels: Sequence[PairedKernel]) -> DiscardedTimings | None:
+    """Return which times of one kernel, by pair, were left out; None if all count."""
+    reasons = [reason for kernel in kernels if (reason := discard_reason(kernel))]
+    if not reasons:
         return None
-    word = SHARED if all(discard_reason(sample).startswith(SHARED) for sample in samples) else THROTTLED
+    word = SHARED if all(reason.startswith(SHARED) for reason in reasons) else THROTTLED
     return DiscardedTimings(
         word=word,
-        reasons=tuple(dict.fromkeys(discard_reason(sample).removeprefix(f"{word}: ") for sample in samples)),
-        left_out=len(lost),
-        timed=len(processes),
+        reasons=tuple(dict.fromkeys(reason.removeprefix(f"{word}: ") for reason in reasons)),
+        left_out=len(reasons),
+        timed=len(kernels),
     )

@@ -14,6 +14,9 @@ from importlib import resources
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 
+#: Classes by which other code replaces an error of TensorFlow. Keras repeats the message in a RuntimeError.
+REPLACEMENTS = ("UnimplementedError", "RuntimeError", "ValueError", "InvalidArgumentError", "InternalError")
+
 
 @dataclass(frozen=True, kw_only=True)
 class KnownIssue:
@@ -63,13 +66,24 @@ class KnownIssuesError(ValueError):
 
 def match(error_class: str, message: str, tensorflow: str, device: str = "", mode: str = "on") -> KnownIssue | None:
     """Return the first known issue behind an error; ``device`` excludes those of the other kind of device."""
+    found = entry(error_class, message, tensorflow, device, mode)
+    return found.known_issue if found else None
+
+
+def entry(error_class: str, message: str, tensorflow: str, device: str = "", mode: str = "on") -> Entry | None:
+    """Return the entry of the first known issue behind an error.
+
+    The message decides. Its class must be the entry's, or one by which Keras, XLA or the user's code may have replaced
+    it: they keep the message.
+    """
+    name = error_class.rpartition(".")[2]
     return next(
         (
-            entry.known_issue
+            entry
             for entry in known()
             if entry.message
             and entry.message in message
-            and entry.error == error_class.rpartition(".")[2]
+            and name in (entry.error, *REPLACEMENTS)
             and entry.modes in ("", mode)
             and entry.applies_to(tensorflow, device)
         ),

@@ -41,7 +41,8 @@ def equality(comparison: Comparison, concerns: Sequence[str]) -> str:
 def difference(comparison: Comparison) -> str:
     """Samples differ: where, and how often."""
     samples = f"{count(len(comparison.digests), 'digest')} in {count(comparison.repetitions, 'repetition')}"
-    samples += f" and {count(comparison.timings, 'timing pass')}" if comparison.timings else ""
+    if comparison.second_calls:
+        samples += f" and {count(comparison.second_calls, 'second call')}"
     if comparison.unsteady:
         return f"{samples}: bits differed within {comparison.unsteady} of {count(comparison.processes, 'process')}."
     differed = f"{comparison.differed} of {count(comparison.compared, 'process')} differed from the first"
@@ -50,12 +51,33 @@ def difference(comparison: Comparison) -> str:
     return f"{samples}: {differed}, and no process repeated it."
 
 
+def remarks(seed_independent: Sequence[str], *, later_calls_differ: bool) -> str:
+    """Say what decides nothing but should be known; "" if there is nothing to say."""
+    texts = []
+    if seed_independent:
+        names = ", ".join(repr(name) for name in seed_independent)
+        verbs = ("is", "proves") if len(seed_independent) == 1 else ("are", "prove")
+        texts.append(f"{names} {verbs[0]} the same under another seed and {verbs[1]} nothing.")
+    if later_calls_differ:
+        texts.append(
+            "A later call without a new seed gives other bits, and times are those of such calls: declare "
+            "call_again=False, or build the model before work."
+        )
+    return " ".join(texts)
+
+
 def fault(status: Status, counts: Mapping[str, int], worst: str, first: ProcessObservation, *, varies: bool) -> str:
     """How the processes ended, the worst outcome first, with counts."""
     total = sum(counts.values())
     name = first.error_class or worst
     if status is Status.UNSUPPORTED:
-        return f"TensorFlow has no deterministic implementation: {name} in all {count(total, 'process')}."
+        reason = "TensorFlow has no deterministic implementation"
+        if name != "UnimplementedError":
+            reason = "TensorFlow refuses this with determinism on"
+        return f"{reason}: {name} in all {count(total, 'process')}."
+    if status is Status.FAILED:
+        place = f" ({first.where})" if first.where else ""
+        return f"The kernel gave nothing to compare{place}: {first.message}."
     worst_count = f"{worst} in {counts[worst]} of {count(total, 'process')}"
     others = [f"{outcome} in {number}" for outcome, number in sorted(counts.items()) if outcome != worst]
     text = "; ".join([worst_count, *others])

@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain, groupby
+from itertools import groupby
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from bench.verdict.record_types import foreign, mistyped
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from bench.store.run import Run
     from bench.store.run_info import RunInfo
@@ -27,47 +28,12 @@ if TYPE_CHECKING:
 #: Outcome of a kernel whose record ends before the kernel does. No worker writes it.
 CUT_OFF = "cut-off"
 
-_WORST_FIRST = ("crashed", "oom", "timeout", "mismatch", "gpu-not-visible", "error", CUT_OFF, "ok")
+_WORST_FIRST = ("crashed", "oom", "timeout", "mismatch", "gpu-not-visible", "failed", "error", CUT_OFF, "ok")
 
 #: A sample's result, what makes it a sample of its own, and what it belongs to.
-_RESULT = attrgetter("role", "seed", "digest", "steady_agrees")
-_UNIQUE = attrgetter("role", "repetition", "seed", "digest", "steady_agrees")
+_RESULT = attrgetter("role", "seed", "digest")
+_UNIQUE = attrgetter("role", "repetition", "seed", "digest")
 _KERNEL = attrgetter("kernel", "process")
-
-#: The types that a worker writes, by field: anything else would raise when it is sorted or compared.
-_NUMBER = (int, float)
-_NUMBER_OR_NONE = (int, float, type(None))
-_REQUEST_TYPES: dict[str, Any] = {
-    "column": str,
-    "variation": str,
-    "mode": str,
-    "round": int,
-    "steady_s": _NUMBER,
-    "env": Mapping,
-    "context": Mapping,
-    "device": str,
-    "gpu": Mapping,
-}
-_PROCESS_TYPES: dict[str, Any] = {"process": int}
-_SAMPLE_TYPES: dict[str, Any] = {
-    "process": int,
-    "kernel": str,
-    "role": str,
-    "repetition": int,
-    "first_s": _NUMBER,
-    "first_cpu_s": _NUMBER,
-    "guard": (Mapping, type(None)),
-}
-_OUTCOME_TYPES: dict[str, Any] = {
-    "process": int,
-    "kernel": str,
-    "outcome": str,
-    "error_class": str,
-    "message": str,
-    "where": str,
-    "peak_mb": _NUMBER_OR_NONE,
-    "peak_gpu_mb": _NUMBER_OR_NONE,
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,15 +56,26 @@ class SortedRecords:
     outdated: Mapping[tuple[str, str, str], int]
     left_out: tuple[tuple[str, str], ...]
 
+    @cached_property
+    def starts(self) -> Mapping[str, tuple[str, ...]]:
+        """Column -> when its processes started, without reused records."""
+        starts: dict[str, list[str]] = defaultdict(list)
+        for (column, *_), group in self.groups.items():
+            for accepted in group:
+                processes = () if accepted.reused_from else accepted.record.processes
+                starts[column] += [str(process.started) for process in processes]
+        return {column: tuple(times) for column, times in starts.items()}
+
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessObservation:
     """What one process reports about one kernel. ``outcome`` is the worst it ended with, or ``cut-off``.
 
-    ``planned_rounds`` is what the runner planned for this column, None if the record does not say. ``timed`` says
-    whether the round had a timing pass. ``again`` says that an earlier process of the round ran the kernel to its end,
-    and that this one was started only to repeat the timing. ``where`` is the file and line of the kernel that an error
-    came from, ``peak_mb`` the highest resident memory and ``peak_gpu_mb`` that of the GPU, None if unknown.
+    ``planned_rounds`` is what the runner planned for this column, None if the record does not say. ``where`` is the
+    file and line of the kernel that an error came from. ``later_calls_differ`` says that a call without a new seed gave
+    other bits, although the kernel does not declare that it can be called again: that decides nothing. ``left_behind``
+    has sentences about what the kernel left in the process, ``peak_mb`` the highest resident memory and ``peak_gpu_mb``
+    that of the GPU, None if unknown.
     """
 
     path: str
@@ -113,11 +90,11 @@ class ProcessObservation:
     error_class: str
     message: str
     samples: tuple[Sample, ...]
-    timed: bool = True
-    again: bool = False
     where: str = ""
+    later_calls_differ: bool = False
     peak_mb: float | None = None
     peak_gpu_mb: float | None = None
+    left_behind: tuple[str, ...] = ()
 
     @cached_property
     def repetitions(self) -> tuple[Sample, ...]:
@@ -130,9 +107,14 @@ class ProcessObservation:
         return tuple([sample for sample in self.samples if sample.role == "second-seed"])
 
     @cached_property
-    def timings(self) -> tuple[Sample, ...]:
-        """The timing pass."""
-        return tuple([sample for sample in self.samples if sample.role == "timing"])
+    def second_calls(self) -> tuple[Sample, ...]:
+        """The second calls, without a new seed."""
+        return tuple([sample for sample in self.samples if sample.role == "second-call"])
+
+    @cached_property
+    def own(self) -> tuple[Sample, ...]:
+        """The samples of the run's own seed: repetitions and second call."""
+        return (*self.repetitions, *self.second_calls)
 
     @cached_property
     def seeds(self) -> frozenset[int]:
@@ -141,7 +123,7 @@ class ProcessObservation:
 
     @cached_property
     def distinct(self) -> tuple[Sample, ...]:
-        """One sample for each role, seed, digest, set of outputs and ``steady_agrees``, in order of appearance.
+        """One sample for each role, seed, digest and set of outputs, in order of appearance.
 
         Most samples of a process are equal, so that comparing these is several times faster than comparing all.
         """
@@ -150,15 +132,23 @@ class ProcessObservation:
         return tuple(dict(zip(zip(map(_RESULT, self.samples), outputs), self.samples)).values())  # noqa: B905 - fast
 
 
+def without_later_calls(observation: ProcessObservation) -> ProcessObservation:
+    """Return an observation in which only calls after a new seed count, and which says whether other calls differ."""
+    repeated = {sample.digest for sample in observation.repetitions}
+    differ = any(sample.digest not in repeated for sample in observation.second_calls)
+    samples = tuple(sample for sample in observation.samples if sample.role != "second-call")
+    return dataclasses.replace(observation, samples=samples, later_calls_differ=differ)
+
+
 def sort(run: Run) -> SortedRecords:
     """Group a run's records, and say which were left out and why. The order follows rounds and paths."""
     groups: dict[tuple[str, str, str], list[AcceptedRecord]] = defaultdict(list)
     outdated: dict[tuple[str, str, str], int] = defaultdict(int)
     left_out: list[tuple[str, str]] = []
     seen: dict[tuple[str, int, str], str] = {}
-    mistyped = {path: reason for path, record in run.records.items() if (reason := _mistyped(record))}
-    left_out += mistyped.items()
-    well_typed = [item for item in run.records.items() if item[0] not in mistyped]
+    untyped = {path: reason for path, record in run.records.items() if (reason := mistyped(record))}
+    left_out += untyped.items()
+    well_typed = [item for item in run.records.items() if item[0] not in untyped]
     for path, record in sorted(well_typed, key=lambda item: (item[1].request.round, item[0])):
         request = record.request
         key = (request.column, request.variation, request.mode)
@@ -166,7 +156,7 @@ def sort(run: Run) -> SortedRecords:
             outdated[key] += 1
             left_out.append((path, "outdated: measured with another version of the suite"))
             continue
-        reason = _misplaced(run.info, path, record) or _foreign(record) or _copied(record, path, seen)
+        reason = _misplaced(run.info, path, record) or foreign(record) or _copied(record, path, seen)
         if reason:
             left_out.append((path, reason))
             continue
@@ -200,47 +190,6 @@ def _misplaced(info: RunInfo, path: str, record: Record) -> str:
 def _without_gpu(record: Record) -> bool:
     """Whether a record only says that there was no GPU, and which libraries were found: it has no results."""
     return not record.samples and all(outcome.outcome == "gpu-not-visible" for outcome in record.outcomes)
-
-
-def _mistyped(record: Any) -> str:
-    """Say that a field has a type that no worker writes, or return ""; the argument is Any for this reason."""
-    times = chain.from_iterable((*sample.steady_s, *sample.steady_cpu_s) for sample in record.samples)
-    valid = (
-        _have_types([record.request], _REQUEST_TYPES)
-        and _have_types(record.processes, _PROCESS_TYPES)
-        and _have_types(record.samples, _SAMPLE_TYPES)
-        and _have_types(record.outcomes, _OUTCOME_TYPES)
-        and all(issubclass(kind, _NUMBER) for kind in set(map(type, times)))
-    )
-    return "" if valid else "foreign: a field has a type that no worker writes"
-
-
-def _have_types(rows: Sequence[Any], types: Mapping[str, Any]) -> bool:
-    """Whether the fields of all rows have these types. Checks each type once: a run has 100,000 samples."""
-    return all(
-        issubclass(kind, types[field]) for field in types for kind in set(map(type, map(attrgetter(field), rows)))
-    )
-
-
-def _foreign(record: Any) -> str:
-    """Say what in a record no worker writes, or return "": it can be parsed, but evaluating it would be guessing."""
-    repetitions = record.request.repetitions
-    if not isinstance(repetitions, Mapping) or not all(
-        type(repetitions.get(name)) is int for name in record.request.kernels
-    ):
-        return "foreign: it does not say how often each kernel was to be repeated"
-    for process in record.processes:
-        if not all(isinstance(facts, Mapping) for facts in (process.provenance, process.settings, process.libraries)):
-            return "foreign: a process does not say what it ran with"
-    for sample in record.samples:
-        if type(sample.digest) is not str or type(sample.seed) is not int:
-            return f"foreign: a sample of {sample.kernel} has no digest or seed"
-    # samples share the description of their digest
-    for sample in {id(sample.outputs): sample for sample in record.samples}.values():
-        outputs = sample.outputs
-        if not isinstance(outputs, Mapping) or not all(isinstance(facts, Mapping) for facts in outputs.values()):
-            return f"foreign: the outputs of a sample of {sample.kernel} are described in an unknown way"
-    return ""
 
 
 def _copied(record: Record, path: str, seen: dict[tuple[str, int, str], str]) -> str:
@@ -292,16 +241,11 @@ def observe(group: Iterable[AcceptedRecord], kernels: Sequence[str]) -> dict[str
             if kernel not in requested and kernel not in samples and kernel not in outcomes:
                 continue
             numbers = sorted({*samples[kernel], *outcomes[kernel]})
-            processes = [
+            observed[kernel] += [
                 _observation(
                     accepted, kernel, number, hosts.get(number, ""), samples[kernel][number], outcomes[kernel][number]
                 )
                 for number in numbers or [0]
-            ]
-            first = next((process.process for process in processes if process.outcome == "ok"), None)
-            observed[kernel] += [
-                dataclasses.replace(process, again=True) if first is not None and process.process > first else process
-                for process in processes
             ]
     return {kernel: tuple(processes) for kernel, processes in observed.items()}
 
@@ -332,10 +276,10 @@ def _observation(
         error_class=error_class.rpartition(".")[2],
         message=message,
         samples=tuple(unique.values()),
-        timed=request.steady_s > 0,
         where=where,
         peak_mb=max((outcome.peak_mb for outcome in outcomes if outcome.peak_mb is not None), default=None),
         peak_gpu_mb=max((outcome.peak_gpu_mb for outcome in outcomes if outcome.peak_gpu_mb is not None), default=None),
+        left_behind=tuple(text for outcome in outcomes for text in outcome.left_behind),
     )
     damage = _damage(observation) if ending == "ok" else ""
     return dataclasses.replace(observation, outcome="mismatch", message=damage) if damage else observation

@@ -36,9 +36,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from bench.store.run_info import ColumnInfo
+    from bench.verdict.ratio import TimeRatio
     from bench.verdict.requirements import RequiredKernels
     from bench.verdict.results import RunResults, Verdict
-    from bench.verdict.timing import Overhead
 
 #: With determinism on, these statuses speak against a column: other bits, or no result at all.
 NOT_REPRODUCIBLE = frozenset({Status.NONDETERMINISTIC, Status.REPRODUCIBLE_IN_PROCESS})
@@ -107,8 +107,8 @@ class OverheadSummary:
     median: float | None = None
     low: float | None = None
     high: float | None = None
-    slowest: tuple[str, Overhead] | None = None
-    fastest: tuple[str, Overhead] | None = None
+    slowest: tuple[str, TimeRatio] | None = None
+    fastest: tuple[str, TimeRatio] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -339,17 +339,12 @@ def _under_first(kernels: Sequence[str]) -> tuple[tuple[str, str], ...]:
 
 def overheads_of(
     results: RunResults, column: str, kernel: str, variations: Sequence[str]
-) -> tuple[Overhead | None, ...]:
-    """Return the overheads of a kernel: under the first variation, and under all others given that timed it.
+) -> tuple[TimeRatio | None, ...]:
+    """Return the overheads of a kernel: under the first variation, and under all others given that were timed.
 
     None is unknown.
     """
     first = results.variations[0]
-    timed = [
-        verdict.variation
-        for verdict in results.over_variations(column, kernel, "on")
-        if verdict.variation in variations
-        and verdict.variation != first
-        and any(process.timed for process in verdict.observations)
-    ]
+    others = [variation for variation in variations if variation != first]
+    timed = [variation for variation in others if (column, kernel, variation) in results.overheads]
     return tuple(results.overheads.get((column, kernel, variation)) for variation in (first, *timed))

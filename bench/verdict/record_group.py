@@ -53,13 +53,23 @@ def record_groups(
     names = [kernel.name for kernel in kernels]
     keys = [(column.id, variation, mode) for variation in observations.variations(info) for mode in ("off", "on")]
     observed = {key: observations.observe(records.groups.get(key, ()), names) for key in keys}
+    custom = {name for group in records.groups.values() for one in group for name in one.record.request.kernel_files}
+    for by_kernel in observed.values():
+        for kernel in kernels:
+            # those of the suite count, whatever run.json says: where they need not agree, a worker makes none
+            if kernel.name in custom and not kernel.later_calls_must_agree:
+                by_kernel[kernel.name] = tuple(map(observations.without_later_calls, by_kernel[kernel.name]))
     compared = {
         key: {name: compare(processes) for name, processes in by_kernel.items()} for key, by_kernel in observed.items()
     }
     by_mode = {key: {mode: records.groups.get((*key[:2], mode), ()) for mode in ("off", "on")} for key in keys}
-    mixed = validity.mixed(column, [accepted for key in keys for accepted in records.groups.get(key, ())])
+    everything = [accepted for key in keys for accepted in records.groups.get(key, ())]
+    # an imported column is of a run of its own, all others are of this one
+    of_run = [column] if column.origin else [other for other in info.columns if not other.origin]
+    starts = [time for other in of_run for time in records.starts.get(other.id, ())]
+    of_column = validity.of_whole_column(info, column, everything, starts, run.read_at)
     invalid_measurements = {
-        key: validity.invalid_measurement(info, column, by_mode[key], key[2]) or mixed
+        key: validity.invalid_measurement(info, column, by_mode[key], key[2]) or of_column
         for key in keys
         if records.groups.get(key)
     }

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 from bench.store.kept_values import StoredValues
 from bench.store.log_tails import Tails
 from bench.verdict.digest_comparison import Comparison
-from bench.verdict.gpu_timing import discarded_timings
+from bench.verdict.messages import count
 from bench.verdict.status import FROM_DIGESTS, OF_COLUMN, EvidenceLevel, Status, severity
 from bench.verdict.steps import steps
-from bench.verdict.timing import overhead, timing
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -24,8 +23,10 @@ if TYPE_CHECKING:
     from bench.verdict.gpu_timing import DiscardedTimings
     from bench.verdict.known_issues import KnownIssue
     from bench.verdict.observations import AcceptedRecord, ProcessObservation
+    from bench.verdict.paired_times import PairedTimes
+    from bench.verdict.ratio import TimeRatio
     from bench.verdict.steps import Step
-    from bench.verdict.timing import Overhead, Timing
+    from bench.verdict.timing import Timing
 
 Group = tuple[str, str, str]
 
@@ -37,18 +38,20 @@ SAME_WITHIN = 1.05
 class Verdict:
     """What the records show about one kernel in one column, variation and mode.
 
-    ``why`` is one sentence. ``control`` is "" for a kernel and the demand for a control; ``passed`` says
-    whether a control did what it must (None: undecided, or no control). ``changed_value`` says whether
-    the bits with determinism on differ from those with it off, None if either has no single digest.
-    ``explained`` says whether a known issue explains all observed differences.
+    ``why`` is one sentence, followed by ``remark``: what decides nothing but should be known, "" if nothing is.
+    ``control`` is "" for a kernel and the demand for a control; ``passed`` says whether a control did what it must
+    (None: undecided, or no control). ``changed_value`` says whether the bits with determinism on differ from those with
+    it off, None if either has no single digest. ``explained`` says whether a known issue explains all observed
+    differences.
     ``outcomes`` counts how the processes ended. ``measured`` and ``reused`` count records.
 
     ``difference`` says how far the samples of a verdict that varies are apart, and ``difference_why`` why
     this is unknown. ``errors`` has ``{"max", "rms"}`` of each output against a float64 reference, for the
     most frequent digest that has any. ``known_issue`` is the known issue behind an error or a
     difference. ``peak_mb`` is the highest resident memory of any process and ``peak_gpu_mb`` of the GPU, None if
-    unknown. ``invalid`` says that something else ran than was requested: then there are observations, but no number of
-    theirs is shown.
+    unknown. ``timing`` has the times, and ``discarded`` says which of them were left out because the GPU was throttled
+    or shared; None without any. ``invalid`` says that something else ran than was requested: then there are
+    observations, but no number of theirs is shown.
     """
 
     column: str
@@ -57,6 +60,7 @@ class Verdict:
     mode: str
     status: Status
     why: str
+    remark: str = ""
     control: str = ""
     passed: bool | None = None
     level: EvidenceLevel | None = None
@@ -73,18 +77,20 @@ class Verdict:
     explained: bool = False
     peak_mb: float | None = None
     peak_gpu_mb: float | None = None
+    timing: Timing | None = None
+    discarded: DiscardedTimings | None = None
     invalid: bool = False
     observations: tuple[ProcessObservation, ...] = ()
 
     @cached_property
-    def timing(self) -> Timing | None:
-        """The times, None without any. Computed on first use: most commands need few of them."""
-        return None if self.invalid else timing(self.observations)
-
-    @cached_property
-    def discarded(self) -> DiscardedTimings | None:
-        """Which times were left out because the GPU was throttled or shared, None if all count."""
-        return None if self.invalid else discarded_timings(self.observations)
+    def warnings(self) -> tuple[str, ...]:
+        """What the kernel left behind in its processes, one sentence of each kind, with the number of processes."""
+        by_kind: dict[str, list[str]] = {}
+        for process in self.observations:
+            for text in process.left_behind:
+                by_kind.setdefault(text.partition(":")[0], []).append(text)  # names differ between processes
+        total = len(self.observations)
+        return tuple(f"{texts[0]} (in {len(texts)} of {count(total, 'process')})" for texts in by_kind.values())
 
     @property
     def measured(self) -> int:
@@ -100,6 +106,11 @@ class Verdict:
     def key(self) -> tuple[str, str, str, str]:
         """Column, kernel, variation, mode."""
         return (self.column, self.kernel, self.variation, self.mode)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the kernel ran to its end: the time of what crashes or raises means nothing."""
+        return self.status in FROM_DIGESTS | {Status.CONTROL_FAILED}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,16 +148,17 @@ class GpuControls:
 class RunResults:
     """All verdicts of a run, by column, variation, mode and kernel in the order of run.json.
 
-    ``overheads`` is by (column, kernel, variation). The first of ``variations`` decides the headline; it is
-    ``default`` unless the run has only others. ``groups`` has the records that count by (column, variation, mode), and
-    ``control_summaries`` what their controls showed. ``left_out`` lists the records that do not count and
-    ``unreadable`` those that could not be read, each with the reason. ``kept`` has the kept values of the run,
-    ``tails`` the ends of the logs of kernels that died.
+    ``overheads`` is by (column, kernel, variation), ``times`` has all that pairs measured. The first of ``variations``
+    decides the headline; it is ``default`` unless the run has only others. ``groups`` has the records that count by
+    (column, variation, mode), and ``control_summaries`` what their controls showed. ``left_out`` lists the records of
+    rounds and pairs that do not count and ``unreadable`` those that could not be read, each with the reason. ``kept``
+    has the kept values of the run, ``tails`` the ends of the logs of kernels that died.
     """
 
     info: RunInfo
     verdicts: tuple[Verdict, ...]
-    overheads: Mapping[tuple[str, str, str], Overhead]
+    overheads: Mapping[tuple[str, str, str], TimeRatio]
+    times: PairedTimes
     variations: tuple[str, ...]
     groups: Mapping[Group, tuple[AcceptedRecord, ...]]
     left_out: tuple[tuple[str, str], ...]
@@ -210,7 +222,7 @@ class RunResults:
             if verdict.variation not in variations and severity(verdict.status) < limit
         )
 
-    def overhead(self, column: str, kernel: str) -> Overhead | None:
+    def overhead(self, column: str, kernel: str) -> TimeRatio | None:
         """Return the overhead of determinism under the first variation that has one, ``default`` before others."""
         overheads = (self.overheads.get((column, kernel, variation)) for variation in self.variations)
         return next((overhead for overhead in overheads if overhead is not None), None)
@@ -269,6 +281,11 @@ class RunResults:
             return Accuracy(word="same", on=on, off=off)
         return Accuracy(word="more" if on < off else "less", on=on, off=off)
 
+    def shares_tmp(self, column: str) -> bool:
+        """Return whether processes of a column had no private /tmp, as they report themselves."""
+        processes = (process for record in self.records(column) for process in record.processes)
+        return any(process.settings.get("private_tmp") is False for process in processes)
+
     def gpu_controls(self, column: str) -> GpuControls:
         """Return the kernels known to be nondeterministic on GPUs, and whether each was; empty for a CPU."""
         device = next((info.device for info in self.info.columns if info.id == column), "cpu")
@@ -306,9 +323,3 @@ def of_column(column: ColumnInfo) -> tuple[Status, str]:
     """Return status and reason of a column that is not ready; whatever its status in run.json, it is no measurement."""
     known = {status.value: status for status in Status if status not in FROM_DIGESTS}
     return known.get(column.status, Status.MISMATCH), column.reason or f"The column is {column.status}."
-
-
-def overhead_of(on: Verdict, off: Verdict) -> Overhead | None:
-    """Return the overhead of one verdict over another; None unless both ran to their ends and were timed."""
-    complete = all(verdict.status in FROM_DIGESTS | {Status.CONTROL_FAILED} for verdict in (on, off))
-    return overhead(on.observations, off.observations, (on.timing, off.timing)) if complete else None

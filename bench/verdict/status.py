@@ -16,6 +16,7 @@ class Status(StrEnum):
     ERROR = "error"
     NAN = "nan"
     MISMATCH = "mismatch"
+    FAILED = "failed"
     CRASHED = "crashed"
     TIMEOUT = "timeout"
     OOM = "oom"
@@ -38,6 +39,7 @@ SEVERITY = (
     Status.OOM,
     Status.TIMEOUT,
     Status.MISMATCH,
+    Status.FAILED,
     Status.ERROR,
     Status.UNSUPPORTED,
     Status.CONTROL_FAILED,

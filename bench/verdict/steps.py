@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 
 from packaging.version import InvalidVersion, Version
 
+from bench.store.run_info import RUN_FACTS
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -88,7 +90,9 @@ def steps(columns: Sequence[ColumnInfo], seen: Mapping[str, Mapping[str, str]]) 
 
 
 def _place(column: ColumnInfo) -> object:
-    return column.device, column.gpu, tuple(sorted((key, str(value)) for key, value in column.origin.items()))
+    # a bundle measures one column, so that columns of one host are of different runs
+    host = sorted((key, str(value)) for key, value in column.origin.items() if key not in RUN_FACTS)
+    return column.device, column.gpu, tuple(host)
 
 
 def _of_place(columns: Sequence[tuple[ColumnInfo, _Values]]) -> list[Step]:

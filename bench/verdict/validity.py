@@ -3,7 +3,8 @@
 Every check here prevents a wrong green: determinism that was never on, a column that ran another TensorFlow, a GPU
 column that ran on the CPU or on another GPU, a comparison of processes with different settings or CUDA libraries. A
 value that a process did not report cannot contradict anything; if a claim needs it, ``unshown`` says so and the
-verdict is ``inconclusive``.
+verdict is ``inconclusive``. Checks of a single request and its processes are in ``bench.verdict.requested`` and
+``bench.verdict.claims``, because pairs of processes need them too.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from bench.verdict.gpu_validity import BEFORE_GPUS, no_gpu, other_cuda, other_gpu, wrong_device, wrong_gpu
+from bench.verdict import claims, requested
+from bench.verdict.gpu_validity import no_gpu, other_cuda, other_gpu, wrong_gpu
 from bench.verdict.invalid_measurement import (
     NOT_REQUESTED,
     InvalidMeasurement,
@@ -22,11 +24,12 @@ from bench.verdict.invalid_measurement import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from bench.store.run_info import ColumnInfo, RunInfo
     from bench.suite.record import Process
     from bench.verdict.observations import AcceptedRecord
+    from bench.verdict.requested import AnyProcess
 
 #: Provenance that must agree between all processes of a column and variation. Host name, uname and load
 #: may differ: each container has its own host name.
@@ -47,7 +50,7 @@ SAME_PROVENANCE = (
 )
 
 #: Settings that must agree between all processes of a column and variation, whatever the mode.
-SAME_SETTINGS = ("intra_op_threads", "inter_op_threads", "onednn", "isa_limit", "tf32", "xla_jit", "devices")
+SAME_SETTINGS = ("intra_op_threads", "inter_op_threads", "onednn", "isa_limit", "tf32", "xla_jit", "eager", "devices")
 
 #: Settings that must agree within a mode; they include the determinism switch itself.
 SAME_IN_MODE = ("determinism_enabled", "switch", "env")
@@ -57,6 +60,9 @@ PLACES = frozenset({"CUDA_CACHE_PATH"})
 
 #: Libraries whose versions must agree between processes that loaded them, by prefix.
 SAME_LIBRARIES = ("libtensorflow", "libcud", "libcublas")
+
+
+_CUDA = "which CUDA libraries it loaded"
 
 
 def invalid_measurement(
@@ -71,66 +77,95 @@ def invalid_measurement(
     if not group:
         return None
     everything = [accepted for records in by_mode.values() for accepted in records]
-    reasons = (
-        no_gpu(column, group),
-        _refused(group),
-        wrong_device(info, column, group),
-        wrong_gpu(column, everything),
-        _wrong_mode(group, mode),
-        _wrong_request(info, group, mode),
-        _wrong_variation(group, mode),
-        _other_place(everything),
-        _other_environment(processes_of(everything)),
-        _wrong_lock(column, group),
-        _wrong_versions(column, group),
-        _disagree(processes_of(everything), SAME_PROVENANCE, "provenance"),
-        other_gpu(processes_of(everything)),
-        _other_code(processes_of(everything)),
-        _other_libraries(processes_of(everything)),
-        other_cuda(processes_of(everything)),
-        _disagree(processes_of(everything), SAME_SETTINGS, "settings"),
-        _disagree(processes_of(group), SAME_IN_MODE, "settings"),
-        _wrong_seeds(everything),
+    own = [(accepted.record.request, accepted.record.processes) for accepted in group]
+    processes = processes_of(everything)
+    return _first(
+        (
+            no_gpu(column, group),
+            _refused(group),
+            *(requested.wrong_device(info, column, request) for request, _ in own),
+            wrong_gpu(column, everything),
+            _wrong_mode(group),
+            *(requested.wrong_request(info, *pair) for pair in own),
+            *(requested.wrong_variation(*pair) for pair in own),
+            _other_place(everything),
+            *(_other_environment(alike) for alike in _by_hooks(processes)),
+            *(requested.wrong_versions(column, known) for _, known in own),
+            other_processes(processes),
+            *(_disagree(alike, SAME_SETTINGS, "settings") for alike in _by_hooks(processes)),
+            *(_disagree(alike, SAME_IN_MODE, "settings") for alike in _by_hooks(processes_of(group))),
+            _wrong_seeds(everything),
+        )
     )
-    return next((reason for reason in reasons if reason is not None), None)
 
 
-def mixed(column: ColumnInfo, group: Sequence[AcceptedRecord]) -> InvalidMeasurement | None:
-    """Return why the records of all variations of a column are not of one machine and environment, or None."""
+def of_whole_column(
+    info: RunInfo, column: ColumnInfo, group: Sequence[AcceptedRecord], starts: Iterable[str], read_at: str = ""
+) -> InvalidMeasurement | None:
+    """Return why the records of all variations of a column are not what run.json says of it, or None.
+
+    They must be of one machine and environment, and agree with run.json (see ``bench.verdict.claims``, also
+    for ``starts`` and ``read_at``).
+    """
     processes = processes_of(group)
-    reasons = (
-        wrong_gpu(column, group),
-        _other_place(group),
-        _disagree(processes, SAME_PROVENANCE, "provenance"),
-        other_gpu(processes),
-        _other_code(processes),
-        _other_libraries(processes),
-        other_cuda(processes),
+    return _first(
+        (
+            wrong_gpu(column, group),
+            _other_place(group),
+            other_processes(processes),
+            *map(mismatch, filter(None, _contradictions(info, column, group, starts, read_at))),
+        )
     )
-    return next((reason for reason in reasons if reason is not None), None)
+
+
+def _contradictions(
+    info: RunInfo, column: ColumnInfo, group: Sequence[AcceptedRecord], starts: Iterable[str], read_at: str
+) -> Iterator[str]:
+    yield claims.run_contradiction(info, column, starts, read_at)
+    for accepted in group:
+        request, processes = accepted.record.request, accepted.record.processes
+        yield claims.contradiction(info, column, request, processes, reused_from=accepted.reused_from)
+
+
+def other_processes(processes: Sequence[AnyProcess]) -> InvalidMeasurement | None:
+    """Return in what processes of one column and variation differ, although they must not, or None."""
+    return _first(
+        (
+            _disagree(processes, SAME_PROVENANCE, "provenance"),
+            other_gpu(processes),
+            _other_code(processes),
+            _other_libraries(processes),
+            other_cuda(processes),
+        )
+    )
 
 
 def unshown(info: RunInfo, column: ColumnInfo, group: Sequence[AcceptedRecord]) -> tuple[str, ...]:
     """Return what a green cell needs and the processes did not report."""
-    missing: dict[str, None] = {}
-    on_gpu = column.device != "cpu" and info.schema > BEFORE_GPUS
-    for accepted in group:
-        request = accepted.record.request
-        if on_gpu and column.gpu and not request.gpu.get("uuid"):
-            missing["a round did not request its GPU by UUID"] = None
-        for process in accepted.record.processes:
-            if on_gpu and not set(mapping(process.provenance.get("cuda"))) - {"driver"}:
-                missing["a process did not report which CUDA libraries it loaded"] = None
-            gpu = mapping(process.provenance.get("gpu"))
-            if on_gpu and not (gpu.get("uuid") if column.gpu else gpu):
-                missing["a process did not report which GPU it had"] = None
-            if column.tensorflow and not process.provenance.get("tensorflow"):
-                missing["a process did not report which TensorFlow it ran"] = None
-            if request.tf32 is not None and process.settings.get("tf32") is None:
-                missing["a process did not report whether TF32 was on"] = None
-            if request.threads is not None and process.settings.get("intra_op_threads") is None:
-                missing["a process did not report how many threads it had"] = None
-    return tuple(missing)
+    return tuple(dict.fromkeys(what for accepted in group for what in _unshown(info, column, accepted)))
+
+
+def _unshown(info: RunInfo, column: ColumnInfo, accepted: AcceptedRecord) -> Iterator[str]:
+    request = accepted.record.request
+    on_gpu = column.device != "cpu" and info.schema > requested.BEFORE_GPUS
+    if on_gpu and column.gpu and not request.gpu.get("uuid"):
+        yield "a round did not request its GPU by UUID"
+    for process in accepted.record.processes:
+        gpu = mapping(process.provenance.get("gpu"))
+        cpu_named = (column.origin or info.host).get("cpu")
+        reported = (
+            (not on_gpu or bool(set(mapping(process.provenance.get("cuda"))) - {"driver"}), _CUDA),
+            (not on_gpu or bool(gpu.get("uuid") if column.gpu else gpu), "which GPU it had"),
+            (bool(process.started), "when it started"),
+            (not cpu_named or bool(process.provenance.get("cpu_model")), "which CPU it had"),
+            (not column.tensorflow or bool(process.provenance.get("tensorflow")), "which TensorFlow it ran"),
+            (request.tf32 is None or process.settings.get("tf32") is not None, "whether TF32 was on"),
+            *(
+                (wanted is None or process.settings.get(setting) is not None, "how many threads it had")
+                for wanted, setting in ((request.threads, "intra_op_threads"), (request.inter, "inter_op_threads"))
+            ),
+        )
+        yield from (f"a process did not report {what}" for known, what in reported if not known)
 
 
 def _refused(group: Sequence[AcceptedRecord]) -> InvalidMeasurement | None:
@@ -148,82 +183,37 @@ def _refused(group: Sequence[AcceptedRecord]) -> InvalidMeasurement | None:
     return None
 
 
-def _wrong_mode(group: Sequence[AcceptedRecord], mode: str) -> InvalidMeasurement | None:
+def _wrong_mode(group: Sequence[AcceptedRecord]) -> InvalidMeasurement | None:
     for accepted in group:
         known = {process.process: process for process in accepted.record.processes}
         numbers = {sample.process for sample in accepted.record.samples} | set(known)
         for number in sorted(numbers):
             if number not in known:
                 return mismatch("a process gave samples but not its settings, so that its mode is unknown")
-            enabled = known[number].settings.get("determinism_enabled")
-            if enabled is not (mode == "on"):
-                state = {"True": "on", "False": "off"}.get(str(enabled), "unknown")
-                round_number = accepted.record.request.round
-                return mismatch(f"determinism {mode} was requested, but it was {state} in round {round_number}")
+            if reason := requested.wrong_mode(accepted.record.request, known[number]):
+                return reason
     return None
 
 
-def _wrong_request(info: RunInfo, group: Sequence[AcceptedRecord], mode: str) -> InvalidMeasurement | None:
-    for accepted in group:
-        request = accepted.record.request
-        if request.seed != info.seed:
-            return mismatch(f"the run's seed is {info.seed}, but round {request.round} used {request.seed}")
-        for process in accepted.record.processes:
-            threads = process.settings.get("intra_op_threads")
-            if request.threads is not None and threads is not None and threads != request.threads:
-                return mismatch(f"{request.threads} threads were requested, but {threads} were in effect")
-            tf32 = process.settings.get("tf32")
-            if request.tf32 is not None and tf32 is not None and tf32 is not request.tf32:
-                words = {True: "on", False: "off"}
-                return mismatch(f"TF32 {words[request.tf32]} was requested, but it was {words.get(tf32, 'unknown')}")
-            switch = process.settings.get("switch")
-            if mode == "on" and switch is not None and switch != request.switch:
-                return mismatch(f"the switch {request.switch} was requested, but {switch} was used")
-            env = process.settings.get("env")
-            for name in sorted(request.env):
-                if isinstance(env, dict) and str(env.get(name)) != request.env[name]:
-                    return mismatch(f"{name}={request.env[name]!r} was requested, but it was {env.get(name)!r}")
-    return None
-
-
-def _wrong_variation(group: Sequence[AcceptedRecord], mode: str) -> InvalidMeasurement | None:
-    """The settings in effect must be those that the variation's name promises."""
-    for accepted in group:
-        variation = accepted.record.request.variation
-        for process in accepted.record.processes:
-            for name, promised in _promised(variation, process, mode).items():
-                actual = process.settings.get(name)
-                if actual != promised:
-                    shown = "unknown" if actual is None else actual
-                    return mismatch(f"{variation} means {name} {promised}, but in effect was {shown}")
-    return None
-
-
-def _promised(variation: str, process: Process, mode: str) -> dict[str, Any]:
-    """Return the settings that a variation's name promises; none for names that only later versions know."""
-    key, _, value = variation.partition("=")
-    if key == "threads":
-        factor, times, _ = value.partition("xcores")
-        if not factor.isdecimal():
-            return {}
-        cores = process.provenance.get("cores") if times else 1
-        return {"intra_op_threads": int(factor) * cores} if cores else {}
-    known: dict[str, dict[str, Any]] = {
-        "tf32": {"tf32": value == "on"},
-        "onednn": {"onednn": "on" if value == "1" else "off"},
-        "isa": {"isa_limit": value.upper()},
-        "switch": {"switch": value} if mode == "on" else {},
-    }
-    return known.get(key, {})
+def _first(reasons: Iterable[InvalidMeasurement | None]) -> InvalidMeasurement | None:
+    return next((reason for reason in reasons if reason is not None), None)
 
 
 def _other_place(group: Sequence[AcceptedRecord]) -> InvalidMeasurement | None:
     """Rounds of different engines, environments or hosts do not belong to one column."""
-    for key in ("engine", "environment", "host"):
+    for key in ("engine", "environment", "host", "lock_hash"):
         values = {str(accepted.record.request.context.get(key, "")) for accepted in group}
         if len(values) > 1:
             return mismatch(f"the rounds ran in more than one {key}")
     return None
+
+
+def _by_hooks(processes: Sequence[Process]) -> Iterator[list[Process]]:
+    """Yield the processes that called the same functions ``before_tensorflow``: these may change what a process has."""
+    groups: dict[str, list[Process]] = {}
+    for process in processes:
+        groups.setdefault(json.dumps(process.settings.get("hooks", [])), []).append(process)
+    yield from groups.values()
 
 
 def _other_environment(processes: Sequence[Process]) -> InvalidMeasurement | None:
@@ -236,41 +226,7 @@ def _other_environment(processes: Sequence[Process]) -> InvalidMeasurement | Non
     return mismatch("the compared processes have different environment variables") if len(known) > 1 else None
 
 
-def _wrong_lock(column: ColumnInfo, group: Sequence[AcceptedRecord]) -> InvalidMeasurement | None:
-    for accepted in group:
-        lock_hash = accepted.record.request.context.get("lock_hash")
-        if lock_hash and column.lock_hash and lock_hash != column.lock_hash:
-            return mismatch("the lock has changed since it was measured")
-    return None
-
-
-def _wrong_versions(column: ColumnInfo, group: Sequence[AcceptedRecord]) -> InvalidMeasurement | None:
-    for process in processes_of(group):
-        for name, wanted in (("tensorflow", column.tensorflow), ("keras", column.keras), ("python", column.python)):
-            actual = str(process.provenance.get(name) or "")
-            exact = name != "python"  # a column only names the minor of Python
-            if wanted and actual and not _matches(wanted, actual, exact=exact):
-                return mismatch(f"the column is {name} {wanted}, but {actual} ran")
-        cuda = mapping(process.provenance.get("cuda"))
-        for name, key, wanted in (("CUDA", "cudart", column.cuda), ("cuDNN", "cudnn", column.cudnn)):
-            loaded = str(cuda.get(key) or "")
-            minors = [f"{text}.".split(".")[:2] for text in (wanted, loaded)]
-            if wanted and loaded and minors[0] != minors[1]:
-                return mismatch(f"the column is {name} {wanted}, but {loaded} was loaded")
-    return None
-
-
-def _matches(wanted: str, actual: str, *, exact: bool) -> bool:
-    """Compare versions as written, except for the dash that some releases have before ``rc1``.
-
-    A vendor's suffix after a plus counts only if the column names it.
-    """
-    left, right = wanted.replace("-", ""), actual.replace("-", "")
-    right = right if "+" in left else right.partition("+")[0]
-    return left == right or (not exact and right.startswith(f"{left}."))
-
-
-def _disagree(processes: Sequence[Process], keys: Sequence[str], where: str) -> InvalidMeasurement | None:
+def _disagree(processes: Sequence[AnyProcess], keys: Sequence[str], where: str) -> InvalidMeasurement | None:
     for key in keys:
         values: dict[str, None] = {}
         for process in processes:
@@ -292,7 +248,7 @@ def _compared(facts: Mapping[str, Any], key: str) -> Any:
     return fact
 
 
-def _other_code(processes: Sequence[Process]) -> InvalidMeasurement | None:
+def _other_code(processes: Sequence[AnyProcess]) -> InvalidMeasurement | None:
     """Rounds may run different kernels, so hashes are compared kernel by kernel."""
     known: dict[str, str] = {}
     for process in processes:
@@ -303,7 +259,7 @@ def _other_code(processes: Sequence[Process]) -> InvalidMeasurement | None:
     return None
 
 
-def _other_libraries(processes: Sequence[Process]) -> InvalidMeasurement | None:
+def _other_libraries(processes: Sequence[AnyProcess]) -> InvalidMeasurement | None:
     """A library that only some processes loaded is no contradiction: libraries are loaded on demand."""
     known: dict[str, str] = {}
     for process in processes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from bench.engines.venv import VenvEngine
 from bench.plan import config, custom_kernels, locks, planner
 from bench.plan.planner import Selection
 from bench.suite import record
+from bench.suite.kernel_files import read_source, stage
 from bench.suite.kernels import all_kernels
 from bench.suite.record import Record, Request
 
@@ -42,7 +44,8 @@ def column_of(root: Path, release: str = RELEASE) -> Column:
 class Bench:
     """Runs requests in one column and parses their records; its environment is installed and verified once.
 
-    ``kernel_files`` maps names of kernel files to their text; ``lines`` are those of the last record.
+    ``kernel_files`` maps the name of the kernel file, if there is one, to its text; ``lines`` are those of the last
+    record.
     """
 
     engine: Engine
@@ -69,14 +72,26 @@ class Bench:
             "round": 1,
             "kernels": tuple(kernels),
             "repetitions": {name: heavy_repetitions if name in heavy else repetitions for name in kernels},
-            "steady_s": 0.0,
             "kernel_files": self.kernel_files,
             "expect": locks.expected(self.column.lock),
         }
         self.lines = []
         request = Request(**{**facts, **changes})
+        request = dataclasses.replace(request, kernel_files=self.stage(request.kernel_files, request.kernels))
         self.engine.execute(self.environment, request, self.lines.append, self.folder / "round.log")
         return record.parse(self.lines)
+
+    def stage(self, texts: Mapping[str, str], kernels: Sequence[str]) -> dict[str, str]:
+        """Copy the kernel file to where the engine gets it from; return custom kernel -> ``HASH/name.py``."""
+        suite, paths = all_kernels(), dict[str, str]()
+        for name, text in texts.items():
+            file = self.folder / "kernel-files" / name
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(text, encoding="utf-8")
+            source = read_source(file)
+            stage(source, self.engine.kernel_store)
+            paths |= {kernel: f"{source.hash}/{name}" for kernel in kernels if kernel not in suite}
+        return paths
 
 
 @pytest.fixture(scope="session")
@@ -143,7 +158,7 @@ def visit(browser: Browser, tmp_path: Path) -> Iterator[Callable[..., Page]]:
 
 
 PLANTED = '''
-import os, sys, time
+import os, signal, sys, threading, time
 import numpy as np
 from bench.suite.kernels import Traced, kernel, stream
 
@@ -201,6 +216,71 @@ def planted_leak(tf, seed):
         return {"x": tf.constant([float(seed)])}
     return work
 
+def constant(tf, seed):
+    return {"x": tf.constant([float(seed)])}
+
+def act(function):
+    """Plant a kernel that calls a function and returns a constant."""
+    def planted(tf, seed):
+        def work():
+            function(tf)
+            return constant(tf, seed)
+        return work
+    planted.__name__ = function.__name__
+    plant()(planted)
+
+@act
+def planted_debug_mode(tf):
+    tf.data.experimental.enable_debug_mode()
+
+@act
+def planted_thread(tf):
+    threading.Thread(target=time.sleep, args=(3600,)).start()
+
+@act
+def planted_closed(tf):
+    try:
+        sys.stdout.close()
+        os.close(1)
+    except OSError:
+        pass
+
+@act
+def planted_exit_75(tf):
+    os._exit(75)
+
+@act
+def planted_fork(tf):
+    if os.fork() == 0:
+        os.setsid()
+        time.sleep(3600)
+        os._exit(0)
+
+@act
+def planted_stop(tf):
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+def cached(tf, seed):
+    """A random value that is cached in /tmp for ever."""
+    def work():
+        try:
+            with open("/tmp/planted_random") as stream:
+                value = float(stream.read())
+        except OSError:
+            value = float(int.from_bytes(os.urandom(4), "big"))
+            with open("/tmp/planted_random", "w") as stream:
+                stream.write(repr(value))
+        return {"x": tf.constant([value], tf.float64)}
+    return work
+
+@plant()
+def planted_tmp(tf, seed):
+    return cached(tf, seed)
+
+@plant()
+def planted_tmp_again(tf, seed):
+    return cached(tf, seed)
+
 BUFFER = None
 
 @plant()
@@ -247,10 +327,10 @@ def planted_constant(tf, seed):
 
 @plant(again=True)
 def planted_late(tf, seed):
-    """One call of them all differs: the third of the timing pass."""
+    """One call of them all differs: the second of the last of two repetitions."""
     def work():
         calls["late"] += 1
-        return {"x": tf.constant([float(seed) + (calls["late"] == 6)])}
+        return {"x": tf.constant([float(seed) + (calls["late"] == 3)])}
     return work
 
 @plant(again=True)

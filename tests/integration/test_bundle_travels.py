@@ -52,7 +52,7 @@ def statuses(run: store.Run) -> dict[tuple[str, str], Status]:
 def test_a_bundle_measures_without_network_and_its_records_can_be_imported(root: Path, tmp_path: Path) -> None:
     order = bundle.Order(
         matrix=config.load(root / "matrix.toml"), pair="tf2.18.1-cpu", out=tmp_path / "bundle", root=root,
-        profile="quick", selection=Selection(kernels=(*KERNELS, "matmul_mean"), rounds=1, repetitions=2),
+        profile="quick", selection=Selection(kernels=(*KERNELS, "matmul_mean"), rounds=1, repetitions=2, pairs=1),
     )  # fmt: skip
     made = bundle.make(order, lambda _: None)
     assert made.parts > 1
@@ -68,6 +68,8 @@ def test_a_bundle_measures_without_network_and_its_records_can_be_imported(root:
     (column,) = run.info.columns
     assert (column.id, column.status, column.origin["engine"]) == ("tf2.18.1-cpu-py311@cpu", "ready", "venv")
     assert len(run.records) == 4
+    assert {record.comparison for record in run.paired.values()} == {"overhead", "noise-floor"}
+    assert {kernel.outcome for record in run.paired.values() for kernel in record.kernels} == {"ok"}
     assert (run.info.rounds, run.info.repetitions) == (2, 3)
     assert {one.name for one in run.info.kernels if not one.control} == set(KERNELS)
     assert not run.unreadable
@@ -85,7 +87,8 @@ def test_a_bundle_for_a_gpu_says_no_gpu_where_there_is_none(root: Path, bench: B
     )  # fmt: skip
     plan = bundle._plans(order, tmp_path / "locks", lambda _: None)["quick"]
     where = {"engine": "venv", "programs": [], "env": {}, "lock_hash": "", "details": {}}
-    body = {"run": bundle._run(order, plan), "requests": bundle._requests(order, plan), "where": where}
+    rounds, pairs = bundle._requests(order, plan), bundle._pairs(order, plan)
+    body = {"run": bundle._run(order, plan), "requests": rounds, "pairs": pairs, "where": where}
     (tmp_path / "plan.json").write_text(json.dumps(body))
     python = interpreter(bench)
     command = [
@@ -105,6 +108,7 @@ def test_a_bundle_for_a_gpu_says_no_gpu_where_there_is_none(root: Path, bench: B
     run = store.load(folder)
     assert [column.status for column in run.info.columns] == ["gpu-not-visible"]
     assert len(run.records) == 1
+    assert not run.paired
     assert set(statuses(run).values()) == {Status.GPU_NOT_VISIBLE}
 
 

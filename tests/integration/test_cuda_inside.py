@@ -14,6 +14,7 @@ import pytest
 from bench.engines.venv import VenvEngine
 from bench.plan.column import Column, Pair
 from bench.suite import record
+from bench.suite.kernel_files import STORE_VARIABLE, read_source, stage
 from bench.suite.record import Record, Request
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class Inside:
         facts: dict[str, Any] = {
             "column": "c", "mode": "off", "variation": "default", "round": 1, "kernels": ("matmul_f32", "svd"),
             "repetitions": {"matmul_f32": 1, "svd": 1, "planted_opens": 1}, "device": "gpu", "libraries": EXPECTED,
-            "steady_s": 0.0, "expect": {"tensorflow": "2.18.1"},
+            "expect": {"tensorflow": "2.18.1"},
         }  # fmt: skip
         done = self.command("bench.suite.driver", Request(**{**facts, **changes}).to_json(), environment)
         return record.parse(done.stdout.splitlines())
@@ -164,15 +165,19 @@ def test_a_foreign_library_that_is_result_first_is_refused(inside: Inside, tmp_p
 
 def test_a_foreign_library_that_a_kernel_loads_fails_that_kernel(inside: Inside, tmp_path: Path) -> None:
     foreign = shutil.copy(inside.nvidia / "cuda_nvrtc" / "lib" / "libnvrtc.so.12", tmp_path)
+    (tmp_path / "opens.py").write_text(OPENS, encoding="utf-8")
+    copy = stage(read_source(tmp_path / "opens.py"), tmp_path / "store")
+    environment = inside.environment()
+    environment["PYTHONPATH"] += f"{os.pathsep}{tmp_path}"  # keeps the folder visible in the private /tmp
     result = inside.round(
-        {**inside.environment(), "TFREPRO_OPENS": str(foreign)},
-        device="cpu", kernel_files={"opens.py": OPENS}, kernels=("matmul_f32", "planted_opens", "svd"),
+        {**environment, "TFREPRO_OPENS": str(foreign), STORE_VARIABLE: str(copy.parent)},
+        device="cpu", kernel_files={"planted_opens": f"{copy.name}/opens.py"},
+        kernels=("matmul_f32", "planted_opens", "svd"),
     )  # fmt: skip
-    assert [(outcome.kernel, outcome.outcome) for outcome in result.outcomes] == [
-        ("matmul_f32", "ok"), ("planted_opens", "mismatch"), ("svd", "ok"),
+    assert [(outcome.kernel, outcome.outcome, outcome.process) for outcome in result.outcomes] == [
+        ("matmul_f32", "ok", 1), ("svd", "ok", 1), ("planted_opens", "mismatch", 2),
     ]  # fmt: skip
-    assert [outcome.process for outcome in result.outcomes] == [1, 1, 2], "other kernels run in a process without it"
-    assert result.outcomes[1].message == f"not what was asked: {foreign} is mapped and belongs to no distribution"
+    assert result.outcomes[2].message == f"not what was asked: {foreign} is mapped and belongs to no distribution"
 
 
 def test_a_cpu_build_in_a_gpu_column_is_refused(inside: Inside, root: Path, tmp_path: Path) -> None:

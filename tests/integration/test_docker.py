@@ -25,12 +25,14 @@ import pytest
 from docker.client import DockerClient
 
 from bench.engines import _dockerrun, clean
-from bench.engines.docker import DockerEngine, probe
+from bench.engines.base import probe_command
+from bench.engines.docker import DockerEngine
+from bench.engines.docker_probe import probe
 from bench.errors import BuildError, EngineError, NoGpuError
 from bench.plan.column import Column, Pair
 from bench.suite import verify_install
 from bench.suite.record import Request
-from tests.integration.own_kernels import joins
+from tests.integration.own_kernels import joins, joins_from_a_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -306,7 +308,10 @@ def test_a_container_sees_the_allow_list_only(run: Callable[[str], Any], monkeyp
         "TMPDIR": "/tmp",  # noqa: S108
         "XDG_CACHE_HOME": "/tmp/cache",  # noqa: S108
         "CUDA_CACHE_PATH": "/tmp/cuda",  # noqa: S108
+        "TFREPRO_PRIVATE_TMP": "1",
+        "TFREPRO_KERNEL_FILES": "/opt/kernel-files",
         "PYTHONUNBUFFERED": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONPATH": "/opt/tfrepro",
         "LANG": "C.UTF-8",
     }
@@ -400,7 +405,7 @@ def test_a_gpu_column_without_a_gpu_runs_and_finds_none(
 def test_a_column_is_examined_by_its_own_python(
     engine: DockerEngine, environment: Environment, column: Column, tmp_path: Path
 ) -> None:
-    assert json.loads(engine.examine(environment, column, tmp_path / "log")) == {
+    assert json.loads(engine.ask(environment, column, probe_command(column), tmp_path / "log")) == {
         "asked": {"libraries": {}},
         "uid": 65534,
     }
@@ -666,6 +671,11 @@ def test_ctrl_c_ends_a_build(client: DockerClient, tmp_path: Path) -> None:
 @pytest.mark.tensorflow
 def test_custom_kernels_in_a_real_run_in_containers(tmp_path: Path) -> None:
     joins(tmp_path, "docker")
+
+
+@pytest.mark.tensorflow
+def test_a_folder_of_custom_kernels_is_mounted_read_only(tmp_path: Path) -> None:
+    joins_from_a_folder(tmp_path, "docker")
 
 
 def test_columns_are_prepared_in_parallel(client: DockerClient, tmp_path: Path) -> None:

@@ -67,7 +67,10 @@ def adapted(name: str, options: list[str], folder: Path) -> list[str]:
             del options[options.index("--reports") : options.index("--reports") + 2]
         options += ["--reports", str(reports)]
     (folder / "my_kernels.py").write_text(custom_kernels(), encoding="utf-8")
-    places = {"my_kernels.py": str(folder / "my_kernels.py")}
+    (folder / "project").mkdir()
+    shutil.copy(folder / "my_kernels.py", folder / "project")
+    names = ("my_kernels.py", "my_scores.py", "vocabulary.py")
+    places = dict.fromkeys(names, str(folder / "my_kernels.py")) | {".": str(folder / "project")}
     if name == "compare":  # there is one run only
         places |= {"previous": "sample", "latest": "sample"}
     dry = ["--dry-run"] if name in DRY else []
@@ -97,7 +100,7 @@ def test_a_command_of_the_docs_runs(page: str, words: list[str], tmp_path: Path)
 
 
 def custom_kernels() -> str:
-    (block,) = blocks(ROOT / "docs/how-to/custom-kernels.md", "python")
+    block, *_ = blocks(ROOT / "docs/how-to/custom-kernels.md", "python")
     return block
 
 

@@ -12,6 +12,7 @@ import pytest
 from docker.client import DockerClient
 
 from bench.engines import docker, venv
+from bench.engines.base import probe_command
 from bench.plan import cuda, locks
 from bench.plan.column import Column, Pair
 from bench.suite import record
@@ -96,7 +97,8 @@ def test_every_library_of_an_image_loads_from_where_it_is_pinned(
 
 def check_probe(engine: Engine, prepared: PreparedColumn, folder: Path) -> None:
     """Check that each library that TensorFlow opens has its pinned version, from its wheel, without problems."""
-    state = json.loads(engine.examine(prepared.environment, prepared.column, folder / "probe.log"))
+    command = probe_command(prepared.column)
+    state = json.loads(engine.ask(prepared.environment, prepared.column, command, folder / "probe.log"))
     expected = cuda.libraries(prepared.column.pair)
     assert {"libcudart.so.12", "libcublas.so.12", "libcudnn.so.9"} <= set(expected)
     assert (state["missing"], state["problems"]) == ({}, [])

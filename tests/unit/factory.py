@@ -2,7 +2,7 @@
 
 ``run()`` is a run in which everything is exact and both controls hold. A test says how one kernel
 behaves (``behave``), changes single records (``changed``), or drops some (``without``). As in real runs, the
-first round of each column, variation and mode has the second_seeds, and every digest has kept values.
+first round of each column, variation and mode has second seeds, and every digest has kept values.
 """
 
 from __future__ import annotations
@@ -20,10 +20,14 @@ from bench.store.run import Run
 from bench.store.run_info import ColumnInfo, KernelInfo, RunInfo
 from bench.suite import kept_values
 from bench.suite.distance import as_dict, distance
+from bench.suite.paired_record import Block, PairedKernel, SideProcess
 from bench.suite.record import Outcome, Process, Record, Request, Sample
+from tests.unit import paired_factory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+
+    from bench.suite.paired_record import PairedRecord
 
 SUITE = "5" * 64
 GPU = "GPU-1a2b3c4d-0000-0000-0000-000000000001"
@@ -56,15 +60,16 @@ class Behaviour:
     """What a kernel does there.
 
     ``digests`` names the bits of each repetition (any text; repeated over the repetitions if there are fewer),
-    ``second_seed`` those of the other seed ("" for none). Times are in seconds. ``steady_s`` are those of the timing
-    pass, which gives the first digest; there is none without times, or where ``steady_agrees`` is None.
+    ``second_seed`` those of the other seed ("" for none), and ``second_call`` those of a call without a new seed:
+    "" for the bits of the first repetition, None for no such call. Times are in seconds. ``steady_s`` are those of
+    calls after a warm-up in timing pairs; without any, ``first_s`` is timed there.
     ``device`` is where outputs lived ("" for what the column says), ``errors`` those of the first digest. ``guard`` is
-    what the host saw of the GPU of a GPU column during the timing pass.
+    what the host saw of the GPU of a GPU column during timing.
     """
 
     digests: tuple[str, ...] = ("same",)
     second_seed: str = "other"
-    steady_agrees: bool | None = True
+    second_call: str | None = ""
     steady_s: tuple[float, ...] = (0.0010, 0.0011)
     first_s: float = 0.05
     nan: bool = False
@@ -74,6 +79,7 @@ class Behaviour:
     device: str = ""
     errors: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     peak_mb: float = 120.5
+    left_behind: tuple[str, ...] = ()
     guard: Mapping[str, Any] | None = field(default_factory=lambda: CALM)
 
 
@@ -132,12 +138,17 @@ GRADED = (FLICKER, FLICKER_P50, FLICKER_P10, FLICKER_P02, INTEGER)
 
 
 def info(**changes: Any) -> RunInfo:
-    """One CPU column, two kernels and both controls, 5 rounds of 3 repetitions in both modes."""
+    """One CPU column, two kernels and both controls, 5 rounds of 3 repetitions in both modes.
+
+    The run begins at noon of the day in its id.
+    """
+    stamp = str(changes.get("id", "20250130T"))
+    day = f"{stamp[:4]}-{stamp[4:6]}-{stamp[6:8]}"
     facts: dict[str, Any] = {
-        "schema": 4,
+        "schema": 5,
         "id": "20250130T120000Z-abcd",
-        "started": "2025-01-30T12:00:00+00:00",
-        "finished": "2025-01-30T12:10:00+00:00",
+        "started": f"{day}T12:00:00+00:00",
+        "finished": f"{day}T12:10:00+00:00",
         "version": "0.1.0",
         "revision": "0123abc",
         "command": "python -m bench run",
@@ -176,7 +187,7 @@ def run(
     """A whole run. ``behave`` is asked for every kernel that is no control, unless it wants to speak for them too.
 
     It may return ``EXACT``. ``second_seeds`` are taken in the "first" round or in "all"; ``timed`` names the variations
-    with a timing pass (None: all). ``keep`` makes kept values, and tells where samples part. ``context`` goes into
+    with timing pairs (None: all). ``keep`` makes kept values, and tells where samples part. ``context`` goes into
     every request.
     """
     facts = facts or info()
@@ -189,9 +200,87 @@ def run(
                 for number in range(1, facts.rounds + 1):
                     spot = Spot(column.id, variation, mode, number, "")
                     found = record(facts, column, spot, behave or (lambda _: EXACT), context, keep=keep)
-                    found = found if timed is None or variation in timed else untimed(found)
                     records[path_of(spot)] = found if second_seeds == "all" or number == 1 else uncontrasted(found)
-    return Run(info=facts, records=records, kept=kept(records.values()) if keep else StoredValues())
+    paired = pairs(facts, behave or (lambda _: EXACT), timed)
+    return Run(info=facts, records=records, paired=paired, kept=kept(records.values()) if keep else StoredValues())
+
+
+def pairs(
+    facts: RunInfo, behave: Callable[[Spot], Behaviour], timed: Collection[str] | None = None
+) -> dict[str, PairedRecord]:
+    """As many pairs, off and on, as rounds: each side takes the times that its behaviour has in the round.
+
+    The pairs of the second variation begin at 101, those of the third at 201.
+    """
+    found = {}
+    for column in facts.columns:
+        for place, variation in enumerate(facts.variations if column.status == "ready" else ()):
+            modes = facts.variation_modes.get(variation, facts.modes)
+            if {"off", "on"} <= set(modes) and (timed is None or variation in timed):
+                for number in range(1, facts.rounds + 1):
+                    made = pair(facts, column, variation, number, behave)
+                    path = f"paired/{column.id}/overhead-{100 * place + number:03d}.jsonl"
+                    found[path] = dataclasses.replace(made, number=100 * place + number)
+    return found
+
+
+def pair(
+    facts: RunInfo, column: ColumnInfo, variation: str, number: int, behave: Callable[[Spot], Behaviour]
+) -> PairedRecord:
+    """One pair of a column, off and on, without controls."""
+    only = facts.variations.get(variation, ())
+    kernels = [one.name for one in facts.kernels if not one.control and (not only or one.name in only)]
+    sides = {
+        name: [behave(Spot(column.id, variation, mode, number, name)) for mode in ("off", "on")] for name in kernels
+    }
+    record = paired_factory.record(
+        "overhead",
+        number,
+        [timed_in_turns(name, acts, gpu=column.device != "cpu") for name, acts in sides.items()],
+        columns=(column.id, column.id),
+        modes=("off", "on"),
+        variation=variation,
+    )
+    return measured_pair(facts, record)
+
+
+def measured_pair(facts: RunInfo, record: PairedRecord) -> PairedRecord:
+    """The record of a pair as this run writes it: both sides are as run.json and their columns say."""
+    columns = {column.id: column for column in facts.columns}
+    requests: dict[str, Request] = {}
+    processes: list[SideProcess] = []
+    for side, request in record.requests.items():
+        column = columns[request.column]
+        spot = Spot(column.id, request.variation, request.mode, record.number, f"{record.comparison} {side}")
+        requests[side] = dataclasses.replace(request, **requested(facts, column, spot))
+        own = process(facts, column, spot)
+        processes.append(SideProcess(side, own.pid, own.started, own.provenance, own.settings, own.libraries))
+    return dataclasses.replace(record, requests=requests, processes=tuple(processes), suite_hash=facts.suite_hash)
+
+
+def with_pairs(whole: Run, *several: Mapping[str, PairedRecord]) -> Run:
+    """The run with these pairs, measured by it, besides those that it has."""
+    added = {path: measured_pair(whole.info, record) for pairs in several for path, record in pairs.items()}
+    return dataclasses.replace(whole, paired={**whole.paired, **added})
+
+
+def timed_in_turns(name: str, acts: Sequence[Behaviour], *, gpu: bool) -> PairedKernel:
+    """A kernel of a pair; what cannot be called again is built anew for each block."""
+    steady = all(act.steady_s for act in acts)
+    calls = {side: act.steady_s if steady else (act.first_s,) for side, act in zip("ab", acts, strict=True)}
+    outcome = next((act.outcome for act in acts if act.outcome != "ok"), "ok")
+    blocks = [Block(side, calls[side], tuple(2 * call for call in calls[side]), 0) for side in "abba"]
+    guards = [act.guard for act in acts if gpu and act.guard]
+    return PairedKernel(
+        kernel=name,
+        kind="steady" if steady else "first",
+        outcome=outcome,
+        message="",
+        blocks=tuple(blocks) if outcome == "ok" else (),
+        first_seconds={side: act.first_s for side, act in zip("ab", acts, strict=True)},
+        load=0.5,
+        guard=next((guard for guard in guards if guard.get("discarded")), guards[0] if guards else None),
+    )
 
 
 def record(
@@ -203,7 +292,7 @@ def record(
     *,
     keep: bool = True,
 ) -> Record:
-    """One round of a run, in one process, with second_seeds and timing passes."""
+    """One round of a run, in one process, with second seeds and second calls."""
     only = facts.variations.get(spot.variation, ())
     kernels = [one for one in facts.kernels if not only or one.name in only or one.control]
     found = [(one, behaviour(one, dataclasses.replace(spot, kernel=one.name), behave, facts)) for one in kernels]
@@ -215,21 +304,17 @@ def record(
             variation=spot.variation,
             round=spot.round,
             kernels=tuple(one.name for one in kernels),
-            switch="env" if spot.variation == "switch=env" else "api",
             repetitions={one.name: facts.repetitions for one in kernels},
-            seed=facts.seed,
             order_seed=spot.round,
-            device="cpu" if column.device == "cpu" else "gpu",
-            gpu={} if column.device == "cpu" else {"uuid": column.gpu, "driver": DRIVER, "cuda": "12040"},
-            context={"engine": facts.engine, "run": facts.id, **context},
+            kernel_files={one.name: f"{digest(one.file)[:16]}/{one.file}" for one in kernels if one.file},
+            **requested(facts, column, spot, context),
         ),
         suite_hash=facts.suite_hash,
-        processes=(process(column, spot),),
+        processes=(process(facts, column, spot),),
         samples=tuple(
             sample
             for one, acts in found
-            for plain in samples(one.name, acts, facts, place, control=bool(one.control), keep=keep)
-            for sample in [watched(plain, acts) if column.device != "cpu" else plain]
+            for sample in samples(one.name, acts, facts, place, control=bool(one.control), keep=keep)
         ),
         outcomes=tuple(
             dataclasses.replace(ending(one.name, acts), peak_gpu_mb=None if column.device == "cpu" else 64.0)
@@ -240,24 +325,34 @@ def record(
     )
 
 
+def requested(
+    facts: RunInfo, column: ColumnInfo, spot: Spot, context: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """What the request of a round and that of one side of a pair have alike."""
+    return {
+        "switch": "env" if spot.variation == "switch=env" else "api",
+        "seed": facts.seed,
+        "device": "cpu" if column.device == "cpu" else "gpu",
+        "gpu": {} if column.device == "cpu" else {"uuid": column.gpu, "driver": DRIVER, "cuda": "12040"},
+        "context": {**measured_by(facts, column), **(context or {})},
+    }
+
+
 def ending(name: str, acts: Behaviour) -> Outcome:
     """How a kernel ended in the first process of a round."""
-    return Outcome(1, name, acts.outcome, 0.5, acts.error_class, acts.message, peak_mb=acts.peak_mb)
-
-
-def watched(plain: Sample, acts: Behaviour) -> Sample:
-    """A sample on a GPU: the host watches the timing pass."""
-    return dataclasses.replace(plain, guard=acts.guard if plain.role == "timing" else None)
+    return Outcome(
+        1, name, acts.outcome, 0.5, acts.error_class, acts.message, peak_mb=acts.peak_mb, left_behind=acts.left_behind
+    )
 
 
 def again(one: Record, name: str, acts: Behaviour, facts: RunInfo, column: ColumnInfo) -> Record:
-    """The record with one kernel timed again, in a further process of the same round."""
+    """The record with one kernel run again, in a further process of the same round."""
     number = max(process.process for process in one.processes) + 1
     place = "CPU:0" if column.device == "cpu" else "GPU:0"
     first = one.processes[0]
-    fresh = dataclasses.replace(first, process=number, pid=first.pid + 5000, started="2025-01-30T12:05:00+00:00")
+    fresh = dataclasses.replace(first, process=number, pid=first.pid + 5000, started=f"{first.started[:14]}05:00+00:00")
     told = [
-        dataclasses.replace(watched(plain, acts), process=number)
+        dataclasses.replace(plain, process=number)
         for plain in samples(name, acts, facts, place)
         if plain.role != "second-seed"
     ]
@@ -267,12 +362,6 @@ def again(one: Record, name: str, acts: Behaviour, facts: RunInfo, column: Colum
         samples=(*one.samples, *told),
         outcomes=(*one.outcomes, dataclasses.replace(ending(name, acts), process=number)),
     )
-
-
-def untimed(one: Record) -> Record:
-    """A round without a timing pass."""
-    request = dataclasses.replace(one.request, steady_s=0.0)
-    return dataclasses.replace(one, request=request, samples=tuple(s for s in one.samples if s.role != "timing"))
 
 
 def uncontrasted(one: Record) -> Record:
@@ -290,18 +379,23 @@ def behaviour(one: KernelInfo, spot: Spot, behave: Callable[[Spot], Behaviour], 
             f"{spot}{repetition}" if int((place + 1) * one.rate) > int(place * one.rate) else "base"
             for repetition, place in enumerate(range(first, first + facts.repetitions))
         )
-        return Behaviour(digests=names, second_seed=f"{spot}contrast", steady_agrees=None, steady_s=())
+        return Behaviour(digests=names, second_seed=f"{spot}contrast", second_call=None, steady_s=())
     return found
 
 
 def samples(
     name: str, acts: Behaviour, facts: RunInfo, device: str = "CPU:0", *, control: bool = False, keep: bool = True
 ) -> tuple[Sample, ...]:
-    """The repetitions, the second_seed and the timing pass of one kernel in one process; a control has no timing pass.
+    """The repetitions, the second call and the second seed of one kernel in one process.
 
-    Unless its later calls are to differ.
+    After a second call that differs, a worker takes one more repetition. A control has no second call, unless it
+    differs.
     """
-    names = [acts.digests[number % len(acts.digests)] for number in range(facts.repetitions)]
+    first = digest(acts.digests[0] and f"{name} {acts.digests[0]}")
+    later = digest(f"{name} {acts.second_call}") if acts.second_call else first
+    called_again = acts.second_call is not None and not (control and later == first)
+    number_of_samples = facts.repetitions + (called_again and later != first)
+    names = [acts.digests[number % len(acts.digests)] for number in range(number_of_samples)]
     bits = [digest(text and f"{name} {text}") for text in names]
     acts = acts if acts.device else dataclasses.replace(acts, device=device)
     found = [
@@ -313,20 +407,21 @@ def samples(
     ]
     if acts.outcome != "ok":
         return tuple(found[:-1] if len(acts.digests) > 1 else [])
+    if called_again:
+        second = sample(name, acts, 0, facts.seed, later, role="second-call")
+        apart = first_difference(bits[0], later) if keep else None
+        found.insert(facts.repetitions, dataclasses.replace(second, first_difference=apart))
     if acts.second_seed:
         found.append(sample(name, acts, 0, SECOND_SEED, digest(f"{name} {acts.second_seed}"), role="second-seed"))
-    if acts.steady_s and acts.steady_agrees is not None and not (control and acts.steady_agrees):
-        found.append(sample(name, acts, 0, facts.seed, bits[0], role="timing"))
     return tuple(found)
 
 
 def sample(name: str, acts: Behaviour, repetition: int, seed: int, bits: str, role: str = "repetition") -> Sample:
-    """One sample; only a timing pass has steady calls."""
+    """One sample."""
     place = acts.device or "CPU:0"
     output = {
         "dtype": "float32", "shape": [64, 64], "digest": bits, "nan": int(acts.nan), "inf": 0, "device": place,
     }  # fmt: skip
-    steady = acts.steady_s if role == "timing" else ()
     return Sample(
         process=1,
         kernel=name,
@@ -337,10 +432,6 @@ def sample(name: str, acts: Behaviour, repetition: int, seed: int, bits: str, ro
         setup_s=0.001,
         first_s=acts.first_s,
         first_cpu_s=acts.first_s,
-        steady_s=steady,
-        steady_cpu_s=tuple(2 * seconds for seconds in steady),
-        steady_agrees=acts.steady_agrees if role == "timing" else None,
-        warmups=2 if role == "timing" else 0,
         load=0.5,
         switches=0,
         outputs={"out": output},
@@ -392,14 +483,31 @@ def kept(records: Iterable[Record]) -> StoredValues:
     )
 
 
-def process(column: ColumnInfo, spot: Spot) -> Process:
-    """A process in which everything is as the column says."""
+def measured_by(facts: RunInfo, column: ColumnInfo) -> dict[str, Any]:
+    """What the host writes into a request: everything is as run.json says."""
+    host = column.origin or facts.host
+    return {
+        "engine": column.origin.get("engine", "") if column.origin else facts.engine,
+        "run": column.origin.get("run", facts.id),
+        "host": host.get("name", ""),
+        "lock_hash": column.lock_hash,
+        "rounds": facts.rounds,
+    }
+
+
+def process(facts: RunInfo, column: ColumnInfo, spot: Spot) -> Process:
+    """A process in which everything is as the run and the column say."""
+    host = column.origin or facts.host
     place = int(digest(str(spot))[:6], 16)
     return Process(
         process=1,
         pid=1000 + place,
-        started=f"2025-01-30T12:00:{spot.round % 60:02d}+00:00",
-        provenance=provenance(column, f"host-{place}"),
+        started=f"{str(column.origin.get('started') or facts.started)[:17]}{spot.round % 60:02d}+00:00",
+        provenance={
+            **provenance(column, f"host-{place}"),
+            **({"cpu_model": host["cpu"]} if host.get("cpu") else {}),
+            **({"cores": int(host["cores"])} if host.get("cores") else {}),
+        },
         settings={
             "determinism_enabled": spot.mode == "on",
             "switch": "api" if spot.mode == "on" else "none",
@@ -426,6 +534,7 @@ def in_force(spot: Spot) -> dict[str, Any]:
         "onednn": lambda: {"onednn": "on" if value == "1" else "off"},
         "isa": lambda: {"isa_limit": value.upper()},
         "tf32": lambda: {"tf32": value == "on"},
+        "eager": lambda: {"eager": value == "on"},
         "switch": lambda: {"switch": "env" if spot.mode == "on" else "none"},
     }
     return known.get(key, dict)()
@@ -459,7 +568,7 @@ def gpu(column: ColumnInfo) -> dict[str, Any]:
         "cuda": {**LIBRARIES, "cudnn": ".".join((column.cudnn or LIBRARIES["cudnn"]).split(".")[:3])},
         "cuda_files": {"libcuda": f"/usr/lib/libcuda.so.{DRIVER}"},
         "gpu": {
-            "device_name": "NVIDIA H100",
+            "device_name": f"NVIDIA {column.device.upper()}",
             "compute_capability": [9, 0],
             "sm_count": 132,
             "uuid": column.gpu,

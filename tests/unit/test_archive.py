@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from bench.errors import StorageError
 from bench.portable import archive as archive_module
+from bench.portable.paired_timing import PairPlan
 from bench.store import archive
-from bench.suite.record import Request, line
+from bench.suite.record import SCHEMA, Request, line
 from tests.unit import factory
 
 if TYPE_CHECKING:
@@ -29,22 +30,34 @@ if TYPE_CHECKING:
 
 COLUMN = "tf2.18.1-cpu-py311@cpu"
 RECORD = f"records/{COLUMN}/default/off-001.jsonl.xz"
+PAIR = f"paired/{COLUMN}/upgrade-from-{COLUMN}-001.jsonl.xz"
 
 
 def info(**changes: Any) -> RunInfo:
-    return dataclasses.replace(factory.info(schema=4, variation_modes={"default": ("off", "on")}), **changes)
+    return dataclasses.replace(factory.info(variation_modes={"default": ("off", "on")}), **changes)
 
 
 def record(number: int = 1, column: str = COLUMN, mode: str = "off") -> bytes:
     request = Request(
         column=column, mode=mode, variation="default", round=number, kernels=("matmul",), repetitions={"matmul": 1}
     )
-    text = line("header", {"schema": 4, "request": json.loads(request.to_json()), "suite_hash": factory.SUITE})
+    text = line("header", {"schema": SCHEMA, "request": json.loads(request.to_json()), "suite_hash": factory.SUITE})
     return lzma.compress((text + line("end", {"seconds": 1.0, "processes": 1})).encode())
 
 
+def pair() -> bytes:
+    request = Request(column=COLUMN, mode="off", variation="default", round=1, kernels=("matmul",), repetitions={})
+    header = PairPlan("upgrade", 1, "a", 0.1, {"a": request, "b": request}).header()
+    return lzma.compress(line("header", {"schema": SCHEMA, "suite_hash": factory.SUITE, **header}).encode())
+
+
 def files(**changes: Any) -> dict[str, bytes]:
-    return {"run.json": info(**changes).to_json().encode(), RECORD: record(), f"logs/{COLUMN}/off.log": b"words\n"}
+    return {
+        "run.json": json.dumps(dataclasses.asdict(info(**changes))).encode(),
+        RECORD: record(),
+        PAIR: pair(),
+        f"logs/{COLUMN}/off.log": b"words\n",
+    }
 
 
 def manifest(found: dict[str, bytes], **changes: Any) -> bytes:
@@ -96,6 +109,11 @@ def test_what_is_packed_is_unpacked(tmp_path: Path) -> None:
     assert {name for name in there if (tmp_path / "target" / name).is_file()} == set(files())
 
 
+def test_a_pair_that_cannot_be_read_is_listed(tmp_path: Path) -> None:
+    unpacked = archive.unpack(packed(tmp_path / "a.tar.gz", {**files(), PAIR: b"no xz"}), tmp_path / "target")
+    assert list(unpacked.unreadable) == [PAIR]
+
+
 def test_a_record_that_cannot_be_read_is_listed(tmp_path: Path) -> None:
     found = {**files(), RECORD.replace("001", "002"): b"no xz", RECORD.replace("001", "003"): record(3)[:-9]}
     unpacked = archive.unpack(packed(tmp_path / "a.tar.gz", found), tmp_path / "target")
@@ -106,6 +124,8 @@ HOSTILE_NAMES = (
     "../evil", "/etc/evil", "records/../../evil", f"records/{COLUMN}/default/../../../evil.jsonl.xz", "records//x",
     f"records/{COLUMN}/default/off-001.jsonl", f"records/{COLUMN}/default/sub/off-001.jsonl.xz", "bin/sh", "run.json/x",
     f"records/{COLUMN}/-x/off-001.jsonl.xz", "records/<b>/default/off-001.jsonl.xz", "logs/../x.log", "run.json\n",
+    f"paired/{COLUMN}/x/overhead-001.jsonl.xz", f"paired/{COLUMN}/overhead.jsonl.xz", "paired/overhead-001.jsonl.xz",
+    f"paired/{COLUMN}/../overhead-001.jsonl.xz", f"paired/{COLUMN}/overhead-001.kept.xz",
     f"records/{COLUMN}/default/off-001.jsonl.xz ", "RUN.JSON", ".import", "",
 )  # fmt: skip
 
@@ -236,14 +256,14 @@ def test_records_of_an_unknown_column_are_refused(tmp_path: Path) -> None:
     assert "no column of run.json" in refused(packed(tmp_path / "a.tar.gz", found))
 
 
-SMALL = archive.Limits(files=4, packed=50_000, unpacked=60_000, document=20_000, text=10_000, memory=100_000_000)
+SMALL = archive.Limits(files=5, packed=50_000, unpacked=60_000, document=20_000, text=10_000, memory=100_000_000)
 
 
 @pytest.mark.parametrize(
     ("found", "told"),
     [
         (lambda: {**files(), f"logs/{COLUMN}/zeros.log": b"\0" * 100_000}, "unpacks to more"),
-        (lambda: {**files(), **{f"logs/{COLUMN}/{n}.log": b"x" for n in range(4)}}, "more than 4 files"),
+        (lambda: {**files(), **{f"logs/{COLUMN}/{n}.log": b"x" for n in range(4)}}, "more than 5 files"),
         (lambda: {**files(), "run.json": b" " * 30_000}, "too large"),
         (lambda: with_record(lambda _: lzma.compress(b"\0" * 1_000_000)), "unpacks to more than"),
         (lambda: with_record(lambda body: body + b"more"), "something follows the end"),

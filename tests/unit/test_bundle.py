@@ -17,8 +17,10 @@ from bench.engines import wheelhouse
 from bench.errors import BuildError, ConfigError
 from bench.plan import config, locks
 from bench.plan.planner import Selection
-from bench.portable import bundle_start
+from bench.portable import bundle_start, run_plan
+from bench.portable.launcher import Local
 from bench.store.run_info import RunInfo
+from bench.suite.kernel_files import STORE_VARIABLE, read_source, stored_hash
 from bench.suite.record import Request
 
 if TYPE_CHECKING:
@@ -132,6 +134,35 @@ def test_the_parts_unpack_to_the_packed_files(order: bundle.Order, tmp_path: Pat
     assert (unpacked(order, tmp_path) / "lock.txt").stat().st_mtime_ns == stamp, "it must be unpacked only once"
 
 
+KERNELS = (
+    "from bench.suite.kernels import kernel\n\n"
+    "@kernel(family='own', exercises='x', shapes='[1]', dtypes='float32', source='own')\n"
+    "def mine(tf, seed): pass\n"
+)
+
+
+def test_custom_kernels_travel_with_their_files(order: bundle.Order, tmp_path: Path) -> None:
+    (tmp_path / "project" / "net").mkdir(parents=True)
+    (tmp_path / "project" / "mine.py").write_text(KERNELS, encoding="utf-8")
+    (tmp_path / "project" / "net" / "layers.py").write_text("x = 1\n", encoding="utf-8")
+    source = read_source(tmp_path / "project")
+    bundle.make(dataclasses.replace(order, sources=(source,), selection=Selection(kernels=("mine",))), silent)
+    folder = unpacked(order, tmp_path)
+    assert stored_hash(folder / "kernel-files" / source.hash) == source.hash
+    plan = json.loads((folder / "plan-quick.json").read_text())
+    assert plan["requests"][0]["kernel_files"] == {"mine": f"{source.hash}/project/mine.py"}
+    job = run_plan.make_job(plan, tmp_path / "out2", store=folder / "kernel-files")
+    assert [one.hash for one in job.sources] == [source.hash]
+    assert isinstance(job.launcher, Local)
+    assert job.launcher.environment[STORE_VARIABLE] == str(folder / "kernel-files")
+
+
+def test_computed_kernels_cannot_be_packed(order: bundle.Order, tmp_path: Path) -> None:
+    (tmp_path / "loop.py").write_text(KERNELS + "declare = kernel\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"A bundle cannot list computed kernels: loop\.py, line 5"):
+        bundle.make(dataclasses.replace(order, sources=(read_source(tmp_path / "loop.py"),)), silent)
+
+
 def test_every_profile_has_a_plan(order: bundle.Order, tmp_path: Path) -> None:
     bundle.make(order, silent)
     manifest = bundle_start._manifest(order.out)
@@ -186,7 +217,8 @@ def test_a_gpu_bundle_is_planned_without_a_gpu(order: bundle.Order, root: Path) 
         ({"pair": "nosuch"}, "matches 0 pairs"),
         ({"profile": "nosuch"}, "There is no profile"),
         ({"engine": "docker", "python": "3.12"}, "an image brings its own"),
-        ({"python": "3.8"}, "no wheel for Python 3.8"),
+        ({"python": "3.8"}, "needs Python 3.9 and TensorFlow 2.9"),
+        ({"python": "3.20"}, "no wheel for Python 3.20"),
     ],
 )
 def test_an_invalid_order_has_a_clear_error(order: bundle.Order, changes: dict[str, Any], told: str) -> None:

@@ -17,7 +17,7 @@ import pytest
 from bench import cli, errors
 from bench.cli import images as images_command
 from bench.cli.parser import MODULES, commands
-from bench.engines import docker
+from bench.engines import docker_probe
 from bench.plan import config
 from tests.unit import factory
 from tests.unit.test_tails import folder_of
@@ -82,9 +82,8 @@ class TestCustomKernels:
     @pytest.mark.parametrize(
         ("text", "words"),
         [
-            ("x = 1\nfrom tensorflow import constant\n", "my_kernels.py, line 2: ModuleNotFoundError"),
             ("def f(:\n", "my_kernels.py, line 1: SyntaxError"),
-            ("import sys\nsys.exit(3)\n", "my_kernels.py, line 2: SystemExit: 3"),
+            ("import os\nos._exit(3)\n", "my_kernels.py declares no kernel"),
             (LISTS, "my_kernels.py, line 3: TypeError"),
         ],
     )
@@ -98,6 +97,23 @@ class TestCustomKernels:
             assert f"warning: {words}" in output.err
             assert "Traceback" not in output.err
             assert output.out
+
+    def test_what_only_an_environment_can_tell_is_said(
+        self, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    ) -> None:
+        text = "from bench.suite.kernels import kernel\n\nfor number in range(2):\n    kernel(number)\n"
+        arguments = ["plan", "--engine", "venv", "--kernel-file", str(write_kernels(tmp_path, text))]
+        assert cli.main(arguments) == errors.OK
+        assert "my_kernels.py, line 4: kernels are declared by code that only an env" in capsys.readouterr().err
+        assert cli.main([*arguments, "--kernels", "my_*"]) == errors.NOTHING
+        assert "Run 'matrix' with the same options" in capsys.readouterr().err
+
+    def test_a_faulty_file_is_bad_configuration_where_nothing_else_was_selected(
+        self, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    ) -> None:
+        path = str(write_kernels(tmp_path, "def f(:\n"))
+        assert cli.main(["plan", "--engine", "venv", "--kernel-file", path, "--kernels", "mine"]) == errors.CONFIG
+        assert "error: my_kernels.py, line 1: SyntaxError" in capsys.readouterr().err
 
     def test_they_are_planned_and_named_in_the_matrix_beside_it(
         self, capsys: pytest.CaptureFixture[str], tmp_path: Path, root: Path
@@ -121,15 +137,18 @@ class TestCustomKernels:
         [
             (["nowhere.py"], ["nowhere.py cannot be read", "--kernel-file"]),
             (["a/my.py", "b/my.py"], ["Two kernel files are named my.py"]),
-            (["long.py"], ["can be passed to a process"]),
+            (
+                ["project/mine.py"],
+                ["mine.py, line 1: helper lies beside mine.py", "pass the folder with --kernel-file"],
+            ),
         ],
     )
     def test_kernel_files_that_cannot_be_used_are_bad_configuration(
         self, capsys: pytest.CaptureFixture[str], tmp_path: Path, names: list[str], words: list[str]
     ) -> None:
-        for name in ("a/my.py", "b/my.py", "long.py"):
+        for name in ("a/my.py", "b/my.py", "project/mine.py", "project/helper.py"):
             (tmp_path / name).parent.mkdir(exist_ok=True)
-            write_kernels(tmp_path, "#" * (200_000 if name == "long.py" else 1), name)
+            write_kernels(tmp_path, "import helper" if name == "project/mine.py" else "#", name)
         arguments = [text for name in names for text in ("--kernel-file", str(tmp_path / name))]
         for command in (["kernels"], ["plan", "--engine", "venv"]):
             assert cli.main([*command, *arguments]) == errors.CONFIG
@@ -227,8 +246,8 @@ def test_too_little_disk_space_is_reported_before_anything_is_built(
 def test_a_requested_docker_that_is_missing_is_an_error_and_auto_falls_back(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    missing = docker.Probe(answers=False, why="no socket")
-    monkeypatch.setattr(docker, "probe", lambda: missing)
+    missing = docker_probe.Probe(answers=False, why="no socket")
+    monkeypatch.setattr(docker_probe, "probe", lambda: missing)
     assert cli.main(["matrix", "--dry-run", "--engine", "docker"]) == errors.ENGINE
     assert "Docker was requested, but it cannot be used: no socket" in capsys.readouterr().err
     assert cli.main(["matrix", "--dry-run"]) == 0
@@ -338,7 +357,7 @@ class Hands:
     def prepare(self, *_: object) -> None:
         """Say nothing: it stands."""
 
-    def examine(self, _: object, column: Column, *__: object) -> str:
+    def ask(self, _: object, column: Column, *__: object) -> str:
         missing = {"libcudnn.so.9": "not found"} if column.id.startswith("tf2.15") else {}
         return json.dumps({"libraries": ["libcuda.so.1"], "missing": missing, "problems": []})
 

@@ -427,7 +427,8 @@ def test_times_with_other_numbers_of_threads_are_not_compared() -> None:
     ],
 )
 def test_times_of_two_machines_in_one_run_are_not_compared(changes: dict[str, Any], why: str) -> None:
-    column = factory.column(cuda="12.6", **{"id": "tf2.18.1-cuda12.6-py311@h100", "kind": "forward", **changes})
+    name = f"tf2.18.1-cuda12.6-py311@{changes.get('device', 'h100')}"
+    column = factory.column(cuda="12.6", **{"id": name, "kind": "forward", **changes})
     found = matmul(columns(factory.column(cuda="12.5"), column))
     assert (found.cost, found.cost_why) == (None, why)
 

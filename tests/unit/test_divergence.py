@@ -152,10 +152,11 @@ def test_damaged_words_of_a_record_are_passed_over(row: Any) -> None:
     assert outputs.outputs == {}
 
 
-def test_a_later_call_that_differs_leaves_no_values() -> None:
-    found = of(evaluate(factory.run(None, only(Behaviour(steady_agrees=False)))))
-    assert (found.status, found.difference) == (Status.NONDETERMINISTIC, None)
-    assert found.difference_why.startswith("Only a later call of a timing pass")
+def test_a_second_call_that_differs_is_compared_like_a_repetition() -> None:
+    found = of(evaluate(factory.run(None, only(Behaviour(second_call="later")))))
+    assert found.status is Status.NONDETERMINISTIC
+    assert found.difference is not None
+    assert (found.difference.first, found.difference.other) == ("round 1 repetition 0", "round 1 second call")
 
 
 # --- across processes -----------------------------------------------------------------------------------
@@ -340,7 +341,7 @@ def test_under_a_failed_control_no_difference_is_shown() -> None:
     def behave(spot: Spot) -> Behaviour:
         if spot.kernel == "matmul":
             return Behaviour(digests=("a", "b"))
-        return Behaviour(steady_agrees=None) if spot.kernel == "control_flicker" else EXACT
+        return Behaviour(second_call=None) if spot.kernel == "control_flicker" else EXACT
 
     found = of(evaluate(factory.run(None, behave)))
     assert (found.status, found.difference, found.difference_why) == (Status.CONTROL_FAILED, None, "")

@@ -1,8 +1,7 @@
-"""Bounds and overheads against numbers that can be looked up or worked out by hand."""
+"""Bounds and times against numbers that can be looked up or worked out by hand."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -10,15 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.verdict import Status
+from bench.verdict import Status, detection
 from bench.verdict.evidence import percent_up, upper_bound
 from bench.verdict.observations import ProcessObservation
-from bench.verdict.timing import Kind, overhead, process_median, timing
+from bench.verdict.timing import Kind, first_calls, median
 from tests import simulation
 from tests.unit.factory import SEED, Behaviour, digest, sample
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from pathlib import Path
 
 
 @pytest.mark.parametrize(
@@ -56,13 +55,11 @@ def test_percent_is_rounded_up(share: float, percent: int) -> None:
     assert percent_up(share) == percent
 
 
-def said(*times: float, first: float = 0.5, number: int = 1) -> ProcessObservation:
-    acts = Behaviour(steady_s=times, first_s=first)
-    one = sample("matmul", acts, 0, SEED, digest("x"))
-    again = (sample("matmul", acts, 0, SEED, digest("x"), role="timing"),) if times else ()
+def said(*first: float) -> ProcessObservation:
+    """A process with these times of first calls."""
     return ProcessObservation(
-        path=f"on-{number}",
-        round=number,
+        path="on-1",
+        round=1,
         process=1,
         engine="venv",
         container="",
@@ -72,96 +69,23 @@ def said(*times: float, first: float = 0.5, number: int = 1) -> ProcessObservati
         outcome="ok",
         error_class="",
         message="",
-        samples=(one, *again),
+        samples=tuple(sample("matmul", Behaviour(first_s=time), 0, SEED, digest("x")) for time in first),
     )
 
 
-def many(values: Sequence[float]) -> list[ProcessObservation]:
-    return [said(value, number=number) for number, value in enumerate(values, 1)]
-
-
 def test_the_process_is_the_sampling_unit() -> None:
-    found = timing([said(1.0, 2.0, 30.0), said(4.0), said(6.0)])
+    found = first_calls([said(2.0, 30.0), said(4.0), said(6.0)])
     assert found is not None
-    assert (found.kind, found.per_process, found.median_s) == (Kind.STEADY, (2.0, 4.0, 6.0), 4.0)
-    assert (found.low_s, found.high_s) == (2.0, 6.0)
-
-
-def test_a_process_without_steady_calls_does_not_make_first_ones_of_all() -> None:
-    found = timing([said(1.0), said(first=0.25), said(1.0)])
-    assert found is not None
-    assert (found.kind, found.per_process) == (Kind.STEADY, (1.0, 1.0))
-    alone = timing([said(first=0.25), said(first=0.5)])
-    assert alone is not None
-    assert (alone.kind, alone.per_process) == (Kind.FIRST, (0.25, 0.5))
+    assert (found.kind, found.paired, found.per_process, found.median_s) == (Kind.FIRST, False, (16.0, 4.0, 6.0), 6.0)
+    assert (found.low_s, found.high_s) == (4.0, 16.0)
+    assert first_calls([]) is None
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, 0.0, -1.0])
 def test_times_that_cannot_be_are_not_used(bad: float) -> None:
-    assert process_median(said(bad, 2.0), Kind.STEADY) == 2.0
-    assert process_median(said(bad), Kind.STEADY) is None
-    assert timing([said(bad, first=bad)]) is None
-
-
-def test_like_is_compared_with_like() -> None:
-    assert overhead(many([1.0, 1.0, 1.0]), [said(first=0.25, number=n) for n in (1, 2, 3)]) is None
-    on, off = ([said(first=first, number=n) for n in (1, 2, 3)] for first in (0.5, 0.25))
-    found = overhead(on, off)
-    assert found is not None
-    assert (found.kind, found.ratio) == (Kind.FIRST, 2.0)
-    assert overhead([], many([1.0])) is None
-
-
-def test_a_clear_overhead_is_resolved() -> None:
-    found = overhead(many([2.0, 2.02, 2.04, 2.06, 2.07]), many([1.0, 1.01, 1.02, 1.03, 1.035]))
-    assert found is not None
-    assert found.significant
-    assert found.low is not None
-    assert found.high is not None
-    assert 1.9 < found.low <= found.ratio <= found.high < 2.1
-
-
-def test_determinism_may_be_faster() -> None:
-    found = overhead(many([0.5, 0.51, 0.52, 0.53, 0.54]), many([1.0, 1.01, 1.02, 1.03, 1.04]))
-    assert found is not None
-    assert found.significant
-    assert found.ratio < 1
-
-
-@pytest.mark.parametrize(
-    ("on", "off", "why"),
-    [
-        ([2.0, 2.0], [1.0, 1.0, 1.0], "2 processes per side, but 3 are needed"),
-        ([1.0, 1.1, 1.2], [1.0, 1.1, 1.2], "the interval contains 1"),
-        ([2.0, 4.0, 8.0], [1.0, 1.0, 1.0], "the interval is wider than a factor of 2"),
-        ([2.0, 2.1, 2.2], [1.0, 1.1, 1.2], "so few processes are in this order by chance in 10 % of cases"),
-    ],
-)
-def test_what_is_not_resolved_says_why(on: list[float], off: list[float], why: str) -> None:
-    found = overhead(many(on), many(off))
-    assert found is not None
-    assert (found.significant, found.why) == (False, why)
-
-
-def test_the_interval_is_the_same_every_time() -> None:
-    on, off = many([2.0, 2.1, 2.2]), many([1.0, 1.1, 1.2])
-    assert overhead(on, off) == overhead(on, off)
-
-
-def test_cut_off_rounds_do_not_turn_steady_times_into_first_calls() -> None:
-    cut = dataclasses.replace(said(number=2), outcome="cut-off")
-    found = timing([said(1.0), cut, said(3.0)])
-    assert found is not None
-    assert (found.kind, found.per_process) == (Kind.STEADY, (1.0, 3.0))
-    partly = timing([said(1.0), dataclasses.replace(said(first=0.25), timed=False)])
-    assert partly is not None
-    assert (partly.kind, partly.per_process, partly.first_median_s) == (Kind.STEADY, (1.0,), 0.375)
-
-
-def test_without_a_timing_pass_there_is_no_overhead() -> None:
-    untimed = [dataclasses.replace(one, timed=False) for one in many([1.0, 1.0, 1.0])]
-    assert overhead(untimed, many([1.0])) is None
-    assert overhead(many([1.0]), untimed) is None
+    assert median([bad, 2.0, None]) == 2.0
+    assert median([bad]) is None
+    assert first_calls([said(bad)]) is None
 
 
 # --- the simulation -----------------------------------------------------------------------------------
@@ -202,5 +126,45 @@ def test_the_table_is_the_same_every_time(tallies: dict[Any, simulation.Tally]) 
     assert again == [row for row in tallies.values() if row.plant.where == "process"]
     told: list[str] = []
     simulation.table(again, told.append)
-    assert len(told) == 1 + 3 + 3 + 1
+    assert len(told) == 1 + 5 + 5 + 1
     assert told[-1] == "differences in the data that were called reproducible or inconclusive: 0"
+
+
+# --- detection power ----------------------------------------------------------------------------------
+
+
+@given(share=st.floats(0.0, 1.0), samples=st.integers(0, 200))
+def test_a_race_is_missed_at_least_as_often_as_bits_that_never_occur_again(share: float, samples: int) -> None:
+    missed, race = detection.missed(share, samples), detection.missed_race(share, samples)
+    assert 0.0 <= missed <= race <= 1.0
+    assert race == pytest.approx(detection.missed_race(1 - share, samples))
+
+
+@given(one_in=st.integers(2, 100), samples=st.integers(2, 200))
+def test_more_samples_find_more(one_in: int, samples: int) -> None:
+    assert detection.found(samples, one_in) <= detection.found(samples + 1, one_in)
+    assert detection.found(1, one_in) == 0.0
+
+
+def test_the_power_of_slow_kernels() -> None:
+    assert detection.missed_race(0.5, 5) == 1 / 16
+    assert detection.found(5 * 2) == pytest.approx(0.651, abs=0.001)
+    assert detection.sentence(5 * 5) == "would be found in 92 % of runs if it differed in 1 of 10 samples"
+
+
+def test_the_simulation_agrees_with_the_computed_power() -> None:
+    plants = (simulation.Plant("sample", 0.1), simulation.Plant("process", 0.5))
+    rows = {(row.profile, row.plant.where): row for row in simulation.simulate(60, plants)}
+    for profile in ("standard", "standard, slow"):
+        rounds, _, own = simulation.PROFILES[profile]
+        for where, samples, one_in in (("sample", rounds * own, 10), ("process", rounds, 2)):
+            row = rows[profile, where]
+            seen = row.statuses[Status.NONDETERMINISTIC] + row.statuses[Status.REPRODUCIBLE_IN_PROCESS]
+            low, high = simulation.interval(seen, row.runs)
+            assert low <= detection.found(samples, one_in) <= high
+
+
+def test_the_docs_have_the_computed_table(root: Path) -> None:
+    text = (root / "docs/explanation/controls.md").read_text(encoding="utf-8")
+    for row in simulation.powers():
+        assert f"| {' | '.join(row)} |" in text

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 HOST = {"name": "box", "cpu": "Example", "cores": "2"}
 BOTH = (factory.column("2.18.1"), factory.column("2.21.0"))
-EARLY, LATE = "20250120", "20250130"
+EARLY, LATE = "20250120T120000Z-0000", "20250130T120000Z-0000"
 
 
 def one_kernel(acts: Callable[[Spot], Behaviour]) -> Callable[[Spot], Behaviour]:
@@ -53,7 +53,7 @@ CRASHES_ONCE_AND_VARIES = one_kernel(
 
 def measured(name: str, acts: Callable[[Spot], Behaviour] = EXACTLY, **changes: Any) -> RunResults:
     """A run of the day in its name, in processes of its own."""
-    day = f"{name[:4]}-{name[4:6]}-{name[6:]}"
+    day = f"{name[:4]}-{name[4:6]}-{name[6:8]}"
     run = factory.run(factory.info(**{"id": name, "started": f"{day}T12:00:00+00:00", "host": HOST, **changes}), acts)
     return evaluate(
         factory.changed(
@@ -81,15 +81,15 @@ def matmul(old: RunResults, new: RunResults) -> KernelChange:
 )
 def test_a_narrower_run_between_two_is_not_the_last_one_of_its_kind(tmp_path: Path, narrower: dict[str, Any]) -> None:
     whole: dict[str, Any] = {"columns": BOTH, "variations": {"default": (), "threads=1": ()}, "host": HOST}
-    days = {"20250110": whole, EARLY: {**whole, **narrower}, LATE: whole}
+    days = {"20250110T120000Z-0000": whole, EARLY: {**whole, **narrower}, LATE: whole}
     info = factory.info()
     for name, facts in days.items():
-        info = factory.info(id=name, started=f"2025-01-{name[6:]}T12:00:00+00:00", **facts)
+        info = factory.info(id=name, started=f"2025-01-{name[6:8]}T12:00:00+00:00", **facts)
         (tmp_path / "runs" / name).mkdir(parents=True)
         (tmp_path / "runs" / name / "run.json").write_text(info.to_json(), encoding="utf-8")
     found = previous_run(tmp_path / "runs" / LATE, info).folder
     assert found is not None
-    assert found.name == "20250110"
+    assert found.name == "20250110T120000Z-0000"
 
 
 # "Nothing changed: 2 of 2 results keep status and bits", and no note: what only one of the runs has is not mentioned.
@@ -222,13 +222,13 @@ def test_a_gate_on_times_is_not_passed_where_none_was_compared(
 
 
 # The overhead was that of first calls, x1.00 for a kernel whose calls take five times as long: one process of twelve
-# had lost its timing pass.
+# had no steady times.
 def test_one_process_without_times_does_not_make_an_overhead_of_first_calls() -> None:
     def acts(spot: Spot) -> Behaviour:
         if spot.kernel.startswith("control"):
             return EXACT
         if (spot.kernel, spot.mode, spot.round) == ("matmul", "off", 6):
-            return Behaviour(steady_agrees=None, steady_s=(), first_s=0.05)
+            return Behaviour(steady_s=(), first_s=0.05)
         time = 0.001 * (5 if spot.mode == "on" else 1) * (1 + spot.round / 1000)
         return Behaviour(steady_s=(time,) * 3, first_s=0.05)
 

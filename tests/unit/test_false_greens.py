@@ -76,9 +76,9 @@ def test_outputs_with_infinity_are_inconclusive() -> None:
     assert (result.status, "Inf" in result.why) == (Status.INCONCLUSIVE, True)
 
 
-def test_a_missing_timing_pass_is_reported() -> None:
-    run = factory.run(None, only("matmul", Behaviour(steady_s=(), steady_agrees=None)))
-    assert "left out the timing pass" in verdict(run).why
+def test_a_missing_second_call_is_reported() -> None:
+    run = factory.run(None, only("matmul", Behaviour(second_call=None)))
+    assert "no process made a second call" in verdict(run).why
     assert verdict(run).status is Status.INCONCLUSIVE
 
 
@@ -122,7 +122,7 @@ def test_a_known_issue_of_cpu_code_explains_nothing_on_a_gpu() -> None:
     "changes",
     [
         {"round": "1"},
-        {"steady_s": None},
+        {"kernel_files": None},
         {"env": None},
         {"context": []},
     ],
@@ -295,27 +295,13 @@ def test_a_discarded_time_gives_no_time_and_no_overhead(seen: dict[str, Any], wo
     assert (cell.time, cell.overhead) == (word, word)
     notice = next(notice for notice in build(evaluated).notices if notice.title == "Times left out")
     reason = str(seen["discarded"]).partition(": ")[2]
-    assert notice.items == (f"TF 2.18.1 CUDA 12.5 on h100: {word} ({reason}), 1 result",)
+    assert notice.items == (f"TF 2.18.1 CUDA 12.5 on h100: {word} ({reason}), 2 results",)
     for page in reports_of(run)[:4]:
         assert reason in page.replace("\\", "")
 
 
-def test_a_repeated_timing_replaces_a_discarded_one() -> None:
-    slow = Behaviour(steady_s=(0.5, 0.6), guard=THROTTLED)
-    run = factory.run(GPU_RUN, lambda spot: slow if spot.kernel == "matmul" else EXACT)
-    taken = factory.changed(run, lambda record: factory.again(record, "matmul", EXACT, GPU_RUN, H100))
-    result = verdict(taken, column=H100.id)
-    assert result.timing is not None
-    assert result.timing.per_process == pytest.approx([0.00105] * 5)
-    assert (result.status, result.comparison.processes, result.comparison.compared) == (Status.REPRODUCIBLE, 10, 9)
-    assert result.discarded is not None
-    assert result.discarded.sentence.startswith("Times of 5 of 10 processes are left out (throttled)")
-    assert evaluate(taken).overheads[H100.id, "matmul", "default"].processes_on == 5
-
-
-def test_a_repeated_timing_hides_no_difference_and_no_crash() -> None:
-    slow = Behaviour(guard=THROTTLED)
-    run = factory.run(GPU_RUN, lambda spot: slow if spot.kernel == "matmul" else EXACT)
+def test_a_further_process_of_a_round_hides_no_difference_and_no_crash() -> None:
+    run = factory.run(GPU_RUN)
     first = Change(mode="on", rounds=(1,))
     other = factory.changed(
         run, lambda record: factory.again(record, "matmul", Behaviour(("x",)), GPU_RUN, H100), first
@@ -326,7 +312,7 @@ def test_a_repeated_timing_hides_no_difference_and_no_crash() -> None:
     assert verdict(again, column=H100.id).status is Status.CRASHED
 
 
-def test_repeated_timings_do_not_count_as_more_processes() -> None:
+def test_further_processes_of_a_round_do_not_count_towards_the_minimum() -> None:
     few = dataclasses.replace(GPU_RUN, rounds=3)
     run = factory.changed(factory.run(few), lambda record: factory.again(record, "matmul", EXACT, few, H100))
     result = verdict(run, column=H100.id)
@@ -381,7 +367,8 @@ def test_a_step_between_official_pairs_names_everything_that_changed() -> None:
     ],
 )
 def test_times_of_two_hosts_or_gpus_are_never_compared(changes: dict[str, Any]) -> None:
-    base: dict[str, Any] = {"id": "tf2.18.1-cuda12.6-py311@h100", "kind": "forward", **changes}
+    name = f"tf2.18.1-cuda12.6-py311@{changes.get('device', 'h100')}"
+    base: dict[str, Any] = {"id": name, "kind": "forward", **changes}
     column = dataclasses.replace(factory.column(cuda="12.6"), **base)
     evaluated = evaluate(factory.run(factory.info(columns=(H100, column))))
     assert evaluated.steps == ()

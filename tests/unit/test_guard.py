@@ -44,11 +44,15 @@ class SimulatedGpu:
 
 
 def watched(
-    gpu: SimulatedGpu, *samples: tuple[float, Mapping[str, Any]], owners: Mapping[int, Owner] | None = None
+    gpu: SimulatedGpu,
+    *samples: tuple[float, Mapping[str, Any]],
+    owners: Mapping[int, Owner] | None = None,
+    workers: int = 1,
 ) -> Guard:
     """Return a guard with samples at these moments, after a first one at 0, before anything runs."""
     known = owners or {}
     guard = Guard(gpu, owner=lambda pid: known.get(pid, "unknown"))
+    guard.workers = workers
     gpu.clock = 0.0
     guard.sample()
     for moment, changes in samples:
@@ -110,10 +114,12 @@ def test_throttling_discards_a_time_and_settings_do_not(bits: int, reasons: list
 class TestSharing:
     """Which processes on the GPU are not ours."""
 
-    def foreign(self, *samples: Mapping[int, int], owners: Mapping[int, Owner] | None = None) -> list[str]:
+    def foreign(
+        self, *samples: Mapping[int, int], owners: Mapping[int, Owner] | None = None, workers: int = 1
+    ) -> list[str]:
         gpu = SimulatedGpu(now=dataclasses.replace(CALM, processes=samples[0]))
         timed = [(0.2 * number, {"processes": held}) for number, held in enumerate(samples[1:], 1)]
-        summary = watched(gpu, *timed, owners=owners).summary(0.1, 9.0)
+        summary = watched(gpu, *timed, owners=owners, workers=workers).summary(0.1, 9.0)
         assert bool(summary["foreign"]) == summary["discarded"].startswith("shared: ")
         return list(summary["foreign"])
 
@@ -127,6 +133,14 @@ class TestSharing:
     def test_a_second_worker_belongs_to_another_run(self) -> None:
         foreign = self.foreign({}, {7: 900}, {9: 800, 7: 900}, owners={7: "ours", 9: "ours"})
         assert foreign == ["process 9 holds 800 MiB"]
+
+    @pytest.mark.parametrize("owner", ["ours", "unknown"])
+    def test_both_sides_of_a_pair_are_ours_and_a_third_process_is_not(self, owner: Owner) -> None:
+        owners: dict[int, Owner] = dict.fromkeys((7, 8, 9, 10), owner)
+        assert self.foreign({}, {7: 900}, {8: 900, 7: 900}, owners=owners, workers=2) == []
+        assert self.foreign({}, {7: 900, 8: 900}, {8: 900}, {9: 900, 8: 900}, owners=owners, workers=2) == []
+        foreign = self.foreign({}, {7: 900, 8: 900}, {9: 5, 8: 900, 7: 900}, owners=owners, workers=2)
+        assert foreign == ["process 9 holds 5 MiB"]
 
     def test_one_unknown_process_counts_as_our_worker(self) -> None:
         assert self.foreign({}, {7: 900}, {7: 950}) == []
@@ -242,7 +256,8 @@ class TestProcessOwner:
         initial: bool,  # noqa: FBT001
     ) -> None:
         monkeypatch.setattr(guard_module, "_in_initial_namespace", lambda: initial)
-        assert process_owner(start("-m", "bench.suite.worker", "{}")) == "ours"
+        assert process_owner(start("-m", "bench.suite.worker_start", "{}")) == "ours"
+        assert process_owner(start("-m", "bench.suite.timing_worker", "{}")) == "ours"
 
     @pytest.mark.parametrize(("initial", "owner"), [(True, "other"), (False, "unknown")])
     def test_another_process_is_known_only_in_the_initial_namespace(

@@ -11,11 +11,12 @@ import pytest
 
 from bench.errors import BusyError, StorageError
 from bench.portable.archive import pack
+from bench.portable.paired_timing import PairPlan
 from bench.store import import_records
 from bench.store import run as store
 from bench.store.resume import interrupted
 from bench.store.run_folder import reports_lock
-from bench.suite.record import line
+from bench.suite.record import SCHEMA, line
 from bench.verdict import Status, evaluate
 from tests.unit import factory
 
@@ -32,7 +33,7 @@ GPU = factory.column(cuda="12.5")
 
 def info(**changes: Any) -> RunInfo:
     facts = {
-        "schema": 4,
+        "schema": SCHEMA,
         "id": HERE,
         "variation_modes": {"default": ("off", "on")},
         "host": {"name": "here", "gpu": ""},
@@ -47,7 +48,7 @@ def theirs(**changes: Any) -> Run:
 
 def text(one: Record) -> str:
     """Return the text of a record file."""
-    head = {"schema": 4, "request": json.loads(one.request.to_json()), "suite_hash": one.suite_hash}
+    head = {"schema": SCHEMA, "request": json.loads(one.request.to_json()), "suite_hash": one.suite_hash}
     rows = [line("header", head)]
     for process in one.processes:
         body = dataclasses.asdict(process)
@@ -105,7 +106,11 @@ def test_a_column_of_another_host_is_merged(tmp_path: Path) -> None:
     assert run.info.id == folder.name
     ours, other = run.info.columns
     assert not ours.origin
-    assert other.origin == {"name": "there", "gpu": "NVIDIA H100", "engine": "venv"}
+    assert other.origin == {
+        "name": "there", "gpu": "NVIDIA H100", "engine": "venv", "run": THERE,
+        "started": "2025-01-31T12:00:00+00:00", "finished": "2025-01-31T12:10:00+00:00",
+    }  # fmt: skip
+    assert run.info.merged_from == HERE
     assert "measured on there" in run.info.warnings[-1]
     found = evaluate(run)
     assert not found.left_out
@@ -114,6 +119,20 @@ def test_a_column_of_another_host_is_merged(tmp_path: Path) -> None:
     before = store.load(reports / "runs" / HERE)
     assert before.info == factory.run(info()).info, "the existing run must not change"
     assert not list(reports.glob(".import-*"))
+
+
+def test_pairs_come_with_their_column(tmp_path: Path) -> None:
+    reports = home(tmp_path)
+    request = next(iter(theirs().records.values())).request
+    requests = {"a": request, "b": dataclasses.replace(request, mode="on")}
+    header = PairPlan("overhead", 1, "a", 0.1, requests).header()
+    lines = line("header", {"schema": SCHEMA, "suite_hash": factory.SUITE, **header}) + line("end", {"seconds": 1.0})
+    for place, name in ((reports / "runs" / HERE, factory.column().id), (tmp_path / "other" / THERE, GPU.id)):
+        path = place / "paired" / name / "overhead-001.jsonl.xz"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(lzma.compress(lines.encode()))
+    run = store.load(import_records.import_archive(archived(tmp_path, theirs()), reports, say=said()[1]))
+    assert sorted(run.paired) == sorted(f"paired/{column.id}/overhead-001.jsonl" for column in (factory.column(), GPU))
 
 
 def test_without_another_run_an_import_is_a_run_of_its_own(tmp_path: Path) -> None:

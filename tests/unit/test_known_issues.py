@@ -28,7 +28,9 @@ UNSEEDED = (
         ("UnimplementedError", CONTRAST, "unknown", "h100", "adjust-contrast"),
         ("UnimplementedError", CONTRAST, "2.6.5", "h100", None),
         ("UnimplementedError", CONTRAST, "2.18.1", "cpu", None),
-        ("InvalidArgumentError", CONTRAST, "2.18.1", "h100", None),
+        ("InvalidArgumentError", CONTRAST, "2.18.1", "h100", "adjust-contrast"),
+        ("RuntimeError", CONTRAST, "2.18.1", "h100", "adjust-contrast"),
+        ("KeyError", CONTRAST, "2.18.1", "h100", None),
         ("UnimplementedError", "the op is not implemented", "2.18.1", "h100", None),
         ("UnimplementedError", "", "2.18.1", "h100", None),
         ("RuntimeError", UNSEEDED, "2.21.0", "cpu", "random-unseeded"),
@@ -94,7 +96,7 @@ def test_every_entry_is_found_by_its_own_message() -> None:
         if entry.kernel:
             assert entry.kernel in all_kernels()
             compile(entry.known_issue.reproducer, entry.known_issue.id, "exec")
-            found = of_kernel(entry.kernel, "default", "on", inside, "cpu")
+            found = of_kernel(entry.kernel, "default", entry.modes or "on", inside, "cpu")
         else:
             found = match(entry.error, WRAPPED.format(entry.message), inside)
         assert found == entry.known_issue
@@ -159,7 +161,7 @@ def test_verdicts_carry_the_known_issue_behind_an_error() -> None:
     evaluated = evaluate(factory.run(factory.info(columns=(column,)), behave))
     for name, status, title in (
         ("matmul", Status.UNSUPPORTED, "adjust_contrast on a GPU"),
-        ("conv2d", Status.ERROR, "A random op without a seed"),
+        ("conv2d", Status.UNSUPPORTED, "A random op without a seed"),
     ):
         found = evaluated.of(column.id, name, "default", "on")
         assert found is not None

@@ -58,33 +58,41 @@ def view_of(pairs: int, kernels: int) -> View:
     return build(evaluate(run))
 
 
+def rows_of(page: str) -> list[tuple[str, str]]:
+    """Return the lines of each kernel in the matrix, and its evidence below them."""
+    matrix = page[page.index('<table class="matrix') : page.index('id="comparisons-title"')]
+    bodies = [body.partition('<tr class="more evidence">') for body in matrix.split("<tbody data-row=")[1:]]
+    return [(lines, evidence) for lines, _, evidence in bodies]
+
+
 @pytest.mark.parametrize(("pairs", "kernels"), [(12, 45), (40, 10)])
 def test_a_large_page_has_every_result_and_all_details_of_what_is_not_reproducible(pairs: int, kernels: int) -> None:
     view = view_of(pairs, kernels)
     page = html_render.render(view)
-    table = page[page.index('<table class="matrix"') : page.index("</table>", page.index('<table class="matrix"'))]
-    tables = page[page.index('id="evidence"') : page.index('id="controls-title"')]
+    bodies = {row.kernel: body for row, body in zip(view.rows, rows_of(page), strict=True)}
     for detail in view.details:
+        lines, evidence = bodies[detail.kernel]
         for half in detail.entry.mode_results:
-            assert half.status in table
+            assert f"{half.symbol}<span class=word> {half.word}</span>" in lines
         assert page.count(f"id={detail.anchor}>") == 1
-        assert detail.reproduce_command.partition(" s42-")[0].replace(detail.column, "PAIR") in tables
-        assert f"{detail.column} {detail.reproduce_command.partition('x10-')[2].partition('-')[0]}" in tables
-        assert f"href=#{detail.anchor}>" in table
-        row = re.search(rf"<tr id={detail.anchor}>.*", tables)
+        assert f"id={detail.anchor}>" in evidence
+        assert len(re.findall(rf"href=#{detail.anchor}[ >]", lines)) == 2
+        assert detail.reproduce_command.partition(" s42-")[0].replace(detail.column, "PAIR") in evidence
+        assert f"{detail.column} {detail.reproduce_command.partition('x10-')[2].partition('-')[0]}" in page
+        row = re.search(rf"<tr id={detail.anchor}>.*", evidence)
         assert (row is None) == plain(detail)
         if row is not None:
             assert all(half.status in row[0] for half in detail.entry.mode_results)
-    assert len(re.findall(r"<td><a ", table)) == 2 * len(view.details)
+    assert sum(lines.count('<td><a class="tile ') for lines, _ in bodies.values()) == 2 * len(view.details)
     for text in ("Difference", "First difference", "Processes", "no deterministic kernel"):
-        assert text in tables
-    assert "writes all numbers to <code>report.json</code>" in tables
+        assert any(text in evidence for _, evidence in bodies.values())
+    assert "writes all numbers to <code>report.json</code>" in page
 
 
 def test_a_small_page_has_all_details_of_every_result() -> None:
     run = factory.run(factory.info(kernels=factory.info().kernels))
     page = html_render.render(build(evaluate(run)))
-    tables = page[page.index('id="evidence"') : page.index('id="controls-title"')]
-    assert tables.count("First call, ms") == 4
-    assert "identical" not in tables
-    assert "report.json" not in tables
+    evidence = [evidence for _, evidence in rows_of(page)]
+    assert len(evidence) == 4
+    assert all(text.count("First call, ms") == 1 and "identical" not in text for text in evidence)
+    assert "report.json" not in page

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import zipfile
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ import pytest
 from bench.errors import LockError
 from bench.plan import column_selection, config, cuda, locks
 from bench.plan.column import Pair
+from bench.plan.config_models import Defaults
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -156,9 +158,16 @@ class TestMaking:
             locks.make(CUDA, lock)
         assert lock.read_bytes() == before
 
-    def test_old_releases_have_additional_bounds(self) -> None:
-        old = Pair(tensorflow="2.10.1", cuda="cpu", python="3.10", keras="2.10.0", base="")
-        assert locks.requirements(old) == ("tensorflow-cpu==2.10.1", "keras==2.10.0", "numpy<2")
+    def test_the_numpy_of_a_pair_is_pinned(self, index: Path, tmp_path: Path) -> None:
+        wheel(index, "numpy", "1.26.4")
+        lock = tmp_path / "one.txt"
+        locks.make(dataclasses.replace(CPU, numpy="1.26.4"), lock)
+        assert locks.pins(lock)["numpy"] == "1.26.4"
+
+    def test_one_numpy_in_the_locks_of_all_releases_since_2_14(self, root: Path) -> None:
+        pinned = {path.name: locks.pins(path)["numpy"] for path in (root / "docker" / "locks").glob("*.txt")}
+        others = {name: version for name, version in pinned.items() if version != Defaults().numpy}
+        assert {name.partition("-")[0] for name in others} <= {"tf2.12.1", "tf2.13.1"}
 
 
 class TestChecking:

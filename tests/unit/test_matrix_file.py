@@ -45,7 +45,7 @@ def test_the_shipped_file_is_valid_and_has_the_three_profiles(root: Path) -> Non
     matrix = config.load(root / "matrix.toml")
     assert set(matrix.profiles) == {"quick", "standard", "nightly"}
     assert {pair.tensorflow for pair in matrix.pairs} >= {"2.15.1", "2.18.1", "2.21.0"}
-    wanted = {"default", "threads=1", "threads=4xcores", "onednn=0", "isa=avx2", "tf32=off", "switch=env"}
+    wanted = {"default", "threads=1", "threads=4xcores", "onednn=0", "isa=avx2", "tf32=off", "eager=on", "switch=env"}
     assert set(matrix.profiles["nightly"].variations) == wanted
     assert matrix.profiles["nightly"].rounds >= 5
     assert (matrix.profiles["nightly"].repetitions, matrix.profiles["nightly"].heavy_repetitions) == (20, 5)
@@ -132,29 +132,24 @@ class TestShippedPairs:
 def test_all_optional_keys(tmp_path: Path) -> None:
     text = """
 [suite]
-kernel_files = ["my_kernels.py", "more/of_them.py"]
+kernel_files = ["my_kernels.py", { path = "project", include = ["*.py"], exclude = ["tests"] }]
 
 [variations."tf32=off"]
 skip = ["control_*"]
 repetitions = 2
 heavy_repetitions = 1
-timed = true
 
 [variations."threads=4xcores"]
 modes = ["off"]
 """
     matrix = config.load(write(tmp_path, GOOD + text))
-    assert matrix.suite.kernel_files == ("my_kernels.py", "more/of_them.py")
+    assert [(one.path, one.include, one.exclude) for one in matrix.suite.kernel_files] == [
+        ("my_kernels.py", (), ()), ("project", ("*.py",), ("tests",)),
+    ]  # fmt: skip
     table = matrix.variations["tf32=off"]
-    assert (table.kernels, table.skip, table.repetitions, table.heavy_repetitions, table.timed) == (
-        ("*",),
-        ("control_*",),
-        2,
-        1,
-        True,
-    )
+    assert (table.kernels, table.skip, table.repetitions, table.heavy_repetitions) == (("*",), ("control_*",), 2, 1)
     other = matrix.variations["threads=4xcores"]
-    assert (other.modes, other.repetitions, other.timed) == (("off",), None, False)
+    assert (other.modes, other.repetitions) == (("off",), None)
 
 
 def test_the_shipped_schema_is_the_generated_one_and_accepts_the_shipped_file(root: Path) -> None:
@@ -206,10 +201,11 @@ def test_models_are_frozen(tmp_path: Path) -> None:
             GOOD + '\n[variations."onednn=0"]\nrepetitions = 0',
             ['"onednn=0" -> repetitions', "greater than or equal to 1"],
         ),
-        (GOOD + '\n[variations."onednn=0"]\ntimed = "yes"', ['"onednn=0" -> timed', 'given: "yes"']),
+        (GOOD + "overhead_pairs = -1", ["profiles -> quick -> overhead_pairs"]),
+        (GOOD + "pair_s = 0", ["profiles -> quick -> pair_s"]),
         (GOOD + "heavy_repetitions = 0", ["profiles -> quick -> heavy_repetitions"]),
         (GOOD + "order_seed = -1", ["profiles -> quick -> order_seed"]),
-        (GOOD + '\n[suite]\nkernel_files = ["my_kernels.txt"]', ["suite -> kernel_files"]),
+        (GOOD + '\n[suite]\nkernel_files = [{ path = "a", only = [] }]', ["suite -> kernel_files"]),
         (GOOD + '\n[suite]\nkernel_files = "my_kernels.py"', ["suite -> kernel_files"]),
         (GOOD + "\n[suite]\nkernel_file = []", ["suite -> kernel_file", "did you mean 'kernel_files'"]),
         ("[profiles.quick]\nrounds=1\nrepeats=1", ["pairs: this key is missing"]),

@@ -19,6 +19,7 @@ from bench.plan.planner import Selection
 from bench.portable import overrides
 from bench.portable.errors import PortableError
 from bench.portable.overrides import Overrides
+from bench.portable.paired_timing import PairPlan
 from bench.suite.record import Request
 
 ROOT = Path(__file__).parents[2]
@@ -56,6 +57,18 @@ def test_kernels_are_selected_and_controls_remain() -> None:
     assert run["command"].endswith("--kernels matmul* --variation default")
 
 
+def test_timing_pairs_keep_the_selected_kernels_and_need_the_default_variation() -> None:
+    sides = {side: dataclasses.replace(REQUESTS[0], kernels=FEW) for side in ("a", "b")}
+    pairs = [PairPlan("overhead", 1, "a", 0.1, sides)]
+    assert overrides.apply_to_pairs(RUN, pairs, Overrides()) == pairs
+    changes = Overrides(kernels=("matmul*",))
+    (pair,) = overrides.apply_to_pairs(applied(kernels=("matmul*",))[0], pairs, changes)
+    assert [request.kernels for request in pair.requests.values()] == [("matmul_f32",)] * 2
+    other = next(name for name in RUN["variations"] if name != "default")
+    changes = Overrides(variations=(other,))
+    assert overrides.apply_to_pairs(applied(variations=(other,))[0], pairs, changes) == []
+
+
 def test_a_variation_without_kernels_is_removed_and_does_not_mean_all_kernels() -> None:
     """In run.json an empty list means all kernels."""
     run, requests = applied(kernels=("variable*",))
@@ -64,6 +77,15 @@ def test_a_variation_without_kernels_is_removed_and_does_not_mean_all_kernels() 
     assert not set(without) & set(run["variations"])
     assert not set(without) & {one.variation for one in requests}
     assert all("variable_scatter_add" in names for names in run["variations"].values())
+
+
+@pytest.mark.parametrize("rounds", [None, 2, 5])
+def test_the_second_seed_runs_in_the_default_variation_or_else_in_those_selected(rounds: int | None) -> None:
+    for selected in (("default", "isa=avx2"), ("isa=avx2", "onednn=0")):
+        _, requests = applied(variations=selected, rounds=rounds)
+        seeds = {(one.variation, one.mode, one.round) for one in requests if one.second_seed}
+        wanted = ("default",) if "default" in selected else selected
+        assert seeds == {(name, mode, 1) for name in wanted for mode in ("off", "on")}
 
 
 def test_repetitions_apply_to_every_kernel() -> None:
@@ -89,7 +111,8 @@ def test_more_rounds_continue_the_plan(before: int, rounds: int) -> None:
     assert set(by_place) == {(one.variation, one.mode) for one in asked}
     for group in by_place.values():
         assert [one.round for one in group] == list(range(1, rounds + 1))
-        assert [one.second_seed for one in group] == [one.round == 1 for one in group]
+        default = group[0].variation == "default"
+        assert [one.second_seed for one in group] == [default and one.round == 1 for one in group]
         assert len({one.order_seed for one in group}) == rounds
         assert len({frozenset(one.kernels) for one in group}) == 1
 

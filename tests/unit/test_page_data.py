@@ -43,7 +43,7 @@ def columns_run(number: int) -> Run:
 
 @pytest.mark.parametrize("name", sorted(test_report.BAD))
 def test_bad_runs_have_data(name: str) -> None:
-    assert set(data_of(test_report.BAD[name]())) == {"cell_fields", "columns", "rows"}
+    assert set(data_of(test_report.BAD[name]())) == {"run", "measured", "cell_fields", "columns", "rows"}
 
 
 def test_nothing_in_the_json_can_end_the_element_or_begin_another() -> None:
@@ -82,18 +82,19 @@ def test_a_cell_has_the_values_that_the_matrix_shows() -> None:
     assert cell["overhead_low"] <= cell["overhead"] <= cell["overhead_high"]
     assert (cell["status"], cell["compared"], cell["bound_percent"]) == ("reproducible", 4, 53)
     assert "overhead" not in row["cells"][0]["off"]
-    assert set(cell) - {"severity"} <= set(data["cell_fields"])
+    assert set(cell) - {"severity", "statuses"} <= set(data["cell_fields"])
 
 
-def test_times_of_another_variation_are_not_offered_for_sorting() -> None:
+def test_a_cell_has_the_result_that_decides_and_the_statuses_of_all_variations() -> None:
     def behave(spot: Any) -> Behaviour:
         return Behaviour(("a", "b")) if spot.variation != "default" and spot.kernel == "matmul" else EXACT
 
     run = factory.run(factory.info(variations={"default": (), "threads=1": ()}), behave)
     (row,) = (row for row in data_of(run)["rows"] if row["kernel"] == "matmul")
     cell = row["cells"][0]["on"]
-    assert (cell["status"], cell["variation"]) == ("nondeterministic", "threads=1")
-    assert not {"seconds", "overhead", "compared"} & set(cell)
+    assert (cell["status"], cell["compared"]) == ("reproducible", 4)
+    assert cell["statuses"] == ["nondeterministic", "reproducible"]
+    assert not row["problem"], "under another variation it is one, but the default one decides"
 
 
 @pytest.mark.parametrize(("number", "expected"), [(1, 0), (3, 6), (6, 30), (7, 6)])

@@ -15,16 +15,19 @@ from bench.gpu.facts import Gpu, GpuInventory
 from bench.plan import config, cuda, custom_kernels, devices, duration, planner
 from bench.plan.config_models import Matrix
 from bench.plan.planner import Plan, Selection
-from bench.plan.variations import applies, settings
+from bench.plan.schedule import NOISE_FLOOR_KERNELS
+from bench.plan.variations import applies, refuse_unknown
+from bench.suite.kernel_files import read_source
 from bench.suite.kernels import all_kernels
+from bench.suite.variation import settings
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from bench.plan.schedule import Round
+    from bench.plan.schedule import Pair, Round
 
 SUITE = custom_kernels.suite([])
-HOST_ONLY = ("threads=1", "threads=4xcores", "onednn=0", "isa=avx2")
+HOST_ONLY = ("threads=1", "threads=4xcores", "inter=1", "devices=2", "onednn=0", "isa=avx2")
 CONTROLS = {name for name, kernel in SUITE.kernels.items() if kernel.control}
 
 
@@ -146,6 +149,19 @@ def test_the_first_pass_is_round_1_of_the_default_variation_in_all_columns(locks
     assert others == {(2, 1), (2, 2), (3, 3)}
 
 
+def test_the_second_seed_runs_once_in_a_column_and_mode(locks: Path) -> None:
+    def seeds(selection: Selection) -> list[tuple[str, str]]:
+        plan = make(matrix(), "p", selection, locks)
+        requests = [item.request(plan.suite) for item in plan.rounds]
+        return [(one.variation, one.mode) for one in requests if one.second_seed and one.column.startswith("tf2.18")]
+
+    assert seeds(Selection()) == [("default", "off"), ("default", "on")]
+    assert seeds(Selection(modes=("on",))) == [("default", "on")]
+    assert seeds(Selection(variations=("isa=avx2", "switch=env"))) == [
+        ("isa=avx2", "off"), ("isa=avx2", "on"), ("switch=env", "on"),
+    ]  # fmt: skip
+
+
 def test_without_the_default_variation_a_pass_is_a_round(locks: Path) -> None:
     plan = make(matrix(), "p", Selection(variations=("isa=avx2", "switch=env")), locks)
     assert {(item.pass_number, item.number) for item in plan.rounds} == {(1, 1), (2, 2), (3, 3)}
@@ -254,7 +270,8 @@ def test_every_column_gets_every_round_once(rounds: int, repetitions: int, profi
     per_round = sum(len(plan.variation_modes[name]) for name in plan.variations)
     assert len(keys) == len(set(keys)) == rounds * len(plan.ready) * per_round
     assert max(count for item in plan.rounds for count in item.repetitions.values()) == repetitions
-    assert all(duration.round_seconds(item) > 0 for item in plan.rounds)
+    assert all(duration.seconds(item) > 0 for item in plan.rounds)
+    assert all(duration.seconds(pair) > 0 for pair in plan.pairs)
 
 
 def rounds_of(locks: Path, **changes: Any) -> list[Round]:
@@ -336,23 +353,116 @@ class TestRepetitions:
         assert found == {"2.15.1": ({2}, {2}), "2.18.1": ({7}, {2})}
 
 
-class TestTimes:
-    """Times are taken under ``default``, and under what says ``timed``."""
+TIMED: dict[str, Any] = {
+    "rounds": 1, "repetitions": 1, "kernels": ["matmul_f32", "matmul_bf16", "mlp_fit", "reduce_sum_1d"],
+    "variations": ["default", "isa=avx2"], "overhead_pairs": 3, "noise_floor_pairs": 2, "upgrade_pairs": 1,
+    "pair_s": 0.05,
+}  # fmt: skip
 
-    def test_other_variations_are_not_timed(self, locks: Path) -> None:
-        variations = ["default", "threads=1", "onednn=0"]
-        found = rounds_of(locks, steady_s=0.3, variations=variations, tables={"onednn=0": {"timed": True}})
-        steady = {(item.variation, item.steady_s) for item in found}
-        assert steady == {("default", 0.3), ("threads=1", 0.0), ("onednn=0", 0.3)}
 
-    def test_the_estimate_uses_repetitions_weight_and_times(self, locks: Path) -> None:
-        def seconds(**changes: Any) -> float:
-            return duration.round_seconds(rounds_of(locks, variations=["default"], **changes)[0])
+class TestTimingPairs:
+    """Two processes that take turns: after the rounds, interleaved over columns, and only under ``default``."""
 
-        base = seconds(steady_s=0)
-        assert seconds(steady_s=0, repetitions=8) > base
-        assert seconds(steady_s=0, heavy_repetitions=4) > base
-        assert seconds(steady_s=0.1) == pytest.approx(base + 0.1 * len(SUITE.kernels))
+    def pairs(self, locks: Path, selection: Selection | None = None, **changes: Any) -> list[Pair]:
+        made = matrix(profiles={"p": {**TIMED, **changes}})
+        return list(make(made, "p", selection or Selection(), locks).pairs)
+
+    def test_pair_1_of_everything_comes_before_pair_2(self, locks: Path) -> None:
+        old, new = "tf2.15.1-cpu-py311@cpu", "tf2.18.1-cpu-py311@cpu"
+        found = [(pair.column.id, pair.name, pair.planned, pair.pass_number) for pair in self.pairs(locks)]
+        assert found == [
+            (old, "overhead-001", 3, 2), (new, "overhead-001", 3, 2), (new, "noise-floor-001", 2, 2),
+            (new, f"upgrade-from-{old}-001", 1, 2),
+            (old, "overhead-002", 3, 3), (new, "overhead-002", 3, 3), (new, "noise-floor-002", 2, 3),
+            (old, "overhead-003", 3, 4), (new, "overhead-003", 3, 4),
+        ]  # fmt: skip
+
+    def test_the_side_that_starts_first_alternates_in_time_and_over_columns(self, locks: Path) -> None:
+        found = [(pair.column.pair.tensorflow, pair.first) for pair in self.pairs(locks) if pair.name[:4] == "over"]
+        assert found == [("2.15.1", "a"), ("2.18.1", "b"), ("2.15.1", "b"), ("2.18.1", "a"), ("2.15.1", "a"),
+                         ("2.18.1", "b")]  # fmt: skip
+
+    def test_a_pair_has_all_kernels_but_controls_in_a_new_order(self, locks: Path) -> None:
+        first, second = (self.pairs(locks)[place] for place in (0, 4))
+        assert sorted(first.kernels) == sorted(second.kernels) == sorted(TIMED["kernels"])
+        assert (first.order_seed, second.order_seed, first.budget_s) == (1, 2, 0.05)
+        orders = {pair.number: pair.kernels for pair in self.pairs(locks, overhead_pairs=20) if pair.name[0] == "o"}
+        assert len(set(orders.values())) > 1
+        assert first.heavy == {"mlp_fit"}
+
+    def test_the_noise_floor_is_that_of_a_few_light_kernels(self, locks: Path) -> None:
+        def kernels(*selected: str) -> set[str]:
+            pairs = self.pairs(locks, Selection(kernels=selected))
+            return {name for pair in pairs if pair.comparison == "noise-floor" for name in pair.kernels}
+
+        assert kernels() == {"matmul_f32", "reduce_sum_1d"}
+        assert kernels("*") == set(NOISE_FLOOR_KERNELS)
+        assert kernels("mlp_fit", "reduce_max") == {"reduce_max"}, "no named kernel is selected"
+        assert kernels("mlp_fit") == set(), "heavy kernels do not measure it"
+
+    def test_requests_differ_in_what_is_compared(self, locks: Path) -> None:
+        sides = {pair.comparison: pair.requests(custom_kernels.suite([])) for pair in self.pairs(locks)}
+        told = {
+            name: [(requests[side].column[:8], requests[side].mode) for side in "ab"]
+            for name, requests in sides.items()
+        }
+        assert told == {
+            "overhead": [("tf2.18.1", "off"), ("tf2.18.1", "on")],
+            "noise-floor": [("tf2.18.1", "off"), ("tf2.18.1", "off")],
+            "upgrade": [("tf2.15.1", "off"), ("tf2.18.1", "off")],
+        }
+
+    @pytest.mark.parametrize(
+        ("selection", "comparisons"),
+        [
+            (Selection(modes=("on",)), {"upgrade"}),
+            (Selection(modes=("off",)), {"noise-floor", "upgrade"}),
+            (Selection(variations=("isa=avx2",)), set()),
+            (Selection(kernels=("control_*",)), set()),
+            (Selection(only=("tf2.18*",)), {"overhead", "noise-floor"}),
+            (Selection(pairs=0), set()),
+        ],
+    )
+    def test_what_cannot_be_compared_is_left_out(
+        self, locks: Path, selection: Selection, comparisons: set[str]
+    ) -> None:
+        assert {pair.comparison for pair in self.pairs(locks, selection)} == comparisons
+
+    def test_the_command_line_replaces_the_number_of_pairs(self, locks: Path) -> None:
+        found = [pair.comparison for pair in self.pairs(locks, Selection(pairs=1))]
+        assert found == ["overhead", "overhead", "noise-floor", "upgrade"]
+
+    def test_a_skipped_kernel_is_not_timed(self, locks: Path) -> None:
+        made = matrix(profiles={"p": TIMED}, overrides=[{"select": "tf2.15*", "skip": ["reduce*"]}])
+        found = {
+            (pair.comparison, pair.column.pair.tensorflow): set(pair.kernels)
+            for pair in make(made, "p", Selection(), locks).pairs
+        }
+        assert "reduce_sum_1d" in found["overhead", "2.18.1"]
+        assert "reduce_sum_1d" not in found["overhead", "2.15.1"] | found["upgrade", "2.18.1"]
+
+    def test_gpus_are_compared_with_themselves(self, locks: Path) -> None:
+        made = matrix(profiles={"p": TIMED})
+        plan = make(made, "p", Selection(), locks, "all", TWINS)
+        assert all(pair.column.gpu == pair.other.gpu for pair in plan.pairs)
+        gpus = [pair.column.gpu for pair in plan.pairs if pair.comparison == "noise-floor" and pair.number == 1]
+        assert sorted(gpus) == sorted({column.gpu for column in plan.ready}), "one for each device"
+
+
+def test_the_estimate_uses_repetitions_weight_and_pairs(locks: Path) -> None:
+    def total(processes: int = 1, **changes: Any) -> float:
+        plan = make(matrix(profiles={"p": {**TIMED, **changes}}), "p", Selection(), locks)
+        return duration.total_seconds(plan.rounds, plan.pairs, processes)
+
+    base = total()
+    assert total(repetitions=8) > base
+    assert total(heavy_repetitions=4, repetitions=4) > total(heavy_repetitions=1, repetitions=4)
+    assert total(overhead_pairs=4) - base == pytest.approx(base - total(overhead_pairs=2))
+    light = 6 * 3 + 2 * 2 + 1 * 3  # those of all pairs, without mlp_fit
+    assert total(pair_s=0.15) == pytest.approx(base + 2 * 0.1 * light)
+    untimed = {"overhead_pairs": 0, "noise_floor_pairs": 0, "upgrade_pairs": 0}
+    assert total(2, **untimed) == pytest.approx(total(1, **untimed) * duration.CONTENTION / 2)
+    assert base - total(2) == pytest.approx(total(1, **untimed) - total(2, **untimed)), "pairs run alone"
 
 
 class TestTf32:
@@ -384,6 +494,7 @@ class TestTf32:
             ("default", "cpu", True),
             ("default", "h200", True),
             ("switch=env", "h200", True),
+            ("hashseed=0", "h200", True),
             *((name, device, device == "cpu") for name in HOST_ONLY for device in ("cpu", "h200", "gpu")),
         ],
     )
@@ -419,18 +530,20 @@ def write_kernel(folder: Path) -> Path:
 
 def test_custom_kernels_are_planned_like_others(locks: Path, tmp_path: Path) -> None:
     path = write_kernel(tmp_path)
-    found = custom_kernels.suite([path])
+    found = custom_kernels.suite([read_source(path)])
     made = matrix(profiles={"p": {"rounds": 1, "repetitions": 7, "heavy_repetitions": 2}}, variations={})
     plan = planner.make(made, "p", Selection(kernels=("my_*",)), locks, found)
     assert {kernel.name for kernel in plan.kernels} == CONTROLS | {"my_kernel"}
     assert {item.repetitions["my_kernel"] for item in plan.rounds} == {2}
-    assert plan.suite.sources == {"mine.py": path.read_text(encoding="utf-8")}
+    assert [source.name for source in plan.suite.sources] == ["mine.py"]
+    request = plan.rounds[0].request(plan.suite)
+    assert request.kernel_files == {"my_kernel": f"{plan.suite.sources[0].hash}/mine.py"}
     assert "my_kernel" not in all_kernels()
 
 
 def test_custom_kernels_are_added_to_a_profile_with_a_list(locks: Path, tmp_path: Path) -> None:
     """Whoever names the file wants them: to leave them out without a word would be a lie by silence."""
-    found = custom_kernels.suite([write_kernel(tmp_path)])
+    found = custom_kernels.suite([read_source(write_kernel(tmp_path))])
     made = matrix(profiles={"p": {"rounds": 1, "repetitions": 1, "kernels": ["matmul_mean"]}}, variations={})
     for selection in (Selection(), Selection(kernels=("my_*", "matmul_mean"))):
         plan = planner.make(made, "p", selection, locks, found)
@@ -441,6 +554,7 @@ def test_custom_kernels_are_added_to_a_profile_with_a_list(locks: Path, tmp_path
     ("variation", "wanted"),
     [
         ("default", ({}, None, None, "api")),
+        ("hashseed=0", ({"PYTHONHASHSEED": "0"}, None, None, "api")),
         ("isa=avx2", ({"ONEDNN_MAX_CPU_ISA": "AVX2"}, None, None, "api")),
         ("onednn=0", ({"TF_ENABLE_ONEDNN_OPTS": "0"}, None, None, "api")),
         ("onednn=1", ({"TF_ENABLE_ONEDNN_OPTS": "1"}, None, None, "api")),
@@ -457,19 +571,40 @@ def test_what_a_variation_means(variation: str, wanted: tuple[Any, ...]) -> None
     assert (found.env, found.threads, found.tf32, found.switch) == wanted
 
 
+def test_inter_op_threads_and_logical_devices() -> None:
+    assert (settings("inter=1").inter, settings("inter=1").threads) == (1, None)
+    assert (settings("devices=2").devices, settings("default").devices) == (2, None)
+
+
+@pytest.mark.parametrize("name", ["inter=0", "devices=1", "devices=10", "hashseed=", "hashseed=-1", "hashseed=random"])
+def test_a_variation_that_would_mean_nothing_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match="is not a variation"):
+        refuse_unknown([name], ["default"])
+
+
 def test_oversubscription_counts_cores() -> None:
     single, four = settings("threads=1xcores").threads, settings("threads=4xcores").threads
     assert single is not None
     assert four == 4 * single
 
 
+def test_each_custom_kernel_costs_a_start_of_its_own(locks: Path) -> None:
+    item = rounds_of(locks, variations=["default"])[0]
+    names = list(item.kernels)
+    alone = duration.seconds(item)
+    some = dataclasses.replace(item, custom=frozenset(names[:2]))
+    every = dataclasses.replace(item, custom=frozenset(names))
+    assert duration.seconds(some) - alone == pytest.approx(2 * duration.START_S)
+    assert duration.seconds(every) - alone == pytest.approx((len(names) - 1) * duration.START_S)
+
+
 def test_the_time_left_follows_the_rounds_and_ends_at_zero(locks: Path) -> None:
     rounds = list(make(matrix(), "p", Selection(), locks).rounds)
     pace = duration.EtaEstimator(rounds)
     guess = pace.left_s()
-    assert guess == pytest.approx(sum(duration.round_seconds(item) for item in rounds))
-    twice = [pace.took(item, 2 * duration.round_seconds(item)) for item in rounds]
-    assert twice[0] == pytest.approx(2 * (guess - duration.round_seconds(rounds[0])))
+    assert guess == pytest.approx(sum(duration.seconds(item) for item in rounds))
+    twice = [pace.took(item, 2 * duration.seconds(item)) for item in rounds]
+    assert twice[0] == pytest.approx(2 * (guess - duration.seconds(rounds[0])))
     assert twice[-1] == pytest.approx(0, abs=1e-9)
 
 
@@ -558,14 +693,14 @@ class TestDevices:
 
     def test_a_request_says_what_a_gpu_column_must_find(self, locks: Path) -> None:
         plan = make(matrix(), "p", Selection(), locks, "auto", HOST)
-        asked = plan.rounds[0].request({})
+        asked = plan.rounds[0].request(SUITE)
         assert asked.device == "gpu"
         assert asked.gpu == {"uuid": HOPPER.uuid, "driver": "570.124.06", "cuda": "12080"}
         assert asked.libraries == cuda.libraries(plan.columns[0].pair)
         assert asked.libraries["libcudnn.so.9"] == "nvidia-cudnn-cu12==9.3.0.75"
         unknown = make(matrix(), "p", Selection(), locks, "auto", GpuInventory(gpus=(HOPPER,)))
-        assert unknown.rounds[0].request({}).gpu == {"uuid": HOPPER.uuid}
-        plain = make(matrix(), "p", Selection(), locks, "cpu", HOST).rounds[0].request({})
+        assert unknown.rounds[0].request(SUITE).gpu == {"uuid": HOPPER.uuid}
+        plain = make(matrix(), "p", Selection(), locks, "cpu", HOST).rounds[0].request(SUITE)
         assert (plain.device, plain.gpu, plain.libraries) == ("cpu", {}, {})
 
     def test_what_the_preflight_blocks_is_incompatible(self, locks: Path) -> None:
@@ -699,3 +834,19 @@ class TestCudnn:
         table = {"tensorflow": "2.18.1", "cuda": "12.9", "keras": "3.15.1"}
         with pytest.raises(ConfigError, match="more than once"):
             make(matrix(pairs=[table, {**table, "cudnn": "9.3.0.75"}]), "p", Selection(), locks)
+
+
+@pytest.mark.parametrize(("tensorflow", "old"), [("2.4.4", True), ("2.8.4", True), ("1.15.5", True), ("2.10.1", False)])
+def test_below_the_floor_there_is_one_sentence_with_the_reason(tensorflow: str, old: bool, locks: Path) -> None:  # noqa: FBT001
+    pairs = [{"tensorflow": tensorflow, "cuda": "cpu", "keras": "2.10.0", "python": "3.10"}]
+    made = matrix(pairs=pairs)
+    if not old:
+        assert make(made, "p", Selection(), locks).columns
+        return
+    with pytest.raises(ConfigError, match=r"needs Python 3\.9 and TensorFlow 2\.9 .*no enable_op_determinism\(\)"):
+        make(made, "p", Selection(), locks)
+
+
+def test_a_pattern_for_an_old_release_gets_the_reason(locks: Path) -> None:
+    with pytest.raises(NothingError, match=r"No .* matches tf2\.4\*: tfrepro needs .* \(this is TensorFlow 2\.4\)"):
+        make(matrix(), "p", Selection(only=("tf2.4*",)), locks)

@@ -19,6 +19,7 @@ from bench.portable import host_facts, local, plan_runner, run_folder, run_plan
 from bench.portable.digest_summary import digest_summary
 from bench.portable.errors import PortableError
 from bench.portable.launcher import Container, Local, gpu_options
+from bench.portable.paired_timing import PairPlan
 from bench.store import run as store
 from bench.store import run_info
 from bench.suite import provenance, record
@@ -98,7 +99,9 @@ def plan_of(device: str = "gpu", variation: str = "default", **where: Any) -> di
     run = {**dataclasses.asdict(factory.info()), "columns": [column]}
     body = {"engine": "venv", "programs": ["{site}/nvidia/cuda_nvcc/bin"], "lock_hash": "ab", **where}
     body.setdefault("env", {"LD_LIBRARY_PATH": "{site}/nvidia/cublas/lib"})
-    return {"run": run, "requests": [dataclasses.asdict(request)], "where": body}
+    sides = {"a": request, "b": dataclasses.replace(request, mode="on")}
+    pair = dataclasses.asdict(PairPlan("overhead", 1, "a", 0.1, sides))
+    return {"run": run, "requests": [dataclasses.asdict(request)], "pairs": [pair], "where": body}
 
 
 def test_the_column_is_named_after_the_gpu_of_the_host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -108,6 +111,9 @@ def test_the_column_is_named_after_the_gpu_of_the_host(monkeypatch: pytest.Monke
     assert (column["id"], column["device"], column["gpu"]) == ("tf2.18.1-x-py311@h200", "h200", "GPU-1")
     (request,) = job.requests
     assert (request.column, request.gpu["uuid"], request.device) == (column["id"], "GPU-1", "gpu")
+    (pair,) = job.pairs
+    for side in pair.requests.values():
+        assert (side.column, side.gpu, side.context) == (column["id"], request.gpu, request.context)
     assert isinstance(job.launcher, Local)
     environment = job.launcher.environment
     assert environment["CUDA_VISIBLE_DEVICES"] == "GPU-1"
@@ -181,7 +187,7 @@ def scripted(tmp_path: Path, body: str) -> Local:
     (place / "__init__.py").touch()
     head = "import json, os, sys\nrequest = json.loads(sys.argv[1])\n"
     head += "def say(kind, **body): print(json.dumps({'line': kind, **body}), flush=True)\n"
-    head += f"say('header', schema=4, request=request, suite_hash={suite_hash()!r})\n"
+    head += f"say('header', schema={SCHEMA}, request=request, suite_hash={suite_hash()!r})\n"
     (place / "driver.py").write_text(head + body)
     return Local(sys.executable, tmp_path / "suite", {"PATH": "/usr/bin:/bin"})
 
@@ -202,6 +208,22 @@ def job(tmp_path: Path, body: str, device: str = "cpu", count: int = 2, **change
     return dataclasses.replace(made, **changes)
 
 
+def pair_of(made: plan_runner.Job, number: int = 1, *kernels: str) -> PairPlan:
+    """A timing pair of the column of a job; ``timing_side.py`` plays both sides."""
+    sides = {
+        side: dataclasses.replace(
+            made.requests[0], mode=mode, round=number, kernels=kernels or ("one",), context={"suite": suite_hash()},
+            time_limit_s=2.0,
+        )
+        for side, mode in (("a", "off"), ("b", "on"))
+    }  # fmt: skip
+    shutil.copy(
+        Path(__file__).with_name("timing_side.py"),
+        made.launcher.suite / "bench" / "suite" / "timing_worker.py",  # type: ignore[attr-defined]
+    )
+    return PairPlan("overhead", number, "ab"[number % 2], 0.05, sides)
+
+
 PROCESS = "say('process', process=1, pid=1, started='', provenance={}, settings={'devices': ['/device:CPU:0']})\n"
 WHOLE = "say('outcome', process=1, kernel='a', outcome='ok', seconds=1.0)\n"
 WHOLE += "say('outcome', process=1, kernel='b', outcome='ok', seconds=1.0)\nsay('end', seconds=1.0, processes=1)\n"
@@ -215,6 +237,33 @@ def test_the_store_reads_the_run_folder(tmp_path: Path) -> None:
     assert sorted(run.records) == [f"records/tf2.18.1-x-py311@cpu/default/off-00{n}.jsonl" for n in (1, 2)]
     assert all(one.complete for one in run.records.values())
     assert all(one.request.context["run"] == place.name for one in run.records.values())
+
+
+def test_pairs_run_after_the_rounds_and_are_resumed(tmp_path: Path) -> None:
+    made = job(tmp_path, WHOLE, count=1)
+    said: list[str] = []
+    made = dataclasses.replace(made, pairs=(pair_of(made), pair_of(made, 2, "dies_block", "one")), say=said.append)
+    place = plan_runner.run_rounds(made)
+    assert [text.split("  ")[0].partition("] ")[2] for text in said] == [
+        "tf2.18.1-x-py311@cpu default off round 1", "tf2.18.1-x-py311@cpu timing pair overhead-001",
+        "tf2.18.1-x-py311@cpu timing pair overhead-002",
+    ]  # fmt: skip
+    run = store.load(place)
+    assert sorted(run.paired) == [f"paired/tf2.18.1-x-py311@cpu/overhead-00{n}.jsonl" for n in (1, 2)]
+    ends = {name: [kernel.outcome for kernel in pair.kernels] for name, pair in run.paired.items()}
+    assert list(ends.values()) == [["ok"], ["crashed", "ok"]]
+    assert run.paired["paired/tf2.18.1-x-py311@cpu/overhead-001.jsonl"].started_first == "b"
+    assert all(side.context["run"] == place.name for pair in run.paired.values() for side in pair.requests.values())
+    logs = {path.name for path in (place / "logs").rglob("*.log")}
+    assert {"overhead-001-a.log", "overhead-001-b.log"} < logs
+    info = json.loads((place / "run.json").read_text())
+    (place / "run.json").write_text(json.dumps({**info, "finished": ""}))
+    said.clear()
+    assert plan_runner.run_rounds(made) == place
+    assert [text.partition("] ")[2].partition("  ")[0] for text in said if "round 1" not in text][1:] == [
+        "tf2.18.1-x-py311@cpu timing pair overhead-002"
+    ], "only the pair in which a side died is measured again"
+    assert "overhead-002 was measured again" in store.load(place).info.warnings[0]
 
 
 def test_a_dead_driver_leaves_a_whole_record(tmp_path: Path) -> None:
@@ -336,7 +385,7 @@ def test_a_column_that_sees_no_gpu_stops_after_one_round(tmp_path: Path, body: s
 
 
 def test_a_driver_of_another_suite_is_no_measurement(tmp_path: Path) -> None:
-    made = job(tmp_path, f"say('header', schema=4, request=request, suite_hash={'0' * 64!r})\n")
+    made = job(tmp_path, f"say('header', schema={SCHEMA}, request=request, suite_hash={'0' * 64!r})\n")
     with pytest.raises(PortableError, match="another version of the suite"):
         plan_runner.run_rounds(made)
 
@@ -439,5 +488,11 @@ def test_local_plans_rounds_that_alternate_and_keeps_the_controls() -> None:
     assert {one["name"] for one in run["kernels"] if one["control"]} == names - {"matmul_f32"}
     assert all(one.env == {"CUDA_VISIBLE_DEVICES": "-1"} and set(one.kernels) == names for one in requests)
     assert run_info.RunInfo.from_json(json.dumps({**run, "id": "x", "started": "", "finished": ""})).engine == "local"
+    pairs = local.pairs(run, requests, 4)
+    assert [(pair.number, pair.first) for pair in pairs] == [(1, "a"), (2, "b"), (3, "a"), (4, "b")]
+    for pair in pairs:
+        assert {side: request.mode for side, request in pair.requests.items()} == {"a": "off", "b": "on"}
+        assert {request.kernels for request in pair.requests.values()} == {("matmul_f32",)}, "no control is timed"
+    assert local.pairs(run, requests[:1], 4) == (), "one mode has no overhead"
     with pytest.raises(PortableError, match="No kernel matches"):
         local.plan(local._parser().parse_args(["--kernels", "nosuch"]), found, host_facts.GpuInventory(), {})

@@ -16,6 +16,7 @@ from bench.store.run import load
 from bench.verdict import evaluate
 from bench.verdict.digest_comparison import Comparison
 from bench.verdict.gates import answer
+from bench.verdict.paired_times import PairedTimes
 from bench.verdict.ranking import (
     DOES_NOT_RUN,
     NOT_REPRODUCIBLE,
@@ -25,11 +26,11 @@ from bench.verdict.ranking import (
     choose,
     summarize_overheads,
 )
+from bench.verdict.ratio import TimeRatio
 from bench.verdict.requirements import Requirements, find_families, required_kernels
 from bench.verdict.results import RunResults, Verdict
 from bench.verdict.status import Status
 from bench.verdict.timing import Kind as Times
-from bench.verdict.timing import Overhead
 from tests.unit import factory
 
 if TYPE_CHECKING:
@@ -48,21 +49,12 @@ AGAINST = {
 }
 SAMPLE = Path(__file__).parents[2] / "reports" / "sample"
 
-Field = tuple[Status, Overhead | None]
+Field = tuple[Status, TimeRatio | None]
 
 
-def overhead(ratio: float, low: float | None, high: float | None, *, significant: bool = True) -> Overhead:
-    """A overhead of five processes a side."""
-    return Overhead(
-        kind=Times.STEADY,
-        ratio=ratio,
-        low=low,
-        high=high,
-        processes_on=5,
-        processes_off=5,
-        significant=significant,
-        why="",
-    )
+def overhead(ratio: float, low: float | None, high: float | None, *, significant: bool = True) -> TimeRatio:
+    """An overhead of five pairs."""
+    return TimeRatio(kind=Times.STEADY, ratio=ratio, low=low, high=high, pairs=5, significant=significant)
 
 
 def results(matrix_columns: Sequence[Sequence[Field]], names: Sequence[str] = (), **changes: Any) -> RunResults:
@@ -80,6 +72,7 @@ def results(matrix_columns: Sequence[Sequence[Field]], names: Sequence[str] = ()
         "info": factory.info(columns=columns, kernels=(*kernels, factory.FLICKER)),
         "verdicts": tuple(verdict(column, kernel, status) for column, kernel, (status, _) in fields),
         "overheads": {(column, kernel, "default"): paid for column, kernel, (_, paid) in fields if paid},
+        "times": PairedTimes(factory.run(timed=())),
         "variations": ("default",),
         "groups": {},
         "left_out": (),
@@ -262,7 +255,7 @@ def test_a_overhead_without_ends_leaves_that_of_the_pair_open() -> None:
         (None, Fit.UNKNOWN),
     ],
 )
-def test_a_overhead_counts_with_its_whole_interval(paid: Overhead | None, fit: Fit) -> None:
+def test_a_overhead_counts_with_its_whole_interval(paid: TimeRatio | None, fit: Fit) -> None:
     (found,) = choose(results([[(Status.REPRODUCIBLE, paid)]]), Requirements(max_overhead=1.15))
     assert found.fit is fit
     (anyhow,) = choose(results([[(Status.REPRODUCIBLE, paid)]]))

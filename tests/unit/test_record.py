@@ -25,8 +25,7 @@ DIFFERENCE: dict[str, Any] = {"step": None, "tensor": "x", "index": [1], "first"
 def sample(**changes: Any) -> dict[str, Any]:
     body = {
         "process": 1, "kernel": "k", "role": "repetition", "repetition": 0, "seed": 42, "digest": "d", "setup_s": 0.1,
-        "first_s": 0.1, "first_cpu_s": 0.1, "steady_s": [], "steady_cpu_s": [], "steady_agrees": None, "warmups": 0,
-        "load": 0.5, "switches": 3,
+        "first_s": 0.1, "first_cpu_s": 0.1, "load": 0.5, "switches": 3,
     }  # fmt: skip
     return {**body, **changes}
 
@@ -34,11 +33,11 @@ def sample(**changes: Any) -> dict[str, Any]:
 def lines() -> list[str]:
     request = Request(
         column="c", mode="on", variation="default", round=1, kernels=("k", "l"), repetitions={"k": 2, "l": 1},
-        kernel_files={"own.py": "x = 1\n"}, tf32=False, threads=3, env={"A": "b"}, context={"run": "r"}, device="gpu",
+        kernel_files={"own": "f00d/own.py"}, inter=1, devices=2,
+        tf32=False, threads=3, env={"A": "b"}, context={"run": "r"}, device="gpu",
         libraries={"libcudart.so.12": "nvidia-cuda-runtime-cu12==12.5.82"}, gpu={"uuid": "GPU-0", "cuda": "12040"},
     )  # fmt: skip
     values = {"process": 1, "kernel": "k", "digest": "d", "outputs": OUTPUTS, "errors": {"x": {"max": 0.1, "rms": 0.2}}}
-    timing = sample(role="timing", steady_s=[0.1, 0.2], steady_cpu_s=[0.3, 0.4], steady_agrees=True, warmups=2)
     return [
         record.line("header", {"schema": SCHEMA, "request": json.loads(request.to_json()), "suite_hash": "s"}),
         record.line("process", {"process": 1, "pid": 1, "started": "", "provenance": {}, "settings": {"tf32": False}}),
@@ -47,8 +46,8 @@ def lines() -> list[str]:
         record.line("kept", {"process": 1, "kernel": "k", "digest": "d", "tensors": []}),
         record.line("sample", sample()),
         record.line("sample", sample(repetition=1, digest="e", first_difference=DIFFERENCE)),
-        record.line("sample", timing),
-        record.line("guard", {"process": 1, "kernel": "k", "role": "timing", "repetition": 0, "seen": GPU_STATE}),
+        record.line("sample", sample(role="second-call")),
+        record.line("guard", {"process": 1, "kernel": "k", "role": "second-call", "repetition": 0, "seen": GPU_STATE}),
         record.line("outcome", {
             "process": 1, "kernel": "k", "outcome": "ok", "seconds": 1.0, "peak_mb": 612.5, "peak_gpu_mb": 96.5,
         }),
@@ -67,7 +66,7 @@ def test_a_record_is_parsed() -> None:
     assert (found.complete, found.seconds, found.suite_hash) == (True, 2.0, "s")
     assert found.request.kernels == ("k", "l")
     assert found.request.repetitions == {"k": 2, "l": 1}
-    assert (found.request.kernel_files, found.request.tf32, found.request.threads) == ({"own.py": "x = 1\n"}, False, 3)
+    assert (found.request.kernel_files, found.request.tf32, found.request.threads) == ({"own": "f00d/own.py"}, False, 3)
     assert [
         (outcome.kernel, outcome.outcome, outcome.where, outcome.peak_mb, outcome.peak_gpu_mb)
         for outcome in found.outcomes
@@ -81,17 +80,17 @@ def test_a_record_is_parsed() -> None:
 
 
 def test_values_are_attached_to_the_samples_of_their_digest() -> None:
-    first, second, timing = record.parse(lines()).samples
-    assert first.outputs == timing.outputs == OUTPUTS
+    first, second, again = record.parse(lines()).samples
+    assert first.outputs == again.outputs == OUTPUTS
     assert first.errors == {"x": {"max": 0.1, "rms": 0.2}}
     assert (second.outputs, second.errors) == ({}, {}), "there is no values line for this digest"
     assert (first.first_difference, second.first_difference) == (None, DIFFERENCE)
-    assert (timing.steady_s, timing.steady_cpu_s, timing.warmups) == ((0.1, 0.2), (0.3, 0.4), 2)
+    assert [sample.role for sample in (first, second, again)] == ["repetition", "repetition", "second-call"]
 
 
 def test_the_gpu_state_is_attached_only_to_its_sample() -> None:
-    first, second, timing = record.parse(lines()).samples
-    assert (first.guard, second.guard, timing.guard) == (None, None, GPU_STATE)
+    first, second, again = record.parse(lines()).samples
+    assert (first.guard, second.guard, again.guard) == (None, None, GPU_STATE)
 
 
 def test_a_record_without_gpu_fields_has_their_defaults() -> None:
@@ -167,7 +166,7 @@ def test_a_damaged_compressed_file_raises_the_documented_errors(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("schema", "shown"), [(SCHEMA + 1, "5"), (1, "1"), ("two", "'two'"), (None, "None"), ([], "[]")]
+    ("schema", "shown"), [(SCHEMA + 1, str(SCHEMA + 1)), (1, "1"), ("two", "'two'"), (None, "None"), ([], "[]")]
 )
 def test_an_unsupported_schema_is_rejected_with_advice(schema: object, shown: str) -> None:
     header = {**json.loads(lines()[0]), "schema": schema}
@@ -205,7 +204,7 @@ def changed(place: int, **values: Any) -> list[str]:
         changed(3, digest=...),
         changed(3, process=[1]),
         changed(5, digest=...),
-        changed(5, steady_s=None),
+        changed(5, steady_s=[0.1]),
         changed(5, dagest="x"),
         changed(8, seen=...),
         changed(8, process=[1]),

@@ -27,6 +27,7 @@ from bench.report.html import render as page
 from bench.report.json import render as json_render
 from bench.report.text import junit, markdown, terminal
 from bench.report.view import View
+from bench.store.log_tails import Tails
 from bench.store.run import load
 from bench.verdict import evaluate
 from tests.unit import factory
@@ -59,12 +60,16 @@ APART = (
     "rankings",
     "lines.counts",
     "notices.kind",
+    "heat_map",
+    "overhead_plots",
+    "upgrade_plots",
 )
 
 _ALL = "html terminal markdown json junit"
 _PEOPLE = "html terminal markdown junit"
 _HALF = "families.rows.entries.half"
 _UNDER = "families.rows.results.entries.half"
+_ONLY = "families.rows.only.entries.half"
 _NUMBERS = "programs read it in report.json; people read a text that is made of it"
 _SHORT = "the page has it; a terminal and a CI page are for the first look"
 _ONCE = "it is shown once, where the row begins"
@@ -85,11 +90,12 @@ LEFT_OUT: dict[tuple[str, str], str] = {
     ("markdown", "details.notes Log tail.block"): "cut after so many characters; the page has more",
     ("html terminal markdown", "*.half.error_message"): "shown in the evidence",
     (_PEOPLE, "families.rows.worst.variation"): "the cell names it",
-    (_PEOPLE, "families.rows.only.*"): "the row itself, for kernels with one variation",
+    ("terminal markdown junit", "families.rows.only.*"): "the row itself, for kernels with one variation",
     (_PEOPLE, "details.kernel"): "the matrix has it",
     (_PEOPLE, "details.label"): "the matrix has it",
     (_PEOPLE, "details.accuracy"): "a note says it with both errors",
     (_PEOPLE, "control_checks.groups.*"): _NUMBERS,
+    (_PEOPLE, "noise_floor.*"): "a fact of the run has the sentence, and a notice lists what is biased",
     ("terminal markdown junit", "columns.release"): "the label has it",
     ("terminal markdown junit", "columns.accelerator"): "the label has it",
     ("terminal markdown junit", "columns.device"): "the label has it",
@@ -116,6 +122,7 @@ LEFT_OUT: dict[tuple[str, str], str] = {
     (_PEOPLE, "*upgrades.rows.*"): "lines tell them shorter; JSON has the rows",
     (_PEOPLE, "since.upgrades.step"): "it is the same for all of them: from run to run",
     (_PEOPLE, "*upgrades.unknown_why"): "the most frequent reason is part of the rest, JSON has all",
+    (_PEOPLE, "*upgrades.packages*"): "a sentence states them, JSON has them as data",
     (_PEOPLE, "*upgrades.untimed_why"): "the sentences count them, JSON has the reasons",
     ("html terminal markdown", "*upgrades.lines.later.*"): "after so many they are only counted; compare lists them",
     # Families
@@ -129,8 +136,8 @@ LEFT_OUT: dict[tuple[str, str], str] = {
     ("terminal", "control_checks.sentence"): "it is part of the answer",
     ("terminal", "families.rows.facts.*"): _SHORT,
     ("terminal", f"{_UNDER}.[!w]*"): "a variation shows its status, where that differs from that of the kernel",
+    ("terminal", f"{_UNDER}.warnings"): "that of the variation that decides is in the cell; the page has all",
     ("terminal", f"{_HALF}.variation"): "the variations are listed below where they differ",
-    ("terminal", "*.overhead, not resolved"): "the answer counts what is not significant",
     ("terminal", "legend"): "only the words in use",
     ("terminal", "terms"): _SHORT,
     # Markdown
@@ -138,6 +145,8 @@ LEFT_OUT: dict[tuple[str, str], str] = {
     ("markdown", "details.notes Why*"): "the column says it in few words",
     ("markdown", "details.notes New value*"): "the column says that it is one",
     ("markdown", "details.notes Accuracy*"): "on the page; a summary is short",
+    ("markdown", "details.notes Execution*"): "on the page; a summary is short",
+    ("markdown", "details.notes Warning*"): "the cell has it",
     ("markdown", "details.notes Known issue*"): "the notices have its title",
     ("markdown", "details.reproduce_command, exact"): "only where something is not reproducible",
     # JUnit
@@ -152,39 +161,46 @@ LEFT_OUT: dict[tuple[str, str], str] = {
     ("junit", "details.*"): "a case has what is behind its own mode in words of its own",
     ("junit", "control_checks.*"): "it is part of the answer, and a control is a case",
     # The page
-    ("html", f"{_UNDER}.time"): "shown in the evidence, one click away",
-    ("html", f"{_UNDER}.overhead*"): "shown in the evidence, one click away",
-    ("html", f"{_UNDER}.evidence_text"): "only where it differs from that of the kernel",
+    ("html", "families.rows.entries*"): "the variation that decides comes first; • names those that are worse",
+    ("html", "families.rows.blocked*"): "the row of the variation that decides has it",
+    **{
+        ("html", f"{half}.{field}"): "the title of the tile has it, which is tested below, and so has the evidence"
+        for half in (_ONLY, _UNDER)
+        for field in ("evidence_text", "distance_text", "time", "overhead")
+    },
 }
 #: Lines of a column stand beside those of the next column, so the order is that of lines.
-ANY_ORDER = {("terminal", f"{_HALF}.evidence_text"), ("terminal", f"{_HALF}.distance_text"), ("html", "facts.label"),
-             ("html", "facts.value")}  # fmt: skip
+ANY_ORDER = {("terminal", f"{_HALF}.evidence_text"), ("terminal", f"{_HALF}.distance_text"),
+             ("terminal", f"{_HALF}.warnings"), ("html", "facts.label"), ("html", "facts.value")}  # fmt: skip
 #: Where a renderer says it shorter.
 SHORTER: dict[tuple[str, str], Callable[[str], str]] = {
     ("terminal", f"{_HALF}.time"): lambda text: text.replace(" first call", "*"),
     ("terminal", f"{_HALF}.overhead"): lambda text: text.partition(" (")[0],
-    ("html", f"{_HALF}.evidence_text"): lambda text: text.partition(" of ")[0].partition(",")[0],
+    ("terminal", f"{_HALF}.warnings"): lambda text: text.partition(":")[0],
 }
 
 
 class _Text(HTMLParser):
-    """What a reader of a page sees."""
+    """What a reader of a page sees, but for the worse results of other variations, which have rows of their own."""
 
     def __init__(self) -> None:
         super().__init__()
         self.parts: list[str] = []
         self.hidden = 0
+        self.also = False
 
-    def handle_starttag(self, tag: str, _: list[tuple[str, str | None]]) -> None:
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         self.hidden += tag in ("script", "style", "svg", "select")
+        self.also = self.also or (tag == "sup" and (dict(attributes).get("title") or "").startswith("also "))
         self.parts.append("" if tag == "wbr" else " ")
 
     def handle_endtag(self, tag: str) -> None:
         self.hidden -= tag in ("script", "style", "svg", "select")
+        self.also = self.also and tag != "sup"
         self.parts.append(" ")
 
     def handle_data(self, data: str) -> None:
-        self.parts += [] if self.hidden else [data]
+        self.parts += [] if self.hidden or self.also else [data]
 
 
 def _read(source: str) -> str:
@@ -317,12 +333,6 @@ class Numberer:
             if value.blocked and name == "off":  # both say the same
                 return SKIPPED
             name = {"off": "half", "on": "half"}.get(name, name)
-        elif (
-            isinstance(value, view_of.ModeResult)
-            and name == "overhead"
-            and not (value.overhead_data and value.overhead_data.significant)
-        ):
-            name = "overhead, not resolved"
         return f"{path}.{name}".lstrip(".")
 
     def _mark(self, value: str, field: str, owner: Any) -> str:
@@ -374,7 +384,7 @@ def faults(texts: list[Numbered], view: View, renderer: str, shown: str) -> list
 
 
 def mixed(change: Callable[[Spot], Behaviour] | None = None) -> Run:
-    """Three columns, one of them not built, two variations, and every kind of answer."""
+    """Three columns, one of them not built, two variations, every kind of answer, and logs of what crashed."""
     facts = factory.info(
         columns=(
             factory.column("2.15.1"),
@@ -393,10 +403,12 @@ def mixed(change: Callable[[Spot], Behaviour] | None = None) -> Run:
             bad = Behaviour(outcome="error", error_class="UnimplementedError", message="no deterministic kernel")
             return bad if spot.mode == "on" else Behaviour(("a", "b"))
         if spot.kernel == "dense_fit":
-            return Behaviour((spot.mode,), steady_s=(), steady_agrees=None, first_s=1.25)
+            return Behaviour((spot.mode,), steady_s=(), second_call=None, first_s=1.25)
         return Behaviour(steady_s=(0.003 if spot.mode == "on" else 0.001,)) if spot.kernel == "matmul" else EXACT
 
-    return factory.run(facts, change or behave)
+    run = factory.run(facts, change or behave)
+    logs = {path: "F tensor.cc:5] check\nSIGABRT" for path in run.records if "/isa=avx2/" in path}
+    return dataclasses.replace(run, tails=Tails(records=logs))
 
 
 def earlier() -> Run:
@@ -465,9 +477,39 @@ def test_a_renderer_shows_the_whole_sample(root: Path, renderer: str) -> None:
     assert check(sample(root), renderer) == []
 
 
+class _Titles(HTMLParser):
+    """The titles of the tiles of a matrix."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        facts = dict(attributes)
+        if tag == "a" and (facts.get("class") or "").startswith("tile "):
+            self.found.append(facts.get("title") or "")
+
+
+def test_the_title_of_a_tile_has_its_numbers() -> None:
+    view, titles = Numberer().view(MIXED), _Titles()
+    titles.feed(page.render(view))
+    entries = [entry for row in view.rows for one in row.results for entry in one.entries if not entry.blocked]
+    results = [result for entry in entries for result in entry.mode_results if result.planned]
+    assert [title for title in titles.found if title] == titles.found
+    assert titles.found == [
+        "; ".join(filter(None, (one.evidence_text, one.distance_text, one.time, one.overhead))) for one in results
+    ]
+
+
 #: Sections that a renderer has at another place, and why.
 ELSEWHERE: dict[str, dict[str, str]] = {
-    "html": {"title": "the title of the window", "needs": "families are ticked where pairs are chosen"},
+    "html": {
+        "title": "the title of the window",
+        "needs": "families are ticked where pairs are chosen",
+        "facts": "the line below the headline unfolds them",
+        "choice": "before the matrix, which is long",
+        "details": "below the line of their kernel in the matrix",
+    },
     "terminal": {"run": "the first of the facts"},
     "markdown": {"run": "the first of the facts"},
     "junit": {"families": "cases stand behind the properties of their suite"},

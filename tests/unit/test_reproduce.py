@@ -14,7 +14,7 @@ from hypothesis import settings as trying
 from hypothesis import strategies as st
 
 from bench import cli, errors
-from bench.cli import reproduce
+from bench.cli import planning, reproduce
 from bench.cli.parser import parser
 from bench.gpu import facts
 from bench.gpu.facts import Gpu, GpuInventory
@@ -23,6 +23,7 @@ from bench.plan.planner import Plan, Selection
 from bench.report.build.reproduce import ReproduceSpec, answer, line
 from bench.store import run as store
 from bench.store.run_info import ColumnInfo, KernelInfo
+from bench.suite.kernel_files import read_source
 from bench.verdict import evaluate
 from tests.unit import factory
 from tests.unit.factory import Behaviour, Spot
@@ -82,11 +83,12 @@ def measured(plan: Plan, behave: Callable[[Spot], Behaviour] | None = None) -> R
     for path, one in run.records.items():
         told = asked[one.request.variation, one.request.mode, one.request.round]
         context = {**one.request.context, "rounds": told.planned}
-        request = dataclasses.replace(told.request({}), context=context)
+        request = dataclasses.replace(told.request(SUITE), context=context)
         in_force: dict[str, Any] = {"env": {"TF_CPP_MIN_LOG_LEVEL": "2", **request.env}}
         if request.threads is not None:
             in_force["intra_op_threads"] = request.threads
-        records[path] = factory.settings(**in_force)(dataclasses.replace(one, request=request))
+        own = factory.facts_of_process(**{name: request.expect[name] for name in ("numpy", "protobuf")})
+        records[path] = own(factory.settings(**in_force)(dataclasses.replace(one, request=request)))
     return dataclasses.replace(run, records=records)
 
 
@@ -118,7 +120,8 @@ def cases(draw: st.DrawFn) -> tuple[str, str, str, str, int]:
 
 #: What a request is asked besides its kernels, their order, and what belongs to a profile's patience.
 SAME = (
-    "column", "mode", "variation", "round", "seed", "switch", "second_seed", "env", "threads", "tf32", "kernel_files",
+    "column", "mode", "variation", "round", "seed", "switch", "env", "threads", "inter", "devices", "tf32",
+    "kernel_files",
     "expect", "device", "libraries", "gpu",
 )  # fmt: skip
 
@@ -127,7 +130,7 @@ def same_requests(one: Request, other: Request, kernel: str) -> bool:
     controls = {name for name in one.kernels if SUITE.kernels[name].control}
     assert set(other.kernels) == {kernel, *controls}
     assert one.repetitions[kernel] == other.repetitions[kernel]
-    assert (one.steady_s > 0) == (other.steady_s > 0)
+    assert one.second_seed <= other.second_seed, "the round that ran it may be of another variation"
     assert one.time_limit_s <= other.time_limit_s
     for key in SAME:
         assert getattr(one, key) == getattr(other, key), key
@@ -151,15 +154,15 @@ def test_a_line_plans_the_rounds_of_its_run_again(case: tuple[str, str, str, str
     assert bool(found.spec.bits) == (variation not in planned)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(facts, "survey", lambda: HOST)
-        again = reproduce.make_plan(found)
+        again = reproduce.make_plan(found)[0]
     assert not list(reproduce.differences(again, found))
     reproduce.require_device(again, found)
     before = {
-        (one.mode, one.number): one.request({})
+        (one.mode, one.number): one.request(SUITE)
         for one in plan.rounds
         if one.variation == found.variation and kernel in one.kernels
     }
-    after = {(one.mode, one.number): one.request({}) for one in again.rounds}
+    after = {(one.mode, one.number): one.request(SUITE) for one in again.rounds}
     assert before.keys() == after.keys()
     assert all(same_requests(one, after[key], kernel) for key, one in before.items())
 
@@ -309,7 +312,7 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
     """Plans that came so far as to be measured; nothing is."""
     plans: list[Plan] = []
 
-    def measure(plan: Plan, given: argparse.Namespace) -> None:
+    def measure(plan: Plan, given: argparse.Namespace, _: object) -> None:
         assert given.no_resume
         assert given.reports == Path("reports/reproduce")
         plans.append(plan)
@@ -368,7 +371,7 @@ class TestHeld:
         self, ran: list[Plan], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         spec = spec_of()
-        monkeypatch.setattr(reproduce, "LOCKS", tmp_path)
+        monkeypatch.setattr(planning, "LOCKS", tmp_path)
         assert cli.main(["reproduce", f"{CPU}@cpu", "matmul_f32", spec]) == errors.CONFIG
         assert f"docker/locks has no {CPU}.txt" in capsys.readouterr().err
         assert not ran
@@ -410,7 +413,7 @@ class TestHeld:
         told = "family='own', exercises='mine', shapes='[8]', dtypes='float32', source='own'"
         file = tmp_path / "my_kernels.py"
         file.write_text(f"{head}@kernel({told})\ndef mine(tf, seed):\n    return lambda: {{}}\n", encoding="utf-8")
-        code = custom_kernels.suite([file]).kernels["mine"].source_hash()
+        code = custom_kernels.suite([read_source(file)]).kernels["mine"].source_hash()
         arguments = ["reproduce", f"{CPU}@cpu", "mine", spec_of(code=code[:8]), "--kernel-file", str(file)]
         assert cli.main(arguments) == errors.OK
         assert ran[0].rounds[0].kernels[0] in {"mine", *(name for name in SUITE.kernels if "control" in name)}
@@ -472,7 +475,7 @@ class TestAnswer:
     def _fake(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.code = errors.OK
         self.behaviour = factory.EXACT
-        monkeypatch.setattr(reproduce, "measure", lambda plan, _: self.remember(plan))
+        monkeypatch.setattr(reproduce, "measure", lambda plan, *_: self.remember(plan))
         monkeypatch.setattr(reproduce, "show", lambda *_: self.code)
         monkeypatch.setattr(store, "load", lambda _: measured(self.plan, self.behave))
 
@@ -555,7 +558,7 @@ class TestVariation:
         plan = planner.make(MATRIX, "standard", chosen, LOCKS, SUITE)
         assert list(plan.variations) == ["isa=avx2", "threads=3"], "one that matrix.toml does not name is known, too"
         assert {one.variation for one in plan.rounds} == {"isa=avx2", "threads=3"}
-        assert {one.request({}).threads for one in plan.rounds} == {None, 3}
+        assert {one.request(SUITE).threads for one in plan.rounds} == {None, 3}
 
     def test_its_table_still_limits_it(self) -> None:
         plan = planner.make(MATRIX, "standard", Selection(only=(CPU,), variations=("isa=avx2",)), LOCKS, SUITE)

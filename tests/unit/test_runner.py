@@ -28,22 +28,26 @@ from bench.plan import custom_kernels, duration, planner
 from bench.plan.config_models import Matrix
 from bench.plan.devices import Devices
 from bench.plan.planner import Selection
-from bench.plan.schedule import ordered
+from bench.plan.schedule import Pair, ordered
 from bench.portable.value_limits import kept_files
-from bench.run import progress, rounds, runner, scheduler
+from bench.run import pairs, progress, rounds, runner, scheduler
 from bench.store.run import Run, load
 from bench.suite.kept_values import keep
-from bench.suite.record import SCHEMA, line, parse
+from bench.suite.kernel_files import read_source
+from bench.suite.record import SCHEMA, line
 from bench.suite.suite_hash import ROOT, suite_hash
-from bench.verdict import observations
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from bench.plan.column import Column
+    from bench.portable.session import Session
     from bench.run.scheduler import OnPass, PassProgress
     from bench.suite.record import Request
+
+#: The fixture below replaces it.
+PARALLEL_PROCESSES = host.parallel_processes
 
 MINE = """\
 from bench.suite.kernels import kernel
@@ -67,6 +71,9 @@ class Stage:
     name: str = "stage"
     requests: list[Request] = field(default_factory=list)
     watching: Callable[[str], AbstractContextManager[Guard]] = refuse
+
+    def host(self) -> Mapping[str, str]:
+        return {}
 
     def describe(self) -> Mapping[str, str]:
         return {}
@@ -104,7 +111,14 @@ class Stage:
     def samples(self, request: Request, of: dict[str, Any]) -> list[str]:
         return []
 
-    def examine(self, environment: Environment, column: Column, log: Path) -> str:
+    def open_session(self, environment: Environment, request: Request, log: Path) -> AbstractContextManager[Session]:
+        raise AssertionError("this stage has no timing workers")
+
+    @property
+    def kernel_store(self) -> Path:
+        return ROOT
+
+    def ask(self, *_: object) -> str:
         return ""
 
     def sweep(self) -> int:
@@ -117,6 +131,7 @@ class Stage:
 @pytest.fixture(autouse=True)
 def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "measuring_lock", lambda *_: nullcontext())
+    monkeypatch.setattr(host, "parallel_processes", lambda: 1)
 
 
 @pytest.fixture
@@ -133,7 +148,8 @@ def go(tmp_path: Path) -> Callable[..., Run]:
         on_pass: OnPass | None = None,
         **profile: Any,
     ) -> Run:
-        facts = {"rounds": 2, "repetitions": 3, "kernels": ["reduce_max", "mlp_loop"], **profile}
+        untimed = {"overhead_pairs": 0, "noise_floor_pairs": 0}
+        facts = {"rounds": 2, "repetitions": 3, "kernels": ["reduce_max", "mlp_loop"], **untimed, **profile}
         body = {
             "pairs": [{"tensorflow": "2.18.1", "cuda": one, "keras": "3.15.1"} for one in cuda],
             "profiles": {"p": facts},
@@ -162,13 +178,12 @@ def go(tmp_path: Path) -> Callable[..., Run]:
 def test_a_request_has_everything_of_the_plan(go: Callable[..., Run]) -> None:
     stage = Stage()
     variations = ["default", "threads=3", "onednn=0", "tf32=off", "switch=env"]
-    run = go(stage, heavy_repetitions=2, steady_s=0.3, order_seed=7, variations=variations)
+    run = go(stage, heavy_repetitions=2, order_seed=7, variations=variations)
     assert run.info.finished
     assert len(run.records) == len(stage.requests) == 2 * 2 * 4, "no TF32 on a CPU"
     for request in stage.requests:
-        assert request.second_seed is (request.round == 1)
+        assert request.second_seed is (request.round == 1 and request.variation == "default")
         assert request.order_seed == 7 + request.round
-        assert request.steady_s == (0.3 if request.variation == "default" else 0.0)
         wanted = (1, 1) if request.variation == "onednn=0" else (3, 2)
         assert (request.repetitions["reduce_max"], request.repetitions["mlp_loop"]) == wanted
         assert request.threads == (3 if request.variation == "threads=3" else None)
@@ -188,9 +203,12 @@ def test_custom_kernels_are_passed_on_and_are_part_of_the_resume_key(go: Callabl
         (tmp_path / "mine.py").write_text(text, encoding="utf-8")
         (tmp_path / "broken.py").write_text("x =\n", encoding="utf-8")
         stage = Stage()
-        suite = custom_kernels.suite([tmp_path / "mine.py", tmp_path / "broken.py"])
+        mine, broken = (read_source(tmp_path / name) for name in ("mine.py", "broken.py"))
+        suite = custom_kernels.suite([mine, broken])
         run = go(stage, suite=suite, kernels=["my_*"], rounds=1)
-        assert stage.requests[0].kernel_files == {"mine.py": text, "broken.py": "x =\n"}
+        assert stage.requests[0].kernel_files == {"my_kernel": f"{mine.hash}/mine.py"}
+        kept = tmp_path / "reports" / "runs" / run.info.id / "kernel-files"
+        assert sorted(path.name for path in kept.iterdir()) == sorted(f"{one.hash}.tar.xz" for one in (mine, broken))
         assert "my_kernel" in stage.requests[0].kernels
         assert {kernel.name: kernel.file for kernel in run.info.kernels if not kernel.control} == {
             "my_kernel": "mine.py"
@@ -393,10 +411,8 @@ def devices(*cards: Gpu, driver: str = "580.65.06") -> Devices:
 
 def sample(of: dict[str, Any], role: str, repetition: int = 0) -> str:
     body = {
-        **of, "role": role, "repetition": repetition, "seed": 42, "digest": f"{of['kernel']} {role == 'contrast'}",
-        "setup_s": 0.1, "first_s": 0.1, "first_cpu_s": 0.1, "steady_s": [0.1] if role == "timing" else [],
-        "steady_cpu_s": [], "steady_agrees": True if role == "timing" else None, "warmups": 1, "load": 0.0,
-        "switches": 0,
+        **of, "role": role, "repetition": repetition, "seed": 42, "digest": f"{of['kernel']} {role == 'second-seed'}",
+        "setup_s": 0.1, "first_s": 0.1, "first_cpu_s": 0.1, "load": 0.0, "switches": 0,
     }  # fmt: skip
     return line("sample", body)
 
@@ -425,8 +441,7 @@ class GpuStage(Stage):
         told = [line("values", {**known, "digest": f"{of['kernel']} {other}"}) for other in (False, True)]
         told += [sample(of, "repetition", number) for number in range(request.repetitions[of["kernel"]])]
         told += [sample(of, "second-seed")] if request.second_seed else []
-        timed = request.steady_s > 0 and of["kernel"] != ONCE and not of["kernel"].startswith("control")
-        return [*told, *([sample(of, "timing")] if timed else [])]
+        return told
 
     def execute(
         self, environment: Environment, request: Request, on_line: Callable[[str], None], log: Path
@@ -444,14 +459,12 @@ class GpuStage(Stage):
 
 
 @pytest.fixture
-def on_gpu(go: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Run]:
-    """One round of one mode on one GPU, timed; nobody waits for a GPU to cool down."""
-    monkeypatch.setattr(rounds, "SETTLE_S", 0.0)
+def on_gpu(go: Callable[..., Run]) -> Callable[..., Run]:
+    """One round of each mode on one GPU."""
 
     def run(stage: Stage, **changes: Any) -> Run:
         facts: dict[str, Any] = {
-            "cuda": ("12.5",), "devices": devices(CARDS[0]), "rounds": 1, "steady_s": 0.2,
-            "kernels": ["reduce_max", ONCE], **changes,
+            "cuda": ("12.5",), "devices": devices(CARDS[0]), "rounds": 1, "kernels": ["reduce_max", ONCE], **changes,
         }  # fmt: skip
         return go(stage, **facts)
 
@@ -477,7 +490,7 @@ def spoils(run: Run, kernel: str, role: str) -> dict[int, list[str]]:
 
 
 class TestGuard:
-    """Times taken on a throttled GPU are measured again, at most twice, and stay in the record."""
+    """What a GPU did while a round ran is in its record; nothing of a round is measured again."""
 
     def test_an_undisturbed_round_is_watched_and_measured_once(
         self, on_gpu: Callable[..., Run], tmp_path: Path
@@ -497,130 +510,12 @@ class TestGuard:
             assert all(sample.guard is None for sample in record.samples if sample.role == "second-seed")
             assert not any("unwatched" in (sample.guard or {}) for sample in record.samples)
 
-    def test_a_discarded_time_is_measured_again_in_the_same_record(
-        self, on_gpu: Callable[..., Run], tmp_path: Path
-    ) -> None:
-        def events(kernel: str, role: str, number: int) -> int:
-            return SLOWDOWN if (kernel, role, number) == ("reduce_max", "timing", 1) else 0
-
-        stage = GpuStage(events=events)
+    def test_a_throttled_round_is_recorded_and_not_measured_again(self, on_gpu: Callable[..., Run]) -> None:
+        stage = GpuStage(events=lambda kernel, *_: SLOWDOWN if kernel == ONCE else 0)
         run = on_gpu(stage)
-        first, second, other = stage.requests
-        assert (second.kernels, second.round, second.mode) == (("reduce_max",), 1, "off")
-        assert (first.second_seed, second.second_seed, second.repetitions) == (True, False, first.repetitions)
-        assert second.context == first.context
-        assert other.mode == "on"
-        assert spoils(run, "reduce_max", "timing") == {1: ["throttled: hardware slowdown"], 2: [""]}
-        rows = text_of(run, tmp_path)
-        assert [row["line"] for row in rows].count("header") == 1
-        assert [(row["seconds"], row["processes"]) for row in rows if row["line"] == "end"] == [(2.0, 2)]
-        assert rows[-1]["line"] == "end"
-        (record,) = (record for record in run.records.values() if record.request.mode == "off")
-        assert record.complete
-        assert record.request == first
-        assert [process.process for process in record.processes] == [1, 2]
-        (kept,) = observations.sort(run).groups[record.request.column, "default", "off"]
-        assert [said.again for said in observations.observe([kept], ["reduce_max"])["reduce_max"]] == [False, True]
-        assert [(ended.process, ended.kernel) for ended in record.outcomes if ended.kernel == "reduce_max"] == [
-            (1, "reduce_max"),
-            (2, "reduce_max"),
-        ]
-
-    def test_a_time_that_is_always_discarded_stays_discarded(self, on_gpu: Callable[..., Run]) -> None:
-        stage = GpuStage(events=lambda kernel, role, _: SLOWDOWN if (kernel, role) == ("reduce_max", "timing") else 0)
-        run = on_gpu(stage)
-        assert len(stage.requests) == 2 * (1 + rounds.RETAKES)
-        word = "throttled: hardware slowdown"
-        assert spoils(run, "reduce_max", "timing") == {1: [word], 2: [word], 3: [word]}
-        assert run.info.finished
-
-    def test_first_calls_are_times_where_a_kernel_may_not_be_called_again(self, on_gpu: Callable[..., Run]) -> None:
-        stage = GpuStage(
-            events=lambda kernel, role, number: SLOWDOWN if (kernel, role, number) == (ONCE, "repetition", 1) else 0
-        )
-        run = on_gpu(stage)
-        assert [request.kernels for request in stage.requests[1:2]] == [(ONCE,)]
-        assert spoils(run, ONCE, "repetition") == {1: ["throttled: hardware slowdown"] * 3, 2: [""] * 3}
-
-    def test_one_undisturbed_first_call_is_enough(self, on_gpu: Callable[..., Run]) -> None:
-        calls: list[str] = []
-
-        def events(kernel: str, role: str, _: int) -> int:
-            calls.append(kernel)
-            return SLOWDOWN if kernel == ONCE and calls.count(ONCE) == 1 else 0
-
-        stage = GpuStage(events=events)
-        on_gpu(stage)
-        assert len(stage.requests) == 2
-
-    def test_controls_and_untimed_rounds_are_not_retaken(self, on_gpu: Callable[..., Run]) -> None:
-        stage = GpuStage(events=lambda kernel, *_: SLOWDOWN if kernel.startswith("control") else 0)
-        on_gpu(stage)
-        assert len(stage.requests) == 2
-        stage = GpuStage(events=lambda *_: SLOWDOWN)
-        run = on_gpu(stage, steady_s=0.0, reports="untimed")
-        assert len(stage.requests) == 2
-        assert spoils(run, "reduce_max", "repetition") == {1: ["throttled: hardware slowdown"] * 3}
-
-    @pytest.mark.parametrize("oom", [False, True])
-    def test_a_retake_that_dies_gets_its_outcomes_and_counts(self, on_gpu: Callable[..., Run], *, oom: bool) -> None:
-        def die(request: Request, lines: list[str]) -> list[str]:
-            if request.mode == "on" or len(stage.requests) == 1:
-                return lines
-            stage.exit = Execution(exit_code=137, oom_killed=oom)
-            return [*lines[:3], lines[3][:20]]
-
-        stage = GpuStage(script=die, events=lambda kernel, *_: SLOWDOWN if kernel == "reduce_max" else 0)
-        run = on_gpu(stage)
-        (record,) = (record for record in run.records.values() if record.request.mode == "off")
-        assert record.complete
-        assert [(ended.process, ended.outcome) for ended in record.outcomes if ended.kernel == "reduce_max"] == [
-            (1, "ok"),
-            (2, "oom" if oom else "crashed"),
-        ]
-        assert len([found for found in stage.requests if found.mode == "off"]) == 2, "there is no time to take anew"
-
-    def test_a_retake_may_need_more_than_one_process(self, on_gpu: Callable[..., Run]) -> None:
-        def restart(request: Request, lines: list[str]) -> list[str]:
-            if len(stage.requests) != 2:
-                return lines
-            place = next(number for number, text in enumerate(lines) if '"line": "outcome"' in text) + 1
-            fresh = [text.replace('"process": 1', '"process": 2') for text in [lines[1], *lines[place:-1]]]
-            return [*lines[:place], *fresh, line("end", {"seconds": 1.5, "processes": 2})]
-
-        stage = GpuStage(script=restart, events=lambda *spot: SLOWDOWN if spot[2] < 3 else 0)
-        run = on_gpu(stage)
-        (record,) = (record for record in run.records.values() if record.request.mode == "off")
-        assert [process.process for process in record.processes] == [1, 2, 3, 4]
-        assert record.seconds == 3.5
-        assert sorted({sample.process for sample in record.samples if sample.kernel == "reduce_max"})[0::2] == [1, 4]
-
-    def test_a_run_that_is_killed_in_a_retake_leaves_a_part_that_still_reads(
-        self, on_gpu: Callable[..., Run], tmp_path: Path
-    ) -> None:
-        def cut(request: Request, lines: list[str]) -> list[str]:
-            if len(stage.requests) == 1:
-                return lines
-            return [*lines[:5], "stop"]
-
-        class Cut(GpuStage):
-            def execute(
-                self, environment: Environment, request: Request, on_line: Callable[[str], None], log: Path
-            ) -> Execution:
-                def until(text: str) -> None:
-                    if text == "stop":
-                        raise KeyboardInterrupt
-                    on_line(text)
-
-                return super().execute(environment, request, until, log)
-
-        stage = Cut(script=cut, events=lambda kernel, *_: SLOWDOWN if kernel == "reduce_max" else 0)
-        with pytest.raises(KeyboardInterrupt):
-            on_gpu(stage)
-        (part,) = (tmp_path / "reports" / "runs").rglob("off-001.jsonl.xz.part")
-        record = parse(part.read_text(encoding="utf-8").splitlines())
-        assert not record.complete
-        assert [process.process for process in record.processes] == [1, 2]
+        assert [request.mode for request in stage.requests] == ["off", "on"]
+        assert spoils(run, ONCE, "repetition") == {1: ["throttled: hardware slowdown"] * 3}
+        assert spoils(run, "reduce_max", "repetition") == {1: [""] * 3}
 
     def test_an_unwatched_gpu_is_recorded_as_such(self, on_gpu: Callable[..., Run]) -> None:
         stage = GpuStage()
@@ -637,25 +532,16 @@ class TestGuard:
 
     def test_it_waits_for_a_gpu_that_is_still_hot(self, monkeypatch: pytest.MonkeyPatch) -> None:
         waited: list[float] = []
-        monkeypatch.setattr("bench.run.rounds.time.sleep", waited.append)
+        monkeypatch.setattr("bench.run.pairs.time.sleep", waited.append)
         stage = GpuStage(bits_now=SLOWDOWN)
         with Guard(stage, period_s=60.0) as guard:
             stops = iter([False, False, True])
-            rounds._settle(guard, lambda: next(stops))
+            pairs._settle(guard, lambda: next(stops))
             assert len(waited) == 2
             stage.bits_now = 0
             guard.sample()
-            rounds._settle(guard, lambda: False)
+            pairs._settle(guard, lambda: False)
         assert len(waited) == 2
-
-    def test_the_kept_values_of_a_retake_have_its_process(self, on_gpu: Callable[..., Run]) -> None:
-        stage = GpuStage(
-            bits=lambda *spot: f"{spot[1]} {len(stage.requests)}",
-            events=lambda *spot: SLOWDOWN if spot[2] == 1 else 0,
-        )
-        run = on_gpu(stage)
-        assert run.kept.tensors("reduce_max", "reduce_max 1")
-        assert run.kept.tensors("reduce_max", "reduce_max 2")
 
 
 class TestDevices:
@@ -883,12 +769,171 @@ class TestGpuFacts:
         )
 
 
+class TestSideBySide:
+    """On the CPU rounds run side by side; timing pairs run alone, after them."""
+
+    @pytest.fixture(autouse=True)
+    def _two_cores(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(host, "parallel_processes", lambda: 2)
+
+    @pytest.fixture
+    def paired(self, monkeypatch: pytest.MonkeyPatch) -> list[Pair]:
+        """The pairs that were measured: a stand-in writes their records."""
+        measured: list[Pair] = []
+
+        def measure_pair(
+            setting: rounds.Setting,
+            environments: Mapping[str, Environment],
+            pair: Pair,
+            requests: Mapping[str, Request],
+        ) -> str:
+            assert set(environments) == {column.id for column in pair.columns.values()}
+            measured.append(pair)
+            told = {side: json.loads(request.to_json()) for side, request in requests.items()}
+            head = {
+                "schema": SCHEMA, "comparison": pair.comparison, "number": pair.number, "requests": told,
+                "started_first": pair.first, "suite_hash": setting.suite, "budget_s": pair.budget_s,
+            }  # fmt: skip
+            with setting.folder.recording(setting.folder.pair_path(pair.column.id, pair.name)) as streams:
+                streams.lines.write(line("header", head) + line("end", {"seconds": 1.0}))
+            return ""
+
+        monkeypatch.setattr(pairs, "measure_pair", measure_pair)
+        return measured
+
+    def test_rounds_run_at_the_same_time_and_pairs_alone(self, go: Callable[..., Run], paired: list[Pair]) -> None:
+        together = threading.Barrier(2)
+        busy: list[int] = []
+
+        def meet(_: Request, lines: list[str]) -> list[str]:
+            assert not paired, "a round beside or after a pair"
+            together.wait(20)
+            busy.append(1)
+            return lines
+
+        run = go(Stage(script=meet), overhead_pairs=2, noise_floor_pairs=1)
+        assert run.info.finished
+        assert len(busy) == len(run.records) == 4
+        assert [pair.name for pair in paired] == ["overhead-001", "noise-floor-001", "overhead-002"]
+        assert set(run.paired) == {f"paired/tf2.18.1-cpu-py311@cpu/{pair.name}.jsonl" for pair in paired}
+        assert (run.info.passes_done, run.info.passes_planned) == (4, 4)
+
+    def test_rounds_start_in_their_order(self, go: Callable[..., Run]) -> None:
+        stage = Stage()
+        go(stage, rounds=5)
+        started = [request.round for request in stage.requests]
+        assert all(abs(number - place // 2 - 1) <= 1 for place, number in enumerate(started))
+
+    def test_the_first_page_comes_when_the_last_round_of_the_first_pass_ends(
+        self, go: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(scheduler, "PAGE_INTERVAL_S", 0.0)
+        calls: list[int] = []
+        go(Stage(), rounds=3, on_pass=lambda _, done: calls.append(done.done))
+        assert calls
+        assert calls == sorted(calls)
+        assert set(calls) <= {1, 2}
+
+    def test_an_interrupt_ends_all_and_pairs_are_reused(
+        self, go: Callable[..., Run], paired: list[Pair], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        measure = pairs.measure_pair
+
+        def stop(setting: Any, environments: Any, pair: Pair, requests: Any) -> str:
+            if pair.number == 2:
+                raise KeyboardInterrupt
+            return measure(setting, environments, pair, requests)
+
+        monkeypatch.setattr(pairs, "measure_pair", stop)
+        with pytest.raises(KeyboardInterrupt):
+            go(Stage(), overhead_pairs=2)
+        monkeypatch.setattr(pairs, "measure_pair", measure)
+        stage = Stage()
+        run = go(stage, overhead_pairs=2)
+        assert not stage.requests
+        assert [pair.number for pair in paired] == [1, 2]
+        assert len(run.info.reused) == 5
+        assert "paired/tf2.18.1-cpu-py311@cpu/overhead-001.jsonl" in run.info.reused
+        assert run.info.finished
+
+    def test_an_interrupt_in_one_round_halts_the_engine(self, go: Callable[..., Run]) -> None:
+        halted = threading.Event()
+
+        class Held(Stage):
+            def halt(self) -> None:
+                halted.set()
+
+        def hold(request: Request, lines: list[str]) -> list[str]:
+            if request.mode == "off":
+                raise StorageError("the disk is full")
+            assert halted.wait(20)
+            raise EngineError("this engine was halted")
+
+        with pytest.raises(StorageError, match="the disk is full"):
+            go(Held(script=hold), rounds=1)
+
+    def test_pairs_that_cannot_be_run_leave_the_others(
+        self, go: Callable[..., Run], paired: list[Pair], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        measure = pairs.measure_pair
+
+        def refuse(setting: Any, environments: Any, pair: Pair, requests: Any) -> str:
+            if pair.comparison == "overhead":
+                raise EngineError("it broke")
+            return measure(setting, environments, pair, requests)
+
+        monkeypatch.setattr(pairs, "measure_pair", refuse)
+        run = go(Stage(), overhead_pairs=3, noise_floor_pairs=2)
+        assert [pair.name for pair in paired] == ["noise-floor-001", "noise-floor-002"]
+        assert [warning for warning in run.info.warnings if "it broke" in warning] == [
+            "tf2.18.1-cpu-py311@cpu overhead pair 1 failed, and no further one was tried: it broke"
+        ]
+        assert not run.info.finished, "the same command tries again"
+        assert run.info.columns[0].status == "ready"
+
+    def test_two_rounds_that_fail_together_give_their_column_up(self, go: Callable[..., Run]) -> None:
+        together = threading.Barrier(2)
+
+        def fail(_: Request, lines: list[str]) -> list[str]:
+            together.wait(20)
+            raise EngineError("it broke")
+
+        run = go(Stage(script=fail))
+        assert not run.records
+        assert (run.info.columns[0].status, run.info.columns[0].reason) == ("mismatch", "it broke")
+
+    def test_a_round_that_fails_beside_one_that_succeeds_leaves_its_record(self, go: Callable[..., Run]) -> None:
+        failed = threading.Event()
+
+        def fail(request: Request, lines: list[str]) -> list[str]:
+            if request.mode == "on":
+                failed.set()
+                raise EngineError("it broke")
+            assert failed.wait(20)
+            time.sleep(0.2)
+            return lines
+
+        run = go(Stage(script=fail))
+        assert [name.rpartition("/")[2] for name in run.records] == ["off-001.jsonl"]
+        assert run.info.columns[0].status == "ready"
+        assert any("was given up in round 1" in warning for warning in run.info.warnings)
+
+
+def test_rounds_side_by_side_need_cores_and_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    def processes(cores: int, free_bytes: float) -> int:
+        monkeypatch.setattr("bench.host.os.sched_getaffinity", lambda _: set(range(cores)))
+        monkeypatch.setattr("bench.host.psutil.virtual_memory", lambda: SimpleNamespace(available=int(free_bytes)))
+        return PARALLEL_PROCESSES()
+
+    assert (processes(2, 64e9), processes(16, 9e9), processes(4, 1e9)) == (2, 4, 1)
+
+
 class TestShown:
     """What a person reads while several devices are measured."""
 
     def shown(self, view: progress.View) -> None:
         with view:
-            view.begin(3, 60.0)
+            view.begin(2, 1, 60.0)
             view.round("a round 1")
             view.round("b round 1")
             view.kernel("b round 1", "conv")
@@ -903,8 +948,11 @@ class TestShown:
         self.shown(progress.PlainView(Console(file=out, width=200)))
         heads = [text.split("  ")[0] for text in out.getvalue().splitlines()]
         assert heads == [
-            "measuring 3 rounds, about 1 min 00 s", "[1/3] a round 1", "[2/3] b round 1", "[3/3] a round 2",
-        ]  # fmt: skip
+            "measuring 2 rounds and 1 timing pair, about 1 min 00 s",
+            "[1/3] a round 1",
+            "[2/3] b round 1",
+            "[3/3] a round 2",
+        ]
 
     def test_after_a_silence_the_running_kernel_is_printed(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(progress, "_SILENCE_S", -1.0)
@@ -930,14 +978,14 @@ def test_the_time_left_is_that_of_the_slowest_gpu() -> None:
     rounds_of = {
         gpu: [
             SimpleNamespace(
-                column=SimpleNamespace(gpu=gpu), repetitions={"k": 3}, heavy=(), steady_s=0.2, kernels=("k",)
+                column=SimpleNamespace(gpu=gpu), repetitions={"k": 3}, heavy=(), custom=frozenset(), kernels=("k",)
             )
         ] * number
         for gpu, number in (("GPU-a", 2), ("GPU-b", 5), ("", 1))
     }  # fmt: skip
     item: Any = rounds_of[""][0]
     every: list[Any] = [found for mine in rounds_of.values() for found in mine]
-    each = duration.round_seconds(item)
+    each = duration.seconds(item)
     assert duration.total_seconds(every) == pytest.approx(6 * each), "the CPU is measured alone"
     pace = duration.EtaEstimator(every)
     assert pace.left_s() == pytest.approx(6 * each)

@@ -22,9 +22,10 @@ from bench import report
 from bench.errors import BusyError, EngineError, StorageError
 from bench.portable.errors import PortableError
 from bench.portable.lock import measuring_lock
+from bench.portable.paired_timing import PairPlan
 from bench.portable.value_limits import kept_files
 from bench.run import progress, runner
-from bench.run.scheduler import State
+from bench.run.scheduler import State, Task
 from bench.store import find_run, resume
 from bench.store.run import compact, load
 from bench.store.run_folder import RunFolder, kept_path, reports_lock, write_atomic
@@ -64,6 +65,41 @@ def put(folder: RunFolder, number: int, text: str, kept: str = "") -> Path:
         streams.lines.write(text)
         streams.kept.write(kept)
     return path
+
+
+def pair_text(key: str, *, whole: bool = True, outcome: str = "ok", run: str = "r1") -> str:
+    """The record of a timing pair of one kernel."""
+    request = Request(
+        column="c", mode="off", variation="default", round=1, kernels=("k",), repetitions={},
+        context={"resume_key": key, "run": run},
+    )  # fmt: skip
+    plan = PairPlan("noise-floor", 1, "a", 0.1, {"a": request, "b": request})
+    block = {"side": "a", "seconds": [0.1], "cpu_seconds": [0.2], "switches": 0, "batch": 1}
+    kernel = {"kernel": "k", "kind": "steady", "outcome": outcome, "message": "", "blocks": [block], "load": 1.0}
+    text = line("header", {"schema": SCHEMA, "suite_hash": "s", **plan.header()})
+    text += line("kernel", {**kernel, "first_seconds": {}, "guard": None})
+    return text + (line("end", {"seconds": 1.0}) if whole else "")
+
+
+def put_pair(folder: RunFolder, number: int, text: str) -> Path:
+    path = folder.pair_path("c", f"noise-floor-{number:03d}")
+    with folder.recording(path) as streams:
+        streams.lines.write(text)
+    return path
+
+
+def test_pairs_are_read_and_one_that_cannot_be_read_is_listed(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path)
+    folder.write_info(info(id=folder.id))
+    put_pair(folder, 1, pair_text("a"))
+    put_pair(folder, 2, '{"line": "header"}\n')
+    damaged = put_pair(folder, 3, pair_text("a"))
+    damaged.write_bytes(damaged.read_bytes()[:-20])
+    run = load(folder.path)
+    assert list(run.paired) == ["paired/c/noise-floor-001.jsonl"]
+    assert run.paired["paired/c/noise-floor-001.jsonl"].kernels[0].blocks[0].seconds == (0.1,)
+    assert sorted(run.unreadable) == ["paired/c/noise-floor-002.jsonl", "paired/c/noise-floor-003.jsonl"]
+    assert not run.records
 
 
 def test_run_json_is_read_back_unchanged(tmp_path: Path) -> None:
@@ -359,6 +395,10 @@ class TestMeasuringLock:
         assert len(entered) == 100
 
 
+#: Names of four runs, the oldest first.
+R1, R2, R3, R4 = (f"2025010{day}T120000Z-0000" for day in range(1, 5))
+
+
 class TestResume:
     """Only whole records of runs after the last finished one, and only under the same key."""
 
@@ -371,35 +411,43 @@ class TestResume:
         return folder
 
     def test_runs_before_the_last_finished_one_do_not_count(self, tmp_path: Path) -> None:
-        self.make(tmp_path, "1", "", "a")
-        self.make(tmp_path, "2", "2026-01-01T00:00:00+00:00", "b")
-        self.make(tmp_path, "3", "", "c")
-        self.make(tmp_path, "4", "", "d")
+        self.make(tmp_path, R1, "", "a")
+        self.make(tmp_path, R2, "2026-01-01T00:00:00+00:00", "b")
+        self.make(tmp_path, R3, "", "c")
+        self.make(tmp_path, R4, "", "d")
         found = resume.interrupted(tmp_path, info())
-        assert [path.name for path in found] == ["4", "3"]
+        assert [path.name for path in found] == [R4, R3]
         assert set(resume.finished_rounds(found)) == {"c", "d"}
 
     def test_a_finished_run_of_another_plan_hides_nothing(self, tmp_path: Path) -> None:
-        self.make(tmp_path, "1", "", "a")
-        other = self.make(tmp_path, "2", "", "b")
-        other.write_info(info(id="2", finished="2026-01-01T00:00:00+00:00", profile="quick"))
-        assert [path.name for path in resume.interrupted(tmp_path, info())] == ["1"]
+        self.make(tmp_path, R1, "", "a")
+        other = self.make(tmp_path, R2, "", "b")
+        other.write_info(info(id=R2, finished="2026-01-01T00:00:00+00:00", profile="quick"))
+        assert [path.name for path in resume.interrupted(tmp_path, info())] == [R1]
 
     def test_rounds_that_a_finished_run_reused_are_not_reused_again(self, tmp_path: Path) -> None:
-        self.make(tmp_path, "1", "", "a")
-        other = self.make(tmp_path, "2", "", "b")
-        served = {"records/c/default/off-001.jsonl": "1"}
-        other.write_info(info(id="2", finished="2026-01-01T00:00:00+00:00", profile="quick", reused=served))
+        self.make(tmp_path, R1, "", "a")
+        other = self.make(tmp_path, R2, "", "b")
+        served = {"records/c/default/off-001.jsonl": R1}
+        other.write_info(info(id=R2, finished="2026-01-01T00:00:00+00:00", profile="quick", reused=served))
         assert resume.interrupted(tmp_path, info()) == ()
 
+    def test_pairs_are_reused_by_the_rules_of_rounds(self, tmp_path: Path) -> None:
+        folder = self.make(tmp_path, "1", "")
+        kept = [put_pair(folder, 1, pair_text("a", run="1")), put_pair(folder, 2, pair_text("e", outcome="error"))]
+        put_pair(folder, 3, pair_text("cut", whole=False))
+        put_pair(folder, 4, pair_text("died", outcome="crashed"))
+        put_pair(folder, 5, pair_text(""))
+        assert resume.finished_pairs((folder.path,)) == {"a": (kept[0], "1"), "e": (kept[1], "r1")}
+
     def test_nothing_from_before_no_resume_is_reused(self, tmp_path: Path) -> None:
-        self.make(tmp_path, "1", "", "a")
-        fresh = self.make(tmp_path, "2", "", "b")
-        fresh.write_info(info(id="2", finished="", command="python -m bench matrix --no-resume"))
-        assert [path.name for path in resume.interrupted(tmp_path, info())] == ["2"]
+        self.make(tmp_path, R1, "", "a")
+        fresh = self.make(tmp_path, R2, "", "b")
+        fresh.write_info(info(id=R2, finished="", command="python -m bench matrix --no-resume"))
+        assert [path.name for path in resume.interrupted(tmp_path, info())] == [R2]
 
     def test_a_cut_off_or_crashed_record_is_not_reused(self, tmp_path: Path) -> None:
-        folder = self.make(tmp_path, "1", "", "a")
+        folder = self.make(tmp_path, R1, "", "a")
         put(folder, 2, record_text("b", whole=False))
         put(folder, 3, "junk\n")
         put(folder, 4, record_text(""))
@@ -410,11 +458,11 @@ class TestResume:
         assert resume.measured_again((folder.path,)) == {"e": "in run r1: k (crashed)"}
 
     def test_the_run_that_measured_a_record_is_known_after_two_resumes(self, tmp_path: Path) -> None:
-        first = self.make(tmp_path, "1", "", "a")
-        second = self.make(tmp_path, "2", "")
+        first = self.make(tmp_path, R1, "", "a")
+        second = self.make(tmp_path, R2, "")
         source = first.record_path("c", "default", "off", 1)
         second.take(source, source.relative_to(first.path).as_posix())
-        assert resume.finished_rounds((second.path,))["a"][1] == "1"
+        assert resume.finished_rounds((second.path,))["a"][1] == R1
 
     @pytest.mark.parametrize("linked", [True, False])
     def test_a_reused_record_brings_its_stored_values(
@@ -428,7 +476,10 @@ class TestResume:
 
         if not linked:
             monkeypatch.setattr("os.link", refuse)
-        first, second = self.make(tmp_path, "1", ""), self.make(tmp_path, "2", "")
+        first, second = (
+            self.make(tmp_path, R1, ""),
+            self.make(tmp_path, R2, ""),
+        )
         with_values = put(first, 1, record_text("a"), kept_text("d"))
         without = put(first, 2, record_text("b"))
         for source in (with_values, without):
@@ -440,22 +491,23 @@ class TestResume:
 
     def test_a_reused_record_is_listed_under_its_path(self, tmp_path: Path) -> None:
         """Otherwise the page could not say what was reused."""
-        first = self.make(tmp_path, "1", "", "a")
+        first = self.make(tmp_path, R1, "", "a")
         found = resume.finished_rounds((first.path,))
         column = SimpleNamespace(id="c")
-        one = SimpleNamespace(column=column, variation="default", mode="off", number=1)
-        request = SimpleNamespace(context={"resume_key": "a"})
-        second = self.make(tmp_path, "2", "")
-        state = State(info=info(id="2", finished=""), folder=second)
-        assert runner._reuse(state, [(one, request)], found, progress.view()) == []  # type: ignore[list-item]
+        item: Any = SimpleNamespace(column=column, variation="default", mode="off", number=1)
+        request: Any = SimpleNamespace(context={"resume_key": "a"})
+        second = self.make(tmp_path, R2, "")
+        state = State(info=info(id=R2, finished=""), folder=second)
+        task = Task(item=item, requests={"": request})
+        assert runner._reuse(state, [task], found, progress.view(), "rounds") == []
         run = load(second.path)
-        assert run.info.reused == {"records/c/default/off-001.jsonl": "1"}
+        assert run.info.reused == {"records/c/default/off-001.jsonl": R1}
         assert set(run.info.reused) == set(run.records)
 
     def test_a_folder_without_run_json_is_skipped(self, tmp_path: Path) -> None:
-        self.make(tmp_path, "1", "", "a")
-        (tmp_path / "runs" / "2").mkdir()
-        assert [path.name for path in resume.interrupted(tmp_path, info())] == ["1"]
+        self.make(tmp_path, R1, "", "a")
+        (tmp_path / "runs" / R2).mkdir()
+        assert [path.name for path in resume.interrupted(tmp_path, info())] == [R1]
 
     def test_any_fact_changes_the_key(self) -> None:
         assert resume.resume_key({"a": 1, "b": 2}) == resume.resume_key({"b": 2, "a": 1})
@@ -471,6 +523,7 @@ class TestCompact:
         folder.log_path("c", "build").write_text("a log", encoding="utf-8")
         put(folder, 1, record_text("a"), kept_text("d"))
         put(folder, 2, record_text("b"))
+        put_pair(folder, 1, pair_text("p"))
         return folder
 
     def test_it_reads_the_same_and_can_be_copied_again(self, tmp_path: Path) -> None:
@@ -481,15 +534,23 @@ class TestCompact:
         compact(tmp_path / "kept", tmp_path / "again")
         assert load(tmp_path / "again") == load(folder.path)
         names = sorted(path.name for path in (tmp_path / "again").rglob("*") if path.is_file())
-        assert names == ["off-001.jsonl.xz", "off-001.kept.xz", "off-002.jsonl.xz", "run.json"]
+        assert names == [
+            "noise-floor-001.jsonl.xz", "off-001.jsonl.xz", "off-001.kept.xz", "off-002.jsonl.xz", "run.json",
+        ]  # fmt: skip
+        assert len(load(tmp_path / "again").paired) == 1
         assert load(tmp_path / "again").kept.tensors("k", "d")
 
     def test_an_earlier_copy_is_replaced(self, tmp_path: Path) -> None:
-        folder, other = self.make(tmp_path / "1"), RunFolder.create(tmp_path / "2")
+        folder, other = (
+            self.make(tmp_path / R1),
+            RunFolder.create(tmp_path / R2),
+        )
         other.write_info(info(id=other.id))
         put(other, 7, record_text("z"), kept_text("y"))
+        put_pair(other, 7, pair_text("z"))
         for source in (other, folder):
             compact(source.path, tmp_path / "kept")
+        assert list(load(tmp_path / "kept").paired) == ["paired/c/noise-floor-001.jsonl"]
         assert len(load(tmp_path / "kept").records) == 2
         assert not load(tmp_path / "kept").kept.tensors("k", "y")
 
@@ -502,7 +563,7 @@ class TestCompact:
 
     @pytest.mark.parametrize("lost", ["off-001.jsonl.xz", "off-001.kept.xz"])
     def test_an_earlier_copy_remains_where_copying_fails(self, tmp_path: Path, lost: str) -> None:
-        folder, other = self.make(tmp_path / "1"), self.make(tmp_path / "2")
+        folder, other = self.make(tmp_path / R1), self.make(tmp_path / R2)
         compact(folder.path, tmp_path / "kept")
         file = next(other.path.rglob(lost))
         file.unlink()
@@ -510,7 +571,7 @@ class TestCompact:
         with pytest.raises(StorageError, match="cannot be copied"):
             compact(other.path, tmp_path / "kept")
         assert load(tmp_path / "kept") == load(folder.path)
-        assert sorted(one.name for one in (tmp_path / "kept").iterdir()) == ["records", "run.json"]
+        assert sorted(one.name for one in (tmp_path / "kept").iterdir()) == ["paired", "records", "run.json"]
 
     def test_other_files_are_not_overwritten(self, tmp_path: Path) -> None:
         folder = self.make(tmp_path)
@@ -524,7 +585,7 @@ class TestCompact:
             compact(folder.path, folder.path.parent / "20250101T000000Z-abcd")
 
     def test_a_run_is_never_overwritten(self, tmp_path: Path) -> None:
-        folder, other = self.make(tmp_path / "1"), self.make(tmp_path / "2")
+        folder, other = self.make(tmp_path / R1), self.make(tmp_path / R2)
         for source in (folder, other):
             with pytest.raises(StorageError, match="of its own"):
                 compact(source.path, folder.path)

@@ -32,7 +32,7 @@ CATALOGUE = set(
     batchnorm_train batchnorm_frozen softmax_xent softmax_xent_f64 softmax_xent_f16_wide sparse_xent sparse_xent_i64
     segment_sum unsorted_segment_sum gather_grad scatter_nd tensor_scatter_nd_add sparse_dense_matmul
     resize_bilinear_grad resize_nearest_grad crop_and_resize_grad max_pool_grad max_pool_grad_xla max_pool3d_grad
-    max_pool_argmax_grad dilation2d_grad lstm_fwd_bwd gru_fwd_bwd attention_block ctc_loss bincount_int
+    max_pool_argmax_grad dilation2d_grad lstm_fwd lstm_grad gru_fwd gru_grad attention_block ctc_loss bincount_int
     bincount_weighted histogram_fixed_width adjust_contrast fft2d svd svd_one_column cholesky qr inverse
     variable_scatter_add variable_scatter_mul csr_matmul_transpose_a interleave_sloppy map_stateful_random
     generator_global session_v1_random random_init dropout_seeded stateless_random shuffle_seeded data_pipeline

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 from hypothesis import given, settings
@@ -155,22 +155,25 @@ FALSE_GREENS: list[tuple[str, Callable[[Record], Record], Change, Status]] = [
     ("ok first and a crash after it", second_outcome, ONE, Status.CRASHED),
     ("an outcome nobody knows", unknown_outcome, ONE, Status.MISMATCH),
     (
-        "a later call gave other bits",
-        factory.in_samples(lambda s: dataclasses.replace(s, steady_agrees=False) if s.role == "timing" else s),
+        "a second call gave other bits",
+        factory.in_samples(lambda s: dataclasses.replace(s, digest="c" * 64) if s.role == "second-call" else s),
         ONE,
         Status.NONDETERMINISTIC,
     ),
     (
-        "the timing pass gave other bits",
-        factory.in_samples(lambda s: dataclasses.replace(s, digest="c" * 64) if s.role == "timing" else s),
-        ONE,
-        Status.NONDETERMINISTIC,
-    ),
-    (
-        "the timing pass has another seed",
-        factory.in_samples(lambda s: dataclasses.replace(s, seed=7) if s.role == "timing" else s),
+        "a second call has another seed",
+        factory.in_samples(lambda s: dataclasses.replace(s, seed=7) if s.role == "second-call" else s),
         ONE,
         Status.MISMATCH,
+    ),
+    ("no second call", drop_samples("second-call"), ALL_ON, Status.INCONCLUSIVE),
+    (
+        "a sample of an unknown role gave other bits",
+        factory.in_samples(
+            lambda s: dataclasses.replace(s, role="timing", digest="c" * 64) if s.role == "second-call" else s
+        ),
+        ONE,
+        Status.NONDETERMINISTIC,
     ),
     (
         "a sample says nothing of its outputs",
@@ -268,11 +271,11 @@ def test_a_record_cut_off_is_not_forgotten_where_there_are_rounds_enough() -> No
 
 
 def test_one_repeat_a_process_and_no_further_call_shows_nothing_within_a_process() -> None:
-    once = factory.run(factory.info(repetitions=1), lambda _: Behaviour(steady_agrees=None, steady_s=()))
+    once = factory.run(factory.info(repetitions=1), lambda _: Behaviour(second_call=None, steady_s=()))
     assert verdict(once).status is Status.CONTROL_FAILED  # the flicker control was set to be the same, too
-    behave = only("matmul", Behaviour(steady_agrees=None, steady_s=()))
+    behave = only("matmul", Behaviour(second_call=None, steady_s=()))
     assert verdict(factory.run(factory.info(repetitions=1), behave)).status is Status.INCONCLUSIVE
-    apart = only("matmul", lambda spot: Behaviour((str(spot.round),), steady_agrees=None))
+    apart = only("matmul", lambda spot: Behaviour((str(spot.round),), second_call=None))
     found = verdict(factory.run(factory.info(repetitions=1), apart))
     assert (found.status, found.level) == (Status.NONDETERMINISTIC, None)
 
@@ -342,10 +345,10 @@ def test_a_lock_that_changed_is_not_what_was_asked() -> None:
 # --- controls -----------------------------------------------------------------------------------------
 
 BLINDING: list[tuple[str, str, Behaviour]] = [
-    ("the flicker does not flicker", "control_flicker", Behaviour(steady_agrees=None)),
+    ("the flicker does not flicker", "control_flicker", Behaviour(second_call=None)),
     ("the flicker crashed", "control_flicker", Behaviour(outcome="crashed")),
     ("the integers differ", "control_integer", Behaviour(("a", "b"))),
-    ("the integers' later calls differ", "control_integer", Behaviour(steady_agrees=False)),
+    ("the integers' later calls differ", "control_integer", Behaviour(second_call="later")),
     ("the integers raised", "control_integer", Behaviour(outcome="error", error_class="ValueError")),
     ("the integers do not feel their input", "control_integer", Behaviour(second_seed="same")),
 ]
@@ -435,10 +438,142 @@ def test_a_contrast_of_the_other_mode_shows_sensitivity_too() -> None:
     assert verdict(factory.run(None, only("matmul", Behaviour(second_seed="")))).status is Status.INCONCLUSIVE
 
 
-def test_every_output_must_feel_the_seed() -> None:
-    dead = {"digest": "0" * 64, "nan": 0}
-    beside = factory.in_samples(lambda one: dataclasses.replace(one, outputs={**one.outputs, "gradient": dead}))
-    assert verdict(factory.changed(factory.run(), beside)).status is Status.CONTROL_FAILED
+class TestSeed:
+    """At least one output must depend on the seed; the report names those that do not."""
+
+    dead: ClassVar = {"digest": "0" * 64, "nan": 0}
+
+    def test_an_output_that_ignores_the_seed_is_named(self) -> None:
+        steps = factory.in_samples(lambda one: dataclasses.replace(one, outputs={**one.outputs, "steps": self.dead}))
+        found = verdict(factory.changed(factory.run(), steps))
+        assert found.status is Status.REPRODUCIBLE
+        assert found.remark == "'steps' is the same under another seed and proves nothing."
+        assert found.why.endswith(found.remark)
+
+    def test_several_are_named(self) -> None:
+        outputs = {"steps": self.dead, "accuracy": {"digest": "1" * 64, "nan": 0}}
+        both = factory.in_samples(lambda one: dataclasses.replace(one, outputs={**one.outputs, **outputs}))
+        found = verdict(factory.changed(factory.run(), both))
+        assert found.remark == "'steps', 'accuracy' are the same under another seed and prove nothing."
+
+    def test_a_kernel_whose_outputs_all_ignore_it_proves_nothing(self) -> None:
+        only_steps = factory.in_samples(lambda one: dataclasses.replace(one, outputs={"steps": self.dead}))
+        found = verdict(factory.changed(factory.run(), only_steps))
+        assert found.status is Status.CONTROL_FAILED
+        assert "Another seed gave the same bits" in found.why
+
+
+class TestLaterCalls:
+    """Re-seeded repetitions decide; a call without a new seed decides only where the kernel says that it must agree."""
+
+    own: ClassVar[dict[str, Any]] = {"file": "my_kernels.py"}
+    declared: ClassVar[dict[str, Any]] = {**own, "call_again_declared": True}
+
+    @staticmethod
+    def run(facts: dict[str, Any], second_call: str = "") -> Run:
+        """A run of one kernel; ``second_call`` names the bits of its second call, "" for those of its repetitions."""
+        kernels = tuple(
+            dataclasses.replace(kernel, **facts) if kernel.name == "matmul" else kernel
+            for kernel in factory.info().kernels
+        )
+        return factory.run(factory.info(kernels=kernels), only("matmul", Behaviour(second_call=second_call)))
+
+    def test_of_a_custom_kernel_they_are_a_remark_with_its_remedy(self) -> None:
+        found = verdict(self.run(self.own, "other bits"))
+        assert found.status is Status.REPRODUCIBLE
+        assert "A later call without a new seed gives other bits" in found.why
+        assert "declare call_again=False, or build the model before work" in found.remark
+        assert len(found.comparison.digests) == 1
+
+    @pytest.mark.parametrize("facts", [{}, declared], ids=["suite", "declared"])
+    def test_where_they_must_agree_they_are_nondeterminism(self, facts: Any) -> None:
+        found = verdict(self.run(facts, "other bits"))
+        assert found.status is Status.NONDETERMINISTIC
+        assert not found.remark
+
+    @pytest.mark.parametrize("facts", [{"heavy": True}, {"call_again": False}, own])
+    def test_those_of_a_kernel_of_the_suite_count_whatever_run_json_says(self, facts: Any) -> None:
+        """Where they need not agree, a worker makes none; and the requests of a custom kernel name its file."""
+        acts = only("matmul", lambda spot: Behaviour(second_call="later" if spot.round == 1 else None))
+        run = factory.run(None, acts)
+        kernels = tuple(dataclasses.replace(kernel, **facts) for kernel in run.info.kernels)
+        edited = dataclasses.replace(run, info=dataclasses.replace(run.info, kernels=kernels))
+        assert verdict(edited).status is Status.NONDETERMINISTIC
+
+    @pytest.mark.parametrize(
+        ("facts", "without", "status"),
+        [
+            ({}, 4, Status.INCONCLUSIVE),
+            ({"heavy": True}, 4, Status.REPRODUCIBLE),
+            ({"heavy": True}, 1, Status.INCONCLUSIVE),
+        ],
+    )
+    def test_each_process_makes_one_but_a_heavy_kernel_only_in_round_1(
+        self, facts: dict[str, Any], without: int, status: Status
+    ) -> None:
+        acts = only("matmul", lambda spot: Behaviour(second_call=None) if spot.round == without else EXACT)
+        kernels = tuple(dataclasses.replace(kernel, **facts) for kernel in factory.info().kernels)
+        assert verdict(factory.run(factory.info(kernels=kernels), acts)).status is status
+
+    @pytest.mark.parametrize("facts", [{}, own, declared], ids=["suite", "custom", "declared"])
+    def test_equal_calls_need_no_remark(self, facts: Any) -> None:
+        found = verdict(self.run(facts))
+        assert (found.status, found.remark) == (Status.REPRODUCIBLE, "")
+
+    def test_repetitions_that_differ_are_nondeterminism_whatever_is_declared(self) -> None:
+        kernels = tuple(dataclasses.replace(kernel, **self.own) for kernel in factory.info().kernels)
+        run = factory.run(factory.info(kernels=kernels), only("matmul", Behaviour(("a", "b", "a"))))
+        assert verdict(run).status is Status.NONDETERMINISTIC
+
+
+class TestFailed:
+    """A return value that cannot be compared is no error of TensorFlow, and no result."""
+
+    acts = Behaviour(outcome="failed", error_class="OutputError", message="output 'y' is a Foo: return tensors")
+
+    def test_the_sentence_is_our_own(self) -> None:
+        found = verdict(factory.run(None, only("matmul", self.acts)))
+        assert found.status is Status.FAILED
+        assert found.why == "The kernel gave nothing to compare: output 'y' is a Foo: return tensors."
+
+    def test_gates_see_it(self) -> None:
+        assert gate(evaluate(factory.run(None, only("matmul", self.acts))), ["faults"])
+
+
+class TestRefusals:
+    """With determinism on, TensorFlow also refuses by other classes than UnimplementedError."""
+
+    unseeded = "Random ops require a seed to be set when determinism is enabled. Please set a seed ..."
+    wrapped = (
+        "Exception encountered when calling CategoryEncoding.call(). Determinism is not yet supported in GPU "
+        "implementation of DenseBincount."
+    )
+
+    @pytest.mark.parametrize("error", ["RuntimeError", "ValueError", "InvalidArgumentError"])
+    def test_a_known_refusal_is_unsupported_whatever_its_class(self, error: str) -> None:
+        acts = Behaviour(outcome="error", error_class=error, message=self.unseeded)
+        run = factory.run(None, only("matmul", acts, "on"))
+        found = verdict(run)
+        assert found.status is Status.UNSUPPORTED
+        assert found.why == f"TensorFlow refuses this with determinism on: {error} in all 5 processes."
+        assert gate(evaluate(run), ["unsupported"])
+        assert not gate(evaluate(run), ["faults"])
+
+    def test_keras_keeps_the_message_in_an_error_of_its_own(self) -> None:
+        column = factory.column(cuda="12.5")
+        acts = Behaviour(outcome="error", error_class="RuntimeError", message=self.wrapped)
+        run = factory.run(factory.info(columns=(column,)), only("matmul", acts, "on"))
+        assert verdict(run, column=column.id).status is Status.UNSUPPORTED
+
+    @pytest.mark.parametrize("message", ["Something else", ""])
+    def test_other_errors_stay_errors(self, message: str) -> None:
+        acts = Behaviour(outcome="error", error_class="RuntimeError", message=message)
+        assert verdict(factory.run(None, only("matmul", acts, "on"))).status is Status.ERROR
+
+    def test_with_determinism_off_nothing_is_refused(self) -> None:
+        acts = Behaviour(outcome="error", error_class="RuntimeError", message=self.unseeded)
+        assert verdict(factory.run(None, only("matmul", acts)), "off").status is Status.ERROR
+        assert verdict(factory.run(None, only("matmul", acts)), "on").status is Status.ERROR, "off raises it too"
 
 
 def test_entropy_that_comes_twice_was_counted_twice() -> None:
@@ -446,7 +581,7 @@ def test_entropy_that_comes_twice_was_counted_twice() -> None:
         if spot.kernel != "control_flicker":
             return EXACT
         shown = 1 if spot.round == 2 else spot.round  # round 2 tells what round 1 told
-        return Behaviour(digests=tuple(f"{spot.mode} {shown} {n}" for n in range(3)), steady_agrees=None)
+        return Behaviour(digests=tuple(f"{spot.mode} {shown} {n}" for n in range(3)), second_call=None)
 
     found = verdict(factory.run(None, behave))
     assert found.status is Status.CONTROL_FAILED
@@ -462,7 +597,7 @@ def test_a_crash_stays_a_crash_under_a_failed_control() -> None:
     def behave(spot: Spot) -> Behaviour:
         if spot.kernel == "matmul":
             return Behaviour(outcome="crashed", message="SIGABRT")
-        return Behaviour(steady_agrees=None) if spot.kernel == "control_flicker" else EXACT
+        return Behaviour(second_call=None) if spot.kernel == "control_flicker" else EXACT
 
     run = factory.run(None, behave)
     assert verdict(run).status is Status.CRASHED
@@ -479,7 +614,7 @@ def flickers(name: str, *digests: str) -> Callable[[Spot], Behaviour]:
         if spot.kernel != name or spot.mode != "on":
             return EXACT
         bits = tuple(f"{spot.round} {n}" if text == "new" else text for n, text in enumerate(digests))
-        return Behaviour(digests=bits, steady_agrees=None, steady_s=())
+        return Behaviour(digests=bits, second_call=None, steady_s=())
 
     return behave
 
@@ -604,7 +739,7 @@ def test_repetitions_that_differ_in_a_process_vary() -> None:
     found = verdict(factory.run(None, only("matmul", Behaviour(("a", "a", "b")))))
     assert (found.status, found.level) == (Status.NONDETERMINISTIC, EvidenceLevel.DIFFERS_WITHIN_PROCESS)
     assert [number for _, number in found.comparison.digests] == [15, 5]
-    told = "2 digests in 15 repetitions and 5 timing passes: bits differed within 5 of 5 processes."
+    told = "2 digests in 15 repetitions and 5 second calls: bits differed within 5 of 5 processes."
     assert found.why == told
     assert found.digest_class == ""
 
@@ -791,7 +926,8 @@ def test_what_may_not_be_called_again_has_a_overhead_of_first_calls() -> None:
     run = factory.run(None, only("matmul", lambda s: Behaviour(steady_s=(), first_s=0.2 if s.mode == "on" else 0.1)))
     overhead = evaluate(run).overhead(COLUMN, "matmul")
     assert overhead is not None
-    assert (overhead.kind, overhead.ratio) == (Kind.FIRST, 2.0)
+    assert overhead.kind is Kind.FIRST
+    assert overhead.ratio == pytest.approx(2.0)
 
 
 def test_wall_cpu_first_call_and_memory_are_told_apart() -> None:
@@ -977,7 +1113,7 @@ def test_safe_needs_every_kernel_exact(status: str) -> None:
 
 
 def _still_flicker(spot: Spot) -> Behaviour:
-    return Behaviour(steady_agrees=None) if spot.kernel == "control_flicker" else EXACT
+    return Behaviour(second_call=None) if spot.kernel == "control_flicker" else EXACT
 
 
 def test_gates_name_what_broke_them() -> None:
@@ -1013,7 +1149,7 @@ ACTS = st.builds(
     Behaviour,
     digests=st.tuples(BITS) | st.tuples(BITS, BITS),
     second_seed=st.sampled_from(["other", "other", "other", "a", ""]),
-    steady_agrees=st.sampled_from([True, True, None, False]),
+    second_call=st.sampled_from(["", "", None, "later"]),
     nan=st.sampled_from([False, False, False, True]),
     outcome=st.sampled_from(["ok", "ok", "ok", "ok", "error", "crashed", "timeout", "oom", "mismatch"]),
 )
@@ -1027,7 +1163,7 @@ def runs(draw: st.DrawFn) -> tuple[Run, dict[tuple[str, int], Behaviour], bool]:
 
     def behave(spot: Spot) -> Behaviour:
         if spot.kernel == "control_flicker":
-            return Behaviour(steady_agrees=None) if still else EXACT
+            return Behaviour(second_call=None) if still else EXACT
         return acts[spot.mode, spot.round] if spot.kernel == "matmul" else EXACT
 
     facts = factory.info(rounds=rounds, repetitions=draw(st.integers(1, 3)))
@@ -1045,7 +1181,7 @@ def test_green_means_green(made: tuple[Run, dict[tuple[str, int], Behaviour], bo
         own = [value for (where, _), value in acts.items() if where == mode]
         assert not still
         assert len(own) >= 3
-        assert all(one.outcome == "ok" and not one.nan and one.steady_agrees is not False for one in own)
+        assert all(one.outcome == "ok" and not one.nan and one.second_call != "later" for one in own)
         used = {one.digests[number % len(one.digests)] for one in own for number in range(run.info.repetitions)}
         assert len(used) == 1
         assert all(one.second_seed not in used for one in own)

@@ -13,6 +13,7 @@ from bench.report.build.notes import notes, place, together
 from bench.report.build.reproduce import line
 from bench.report.formatting import TIMES, bits, clean, hexadecimal
 from bench.report.view import Detail, Fact, Part, Processes, ProcessLine
+from bench.verdict import detection
 from bench.verdict.messages import count
 
 if TYPE_CHECKING:
@@ -74,7 +75,12 @@ def _detail(results: RunResults, changes: Changes, row: Row, number: int, label:
 def _part(verdict: Verdict, half: ModeResult) -> Part:
     digests = () if verdict.invalid else verdict.comparison.digests
     numbers = _numbers(verdict) if len(digests) > 1 else {}
-    evidence = (level(verdict.level), f"{count(verdict.reused, 'record')} reused" if verdict.reused else "")
+    equal = verdict.comparison.repetitions > 1 and not verdict.comparison.varies and not verdict.invalid
+    evidence = (
+        level(verdict.level),
+        detection.sentence(verdict.comparison.repetitions) if equal and not verdict.control else "",
+        f"{count(verdict.reused, 'record')} reused" if verdict.reused else "",
+    )
     return Part(
         variation=clean(verdict.variation),
         half=half,
@@ -86,12 +92,7 @@ def _part(verdict: Verdict, half: ModeResult) -> Part:
 
 def _numbers(verdict: Verdict) -> dict[str, int]:
     """Number the digests in the order in which they appeared, so that a list of them is short."""
-    order = dict.fromkeys(
-        sample.digest
-        for process in verdict.observations
-        for sample in (*process.repetitions, *process.timings)
-        if sample.digest
-    )
+    order = dict.fromkeys(sample.digest for process in verdict.observations for sample in process.own if sample.digest)
     return {digest: number for number, digest in enumerate(order, 1)}
 
 
@@ -127,8 +128,7 @@ def _processes_that_differ(verdicts: Sequence[Verdict]) -> tuple[Processes, ...]
 def _uniform(verdict: Verdict) -> bool:
     """Return whether all processes agree, as far as that is clear without a look at each of them."""
     kinds = {(process.outcome, process.process, len(process.repetitions)) for process in verdict.observations}
-    steady = all(sample.steady_agrees is not False for process in verdict.observations for sample in process.timings)
-    return len(verdict.comparison.digests) == 1 and len(kinds) == 1 and steady and next(iter(kinds))[:2] == ("ok", 1)
+    return len(verdict.comparison.digests) == 1 and len(kinds) == 1 and next(iter(kinds))[:2] == ("ok", 1)
 
 
 def _processes(verdict: Verdict) -> tuple[ProcessLine, ...]:
@@ -151,13 +151,11 @@ def _processes(verdict: Verdict) -> tuple[ProcessLine, ...]:
 
 def _process(observation: ProcessObservation, numbers: Mapping[str, int]) -> ProcessLine:
     own = {sample.digest for sample in observation.repetitions}
-    other = [sample for sample in observation.timings if own and sample.digest not in own]
-    again = ", timed again" if observation.again else ""
+    other = [sample for sample in observation.second_calls if own and sample.digest not in own]
     notes = [
         clean(observation.outcome) if observation.outcome != "ok" else "",
-        f"process {observation.process} of its round{again}" if observation.process > 1 else "",
-        "a later call gave other bits" if any(s.steady_agrees is False for s in observation.samples) else "",
-        f"its timing pass gave other bits: {numbers.get(other[0].digest, '')}".rstrip(": ") if other else "",
+        f"process {observation.process} of its round" if observation.process > 1 else "",
+        f"its second call gave other bits: {numbers.get(other[0].digest, '')}".rstrip(": ") if other else "",
     ]
     return ProcessLine(
         name=f"round {observation.round}",

@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from bench.store.run_info import ColumnInfo
-    from bench.suite.record import Record, Sample
-    from bench.verdict.results import RunResults, Verdict
+    from bench.suite.record import Record
+    from bench.verdict.results import RunResults
 
 _MOST_VALUES = 4
 #: What the host recorded while times were taken, with its label and unit.
 _WATCHED = (
     ("sm_mhz", "SM clock", "MHz"),
     ("memory_mhz", "Memory clock", "MHz"),
-    ("temperature_c", "Highest temperature of a sample", "°C"),
-    ("power_w", "Highest power of a sample", "W"),
+    ("temperature_c", "Highest temperature", "°C"),
+    ("power_w", "Highest power", "W"),
     ("memory_mb", "Highest memory in use on the GPU", "MB"),
 )
 #: CUDA's version numbers: 12040 is 12.4.
@@ -44,7 +44,7 @@ def facts(results: RunResults, column: ColumnInfo) -> tuple[Fact, ...]:
         ("Driver", _several(_driver(record) for record in records)),
         ("libcuda", _several(_libcuda(provenance) for provenance in processes)),
         *((clean(name), _several(_text(libraries.get(name)) for libraries in cuda)) for name in names),
-        *_seen([sample for record in records for sample in record.samples]),
+        *_seen(_guards(results, column)),
     ]
     return tuple(Fact(label=label, value=value) for label, value in rows if value)
 
@@ -67,9 +67,11 @@ def measured(results: RunResults) -> str:
 def notices(results: RunResults) -> list[Notice]:
     """Warn of discarded times, and of times that were taken without watching the clocks."""
     names = labels_by_column(results)
-    gpus = {column.id for column in results.info.columns if column.device != "cpu"}
-    timed = (one for one in results.verdicts if one.column in gpus and one.timing and not one.control)
-    unwatched = list(dict.fromkeys(verdict.column for verdict in timed if _unwatched(verdict)))
+    unwatched = [
+        column.id
+        for column in results.info.columns
+        if column.device != "cpu" and not all(map(gpu_timing.watched, results.times.of_column(column.id)))
+    ]
     return [*_discarded(results, names), *([_not_watched(results, names, unwatched)] if unwatched else [])]
 
 
@@ -101,19 +103,13 @@ def _not_watched(results: RunResults, names: Mapping[str, str], columns: Sequenc
     return Notice(kind="note", title="Clocks not watched", text=text, items=few(_excuses(results, columns)))
 
 
-def _unwatched(verdict: Verdict) -> bool:
-    """Return whether a time was taken while the GPU was not monitored."""
-    return any(not gpu_timing.watched(sample) for process in verdict.observations for sample in process.timings)
-
-
 def _excuses(results: RunResults, columns: Iterable[str]) -> list[str]:
     """Return why the GPU was not monitored, as far as the host reported it."""
     reasons: dict[str, None] = {}
     for column in results.info.columns:
         if column.id in columns:
-            for record in _records(results, column):
-                reported = ((sample.guard or {}).get("unwatched") for sample in record.samples)
-                reasons |= {clean(reason): None for reason in reported if isinstance(reason, str) and reason}
+            reported = (guard.get("unwatched") for guard in _guards(results, column))
+            reasons |= {clean(reason): None for reason in reported if isinstance(reason, str) and reason}
     return list(reasons)
 
 
@@ -151,9 +147,13 @@ def _libcuda(provenance: Mapping[str, Any]) -> str:
     return ", ".join(filter(None, (version and f"CUDA {version} at most", path)))
 
 
-def _seen(samples: Sequence[Sample]) -> list[tuple[str, str]]:
+def _guards(results: RunResults, column: ColumnInfo) -> list[Mapping[str, Any]]:
+    """Return what the host saw of the GPU while each kernel was timed."""
+    return [timed.guard for timed in results.times.of_column(column.id) if timed.guard]
+
+
+def _seen(seen: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     """Return the range of each value that the host recorded, and how often it saw throttling or other processes."""
-    seen = [sample.guard for sample in samples if sample.guard]
     rows = [(label, _range((guard.get(key) for guard in seen), unit)) for key, label, unit in _WATCHED]
     for key, label in (("reasons", "Throttle reasons"), ("foreign", "Other processes")):
         lists = [value for guard in seen if isinstance(value := guard.get(key), list | tuple)]

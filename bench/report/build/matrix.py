@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 from bench.report import labels
 from bench.report.build import distances
-from bench.report.formatting import DASH, cap, clean, seconds, share, significant
+from bench.report.build.ratio_text import ratio_text
+from bench.report.formatting import cap, clean, seconds, share
 from bench.report.view import Entry, Fact, Family, ModeResult, Row, VariationRow, Worst
+from bench.verdict import detection
 from bench.verdict.crash_log import log_tail
 from bench.verdict.digest_comparison import Comparison
 from bench.verdict.evidence import percent_up
@@ -24,11 +26,9 @@ if TYPE_CHECKING:
     from bench.store.run_info import ColumnInfo, KernelInfo
     from bench.verdict.gpu_timing import DiscardedTimings
     from bench.verdict.results import RunResults, Verdict
-    from bench.verdict.timing import Overhead, Timing
+    from bench.verdict.timing import Timing
 
 MODES = ("off", "on")
-#: Off and on, the two sides of an overhead.
-_SIDES = 2
 #: Digests of a result that are listed, and hexadecimal characters of each: enough to tell any two apart.
 _MOST_DIGESTS, _DIGEST_LENGTH = 6, 16
 
@@ -188,7 +188,7 @@ def of_verdict(results: RunResults, verdict: Verdict | None, mode: str, *, block
         distance_text="" if verdict.control else distances.short(verdict.difference),
         letters=verdict.digest_class,
         time=_time(verdict.timing, verdict.discarded),
-        overhead=overhead_text(overhead) or (_no_overhead(results, verdict) if mode == "on" else ""),
+        overhead=ratio_text(overhead) or (_no_overhead(results, verdict) if mode == "on" else ""),
         new_value=verdict.changed_value is True,
         passed=verdict.passed,
         error_class=clean(verdict.error_class),
@@ -196,6 +196,7 @@ def of_verdict(results: RunResults, verdict: Verdict | None, mode: str, *, block
         error_message=cap(clean(verdict.error_message, lines=True)),
         log_tail=_log_tail(results, verdict),
         known_issue=clean(verdict.known_issue.id) if verdict.known_issue else "",
+        warnings=tuple(map(clean, verdict.warnings)),
         overhead_data=overhead,
         measured=verdict.measured,
         reused=verdict.reused,
@@ -217,6 +218,7 @@ def _with_numbers(result: ModeResult, verdict: Verdict) -> ModeResult:
         differed=comparison.differed,
         bound=comparison.bound if comparison.compared else None,
         differ_within=comparison.unsteady,
+        detection_power=round(detection.found(comparison.repetitions), 3) if comparison.repetitions > 1 else None,
         distinct_digests=0 if verdict.digest_class else len(comparison.digests),
         digests=tuple((clean(digest)[:_DIGEST_LENGTH], number) for digest, number in listed),
         nan=comparison.nan,
@@ -238,7 +240,7 @@ def _says_it_all(verdict: Verdict) -> bool:
 
 def _plain(verdict: Verdict) -> bool:
     """Return whether the matrix says all: reproducible with every process ended well, or a control that passed."""
-    if verdict.discarded or {name for name, _ in verdict.outcomes} != {"ok"}:
+    if verdict.discarded or verdict.warnings or {name for name, _ in verdict.outcomes} != {"ok"}:
         return False
     return bool(verdict.passed) if verdict.control else verdict.status is Status.REPRODUCIBLE
 
@@ -264,10 +266,10 @@ def strength(verdict: Verdict) -> str:
     total = sum(number for _, number in verdict.outcomes)
     if verdict.status in (Status.CRASHED, Status.TIMEOUT, Status.OOM):
         return f"in {dict(verdict.outcomes).get(verdict.status.value, 0)} of {count(total, 'process')}"
-    if not comparison.repetitions or verdict.status in (Status.CONTROL_FAILED, Status.MISMATCH):
+    if not comparison.repetitions or verdict.status in (Status.CONTROL_FAILED, Status.MISMATCH, Status.FAILED):
         return ""
     if comparison.unsteady:
-        samples = comparison.repetitions + comparison.timings
+        samples = comparison.repetitions + comparison.second_calls
         return f"{count(len(comparison.digests), 'digest')} in {count(samples, 'sample')}"
     if not comparison.compared:
         return f"{count(comparison.repetitions, 'repetition')}, 1 process"
@@ -287,32 +289,7 @@ def _time(timing: Timing | None, discarded: DiscardedTimings | None) -> str:
 
 
 def _no_overhead(results: RunResults, verdict: Verdict) -> str:
-    """Return "throttled" or "shared" where that is why one of the two modes has no time, "" otherwise."""
+    """Return "throttled" or "shared" where that is why there is no overhead, "" otherwise."""
     off = results.of(verdict.column, verdict.kernel, verdict.variation, "off")
-    sides = [side for side in (verdict, off) if side is not None and not side.control]
-    if len(sides) < _SIDES or not all(side.timing or side.discarded for side in sides):
-        return ""
-    return next((side.discarded.word for side in sides if side.timing is None and side.discarded), "")
-
-
-def overhead_text(overhead: Overhead | None) -> str:
-    """Return a ratio of times with its interval: ``1.46x slower (1.40-1.52)``, ``not significant (0.80-1.12)``."""
-    if overhead is None:
-        return ""
-    ends = None if overhead.low is None or overhead.high is None else (overhead.low, overhead.high)
-    if overhead.significant:
-        return factor_text(overhead.ratio, ends)
-    return f"not significant ({interval(*ends)})" if ends else "not significant"
-
-
-def factor_text(ratio: float, ends: tuple[float, float] | None = None) -> str:
-    """Return a ratio as a factor of at least 1, "slower" or "faster", with the interval of that factor."""
-    word = "slower" if ratio > 1 else "faster"
-    if ratio <= 1:
-        ratio, ends = 1 / ratio, ends and (1 / ends[1], 1 / ends[0])
-    return f"{significant(ratio)}x {word}" + (f" ({interval(*ends)})" if ends else "")
-
-
-def interval(low: float, high: float) -> str:
-    """Return both ends of an interval with three significant digits."""
-    return f"{significant(low)}{DASH}{significant(high)}"
+    discarded = off and not off.control and off.complete and verdict.complete and (verdict.discarded or off.discarded)
+    return discarded.word if discarded else ""

@@ -9,8 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bench.report.build.distances import change_text, first_difference, sentences
+from bench.report.build.executions import agreement_text
 from bench.report.formatting import cap, clean, figure
 from bench.report.view import Note
+from bench.verdict import execution
 from bench.verdict.crash_log import log_tail
 from bench.verdict.status import Status
 
@@ -40,6 +42,12 @@ def notes(
     for variation in results.variations:
         line = accuracy(results, column, kernel, variation)
         texts += [(clean(variation), ("Accuracy", (line,), ""))] if line else []
+    for mode in ("off", "on"):
+        lines = tuple(
+            f"Graph and {clean(name)}: {agreement_text(found, 'graph', name.partition(' ')[0])}."
+            for name, found in execution.ways(results, column, kernel, mode).items()
+        )
+        texts += [(f"default, {mode}", ("Execution", lines, ""))] if lines else []
     variations = list(dict.fromkeys(clean(verdict.variation) for verdict in verdicts))
     return _merged(texts, [place(verdict) for verdict in verdicts], variations)
 
@@ -51,8 +59,10 @@ def place(verdict: Verdict) -> str:
 
 def _of_verdict(verdict: Verdict) -> list[_Text]:
     texts: list[_Text] = []
-    if verdict.status is not Status.REPRODUCIBLE or verdict.control:
+    if verdict.status is not Status.REPRODUCIBLE or verdict.control or verdict.remark:
         texts.append(("Why", (clean(verdict.why),), ""))
+    if verdict.warnings:
+        texts.append(("Warning", tuple(map(clean, verdict.warnings)), ""))
     if verdict.discarded is not None and not verdict.control:
         texts.append(("Time", (clean(verdict.discarded.sentence),), ""))
     if not verdict.control:  # a control differs by design

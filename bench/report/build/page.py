@@ -12,10 +12,13 @@ from bench.report.build.control_checks import control_checks
 from bench.report.build.details import details
 from bench.report.build.environment import environments
 from bench.report.build.group_distances import with_distances
+from bench.report.build.heat_map import heat_map
+from bench.report.build.interval_plots import overhead_plots, upgrade_plots
 from bench.report.build.matrix import families
 from bench.report.build.page_data import comparisons, family_rankings
 from bench.report.build.previous_run import since
 from bench.report.build.ranking import choice, needs
+from bench.report.build.timing import noise_floor
 from bench.report.build.upgrade import upgrades
 from bench.report.build.warnings import notices
 from bench.report.formatting import clean
@@ -50,6 +53,7 @@ def build(results: RunResults, before: RunResults | None = None, notes: Sequence
         schema_version=SCHEMA,
         run=clean(results.info.id),
         title=f"tfrepro {clean(results.info.id)}",
+        heat_map=heat_map(heads, groups),
         answer=summary.sentences(results, controls),
         lines=summary.lines(results),
         facts=summary.facts(results),
@@ -61,6 +65,7 @@ def build(results: RunResults, before: RunResults | None = None, notes: Sequence
         columns=heads,
         families=groups,
         details=evidence,
+        noise_floor=noise_floor(results),
         control_checks=controls,
         known_issues=tuple(issues[name] for name in sorted(issues)),
         choice=choice(results),
@@ -70,4 +75,11 @@ def build(results: RunResults, before: RunResults | None = None, notes: Sequence
         legend=tuple((word.symbol, word.word, word.tone, word.meaning) for word in legend),
         terms=labels.TERMS,
     )
-    return dataclasses.replace(view, comparisons=comparisons(view, results), rankings=family_rankings(results))
+    pairs = comparisons(view, results)
+    return dataclasses.replace(
+        view,
+        comparisons=pairs,
+        rankings=family_rankings(results),
+        overhead_plots=overhead_plots(view.lines, rows),
+        upgrade_plots=upgrade_plots(pairs, rows),
+    )

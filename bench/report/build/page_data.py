@@ -73,7 +73,7 @@ def family_rankings(results: RunResults) -> tuple[FamilyRanking, ...]:
 
 #: What the script knows of one kernel in one column and mode, in the order in which it copies it.
 _CELL_FIELDS = (
-    "status", "variation", "evidence", "compared", "bound_percent", "digest_groups", "difference",
+    "status", "evidence", "compared", "bound_percent", "digest_groups", "difference",
     "seconds", "overhead", "overhead_low", "overhead_high",
 )  # fmt: skip
 
@@ -84,6 +84,8 @@ def script_data(view: View) -> dict[str, Any]:
     ``rows`` are in the order of the matrix, ``cells`` in that of ``columns``. A cell leaves out what is not known.
     """
     return {
+        "run": view.run,
+        "measured": next((fact.value for fact in view.facts if fact.label == "Measured"), ""),
         "cell_fields": _CELL_FIELDS,
         "columns": [
             {
@@ -101,9 +103,11 @@ def script_data(view: View) -> dict[str, Any]:
                 "kernel": row.kernel,
                 "family": row.family,
                 "control": bool(row.control),
+                "problem": row.has_problem,
+                "differs": row.differs,
                 "cells": [
                     {result.mode: _cell(row, place, result) for result in cell.mode_results}
-                    for place, cell in enumerate(row.entries)
+                    for place, cell in enumerate(row.deciding)
                 ],
             }
             for row in view.rows
@@ -112,38 +116,22 @@ def script_data(view: View) -> dict[str, Any]:
 
 
 def _cell(row: Row, place: int, result: ModeResult) -> dict[str, Any]:
+    """Return one result under the variation that decides; ``statuses`` has its statuses under all variations."""
+    statuses = {variation.entries[place].in_mode(result.mode).word for variation in row.results} | {result.word}
+    overhead = result.overhead_data if result.overhead_data and result.overhead_data.significant else None
+    good = result.tone == "good"
     facts: dict[str, Any] = {
         "status": result.word,
+        "statuses": sorted(statuses),
         "evidence": result.evidence_text,
         "digest_groups": result.letters,
         "difference": result.distance_text,
         "severity": result.severity,
-        **(_bound(row, place, result.mode) if result.tone == "good" else {}),
-    }
-    column = row.entries[place].column
-    worst = [worst.variation for worst in row.worst if (worst.column, worst.mode) == (column, result.mode)]
-    if worst:  # times of another variation would not be comparable with those of the other rows
-        facts["variation"] = worst[0]
-    else:
-        facts |= _times(result)
-    return {name: value for name, value in facts.items() if value not in ("", None)}
-
-
-def _bound(row: Row, place: int, mode: str) -> dict[str, Any]:
-    """Return the weakest evidence behind a kernel that is reproducible in all variations."""
-    cells = [variation.entries[place] for variation in row.results]
-    results = [result for cell in cells for result in cell.mode_results if result.mode == mode and result.planned]
-    return {
-        "compared": min(result.compared for result in results),
-        "bound_percent": percent_up(max(1.0 if result.bound is None else result.bound for result in results)),
-    }
-
-
-def _times(result: ModeResult) -> dict[str, Any]:
-    overhead = result.overhead_data if result.overhead_data and result.overhead_data.significant else None
-    return {
+        "compared": result.compared if good else None,
+        "bound_percent": percent_up(result.bound) if good and result.bound is not None else None,
         "seconds": result.timing.median_s if result.timing else None,
         "overhead": overhead.ratio if overhead else None,
         "overhead_low": overhead.low if overhead else None,
         "overhead_high": overhead.high if overhead else None,
     }
+    return {name: value for name, value in facts.items() if value not in ("", None)}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bench.report.build.columns import labels_by_column
-from bench.report.build.matrix import factor_text, interval
+from bench.report.build.ratio_text import bound_text, factor_text
 from bench.report.build.suggestions import missing
 from bench.report.formatting import clean, listed
 from bench.report.labels import WORDS
@@ -15,7 +15,7 @@ from bench.report.view import Candidate, Choice, FamilyColumn, FamilySummary
 from bench.verdict.evidence import percent_up
 from bench.verdict.messages import count
 from bench.verdict.ranking import Fit, Kind, choose, summarize_overheads
-from bench.verdict.ratio import MAX_WIDTH
+from bench.verdict.ratio import MIN_PAIRS
 from bench.verdict.requirements import Requirements, required_kernels
 from bench.verdict.status import Status
 
@@ -37,7 +37,7 @@ RULES = (
     ),
     (
         "A pair fits if every requested kernel is reproducible and, with a maximum overhead, every overhead is known "
-        "to be within it: the whole 95 % interval is."
+        "to be within it: its whole interval is."
     ),
     (
         "It does not fit if a kernel is nondeterministic, crashes, raises or is unsupported, or if the whole interval "
@@ -205,17 +205,15 @@ def _fits_without(result: Result, question: Requirements) -> Sequence[str]:
 
 
 def cost_text(cost: OverheadSummary) -> str:
-    """Return what determinism costs a pair in one line. The median is only stated where it is significant."""
-    if not cost.timed:
+    """Return what determinism costs a pair in one line: the median over kernels, or its bound, and the worst kernel."""
+    if cost.median is None:
         return "not measured"
-    ends = None if cost.low is None or cost.high is None else (cost.low, cost.high)
-    if cost.median and ends and not ends[0] <= 1 <= ends[1] and ends[1] <= ends[0] * MAX_WIDTH:
-        text = f"median of {count(cost.timed, 'kernel')} {factor_text(cost.median, ends)}"
+    if cost.low is None or cost.high is None:
+        text = f"not measured for most kernels: {MIN_PAIRS} pairs needed"
+    elif cost.low <= 1 <= cost.high:
+        text = f"{count(cost.timed, 'kernel')}: median {bound_text(cost.high)}"
     else:
-        unmeasurable = cost.timed - cost.significant
-        text = f"none measurable for {unmeasurable} of {count(cost.timed, 'kernel')}"
-        text = text if unmeasurable else f"median of {count(cost.timed, 'kernel')} not significant"
-        text += f" (median {interval(*ends)}x)" if ends else ""
+        text = f"median of {count(cost.timed, 'kernel')} {factor_text(cost.median, (cost.low, cost.high))}"
     if cost.slowest is None:
         return text
     name, overhead = cost.slowest

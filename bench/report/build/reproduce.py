@@ -101,7 +101,7 @@ def line(results: RunResults, column: ColumnInfo, kernel: KernelInfo) -> str:
     if spec is None or not all(_PLAIN.fullmatch(name) for name in names):
         return ""
     mode = "off" if verdict.mode == "off" else ""
-    options = (("--variation", variation), ("--mode", mode), ("--kernel-file", kernel.file))
+    options = (("--variation", variation), ("--mode", mode), ("--kernel-file", kernel.file.partition("/")[0]))
     texts = [f"{option} {value}" for option, value in options if value]
     return " ".join([f"nox -s reproduce -- {column.id} {kernel.name} {spec.text}", *texts])
 

@@ -30,6 +30,7 @@ _NEVER = frozenset(
         Status.NOT_RUN,
         Status.OUTDATED,
         Status.MISMATCH,
+        Status.FAILED,
         Status.IMAGE_MISSING,
         Status.BUILD_FAILED,
         Status.GPU_NOT_VISIBLE,

@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from bench.report import labels as status_labels
-from bench.report.build import gpu
+from bench.report.build import gpu, timing
 from bench.report.build.columns import labels_by_column
 from bench.report.build.ranking import also_under, cost_text
 from bench.report.formatting import clean, listed, moment
@@ -153,6 +153,7 @@ def facts(results: RunResults) -> tuple[Fact, ...]:
         ("Engine", f"{engine}, because {clean(info.engine_why)}" if info.engine_why else engine),
         *((f"{engine.capitalize()} {clean(key)}", str(info.engine_facts[key])) for key in sorted(info.engine_facts)),
         ("Plan", f"profile {clean(info.profile)}: {_plan(results)}"),
+        *timing.facts(results),
         ("Evidence", f"{count(results.measured, 'record')} measured now, {results.reused} reused"),
         ("Suite", version),
         ("Command", clean(info.command)),

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from bench.report.build import distances
 from bench.report.build.columns import labels_by_column
-from bench.report.build.matrix import factor_text, of_verdict, overhead_text
+from bench.report.build.matrix import of_verdict
+from bench.report.build.ratio_text import factor_text, ratio_text
 from bench.report.formatting import cap, clean, listed, significant
 from bench.report.view import Upgrade, UpgradeLine, UpgradeRow
 from bench.verdict.comparison import Bits, Conclusion, Distances, Event, change, narrowed, of_step
@@ -128,6 +129,7 @@ def of_change(difference: Change, label: str, *, step: str, changed_facts: str, 
         changed_facts=clean(changed_facts),
         before=clean(difference.before.column),
         after=clean(difference.after.column),
+        packages=tuple((title, clean(old), clean(new)) for title, (old, new) in difference.packages.items()),
         results=len(both),
         changed=len(rows),
         sentences=_sentences(difference, len(rows), len(both)),
@@ -195,7 +197,7 @@ def _row(difference: Change, kernel: KernelChange) -> UpgradeRow:
         events=tuple(event.value for event in kernel.events),
         bits=kernel.bits.value,
         distance=distances.short(kernel.difference),
-        time=overhead_text(kernel.cost),
+        time=ratio_text(kernel.cost, "slowdown"),
         why=clean(kernel.bits_why),
         overhead=kernel.cost,
         time_why=clean(kernel.cost_why),
@@ -210,7 +212,24 @@ def _half(results: RunResults, verdict: Verdict | None, mode: str) -> ModeResult
 def _sentences(difference: Change, changed: int, results: int) -> tuple[str, ...]:
     """Return how many results changed, and a summary of each mode; nothing where nothing was compared."""
     modes = tuple(filter(None, (_sentence(difference, mode) for mode in ("off", "on"))))
-    return (f"{changed} of {count(results, 'result')} changed.", *modes) if modes else ()
+    if not modes:
+        return ()
+    return (f"{changed} of {count(results, 'result')} changed.", *modes, packages_sentence(difference.packages))
+
+
+def packages_sentence(packages: Mapping[str, tuple[str, str]]) -> str:
+    """Say which packages changed and which stayed: ``Besides TensorFlow, NumPy changed: 2.0.2 -> 2.4.6.``."""
+    changed = {title: f"{old} -> {new}" for title, (old, new) in packages.items() if old and new and old != new}
+    stayed = [f"{title} {old}" for title, (old, new) in packages.items() if old and old == new]
+    unknown = [title for title, (old, new) in packages.items() if not (old and new)]
+    besides = {title: values for title, values in changed.items() if title != "TensorFlow"}
+    head = "Besides TensorFlow, " if "TensorFlow" in changed and besides else ""
+    shown = besides or changed
+    texts = [f"{head}{', '.join(shown)} changed: {', '.join(shown.values())}"] if shown else []
+    texts += [f"stayed: {', '.join(stayed)}"] if stayed else []
+    texts += [f"not known on both sides: {', '.join(unknown)}"] if unknown else []
+    text = clean("; ".join(texts))
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def _sentence(difference: Change, mode: str) -> str:
@@ -249,7 +268,7 @@ def _time_summary(kernels: Sequence[KernelChange]) -> str:
     )
     slower, faster = [item for item in stated if item[0] > 1], [item for item in stated if item[0] <= 1]
     text = f"{count(len(slower), 'kernel')} slower{_most(slower[-1:])}, {len(faster)} faster{_most(faster[:1])}"
-    text += f", {len(timed) - len(stated)} not significant"
+    text += f", {len(timed) - len(stated)} without a significant change"
     return f"{text}, {untimed.total()} not compared" if untimed else text
 
 

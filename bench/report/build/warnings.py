@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from bench.report.build import gpu
+from bench.report.build import gpu, timing
 from bench.report.build.columns import labels, origin
 from bench.report.formatting import clean, few, listed
 from bench.report.view import Notice
@@ -31,9 +31,12 @@ def notices(results: RunResults) -> tuple[Notice, ...]:
         _mismatch(results),
         _on_host(results),
         _columns(results),
+        timing.notices(results),
         gpu.notices(results),
         _places(results),
         _records(results),
+        _left_behind(results),
+        _shared_tmp(results),
         _known_issues(results),
         _gpu_controls(results),
         _scope(results),
@@ -170,6 +173,33 @@ def _on_host(results: RunResults) -> list[Notice]:
     number = count(len(set(items)), "kernel")
     text = f"{number} of a GPU column left all outputs on the CPU, so the result says nothing about the GPU."
     return [Notice(kind="grave", title="Outputs on the CPU", text=text, items=few(items))]
+
+
+def _left_behind(results: RunResults) -> list[Notice]:
+    """Name the kernels that left something in their processes, which ended for that reason."""
+    texts: dict[tuple[str, str], None] = {}
+    for verdict in results.verdicts:
+        for text in verdict.warnings:
+            texts[clean(verdict.kernel), clean(text.partition(" (in ")[0])] = None
+    if not texts:
+        return []
+    kernels = count(len({kernel for kernel, _ in texts}), "kernel")
+    text = f"{kernels} left something behind. The process was ended each time, so no other kernel is affected."
+    items = few([f"{kernel}: {sentence}" for kernel, sentence in texts])
+    return [Notice(kind="warn", title="Left behind by kernels", text=text, items=items)]
+
+
+def _shared_tmp(results: RunResults) -> list[Notice]:
+    """Name the columns whose processes shared /tmp with others of their host."""
+    columns = zip(labels(results), results.info.columns, strict=True)
+    shared = [name for name, column in columns if results.shares_tmp(column.id)]
+    if not shared:
+        return []
+    text = (
+        f"{listed(shared)}: this host allows no private /tmp, so a file that a kernel leaves there can make results "
+        "look reproducible; such files are reported. Use Docker to rule it out."
+    )
+    return [Notice(kind="warn", title="Shared /tmp", text=text)]
 
 
 def _known_issues(results: RunResults) -> list[Notice]:

@@ -131,10 +131,9 @@ def _first(verdicts: Iterable[Verdict], digest: str) -> str:
     """Round and repetition of the first sample with this digest."""
     for verdict in verdicts:
         for observation in verdict.observations:
-            for sample in (*observation.repetitions, *observation.timings):
+            for sample in observation.own:
                 if sample.digest == digest:
-                    name = "timing pass" if sample.role == "timing" else f"repetition {sample.repetition}"
-                    return f"round {observation.round} {name}"
+                    return difference.sample_name(observation, sample)
     return ""
 
 

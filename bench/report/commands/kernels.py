@@ -17,7 +17,11 @@ _HEAD = """# The suite
 {count} kernels in {families} families, {controls} of them controls. Made from the declarations by
 `python -m bench kernels --markdown > docs/suite.md`; a test holds the two together.
 
-Every kernel is seeded, rebuilds everything in every repetition, and is compared bit for bit. The last column has:
+Every kernel is seeded, rebuilds everything in every repetition, and is compared bit for bit. Ops run inside a
+`tf.function`, eagerly under the variation `eager=on`, and compiled by XLA in the kernels whose names end in `_xla`.
+Input pipelines, random generators, the v1 session and `matmul_mean` are called as they are; trainings with Keras and
+loops have graphs of their own. Where an op has a gradient of its own, `*_grad` measures it separately. The last column
+has:
 
 - *Keras*: bits may only be compared within one Keras release.
 - *heavy*: it runs the profile's `heavy_repetitions`.

@@ -6,28 +6,24 @@ import base64
 import hashlib
 import json
 import re
-from collections import Counter
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from bench.report.build.charts import small
 from bench.report.build.kernel_table import DetailLevel, common, depth, locks, sheets
 from bench.report.build.page_data import ALL_PAIRS_LIMIT, script_data
 from bench.report.build.versions import versions
+from bench.report.html.charts import NARROW, WIDE, heat_map_layout, interval_mark, interval_plot_layout
 from bench.report.labels import EVENTS
-from bench.verdict.evidence import percent_up
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-    from bench.report.view import ModeResult, Row, View
+    from bench.report.view import ModeResult, View
 
 #: The files of the script, in the order in which they use each other.
 _SCRIPTS = ("matrix.js", "keyboard.js", "copy.js", "page.js")
-#: Columns of the ranking that are visible without unfolding it.
-_VISIBLE_RANKS = 5
 #: Cells from which on the matrix has columns of one width, so that a browser lays out only the rows in view.
 _MANY_CELLS = 800
 #: The only text from a source that may become a link: a plain https address.
@@ -41,15 +37,13 @@ def render(view: View) -> str:
     level, kernel_sheets = depth(view), sheets(view)
     return environment.get_template("page.html").render(
         view=view,
+        heat_maps=tuple(heat_map_layout(view.heat_map, width) for width in (WIDE, NARROW)),
         sheets=kernel_sheets,
         common=None if level is DetailLevel.FULL else common(kernel_sheets),
-        bounds=evidence_bounds(view),
-        usual=usual_evidence(view) if level is DetailLevel.BARE else "",
         locks=() if level is DetailLevel.FULL else locks(view),
         short=level is not DetailLevel.FULL,
         bare=level is DetailLevel.BARE,
         many_cells=len(view.rows) * len(view.columns) > _MANY_CELLS,
-        visible_ranks=len(view.lines) if len(view.lines) <= _VISIBLE_RANKS + 1 else _VISIBLE_RANKS,
         versions=versions(view.environments),
         anchors={environment.column: environment.anchor for environment in view.environments},
         words=sorted({word for row in view.rows for word in row.words}),
@@ -88,48 +82,19 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.globals["event_marks"] = {event.value: mark for event, mark in EVENTS.items()}
-    environment.filters["time_ticks"] = small
-    environment.filters["short_evidence"] = short_evidence
+    environment.filters["interval_plot_layout"] = interval_plot_layout
+    environment.filters["interval_mark"] = interval_mark
+    environment.filters["result_text"] = result_text
     environment.filters["split_source"] = split_source
-    environment.filters["distinct_statuses"] = distinct_statuses
     return environment
 
 
-def short_evidence(result: ModeResult) -> str:
-    """Return the evidence in few characters: ``0/4``. The lead of the matrix gives its bound."""
-    if result.evidence_text == result.error_class:
-        return result.evidence_text
-    return result.evidence_text.partition(", ≤")[0].replace(" of ", "/").removesuffix(" differed")
-
-
-def evidence_bounds(view: View) -> tuple[tuple[int, int], ...]:
-    """Return every number of comparisons without a difference, and the bound in percent that follows from it."""
-    bounds = {
-        (result.compared, percent_up(result.bound))
-        for row in view.rows
-        for variation in row.results
-        for cell in variation.entries
-        for result in cell.mode_results
-        if result.bound is not None and not result.differed and not result.differ_within
-    }
-    return tuple(sorted(bounds))
-
-
-def usual_evidence(view: View) -> str:
-    """Return the most frequent evidence of reproducible cells: a very large page states it once."""
-    results = (
-        result for row in view.rows for cell in row.entries for result in cell.mode_results if result.tone == "good"
-    )
-    return next((text for text, _ in Counter(map(short_evidence, results)).most_common(1)), "")
+def result_text(result: ModeResult) -> str:
+    """Return the evidence, the difference, the time and the overhead of a result in one line."""
+    return "; ".join(filter(None, (result.evidence_text, result.distance_text, result.time, result.overhead)))
 
 
 def split_source(sentence: str) -> tuple[str, str, str]:
     """Return a sentence split before and after the address that it gives as its source; only that becomes a link."""
     match = _SOURCE.fullmatch(sentence)
     return (match[1], match[2], match[3]) if match else (sentence, "", "")
-
-
-def distinct_statuses(row: Row, mode: str) -> tuple[ModeResult, ...]:
-    """Return one result for each status that a kernel has over all columns in one mode, in column order."""
-    results = (cell.off if mode == "off" else cell.on for cell in row.entries)
-    return tuple({result.word: result for result in results}.values())

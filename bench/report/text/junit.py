@@ -141,10 +141,16 @@ def _case(suite: ET.Element, column: str, kernel: str, half: ModeResult, issues:
     where = f"in {half.variation}" if half.variation not in ("", "default") else ""
     message = ", ".join(filter(None, (half.status, where, half.evidence_text)))
     if tag is None:
-        ET.SubElement(case, "system-out").text = "\n".join(filter(None, [f"{message}. {half.why}", _value(half)]))
+        ET.SubElement(case, "system-out").text = "\n".join(
+            filter(None, [f"{message}. {half.why}", _value(half), *_warnings(half)])
+        )
         return
     result = ET.SubElement(case, tag, message=message)
-    result.text = "\n".join(filter(None, [half.why, _value(half), *_evidence(half, issues)]))
+    result.text = "\n".join(filter(None, [half.why, _value(half), *_warnings(half), *_evidence(half, issues)]))
+
+
+def _warnings(half: ModeResult) -> list[str]:
+    return [f"warning: {text}" for text in half.warnings]
 
 
 def _value(half: ModeResult) -> str:

@@ -223,7 +223,8 @@ def _half(half: ModeResult, common: tuple[str, str], head: ModeResult | None) ->
     new = "new value" if half.new_value else ""
     strength = common_evidence.own(half, common)
     overhead = "" if head is not None and head.overhead == half.overhead else half.overhead
-    parts = [f"{half.status} {half.letters}", where, strength, half.distance_text, new, half.time, overhead]
+    warnings = [f"warning: {text}" for text in half.warnings]
+    parts = [f"{half.status} {half.letters}", where, strength, half.distance_text, new, half.time, overhead, *warnings]
     return "<br>".join(plain(part) for part in parts if part)
 
 

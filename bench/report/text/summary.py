@@ -87,6 +87,7 @@ def render(view: View, page: Path, width: int = WIDTH, *, colour: bool = False) 
     sections = [
         _Section(head=_headline(view, width), items=[], share=_HEADLINE_LINES),
         _ranking(view, width, colour=colour),
+        _noise_floor(view, width),
         _problems(view, width, colour=colour),
         _changes(view.since, width, colour=colour),
         _warnings(view, width, colour=colour),
@@ -146,6 +147,12 @@ def _ranking(view: View, width: int, *, colour: bool) -> _Section:
         if line.rank:
             items[at] = items[at].replace(row[2], paint(row[2], "good" if line.safe else "part", colour=colour), 1)
     return _Section(head=head.split("\n"), items=items, share=11)
+
+
+def _noise_floor(view: View, width: int) -> _Section:
+    """How far the times of this host are from what they should be, in one line."""
+    text = f"Noise floor: {view.noise_floor.sentence}" if view.noise_floor else ""
+    return _Section(head=[_clipped(text, width, most=1)] if text else [], items=[], share=1)
 
 
 def _problems(view: View, width: int, *, colour: bool) -> _Section:

@@ -259,17 +259,18 @@ def _statuses(entry: Entry) -> str:
 
 
 def _entry(entry: Entry, common: tuple[str, str]) -> str:
-    """Statuses; letters, times and overhead; then what is special: the evidence, and how far samples differ."""
+    """Statuses; letters and times; the overhead; then what is special: the evidence, and how far samples differ."""
     lines = [_statuses(entry), f"{_short(entry.off)} | {_short(entry.on)}"]
+    lines += [entry.on.overhead.partition(" (")[0]] if entry.on.overhead_data else []
     for half in entry.mode_results:
         lines += [f"{half.mode} {text}" for text in (common_evidence.own(half, common), half.distance_text) if text]
+        lines += [f"{half.mode} warning: {text.partition(':')[0]}" for text in half.warnings]
     return "\n".join(lines)
 
 
 def _short(half: ModeResult) -> str:
-    """Letters, time (``*``: of the first call) and overhead."""
-    overhead = half.overhead.partition(" (")[0] if half.overhead_data and half.overhead_data.significant else ""
-    return " ".join(filter(None, [half.letters, half.time.replace(" first call", "*"), overhead])) or "-"
+    """Letters and time (``*``: of the first call)."""
+    return " ".join(filter(None, [half.letters, half.time.replace(" first call", "*")])) or "-"
 
 
 def _hanging(rows: Sequence[Sequence[str]], width: int) -> str:

@@ -5,7 +5,16 @@ Text that a record supplied is made harmless when the view is built; renderers o
 
 from __future__ import annotations
 
-from bench.report.view.comparison import ColumnComparison, Comparison, Since, Upgrade, UpgradeLine, UpgradeRow
+from bench.report.view.comparison import (
+    ColumnComparison,
+    Comparison,
+    ExecutionRow,
+    Executions,
+    Since,
+    Upgrade,
+    UpgradeLine,
+    UpgradeRow,
+)
 from bench.report.view.evidence import (
     Change,
     ControlChecks,
@@ -33,6 +42,7 @@ from bench.report.view.matrix import (
 )
 from bench.report.view.page import SCHEMA, View
 from bench.report.view.ranking import Candidate, Choice, FamilyColumn, FamilyRanking, FamilySummary, Missing
+from bench.report.view.timing import NoiseFloor
 
 __all__ = [
     "SCHEMA",
@@ -49,6 +59,8 @@ __all__ = [
     "Detail",
     "Entry",
     "Environment",
+    "ExecutionRow",
+    "Executions",
     "Fact",
     "Family",
     "FamilyColumn",
@@ -58,6 +70,7 @@ __all__ = [
     "Line",
     "Missing",
     "ModeResult",
+    "NoiseFloor",
     "Note",
     "Notice",
     "Part",

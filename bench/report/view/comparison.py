@@ -10,7 +10,7 @@ from pydantic import PlainSerializer
 from bench.report.view.fields import Hidden, Numbers
 from bench.report.view.matrix import ModeResult
 from bench.verdict.difference_types import Difference
-from bench.verdict.timing import Overhead
+from bench.verdict.ratio import TimeRatio
 
 
 def _status(result: ModeResult | None) -> str | None:
@@ -42,7 +42,7 @@ class UpgradeRow:
     distance: Hidden[str]
     time: Hidden[str]
     why: str = ""
-    overhead: Overhead | None = None
+    overhead: TimeRatio | None = None
     time_why: str = ""
     difference: Difference | None = None
 
@@ -76,6 +76,7 @@ class Upgrade:
     equal bits on weak evidence, ``as_before`` are nondeterministic, raise or fail as before, and ``unknown`` are not
     compared for the reasons in ``unknown_why``, the most frequent first. ``untimed_why`` has the reasons why times are
     not compared. ``gone`` and ``new`` count results that only one side planned.
+    ``packages`` has the releases of TensorFlow, Keras, NumPy and protobuf before and after, "" where unknown.
     """
 
     label: str
@@ -84,6 +85,7 @@ class Upgrade:
     changed_facts: str
     before: str
     after: str
+    packages: tuple[tuple[str, str, str], ...] = ()
     results: int
     changed: int
     sentences: tuple[str, ...]
@@ -146,6 +148,33 @@ class Comparison:
     sentence: str
     notes: tuple[str, ...] = ()
     upgrades: tuple[Upgrade, ...]
+    compared: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExecutionRow:
+    """How far two ways of computing the same agree in one column and mode.
+
+    ``ulps`` is the largest distance of two elements, None where unknown. ``wrong`` names what is wrong against float64.
+    """
+
+    column: str
+    mode: str
+    first: str
+    other: str
+    agreement: str
+    ulps: float | None
+    wrong: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Executions:
+    """Two variations, or two kernels, compared within every column."""
+
+    before: str
+    after: str
+    sentence: str
+    rows: tuple[ExecutionRow, ...]
     compared: int
 
 

@@ -11,7 +11,8 @@ from pydantic import Field
 from bench.report.view.fields import Facts, Hidden, Numbers, StatusCounts, Texts
 from bench.verdict.difference_types import Difference
 from bench.verdict.gpu_timing import DiscardedTimings
-from bench.verdict.timing import Overhead, Timing
+from bench.verdict.ratio import TimeRatio
+from bench.verdict.timing import Timing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,15 +84,17 @@ class ModeResult:
 
     Status: ``why`` gives the reason where the numbers do not say it all. ``passed`` says whether a control behaved as
     required. ``known_issue`` is the id of the known issue of TensorFlow behind it. ``log_tail`` has the last lines of
-    the log of a process that died.
+    the log of a process that died. ``warnings`` say what the kernel left behind in its processes.
 
     Evidence: each of ``compared`` processes was compared with the first one and ``differed`` gave other bits, so at
     most the share ``bound`` of processes differs (95 %, Clopper-Pearson). ``differ_within`` processes disagree with
-    themselves. ``level`` is the strongest claim that the digests support. ``letters`` names the digest group: results
-    of a kernel with the same letter have the same bits. Without a group, ``distinct_digests`` counts the digests, and
-    ``digests`` has the first 16 hexadecimal characters of the most frequent ones with their numbers of samples.
-    ``outcomes`` counts how processes ended, where any did not end normally. ``new_value``: with determinism on the
-    bits differ from those with it off. ``measured`` and ``reused`` count the records of this run and of earlier ones.
+    themselves. ``detection_power`` is the share of runs in which a kernel with so many repetitions is found if it
+    differs in 1 of 10 samples, None where nothing was compared. ``level`` is the strongest claim that the digests
+    support. ``letters`` names the digest group: results of a kernel with the same letter have the same bits. Without a
+    group, ``distinct_digests`` counts the digests, and ``digests`` has the first 16 hexadecimal characters of the most
+    frequent ones with their numbers of samples. ``outcomes`` counts how processes ended, where any did not end
+    normally. ``new_value``: with determinism on the bits differ from those with it off. ``measured`` and ``reused``
+    count the records of this run and of earlier ones.
 
     Numbers: ``difference`` says how far two samples are apart and ``difference_why`` why that is unknown. ``errors``
     has the "max" and "rms" error of each output against float64. ``timing.per_process`` has one median per process.
@@ -121,6 +124,7 @@ class ModeResult:
     differed: int = 0
     bound: float | None = None
     differ_within: int = 0
+    detection_power: float | None = None
     distinct_digests: int = 0
     digests: Numbers = ()
     nan: bool = False
@@ -130,12 +134,13 @@ class ModeResult:
     error_message: str = ""
     log_tail: str = ""
     known_issue: str = ""
+    warnings: tuple[str, ...] = ()
     difference: Difference | None = None
     difference_why: str = ""
     errors: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     timing: Timing | None = None
     discarded: DiscardedTimings | None = None
-    overhead_data: Annotated[Overhead | None, Field(serialization_alias="overhead")] = None
+    overhead_data: Annotated[TimeRatio | None, Field(serialization_alias="overhead")] = None
     peak_mb: float | None = None
     peak_gpu_mb: float | None = None
     measured: int = 0
@@ -167,6 +172,10 @@ class Entry:
     def mode_results(self) -> tuple[ModeResult, ModeResult]:
         """Off, then on."""
         return (self.off, self.on)
+
+    def in_mode(self, mode: str) -> ModeResult:
+        """The result with determinism "off" or "on"."""
+        return self.off if mode == "off" else self.on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,9 +232,44 @@ class Row:
         return self.results if len(self.results) > 1 else ()
 
     @property
+    def deciding(self) -> tuple[Entry, ...]:
+        """The cells under the variation that decides: the default one, or else the first that was planned."""
+        return self.results[0].entries if self.results else self.entries
+
+    @property
     def words(self) -> tuple[str, ...]:
-        """The statuses that the row leads with, sorted: what a filter looks for."""
-        return tuple(sorted({half.word for entry in self.entries for half in entry.mode_results}))
+        """The statuses of the row under any variation, sorted: what a filter looks for."""
+        cells = (*self.entries, *(entry for variation in self.results for entry in variation.entries))
+        return tuple(sorted({result.word for entry in cells for result in entry.mode_results}))
+
+    @property
+    def has_problem(self) -> bool:
+        """Whether any result under the deciding variation is neither reproducible nor a control that passed."""
+        return any(
+            result.planned and result.tone not in ("good", "control")
+            for entry in self.deciding
+            if not entry.blocked
+            for result in entry.mode_results
+        )
+
+    @property
+    def differs(self) -> bool:
+        """Whether two measured columns have another status or other bits, in the same mode."""
+        measured = [entry for entry in self.deciding if not entry.blocked]
+        return any(
+            len({(result.word, result.letters) for result in results}) > 1
+            for results in zip(*(entry.mode_results for entry in measured), strict=True)
+        )
+
+    def also(self, place: int, mode: str) -> str:
+        """Return the variations under which a cell is worse than under the deciding one: ``isa=avx2: crashed``."""
+        results = [variation.entries[place].in_mode(mode) for variation in self.results]
+        worse = [
+            f"{variation.variation}: {result.word}"
+            for variation, result in zip(self.results[1:], results[1:], strict=True)
+            if result.severity is not None and (results[0].severity is None or result.severity < results[0].severity)
+        ]
+        return ", ".join(worse)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -234,3 +278,7 @@ class Family:
 
     name: str
     rows: Annotated[tuple[Row, ...], Field(serialization_alias="kernels")]
+
+    def reproducible(self, place: int, mode: str) -> int:
+        """Return how many kernels of the family are reproducible in one column and mode."""
+        return sum(row.deciding[place].in_mode(mode).tone == "good" for row in self.rows)

@@ -7,15 +7,17 @@ from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import ConfigDict, Field
 
+from bench.report.view.charts import HeatMap, IntervalPlot
 from bench.report.view.comparison import ColumnComparison, Since, Upgrade
 from bench.report.view.evidence import ControlChecks, Detail, Environment
 from bench.report.view.fields import Facts, Hidden, Legend, StatusCounts, Texts
 from bench.report.view.matrix import Column, Family, Line, Notice, Row
 from bench.report.view.ranking import Choice, FamilyRanking, FamilySummary
+from bench.report.view.timing import NoiseFloor
 from bench.verdict.known_issues import KnownIssue
 
 #: The version of report.json.
-SCHEMA: Final = 5
+SCHEMA: Final = 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,11 +33,12 @@ class View:
     # the texts below the fields are their descriptions in the schema and in docs/reference/report-json.md
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(use_attribute_docstrings=True)
 
-    schema_version: Annotated[Literal[5], Field(serialization_alias="schema")]
+    schema_version: Annotated[Literal[6], Field(serialization_alias="schema")]
     """The version of this format."""
     run: str
     """The id of the run."""
     title: Hidden[str]
+    heat_map: Hidden[HeatMap]
     answer: tuple[str, ...]
     """The headline, one sentence each."""
     lines: Annotated[tuple[Line, ...], Field(serialization_alias="ranking")]
@@ -63,6 +66,8 @@ class View:
     """What changes between neighbouring columns."""
     details: Annotated[tuple[Detail, ...], Field(serialization_alias="evidence")]
     """Samples, digests, times and differences behind each kernel."""
+    noise_floor: NoiseFloor | None
+    """The noise of the host: determinism off timed against off, null where that was not measured."""
     control_checks: Annotated[ControlChecks, Field(serialization_alias="controls")]
     """Controls and the detection limit."""
     known_issues: tuple[KnownIssue, ...]
@@ -75,6 +80,8 @@ class View:
     """The meaning of other terms."""
     comparisons: Hidden[tuple[ColumnComparison, ...]] = ()
     rankings: Hidden[tuple[FamilyRanking, ...]] = ()
+    overhead_plots: Hidden[tuple[IntervalPlot, ...]] = ()
+    upgrade_plots: Hidden[tuple[IntervalPlot, ...]] = ()
 
     @property
     def rows(self) -> tuple[Row, ...]:

@@ -1,8 +1,10 @@
 """The built-in suite: one module per family, one small function per kernel.
 
 A kernel is a function ``(tf, seed) -> work``. It builds its inputs, models and data sets from the seed and returns a
-callable without arguments that does the work and returns its outputs: a mapping of names to tensors or arrays, or for
-a training a ``Traced``, which adds the tensors of every step. Only the work is timed. To add a kernel::
+callable without arguments that does the work and returns its outputs: a mapping of names to tensors or arrays (see
+``bench.suite.outputs`` for all that is accepted), or for a training a ``Traced``, which adds the tensors of every step.
+Only the work is timed. Ops run inside a ``tf.function``, because that is how people train: ``op`` makes the work of a
+function and its inputs. To add a kernel::
 
     @kernel(
         family="reductions",
@@ -13,7 +15,7 @@ a training a ``Traced``, which adds the tensors of every step. Only the work is 
     )
     def reduce_sum_axis(tf, seed):
         x = tf.constant(normal(seed, (4096, 4096)))
-        return lambda: {"sum": tf.reduce_sum(x, axis=0)}
+        return op(tf, lambda x: {"sum": tf.reduce_sum(x, axis=0)}, x)
 
 TensorFlow is passed as an argument, so that the declarations can be listed where it is not installed.
 """
@@ -25,7 +27,7 @@ import importlib
 import inspect
 import sys
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
@@ -64,6 +66,8 @@ class Kernel:
     Attributes:
         call_again: The work keeps no state, so it can be called repeatedly and must give the same bits each time;
             only such kernels are timed after their first call.
+        call_again_declared: The declaration of a custom kernel says so itself. Otherwise a later call with other bits
+            is only remarked: most trainings continue a stream of random numbers.
         portable: No Keras code is involved, so results may be compared across Keras versions.
         control: "", "must-differ" or "must-not-differ".
         rate: Fraction of samples in which a control differs.
@@ -83,6 +87,7 @@ class Kernel:
     source: str
     function: Function
     call_again: bool = True
+    call_again_declared: bool = False
     portable: bool = True
     control: str = ""
     rate: float = 0.0
@@ -92,6 +97,11 @@ class Kernel:
     reference: Optional[Reference] = None
     file: str = ""
     code_hash: str = ""
+
+    @property
+    def later_calls_must_agree(self) -> bool:
+        """Whether a later call with other bits, without a new seed, is nondeterminism."""
+        return self.call_again and (not self.file or self.call_again_declared)
 
     def declaration(self) -> Dict[str, Any]:
         """Return all properties that can be written as JSON, for run.json and ``python -m bench kernels``."""
@@ -109,7 +119,9 @@ _UNDECLARED = ("function", "reference", "code_hash")
 _TEXTS = ("family", "exercises", "shapes", "dtypes", "source")
 #: The fields that a declaration may set by optional arguments of ``kernel``.
 _OPTIONS = tuple(
-    name for name in Kernel.__annotations__ if name not in {"name", "function", "file", "code_hash", *_TEXTS}
+    name
+    for name in Kernel.__annotations__
+    if name not in {"name", "function", "file", "code_hash", "call_again_declared", *_TEXTS}
 )
 
 _REGISTRY: Dict[str, Kernel] = {}
@@ -154,6 +166,7 @@ def kernel(
         if _collected is not None and options.get("control"):
             raise ValueError("only the built-in suite can declare controls; remove 'control' from this kernel")
         new = Kernel(name, family, exercises, shapes, dtypes, source, function, **options)
+        new = replace(new, call_again_declared=options.get("call_again") is True)
         if _collected is None:
             _REGISTRY[name] = new
         else:
@@ -180,6 +193,27 @@ def all_kernels() -> Dict[str, Kernel]:
         importlib.import_module(f"{__name__}.{family}")
     order = {family: position for position, family in enumerate(FAMILIES)}
     return {kernel.name: kernel for kernel in sorted(_REGISTRY.values(), key=lambda kernel: order[kernel.family])}
+
+
+def op(tf: Any, function: Callable[..., Outputs], *inputs: Any, xla: bool = False) -> Work:
+    """Return the work ``function(*inputs)`` inside a ``tf.function``, compiled by XLA if ``xla`` is set.
+
+    It is traced here, so that tracing belongs to the setup and not to the work. The inputs are arguments: tensors that
+    the function captured could become constants, with which TensorFlow computes in advance. Under the variation
+    ``eager=on`` the function runs eagerly.
+    """
+    traced = tf.function(function, jit_compile=True if xla else None, autograph=False)
+    if not tf.config.functions_run_eagerly():
+        traced.get_concrete_function(*inputs)
+    return lambda: traced(*inputs)
+
+
+def gradients(tf: Any, function: Callable[[Any], Any], inputs: Any, upstream: Any) -> Any:
+    """Return the gradients of ``function(inputs)`` with respect to the inputs, for the given upstream gradient."""
+    with tf.GradientTape() as tape:
+        tape.watch(inputs)
+        value = function(inputs)
+    return tape.gradient(value, inputs, output_gradients=upstream)
 
 
 def stream(seed: int, salt: int = 0) -> np.random.RandomState:

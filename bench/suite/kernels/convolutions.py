@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any, Callable, Dict, Iterator, Tuple
+from typing import Any, Dict, Iterator, Tuple
 
 import numpy as np
 
-from bench.suite.kernels import Outputs, Work, has_gpu, kernel, normal
+from bench.suite.kernels import Outputs, Work, gradients, has_gpu, kernel, normal, op
 
 Array = np.ndarray[Any, Any]
 Shape = Tuple[int, ...]
@@ -87,8 +87,9 @@ def conv2d_bwd_filter_dilated(tf: Any, seed: int) -> Work:
 
 def _filter_work(tf: Any, seed: int, dilation: int) -> Work:
     x, upstream = tf.constant(normal(seed, _IMAGE)), tf.constant(normal(seed, _IMAGE, salt=1))
-    return lambda: {
-        "gradient": tf.raw_ops.Conv2DBackpropFilter(
+
+    def work(x: Any, upstream: Any) -> Outputs:
+        gradient = tf.raw_ops.Conv2DBackpropFilter(
             input=x,
             filter_sizes=_FILTER,
             out_backprop=upstream,
@@ -96,7 +97,9 @@ def _filter_work(tf: Any, seed: int, dilation: int) -> Work:
             padding="SAME",
             dilations=[1, dilation, dilation, 1],
         )
-    }
+        return {"gradient": gradient}
+
+    return op(tf, work, x, upstream)
 
 
 #: Shapes of image, filter and upstream gradient of the kernels that run a small and a large convolution.
@@ -123,59 +126,87 @@ def _input_reference(seed: int) -> Dict[str, Array]:
 )
 def conv2d_bwd_input(tf: Any, seed: int) -> Work:
     """``Conv2DBackpropInput``, a small and a large one."""
-    arguments = {
-        name: (image, tf.constant(normal(seed, weights)), tf.constant(normal(seed, upstream, salt=1)))
-        for name, (image, weights, upstream) in _SIZES.items()
+    inputs = {
+        name: (tf.constant(normal(seed, weights)), tf.constant(normal(seed, upstream, salt=1)))
+        for name, (_, weights, upstream) in _SIZES.items()
     }
-    return lambda: {
-        name: tf.raw_ops.Conv2DBackpropInput(
-            input_sizes=sizes, filter=weights, out_backprop=upstream, strides=_ONES, padding="SAME"
-        )
-        for name, (sizes, weights, upstream) in arguments.items()
-    }
+
+    def work(inputs: Any) -> Outputs:
+        return {
+            name: tf.raw_ops.Conv2DBackpropInput(
+                input_sizes=_SIZES[name][0], filter=weights, out_backprop=upstream, strides=_ONES, padding="SAME"
+            )
+            for name, (weights, upstream) in inputs.items()
+        }
+
+    return op(tf, work, inputs)
 
 
 def _transpose_reference(seed: int) -> Dict[str, Array]:
-    outputs = {}
-    for name, (image, weights, upstream) in _SIZES.items():
-        x, back = normal(seed, upstream), normal(seed, image, salt=2)
-        outputs[name] = _convolved(x, _transposed(normal(seed, weights, salt=1)))
-        # in a transposed convolution, input and upstream gradient swap roles
-        outputs[f"{name} filter gradient"] = _filter_gradient(back, x, weights)
-    return outputs
+    return {
+        name: _convolved(normal(seed, upstream), _transposed(normal(seed, weights, salt=1)))
+        for name, (_, weights, upstream) in _SIZES.items()
+    }
+
+
+def _transpose_grad_reference(seed: int) -> Dict[str, Array]:
+    # in a transposed convolution, input and upstream gradient swap roles
+    return {
+        name: _filter_gradient(normal(seed, image, salt=2), normal(seed, upstream), weights)
+        for name, (image, weights, upstream) in _SIZES.items()
+    }
 
 
 @kernel(
     family="convolutions",
-    exercises="a transposed convolution, and its gradient with respect to its filter",
+    exercises="a transposed convolution",
     shapes="in[1,16,16,3], filter[7,7,1,3]; in[8,64,64,8], filter[3,3,8,8]; SAME",
     dtypes="float32",
     source=_SOURCE,
     reference=_transpose_reference,
 )
 def conv2d_transpose(tf: Any, seed: int) -> Work:
-    """``Conv2DBackpropInput`` forward, ``Conv2DBackpropFilter`` backward, a small and a large one."""
-    arguments = {
+    """``Conv2DBackpropInput``, a small and a large one."""
+
+    def work(inputs: Any) -> Outputs:
+        return {
+            name: tf.nn.conv2d_transpose(x, weights, _SIZES[name][0], strides=1)
+            for name, (x, weights, _) in inputs.items()
+        }
+
+    return op(tf, work, _transpose_inputs(tf, seed))
+
+
+@kernel(
+    family="convolutions",
+    exercises="the gradient of a transposed convolution with respect to its filter",
+    shapes="in[1,16,16,3], filter[7,7,1,3]; in[8,64,64,8], filter[3,3,8,8]; SAME",
+    dtypes="float32",
+    source=_SOURCE,
+    reference=_transpose_grad_reference,
+)
+def conv2d_transpose_grad(tf: Any, seed: int) -> Work:
+    """``Conv2DBackpropFilter``, a small and a large one."""
+
+    def gradient(name: str, x: Any, weights: Any, upstream: Any) -> Any:
+        shape = _SIZES[name][0]
+        return gradients(tf, lambda weights: tf.nn.conv2d_transpose(x, weights, shape, strides=1), weights, upstream)
+
+    return op(
+        tf, lambda inputs: {name: gradient(name, *each) for name, each in inputs.items()}, _transpose_inputs(tf, seed)
+    )
+
+
+def _transpose_inputs(tf: Any, seed: int) -> Dict[str, Tuple[Any, Any, Any]]:
+    """Return input, filter and upstream gradient of the transposed convolutions."""
+    return {
         name: (
-            image,
             tf.constant(normal(seed, upstream)),
             tf.constant(normal(seed, weights, salt=1)),
             tf.constant(normal(seed, image, salt=2)),
         )
         for name, (image, weights, upstream) in _SIZES.items()
     }
-
-    def work() -> Outputs:
-        outputs = {}
-        for name, (shape, x, weights, upstream) in arguments.items():
-            with tf.GradientTape() as tape:
-                tape.watch(weights)
-                outputs[name] = tf.nn.conv2d_transpose(x, weights, shape, strides=1)
-            gradient = tape.gradient(outputs[name], weights, output_gradients=upstream)
-            outputs[f"{name} filter gradient"] = gradient
-        return outputs
-
-    return work
 
 
 def _forward_reference(seed: int) -> Dict[str, Array]:
@@ -193,7 +224,7 @@ def _forward_reference(seed: int) -> Dict[str, Array]:
 def conv2d_fwd(tf: Any, seed: int) -> Work:
     """``Conv2D``."""
     x, weights = tf.constant(normal(seed, _IMAGE)), tf.constant(normal(seed, _FILTER, salt=1))
-    return lambda: {"convolution": tf.nn.conv2d(x, weights, strides=1, padding="SAME")}
+    return op(tf, lambda x, weights: {"convolution": tf.nn.conv2d(x, weights, strides=1, padding="SAME")}, x, weights)
 
 
 @kernel(
@@ -208,24 +239,32 @@ def depthwise_bwd(tf: Any, seed: int) -> Work:
     """``DepthwiseConv2dNativeBackpropInput`` and ``...BackpropFilter``; cuDNN handles a single channel."""
     small = (2, 24, 24)  # a CPU is slow with these dtypes
     sizes = {"float32": (2, 64, 64), "float16": small, "float64": small, "one channel": small}
-    works = {
+    inputs = {
         kind: _depthwise(tf, seed, (2, 500, 1000) if has_gpu(tf) else size, 1 if kind == "one channel" else 2, kind)
         for kind, size in sizes.items()
     }
-    return lambda: {f"{name} {kind}": value for kind, work in works.items() for name, value in work().items()}
+
+    def work(inputs: Any) -> Outputs:
+        outputs = {}
+        for kind, (x, weights, upstream) in inputs.items():
+            common = {"out_backprop": upstream, "strides": _ONES, "padding": "SAME"}
+            outputs[f"input gradient {kind}"] = tf.raw_ops.DepthwiseConv2dNativeBackpropInput(
+                input_sizes=x.shape, filter=weights, **common
+            )
+            outputs[f"filter gradient {kind}"] = tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(
+                input=x, filter_sizes=weights.shape, **common
+            )
+        return outputs
+
+    return op(tf, work, inputs)
 
 
-def _depthwise(tf: Any, seed: int, size: Shape, channels: int, kind: str) -> Callable[[], Dict[str, Any]]:
-    """Return the work of both gradients for one dtype and number of channels."""
+def _depthwise(tf: Any, seed: int, size: Shape, channels: int, kind: str) -> Tuple[Any, Any, Any]:
+    """Return input, filter and upstream gradient for one dtype and number of channels."""
     dtype = kind if kind.startswith("float") else "float32"
-    image, shape = (*size, channels), (7, 7, channels, 10)
-    x, weights = tf.constant(normal(seed, image, dtype=dtype)), tf.constant(normal(seed, shape, salt=1, dtype=dtype))
-    upstream = tf.constant(normal(seed, (*size, 10 * channels), salt=2, dtype=dtype))
-    common = {"out_backprop": upstream, "strides": _ONES, "padding": "SAME"}
-    return lambda: {
-        "input gradient": tf.raw_ops.DepthwiseConv2dNativeBackpropInput(input_sizes=image, filter=weights, **common),
-        "filter gradient": tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(input=x, filter_sizes=shape, **common),
-    }
+    shapes = (*size, channels), (7, 7, channels, 10), (*size, 10 * channels)
+    x, weights, upstream = (tf.constant(normal(seed, shape, salt, dtype)) for salt, shape in enumerate(shapes))
+    return x, weights, upstream
 
 
 #: Shapes of input, filter and output of the 3-D convolutions, channels last.
@@ -265,8 +304,7 @@ def _volume_reference(seed: int) -> Dict[str, Array]:
 )
 def conv3d_fwd(tf: Any, seed: int) -> Work:
     """``Conv3D``; on a CPU, only oneDNN implements dilation."""
-    x, weights, attributes = _volume(tf, seed)
-    return lambda: {"convolution": tf.nn.conv3d(x, weights, **attributes)}
+    return _convolve(tf, seed)
 
 
 @kernel(
@@ -280,9 +318,12 @@ def conv3d_fwd(tf: Any, seed: int) -> Work:
 )
 def conv3d_fwd_xla(tf: Any, seed: int) -> Work:
     """The convolution of ``conv3d_fwd`` in a ``tf.function(jit_compile=True)``."""
+    return _convolve(tf, seed, xla=True)
+
+
+def _convolve(tf: Any, seed: int, *, xla: bool = False) -> Work:
     x, weights, attributes = _volume(tf, seed)
-    convolve = tf.function(lambda x, weights: tf.nn.conv3d(x, weights, **attributes), jit_compile=True)
-    return lambda: {"convolution": convolve(x, weights)}
+    return op(tf, lambda x, weights: {"convolution": tf.nn.conv3d(x, weights, **attributes)}, x, weights, xla=xla)
 
 
 @kernel(
@@ -294,9 +335,14 @@ def conv3d_fwd_xla(tf: Any, seed: int) -> Work:
 )
 def conv3d_bwd(tf: Any, seed: int) -> Work:
     """``Conv3DBackpropInputV2`` and ``Conv3DBackpropFilterV2``; on a CPU, only oneDNN implements dilation."""
-    x, weights, common = _volume(tf, seed)
-    common["out_backprop"] = tf.constant(_laid_out(tf, normal(seed, _VOLUME[2], salt=2)))
-    return lambda: {
-        "input gradient": tf.raw_ops.Conv3DBackpropInputV2(input_sizes=x.shape, filter=weights, **common),
-        "filter gradient": tf.raw_ops.Conv3DBackpropFilterV2(input=x, filter_sizes=weights.shape, **common),
-    }
+    x, weights, attributes = _volume(tf, seed)
+    upstream = tf.constant(_laid_out(tf, normal(seed, _VOLUME[2], salt=2)))
+
+    def work(x: Any, weights: Any, upstream: Any) -> Outputs:
+        common = {"out_backprop": upstream, **attributes}
+        return {
+            "input gradient": tf.raw_ops.Conv3DBackpropInputV2(input_sizes=x.shape, filter=weights, **common),
+            "filter gradient": tf.raw_ops.Conv3DBackpropFilterV2(input=x, filter_sizes=weights.shape, **common),
+        }
+
+    return op(tf, work, x, weights, upstream)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.suite.kernels import Outputs, Work, has_gpu, integers, kernel, normal
+from bench.suite.kernels import Outputs, Work, gradients, has_gpu, integers, kernel, normal, op
 
 _SMALL = (1, 25, 12, 3)
 _RESIZED = (1, 200, 250, 3)
@@ -31,10 +31,14 @@ def crop_and_resize_grad(tf: Any, seed: int) -> Work:
         "boxes": tf.constant(corners, dtype=tf.float32),
         "box_ind": tf.constant(integers(seed, 16, (64,), salt=3)),
     }
-    return lambda: {
-        "image gradient": tf.raw_ops.CropAndResizeGradImage(image_size=images.shape, T=tf.float32, **common),
-        "box gradient": tf.raw_ops.CropAndResizeGradBoxes(image=images, **common),
-    }
+
+    def work(images: Any, common: Any) -> Outputs:
+        return {
+            "image gradient": tf.raw_ops.CropAndResizeGradImage(image_size=images.shape, T=tf.float32, **common),
+            "box gradient": tf.raw_ops.CropAndResizeGradBoxes(image=images, **common),
+        }
+
+    return op(tf, work, images, common)
 
 
 @kernel(
@@ -48,12 +52,16 @@ def resize_bilinear_grad(tf: Any, seed: int) -> Work:
     """``ResizeBilinearGrad``; the dtype is that of the image, the upstream gradient is always float32."""
     images = {dtype: tf.constant(normal(seed, _SMALL, dtype=dtype)) for dtype in ("float32", "float64")}
     upstream = tf.constant(normal(seed, _RESIZED, salt=1))
-    return lambda: {
-        f"gradient {dtype}": tf.raw_ops.ResizeBilinearGrad(
-            grads=upstream, original_image=image, half_pixel_centers=True
-        )
-        for dtype, image in images.items()
-    }
+
+    def work(images: Any, upstream: Any) -> Outputs:
+        return {
+            f"gradient {dtype}": tf.raw_ops.ResizeBilinearGrad(
+                grads=upstream, original_image=image, half_pixel_centers=True
+            )
+            for dtype, image in images.items()
+        }
+
+    return op(tf, work, images, upstream)
 
 
 @kernel(
@@ -66,9 +74,12 @@ def resize_bilinear_grad(tf: Any, seed: int) -> Work:
 def resize_nearest_grad(tf: Any, seed: int) -> Work:
     """``ResizeNearestNeighborGrad``."""
     upstream = tf.constant(normal(seed, _RESIZED))
-    return lambda: {
-        "gradient": tf.raw_ops.ResizeNearestNeighborGrad(grads=upstream, size=_SMALL[1:3], half_pixel_centers=True)
-    }
+
+    def work(upstream: Any) -> Outputs:
+        gradient = tf.raw_ops.ResizeNearestNeighborGrad(grads=upstream, size=_SMALL[1:3], half_pixel_centers=True)
+        return {"gradient": gradient}
+
+    return op(tf, work, upstream)
 
 
 @kernel(
@@ -81,7 +92,12 @@ def resize_nearest_grad(tf: Any, seed: int) -> Work:
 def adjust_contrast(tf: Any, seed: int) -> Work:
     """``AdjustContrastv2``."""
     images = tf.constant(normal(seed, (1, 500, 500, 3)))
-    return lambda: {"images": tf.raw_ops.AdjustContrastv2(images=images, contrast_factor=1.5)}
+    factor = tf.constant(1.5)
+
+    def work(images: Any, factor: Any) -> Outputs:
+        return {"images": tf.raw_ops.AdjustContrastv2(images=images, contrast_factor=factor)}
+
+    return op(tf, work, images, factor)
 
 
 @kernel(
@@ -95,10 +111,7 @@ def extract_patches_grad(tf: Any, seed: int) -> Work:
     """The gradient of ``ExtractImagePatches``: a ``SparseTensorDenseMatMul`` built in Python."""
     image, upstream = tf.constant(normal(seed, (2, 12, 12, 4))), tf.constant(normal(seed, (2, 12, 12, 36), salt=1))
 
-    def work() -> Outputs:
-        with tf.GradientTape() as tape:
-            tape.watch(image)
-            patches = tf.image.extract_patches(image, [1, 3, 3, 1], [1] * 4, [1] * 4, "SAME")
-        return {"gradient": tape.gradient(patches, image, output_gradients=upstream)}
+    def patches(image: Any) -> Any:
+        return tf.image.extract_patches(image, [1, 3, 3, 1], [1] * 4, [1] * 4, "SAME")
 
-    return work
+    return op(tf, lambda image, upstream: {"gradient": gradients(tf, patches, image, upstream)}, image, upstream)

@@ -7,34 +7,61 @@ from typing import Any, Dict, Tuple
 
 import numpy as np
 
-from bench.suite.kernels import Outputs, Work, has_gpu, kernel, normal
+from bench.suite.kernels import Outputs, Work, has_gpu, integers, kernel, normal, op
 
 Array = np.ndarray[Any, Any]
 
 _HALF = ((512, 2048), (2048, 512))
 _TALL = ((8, 100_000), (100_000, 8))
 _BATCH = (32, 64, 64)
+_LARGE = np.float32(3e19)
+_LARGE_SOURCE = "tensorflow/tensorflow#118380 (2026)"
 _CONTRACTION = "abcd,cdef->abef"
 _CONTRACTED = ((16, 16, 16, 16), (16, 16, 8, 8))
 
 
 @kernel(
     family="linalg",
-    exercises="a matrix product and its mean; the variations default and isa=avx2 act as two different devices",
+    exercises="a matrix product, and its mean by NumPy, so that NumPy's release affects it; the variations default and "
+    "isa=avx2 act as two different devices",
     shapes="[1000,1000] x [1000,1000]",
     dtypes="float32",
     source="article 'Are TensorFlow results reproducible?' (2025), example 2",
 )
 def matmul_mean(tf: Any, seed: int) -> Work:  # noqa: ARG001 - uses the global seed, as the article does
-    """The article's ``matrix_multiply_test``; compares the whole product in addition to its mean."""
-    a = tf.random.normal((1000, 1000), dtype=tf.float32)
-    b = tf.random.normal((1000, 1000), dtype=tf.float32)
+    """The article's ``matrix_multiply_test``, eager; compares the whole product in addition to its mean."""
+    a, b = _article_matrices(tf)
 
     def work() -> Outputs:
         product = tf.matmul(a, b)
         return {"mean": product.numpy().mean(), "product": product}
 
     return work
+
+
+@kernel(
+    family="linalg",
+    exercises="the matrix product of matmul_mean, and its mean by TensorFlow",
+    shapes="[1000,1000] x [1000,1000]",
+    dtypes="float32",
+    source="article 'Are TensorFlow results reproducible?' (2025), example 2, without its arithmetic in NumPy",
+)
+def matmul_reduce_mean(tf: Any, seed: int) -> Work:  # noqa: ARG001 - uses the global seed, as the article does
+    """``MatMul`` and ``Mean``."""
+
+    def work(a: Any, b: Any) -> Outputs:
+        product = tf.matmul(a, b)
+        return {"mean": tf.reduce_mean(product), "product": product}
+
+    return op(tf, work, *_article_matrices(tf))
+
+
+def _article_matrices(tf: Any) -> Tuple[Any, Any]:
+    return tf.random.normal((1000, 1000), dtype=tf.float32), tf.random.normal((1000, 1000), dtype=tf.float32)
+
+
+def _product(tf: Any, a: Array, b: Array, *, xla: bool = False) -> Work:
+    return op(tf, lambda a, b: {"product": tf.matmul(a, b)}, tf.constant(a), tf.constant(b), xla=xla)
 
 
 def _square(tf: Any) -> Tuple[int, int]:
@@ -56,9 +83,8 @@ def _square_reference(seed: int) -> Dict[str, Array]:
     reference=_square_reference,
 )
 def matmul_f32(tf: Any, seed: int) -> Work:
-    """``MatMul``, eager."""
-    a, b = map(tf.constant, _pair(seed, _square(tf), _square(tf)))
-    return lambda: {"product": tf.matmul(a, b)}
+    """``MatMul``."""
+    return _product(tf, *_pair(seed, _square(tf), _square(tf)))
 
 
 @kernel(
@@ -72,9 +98,20 @@ def matmul_f32(tf: Any, seed: int) -> Work:
 )
 def matmul_f32_xla(tf: Any, seed: int) -> Work:
     """The product of ``matmul_f32`` in a ``tf.function(jit_compile=True)``."""
-    a, b = map(tf.constant, _pair(seed, _square(tf), _square(tf)))
-    product = tf.function(tf.matmul, jit_compile=True)
-    return lambda: {"product": product(a, b)}
+    return _product(tf, *_pair(seed, _square(tf), _square(tf)), xla=True)
+
+
+@kernel(
+    family="linalg",
+    exercises="a matrix product in double precision, whose bits depend on the number of threads",
+    shapes="[2048,2048] x [2048,2048] on a GPU, [768,768] x [768,768] on a CPU",
+    dtypes="float64",
+    source="tfrepro",
+)
+def matmul_f64(tf: Any, seed: int) -> Work:
+    """``MatMul``."""
+    shape = (2048, 2048) if has_gpu(tf) else (768, 768)
+    return _product(tf, *_pair(seed, shape, shape, dtype="float64"))
 
 
 def _bfloat16_reference(seed: int) -> Dict[str, Array]:
@@ -92,7 +129,7 @@ def _bfloat16_reference(seed: int) -> Dict[str, Array]:
 def matmul_bf16(tf: Any, seed: int) -> Work:
     """``MatMul``; NumPy truncates the inputs to bfloat16, so that TensorFlow need not round them."""
     a, b = (tf.cast(tf.constant(_to_bfloat16(matrix)), tf.bfloat16) for matrix in _pair(seed, *_HALF))
-    return lambda: {"product": tf.matmul(a, b)}
+    return op(tf, lambda a, b: {"product": tf.matmul(a, b)}, a, b)
 
 
 def _float16(tf: Any, seed: int) -> Tuple[Array, Array]:
@@ -113,8 +150,7 @@ def _float16_reference(seed: int) -> Dict[str, Array]:
 )
 def matmul_f16(tf: Any, seed: int) -> Work:
     """``MatMul``."""
-    a, b = map(tf.constant, _float16(tf, seed))
-    return lambda: {"product": tf.matmul(a, b)}
+    return _product(tf, *_float16(tf, seed))
 
 
 def _tall_reference(seed: int) -> Dict[str, Array]:
@@ -131,8 +167,7 @@ def _tall_reference(seed: int) -> Dict[str, Array]:
 )
 def matmul_splitk(tf: Any, seed: int) -> Work:
     """``MatMul`` with 64 outputs, each a sum of 100000 products."""
-    a, b = map(tf.constant, _pair(seed, *_TALL))
-    return lambda: {"product": tf.matmul(a, b)}
+    return _product(tf, *_pair(seed, *_TALL))
 
 
 def _batch_reference(seed: int) -> Dict[str, Array]:
@@ -149,8 +184,7 @@ def _batch_reference(seed: int) -> Dict[str, Array]:
 )
 def matmul_batched(tf: Any, seed: int) -> Work:
     """``BatchMatMulV2``."""
-    a, b = map(tf.constant, _pair(seed, _BATCH, _BATCH))
-    return lambda: {"product": tf.matmul(a, b)}
+    return _product(tf, *_pair(seed, _BATCH, _BATCH))
 
 
 def _contraction_reference(seed: int) -> Dict[str, Array]:
@@ -169,7 +203,7 @@ def _contraction_reference(seed: int) -> Dict[str, Array]:
 def einsum_contract(tf: Any, seed: int) -> Work:
     """``Einsum``: reshapes and a ``MatMul`` in one op."""
     a, b = map(tf.constant, _pair(seed, *_CONTRACTED))
-    return lambda: {"contraction": tf.einsum(_CONTRACTION, a, b)}
+    return op(tf, lambda a, b: {"contraction": tf.einsum(_CONTRACTION, a, b)}, a, b)
 
 
 @kernel(
@@ -183,7 +217,7 @@ def fft2d(tf: Any, seed: int) -> Work:
     """``FFT2D``."""
     shape = (16, 256, 256) if has_gpu(tf) else (4, 128, 128)
     x = tf.complex(*map(tf.constant, _pair(seed, shape, shape)))
-    return lambda: {"transform": tf.signal.fft2d(x)}
+    return op(tf, lambda x: {"transform": tf.signal.fft2d(x)}, x)
 
 
 def _matrices(tf: Any, seed: int) -> Array:
@@ -201,7 +235,7 @@ def _matrices(tf: Any, seed: int) -> Array:
 def svd(tf: Any, seed: int) -> Work:
     """``Svd`` with left and right singular vectors."""
     x = tf.constant(_matrices(tf, seed))
-    return lambda: dict(zip(("values", "left", "right"), tf.linalg.svd(x)))
+    return op(tf, lambda x: dict(zip(("values", "left", "right"), tf.linalg.svd(x))), x)
 
 
 @kernel(
@@ -214,7 +248,7 @@ def svd(tf: Any, seed: int) -> Work:
 def svd_one_column(tf: Any, seed: int) -> Work:
     """``Svd``; the right singular vector is only a sign, so it is not an output."""
     x = tf.constant(normal(seed, (64, 1024, 1)))
-    return lambda: dict(zip(("values", "left"), tf.linalg.svd(x)))
+    return op(tf, lambda x: dict(zip(("values", "left"), tf.linalg.svd(x))), x)
 
 
 @kernel(
@@ -229,7 +263,7 @@ def cholesky(tf: Any, seed: int) -> Work:
     x = _matrices(tf, seed)
     # made by element-wise sums, because the bits of a product x @ x.T would depend on the machine
     x = tf.constant((x + x.swapaxes(1, 2)) / 2 + 24 * np.eye(x.shape[-1], dtype="float32"))
-    return lambda: {"factor": tf.linalg.cholesky(x)}
+    return op(tf, lambda x: {"factor": tf.linalg.cholesky(x)}, x)
 
 
 @kernel(
@@ -242,7 +276,7 @@ def cholesky(tf: Any, seed: int) -> Work:
 def qr(tf: Any, seed: int) -> Work:
     """``Qr``."""
     x = tf.constant(_matrices(tf, seed))
-    return lambda: dict(zip(("q", "r"), tf.linalg.qr(x)))
+    return op(tf, lambda x: dict(zip(("q", "r"), tf.linalg.qr(x))), x)
 
 
 @kernel(
@@ -255,7 +289,44 @@ def qr(tf: Any, seed: int) -> Work:
 def inverse(tf: Any, seed: int) -> Work:
     """``MatrixInverse``."""
     x = tf.constant(_matrices(tf, seed))
-    return lambda: {"inverse": tf.linalg.inv(x)}
+    return op(tf, lambda x: {"inverse": tf.linalg.inv(x)}, x)
+
+
+def _large_matrices(seed: int) -> Array:
+    """Return matrices [[v, v], [v, v]] with v near 3e19, whose square exceeds the largest float32."""
+    return np.ones((64, 2, 2), "float32") * _LARGE * (1 + integers(seed, 100, (64, 1, 1)).astype("float32") / 1000)
+
+
+def _large_reference(seed: int) -> Dict[str, Array]:
+    values = _large_matrices(seed)[:, 0, 0].astype("float64")
+    return {"eigenvalues": np.stack([0 * values, 2 * values], axis=1)}
+
+
+@kernel(
+    family="linalg",
+    exercises="eigenvalues of symmetric matrices of large numbers",
+    shapes="[64,2,2]",
+    dtypes="float32",
+    source=_LARGE_SOURCE,
+    reference=_large_reference,
+)
+def eigvalsh_large(tf: Any, seed: int) -> Work:
+    """``SelfAdjointEigV2``, without eigenvectors."""
+    return op(tf, lambda x: {"eigenvalues": tf.linalg.eigvalsh(x)}, tf.constant(_large_matrices(seed)))
+
+
+@kernel(
+    family="linalg",
+    exercises="eigenvalues of symmetric matrices of large numbers, compiled by XLA, which returns wrong ones",
+    shapes="[64,2,2]",
+    dtypes="float32",
+    source=_LARGE_SOURCE,
+    heavy=True,
+    reference=_large_reference,
+)
+def eigvalsh_large_xla(tf: Any, seed: int) -> Work:
+    """The eigenvalues of ``eigvalsh_large`` in a ``tf.function(jit_compile=True)``."""
+    return op(tf, lambda x: {"eigenvalues": tf.linalg.eigvalsh(x)}, tf.constant(_large_matrices(seed)), xla=True)
 
 
 def _pair(seed: int, a: Tuple[int, ...], b: Tuple[int, ...], dtype: str = "float32") -> Tuple[Array, Array]:

@@ -1,4 +1,7 @@
-"""Loss functions, forward and backward."""
+"""Loss functions, forward and backward.
+
+TensorFlow computes a softmax or CTC loss and its gradient in one op, so they cannot be timed separately.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from typing import Any, Callable, Dict, Tuple
 
 import numpy as np
 
-from bench.suite.kernels import Outputs, Work, has_gpu, integers, kernel, normal
+from bench.suite.kernels import Outputs, Work, has_gpu, integers, kernel, normal, op
 
 SOFTMAX = "tensorflow/python/kernel_tests/nn_ops/xent_op_d9m_test.py"
 SPARSE = "tensorflow/python/kernel_tests/sparse_ops/sparse_xent_op_d9m_test.py"
@@ -76,7 +79,11 @@ def softmax_xent_f16_wide(tf: Any, seed: int) -> Work:
     """``softmax_cross_entropy_with_logits`` in float16, forward only."""
     inputs = _dense_inputs(seed, _rows(tf, WIDE_ROWS), WIDE_CLASSES, "float16")
     logits, targets, _ = (tf.constant(value) for value in inputs)
-    return lambda: {"loss": tf.nn.softmax_cross_entropy_with_logits(labels=targets, logits=logits)}
+
+    def work(logits: Any, targets: Any) -> Outputs:
+        return {"loss": tf.nn.softmax_cross_entropy_with_logits(labels=targets, logits=logits)}
+
+    return op(tf, work, logits, targets)
 
 
 @kernel(
@@ -91,7 +98,7 @@ def softmax_xent_f16_wide(tf: Any, seed: int) -> Work:
 def softmax_xent_xla(tf: Any, seed: int) -> Work:
     """``softmax_cross_entropy_with_logits`` and its gradient as one XLA cluster."""
     inputs = _dense_inputs(seed, _rows(tf, ROWS), CLASSES)
-    return _softmax_xent(tf, *inputs, compiled=tf.function(jit_compile=True, autograph=False))
+    return _softmax_xent(tf, *inputs, xla=True)
 
 
 @kernel(
@@ -135,41 +142,35 @@ def ctc_loss(tf: Any, seed: int) -> Work:
     labels = tf.constant(integers(seed, classes - 1, (batch, length), salt=1) + 1)  # 0 is the blank
     upstream = tf.constant(normal(seed, (batch,), salt=2))
 
-    def loss(logits: Any) -> Any:
+    def loss(labels: Any, logits: Any) -> Any:
         lengths, spans = tf.fill([batch], length), tf.fill([batch], frames)
         return tf.nn.ctc_loss(labels, logits, lengths, spans, logits_time_major=True, blank_index=0)
 
-    return lambda: _loss_and_gradient(tf, loss, logits, upstream)
+    return _loss_and_gradient(tf, loss, labels, logits, upstream)
 
 
-def _softmax_xent(tf: Any, logits: Any, targets: Any, upstream: Any, compiled: Any = lambda function: function) -> Work:
-    inputs = tf.constant(logits), tf.constant(targets), tf.constant(upstream)
-
-    def loss_and_gradient(logits: Any, targets: Any, upstream: Any) -> Outputs:
-        def loss(logits: Any) -> Any:
-            return tf.nn.softmax_cross_entropy_with_logits(labels=targets, logits=logits)
-
-        return _loss_and_gradient(tf, loss, logits, upstream)
-
-    run = compiled(loss_and_gradient)
-    return lambda: run(*inputs)
+def _softmax_xent(tf: Any, logits: Any, targets: Any, upstream: Any, *, xla: bool = False) -> Work:
+    inputs = tf.constant(targets), tf.constant(logits), tf.constant(upstream)
+    return _loss_and_gradient(tf, tf.nn.softmax_cross_entropy_with_logits, *inputs, xla=xla)
 
 
 def _sparse_xent(tf: Any, seed: int, dtype: str) -> Work:
     logits, classes, upstream = (tf.constant(value) for value in _sparse_inputs(seed, dtype))
-
-    def loss(logits: Any) -> Any:
-        return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=classes, logits=logits)
-
-    return lambda: _loss_and_gradient(tf, loss, logits, upstream)
+    return _loss_and_gradient(tf, tf.nn.sparse_softmax_cross_entropy_with_logits, classes, logits, upstream)
 
 
-def _loss_and_gradient(tf: Any, loss: Callable[[Any], Any], logits: Any, upstream: Any) -> Outputs:
-    """Return the loss and its gradient for the given upstream gradient."""
-    with tf.GradientTape() as tape:
-        tape.watch(logits)
-        value = loss(logits)
-    return {"loss": value, "gradient": tape.gradient(value, logits, output_gradients=upstream)}
+def _loss_and_gradient(
+    tf: Any, loss: Callable[[Any, Any], Any], labels: Any, logits: Any, upstream: Any, *, xla: bool = False
+) -> Work:
+    """Return the work of a loss of labels and logits, and of its gradient for the given upstream gradient."""
+
+    def work(labels: Any, logits: Any, upstream: Any) -> Outputs:
+        with tf.GradientTape() as tape:
+            tape.watch(logits)
+            value = loss(labels, logits)
+        return {"loss": value, "gradient": tape.gradient(value, logits, output_gradients=upstream)}
+
+    return op(tf, work, labels, logits, upstream, xla=xla)
 
 
 def _rows(tf: Any, without_gpu: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, Tuple
 
-from bench.suite.kernels import Work, has_gpu, kernel, normal
+from bench.suite.kernels import Outputs, Work, has_gpu, kernel, normal, op
 
 _WINDOW = {"ksize": [1, 3, 3, 1], "strides": [1, 1, 1, 1], "padding": "SAME"}
 _SHAPES = "in[8,64,64,16] on a GPU, in[2,64,64,16] on a CPU, window 3, stride 1, SAME"
@@ -23,8 +23,7 @@ def _image(tf: Any) -> Tuple[int, int, int, int]:
 )
 def max_pool_grad(tf: Any, seed: int) -> Work:
     """``MaxPoolGrad``."""
-    inputs = _maxima(tf, seed)
-    return lambda: {"gradient": tf.raw_ops.MaxPoolGrad(**inputs, **_WINDOW)}
+    return _max_pool_grad(tf, seed)
 
 
 @kernel(
@@ -37,15 +36,14 @@ def max_pool_grad(tf: Any, seed: int) -> Work:
 )
 def max_pool_grad_xla(tf: Any, seed: int) -> Work:
     """The gradient of ``max_pool_grad`` in a ``tf.function(jit_compile=True)``, XLA's select-and-scatter."""
-    inputs = _maxima(tf, seed)
-    gradient = tf.function(lambda **inputs: tf.raw_ops.MaxPoolGrad(**inputs, **_WINDOW), jit_compile=True)
-    return lambda: {"gradient": gradient(**inputs)}
+    return _max_pool_grad(tf, seed, xla=True)
 
 
-def _maxima(tf: Any, seed: int) -> Dict[str, Any]:
+def _max_pool_grad(tf: Any, seed: int, *, xla: bool = False) -> Work:
     x = tf.constant(normal(seed, _image(tf)))
     pooled = tf.raw_ops.MaxPool(input=x, **_WINDOW)
-    return {"orig_input": x, "orig_output": pooled, "grad": tf.constant(normal(seed, _image(tf), salt=1))}
+    inputs = {"orig_input": x, "orig_output": pooled, "grad": tf.constant(normal(seed, _image(tf), salt=1))}
+    return op(tf, lambda inputs: {"gradient": tf.raw_ops.MaxPoolGrad(**inputs, **_WINDOW)}, inputs, xla=xla)
 
 
 @kernel(
@@ -61,7 +59,8 @@ def max_pool3d_grad(tf: Any, seed: int) -> Work:
     window = {"ksize": [1, 3, 3, 3, 1], "strides": [1] * 5, "padding": "SAME"}
     x, upstream = tf.constant(normal(seed, shape)), tf.constant(normal(seed, shape, salt=1))
     pooled = tf.raw_ops.MaxPool3D(input=x, **window)
-    return lambda: {"gradient": tf.raw_ops.MaxPool3DGrad(orig_input=x, orig_output=pooled, grad=upstream, **window)}
+    inputs = {"orig_input": x, "orig_output": pooled, "grad": upstream}
+    return op(tf, lambda inputs: {"gradient": tf.raw_ops.MaxPool3DGrad(**inputs, **window)}, inputs)
 
 
 @kernel(
@@ -76,7 +75,8 @@ def max_pool_argmax_grad(tf: Any, seed: int) -> Work:
     image = (8, 64, 64, 16)  # a smaller input would leave the second thread of a CPU without work
     x, upstream = tf.constant(normal(seed, image)), tf.constant(normal(seed, image, salt=1))
     positions = tf.raw_ops.MaxPoolWithArgmax(input=x, **_WINDOW).argmax
-    return lambda: {"gradient": tf.raw_ops.MaxPoolGradWithArgmax(input=x, grad=upstream, argmax=positions, **_WINDOW)}
+    inputs = {"input": x, "grad": upstream, "argmax": positions}
+    return op(tf, lambda inputs: {"gradient": tf.raw_ops.MaxPoolGradWithArgmax(**inputs, **_WINDOW)}, inputs)
 
 
 @kernel(
@@ -89,7 +89,11 @@ def max_pool_argmax_grad(tf: Any, seed: int) -> Work:
 def avg_pool_grad(tf: Any, seed: int) -> Work:
     """``AvgPoolGrad``."""
     upstream = tf.constant(normal(seed, _image(tf)))
-    return lambda: {"gradient": tf.raw_ops.AvgPoolGrad(orig_input_shape=_image(tf), grad=upstream, **_WINDOW)}
+
+    def work(upstream: Any) -> Outputs:
+        return {"gradient": tf.raw_ops.AvgPoolGrad(orig_input_shape=upstream.shape, grad=upstream, **_WINDOW)}
+
+    return op(tf, work, upstream)
 
 
 @kernel(
@@ -102,15 +106,17 @@ def avg_pool_grad(tf: Any, seed: int) -> Work:
 def dilation2d_grad(tf: Any, seed: int) -> Work:
     """``Dilation2DBackpropInput`` and ``Dilation2DBackpropFilter``."""
     shape = (2, 64, 64, 8)
-    arguments = {
+    attributes: Dict[str, Any] = {"strides": [1, 1, 1, 1], "rates": [1, 1, 1, 1], "padding": "SAME"}
+    inputs = {
         "input": tf.constant(normal(seed, shape)),
         "filter": tf.constant(normal(seed, (3, 3, 8), salt=1)),
         "out_backprop": tf.constant(normal(seed, shape, salt=2)),
-        "strides": [1, 1, 1, 1],
-        "rates": [1, 1, 1, 1],
-        "padding": "SAME",
     }
-    return lambda: {
-        "input gradient": tf.raw_ops.Dilation2DBackpropInput(**arguments),
-        "filter gradient": tf.raw_ops.Dilation2DBackpropFilter(**arguments),
-    }
+
+    def work(inputs: Any) -> Outputs:
+        return {
+            "input gradient": tf.raw_ops.Dilation2DBackpropInput(**inputs, **attributes),
+            "filter gradient": tf.raw_ops.Dilation2DBackpropFilter(**inputs, **attributes),
+        }
+
+    return op(tf, work, inputs)

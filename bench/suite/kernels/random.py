@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Tuple
 
-from bench.suite.kernels import Outputs, Work, has_gpu, kernel, normal
+from bench.suite.kernels import Outputs, Work, has_gpu, kernel, normal, op
 
 SOURCE = "tfrepro; tensorflow/tensorflow#47603, #47685"
 SHAPES = "[1024,1024] on GPU, [256,256] on CPU"
@@ -14,29 +14,37 @@ SHAPES = "[1024,1024] on GPU, [256,256] on CPU"
 def random_init(tf: Any, seed: int) -> Work:  # noqa: ARG001 - uses the global seed
     """``tf.random.normal``, ``uniform`` and ``truncated_normal`` without an op seed."""
     shape = _shape(tf)
-    return lambda: {
-        "normal": tf.random.normal(shape),
-        "uniform": tf.random.uniform(shape),
-        "truncated": tf.random.truncated_normal(shape),
-    }
+
+    def work() -> Outputs:
+        return {
+            "normal": tf.random.normal(shape),
+            "uniform": tf.random.uniform(shape),
+            "truncated": tf.random.truncated_normal(shape),
+        }
+
+    return op(tf, work)
 
 
 @kernel("random", "dropout with an op seed", SHAPES, "float32", SOURCE, call_again=False)
 def dropout_seeded(tf: Any, seed: int) -> Work:
     """``tf.nn.dropout`` of normal numbers; global seed and op seed together determine the mask."""
     x = tf.constant(normal(seed, _shape(tf)))
-    return lambda: {"dropped": tf.nn.dropout(x, rate=0.5, seed=seed)}
+    return op(tf, lambda x: {"dropped": tf.nn.dropout(x, rate=0.5, seed=seed)}, x)
 
 
 @kernel("random", "stateless random numbers from Philox", SHAPES, "float32, int32", SOURCE)
 def stateless_random(tf: Any, seed: int) -> Work:
     """``tf.random.stateless_uniform``, ``stateless_normal`` and ``stateless_truncated_normal`` with Philox."""
     shape, key = _shape(tf), tf.constant([seed, 7])
-    return lambda: {
-        "uniform": tf.random.stateless_uniform(shape, key, alg="philox"),
-        "normal": tf.random.stateless_normal(shape, key, alg="philox"),
-        "integers": tf.random.stateless_uniform(shape, key, 0, 1000, tf.int32, alg="philox"),
-    }
+
+    def work(key: Any) -> Outputs:
+        return {
+            "uniform": tf.random.stateless_uniform(shape, key, alg="philox"),
+            "normal": tf.random.stateless_normal(shape, key, alg="philox"),
+            "integers": tf.random.stateless_uniform(shape, key, 0, 1000, tf.int32, alg="philox"),
+        }
+
+    return op(tf, work, key)
 
 
 @kernel("random", "stateless random numbers from ThreeFry, compiled by XLA", SHAPES, "float32", SOURCE, heavy=True)
@@ -44,14 +52,13 @@ def stateless_threefry_xla(tf: Any, seed: int) -> Work:
     """``tf.random.stateless_uniform`` and ``stateless_normal`` with ThreeFry, which only XLA implements."""
     shape, key = _shape(tf), tf.constant([seed, 7])
 
-    def draw(key: Any) -> Outputs:
+    def work(key: Any) -> Outputs:
         return {
             "uniform": tf.random.stateless_uniform(shape, key, alg="threefry"),
             "normal": tf.random.stateless_normal(shape, key, alg="threefry"),
         }
 
-    compiled = tf.function(draw, jit_compile=True, autograph=False)
-    return lambda: compiled(key)
+    return op(tf, work, key, xla=True)
 
 
 @kernel(
@@ -67,19 +74,18 @@ def random_init_xla(tf: Any, seed: int) -> Work:
     """``tf.random.uniform`` and ``tf.nn.dropout``, with global seed and op seeds, under ``jit_compile``."""
     x = tf.constant(normal(seed, _shape(tf)))
 
-    def draw(x: Any) -> Outputs:
+    def work(x: Any) -> Outputs:
         return {
             "uniform": tf.random.uniform(_shape(tf), seed=seed),
             "dropped": tf.nn.dropout(x, rate=0.5, seed=seed),
         }
 
-    compiled = tf.function(draw, jit_compile=True, autograph=False)
-    return lambda: compiled(x)
+    return op(tf, work, x, xla=True)
 
 
 @kernel("random", "a generator created from a seed", SHAPES, "float32", SOURCE)
 def generator_from_seed(tf: Any, seed: int) -> Work:
-    """``tf.random.Generator.from_seed``, created again in every call."""
+    """``tf.random.Generator.from_seed``, created again in every call, and therefore eager."""
     shape = _shape(tf)
 
     def work() -> Outputs:
@@ -89,9 +95,12 @@ def generator_from_seed(tf: Any, seed: int) -> Work:
     return work
 
 
-@kernel("random", "the global generator", SHAPES, "float32", SOURCE, call_again=False)
-def generator_global(tf: Any, seed: int) -> Work:  # noqa: ARG001 - the worker resets the generator
-    """``tf.random.get_global_generator``; ``set_random_seed`` does not reset it, but the worker does."""
+@kernel("random", "the global generator after a global seed only", SHAPES, "float32", SOURCE, call_again=False)
+def generator_global(tf: Any, seed: int) -> Work:  # noqa: ARG001 - the global seed does not seed the generator
+    """``tf.random.get_global_generator`` in a program that calls ``set_random_seed``, which does not seed it.
+
+    With determinism on TensorFlow refuses it; the suite's ``generator_from_seed`` shows what works.
+    """
     shape = _shape(tf)
 
     def work() -> Outputs:
@@ -113,7 +122,7 @@ def generator_global(tf: Any, seed: int) -> Work:  # noqa: ARG001 - the worker r
 def shuffle_seeded(tf: Any, seed: int) -> Work:
     """``tf.random.shuffle`` with an op seed."""
     x = tf.constant(normal(seed, (10_000, 8)))
-    return lambda: {"shuffled": tf.random.shuffle(x, seed=seed)}
+    return op(tf, lambda x: {"shuffled": tf.random.shuffle(x, seed=seed)}, x)
 
 
 @kernel(

@@ -7,7 +7,7 @@ from typing import Any, Dict, Tuple
 
 import numpy as np
 
-from bench.suite.kernels import Work, has_gpu, kernel, normal
+from bench.suite.kernels import Outputs, Work, has_gpu, integers, kernel, normal, op
 
 Array = np.ndarray[Any, Any]
 
@@ -29,8 +29,7 @@ def _sum_reference(seed: int) -> Dict[str, Array]:
 )
 def reduce_sum_1d(tf: Any, seed: int) -> Work:
     """``Sum`` of a vector."""
-    x = tf.constant(normal(seed, _VECTOR))
-    return lambda: {"sum": tf.reduce_sum(x)}
+    return op(tf, lambda x: {"sum": tf.reduce_sum(x)}, tf.constant(normal(seed, _VECTOR)))
 
 
 @kernel(
@@ -44,9 +43,7 @@ def reduce_sum_1d(tf: Any, seed: int) -> Work:
 )
 def reduce_sum_1d_xla(tf: Any, seed: int) -> Work:
     """The sum of ``reduce_sum_1d`` in a ``tf.function(jit_compile=True)``."""
-    x = tf.constant(normal(seed, _VECTOR))
-    total = tf.function(tf.reduce_sum, jit_compile=True)
-    return lambda: {"sum": total(x)}
+    return op(tf, lambda x: {"sum": tf.reduce_sum(x)}, tf.constant(normal(seed, _VECTOR)), xla=True)
 
 
 def _square(tf: Any) -> Tuple[int, int]:
@@ -70,7 +67,7 @@ def _mean_reference(seed: int) -> Dict[str, Array]:
 def reduce_mean_axis(tf: Any, seed: int) -> Work:
     """``Mean``, twice."""
     x = tf.constant(normal(seed, _square(tf)))
-    return lambda: {"columns": tf.reduce_mean(x, axis=0), "rows": tf.reduce_mean(x, axis=1)}
+    return op(tf, lambda x: {"columns": tf.reduce_mean(x, axis=0), "rows": tf.reduce_mean(x, axis=1)}, x)
 
 
 def _rows(tf: Any) -> Tuple[int, int]:
@@ -93,7 +90,7 @@ def _cumsum_reference(seed: int) -> Dict[str, Array]:
 def cumsum(tf: Any, seed: int) -> Work:
     """``Cumsum`` along the inner axis."""
     x = tf.constant(normal(seed, _rows(tf)))
-    return lambda: {"sums": tf.cumsum(x, axis=1)}
+    return op(tf, lambda x: {"sums": tf.cumsum(x, axis=1)}, x)
 
 
 def _variance_reference(seed: int) -> Dict[str, Array]:
@@ -111,7 +108,7 @@ def _variance_reference(seed: int) -> Dict[str, Array]:
 def reduce_variance(tf: Any, seed: int) -> Work:
     """``tf.math.reduce_variance`` over the outer axis: ``Mean`` twice."""
     x = tf.constant(normal(seed, _TABLE))
-    return lambda: {"variance": tf.math.reduce_variance(x, axis=0)}
+    return op(tf, lambda x: {"variance": tf.math.reduce_variance(x, axis=0)}, x)
 
 
 def _logsumexp_reference(seed: int) -> Dict[str, Array]:
@@ -129,7 +126,7 @@ def _logsumexp_reference(seed: int) -> Dict[str, Array]:
 def reduce_logsumexp(tf: Any, seed: int) -> Work:
     """``tf.reduce_logsumexp`` over the inner axis: ``Max``, ``Exp``, ``Sum`` and ``Log``."""
     x = tf.constant(normal(seed, _TABLE))
-    return lambda: {"logsumexp": tf.reduce_logsumexp(x, axis=1)}
+    return op(tf, lambda x: {"logsumexp": tf.reduce_logsumexp(x, axis=1)}, x)
 
 
 @kernel(
@@ -142,4 +139,46 @@ def reduce_logsumexp(tf: Any, seed: int) -> Work:
 def reduce_max(tf: Any, seed: int) -> Work:
     """``Max`` over the outer axis."""
     x = tf.constant(normal(seed, _TABLE))
-    return lambda: {"maxima": tf.reduce_max(x, axis=0)}
+    return op(tf, lambda x: {"maxima": tf.reduce_max(x, axis=0)}, x)
+
+
+def _rows_of_three(seed: int) -> Array:
+    """Return rows of three normal numbers, and rows of three equal numbers near 7.5e10."""
+    equal = np.float32(7.5e10) * (1 + integers(seed, 100, (32, 1), salt=1).astype("float32") / 1000)
+    return np.concatenate([normal(seed, (32, 3)), np.ones((32, 3), "float32") * equal])
+
+
+def _moments_reference(seed: int) -> Dict[str, Array]:
+    x = _rows_of_three(seed).astype("float64")
+    return {"mean": x.mean(axis=1), "variance": x.var(axis=1)}
+
+
+def _moments(tf: Any, x: Any) -> Outputs:
+    return dict(zip(("mean", "variance"), tf.nn.moments(x, axes=[1])))
+
+
+@kernel(
+    family="reductions",
+    exercises="mean and variance, also of equal large numbers",
+    shapes="[64,3]",
+    dtypes="float32",
+    source="tensorflow/tensorflow#118179 (2026)",
+    reference=_moments_reference,
+)
+def moments_large(tf: Any, seed: int) -> Work:
+    """``tf.nn.moments``: the variance of equal numbers is 0."""
+    return op(tf, lambda x: _moments(tf, x), tf.constant(_rows_of_three(seed)))
+
+
+@kernel(
+    family="reductions",
+    exercises="mean and variance, also of equal large numbers, for which XLA returns variances above 0",
+    shapes="[64,3]",
+    dtypes="float32",
+    source="tensorflow/tensorflow#118179 (2026)",
+    heavy=True,
+    reference=_moments_reference,
+)
+def moments_large_xla(tf: Any, seed: int) -> Work:
+    """The moments of ``moments_large`` in a ``tf.function(jit_compile=True)``."""
+    return op(tf, lambda x: _moments(tf, x), tf.constant(_rows_of_three(seed)), xla=True)

@@ -7,7 +7,7 @@ from typing import Any, Callable, Dict, Tuple
 
 import numpy as np
 
-from bench.suite.kernels import Outputs, Work, has_gpu, integers, kernel, normal
+from bench.suite.kernels import Outputs, Work, gradients, has_gpu, integers, kernel, normal, op
 
 Array = np.ndarray[Any, Any]
 
@@ -40,10 +40,14 @@ def unsorted_segment_sum(tf: Any, seed: int) -> Work:
     """``UnsortedSegmentSum``: many values into few sums, and few values into many sums."""
     data, ids = map(tf.constant, _unsorted(tf, seed))
     few, scattered = tf.constant(normal(seed, (64, 2), salt=2)), tf.constant(integers(seed, 64, (64,), salt=3))
-    return lambda: {
-        "sums": tf.math.unsorted_segment_sum(data, ids, _SEGMENTS),
-        "small": tf.math.unsorted_segment_sum(few, scattered, 64),
-    }
+
+    def work(data: Any, ids: Any, few: Any, scattered: Any) -> Outputs:
+        return {
+            "sums": tf.math.unsorted_segment_sum(data, ids, _SEGMENTS),
+            "small": tf.math.unsorted_segment_sum(few, scattered, 64),
+        }
+
+    return op(tf, work, data, ids, few, scattered)
 
 
 @kernel(
@@ -58,8 +62,7 @@ def unsorted_segment_sum(tf: Any, seed: int) -> Work:
 def unsorted_segment_sum_xla(tf: Any, seed: int) -> Work:
     """The sums of ``unsorted_segment_sum`` in a ``tf.function(jit_compile=True)``, which uses XLA's scatter."""
     data, ids = map(tf.constant, _unsorted(tf, seed))
-    sums = tf.function(lambda data, ids: tf.math.unsorted_segment_sum(data, ids, _SEGMENTS), jit_compile=True)
-    return lambda: {"sums": sums(data, ids)}
+    return op(tf, lambda data, ids: {"sums": tf.math.unsorted_segment_sum(data, ids, _SEGMENTS)}, data, ids, xla=True)
 
 
 def _scatter(seed: int) -> Dict[str, Tuple[Array, Array, Tuple[int, ...]]]:
@@ -82,12 +85,14 @@ def _scatter_reference(seed: int) -> Dict[str, Array]:
     return sums
 
 
-def _scatter_work(tf: Any, seed: int, scatter: Callable[[Any, Any, Any], Any]) -> Work:
-    arguments = {
-        name: (tf.constant(indices), tf.constant(updates), shape)
-        for name, (indices, updates, shape) in _scatter(seed).items()
-    }
-    return lambda: {name: scatter(*values) for name, values in arguments.items()}
+def _scatter_work(tf: Any, seed: int, scatter: Callable[[Any, Any, Any], Any], *, xla: bool = False) -> Work:
+    scatters = _scatter(seed)
+    inputs = {name: (tf.constant(indices), tf.constant(updates)) for name, (indices, updates, _) in scatters.items()}
+
+    def work(inputs: Any) -> Outputs:
+        return {name: scatter(indices, updates, scatters[name][2]) for name, (indices, updates) in inputs.items()}
+
+    return op(tf, work, inputs, xla=xla)
 
 
 @kernel(
@@ -115,7 +120,7 @@ def scatter_nd(tf: Any, seed: int) -> Work:
 )
 def scatter_nd_xla(tf: Any, seed: int) -> Work:
     """``ScatterNd`` in a ``tf.function(jit_compile=True)``, which uses XLA's scatter."""
-    return _scatter_work(tf, seed, tf.function(tf.scatter_nd, jit_compile=True))
+    return _scatter_work(tf, seed, tf.scatter_nd, xla=True)
 
 
 @kernel(
@@ -147,13 +152,11 @@ def gather_grad(tf: Any, seed: int) -> Work:
     ids = tf.constant(integers(seed, 50, (64, 512), salt=1))
     upstream = tf.constant(normal(seed, (64, 512, 64), salt=2))
 
-    def work() -> Outputs:
-        with tf.GradientTape() as tape:
-            tape.watch(table)
-            rows = tf.gather(table, ids)
-        return {"gradient": tf.convert_to_tensor(tape.gradient(rows, table, output_gradients=upstream))}
+    def work(table: Any, ids: Any, upstream: Any) -> Outputs:
+        slices = gradients(tf, lambda table: tf.gather(table, ids), table, upstream)
+        return {"gradient": tf.convert_to_tensor(slices)}
 
-    return work
+    return op(tf, work, table, ids, upstream)
 
 
 def _sorted(seed: int) -> Dict[str, Tuple[Array, Array]]:
@@ -179,34 +182,56 @@ def _sorted_reference(seed: int) -> Dict[str, Array]:
 def segment_sum(tf: Any, seed: int) -> Work:
     """``SegmentSum``, a small and a large one."""
     arguments = {name: tuple(map(tf.constant, inputs)) for name, inputs in _sorted(seed).items()}
-    return lambda: {name: tf.math.segment_sum(*inputs) for name, inputs in arguments.items()}
+    return op(tf, lambda inputs: {name: tf.math.segment_sum(*both) for name, both in inputs.items()}, arguments)
 
 
 @kernel(
     family="segments",
-    exercises="means of rows by sorted segment ids, and their gradient",
+    exercises="means of rows by sorted segment ids",
+    shapes="data[200000,8], 32 ids",
+    dtypes="float32, int32",
+    source="tfrepro",
+)
+def segment_mean(tf: Any, seed: int) -> Work:
+    """``SegmentMean``."""
+    data, ids = map(tf.constant, _sorted(seed)["large"])
+    return op(tf, lambda data, ids: {"means": tf.math.segment_mean(data, ids)}, data, ids)
+
+
+@kernel(
+    family="segments",
+    exercises="the gradient of means of rows by sorted segment ids",
     shapes="data[200000,8], 32 ids",
     dtypes="float32, int32",
     source="tfrepro",
 )
 def segment_mean_grad(tf: Any, seed: int) -> Work:
-    """``SegmentMean``; its gradient counts the rows by ``SegmentSum`` and gathers."""
+    """The gradient of ``SegmentMean`` counts the rows by ``SegmentSum`` and gathers."""
     data, ids = map(tf.constant, _sorted(seed)["large"])
     upstream = tf.constant(normal(seed, (32, 8), salt=2))
 
-    def work() -> Outputs:
-        with tf.GradientTape() as tape:
-            tape.watch(data)
-            means = tf.math.segment_mean(data, ids)
-        return {"means": means, "gradient": tape.gradient(means, data, output_gradients=upstream)}
+    def work(data: Any, ids: Any, upstream: Any) -> Outputs:
+        return {"gradient": gradients(tf, lambda data: tf.math.segment_mean(data, ids), data, upstream)}
 
-    return work
+    return op(tf, work, data, ids, upstream)
 
 
 def _slices(tf: Any, seed: int, count: int) -> Any:
     """Return ``count`` updates for 50 rows of a variable."""
     updates, indices = normal(seed, (count, _VARIABLE[1])), integers(seed, 50, (count,), salt=1)
     return tf.IndexedSlices(tf.constant(updates), tf.constant(indices))
+
+
+def _variable_work(tf: Any, initial: Any, update: Callable[[Any, Any], Any], slices: Any) -> Work:
+    """Return the work of updating a variable that starts from the same values in every call."""
+    variable = tf.Variable(initial)
+
+    def work(slices: Any) -> Outputs:
+        variable.assign(initial)
+        update(variable, slices)
+        return {"variable": variable.read_value()}
+
+    return op(tf, work, slices)
 
 
 @kernel(
@@ -219,7 +244,7 @@ def _slices(tf: Any, seed: int, count: int) -> Any:
 def variable_scatter_add(tf: Any, seed: int) -> Work:
     """``ResourceScatterAdd``."""
     slices = _slices(tf, seed, 100_000)
-    return lambda: {"variable": tf.Variable(tf.zeros(_VARIABLE)).scatter_add(slices)}
+    return _variable_work(tf, tf.zeros(_VARIABLE), lambda variable, slices: variable.scatter_add(slices), slices)
 
 
 @kernel(
@@ -233,7 +258,7 @@ def variable_scatter_mul(tf: Any, seed: int) -> Work:
     """``ResourceScatterMul``."""
     updates = _slices(tf, seed, 10_000)
     slices = tf.IndexedSlices(1 + 0.01 * updates.values, updates.indices)
-    return lambda: {"variable": tf.Variable(tf.ones(_VARIABLE)).scatter_mul(slices)}
+    return _variable_work(tf, tf.ones(_VARIABLE), lambda variable, slices: variable.scatter_mul(slices), slices)
 
 
 @kernel(
@@ -246,7 +271,7 @@ def variable_scatter_mul(tf: Any, seed: int) -> Work:
 def variable_scatter_max(tf: Any, seed: int) -> Work:
     """``ResourceScatterMax``."""
     slices = _slices(tf, seed, 10_000)
-    return lambda: {"variable": tf.Variable(tf.zeros(_VARIABLE)).scatter_max(slices)}
+    return _variable_work(tf, tf.zeros(_VARIABLE), lambda variable, slices: variable.scatter_max(slices), slices)
 
 
 @kernel(
@@ -260,16 +285,20 @@ def resource_sparse_apply_adagrad(tf: Any, seed: int) -> Work:
     """``ResourceSparseApplyAdagradV2``: it distributes the rows over threads and assumes that they are distinct."""
     slices = _slices(tf, seed, 10_000)
 
-    def work() -> Outputs:
-        variable, accumulator = tf.Variable(tf.zeros(_VARIABLE)), tf.Variable(tf.ones(_VARIABLE))
+    initial = tf.zeros(_VARIABLE), tf.ones(_VARIABLE)
+    variable, accumulator = map(tf.Variable, initial)
+
+    def work(gradients: Any, indices: Any) -> Outputs:
+        variable.assign(initial[0])
+        accumulator.assign(initial[1])
         tf.raw_ops.ResourceSparseApplyAdagradV2(
             var=variable.handle,
             accum=accumulator.handle,
             lr=0.1,
             epsilon=1e-7,
-            grad=slices.values,
-            indices=slices.indices,
+            grad=gradients,
+            indices=indices,
         )
-        return {"variable": variable, "accumulator": accumulator}
+        return {"variable": variable.read_value(), "accumulator": accumulator.read_value()}
 
-    return work
+    return op(tf, work, slices.values, slices.indices)

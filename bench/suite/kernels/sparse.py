@@ -7,7 +7,7 @@ from typing import Any, Dict, Tuple
 
 import numpy as np
 
-from bench.suite.kernels import Outputs, Work, has_gpu, integers, kernel, normal
+from bench.suite.kernels import Outputs, Work, gradients, has_gpu, integers, kernel, normal, op
 
 Array = np.ndarray[Any, Any]
 
@@ -37,33 +37,63 @@ def _product_inputs(tf: Any, seed: int) -> Tuple[Array, Array, Array, Array]:
 
 
 def _product_reference(seed: int) -> Dict[str, Array]:
+    sparse, dense, _ = _dense_product_inputs(seed)
+    return {"product": sparse @ dense}
+
+
+def _product_grad_reference(seed: int) -> Dict[str, Array]:
+    sparse, _, upstream = _dense_product_inputs(seed)
+    return {"gradient": sparse.T @ upstream}
+
+
+def _dense_product_inputs(seed: int) -> Tuple[Array, Array, Array]:
+    """Return the sparse matrix as a dense one in float64, the dense matrix, and the upstream gradient."""
     tf = importlib.import_module("tensorflow")
     indices, values, dense, upstream = _product_inputs(tf, seed)
     sparse = np.zeros(_product_shape(tf)[:2])
     sparse[indices[:, 0], indices[:, 1]] = values
-    return {"product": sparse @ dense, "gradient": sparse.T @ upstream}
+    return sparse, dense, upstream
+
+
+_PRODUCT_SHAPES = "[2430,615] with 65779 entries x [615,857] on a GPU, [512,256] with 8192 entries x [256,64] on a CPU"
+_PRODUCT_SOURCE = "tensorflow/python/kernel_tests/sparse_ops/sparse_tensor_dense_matmul_op_d9m_test.py"
 
 
 @kernel(
     family="sparse",
-    exercises="a sparse-dense matrix product, and its gradient with respect to the dense matrix",
-    shapes="[2430,615] with 65779 entries x [615,857] on a GPU, [512,256] with 8192 entries x [256,64] on a CPU",
+    exercises="a sparse-dense matrix product",
+    shapes=_PRODUCT_SHAPES,
     dtypes="float32, int64",
-    source="tensorflow/python/kernel_tests/sparse_ops/sparse_tensor_dense_matmul_op_d9m_test.py",
+    source=_PRODUCT_SOURCE,
     reference=_product_reference,
 )
 def sparse_dense_matmul(tf: Any, seed: int) -> Work:
-    """``SparseTensorDenseMatMul``, forward, and with the sparse matrix transposed in the gradient."""
+    """``SparseTensorDenseMatMul``."""
+    sparse, dense, _ = _product_tensors(tf, seed)
+    return op(tf, lambda sparse, dense: {"product": tf.sparse.sparse_dense_matmul(sparse, dense)}, sparse, dense)
+
+
+@kernel(
+    family="sparse",
+    exercises="the gradient of a sparse-dense matrix product with respect to the dense matrix",
+    shapes=_PRODUCT_SHAPES,
+    dtypes="float32, int64",
+    source=_PRODUCT_SOURCE,
+    reference=_product_grad_reference,
+)
+def sparse_dense_matmul_grad(tf: Any, seed: int) -> Work:
+    """``SparseTensorDenseMatMul`` with the sparse matrix transposed."""
+
+    def work(sparse: Any, dense: Any, upstream: Any) -> Outputs:
+        return {"gradient": gradients(tf, lambda dense: tf.sparse.sparse_dense_matmul(sparse, dense), dense, upstream)}
+
+    return op(tf, work, *_product_tensors(tf, seed))
+
+
+def _product_tensors(tf: Any, seed: int) -> Tuple[Any, Any, Any]:
+    """Return the sparse matrix, the dense matrix, and the upstream gradient."""
     indices, values, dense, upstream = map(tf.constant, _product_inputs(tf, seed))
-    sparse = tf.SparseTensor(indices, values, _product_shape(tf)[:2])
-
-    def work() -> Outputs:
-        with tf.GradientTape() as tape:
-            tape.watch(dense)
-            product = tf.sparse.sparse_dense_matmul(sparse, dense)
-        return {"product": product, "gradient": tape.gradient(product, dense, output_gradients=upstream)}
-
-    return work
+    return tf.SparseTensor(indices, values, _product_shape(tf)[:2]), dense, upstream
 
 
 #: Rows, columns, columns of the dense matrix, entries; with fewer rows, two threads would seldom share the work.
@@ -87,13 +117,18 @@ def _tall_reference(seed: int) -> Dict[str, Array]:
     reference=_tall_reference,
 )
 def csr_matmul_transpose_a(tf: Any, seed: int) -> Work:
-    """``SparseMatrixMatMul`` with ``transpose_a``."""
+    """``SparseTensorToCSRSparseMatrix`` and ``SparseMatrixMatMul`` with ``transpose_a``."""
     rows, columns, width, entries = _TALL
     indices, values = map(tf.constant, _sparse(seed, rows, columns, entries))
     dense = tf.constant(normal(seed, (rows, width), salt=3))
-    shape = tf.constant([rows, columns], dtype=tf.int64)
-    sparse = tf.raw_ops.SparseTensorToCSRSparseMatrix(indices=indices, values=values, dense_shape=shape)
-    return lambda: {"product": tf.raw_ops.SparseMatrixMatMul(a=sparse, b=dense, transpose_a=True)}
+
+    def work(indices: Any, values: Any, dense: Any) -> Outputs:
+        # made here, because a graph does not know the shape of a CSR matrix that it gets as an argument
+        shape = tf.constant([rows, columns], dtype=tf.int64)
+        sparse = tf.raw_ops.SparseTensorToCSRSparseMatrix(indices=indices, values=values, dense_shape=shape)
+        return {"product": tf.raw_ops.SparseMatrixMatMul(a=sparse, b=dense, transpose_a=True)}
+
+    return op(tf, work, indices, values, dense)
 
 
 @kernel(
@@ -108,30 +143,49 @@ def sparse_reduce_sum(tf: Any, seed: int) -> Work:
     """``SparseReduceSum``, which TensorFlow implements only for CPUs."""
     indices, values = map(tf.constant, _sparse(seed, 512, 256, 8192))
     sparse = tf.SparseTensor(indices, values, (512, 256))
-    return lambda: {"sums": tf.sparse.reduce_sum(sparse, axis=1)}
+    return op(tf, lambda sparse: {"sums": tf.sparse.reduce_sum(sparse, axis=1)}, sparse)
+
+
+_SEGMENTS = "data[1000,64], indices[20000] in [0,1000), 500 sorted segments"
+
+
+@kernel(
+    family="sparse",
+    exercises="sums of gathered rows, with repeated rows",
+    shapes=_SEGMENTS,
+    dtypes="float32, int32",
+    source="tfrepro",
+)
+def sparse_segment_sum(tf: Any, seed: int) -> Work:
+    """``SparseSegmentSum``."""
+    *inputs, _ = _segment_inputs(tf, seed)
+    return op(tf, lambda *inputs: {"sums": tf.sparse.segment_sum(*inputs)}, *inputs)
 
 
 @kernel(
     family="sparse",
     exercises="the gradient of sums of gathered rows, with repeated rows",
-    shapes="data[1000,64], indices[20000] in [0,1000), 500 sorted segments",
+    shapes=_SEGMENTS,
     dtypes="float32, int32",
     source="tfrepro",
 )
 def sparse_segment_sum_grad(tf: Any, seed: int) -> Work:
-    """``SparseSegmentSum`` and ``SparseSegmentSumGrad``."""
-    data = tf.constant(normal(seed, (1000, 64)))
-    indices = tf.constant(integers(seed, 1000, (20_000,), salt=1))
-    segments = tf.constant(np.arange(20_000, dtype="int32") // 40)
-    upstream = tf.constant(normal(seed, (500, 64), salt=2))
+    """``SparseSegmentSumGrad``."""
 
-    def work() -> Outputs:
-        with tf.GradientTape() as tape:
-            tape.watch(data)
-            sums = tf.sparse.segment_sum(data, indices, segments)
-        return {"sums": sums, "gradient": tape.gradient(sums, data, output_gradients=upstream)}
+    def work(data: Any, indices: Any, segments: Any, upstream: Any) -> Outputs:
+        return {"gradient": gradients(tf, lambda data: tf.sparse.segment_sum(data, indices, segments), data, upstream)}
 
-    return work
+    return op(tf, work, *_segment_inputs(tf, seed))
+
+
+def _segment_inputs(tf: Any, seed: int) -> Tuple[Any, Any, Any, Any]:
+    """Return data, indices, segment ids and upstream gradient."""
+    return (
+        tf.constant(normal(seed, (1000, 64))),
+        tf.constant(integers(seed, 1000, (20_000,), salt=1)),
+        tf.constant(np.arange(20_000, dtype="int32") // 40),
+        tf.constant(normal(seed, (500, 64), salt=2)),
+    )
 
 
 def _ids(tf: Any, seed: int) -> Array:
@@ -152,7 +206,7 @@ def _count(tf: Any) -> Tuple[int]:
 def bincount_int(tf: Any, seed: int) -> Work:
     """``tf.math.bincount`` without weights."""
     ids = tf.constant(_ids(tf, seed))
-    return lambda: {"counts": tf.math.bincount(ids, minlength=_BINS, maxlength=_BINS)}
+    return op(tf, lambda ids: {"counts": tf.math.bincount(ids, minlength=_BINS, maxlength=_BINS)}, ids)
 
 
 def _weighted_reference(seed: int) -> Dict[str, Array]:
@@ -171,7 +225,11 @@ def _weighted_reference(seed: int) -> Dict[str, Array]:
 def bincount_weighted(tf: Any, seed: int) -> Work:
     """``tf.math.bincount`` with float weights."""
     ids, weights = tf.constant(_ids(tf, seed)), tf.constant(normal(seed, _count(tf), salt=1))
-    return lambda: {"sums": tf.math.bincount(ids, weights=weights, minlength=_BINS, maxlength=_BINS)}
+
+    def work(ids: Any, weights: Any) -> Outputs:
+        return {"sums": tf.math.bincount(ids, weights=weights, minlength=_BINS, maxlength=_BINS)}
+
+    return op(tf, work, ids, weights)
 
 
 @kernel(
@@ -184,4 +242,4 @@ def bincount_weighted(tf: Any, seed: int) -> Work:
 def histogram_fixed_width(tf: Any, seed: int) -> Work:
     """``HistogramFixedWidth``."""
     values = tf.constant(normal(seed, _count(tf)))
-    return lambda: {"counts": tf.histogram_fixed_width(values, [-3.0, 3.0], nbins=100)}
+    return op(tf, lambda values: {"counts": tf.histogram_fixed_width(values, [-3.0, 3.0], nbins=100)}, values)

@@ -2,6 +2,7 @@
 const visibleRecords = () => visible.rows.flatMap((row) => visible.columns.flatMap((column) => visible.modes.map((mode) => ({
   kernel: row.kernel, family: row.family, column: column.id, label: column.label, device: column.device, mode,
   ...Object.fromEntries(DATA.cell_fields.map((name) => [name, row.cells[column.index][mode][name] ?? null])),
+  run: DATA.run, measured: DATA.measured,
 }))));
 const asText = (value) => value === null ? "" : typeof value === "number" ? String(Number(value.toPrecision(5))) : value;
 const csvField = (value) => {

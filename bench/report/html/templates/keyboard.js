@@ -21,7 +21,7 @@ const cellSpans = (line) => {
 const LINE_STEPS = {ArrowDown: 1, ArrowUp: -1, PageDown: 10, PageUp: -10};
 const CELL_STEPS = {ArrowRight: 1, ArrowLeft: -1};
 const nextCell = (cell, key, withControl) => {
-  const visibleLines = [...table.rows].filter((line) => line.checkVisibility() && !line.closest(".family"));
+  const visibleLines = [...table.rows].filter((line) => line.checkVisibility() && !line.matches(".evidence"));
   const spans = cellSpans(cell.parentElement);
   const position = spans.findIndex((span) => span.cell === cell);
   if (key in LINE_STEPS && !withControl) {
@@ -36,17 +36,17 @@ const nextCell = (cell, key, withControl) => {
 };
 const startKeyboard = () => {
   table.setAttribute("role", "grid");
-  for (const cell of findAll("th,td", table)) focusTarget(cell).tabIndex = -1;
+  for (const cell of findAll("tr:not(.evidence)>*", table)) focusTarget(cell).tabIndex = -1;
   activateCell(find("tbody[data-row] td", table) || table.rows[0].cells[0], false);
   table.addEventListener("keydown", (event) => {
-    const cell = event.target.closest("th,td");
+    const cell = event.target.closest(".matrix>*>tr:not(.evidence)>*");
     const next = cell && !event.altKey && !event.metaKey ? nextCell(cell, event.key, event.ctrlKey) : null;
     if (!next) return;
     event.preventDefault();
     activateCell(next, true);
   });
   table.addEventListener("focusin", (event) => {
-    const cell = event.target.closest("th,td");
+    const cell = event.target.closest(".matrix>*>tr:not(.evidence)>*");
     if (cell && cell !== activeCell) activateCell(cell, false);
   });
 };

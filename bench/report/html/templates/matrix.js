@@ -13,11 +13,10 @@ const fillText = (template, values) =>
 
 const table = find(".matrix");
 const filterForm = byId("filter");
-const FILTERS = ["q", "family", "tf", "cuda", "device", "status", "mode"];
+const FILTERS = ["q", "family", "tf", "cuda", "device", "status", "mode", "only", "order"];
 const filterField = (name) => filterForm.elements[name];
 // Rows are numbered in the order of the document, so the index of a row finds its elements.
 const rowBodies = findAll("tbody[data-row]", table);
-const rowEvidence = findAll(".kernel-evidence");
 const familyHeads = findAll("tbody.family", table);
 const columnHeads = findAll("thead th[data-column]", table);
 
@@ -30,13 +29,15 @@ const groupByColumn = (cells) => {
   return groups;
 };
 const modeHeads = groupByColumn([...table.tHead.rows[1].cells]);
-const lines = rowBodies.flatMap((body) => [...body.rows].map((line) => groupByColumn([...line.cells].slice(1))));
+const lines = [...familyHeads, ...rowBodies].flatMap((body) =>
+  [...body.rows].filter((line) => !line.matches(".evidence")).map((line) => groupByColumn([...line.cells].slice(1))));
+const evidenceCells = findAll(".evidence>td", table);
 
 // What the text filter searches: the kernel's name and facts, its statuses, and the notes of its evidence.
 const searchTexts = new Map();
 const searchText = (row) => {
   if (!searchTexts.has(row.index)) {
-    const elements = [...findAll("th,.chip,td>a", rowBodies[row.index]), ...findAll(".notes", rowEvidence[row.index])];
+    const elements = findAll("tr>th,.tile,dl,.notes", rowBodies[row.index]);
     const text = elements.map((element) => element.textContent).join(" ");
     searchTexts.set(row.index, `${row.family} ${text}`.toLowerCase());
   }
@@ -63,18 +64,31 @@ const showColumns = () => {
   shownLayout = layout;
   columnHeads.forEach((head, index) => { head.hidden = !indexes.has(index); head.colSpan = visible.modes.length; });
   for (const line of [modeHeads, ...lines]) line.forEach((group, index) => showModes(group, indexes.has(index)));
-  for (const head of familyHeads) {
-    const filler = head.rows[0].cells[1];
-    if (filler) filler.colSpan = Math.max(1, indexes.size * visible.modes.length);
-  }
+  for (const cell of evidenceCells) cell.colSpan = 1 + Math.max(1, indexes.size * visible.modes.length);
 };
 const showRows = () => {
-  const indexes = new Set(visible.rows.map((row) => row.index));
+  const sorted = Boolean(sortKey());
+  const folded = new Set(sorted ? [] : familyHeads.filter(isFolded).map((head) => head.dataset.family));
+  const indexes = new Set(visible.rows.filter((row) => !folded.has(row.family)).map((row) => row.index));
   rowBodies.forEach((body, index) => { body.hidden = !indexes.has(index); });
-  rowEvidence.forEach((section, index) => { section.hidden = !indexes.has(index); });
   const families = new Set(visible.rows.map((row) => row.family));
-  const sorted = Boolean(currentSort().key);
   for (const head of familyHeads) head.hidden = sorted || !families.has(head.dataset.family);
+};
+// A family folds at a click on its name; a search or a filter opens all of them.
+const isFolded = (head) => find("button", head)?.getAttribute("aria-expanded") === "false";
+const startFolding = () => {
+  for (const head of familyHeads) {
+    const name = find("span", head);
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = name.textContent;
+    button.setAttribute("aria-expanded", "true");
+    name.replaceWith(button);
+    button.addEventListener("click", () => {
+      button.setAttribute("aria-expanded", String(isFolded(head)));
+      showRows();
+    });
+  }
 };
 const applyFilter = () => {
   const values = Object.fromEntries(FILTERS.map((name) => [name, filterField(name).value]));
@@ -83,31 +97,45 @@ const applyFilter = () => {
   visible.columns = columns.filter((column) => (!values.tf || column.tensorflow === values.tf)
     && (!values.cuda || column.cuda === values.cuda) && (!values.device || column.device === values.device));
   const hasStatus = (row) => visible.columns.some((column) =>
-    visible.modes.some((mode) => row.cells[column.index][mode].status === values.status));
+    visible.modes.some((mode) => row.cells[column.index][mode].statuses.includes(values.status)));
   visible.rows = orderedRows.filter((row) => (!values.family || row.family === values.family)
+    && (values.only !== "problems" || row.problem) && (values.only !== "differences" || row.differs)
     && (!values.status || hasStatus(row)) && words.every((word) => searchText(row).includes(word)));
   showRows();
   showColumns();
   const controls = visible.rows.filter((row) => row.control).length;
   const count = byId("match-count");
-  count.textContent = fillText(count.dataset.text,
+  const filters = FILTERS.filter((name) => values[name] && name !== "order").map((name) => {
+    const field = filterField(name);
+    return `${field.parentElement.firstChild.data.trim()} ${field.selectedOptions?.[0].text ?? field.value}`;
+  });
+  const lead = filters.length ? fillText(count.dataset.filtered, {filters: filters.join(", ")}) : "";
+  count.textContent = lead + fillText(count.dataset.text,
     {kernels: visible.rows.length - controls, controls, columns: visible.columns.length});
   clearCopy();
 };
 
-// Sorting: by name, or by what one column has in one mode. The address holds it as "name" or "time.COLUMN.MODE".
+// Sorting by what one column has in one mode: the address holds it as "time.COLUMN.MODE". Without it the field "order"
+// decides: by family (""), "problems" first, or by "name".
 const SORT_FIELDS = {status: "severity", time: "seconds", overhead: "overhead"};
 const DESCENDING = ["time", "overhead"];
 const sortKeys = (mode) => ["status", "time", ...(mode === "on" ? ["overhead"] : [])];
 const currentSort = () => {
   const [key, column, mode] = (address.get("sort") || "").split(".");
-  if (key === "name") return {key};
   const valid = MODES.includes(mode) && sortKeys(mode).includes(key) && /^\d+$/.test(column) && columns[column];
   return valid ? {key, column: Number(column), mode} : {};
 };
+const sortKey = () => currentSort().key || filterField("order").value;
+const compareText = (one, two) => one < two ? -1 : Number(one > two);
+const worstSeverity = (row) => Math.min(...row.cells.flatMap((cell) => MODES.map((mode) => cell[mode].severity ?? 99)));
+const controlsLast = (first, second) => first.control - second.control;
+const ORDERS = {
+  name: (first, second) => controlsLast(first, second) || compareText(first.kernel, second.kernel),
+  problems: (first, second) =>
+    controlsLast(first, second) || worstSeverity(first) - worstSeverity(second) || first.index - second.index,
+};
 const compareRows = ({key, column, mode}) => (first, second) => {
-  if (first.control !== second.control) return first.control - second.control;
-  if (key === "name") return first.kernel < second.kernel ? -1 : Number(first.kernel > second.kernel);
+  if (first.control !== second.control) return controlsLast(first, second);
   const [one, two] = [first, second].map((row) => row.cells[column][mode][SORT_FIELDS[key]]);
   if (one === undefined || two === undefined) return Number(one === undefined) - Number(two === undefined);
   return DESCENDING.includes(key) ? two - one : one - two;
@@ -115,8 +143,9 @@ const compareRows = ({key, column, mode}) => (first, second) => {
 const sortButtons = [];
 const applySort = () => {
   const sort = currentSort();
-  orderedRows = sort.key ? [...rows].sort(compareRows(sort)) : rows;
-  if (sort.key) table.append(...orderedRows.map((row) => rowBodies[row.index]));
+  const order = sort.key ? compareRows(sort) : ORDERS[filterField("order").value];
+  orderedRows = order ? [...rows].sort(order) : rows;
+  if (order) table.append(...orderedRows.map((row) => rowBodies[row.index]));
   else {
     for (const head of familyHeads) {
       const members = rows.filter((row) => row.family === head.dataset.family);
@@ -138,12 +167,12 @@ const addSortButton = (head, column, mode) => {
   const name = head.firstChild.data.trim();
   head.firstChild.remove();
   head.prepend(button);
-  const keys = ["", ...(column === undefined ? ["name"] : sortKeys(mode))];
+  const keys = ["", ...sortKeys(mode)];
   button.addEventListener("click", () => {
     const sort = currentSort();
     const active = sort.column === column && sort.mode === mode ? sort.key || "" : "";
     const next = keys[(keys.indexOf(active) + 1) % keys.length];
-    setAddress("sort", next && column !== undefined ? `${next}.${column}.${mode}` : next);
+    setAddress("sort", next && `${next}.${column}.${mode}`);
     applySort();
     applyFilter();
   });

@@ -9,26 +9,29 @@ const setAddress = (name, value, method = "replaceState") => {
   history[method](null, "", text ? `#${text}` : location.pathname + location.search);
 };
 
+// The theme is not part of the address: a link must not change the reader's. A page opened from a file may have no
+// storage; then the theme lasts until the page is left.
 const THEMES = ["", "light", "dark"];
-const showTheme = () => {
-  const theme = address.get("theme") || "";
-  if (theme) document.documentElement.dataset.theme = theme;
-  else delete document.documentElement.dataset.theme;
+const startTheme = () => {
   const button = byId("theme");
-  button.textContent = fillText(button.dataset.text, {theme: theme || "auto"});
-};
-// A page opened from a file may have no storage: then the theme lasts as long as the address.
-const storedTheme = () => {
+  let theme = "";
   try {
-    return localStorage.getItem("tfrepro-theme") || "";
-  } catch {
-    return "";
-  }
-};
-const storeTheme = (theme) => {
-  try {
-    localStorage.setItem("tfrepro-theme", theme);
-  } catch { /* see storedTheme */ }
+    theme = localStorage.getItem("tfrepro-theme") || "";
+  } catch { /* no storage */ }
+  const show = () => {
+    if (theme) document.documentElement.dataset.theme = theme;
+    else delete document.documentElement.dataset.theme;
+    button.textContent = fillText(button.dataset.text, {theme: theme || "auto"});
+  };
+  button.hidden = false;
+  button.addEventListener("click", () => {
+    theme = THEMES[(THEMES.indexOf(theme) + 1) % THEMES.length];
+    try {
+      localStorage.setItem("tfrepro-theme", theme);
+    } catch { /* no storage */ }
+    show();
+  });
+  show();
 };
 
 // Open everything around an element and scroll to it; return it, or null where the page has no such element.
@@ -37,33 +40,37 @@ const openElement = (id) => {
   if (!element) return null;
   for (let parent = element; parent; parent = parent.parentElement) {
     if (parent.tagName === "DETAILS") parent.open = true;
-    if (parent.hidden && parent.matches(".kernel-evidence,tbody")) parent.hidden = false;
+    if (parent.hidden && parent.matches("tbody")) parent.hidden = false;
   }
-  // Show the kernel's name above its evidence, where both fit into the window.
-  const container = element.closest(".kernel-evidence>details") || element;
+  // Show the kernel's line of the matrix above its evidence, where both fit into the window.
+  const body = element.closest("tbody.kernel-row");
+  if (body) find("details", body).open = true;
+  const container = body || element;
   const distance = element.getBoundingClientRect().top - container.getBoundingClientRect().top;
+  scroller.style.scrollPadding = `${table.tHead.offsetHeight}px 0 0 0`;
   (distance < innerHeight / 2 ? container : element).scrollIntoView();
   return element;
 };
-const isEvidence = (id) => /^d\d+-\d+$/.test(id);
 let lastMatrixLink = null;  // where Escape returns to
 const followLink = (event) => {
   const link = event.target.closest("a[href^='#']");
   if (!link || link.matches(".skip")) return;
-  event.preventDefault();
   const id = link.getAttribute("href").slice(1);
-  const element = openElement(id);
-  if (!element) return;
+  if (!byId(id)) return;
+  event.preventDefault();
   if (table.contains(link)) lastMatrixLink = link;
-  if (isEvidence(id)) setAddress("open", id, "pushState");
+  setAddress("open", id, "pushState");  // before anything scrolls: the Back button returns to where the link was
+  const element = openElement(id);
   element.tabIndex = -1;
   element.focus({preventScroll: true});
 };
 const closeDetails = (event) => {
-  const details = event.key === "Escape" && event.target.closest("details[open]");
+  if (event.key !== "Escape") return;
+  const body = event.target.closest("tbody.kernel-row");  // its evidence is a row below the one that unfolds it
+  const details = event.target.closest("details[open]") || (body && find("details[open]", body));
   if (!details) return;
   details.open = false;
-  if (!lastMatrixLink || !byId("evidence").contains(details)) {
+  if (!lastMatrixLink || !table.contains(details)) {
     find("summary", details).focus();
     return;
   }
@@ -116,16 +123,13 @@ const loadAddress = () => {
   }
   for (const name of FILTERS) setField(filterForm, name);
   if (comparisonForm) for (const name of ["from", "to"]) setField(comparisonForm, name);
-  const theme = address.get("theme") || storedTheme();
-  if (theme && THEMES.includes(theme)) address.set("theme", theme);
-  else address.delete("theme");
-  showTheme();
   applySort();
   applyFilter();
   showComparison();
   const open = address.get("open") || "";
   if (anchor) openElement(anchor);
-  else if (isEvidence(open)) openElement(open);
+  else if (open) openElement(open);
+  else if (address.size) byId("matrix").scrollIntoView();
 };
 
 const addOptions = (name, values) => {
@@ -140,7 +144,6 @@ const startFilter = () => {
   for (const name of ["family", "tf", "cuda", "device", "status"]) {
     filterField(name).parentElement.hidden = filterField(name).options.length < 3;  // "all" and one value
   }
-  addSortButton(table.tHead.rows[0].cells[0]);
   modeHeads.forEach((group, column) => {
     if (group.length === 2) group.forEach((head, mode) => addSortButton(head, column, MODES[mode]));
   });
@@ -149,6 +152,10 @@ const startFilter = () => {
   filterForm.addEventListener("input", (event) => {
     if (!FILTERS.includes(event.target.name)) return;
     setAddress(event.target.name, event.target.value);
+    if (event.target.name === "order") {
+      setAddress("sort", "");
+      applySort();
+    }
     applyFilter();
   });
   filterForm.addEventListener("reset", () => setTimeout(() => {  // after the fields were reset
@@ -171,15 +178,7 @@ const startComparison = () => {
     chooseComparison();
   });
 };
-const startTheme = () => {
-  byId("theme").hidden = false;
-  byId("theme").addEventListener("click", () => {
-    const theme = THEMES[(THEMES.indexOf(address.get("theme") || "") + 1) % THEMES.length];
-    storeTheme(theme);
-    setAddress("theme", theme);
-    showTheme();
-  });
-};
+startFolding();
 startFilter();
 startComparison();
 startTheme();

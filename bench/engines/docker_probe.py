@@ -1,0 +1,48 @@
+"""Whether Docker can be used on this host."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bench.engines import _dockercli
+from bench.engines._dockerd import TROUBLE, connect, reason_of
+from bench.errors import EngineError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from docker.client import DockerClient
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """Whether Docker can be used on this host and the reason in one sentence; ``version`` is that of the daemon."""
+
+    answers: bool
+    why: str
+    version: str = ""
+
+
+def probe() -> Probe:
+    """Query the daemon and look for a command line that can build; takes about a second if nothing hangs."""
+    try:
+        with _closing(connect(timeout=10)) as client:
+            version = str(client.version()["Version"])
+        cli = _dockercli.find_cli(os.environ)
+    except EngineError as error:
+        return Probe(answers=False, why=f"{error}; {error.hint}" if error.hint else str(error))
+    except TROUBLE as error:
+        return Probe(answers=False, why=f"the Docker daemon reported an error: {reason_of(error)}")
+    kind = "buildx" if cli.buildx else "built-in BuildKit"
+    return Probe(answers=True, why=f"Docker {version} answers, and {cli.path} builds ({kind})", version=version)
+
+
+@contextmanager
+def _closing(client: DockerClient) -> Iterator[DockerClient]:
+    try:
+        yield client
+    finally:
+        client.close()

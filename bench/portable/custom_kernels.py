@@ -1,0 +1,66 @@
+"""Custom kernels of ``tfrepro local``: read their files, and ask the measured interpreter what they declare."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+from bench.portable.errors import CONFIG, PortableError
+from bench.suite import kernel_files
+from bench.suite.kernel_files import STORE_VARIABLE, KernelFileError, Source
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+#: Seconds that the declarations of one file may take.
+_LIMIT_S = 60.0
+
+
+def read(paths: Iterable[Path], exclude: Iterable[str]) -> list[Source]:
+    """Read files and folders; raises PortableError where one cannot be used."""
+    try:
+        sources = [kernel_files.read_source(path, (), exclude) for path in paths]
+        kernel_files.check_total(sources)
+    except KernelFileError as error:
+        raise PortableError(str(error), error.hint, CONFIG) from error
+    return sources
+
+
+def declarations(
+    sources: list[Source], suite: Path, store: Path, environment: Mapping[str, str]
+) -> tuple[list[dict[str, Any]], dict[str, str], list[str]]:
+    """Copy the files to a store and run them in a first process.
+
+    Returns:
+        The declarations of the kernels, kernel -> ``HASH/name.py``, and the errors of faulty files.
+
+    Raises:
+        PortableError: a file ended its process, did not end or closed its streams, or the process gave no answer.
+    """
+    for source in sources:
+        kernel_files.stage(source, store)
+    files = [f"{source.hash}/{module}" for source in sources for module in source.modules]
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.suite.declare", json.dumps({"files": files, "limit_s": _LIMIT_S})],
+        env={**environment, STORE_VARIABLE: str(store)}, cwd=suite, capture_output=True, text=True, errors="replace",
+        check=False, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        answers = json.loads(done.stdout)["files"]
+    except ValueError as error:
+        message = f"The kernel files cannot be read: {(done.stderr.strip().splitlines() or ['no answer'])[-1]}"
+        raise PortableError(message) from error
+    fatal = [answer["error"] for answer in answers if answer["fatal"]]
+    if fatal:
+        hint = "Move what a file does into its kernels, which run in processes of their own."
+        raise PortableError(f"{'. '.join(fatal)}.", hint, CONFIG)
+    rows = [(row, answer["path"]) for answer in answers for row in answer["kernels"]]
+    names = [row["name"] for row, _ in rows]
+    twice = [f"two files declare the kernel {name}" for name in dict.fromkeys(names) if names.count(name) > 1]
+    errors = [answer["error"] for answer in answers if answer["error"]] + twice
+    found = {row["name"]: (row, path) for row, path in reversed(rows)}
+    declared = [found[name][0] for name in dict.fromkeys(names)]
+    return declared, {name: path for name, (_, path) in found.items()}, errors

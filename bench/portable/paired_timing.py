@@ -1,0 +1,289 @@
+"""Paired timing: two processes alive at the same time take turns on the same kernel, so that both see the same host.
+
+The two sides of a comparison are called "a" and "b" (see ``bench.suite.paired_record``). Each is one
+``bench.suite.timing_worker``, opened as a session. For every kernel both prepare it, then they time short blocks in the
+order A B B A, B A A B, ...; only one of them is ever at work, the other waits for its next command. Inputs are built
+anew between blocks, because a process keeps the memory layout of its inputs, and with it a few per cent of its speed.
+
+A failure ends one kernel: its outcome goes to the record, and a process that died, hangs or was left in a changed
+state is replaced before the next kernel.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from bench.portable.errors import PortableError
+from bench.portable.pair_side import END_LIMIT_S, Side, SideError, StartError
+from bench.portable.record_reader import NO_GPU
+from bench.suite.paired_record import pair_name
+from bench.suite.record import SCHEMA, Request, line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
+
+    from bench.portable.session import Session
+
+SIDES = ("a", "b")
+#: Least seconds of timed calls in a block (one call may take longer).
+MIN_BLOCK_S = 0.005
+#: Most groups of four blocks (A B B A) for one kernel. A kernel whose calls take longer than the budget gets one.
+MAX_GROUPS = 8
+#: Clock readings to aim for in a block of short calls.
+READINGS = 20
+#: Inputs are built anew before every block if that takes fewer seconds than this with one call, else once in the
+#: middle of a kernel's blocks, unless even one takes longer than the second number.
+REBUILD_ALWAYS_S, REBUILD_ONCE_S = 0.05, 2.0
+#: How often a kernel is taken again whose blocks the guard discards.
+RETAKES = 2
+
+
+@dataclass(frozen=True)
+class PairPlan:
+    """One pair to be timed.
+
+    Attributes:
+        comparison: One of ``paired_record.COMPARISONS``.
+        number: From 1, within the comparison and column.
+        first: The side whose process is started first.
+        budget_s: Seconds of timed calls for each kernel and side.
+        requests: Side -> its request; both have the same kernels in the same order.
+    """
+
+    comparison: str
+    number: int
+    first: str
+    budget_s: float
+    requests: Mapping[str, Request]
+
+    @property
+    def name(self) -> str:
+        """The name of its record within the column of side "b" (see ``paired_record.pair_name``)."""
+        return pair_name(self.comparison, self.number, self.requests["a"].column)
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> PairPlan:
+        """Return a pair from what ``asdict`` made of it; raises TypeError or KeyError if fields are missing."""
+        requests = {side: Request.from_json(json.dumps(fields["requests"][side])) for side in SIDES}
+        return cls(**{**fields, "requests": requests})
+
+    def header(self) -> dict[str, Any]:
+        """Return what the first line of its record says of it."""
+        fields = asdict(self)
+        fields["started_first"] = fields.pop("first")
+        return fields
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What the coordinator reports to, and what it asks.
+
+    Attributes:
+        kernel: Called with the name of each kernel before it is measured.
+        observe: Returns what a guard saw of the GPU between two moments of ``time.monotonic()``, with the reason to
+            discard times under "discarded"; returns None on a CPU.
+        settle: Called with kernel and reason before a kernel is taken again: waits until the GPU may be free again.
+    """
+
+    kernel: Callable[[str], None] = field(default=lambda _name: None)
+    observe: Callable[[float, float], Mapping[str, Any] | None] = field(default=lambda _start, _end: None)
+    settle: Callable[[str, str], None] = field(default=lambda _kernel, _reason: None)
+
+
+def run_pair(
+    plan: PairPlan,
+    open_session: Callable[[str], AbstractContextManager[Session]],
+    suite: str,
+    write: Callable[[str], None],
+    hooks: Hooks | None = None,
+) -> str:
+    """Time all kernels of a pair; ``open_session`` starts the process of a side, ``write`` takes the record's lines.
+
+    Returns:
+        Why a side saw no GPU; "" where both did or need none.
+
+    Raises:
+        PortableError: A side runs another suite than that with the hash ``suite``.
+    """
+    start = time.perf_counter()
+    write(line("header", {"schema": SCHEMA, "suite_hash": suite, **plan.header()}))
+    with ExitStack() as stack:
+        coordinator = _Coordinator(plan, suite, write, hooks or Hooks())
+        for side in SIDES:
+            coordinator.sides[side] = Side(side, open_session, coordinator.begin_process, write)
+            stack.callback(coordinator.sides[side].kill)
+        no_gpu = coordinator.run()
+    write(line("end", {"seconds": round(time.perf_counter() - start, 3)}))
+    return no_gpu
+
+
+def first_turns(kernels: Sequence[str], number: int) -> dict[str, str]:
+    """Return kernel -> the side that has its first turn in the pair of this number.
+
+    Half of the kernels begin with each side, and every two pairs a kernel begins with the other side: the process that
+    is started first changes from pair to pair, so that four pairs have every combination once.
+    """
+    return {name: SIDES[(place + (number - 1) // 2) % 2] for place, name in enumerate(sorted(kernels))}
+
+
+@dataclass
+class _Taken:
+    """What one attempt at a kernel gave: the fields of its line in the record."""
+
+    kind: str = "steady"
+    outcome: str = "ok"
+    message: str = ""
+    blocks: list[dict[str, Any]] = field(default_factory=list)
+    first_seconds: dict[str, float] = field(default_factory=dict)
+    guard: Mapping[str, Any] | None = None
+
+
+class _Coordinator:
+    """Measures the kernels of one pair."""
+
+    def __init__(self, plan: PairPlan, suite: str, write: Callable[[str], None], hooks: Hooks) -> None:
+        self.plan = plan
+        self.suite = suite
+        self.write = write
+        self.hooks = hooks
+        self.sides: dict[str, Side] = {}
+        self.processes = 0
+        self.limit_s = plan.requests["a"].time_limit_s
+        self.left = list(plan.requests["a"].kernels)
+
+    def begin_process(self, side: str, row: dict[str, Any]) -> int:
+        """Write the line of a process that is ready, and return its number within the record.
+
+        Raises:
+            PortableError: It runs another suite.
+        """
+        if row.pop("suite_hash") != self.suite:
+            hint = "The suite's files were edited: start again."
+            raise PortableError(f"Side {side} runs another version of the suite than this command uses.", hint)
+        self.processes += 1
+        self.write(line("process", {"side": side, **row}))
+        return self.processes
+
+    def run(self) -> str:
+        """Measure every kernel; returns why a side saw no GPU, or ""."""
+        turns = first_turns(self.left, self.plan.number)
+        no_gpu = ""
+        try:
+            self._ready()
+            no_gpu = next((side.no_gpu for side in self.sides.values() if side.no_gpu), "")
+            custom = self.sides["a"].custom
+            self.left.sort(key=lambda name: name in custom)  # stable: custom kernels come last
+            while self.left and not no_gpu:
+                name = self.left[0]
+                self.hooks.kernel(name)
+                self._write_kernel(name, self._measure(name, turns[name], alone=name in custom))
+        except StartError as error:
+            for name in tuple(self.left):
+                self._write_kernel(name, _Taken(outcome=error.outcome, message=str(error)))
+        for name in tuple(self.left):
+            self._write_kernel(name, _Taken(outcome=NO_GPU, message=no_gpu))
+        for side in self.sides.values():
+            side.end()
+        return no_gpu
+
+    def _ready(self) -> None:
+        """Start the processes that are missing, both at once, and wait until they are ready."""
+        order = (self.plan.first, *(side for side in SIDES if side != self.plan.first))
+        for side in order:
+            self.sides[side].launch()
+        for side in order:
+            self.sides[side].greet()
+
+    def _measure(self, name: str, turn: str, *, alone: bool) -> _Taken:
+        """Measure one kernel, again if the guard discards what was measured; the last attempt counts.
+
+        A custom kernel gets processes of its own (``alone``), because it may change anything in them.
+        """
+        left = RETAKES
+        while True:
+            if alone:
+                self._replace_used()
+            self._ready()
+            start = time.monotonic()
+            taken = self._take(name, turn)
+            taken.guard = self.hooks.observe(start, time.monotonic())
+            reason = str((taken.guard or {}).get("discarded", ""))
+            if not reason or taken.outcome != "ok" or not left:
+                break
+            left -= 1
+            self.hooks.settle(name, reason)
+        if alone:
+            self._replace_used()
+        return taken
+
+    def _replace_used(self) -> None:
+        for side in self.sides.values():
+            if side.used:
+                side.end()
+
+    def _take(self, name: str, turn: str) -> _Taken:
+        """Let both sides prepare a kernel, time its blocks, and let both drop it again."""
+        taken = _Taken()
+        deadline = time.monotonic() + self.limit_s
+        pair = (self.sides[turn], self.sides["b" if turn == "a" else "a"])
+        try:
+            for side in pair:
+                side.used = True
+            warm_up_s = self.plan.budget_s
+            ready = [side.ask(deadline, self.limit_s, do="prepare", kernel=name, warm_up_s=warm_up_s) for side in pair]
+            taken.kind = str(ready[0]["kind"])
+            for side, row in zip(pair, ready):  # noqa: B905 - Python 3.9 has no strict=
+                taken.first_seconds[side.name] = float(row["first_s"])
+            for place, command in _schedule(taken.kind, ready, self.plan.budget_s):
+                row = pair[place].ask(deadline, self.limit_s, do="block", **command)
+                taken.blocks.append({"side": pair[place].name, "batch": command["batch"], **row})
+        except SideError as error:
+            taken.outcome, taken.message = error.outcome, str(error)
+        for side in pair:
+            self._release(side, taken)
+        return taken
+
+    def _release(self, side: Side, taken: _Taken) -> None:
+        """Let a side drop its kernel, and end its process if it cannot be used for another one."""
+        if not side.running:
+            return
+        try:
+            limit_s = max(END_LIMIT_S, self.limit_s)
+            if not side.ask(time.monotonic() + limit_s, limit_s, do="release")["usable"]:
+                side.end()
+        except SideError as error:
+            if taken.outcome == "ok":
+                taken.outcome, taken.message = error.outcome, str(error)
+
+    def _write_kernel(self, name: str, taken: _Taken) -> None:
+        self.left.remove(name)
+        self.write(line("kernel", {"kernel": name, "load": round(os.getloadavg()[0], 2), **asdict(taken)}))
+
+
+def _schedule(kind: str, ready: list[dict[str, Any]], budget_s: float) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the blocks of a kernel: which of the two sides, in the order of ``ready``, and the command for it."""
+    rebuild_s = max(float(row["rebuild_s"]) for row in ready)
+    call_s = rebuild_s if kind == "first" else max(float(row["call_s"]) for row in ready)
+    block_s = max(call_s, MIN_BLOCK_S, budget_s / (2 * MAX_GROUPS))
+    groups = min(MAX_GROUPS, max(1, round(budget_s / (2 * block_s))))
+    # a block of a kernel that may not be called again has one call
+    batch = max(1, int(block_s / (READINGS * call_s))) if call_s > 0 and kind == "steady" else 1
+    middle = groups // 2 * 4 or 2  # the first block that is not of the first half
+    since: list[int] = [0, 0]  # blocks of each side so far
+    for group in range(groups):
+        for place in (0, 1, 1, 0) if group % 2 == 0 else (1, 0, 0, 1):
+            once = rebuild_s < REBUILD_ONCE_S and since[place] == middle // 2
+            command = {
+                "seconds": block_s,
+                "batch": batch,
+                "rebuild": rebuild_s < REBUILD_ALWAYS_S or once,
+                "warm": call_s < block_s / 4,  # the other side has used the caches meanwhile
+            }
+            since[place] += 1
+            yield place, command

@@ -1,0 +1,95 @@
+"""A conversation with a process: commands go to its standard input, lines come from its standard output.
+
+Engines and launchers open sessions (``open_session``); ``bench.portable.paired_timing`` uses them. Every read has a
+time limit, and leaving the context of a session ends its process, whatever state it is in.
+"""
+
+from __future__ import annotations
+
+import queue
+import subprocess
+import threading
+import time
+from contextlib import suppress
+
+from bench.suite.driver import ending, oom_kills
+
+#: Seconds between two looks at whether a silent process still runs: a child of its own may hold its output open.
+_LOOK_S = 0.5
+#: Seconds that an ended process may take to be reaped.
+_REAP_S = 10.0
+
+
+class Session:
+    """A process that answers commands."""
+
+    def send(self, text: str) -> None:
+        """Write one line; a process that has ended is noticed by ``read``."""
+        raise NotImplementedError
+
+    def read(self, timeout_s: float) -> str | None:
+        """Return the next line, None when the process has ended; raises TimeoutError after so many seconds."""
+        raise NotImplementedError
+
+    def outcome(self) -> tuple[str, str]:
+        """Return how a process ended that was not asked to: ``crashed`` or ``oom``, and a sentence about it."""
+        raise NotImplementedError
+
+
+class ProcessSession(Session):
+    """A session with a child whose standard input and output are text pipes."""
+
+    def __init__(self, child: subprocess.Popen[str]) -> None:
+        self._child = child
+        self._lines: queue.Queue[str | None] = queue.Queue()
+        self._oom_kills = oom_kills()
+        threading.Thread(target=self._pump, name="tfrepro-session", daemon=True).start()
+
+    def send(self, text: str) -> None:
+        """Write one line; see ``Session.send``."""
+        try:
+            if self._child.stdin:
+                self._child.stdin.write(text)
+                self._child.stdin.flush()
+        except (OSError, ValueError):
+            pass  # it has ended
+
+    def read(self, timeout_s: float) -> str | None:
+        """Return the next line; see ``Session.read``."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            ended = self._child.poll() is not None
+            try:
+                return self._lines.get(timeout=max(0.0, min(_LOOK_S, deadline - time.monotonic())))
+            except queue.Empty:
+                if ended:
+                    return None
+                if time.monotonic() >= deadline:
+                    raise TimeoutError from None
+
+    def outcome(self) -> tuple[str, str]:
+        """Return how the process ended; see ``Session.outcome``."""
+        try:
+            code = self._child.wait(timeout=_REAP_S)
+        except subprocess.TimeoutExpired:
+            return "crashed", "the process closed its output, but did not end"
+        if oom_kills() > self._oom_kills:
+            return "oom", "the system's out-of-memory killer ended the process"
+        return "crashed", f"the process ended with {ending(code)}; see the end of its log"
+
+    def _pump(self) -> None:
+        try:
+            for text in self._child.stdout or ():
+                self._lines.put(text)
+        except (OSError, ValueError):
+            pass  # the pipe was closed while it was read
+        self._lines.put(None)
+
+
+def reap(child: subprocess.Popen[str]) -> None:
+    """Wait for a killed process and close its pipes."""
+    child.wait()
+    for stream in (child.stdin, child.stdout):
+        if stream:
+            with suppress(OSError):  # a command that was never read
+                stream.close()

@@ -1,0 +1,85 @@
+"""Build the interval plots of the first screen: what determinism costs, and what an upgrade changes."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from bench.report.build.ratio_text import bound_text, factor_text
+from bench.report.view.charts import IntervalMark, IntervalPlot
+from bench.verdict.messages import count
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from bench.report.view import ColumnComparison, Line, Row
+    from bench.verdict.ratio import TimeRatio
+
+#: Ratios that a plot draws: those that are furthest from 1.
+MOST_MARKS = 12
+
+
+def overhead_plots(lines: Sequence[Line], rows: Sequence[Row]) -> tuple[IntervalPlot, ...]:
+    """Return one plot of the overhead of determinism for each measured column, the best column first."""
+    plots = []
+    for line in lines:
+        entries = [
+            (row.kernel, entry.anchor, entry.on.overhead_data)
+            for row in rows
+            if not row.control
+            for entry in row.deciding
+            if entry.column == line.column and not entry.blocked
+        ]
+        if any(overhead for *_, overhead in entries):
+            plots.append(
+                _plot(f"on {line.label}", "time with determinism on, divided by time with it off", "overhead", entries)
+            )
+    return tuple(plots)
+
+
+def upgrade_plots(comparisons: Sequence[ColumnComparison], rows: Sequence[Row]) -> tuple[IntervalPlot, ...]:
+    """Return one plot of changed run times for each comparison that has any times, the run's own steps first."""
+    anchors = {row.kernel: row for row in rows}
+    plots = []
+    for item in sorted(comparisons, key=lambda item: not item.is_step):
+        timed = [
+            (f"{row.kernel}, {row.mode}", anchors[row.kernel].deciding[item.after].anchor, row.overhead)
+            for row in item.upgrade.rows
+            if row.variation == "default" and row.kernel in anchors
+        ]
+        if any(overhead for *_, overhead in timed):
+            changed = f": {count(item.upgrade.changed, 'result')} changed"
+            plots.append(
+                _plot(f"{item.upgrade.label}{changed}", "time after, divided by time before", "slowdown", timed)
+            )
+    return tuple(plots)
+
+
+def _plot(title: str, axis: str, what: str, ratios: Iterable[tuple[str, str, TimeRatio | None]]) -> IntervalPlot:
+    """Return the plot of all significant ratios, with a sentence about the others."""
+    known = [(kernel, anchor, overhead) for kernel, anchor, overhead in ratios if overhead is not None]
+    drawn = [
+        IntervalMark(
+            kernel=kernel,
+            ratio=overhead.ratio,
+            low=overhead.low,
+            high=overhead.high,
+            text=factor_text(overhead.ratio),
+            anchor=anchor,
+        )
+        for kernel, anchor, overhead in known
+        if overhead.significant and overhead.low is not None and overhead.high is not None
+    ]
+    drawn.sort(key=lambda mark: -abs(math.log(mark.ratio)))
+    shown = sorted(drawn[:MOST_MARKS], key=lambda mark: -mark.ratio)
+    return IntervalPlot(title=title, axis=axis, marks=tuple(shown), rest=_rest(known, len(drawn), len(shown), what))
+
+
+def _rest(known: Sequence[tuple[str, str, TimeRatio]], drawn: int, shown: int, what: str) -> str:
+    """Say what is known about the ratios that are not drawn."""
+    more = f"{count(drawn - shown, 'smaller difference')} not drawn. " if drawn > shown else ""
+    ends = [overhead.high for *_, overhead in known if not overhead.significant and overhead.high is not None]
+    if not ends:
+        return more.strip()
+    others = "The other kernel" if len(ends) == 1 else f"The other {len(ends)}"
+    return f"{more}{others}: {bound_text(max(ends), what)}."

@@ -1,0 +1,238 @@
+"""Lay out the charts of the first screen: positions in an SVG, from which ``charts.html`` draws them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from bench.report.view import ModeResult
+    from bench.report.view.charts import HeatMap, HeatMapLine, IntervalMark, IntervalPlot, Tile
+
+#: Widths in pixels of a heat map for wide and for narrow screens; the SVG is scaled to the space it gets.
+WIDE, NARROW = 1320, 470
+#: Pixels from tile to tile, between families, between the lines of a column, and before the next column.
+_LARGEST_PITCH, _NARROW_PITCH, _FAMILY_GAP, _LINE, _COLUMN_GAP = 13.0, 11.0, 7.0, 16.0, 5.0
+#: Pixels for the mode of a line and its number, for names of columns at most, and for the names of the families.
+_NUMBERS, _LONGEST_LABEL, _HEAD = 70.0, 240.0, 18.0
+#: Pixels of a name for each character, for deciding whether it fits.
+_CHARACTER = 6.4
+
+
+class PlacedTile(NamedTuple):
+    """A tile with the place of its upper left corner."""
+
+    x: float
+    y: float
+    tile: Tile
+
+
+class PlacedName(NamedTuple):
+    """A text with the place of its start."""
+
+    x: float
+    y: float
+    text: str
+
+
+class PlacedLine(NamedTuple):
+    """A line of the heat map, with the name of its column; None if a line above has it."""
+
+    y: float
+    line: HeatMapLine
+    label: PlacedName | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeatMapLayout:
+    """What the SVG of a heat map draws, in pixels. ``tile`` is the width of a tile, ``names`` of the labels."""
+
+    width: float
+    height: float
+    tile: float
+    names: float
+    families: tuple[PlacedName, ...]
+    lines: tuple[PlacedLine, ...]
+    tiles: tuple[PlacedTile, ...]
+
+
+def heat_map_layout(chart: HeatMap, width: float) -> HeatMapLayout:
+    """Place the tiles: families side by side, wrapped into as many bands as the width requires.
+
+    On narrow screens the name of a column stands above its lines, because it leaves no space for tiles beside it.
+    """
+    longest = max((len(line.label) for line in chart.lines), default=0)
+    beside = min(_LONGEST_LABEL, longest * _CHARACTER) if width >= WIDE else 0.0
+    names = float(round(_NUMBERS + beside))
+    gaps = _FAMILY_GAP * max(0, len(chart.families) - 1)
+    widest = chart.kernels if width >= WIDE else max((number for _, number in chart.families), default=0)
+    largest, gaps = (_LARGEST_PITCH, gaps) if width >= WIDE else (_NARROW_PITCH, 0.0)
+    pitch = min(largest, (width - names - gaps) / max(1, widest))
+    families: list[PlacedName] = []
+    lines: list[PlacedLine] = []
+    tiles: list[PlacedTile] = []
+    top = 0.0
+    for band in _bands(chart.families, width - names, pitch):
+        placed = list(_placed_lines(chart.lines, top + _HEAD, beside, beside or width))
+        lines += placed
+        for place, (x, start, (name, number)) in enumerate(band):
+            following = band[place + 1][0] if place + 1 < len(band) else width - names
+            families.append(PlacedName(round(names + x, 1), top + _HEAD - 6, _shortened(name, following - x)))
+            for y, line, _ in placed:
+                tiles += (
+                    PlacedTile(round(names + x + pitch * offset, 1), y, tile)
+                    for offset, tile in enumerate(line.tiles[start : start + number])
+                )
+        top = (placed[-1].y if placed else top + _HEAD) + _LINE + 8
+    return HeatMapLayout(
+        width=width, height=top, tile=round(max(0.6 * pitch, pitch - 1.5), 1), names=names,
+        families=tuple(families), lines=tuple(lines), tiles=tuple(tiles),
+    )  # fmt: skip
+
+
+def _bands(
+    families: Sequence[tuple[str, int]], width: float, pitch: float
+) -> list[list[tuple[float, int, tuple[str, int]]]]:
+    """Return the families of each band, each with its distance from the left and the number of kernels before it."""
+    bands: list[list[tuple[float, int, tuple[str, int]]]] = [[]]
+    x, kernels = 0.0, 0
+    for name, number in families:
+        # a pixel of tolerance: the last family of a full band must not wrap because of rounding
+        if bands[-1] and x + number * pitch > width + 1:
+            bands.append([])
+            x = 0.0
+        bands[-1].append((round(x, 1), kernels, (name, number)))
+        x += number * pitch + _FAMILY_GAP
+        kernels += number
+    return bands
+
+
+def _placed_lines(lines: Sequence[HeatMapLine], top: float, beside: float, space: float) -> Iterator[PlacedLine]:
+    """Yield the lines from the top down; the names of columns have some ``space``, ``beside`` their lines or above."""
+    before = ""
+    for place, line in enumerate(lines):
+        label = None
+        if not place or line.label != before:
+            top += _COLUMN_GAP if place else 0.0
+            label = PlacedName(0.0, top, _shortened(line.label, space))
+            top += 0.0 if beside else _LINE
+        yield PlacedLine(top, line, label)
+        before = line.label
+        top += _LINE
+
+
+def _shortened(name: str, space: float) -> str:
+    """Return a name that fits into some pixels, cut off where it must be."""
+    most = max(1, int(space / _CHARACTER))
+    return name if len(name) <= most else name[: max(1, most - 1)] + "."
+
+
+#: The interval plot, in pixels: its width, the space for kernel names and for texts, and the height of a line.
+PLOT_WIDTH, _PLOT_NAMES, _PLOT_TEXTS, _PLOT_LINE = 600.0, 208.0, 150.0, 20.0
+#: The factors that an axis can show: it takes the first of these series that has few enough in its range.
+_TICKS: tuple[tuple[float, ...], ...] = (
+    (0.8, 0.9, 1.0, 1.1, 1.2, 1.4, 1.6),
+    (0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0),
+    (0.01, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 100.0),
+    tuple(10.0**power for power in range(-3, 4)),
+    tuple(10.0**power for power in range(-9, 10, 3)),
+)
+#: The axis reaches at least from one to the other, so that small differences look small, and never further than these.
+_LEAST_RANGE, _MOST_RANGE = (0.8, 1.25), (1e-9, 1e9)
+_MOST_TICKS = 7
+
+
+class PlacedMark(NamedTuple):
+    """A mark of an interval plot: its line, the places of the interval's ends and of the ratio, and its short name."""
+
+    y: float
+    low: float
+    ratio: float
+    high: float
+    name: str
+    mark: IntervalMark
+
+
+@dataclass(frozen=True, kw_only=True)
+class IntervalPlotLayout:
+    """Everything that the SVG of an interval plot draws, in pixels; ``one`` is the place of the factor 1."""
+
+    width: float
+    height: float
+    left: float
+    one: float
+    ticks: tuple[PlacedName, ...]
+    marks: tuple[PlacedMark, ...]
+
+
+def interval_plot_layout(chart: IntervalPlot) -> IntervalPlotLayout:
+    """Place ratios on a logarithmic axis that covers all intervals and 1."""
+    ends = [_within_range(end) for mark in chart.marks for end in (mark.low, mark.ratio, mark.high)]
+    low, high = min([_LEAST_RANGE[0], *ends]), max([_LEAST_RANGE[1], *ends])
+    span = PLOT_WIDTH - _PLOT_NAMES - _PLOT_TEXTS
+
+    def place(ratio: float) -> float:
+        share = math.log(_within_range(ratio) / low) / math.log(high / low)
+        return round(_PLOT_NAMES + span * share, 1)
+
+    bottom = _PLOT_LINE * len(chart.marks) + 4
+    series = ([tick for tick in ticks if low <= tick <= high] for ticks in _TICKS if _covers(ticks, low, high))
+    ticks = next((ticks for ticks in series if len(ticks) <= _MOST_TICKS), [1.0])
+    return IntervalPlotLayout(
+        width=PLOT_WIDTH,
+        height=bottom + 22,
+        left=_PLOT_NAMES,
+        one=place(1.0),
+        ticks=tuple(PlacedName(place(tick), bottom + 14, f"{tick:g}x") for tick in ticks),
+        marks=tuple(
+            PlacedMark(
+                y=_PLOT_LINE * number + 12,
+                low=place(mark.low),
+                ratio=place(mark.ratio),
+                high=place(mark.high),
+                name=_shortened(mark.kernel, _PLOT_NAMES - 10),
+                mark=mark,
+            )
+            for number, mark in enumerate(chart.marks)
+        ),
+    )
+
+
+def _within_range(ratio: float) -> float:
+    """Return a ratio that an axis can show; times that are 0 or without end make ratios that it cannot."""
+    return min(_MOST_RANGE[1], max(_MOST_RANGE[0], ratio))
+
+
+def _covers(ticks: Sequence[float], low: float, high: float) -> bool:
+    """Return whether a series reaches about as far as an axis."""
+    return ticks[0] <= low * 2 and high <= ticks[-1] * 2
+
+
+#: The mark of an overhead in the matrix: its width in pixels, and the factor at its right end (inverse at the left).
+_MARK_WIDTH, _MARK_END = 40.0, 2.0
+
+
+class IntervalMarkLayout(NamedTuple):
+    """The mark of one overhead. ``kind`` is "slower", "faster", or "" where the overhead is not significant."""
+
+    low: float
+    ratio: float
+    high: float
+    kind: str
+
+
+def interval_mark(result: ModeResult) -> IntervalMarkLayout | None:
+    """Place an overhead on the axis of the matrix; what lies beyond its ends is drawn at the end."""
+    overhead = result.overhead_data
+    if overhead is None or overhead.low is None or overhead.high is None:
+        return None
+
+    def place(ratio: float) -> float:
+        share = math.log(_within_range(ratio)) / math.log(_MARK_END)
+        return round(_MARK_WIDTH / 2 * (1 + min(1.0, max(-1.0, share))), 1)
+
+    kind = ("slower" if overhead.ratio > 1 else "faster") if overhead.significant else ""
+    return IntervalMarkLayout(place(overhead.low), place(overhead.ratio), place(overhead.high), kind)

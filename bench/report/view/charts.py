@@ -1,0 +1,89 @@
+"""The charts of the first screen. All that they show is also elsewhere in the view, so report.json lacks them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tile:
+    """One kernel in one column and mode, as a tile of the heat map.
+
+    ``anchor`` is the element to jump to. ``also`` names the variations under which the result is worse than the one
+    that the tile shows, "" where there are none.
+    """
+
+    kernel: str
+    symbol: str
+    word: str
+    tone: str
+    anchor: str
+    also: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeatMapLine:
+    """One column in one mode. ``tiles`` are in the order of ``HeatMap.families``.
+
+    ``reproducible`` counts the tiles with that status. ``blocked`` is the status of a column without measurements,
+    which has a single line without tiles.
+    """
+
+    label: str
+    mode: str
+    reproducible: int
+    tiles: tuple[Tile, ...]
+    blocked: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """The kernels with one status other than reproducible, with determinism on.
+
+    ``kernels`` has the name of each, the columns where it has the status ("" for all), and the element to jump to.
+    """
+
+    symbol: str
+    word: str
+    tone: str
+    kernels: tuple[tuple[str, str, str], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeatMap:
+    """All kernels (without the controls) in all columns and modes, under the variation that decides.
+
+    ``families`` has the name of each family and its number of kernels, in the order of the matrix. ``problems`` names
+    what is not reproducible with determinism on, the most severe status first.
+    """
+
+    families: tuple[tuple[str, int], ...]
+    lines: tuple[HeatMapLine, ...]
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def kernels(self) -> int:
+        """The number of tiles in a line."""
+        return sum(number for _, number in self.families)
+
+
+@dataclass(frozen=True, kw_only=True)
+class IntervalMark:
+    """One ratio of times with its interval, as a line of an interval plot. ``text`` states it in words."""
+
+    kernel: str
+    ratio: float
+    low: float
+    high: float
+    text: str
+    anchor: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class IntervalPlot:
+    """Ratios on a logarithmic axis, the largest first. ``rest`` is a sentence about the ratios that are not drawn."""
+
+    title: str
+    axis: str
+    marks: tuple[IntervalMark, ...]
+    rest: str

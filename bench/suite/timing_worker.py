@@ -1,0 +1,264 @@
+"""One side of a pair: a process that prepares a kernel and times blocks of its calls whenever it is told to.
+
+The coordinator (``bench.portable.paired_timing``) starts it in the column as ``python -m bench.suite.timing_worker
+REQUEST`` and sends one command per line of JSON. Each command gets one line of JSON as its answer:
+
+=========================================================  ==================================================
+command                                                    answer
+=========================================================  ==================================================
+(none: after the start)                                    ``process``: provenance, settings, suite hash
+``{"do": "prepare", "kernel", "warm_up_s"}``               ``prepared``: kind, first_s, rebuild_s, call_s
+``{"do": "block", "seconds", "batch", "rebuild", "warm"}`` ``block``: seconds, cpu_seconds, switches
+``{"do": "release"}``                                      ``released``: usable (False: end this process)
+``{"do": "end"}``                                          ``loaded``: the libraries; then the process ends
+=========================================================  ==================================================
+
+A command that fails is answered by ``failed`` with outcome, message and usable. Between commands the process waits in
+a read on its standard input and uses no CPU. What kernels print goes to standard error, and their standard input is
+empty, so that neither can disturb the conversation.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import sys
+import time
+import traceback
+from datetime import datetime, timezone
+from typing import Any, Callable, Dict, List, Mapping, Optional, TextIO, Tuple
+
+from bench.suite import left_behind, preconditions, provenance, timing
+from bench.suite.driver import process_environment
+from bench.suite.kernels import Kernel, Work, all_kernels, clear_input_cache, custom
+from bench.suite.preconditions import MismatchError, mismatch
+from bench.suite.record import Request, line
+from bench.suite.sampler import reseed
+from bench.suite.suite_hash import suite_hash
+from bench.suite.worker import MESSAGE_LIMIT, outcome_of, prepare, private_stdout
+
+#: Most clock readings in one block; short calls are timed in batches instead.
+MAX_READINGS = 50
+#: Kernels whose inputs and first call together take longer than this many seconds are not rebuilt on trial.
+REBUILD_TRIAL_S = 1.0
+
+
+def main(arguments: List[str]) -> int:
+    """Serve the coordinator until it ends the conversation or goes away; failures are answers, not exit codes."""
+    request = Request.from_json(arguments[0])
+    environment = process_environment(request, {})
+    if environment != dict(os.environ):  # some variables take effect only at the start of a process
+        command = [sys.executable, "-m", "bench.suite.timing_worker", *arguments]
+        os.execve(sys.executable, command, environment)  # noqa: S606 - no shell is involved
+    commands, answers = private_stdin(), private_stdout()
+    try:
+        tf, no_gpu_reason = prepare(request)
+        if request.device == "gpu":
+            for gpu in tf.config.list_physical_devices("GPU"):
+                tf.config.experimental.set_memory_growth(gpu, True)  # two processes share the memory of this GPU
+        worker = TimingWorker(request, tf, answers)
+        worker.begin(no_gpu_reason)
+    except Exception as error:  # noqa: BLE001 - whatever prevents the start must reach the record
+        traceback.print_exc()
+        answers.write(line("failed", {"outcome": "mismatch", "message": _message(error), "usable": False}))
+        answers.flush()
+        return 0
+    for text in commands:
+        if not worker.obey(json.loads(text)):
+            break
+    return 0
+
+
+class TimingWorker:
+    """The process of one side. At most one kernel is prepared at a time."""
+
+    def __init__(self, request: Request, tf: Any, answers: TextIO) -> None:
+        self.request = request
+        self.tf = tf
+        self.answers = answers
+        self.kernels = all_kernels()
+        self.finish = timing.finisher(tf, request.device)
+        self.kernel: Optional[Kernel] = None
+        self.call: Callable[[], Any] = _nothing
+        self.initial_state: Any = None
+        self.before: Optional[left_behind.Snapshot] = None
+
+    def begin(self, no_gpu_reason: str) -> None:
+        """Write provenance and settings; ``custom`` names the kernels that are not of the suite."""
+        gc.freeze()  # functions of libraries live forever: scanning them would take long
+        hashes = {name: self.kernels[name].source_hash()[:16] for name in self.request.kernels if name in self.kernels}
+        on_gpu = self.request.device == "gpu"
+        body = {
+            "pid": os.getpid(),
+            "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "provenance": {**provenance.provenance(self.tf, hashes), **(provenance.gpu(self.tf) if on_gpu else {})},
+            "settings": provenance.settings(self.tf, self.request.switch if self.request.mode == "on" else "none"),
+            "suite_hash": suite_hash(),
+            "no_gpu": no_gpu_reason,
+            "custom": [name for name in self.request.kernels if name not in self.kernels],
+        }
+        self.answer("process", body)
+        self.initial_state = provenance.state(self.tf)
+
+    def obey(self, command: Mapping[str, Any]) -> bool:
+        """Carry out one command and answer it; returns whether more may follow."""
+        if command["do"] == "end":
+            self.answer("loaded", {"libraries": provenance.libraries()})
+            return False
+        try:
+            if command["do"] == "prepare":
+                self.answer("prepared", self.prepare(str(command["kernel"]), float(command["warm_up_s"])))
+            elif command["do"] == "block":
+                self.answer("block", self.block(command))
+            else:
+                self.answer("released", {"usable": self.release()})
+        except Exception as error:  # noqa: BLE001 - any class of error is a result here
+            traceback.print_exc()
+            usable = not preconditions.makes_process_unusable(error, self.request) and self._unchanged()
+            self.answer("failed", {"outcome": outcome_of(error), "message": _message(error), "usable": usable})
+        return True
+
+    def prepare(self, name: str, warm_up_s: float) -> Dict[str, Any]:
+        """Build a kernel, time its first call, and warm it up; returns its kind and the seconds it needs.
+
+        ``rebuild_s`` is what building it again takes, with one call; ``call_s`` is the time of a call when warm.
+        """
+        self.before = left_behind.snapshot(private_tmp=False)
+        self.kernel = self._find(name)
+        build_s, first = self._build()
+        facts = {"kind": "steady", "first_s": timing.seconds(first.wall)}
+        if not self.kernel.call_again:
+            return {**facts, "kind": "first", "rebuild_s": timing.seconds(build_s), "call_s": facts["first_s"]}
+        rebuild_s = build_s + first.wall
+        if rebuild_s < REBUILD_TRIAL_S:  # a first call in a process loads and compiles what later ones find
+            build_s, again = self._build()
+            rebuild_s = build_s + again.wall
+        warm: List[timing.Clock] = []
+        while not timing.is_warm(warm, warm_up_s):
+            warm.append(timing.timed(self.call)[1])
+        call_s = min(clock.wall for clock in warm[-2:])
+        return {**facts, "rebuild_s": timing.seconds(rebuild_s), "call_s": timing.seconds(call_s)}
+
+    def block(self, command: Mapping[str, Any]) -> Dict[str, Any]:
+        """Time calls for so many seconds, at least one; ``batch`` calls share one reading of the clock."""
+        if self.kernel is None:
+            raise RuntimeError("no kernel is prepared")
+        if not self.kernel.call_again:
+            return _block([self._build()[1]], 1)
+        if command["rebuild"]:
+            self._build()  # with one untimed call
+        elif command["warm"]:
+            self.call()
+        batch, spent = int(command["batch"]), 0.0
+        clocks: List[timing.Clock] = []
+        call = self.call if batch == 1 else _repeated(self.call, batch)
+        while not clocks or (spent < float(command["seconds"]) and len(clocks) < MAX_READINGS):
+            clock = timing.timed(call)[1]
+            clocks.append(clock)
+            spent += clock.wall
+        return _block(clocks, batch)
+
+    def release(self) -> bool:
+        """Drop the kernel and its memory; returns whether this process may be used for another kernel.
+
+        Raises:
+            MismatchError: The kernel changed the mode, or loaded a library of another version.
+        """
+        self._drop()
+        clear_input_cache()
+        gc.collect()
+        preconditions.check_libraries(self.request)
+        if provenance.determinism_enabled() != (self.request.mode == "on"):
+            raise mismatch(f"a kernel switched determinism, although {self.request.mode} was requested")
+        return self._unchanged() and not self._left_behind()
+
+    def _left_behind(self) -> bool:
+        """Return whether the kernel left anything behind, which the log then names."""
+        if self.before is None:
+            return False
+        channels = self.request.device != "gpu"  # CUDA opens some for itself
+        sentences = left_behind.sentences(self.before, private_tmp=False, channels=channels)
+        for sentence in sentences:
+            sys.stderr.write(f"tfrepro: a kernel {sentence}\n")
+        return bool(sentences)
+
+    def answer(self, kind: str, body: Mapping[str, Any]) -> None:
+        """Write one line and flush it."""
+        self.answers.write(line(kind, body))
+        self.answers.flush()
+
+    def _find(self, name: str) -> Kernel:
+        """Return a kernel; users' files are executed only if it is one of theirs."""
+        if name not in self.kernels and name in self.request.kernel_files:
+            loaded = custom.requested(self.request.kernel_files, (name,))
+            self.kernels = {**loaded.kernels, **self.kernels}
+            if name not in self.kernels:
+                raise MismatchError("; ".join(loaded.errors.values()) or f"its file does not declare {name!r}")
+        if name not in self.kernels:
+            raise MismatchError(f"the suite has no kernel named {name!r}")
+        return self.kernels[name]
+
+    def _build(self) -> Tuple[float, timing.Clock]:
+        """Build the kernel anew from the seed and call it once; returns the seconds to build and the call's times."""
+        kernel, finish, tf, seed = self.kernel, self.finish, self.tf, self.request.seed
+        if kernel is None:
+            raise RuntimeError("no kernel is prepared")
+        self.call = _nothing  # release the memory of the inputs before they are made again
+        if not kernel.portable or not kernel.call_again:
+            tf.keras.backend.clear_session()
+        reseed(tf, seed)
+        start = time.perf_counter()
+        # wait for the inputs: a copy to the GPU still in progress would count towards the call
+        work: Work = finish(kernel.function(tf, seed))
+        build_s = time.perf_counter() - start
+        self.call = lambda: finish(work())
+        return build_s, timing.timed(self.call)[1]
+
+    def _drop(self) -> None:
+        if self.kernel is not None and not self.kernel.portable:
+            self.tf.keras.backend.clear_session()
+        self.kernel, self.call = None, _nothing
+
+    def _unchanged(self) -> bool:
+        """Return whether no kernel has changed the state of this process, which would affect the next kernel."""
+        switched = provenance.determinism_enabled() != (self.request.mode == "on")
+        return not switched and bool(provenance.state(self.tf) == self.initial_state)
+
+
+def private_stdin() -> TextIO:
+    """Return the original standard input, and redirect descriptor 0 to an empty file."""
+    private = os.dup(0)
+    empty = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(empty, 0)
+    os.close(empty)
+    return os.fdopen(private, "r", encoding="utf-8")
+
+
+def _block(clocks: List[timing.Clock], batch: int) -> Dict[str, Any]:
+    """Return the fields of a block; times are seconds per call."""
+    return {
+        "seconds": [timing.seconds(clock.wall / batch) for clock in clocks],
+        "cpu_seconds": [timing.seconds(clock.cpu / batch) for clock in clocks],
+        "switches": sum(clock.switches for clock in clocks),
+    }
+
+
+def _repeated(call: Callable[[], Any], number: int) -> Callable[[], None]:
+    def calls() -> None:
+        for _ in range(number):
+            call()
+
+    return calls
+
+
+def _message(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"[:MESSAGE_LIMIT]
+
+
+def _nothing() -> None:
+    """Stand in for the call of a kernel while none is prepared."""
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,195 @@
+"""The first screen and the matrix in a real browser: where links lead and Back returns, sizes, and sheets of paper."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bench.report.build.page import build
+from bench.report.html import render as html_render
+from bench.verdict import evaluate
+from tests.integration.pages import page as made
+from tests.unit import factory
+from tests.unit.factory import EXACT, Behaviour
+from tests.unit.test_large_page import view_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from playwright.sync_api import Page
+
+    from tests.unit.factory import Spot
+
+pytestmark = pytest.mark.browser
+
+WIDE = {"width": 1400, "height": 900}
+#: The heat map that is shown at this width.
+MAP = ".heat-map.wide"
+
+
+@cache
+def large() -> str:
+    """Twelve columns of forty-five kernels."""
+    return html_render.render(view_of(12, 45))
+
+
+@cache
+def like_the_sample() -> str:
+    """As many kernels and columns as the shipped sample has; most are reproducible, some have other bits by release."""
+    columns = tuple(factory.column(release) for release in ("2.15.1", "2.18.1", "2.21.0"))
+    kernels = tuple(factory.kernel(f"kernel_name_{number:03d}", f"family {number % 17}") for number in range(115))
+
+    def behave(spot: Spot) -> Behaviour:
+        number = 0 if spot.kernel.startswith("control") else int(spot.kernel[-3:])
+        if number % 11 == 5 and spot.mode == "on":
+            return Behaviour(outcome="error", error_class="UnimplementedError", message="no deterministic kernel")
+        if number % 9 == 4 and spot.mode == "off":
+            return Behaviour((f"a{spot.round}", f"b{spot.round}"))
+        factor = 1.5 if number % 10 == 1 and spot.mode == "on" else 1.0
+        return Behaviour((spot.column if number % 4 == 1 else "same",), steady_s=(0.001 * factor,)) if number else EXACT
+
+    info = factory.info(columns=columns, kernels=(*kernels, *factory.GRADED))
+    return html_render.render(build(evaluate(factory.run(info, behave))))
+
+
+def scrolled(page: Page) -> float:
+    return float(page.evaluate("scrollY"))
+
+
+def test_back_returns_to_where_a_link_of_the_heat_map_was_clicked(visit: Callable[..., Page]) -> None:
+    page = visit(made("several"), viewport={"width": 1400, "height": 500}, reduced_motion="reduce")
+    page.evaluate("scrollTo(0, 150)")
+    page.wait_for_function("scrollY === 150")
+    link = page.locator(f"{MAP} a.info").first
+    target = page.locator(str(link.get_attribute("href")))
+    assert not target.is_visible()
+    link.locator("rect").click()
+    assert target.is_visible()
+    assert page.url.endswith(f"#open={target.get_attribute('id')}")
+    assert scrolled(page) > 600
+    page.go_back()
+    page.wait_for_function("scrollY < 400")
+    assert scrolled(page) == pytest.approx(150, abs=2)
+    assert "#" not in page.url
+    page.go_forward()
+    page.wait_for_function("scrollY > 600")
+    assert target.is_visible()
+
+
+def test_a_link_of_the_heat_map_shows_the_line_of_the_kernel_above_its_evidence(visit: Callable[..., Page]) -> None:
+    page = visit(made("several"), viewport=WIDE, reduced_motion="reduce")
+    page.locator(f"{MAP} a.info rect").first.click()
+    line = page.locator("tbody.kernel-row:has(details[open]) > tr").first
+    box = line.bounding_box()
+    assert box is not None
+    assert 0 <= box["y"] < WIDE["height"] / 2
+    text = line.locator("summary").inner_text()
+    assert text == "kernel_4"
+    covering = page.evaluate("([x, y]) => document.elementFromPoint(x, y).textContent", [box["x"] + 40, box["y"] + 12])
+    assert "kernel_4" in covering, "the head of the matrix does not cover it"
+
+
+def test_a_permalink_names_its_filter_and_scrolls_to_the_matrix(visit: Callable[..., Page]) -> None:
+    page = visit(made("several"), "#only=problems&tf=2.18.1", viewport=WIDE, reduced_motion="reduce")
+    count = page.locator("#match-count").inner_text()
+    assert count.startswith("Filtered by TensorFlow 2.18.1, Show only problems: 4 of 10 kernels")
+    page.wait_for_function("scrollY > 0")
+    top = page.locator("#matrix").evaluate("one => one.getBoundingClientRect().top")
+    assert 0 <= top < 100
+    page.get_by_role("button", name="Clear").click()
+    page.wait_for_function("!document.getElementById('match-count').textContent.startsWith('Filtered')")
+    assert "#" not in page.url
+
+
+def test_only_differences_between_columns(visit: Callable[..., Page]) -> None:
+    page = visit(made("several"), "#only=differences")
+    names = page.locator("tbody.kernel-row:visible th summary").all_inner_texts()
+    # those whose bits moved or whose status is another one elsewhere; 3 has the same everywhere
+    assert {"kernel_0", "kernel_4", "kernel_7", "kernel_8"} <= set(names)
+    assert not {"kernel_1", "kernel_3", "fit"} & set(names)
+
+
+def test_the_theme_is_not_part_of_the_address(visit: Callable[..., Page]) -> None:
+    page = visit(made("several"), "#status=reproducible")
+    page.locator("#theme").click()
+    assert page.locator("html").get_attribute("data-theme") == "light"
+    assert page.url.endswith("#status=reproducible")
+    assert visit(made("several"), "#theme=dark").locator("html").get_attribute("data-theme") is None
+
+
+@pytest.mark.parametrize("name", ["several", "large"])
+def test_lines_of_the_matrix_are_low(visit: Callable[..., Page], name: str) -> None:
+    page = visit(made(name) if name == "several" else large(), viewport=WIDE)
+    heights = page.locator(".matrix > tbody > tr:not(.more)").evaluate_all(
+        "(all) => all.map((one) => one.getBoundingClientRect().height).filter(Boolean)"
+    )
+    assert len(heights) > 10
+    assert max(heights) <= 25
+
+
+def test_twelve_columns_fit(visit: Callable[..., Page]) -> None:
+    page = visit(large(), viewport=WIDE)
+    assert page.locator("thead th[data-column]").count() == 12
+    assert page.locator(".scroller").evaluate("one => one.scrollWidth - one.clientWidth") <= 4
+
+
+def test_arrows_skip_the_evidence(visit: Callable[..., Page]) -> None:
+    page = visit(made("several"), viewport=WIDE, reduced_motion="reduce")
+    first, second = (page.locator("tbody.kernel-row").nth(place) for place in (0, 1))
+    first.locator("summary").click()
+    assert first.locator(".kernel-evidence").is_visible()
+    first.locator("tr").first.locator("td a").first.focus()
+    for key, inside in (("ArrowDown", second), ("ArrowUp", first)):
+        for _ in range(4):  # lines of variations come first
+            page.keyboard.press(key)
+            if inside.locator(":focus").count():
+                break
+        assert inside.locator(":focus").count() == 1, key
+        assert page.locator(".evidence :focus").count() == 0
+    assert page.locator(".matrix > * > tr:not(.evidence) [tabindex='0']").count() == 1
+
+
+def test_families_fold(visit: Callable[..., Page]) -> None:
+    page = visit(made("several"), viewport=WIDE)
+    family = page.get_by_role("button", name="linalg", exact=True)
+    before = page.locator("tbody.kernel-row:visible").count()
+    family.click()
+    assert family.get_attribute("aria-expanded") == "false"
+    assert page.locator("tbody.kernel-row:visible").count() == before - 5
+    page.locator(f"{MAP} a.info rect").first.click()  # a folded family does not keep a link from its target
+    assert page.locator("tbody.kernel-row:visible", has_text="kernel_4").count() == 1
+
+
+def sheets(page: Page, folder: Path) -> int:
+    data = page.pdf(path=folder / "page.pdf", prefer_css_page_size=True)
+    return len(re.findall(rb"/Type\s*/Page\b", data))
+
+
+def test_a_page_like_the_sample_prints_on_few_sheets(visit: Callable[..., Page], tmp_path: Path) -> None:
+    page = visit(like_the_sample(), viewport=WIDE)
+    number = sheets(page, tmp_path)
+    assert 3 <= number <= 10
+    page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    assert sheets(page, tmp_path) > number, "the sheets are counted"
+
+
+@pytest.mark.parametrize("size", [(1400, 900), (400, 800)])
+def test_the_first_screen_has_the_answer_and_the_heat_map(visit: Callable[..., Page], size: tuple[int, int]) -> None:
+    page = visit(like_the_sample(), viewport={"width": size[0], "height": size[1]})
+    kind = "wide" if size[0] > 1000 else "narrow"
+    box = page.locator(f".heat-map.{kind}").bounding_box()
+    assert box is not None
+    assert box["y"] < size[1] * 0.8
+    assert page.locator(".heat-map:visible").count() == 1
+    texts = f".heat-map.{kind} > text"
+    overlaps = page.locator(texts).evaluate_all("""(all) => {
+      const boxes = all.map((one) => [one.textContent, one.getBoundingClientRect()]);
+      return boxes.flatMap(([name, a], at) => boxes.slice(at + 1)
+        .filter(([, b]) => a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 4 && b.top < a.bottom - 4)
+        .map(([other]) => `${name} / ${other}`));
+    }""")
+    assert overlaps == []
