@@ -55,8 +55,8 @@ def _ask(engine: Engine, environment: Environment, column: Column, sources: Sequ
     take(engine.kernel_store, sources)
     hashes = hashes_of(source.hash for source in sources)
     try:
-        return custom_kernels.ask(
-            sources, lambda request: engine.ask(environment, column, declare_command(request), log, hashes)
+        return custom_kernels.declared_by(
+            sources, lambda request: engine.run_python(environment, column, declare_command(request), log, hashes)
         )
     except EngineError as error:
         tail = " ".join(log.read_text(encoding="utf-8", errors="replace")[-_TAIL:].split()) if log.is_file() else ""

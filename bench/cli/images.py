@@ -69,7 +69,7 @@ def _check(engine: DockerEngine, column: Column, log: Path, view: View) -> _Chec
     except errors.BuildError as error:
         return _Check(column=column, environment=None, opened=0, expected=0, problem=f"{error} {error.hint}".strip())
     try:
-        answer = json.loads(engine.ask(environment, column, probe_command(column), log))
+        answer = json.loads(engine.run_python(environment, column, probe_command(column), log))
     except (errors.EngineError, ValueError) as error:
         problem = f"the probe inside gave no answer: {error}"
         return _Check(column=column, environment=environment, opened=0, expected=0, problem=problem)

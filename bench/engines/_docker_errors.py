@@ -1,4 +1,4 @@
-"""What a user is told where the Docker daemon cannot run a container."""
+"""Explain to the user why the Docker daemon cannot run a container."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ class Engine(Protocol):
             NoGpuError: the GPU cannot be passed through.
         """
 
-    def ask(
+    def run_python(
         self,
         environment: Environment,
         column: Column,

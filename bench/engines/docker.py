@@ -182,7 +182,7 @@ class DockerEngine:
             with self._registered(job.name), _dockersession.converse(self._client, job, log) as session:
                 yield session
 
-    def ask(
+    def run_python(
         self,
         environment: Environment,
         column: Column,
@@ -190,7 +190,7 @@ class DockerEngine:
         log: Path,
         hashes: Iterable[str] = (),
     ) -> str:
-        """Run a command that prints one line, and return it; see ``Engine.ask``."""
+        """Run a command that prints one line, and return it; see ``Engine.run_python``."""
         lines: list[str] = []
         command, labels = (_PYTHON, *arguments), {COLUMN: column.id}
         with naming(environment):

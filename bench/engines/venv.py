@@ -141,7 +141,7 @@ class VenvEngine:
         gpu = str(request.gpu.get("uuid", "")) if request.device == "gpu" else None
         return Execution(exit_code=self._session(environment.column, arguments, gpu, on_line, log))
 
-    def ask(
+    def run_python(
         self,
         environment: Environment,
         column: Column,
@@ -149,7 +149,7 @@ class VenvEngine:
         log: Path,
         hashes: Iterable[str] = (),  # noqa: ARG002 - the whole store is there
     ) -> str:
-        """Run a command that prints one line, and return it; see ``Engine.ask``."""
+        """Run a command that prints one line, and return it; see ``Engine.run_python``."""
         lines: list[str] = []
         self._session(environment.column, arguments, column.gpu, lines.append, log)
         if not lines:

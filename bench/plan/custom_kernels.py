@@ -53,11 +53,11 @@ def sources(listed: Iterable[KernelFiles], folder: Path, given: Iterable[Path], 
     Raises:
         ConfigError: a file or folder cannot be used, or they are too large together.
     """
-    asked = [(folder / entry.path, entry.include, entry.exclude) for entry in listed]
-    paths = {path.absolute() for path, _, _ in asked}
-    asked += [(path, (), tuple(exclude)) for path in given if path.absolute() not in paths]
+    wanted = [(folder / entry.path, entry.include, entry.exclude) for entry in listed]
+    paths = {path.absolute() for path, _, _ in wanted}
+    wanted += [(path, (), tuple(exclude)) for path in given if path.absolute() not in paths]
     try:
-        read = {path.absolute(): kernel_files.read_source(path, *patterns) for path, *patterns in asked}
+        read = {path.absolute(): kernel_files.read_source(path, *patterns) for path, *patterns in wanted}
         kernel_files.check_total(read.values())
     except KernelFileError as error:
         raise ConfigError(str(error), error.hint) from error
@@ -83,7 +83,7 @@ def suite(files: Iterable[Source]) -> Suite:
     return _suite(found, declared, errors, unknown)
 
 
-def ask(files: Iterable[Source], execute: Callable[[str], str]) -> Suite:
+def declared_by(files: Iterable[Source], execute: Callable[[str], str]) -> Suite:
     """Return the built-in suite with the kernels that some files declare when they run.
 
     ``execute`` runs ``bench.suite.declare`` with a request in an environment, and returns the line that it prints.

@@ -68,9 +68,9 @@ def ask(bench: Bench, folder: Path, files: dict[str, str]) -> custom_kernels.Sui
         stage(source, bench.engine.kernel_store)
     hashes = hashes_of(source.hash for source in sources)
     log, environment = folder / "log", bench.environment
-    return custom_kernels.ask(
+    return custom_kernels.declared_by(
         sources,
-        lambda request: bench.engine.ask(environment, bench.column, declare_command(request), log, hashes),
+        lambda request: bench.engine.run_python(environment, bench.column, declare_command(request), log, hashes),
     )
 
 

@@ -405,7 +405,7 @@ def test_a_gpu_column_without_a_gpu_runs_and_finds_none(
 def test_a_column_is_examined_by_its_own_python(
     engine: DockerEngine, environment: Environment, column: Column, tmp_path: Path
 ) -> None:
-    assert json.loads(engine.ask(environment, column, probe_command(column), tmp_path / "log")) == {
+    assert json.loads(engine.run_python(environment, column, probe_command(column), tmp_path / "log")) == {
         "asked": {"libraries": {}},
         "uid": 65534,
     }

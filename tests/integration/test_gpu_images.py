@@ -98,7 +98,7 @@ def test_every_library_of_an_image_loads_from_where_it_is_pinned(
 def check_probe(engine: Engine, prepared: PreparedColumn, folder: Path) -> None:
     """Check that each library that TensorFlow opens has its pinned version, from its wheel, without problems."""
     command = probe_command(prepared.column)
-    state = json.loads(engine.ask(prepared.environment, prepared.column, command, folder / "probe.log"))
+    state = json.loads(engine.run_python(prepared.environment, prepared.column, command, folder / "probe.log"))
     expected = cuda.libraries(prepared.column.pair)
     assert {"libcudart.so.12", "libcublas.so.12", "libcudnn.so.9"} <= set(expected)
     assert (state["missing"], state["problems"]) == ({}, [])

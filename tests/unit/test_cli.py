@@ -357,7 +357,7 @@ class Hands:
     def prepare(self, *_: object) -> None:
         """Say nothing: it stands."""
 
-    def ask(self, _: object, column: Column, *__: object) -> str:
+    def run_python(self, _: object, column: Column, *__: object) -> str:
         missing = {"libcudnn.so.9": "not found"} if column.id.startswith("tf2.15") else {}
         return json.dumps({"libraries": ["libcuda.so.1"], "missing": missing, "problems": []})
 

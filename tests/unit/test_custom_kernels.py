@@ -321,7 +321,7 @@ class TestDeclarations:
     def test_the_plan_gets_the_kernels_and_a_fatal_file_is_a_configuration_error(self, stand: Stand) -> None:
         sources = [read_source(write(stand.folder, {"a.py": GOOD}) / "a.py")]
         stand.take(stand.folder / "a.py")
-        found = custom_kernels.ask(
+        found = custom_kernels.declared_by(
             sources, lambda request: json.dumps({"files": stand.ask(json.loads(request)["files"])})
         )
         assert list(found.kernels)[-2:] == ["my_sum", "my_mean"]
@@ -332,7 +332,7 @@ class TestDeclarations:
         assert found.paths_of(["matmul_f32", "my_sum"]) == {"my_sum": f"{sources[0].hash}/a.py"}
         fatal = {"path": "h/a.py", "kernels": [], "error": "a.py, line 3: ended", "fatal": True}
         with pytest.raises(ConfigError, match=r"a\.py, line 3: ended\."):
-            custom_kernels.ask(sources, lambda _: json.dumps({"files": [fatal]}))
+            custom_kernels.declared_by(sources, lambda _: json.dumps({"files": [fatal]}))
 
 
 class TestStaticReading:

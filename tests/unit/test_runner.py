@@ -118,7 +118,7 @@ class Stage:
     def kernel_store(self) -> Path:
         return ROOT
 
-    def ask(self, *_: object) -> str:
+    def run_python(self, *_: object) -> str:
         return ""
 
     def sweep(self) -> int:

@@ -8,9 +8,9 @@ import statistics
 from collections import Counter
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import pairwise
 from typing import TYPE_CHECKING, TypeVar
 
-from bench.report.build.charts import ticks
 from bench.report.build.notes import together
 from bench.report.formatting import DASH, seconds, significant
 from bench.report.view import Note, Processes
@@ -205,7 +205,7 @@ def _ticks(part: Part | None, axis: tuple[str, float, float] | None, top: int) -
     """Return a tick for every process of one variation and mode; first calls and later ones share no axis."""
     if part is None or axis is None or part.half.time_kind != axis[0]:
         return ""
-    return ticks(part.times, axis[1:], _WIDTH, top, _HEIGHT)
+    return _tick_path(part.times, axis[1:], _WIDTH, top, _HEIGHT)
 
 
 def _columns(part: Part, letters: dict[str, str], size: float) -> Columns:
@@ -367,3 +367,18 @@ def _places(places: dict[str, list[str]], total: int) -> str:
         else:
             texts.append(f"{named} ({where})" if where else named)
     return "; ".join(filter(None, texts))
+
+
+def _tick_path(times: Sequence[float], scale: tuple[float, float], width: int, top: int, height: int) -> str:
+    """Return an SVG path with one vertical tick per time; equal ticks are drawn once.
+
+    The path has no space, so that the attribute needs no quotes.
+    """
+    low, span = scale[0], (scale[1] - scale[0]) or 1.0
+    places = sorted({round(width * (time - low) / span) for time in times})
+    if not places:
+        return ""
+    path = f"M{places[0]},{top}v{height}"
+    for before, place in pairwise(places):
+        path += f"m{place - before}-{height}v{height}"
+    return path
