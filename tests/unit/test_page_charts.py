@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from bench.report.build.heat_map import MOST_NAMED
 from bench.report.build.interval_plots import MOST_MARKS, overhead_plots
 from bench.report.build.page import build
 from bench.report.html.charts import (
@@ -253,3 +254,16 @@ def test_charts_have_names_and_their_links_have_texts() -> None:
     page = render(view())
     for chart in re.findall(r"<svg class=\"chart[^>]*>", page):
         assert re.search(r'role=group aria-label="[^"]+"', chart), chart
+
+
+def test_kernels_that_were_not_reached_yet_are_no_problems_and_long_lists_end_with_a_number() -> None:
+    names = tuple(factory.kernel(f"kernel_{number:02d}") for number in range(20))
+    columns = (factory.column("2.18.1"), factory.column("2.21.0"))
+    run = factory.run(factory.info(columns=columns, kernels=(*names, *factory.CONTROLS), finished=""))
+    half = dataclasses.replace(
+        run, records={path: record for path, record in run.records.items() if "on-001" in path and "2.18.1" in path}
+    )
+    chart = build(evaluate(half)).heat_map
+    assert {problem.word for problem in chart.problems} == {"inconclusive"}
+    assert [(len(problem.kernels), problem.more) for problem in chart.problems] == [(MOST_NAMED, 20 - MOST_NAMED)]
+    assert not any(tile.also for line in chart.lines for tile in line.tiles)

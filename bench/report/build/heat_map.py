@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from bench.report.view import Column, Family, Row
 
 _REPRODUCIBLE = labels.WORDS[Status.REPRODUCIBLE].word
+#: What says nothing about a kernel: it was not planned, or was not reached yet.
+_NOT_MEASURED = frozenset({labels.NOT_PLANNED.word, labels.WORDS[Status.NOT_RUN].word})
+#: Kernels that a problem names: more would hide the problems below it.
+MOST_NAMED = 15
 
 
 def heat_map(columns: Sequence[Column], families: Sequence[Family]) -> HeatMap:
@@ -44,7 +48,7 @@ def _problems(lines: Sequence[HeatMapLine]) -> tuple[Problem, ...]:
     found: dict[str, dict[str, list[tuple[str, Tile]]]] = {}
     for line in lines:
         for tile in line.tiles:
-            if tile.word not in (_REPRODUCIBLE, labels.NOT_PLANNED.word):
+            if tile.word != _REPRODUCIBLE and tile.word not in _NOT_MEASURED:
                 found.setdefault(tile.word, {}).setdefault(tile.kernel, []).append((line.label, tile))
     severities = {word.word: severity(status) for status, word in labels.WORDS.items()}
     problems = []
@@ -54,7 +58,15 @@ def _problems(lines: Sequence[HeatMapLine]) -> tuple[Problem, ...]:
             for kernel, places in found[word].items()
         )
         tile = next(iter(found[word].values()))[0][1]
-        problems.append(Problem(symbol=tile.symbol, word=word, tone=tile.tone, kernels=kernels))
+        problems.append(
+            Problem(
+                symbol=tile.symbol,
+                word=word,
+                tone=tile.tone,
+                kernels=kernels[:MOST_NAMED],
+                more=max(0, len(kernels) - MOST_NAMED),
+            )
+        )
     return tuple(problems)
 
 

@@ -40,13 +40,15 @@ class HeatMapLine:
 class Problem:
     """The kernels with one status other than reproducible, with determinism on.
 
-    ``kernels`` has the name of each, the columns where it has the status ("" for all), and the element to jump to.
+    ``kernels`` has the name of each, the columns where it has the status ("" for all), and the element to jump to;
+    ``more`` counts further ones.
     """
 
     symbol: str
     word: str
     tone: str
     kernels: tuple[tuple[str, str, str], ...]
+    more: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

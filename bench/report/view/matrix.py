@@ -267,7 +267,9 @@ class Row:
         worse = [
             f"{variation.variation}: {result.word}"
             for variation, result in zip(self.results[1:], results[1:], strict=True)
-            if result.severity is not None and (results[0].severity is None or result.severity < results[0].severity)
+            if result.tone != "none"  # not measured yet
+            and result.severity is not None
+            and (results[0].severity is None or result.severity < results[0].severity)
         ]
         return ", ".join(worse)
 
