@@ -11,7 +11,7 @@ import signal
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Dict, List, NamedTuple
+from typing import Dict, List, NamedTuple, Optional
 
 _SET_DEATH_SIGNAL, _SET_CHILD_SUBREAPER = 1, 36
 #: States of processes that have ended and are not reaped yet.
@@ -23,8 +23,7 @@ _GIVE_UP_S = 5.0
 
 class _Process(NamedTuple):
     parent: int
-    state: str
-    name: str
+    program: Optional[str]  # None: it has ended, and waits to be reaped
 
 
 def adopt_orphans() -> None:
@@ -50,22 +49,22 @@ def has_children() -> bool:
 
 def descendants(ancestor: int) -> Dict[int, str]:
     """Return the running descendants of a process: id -> name of the program. Ended processes are left out."""
-    before: Dict[int, _Process] = {}
+    before: Dict[int, Optional[str]] = {}
     now = _family(ancestor)
     for _ in range(_MOST_SCANS):  # a process may fork and end while the table is read, so its child is missed
-        if before.keys() == now.keys():
+        if before == now:
             break
         before, now = now, _family(ancestor)
-    return {pid: process.name for pid, process in now.items() if process.state not in _ENDED}
+    return {pid: name for pid, name in now.items() if name is not None}
 
 
-def _family(ancestor: int) -> Dict[int, _Process]:
-    """Return the descendants of a process by id, including ended ones that are not reaped yet."""
+def _family(ancestor: int) -> Dict[int, Optional[str]]:
+    """Return the program of each descendant of a process by id, or None if it has ended."""
     table = _table()
     family = {ancestor}
     while more := {pid for pid, process in table.items() if process.parent in family} - family:
         family |= more
-    return {pid: table[pid] for pid in sorted(family - {ancestor})}
+    return {pid: table[pid].program for pid in sorted(family - {ancestor})}
 
 
 def _table() -> Dict[int, _Process]:
@@ -77,7 +76,8 @@ def _table() -> Dict[int, _Process]:
                 text = (entry / "stat").read_text(encoding="utf-8", errors="replace")
                 start, _, rest = text.rpartition(")")
                 state, parent = rest.split()[:2]
-                table[int(entry.name)] = _Process(int(parent), state, start.partition("(")[2])
+                program = None if state in _ENDED else start.partition("(")[2]
+                table[int(entry.name)] = _Process(int(parent), program)
     return table
 
 
