@@ -115,7 +115,7 @@ def pinned(matrix: Matrix, spec: ReproduceSpec, variation: str) -> Matrix:
         repetitions=spec.repetitions,
         variations=(variation,),
         time_limit_s=max(limits),
-        overhead_pairs=max(profile.overhead_pairs for profile in profiles),
+        overhead_pairs=min(spec.rounds, max(profile.overhead_pairs for profile in profiles)),
         noise_floor_pairs=0,
         pair_s=max(profile.pair_s for profile in profiles),
         seed=spec.seed,

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from bench.portable.session import Session
+    from bench.suite.record import Request
 
 #: Seconds that a side may take to end when it is asked to.
 END_LIMIT_S = 30.0
@@ -39,7 +40,7 @@ class Side:
     def __init__(
         self,
         name: str,
-        open_session: Callable[[str], AbstractContextManager[Session]],
+        open_session: Callable[[str, Request], AbstractContextManager[Session]],
         begin: Callable[[str, dict[str, Any]], int],
         write: Callable[[str], None],
     ) -> None:
@@ -51,7 +52,6 @@ class Side:
         self._session: Session | None = None
         self._process = 0
         self.no_gpu = ""
-        self.custom: tuple[str, ...] = ()
         self.used = False
 
     @property
@@ -59,10 +59,10 @@ class Side:
         """Whether there is a process that can be asked."""
         return self._session is not None
 
-    def launch(self) -> None:
-        """Start the process if there is none; ``greet`` waits until it is ready."""
+    def launch(self, request: Request) -> None:
+        """Start a process for a request if there is none; ``greet`` waits until it is ready."""
         if self._session is None:
-            self._session = self._stack.enter_context(self._open(self.name))
+            self._session = self._stack.enter_context(self._open(self.name, request))
             self.used, self._process = False, 0
 
     def greet(self) -> None:
@@ -78,7 +78,7 @@ class Side:
         except SideError as error:
             self.kill()
             raise StartError(error.outcome, str(error), gone=True) from error
-        self.no_gpu, self.custom = str(row.pop("no_gpu")), tuple(row.pop("custom"))
+        self.no_gpu = str(row.pop("no_gpu"))
         self._process = self._begin(self.name, row)
 
     def ask(self, deadline: float, limit_s: float, **command: Any) -> dict[str, Any]:

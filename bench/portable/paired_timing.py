@@ -4,6 +4,8 @@ The two sides of a comparison are called "a" and "b" (see ``bench.suite.paired_r
 ``bench.suite.timing_worker``, opened as a session. For every kernel both prepare it, then they time short blocks in the
 order A B B A, B A A B, ...; only one of them is ever at work, the other waits for its next command. Inputs are built
 anew between blocks, because a process keeps the memory layout of its inputs, and with it a few per cent of its speed.
+A kernel that must be built anew for every call (most trainings) has one block on each side: it takes seconds, and its
+first turn changes from pair to pair.
 
 A failure ends one kernel: its outcome goes to the record, and a process that died, hangs or was left in a changed
 state is replaced before the next kernel.
@@ -15,7 +17,7 @@ import json
 import os
 import time
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from bench.portable.errors import PortableError
@@ -37,9 +39,9 @@ MIN_BLOCK_S = 0.005
 MAX_GROUPS = 8
 #: Clock readings to aim for in a block of short calls.
 READINGS = 20
-#: Inputs are built anew before every block if that takes fewer seconds than this with one call, else once in the
-#: middle of a kernel's blocks, unless even one takes longer than the second number.
-REBUILD_ALWAYS_S, REBUILD_ONCE_S = 0.05, 2.0
+#: Inputs are built anew before every second block of a side if that takes fewer seconds than this with one call, else
+#: once in the middle of a kernel's blocks, unless even one takes longer than the second number.
+REBUILD_OFTEN_S, REBUILD_ONCE_S = 0.05, 2.0
 #: How often a kernel is taken again whose blocks the guard discards.
 RETAKES = 2
 
@@ -98,12 +100,19 @@ class Hooks:
 
 def run_pair(
     plan: PairPlan,
-    open_session: Callable[[str], AbstractContextManager[Session]],
+    open_session: Callable[[str, Request], AbstractContextManager[Session]],
     suite: str,
     write: Callable[[str], None],
     hooks: Hooks | None = None,
 ) -> str:
-    """Time all kernels of a pair; ``open_session`` starts the process of a side, ``write`` takes the record's lines.
+    """Time all kernels of a pair.
+
+    Args:
+        plan: The pair.
+        open_session: Starts a process of a side for the kernels of a request.
+        suite: The hash of the suite that this command uses.
+        write: Takes the lines of the record.
+        hooks: What is called meanwhile.
 
     Returns:
         Why a side saw no GPU; "" where both did or need none.
@@ -155,7 +164,9 @@ class _Coordinator:
         self.sides: dict[str, Side] = {}
         self.processes = 0
         self.limit_s = plan.requests["a"].time_limit_s
-        self.left = list(plan.requests["a"].kernels)
+        self.custom = plan.requests["a"].kernel_files
+        self.left = sorted(plan.requests["a"].kernels, key=lambda name: name in self.custom)  # stable: custom ones last
+        self.shared = tuple(name for name in self.left if name not in self.custom)
 
     def begin_process(self, side: str, row: dict[str, Any]) -> int:
         """Write the line of a process that is ready, and return its number within the record.
@@ -175,14 +186,12 @@ class _Coordinator:
         turns = first_turns(self.left, self.plan.number)
         no_gpu = ""
         try:
-            self._ready()
+            self._ready(self.left[0])
             no_gpu = next((side.no_gpu for side in self.sides.values() if side.no_gpu), "")
-            custom = self.sides["a"].custom
-            self.left.sort(key=lambda name: name in custom)  # stable: custom kernels come last
             while self.left and not no_gpu:
                 name = self.left[0]
                 self.hooks.kernel(name)
-                self._write_kernel(name, self._measure(name, turns[name], alone=name in custom))
+                self._write_kernel(name, self._measure(name, turns[name]))
         except StartError as error:
             for name in tuple(self.left):
                 self._write_kernel(name, _Taken(outcome=error.outcome, message=str(error)))
@@ -192,24 +201,28 @@ class _Coordinator:
             side.end()
         return no_gpu
 
-    def _ready(self) -> None:
-        """Start the processes that are missing, both at once, and wait until they are ready."""
+    def _ready(self, name: str) -> None:
+        """Start the processes that are missing for a kernel, both at once, and wait until they are ready.
+
+        Those for a custom kernel are for it alone.
+        """
+        kernels = (name,) if name in self.custom else self.shared
         order = (self.plan.first, *(side for side in SIDES if side != self.plan.first))
         for side in order:
-            self.sides[side].launch()
+            self.sides[side].launch(replace(self.plan.requests[side], kernels=kernels))
         for side in order:
             self.sides[side].greet()
 
-    def _measure(self, name: str, turn: str, *, alone: bool) -> _Taken:
+    def _measure(self, name: str, turn: str) -> _Taken:
         """Measure one kernel, again if the guard discards what was measured; the last attempt counts.
 
-        A custom kernel gets processes of its own (``alone``), because it may change anything in them.
+        A custom kernel gets processes of its own, because it may change anything in them.
         """
-        left = RETAKES
+        left, alone = RETAKES, name in self.custom
         while True:
             if alone:
-                self._replace_used()
-            self._ready()
+                self._end_used()
+            self._ready(name)
             start = time.monotonic()
             taken = self._take(name, turn)
             taken.guard = self.hooks.observe(start, time.monotonic())
@@ -219,10 +232,10 @@ class _Coordinator:
             left -= 1
             self.hooks.settle(name, reason)
         if alone:
-            self._replace_used()
+            self._end_used()
         return taken
 
-    def _replace_used(self) -> None:
+    def _end_used(self) -> None:
         for side in self.sides.values():
             if side.used:
                 side.end()
@@ -269,11 +282,13 @@ class _Coordinator:
 def _schedule(kind: str, ready: list[dict[str, Any]], budget_s: float) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield the blocks of a kernel: which of the two sides, in the order of ``ready``, and the command for it."""
     rebuild_s = max(float(row["rebuild_s"]) for row in ready)
-    call_s = rebuild_s if kind == "first" else max(float(row["call_s"]) for row in ready)
+    if kind == "first":
+        yield from ((place, {"seconds": 0.0, "batch": 1, "rebuild": True, "warm": False}) for place in (0, 1))
+        return
+    call_s = max(float(row["call_s"]) for row in ready)
     block_s = max(call_s, MIN_BLOCK_S, budget_s / (2 * MAX_GROUPS))
     groups = min(MAX_GROUPS, max(1, round(budget_s / (2 * block_s))))
-    # a block of a kernel that may not be called again has one call
-    batch = max(1, int(block_s / (READINGS * call_s))) if call_s > 0 and kind == "steady" else 1
+    batch = max(1, int(block_s / (READINGS * call_s))) if call_s > 0 else 1
     middle = groups // 2 * 4 or 2  # the first block that is not of the first half
     since: list[int] = [0, 0]  # blocks of each side so far
     for group in range(groups):
@@ -282,7 +297,7 @@ def _schedule(kind: str, ready: list[dict[str, Any]], budget_s: float) -> Iterat
             command = {
                 "seconds": block_s,
                 "batch": batch,
-                "rebuild": rebuild_s < REBUILD_ALWAYS_S or once,
+                "rebuild": (rebuild_s < REBUILD_OFTEN_S and since[place] % 2 == 0) or once,
                 "warm": call_s < block_s / 4,  # the other side has used the caches meanwhile
             }
             since[place] += 1

@@ -182,8 +182,8 @@ class _Pair(_Task):
                 streams.lines.write(text)
                 streams.lines.flush()
 
-            def open_session(side: str) -> AbstractContextManager[Session]:
-                return self._job.launcher.open_session(requests[side], logs[side])
+            def open_session(side: str, request: Request) -> AbstractContextManager[Session]:
+                return self._job.launcher.open_session(request, logs[side])
 
             return run_pair(self._plan, open_session, suite_hash(), write)
 

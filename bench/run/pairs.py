@@ -49,8 +49,7 @@ def measure_pair(
     logs = {side: setting.folder.log_path(pair.column.id, f"{pair.name}-{side}") for side in requests}
     plan = PairPlan(pair.comparison, pair.number, pair.first, pair.budget_s, requests)
 
-    def open_session(side: str) -> AbstractContextManager[Session]:
-        request = requests[side]
+    def open_session(side: str, request: Request) -> AbstractContextManager[Session]:
         return setting.engine.open_session(environments[request.column], request, logs[side])
 
     with ExitStack() as stack:

@@ -16,7 +16,7 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Dict, FrozenSet, Iterable, List, NamedTuple, Tuple
+from typing import Any, Dict, FrozenSet, Iterable, List, NamedTuple, Optional, Tuple
 
 from bench.suite import processes
 from bench.suite.private_tmp import SHARED
@@ -58,13 +58,14 @@ class Snapshot(NamedTuple):
     files: Dict[str, FrozenSet[str]]
 
 
-def snapshot(*, private_tmp: bool, folders: Iterable[str] = ()) -> Snapshot:
+def snapshot(*, private_tmp: bool, folders: Optional[Iterable[str]] = None) -> Snapshot:
     """Return the current state.
 
     Args:
         private_tmp: Whether no other process writes to /tmp; else only this user's entries of shared folders count.
         folders: The folders for temporary files; by default those that are in use now.
     """
+    chosen = _folders() if folders is None else folders
     return Snapshot(
         threads=_threads(),
         children=processes.descendants(os.getpid()) if processes.has_children() else {},
@@ -75,7 +76,7 @@ def snapshot(*, private_tmp: bool, folders: Iterable[str] = ()) -> Snapshot:
         status=_status(),
         handlers={number: signal.getsignal(number) for number in signal.valid_signals()},
         timer=signal.getitimer(signal.ITIMER_REAL)[0] > 0,
-        files={folder: _entries(folder, private=private_tmp) for folder in folders or _folders()},
+        files={folder: _entries(folder, private=private_tmp) for folder in chosen},
     )
 
 

@@ -104,8 +104,8 @@ class Sample:
     """The result of one execution of a kernel.
 
     Attributes:
-        role: "repetition", "second-seed", "second-call" (the last repetition's work called again without a new seed)
-            or "timing".
+        role: "repetition", "second-seed", or "second-call" (the last repetition's work called again without a new
+            seed).
         digest: Hash of the name, dtype, shape and bytes of every output, and of every training step.
         first_s: Wall time of the first call, including tracing and compilation.
         switches: Involuntary context switches during the first call.

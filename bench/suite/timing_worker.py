@@ -36,7 +36,7 @@ from bench.suite.preconditions import MismatchError, mismatch
 from bench.suite.record import Request, line
 from bench.suite.sampler import reseed
 from bench.suite.suite_hash import suite_hash
-from bench.suite.worker import MESSAGE_LIMIT, outcome_of, prepare, private_stdout
+from bench.suite.worker import MESSAGE_LIMIT, outcome_of, prepare, private_stdout, settings
 
 #: Most clock readings in one block; short calls are timed in batches instead.
 MAX_READINGS = 50
@@ -53,11 +53,11 @@ def main(arguments: List[str]) -> int:
         os.execve(sys.executable, command, environment)  # noqa: S606 - no shell is involved
     commands, answers = private_stdin(), private_stdout()
     try:
-        tf, no_gpu_reason = prepare(request)
+        tf, no_gpu_reason, loaded = prepare(request)
         if request.device == "gpu":
             for gpu in tf.config.list_physical_devices("GPU"):
                 tf.config.experimental.set_memory_growth(gpu, True)  # two processes share the memory of this GPU
-        worker = TimingWorker(request, tf, answers)
+        worker = TimingWorker(request, tf, answers, loaded)
         worker.begin(no_gpu_reason)
     except Exception as error:  # noqa: BLE001 - whatever prevents the start must reach the record
         traceback.print_exc()
@@ -73,11 +73,12 @@ def main(arguments: List[str]) -> int:
 class TimingWorker:
     """The process of one side. At most one kernel is prepared at a time."""
 
-    def __init__(self, request: Request, tf: Any, answers: TextIO) -> None:
+    def __init__(self, request: Request, tf: Any, answers: TextIO, loaded: custom.Loaded) -> None:
         self.request = request
         self.tf = tf
         self.answers = answers
-        self.kernels = all_kernels()
+        self.custom = loaded
+        self.kernels = {**all_kernels(), **loaded.kernels}
         self.finish = timing.finisher(tf, request.device)
         self.kernel: Optional[Kernel] = None
         self.call: Callable[[], Any] = _nothing
@@ -85,7 +86,7 @@ class TimingWorker:
         self.before: Optional[left_behind.Snapshot] = None
 
     def begin(self, no_gpu_reason: str) -> None:
-        """Write provenance and settings; ``custom`` names the kernels that are not of the suite."""
+        """Write provenance and settings."""
         gc.freeze()  # functions of libraries live forever: scanning them would take long
         hashes = {name: self.kernels[name].source_hash()[:16] for name in self.request.kernels if name in self.kernels}
         on_gpu = self.request.device == "gpu"
@@ -93,10 +94,9 @@ class TimingWorker:
             "pid": os.getpid(),
             "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "provenance": {**provenance.provenance(self.tf, hashes), **(provenance.gpu(self.tf) if on_gpu else {})},
-            "settings": provenance.settings(self.tf, self.request.switch if self.request.mode == "on" else "none"),
+            "settings": settings(self.tf, self.request, self.custom),
             "suite_hash": suite_hash(),
             "no_gpu": no_gpu_reason,
-            "custom": [name for name in self.request.kernels if name not in self.kernels],
         }
         self.answer("process", body)
         self.initial_state = provenance.state(self.tf)
@@ -116,7 +116,9 @@ class TimingWorker:
         except Exception as error:  # noqa: BLE001 - any class of error is a result here
             traceback.print_exc()
             usable = not preconditions.makes_process_unusable(error, self.request) and self._unchanged()
-            self.answer("failed", {"outcome": outcome_of(error), "message": _message(error), "usable": usable})
+            where = custom.error_location(error)
+            message = _message(error).rstrip() + (f" ({where})" if where else "")
+            self.answer("failed", {"outcome": outcome_of(error), "message": message, "usable": usable})
         return True
 
     def prepare(self, name: str, warm_up_s: float) -> Dict[str, Any]:
@@ -124,7 +126,7 @@ class TimingWorker:
 
         ``rebuild_s`` is what building it again takes, with one call; ``call_s`` is the time of a call when warm.
         """
-        self.before = left_behind.snapshot(private_tmp=False)
+        self.before = left_behind.snapshot(private_tmp=False, folders=())
         self.kernel = self._find(name)
         build_s, first = self._build()
         facts = {"kind": "steady", "first_s": timing.seconds(first.wall)}
@@ -174,7 +176,10 @@ class TimingWorker:
         return self._unchanged() and not self._left_behind()
 
     def _left_behind(self) -> bool:
-        """Return whether the kernel left anything behind, which the log then names."""
+        """Return whether the kernel left anything behind, which the log then names.
+
+        Files do not count: no time depends on them, and in a /tmp that others use they may be theirs.
+        """
         if self.before is None:
             return False
         channels = self.request.device != "gpu"  # CUDA opens some for itself
@@ -189,14 +194,10 @@ class TimingWorker:
         self.answers.flush()
 
     def _find(self, name: str) -> Kernel:
-        """Return a kernel; users' files are executed only if it is one of theirs."""
-        if name not in self.kernels and name in self.request.kernel_files:
-            loaded = custom.requested(self.request.kernel_files, (name,))
-            self.kernels = {**loaded.kernels, **self.kernels}
-            if name not in self.kernels:
-                raise MismatchError("; ".join(loaded.errors.values()) or f"its file does not declare {name!r}")
+        if name in self.custom.failures:
+            raise self.custom.failures[name]
         if name not in self.kernels:
-            raise MismatchError(f"the suite has no kernel named {name!r}")
+            raise MismatchError("; ".join(self.custom.errors.values()) or f"the suite has no kernel named {name!r}")
         return self.kernels[name]
 
     def _build(self) -> Tuple[float, timing.Clock]:
@@ -253,7 +254,7 @@ def _repeated(call: Callable[[], Any], number: int) -> Callable[[], None]:
 
 
 def _message(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"[:MESSAGE_LIMIT]
+    return f"{type(error).__name__}: {custom.with_remedy(error)}"[:MESSAGE_LIMIT]
 
 
 def _nothing() -> None:

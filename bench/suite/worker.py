@@ -14,7 +14,7 @@ import time
 import traceback
 from contextlib import suppress
 from datetime import datetime, timezone
-from typing import Any, Callable, Dict, TextIO, Tuple
+from typing import Any, Dict, TextIO, Tuple
 
 from bench.suite import left_behind, preconditions, provenance, timing
 from bench.suite.digest import SHORT
@@ -35,7 +35,7 @@ def main(arguments: list[str], *, private_tmp: bool = False) -> int:
     request = Request.from_json(arguments[0])
     worker = Worker(request, int(arguments[1]), private_stdout(), private_tmp=private_tmp)
     try:
-        tf, no_gpu_reason = prepare(request, worker.load_custom)
+        tf, no_gpu_reason, worker.custom = prepare(request)
     except Exception as error:  # noqa: BLE001 - any error that prevents the start must reach the record
         log_traceback()
         for name in request.kernels:
@@ -44,13 +44,14 @@ def main(arguments: list[str], *, private_tmp: bool = False) -> int:
     return worker.run(tf, no_gpu_reason)
 
 
-def prepare(request: Request, before: Callable[[Any], object] = bool) -> Tuple[Any, str]:
+def prepare(request: Request) -> Tuple[Any, str, custom.Loaded]:
     """Import TensorFlow, set mode and threads before anything is traced, and verify that the request is met.
 
-    ``before`` is called with TensorFlow first of all: it may configure what cannot change once devices exist.
+    The modules of custom kernels are loaded, and their hooks called, before anything else is done with TensorFlow: they
+    may configure what cannot change once devices exist.
 
     Returns:
-        TensorFlow, and the reason why there is no GPU ("" if there is one, or if none was requested).
+        TensorFlow; the reason why there is no GPU ("" if there is one, or if none was requested); custom kernels.
 
     Raises:
         MismatchError: Determinism, a pinned version, a library or the device differs from the request.
@@ -58,7 +59,8 @@ def prepare(request: Request, before: Callable[[Any], object] = bool) -> Tuple[A
     """
     preconditions.check_installation(request)
     tf = importlib.import_module("tensorflow")
-    before(tf)
+    loaded = custom.requested(request.kernel_files, request.kernels)
+    loaded.run_hooks(tf)
     _configure(tf, request)
     if request.mode == "on" and request.switch == "api":
         tf.config.experimental.enable_op_determinism()
@@ -68,7 +70,7 @@ def prepare(request: Request, before: Callable[[Any], object] = bool) -> Tuple[A
         raise mismatch(f"determinism {request.mode} was requested, but TensorFlow reports that it is {reported}")
     no_gpu_reason = preconditions.check_device(tf, request)
     preconditions.check_libraries(request)
-    return tf, no_gpu_reason
+    return tf, no_gpu_reason, loaded
 
 
 def _configure(tf: Any, request: Request) -> None:
@@ -98,11 +100,6 @@ class Worker:
         self.on_gpu = request.device == "gpu"
         self.custom = custom.Loaded()
 
-    def load_custom(self, tf: Any) -> None:
-        """Load the modules that declare this process's custom kernels, and call their hooks with TensorFlow."""
-        self.custom = custom.requested(self.request.kernel_files, self.request.kernels)
-        self.custom.run_hooks(tf)
-
     def run(self, tf: Any, no_gpu_reason: str = "") -> int:
         """Write provenance and settings, then run every requested kernel.
 
@@ -114,28 +111,23 @@ class Worker:
             The exit code.
         """
         gc.freeze()  # functions of libraries live forever: scanning them costs 0.2 s for each Keras model
-        kernels = {**all_kernels(), **self.custom.kernels}
-        hashes = {name: kernels[name].source_hash()[:SHORT] for name in self.request.kernels if name in kernels}
+        request, kernels = self.request, {**all_kernels(), **self.custom.kernels}
+        hashes = {name: kernels[name].source_hash()[:SHORT] for name in request.kernels if name in kernels}
         body: Dict[str, Any] = {
             "pid": os.getpid(),
             "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "provenance": {**provenance.provenance(tf, hashes), **(provenance.gpu(tf) if self.on_gpu else {})},
-            "settings": {
-                **provenance.settings(tf, self.request.switch if self.request.mode == "on" else "none"),
-                "private_tmp": self.private_tmp,
-            },
+            "settings": {**settings(tf, request, self.custom), "private_tmp": self.private_tmp},
         }
-        if self.custom.hooks:  # settings of this process may differ from those of processes without them
-            body["settings"]["hooks"] = sorted(self.custom.hooks)
         self.write("process", body)
         initial_state = provenance.state(tf)
-        for name in self.request.kernels:
+        for name in request.kernels:
             self.write("kernel", {"kernel": name})
             if no_gpu_reason:
                 self.outcome(name, "gpu-not-visible", time.perf_counter(), message=no_gpu_reason)
                 continue
             unusable = self._run_kernel(tf, kernels.get(name), name)
-            switched = provenance.determinism_enabled() != (self.request.mode == "on")
+            switched = provenance.determinism_enabled() != (request.mode == "on")
             if unusable or switched or provenance.state(tf) != initial_state:
                 self.write(RESTART, {})  # state changed by this kernel must not affect the next one
                 break
@@ -204,6 +196,12 @@ class Worker:
 
     def _gpu_peak(self, tf: Any) -> Dict[str, Any]:
         return {"peak_gpu_mb": provenance.gpu_peak_mb(tf)} if self.on_gpu else {}
+
+
+def settings(tf: Any, request: Request, loaded: custom.Loaded) -> Dict[str, Any]:
+    """Return the settings of this process, with the hooks that may have changed them."""
+    found = provenance.settings(tf, request.switch if request.mode == "on" else "none")
+    return {**found, "hooks": sorted(loaded.hooks)} if loaded.hooks else found
 
 
 def _class_of(error: Exception) -> str:

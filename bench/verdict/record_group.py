@@ -10,13 +10,16 @@ from bench.verdict import controls, observations, validity
 from bench.verdict.digest_comparison import compare
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from bench.store.run import Run
     from bench.store.run_info import ColumnInfo, KernelInfo, RunInfo
     from bench.verdict.digest_comparison import Comparison
     from bench.verdict.invalid_measurement import InvalidMeasurement
     from bench.verdict.observations import AcceptedRecord, ProcessObservation
+
+#: Column, variation and mode.
+Group = tuple[str, str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,58 +53,30 @@ def record_groups(
 ) -> list[RecordGroup]:
     """Return the record groups of a column for some kernels, in the order of its variations and modes."""
     info = run.info
-    names = [kernel.name for kernel in kernels]
     keys = [(column.id, variation, mode) for variation in observations.variations(info) for mode in ("off", "on")]
-    observed = {key: observations.observe(records.groups.get(key, ()), names) for key in keys}
-    custom = {name for group in records.groups.values() for one in group for name in one.record.request.kernel_files}
-    for by_kernel in observed.values():
-        for kernel in kernels:
-            # those of the suite count, whatever run.json says: where they need not agree, a worker makes none
-            if kernel.name in custom and not kernel.later_calls_must_agree:
-                by_kernel[kernel.name] = tuple(map(observations.without_later_calls, by_kernel[kernel.name]))
+    observed = _observed(keys, records, kernels)
     compared = {
         key: {name: compare(processes) for name, processes in by_kernel.items()} for key, by_kernel in observed.items()
     }
-    by_mode = {key: {mode: records.groups.get((*key[:2], mode), ()) for mode in ("off", "on")} for key in keys}
-    everything = [accepted for key in keys for accepted in records.groups.get(key, ())]
-    # an imported column is of a run of its own, all others are of this one
-    of_run = [column] if column.origin else [other for other in info.columns if not other.origin]
-    starts = [time for other in of_run for time in records.starts.get(other.id, ())]
-    of_column = validity.of_whole_column(info, column, everything, starts, run.read_at)
-    invalid_measurements = {
-        key: validity.invalid_measurement(info, column, by_mode[key], key[2]) or of_column
-        for key in keys
-        if records.groups.get(key)
-    }
-    # an invalid measurement does not prove that a kernel depends on its seed either
-    sensitive = frozenset(
-        name
-        for key, comparisons in compared.items()
-        if not invalid_measurements.get(key)
-        for name, comparison in comparisons.items()
-        if comparison.sensitive
-    )
+    invalid = _invalid_measurements(run, column, records, keys)
+    sensitive = _sensitive(compared, invalid)
     groups = []
     for key in keys:
         _, variation, mode = key
         if mode not in observations.modes(info, variation):
             continue
-        prefix = f"records/{column.id}/{variation}/{mode}-"
+        records_of_group = records.groups.get(key, ())
         groups.append(
             RecordGroup(
                 info=info,
                 column=column,
                 variation=variation,
                 mode=mode,
-                group=by_mode[key][mode],
+                group=records_of_group,
                 outdated=records.outdated.get(key, 0),
-                unreadable=tuple(
-                    reason
-                    for path, reason in sorted(run.unreadable.items())
-                    if path.startswith(prefix) or prefix.startswith(f"{path}/")  # a record, or a folder of them
-                ),
-                invalid_measurement=invalid_measurements.get(key),
-                unshown=validity.unshown(info, column, by_mode[key][mode]),
+                unreadable=_unreadable(run, f"records/{column.id}/{variation}/{mode}-"),
+                invalid_measurement=invalid.get(key),
+                unshown=validity.unshown(info, column, records_of_group),
                 observations=observed[key],
                 comparisons=compared[key],
                 control_summary=controls.summarize(kernels, observed[key], compared[key]),
@@ -109,6 +84,60 @@ def record_groups(
             )
         )
     return [dataclasses.replace(group, control_failed_elsewhere=_failed_elsewhere(group, groups)) for group in groups]
+
+
+def _observed(
+    keys: Iterable[Group], records: observations.SortedRecords, kernels: Sequence[KernelInfo]
+) -> dict[Group, dict[str, tuple[ProcessObservation, ...]]]:
+    """Return what the processes of each group observed, by kernel."""
+    names = [kernel.name for kernel in kernels]
+    observed = {key: observations.observe(records.groups.get(key, ()), names) for key in keys}
+    custom = {name for group in records.groups.values() for one in group for name in one.record.request.kernel_files}
+    for by_kernel in observed.values():
+        for kernel in kernels:
+            # those of the suite count, whatever run.json says: where they need not agree, a worker makes none
+            if kernel.name in custom and not kernel.later_calls_must_agree:
+                by_kernel[kernel.name] = tuple(map(observations.without_later_calls, by_kernel[kernel.name]))
+    return observed
+
+
+def _invalid_measurements(
+    run: Run, column: ColumnInfo, records: observations.SortedRecords, keys: Sequence[Group]
+) -> dict[Group, InvalidMeasurement | None]:
+    """Return why the records of a group, or of the whole column, cannot be used, for each group with records."""
+    everything = [accepted for key in keys for accepted in records.groups.get(key, ())]
+    # an imported column is of a run of its own, all others are of this one
+    of_run = [column] if column.origin else [other for other in run.info.columns if not other.origin]
+    starts = [time for other in of_run for time in records.starts.get(other.id, ())]
+    of_column = validity.of_whole_column(run.info, column, everything, starts, run.read_at)
+    found = {}
+    for key in filter(records.groups.get, keys):
+        by_mode = {mode: records.groups.get((*key[:2], mode), ()) for mode in ("off", "on")}
+        found[key] = validity.invalid_measurement(run.info, column, by_mode, key[2]) or of_column
+    return found
+
+
+def _sensitive(
+    compared: Mapping[Group, Mapping[str, Comparison]],
+    invalid: Mapping[Group, InvalidMeasurement | None],
+) -> frozenset[str]:
+    """Return the kernels that depend on their seed; an invalid measurement does not prove that they do."""
+    return frozenset(
+        name
+        for key, comparisons in compared.items()
+        if not invalid.get(key)
+        for name, comparison in comparisons.items()
+        if comparison.sensitive
+    )
+
+
+def _unreadable(run: Run, prefix: str) -> tuple[str, ...]:
+    """Return why records of a group cannot be read: a record, or a folder of them."""
+    return tuple(
+        reason
+        for path, reason in sorted(run.unreadable.items())
+        if path.startswith(prefix) or prefix.startswith(f"{path}/")
+    )
 
 
 def _failed_elsewhere(group: RecordGroup, groups: Sequence[RecordGroup]) -> str:

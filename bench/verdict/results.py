@@ -25,10 +25,9 @@ if TYPE_CHECKING:
     from bench.verdict.observations import AcceptedRecord, ProcessObservation
     from bench.verdict.paired_times import PairedTimes
     from bench.verdict.ratio import TimeRatio
+    from bench.verdict.record_group import Group
     from bench.verdict.steps import Step
     from bench.verdict.timing import Timing
-
-Group = tuple[str, str, str]
 
 #: Errors within this factor of each other count as the same: they come from one set of random inputs.
 SAME_WITHIN = 1.05

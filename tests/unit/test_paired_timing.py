@@ -37,6 +37,7 @@ class Stage:
     launcher: Local
     folder: Path
     opened: list[str] = field(default_factory=list)
+    opened_for: list[tuple[str, ...]] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
     no_gpu: str = ""
 
@@ -46,6 +47,7 @@ class Stage:
             side: Request(
                 column="c", mode=mode, variation="default", round=1, kernels=kernels, repetitions={},
                 time_limit_s=limit_s, context=context,
+                kernel_files={name: "0/custom.py" for name in kernels if name.startswith("custom")},
             )
             for side, mode in (("a", "off"), ("b", "on"))
         }  # fmt: skip
@@ -55,13 +57,14 @@ class Stage:
         plan = self.plan(*kernels, **changes)
 
         @contextmanager
-        def open_session(side: str) -> Iterator[Session]:
+        def open_session(side: str, request: Request) -> Iterator[Session]:
             self.opened.append(side)
+            self.opened_for.append(request.kernels)
             with ExitStack() as stack:
                 log = stack.enter_context((self.folder / f"{side}.log").open("a"))
-                yield stack.enter_context(self.launcher.open_session(plan.requests[side], log))
+                yield stack.enter_context(self.launcher.open_session(request, log))
 
-        self.lines, self.opened = [], []
+        self.lines, self.opened, self.opened_for = [], [], []
         self.no_gpu = run_pair(plan, open_session, "s", self.lines.append, hooks)
         return paired_record.parse(self.lines)
 
@@ -122,6 +125,7 @@ def test_brief_calls_are_timed_in_batches_unless_every_block_has_only_one(stage:
     kernels = by_name(stage.run("brief", "once"))
     assert {block.batch for block in kernels["brief"].blocks} == {3}, "20 readings of 0.3 ms in a block of 6.25 ms"
     assert kernels["once"].kind == "first"
+    assert sorted(sides(kernels["once"])) == ["a", "b"], "it takes long, and is built anew for every call"
     assert {block.batch for block in kernels["once"].blocks} == {1}
 
 
@@ -170,6 +174,8 @@ def test_a_custom_kernel_has_processes_of_its_own(stage: Stage) -> None:
     record = stage.run("custom_one", "one", "custom_two", "two")
     assert [kernel.kernel for kernel in record.kernels] == ["one", "two", "custom_one", "custom_two"]
     assert sorted(stage.opened) == ["a", "a", "a", "b", "b", "b"]
+    own = [("one", "two"), ("custom_one",), ("custom_two",)]
+    assert stage.opened_for == [kernels for kernels in own for _ in "ab"], "so that the hook of its file comes first"
 
 
 @pytest.mark.parametrize(("start", "outcome"), [("mismatch", "mismatch"), ("dies", "crashed")])

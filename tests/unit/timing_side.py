@@ -57,7 +57,6 @@ def main() -> None:
     say(
         "process", pid=os.getpid(), started="", provenance={}, settings={"mode": REQUEST["mode"]},
         suite_hash=context.get("suite", "s"), no_gpu=context.get("no_gpu", "") if SIDE == "b" else "",
-        custom=[name for name in REQUEST["kernels"] if name.startswith("custom")],
     )  # fmt: skip
     kernel = ""
     for text in sys.stdin:

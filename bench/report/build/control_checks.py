@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from bench.store.run_info import ColumnInfo
     from bench.verdict.controls import Check, ControlSummary
-    from bench.verdict.results import Group, RunResults
+    from bench.verdict.record_group import Group
+    from bench.verdict.results import RunResults
 
     Summaries = Mapping[Group, ControlSummary]
 
@@ -37,7 +38,7 @@ def control_checks(results: RunResults) -> ControlChecks:
         gpu += _gpu(results, label, column)
     seen = {column.id: results.gpu_controls(column.id).seen for column in results.info.columns}
     return ControlChecks(
-        sentence=_overall(summaries, labels_by_column(results)),
+        sentence=_overall(summaries, results.variations[0], labels_by_column(results)),
         lines=_merged(lines, len(by_column)),
         gpu=tuple(gpu),
         groups=tuple(_group(key, summary) for key, summary in summaries.items()),
@@ -135,10 +136,14 @@ def _places(where: Sequence[tuple[str, str]], total: int) -> str:
     return listed([f"{variation} {'/'.join(modes)}" for variation, modes in by_variation.items()], _MOST_PLACES)
 
 
-def _overall(summaries: Summaries, names: Mapping[str, str]) -> str:
-    """Return the detection limit that holds everywhere, and where a control failed."""
+def _overall(summaries: Summaries, deciding: str, names: Mapping[str, str]) -> str:
+    """Return the detection limit that holds everywhere under the variation that decides, and where a control failed."""
     failed = [key for key, summary in summaries.items() if summary.control_failed]
-    limits = {key: summary.detection_limit for key, summary in summaries.items() if not summary.control_failed}
+    limits = {
+        key: summary.detection_limit
+        for key, summary in summaries.items()
+        if key[1] == deciding and not summary.control_failed
+    }
     known = [limit for limit in limits.values() if limit is not None]
     texts = []
     if known and len(known) == len(limits):
