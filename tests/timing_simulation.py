@@ -130,7 +130,7 @@ def simulate(
 def resampled(runs: Sequence[PairedTimes], pages: int, seed: int = SEED) -> Tally:
     """Draw pages of ``PAIRS`` pairs from those of real runs that compare off with off."""
     known = [
-        [(record, log) for record, timed in pairs if (log := log_ratio(timed)) is not None]
+        [(record, log) for record, _, log in pairs if log is not None]
         for times_of_run in runs
         for key, pairs in times_of_run.kernels.items()
         if key[0] == "noise-floor"

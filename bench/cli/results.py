@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 #: Statuses that answer the question: compared digests, or TensorFlow's own refusal.
 _RESULTS = FROM_DIGESTS | {Status.UNSUPPORTED}
 #: The formats that a run is written in.
-PAGES = (report.Format.HTML, report.Format.MARKDOWN, report.Format.JSON, report.Format.JUNIT)
+PAGES = tuple(form for form in report.Format if form is not report.Format.TERMINAL)
 
 
 def show(folder: Path, options: argparse.Namespace) -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from bench.report.build.page import build
 from bench.report.html import render as html_render
 from bench.report.json import render as json_render
-from bench.report.text import junit, markdown, summary, terminal
+from bench.report.text import badge, job_summary, junit, markdown, summary, terminal
 from bench.store.run_folder import write_atomic
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ class Format(StrEnum):
     MARKDOWN = "markdown"
     JSON = "json"
     JUNIT = "junit"
+    JOB_SUMMARY = "job-summary"
+    BADGE = "badge"
 
 
 #: The usual file name of each format.
@@ -37,6 +39,8 @@ FORMATS = {
     Format.MARKDOWN: "report.md",
     Format.JSON: "report.json",
     Format.JUNIT: "junit.xml",
+    Format.JOB_SUMMARY: "summary.md",
+    Format.BADGE: "badge.svg",
 }
 
 
@@ -58,6 +62,8 @@ RENDERERS: Mapping[Format, Callable[[View], str]] = {
     Format.MARKDOWN: markdown.render,
     Format.JSON: json_render.render,
     Format.JUNIT: junit.render,
+    Format.JOB_SUMMARY: job_summary.render,
+    Format.BADGE: badge.render,
 }
 
 

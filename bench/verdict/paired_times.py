@@ -13,7 +13,7 @@ import math
 import statistics
 from collections import defaultdict
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from bench.verdict import ratio
 from bench.verdict.gpu_timing import discard_reason, discarded_timings
@@ -29,15 +29,20 @@ if TYPE_CHECKING:
     from bench.verdict.gpu_timing import DiscardedTimings
     from bench.verdict.ratio import TimeRatio
 
-    #: A kernel in one of its pairs.
-    Timed = tuple[PairedRecord, PairedKernel]
-
 #: What is compared: name, columns of sides a and b, their modes, kernel, and variation.
 Key = tuple[str, tuple[str, str], tuple[str, str], str, str]
 #: Blocks that form a group: a b b a.
 _GROUP = 4
 #: Comparisons in the order in which they are asked for the times of a column and mode.
 _SOURCES = ("overhead", "upgrade", "noise-floor")
+
+
+class TimedKernel(NamedTuple):
+    """A kernel in one of its pairs, and the logarithm of time b over time a there; None if it has no usable times."""
+
+    record: PairedRecord
+    kernel: PairedKernel
+    log: float | None
 
 
 def log_ratio(kernel: PairedKernel) -> float | None:
@@ -72,15 +77,15 @@ class PairedTimes:
         self._controls = {kernel.name for kernel in run.info.kernels if kernel.control}
 
     @cached_property
-    def kernels(self) -> dict[Key, list[Timed]]:
+    def kernels(self) -> dict[Key, list[TimedKernel]]:
         """Every kernel that was timed, in each of its pairs by number, without controls."""
-        found: dict[Key, list[Timed]] = defaultdict(list)
+        found: dict[Key, list[TimedKernel]] = defaultdict(list)
         for record in sorted(self.records, key=lambda record: record.number):
             a, b = record.requests["a"], record.requests["b"]
-            for kernel in _last(record):
-                key = (record.comparison, (a.column, b.column), (a.mode, b.mode), kernel.kernel, b.variation)
-                if kernel.kernel not in self._controls:
-                    found[key].append((record, kernel))
+            for timed in _last(record):
+                name = timed.kernel.kernel
+                if name not in self._controls:
+                    found[record.comparison, (a.column, b.column), (a.mode, b.mode), name, b.variation].append(timed)
         return dict(found)
 
     @cached_property
@@ -146,7 +151,7 @@ class PairedTimes:
         """Yield every kernel that was timed in a column, once for each pair."""
         for (_, columns, *_), pairs in self.kernels.items():
             if column in columns:
-                yield from (one for _, one in pairs)
+                yield from (timed.kernel for timed in pairs)
 
     def _of_column(
         self, column: str, kernel: str, variation: str, mode: str
@@ -163,22 +168,23 @@ class PairedTimes:
         found: dict[tuple[str, str, str, str, str], list[tuple[str, PairedKernel]]] = defaultdict(list)
         for (comparison, columns, modes, kernel, variation), pairs in self.kernels.items():
             for side, column, mode in zip("ab", columns, modes, strict=True):
-                found[comparison, column, mode, kernel, variation] += [(side, timed) for _, timed in pairs]
+                found[comparison, column, mode, kernel, variation] += [(side, timed.kernel) for timed in pairs]
         return found
 
 
-def _last(record: PairedRecord) -> Iterable[PairedKernel]:
+def _last(record: PairedRecord) -> Iterable[TimedKernel]:
     """Return each kernel of a pair once: one that was timed again counts by its last usable times."""
-    kernels: dict[str, PairedKernel] = {}
+    kernels: dict[str, TimedKernel] = {}
     for kernel in record.kernels:
-        if log_ratio(kernel) is not None or kernel.kernel not in kernels:
-            kernels[kernel.kernel] = kernel
+        timed = TimedKernel(record, kernel, log_ratio(kernel))
+        if timed.log is not None or kernel.kernel not in kernels:
+            kernels[kernel.kernel] = timed
     return kernels.values()
 
 
-def _values(pairs: Sequence[Timed]) -> PairValues | None:
+def _values(pairs: Sequence[TimedKernel]) -> PairValues | None:
     """Return one value for each pair with usable times, None without any."""
-    known = [(record, kernel, log) for record, kernel in pairs if (log := log_ratio(kernel)) is not None]
+    known = [(record, kernel, log) for record, kernel, log in pairs if log is not None]
     if not known:
         return None
     kind = _kind([kernel for _, kernel, _ in known])

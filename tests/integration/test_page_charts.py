@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from functools import cache
 from typing import TYPE_CHECKING
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -193,3 +194,51 @@ def test_the_first_screen_has_the_answer_and_the_heat_map(visit: Callable[..., P
         .map(([other]) => `${name} / ${other}`));
     }""")
     assert overlaps == []
+
+
+def test_arrow_keys_move_between_the_tiles_of_the_heat_map(visit: Callable[..., Page]) -> None:
+    page = visit(like_the_sample(), viewport=WIDE)
+    stops = page.locator(f"{MAP} a").evaluate_all("links => links.filter(link => link.tabIndex === 0).length")
+    assert stops == 1, "the whole map is one stop of the tab key"
+
+    def focused() -> tuple[float, float]:
+        rect = page.locator(f"{MAP} a:focus rect").first
+        return float(rect.get_attribute("x") or 0), float(rect.get_attribute("y") or 0)
+
+    page.locator(f"{MAP} a[tabindex='0']").focus()
+    for key in ("ArrowLeft", "ArrowUp"):
+        for _ in range(120):  # to the edge, where the focus stays
+            page.keyboard.press(key)
+    first = focused()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowDown")
+    x, y = focused()
+    assert x > first[0]
+    assert y > first[1]
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("ArrowLeft")
+    assert focused() == first
+    page.keyboard.press("Enter")
+    assert page.evaluate("location.hash"), "a tile leads to its evidence"
+
+
+@pytest.mark.parametrize("figure", [".heat", ".plots >> nth=0"])
+def test_a_chart_can_be_saved_as_svg_and_png(visit: Callable[..., Page], tmp_path: Path, figure: str) -> None:
+    page = visit(like_the_sample(), viewport=WIDE)
+    files = {}
+    for name in ("svg", "png"):
+        with page.expect_download() as started:
+            page.locator(figure).locator(f"[data-save={name}]").click()
+        files[name] = tmp_path / started.value.suggested_filename
+        started.value.save_as(files[name])
+    assert files["svg"].name.endswith(".svg")
+    text = files["svg"].read_text(encoding="utf-8")
+    root = ET.fromstring(text)  # noqa: S314 - made by the page under test
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    assert "var(" not in text, "it needs no style sheet"
+    assert "href" not in text, "it has no links into the page"
+    assert files["png"].read_bytes().startswith(b"\x89PNG")
+    # the file is drawn with the colours of the page: a saved picture has more than two of them
+    shown = visit(f"<!doctype html><title>x</title>{text}", viewport=WIDE)
+    fills = set(shown.locator("rect").evaluate_all("all => all.map(one => getComputedStyle(one).fill)"))
+    assert len(fills) >= (3 if figure == ".heat" else 1)

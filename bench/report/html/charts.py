@@ -158,11 +158,15 @@ class PlacedMark(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class IntervalPlotLayout:
-    """Everything that the SVG of an interval plot draws, in pixels; ``one`` is the place of the factor 1."""
+    """Everything that the SVG of an interval plot draws, in pixels.
+
+    ``left`` is where the axis begins and ``texts`` where the texts do, ``one`` is the place of the factor 1.
+    """
 
     width: float
     height: float
     left: float
+    texts: float
     one: float
     ticks: tuple[PlacedName, ...]
     marks: tuple[PlacedMark, ...]
@@ -185,6 +189,7 @@ def interval_plot_layout(chart: IntervalPlot) -> IntervalPlotLayout:
         width=PLOT_WIDTH,
         height=bottom + 22,
         left=_PLOT_NAMES,
+        texts=PLOT_WIDTH - _PLOT_TEXTS + 12,
         one=place(1.0),
         ticks=tuple(PlacedName(place(tick), bottom + 14, f"{tick:g}x") for tick in ticks),
         marks=tuple(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from bench.report.view import ModeResult, View
 
 #: The files of the script, in the order in which they use each other.
-_SCRIPTS = ("matrix.js", "keyboard.js", "copy.js", "page.js")
+_SCRIPTS = ("matrix.js", "keyboard.js", "copy.js", "charts.js", "page.js")
 #: Cells from which on the matrix has columns of one width, so that a browser lays out only the rows in view.
 _MANY_CELLS = 800
 #: The only text from a source that may become a link: a plain https address.

@@ -52,11 +52,11 @@ def _page(view: View, level: int) -> str:
     lines = [f"# {plain(view.answer[0])}", ""]
     lines += [plain(" ".join(view.answer[1:])), ""] if len(view.answer) > 1 else []
     rows = [[line.rank, line.label, line.sentence, line.overhead] for line in view.lines]
-    lines += _table(["Rank", "Column", "Answer", "Overhead of determinism"], rows) if rows else []
+    lines += table(["Rank", "Column", "Answer", "Overhead of determinism"], rows) if rows else []
     lines += [f"- Determinism off: {_counts(view.counts_off)}", f"- Determinism on: {_counts(view.counts_on)}", ""]
     lines += _since(view)
     facts = [["Run", view.run], *([fact.label, fact.value] for fact in view.facts)]
-    lines += ["<details><summary>Facts of the run</summary>", "", *_table(["Fact", "Value"], facts), "</details>", ""]
+    lines += ["<details><summary>Facts of the run</summary>", "", *table(["Fact", "Value"], facts), "</details>", ""]
     for notice in view.notices:
         items = [f"> - {plain(item)}" for item in notice.items]
         lines += [f"> **{plain(notice.title)}.** {plain(notice.text)}", *items, ""]
@@ -71,8 +71,8 @@ def _page(view: View, level: int) -> str:
     lines += _evidence(view) if level < _NO_EVIDENCE else []
     lines += _instrument(view)
     lines += ["## Legend", ""]
-    lines += _table(["Word", "Meaning"], [[f"{symbol} {word}", meaning] for symbol, word, _, meaning in view.legend])
-    lines += _table(["Sign", "Meaning"], [list(term) for term in view.terms])
+    lines += table(["Word", "Meaning"], [[f"{symbol} {word}", meaning] for symbol, word, _, meaning in view.legend])
+    lines += table(["Sign", "Meaning"], [list(term) for term in view.terms])
     return "\n".join(lines)
 
 
@@ -140,7 +140,7 @@ def _needs(view: View) -> list[str]:
     rows = [
         [need.family, *(f"{column.text} {column.slowest}".strip() for column in need.columns)] for need in view.needs
     ]
-    return _table(heads, rows)
+    return table(heads, rows)
 
 
 def _upgrade(upgrade: Upgrade, *, since: bool = False) -> list[str]:
@@ -151,7 +151,7 @@ def _upgrade(upgrade: Upgrade, *, since: bool = False) -> list[str]:
     texts = [upgrade.changed_facts, *upgrade.sentences, counts, rest, "" if since else upgrade.note]
     lines = [f"**{plain(head)}** {' '.join(plain(text) for text in texts if text)}", ""]
     heads = ["Kernel", "Where", "What happened", "Before", "After", "Bits", "Time"]
-    lines += _table(heads, [_event(line) for line in upgrade.lines[:_MOST_ROWS]]) if upgrade.lines else []
+    lines += table(heads, [_event(line) for line in upgrade.lines[:_MOST_ROWS]]) if upgrade.lines else []
     more = len(upgrade.lines) - _MOST_ROWS
     return [*lines, *([f"And {more} more, listed on the page.", ""] if more > 0 else [])]
 
@@ -194,7 +194,7 @@ def _instrument(view: View) -> list[str]:
         kernels = [names or "none" for names in (line.seen, line.out_of_reach, line.failed)]
         rows.append([line.label, line.places, *kernels, line.sentence])
     texts = [plain(shown.sentence), "", *(plain(text) + "\n" for text in shown.gpu)]
-    return ["## Controls and detection limit", "", *texts, *_table(heads, rows)]
+    return ["## Controls and detection limit", "", *texts, *table(heads, rows)]
 
 
 def _columns(view: View) -> list[str]:
@@ -203,7 +203,7 @@ def _columns(view: View) -> list[str]:
     for column in view.columns:
         notes = [text for text in (column.versions, column.kind, column.origin, column.note) if text]
         rows += [[column.label, "; ".join(notes)]] if notes and not column.blocked else []
-    return _table(["Column", "Notes"], rows) if rows else []
+    return table(["Column", "Notes"], rows) if rows else []
 
 
 def _counts(counts: Sequence[Count]) -> str:
@@ -228,7 +228,8 @@ def _half(half: ModeResult, common: tuple[str, str], head: ModeResult | None) ->
     return "<br>".join(plain(part) for part in parts if part)
 
 
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of a table and an empty one; all texts are escaped."""
     return _raw_table(list(map(plain, heads)), [list(map(plain, row)) for row in rows])
 
 

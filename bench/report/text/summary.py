@@ -135,11 +135,9 @@ def _ranking(view: View, width: int, *, colour: bool) -> _Section:
     """The columns, the best first; one that was not measured says why."""
     rows = []
     for line in view.lines:
-        total = sum(count.number for count in line.counts)
-        good = sum(count.number for count in line.counts if count.tone == "good")
         measured = bool(line.rank)
         cost = line.overhead if measured else _clipped(line.sentence, width // 2, "")
-        rows.append([line.rank or "-", line.label, f"{good} of {total}" if measured else "-", cost])
+        rows.append([line.rank or "-", line.label, f"{line.reproducible} of {line.kernels}" if measured else "-", cost])
     if not rows:
         return _Section(head=[], items=[], share=0)
     head, *items = table_blocks(rows, ["Rank", "Column", "Kernels", "Overhead of determinism"], width)

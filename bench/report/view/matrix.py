@@ -31,6 +31,16 @@ class Line:
     counts: StatusCounts
     overhead: str = ""
 
+    @property
+    def kernels(self) -> int:
+        """The number of kernels that were planned with determinism on."""
+        return sum(count.number for count in self.counts)
+
+    @property
+    def reproducible(self) -> int:
+        """How many of them are reproducible."""
+        return sum(count.number for count in self.counts if count.tone == "good")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Notice:

@@ -183,6 +183,7 @@ startFilter();
 startComparison();
 startTheme();
 startKeyboard();
+startCharts();
 document.addEventListener("click", followLink);
 document.addEventListener("keydown", closeDetails);
 addEventListener("hashchange", loadAddress);

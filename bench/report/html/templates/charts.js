@@ -1,0 +1,73 @@
+// The charts: the heat map is one stop of the tab key with arrow keys inside it, and every chart can be saved.
+const startHeatMap = (map) => {
+  const tiles = findAll("a", map).map((link) => {
+    const rect = find("rect", link);
+    return {link, x: Number(rect.getAttribute("x")), y: Number(rect.getAttribute("y"))};
+  });
+  const nearest = (from, place, direction) => {
+    const distance = (tile) => [Math.abs(tile[place] - from[place]), Math.abs(tile.x - from.x)];
+    return tiles.filter((tile) => (tile[place] - from[place]) * direction > 0 && (place === "y" || tile.y === from.y))
+      .sort((a, b) => distance(a)[0] - distance(b)[0] || distance(a)[1] - distance(b)[1])[0];
+  };
+  const activate = (tile) => {
+    for (const {link} of tiles) link.tabIndex = link === tile.link ? 0 : -1;
+  };
+  if (tiles.length) activate(tiles.find(({link}) => !link.matches(".good")) || tiles[0]);
+  map.addEventListener("focusin", ({target}) => activate(tiles.find(({link}) => link === target)));
+  map.addEventListener("keydown", (event) => {
+    const from = tiles.find(({link}) => link === event.target);
+    const step = CELL_STEPS[event.key] || Math.sign(LINE_STEPS[event.key] || 0);
+    if (!from || !step || event.altKey || event.ctrlKey || event.metaKey) return;
+    event.preventDefault();
+    nearest(from, event.key in CELL_STEPS ? "x" : "y", step)?.link.focus();
+  });
+};
+// A file has no style sheet, so a saved chart carries the styles that it has on the page, in the theme of the page.
+const CHART_STYLES = ["fill", "stroke", "stroke-width", "stroke-linecap", "opacity", "font-family", "font-size", "font-weight", "text-anchor"];
+const standaloneChart = (chart, title) => {
+  const copy = chart.cloneNode(true);
+  const copied = [copy, ...findAll("*", copy)];
+  [chart, ...findAll("*", chart)].forEach((element, place) => {
+    const style = getComputedStyle(element);
+    copied[place].setAttribute("style", CHART_STYLES.map((name) => `${name}:${style.getPropertyValue(name)}`).join(";"));
+  });
+  for (const link of findAll("a", copy)) link.removeAttribute("href");  // it leads to a place in this page
+  const {width, height} = chart.viewBox.baseVal;
+  const svg = (name, values) => {
+    const element = document.createElementNS("http://www.w3.org/2000/svg", name);
+    for (const [key, value] of Object.entries(values)) element.setAttribute(key, value);
+    return element;
+  };
+  const heading = svg("title", {});
+  heading.textContent = `${title}, ${DATA.run}`;
+  copy.prepend(heading, svg("rect", {width, height, style: `fill:${getComputedStyle(document.body).backgroundColor}`}));
+  copy.setAttribute("width", width);
+  copy.setAttribute("height", height);
+  return new XMLSerializer().serializeToString(copy);
+};
+const saveChart = async (figure, format) => {
+  const chart = findAll(".chart", figure).find((element) => element.checkVisibility());
+  const title = find("h2", figure).textContent;
+  const link = document.createElement("a");
+  link.href = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(standaloneChart(chart, title))}`;
+  link.download = `${DATA.run}-${title.toLowerCase().replaceAll(/\W+/g, "-")}.${format}`;
+  if (format === "png") {
+    const image = new Image();
+    image.src = link.href;
+    await image.decode();
+    const canvas = document.createElement("canvas");
+    [canvas.width, canvas.height] = [2 * image.width, 2 * image.height];  // sharp on dense screens and in slides
+    canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);
+    link.href = canvas.toDataURL("image/png");
+  }
+  link.click();
+};
+const startCharts = () => {
+  for (const map of findAll(".heat-map")) startHeatMap(map);
+  for (const buttons of findAll(".save-chart")) {
+    buttons.hidden = false;
+    buttons.addEventListener("click", ({target}) => {
+      if (target.dataset.save) saveChart(buttons.closest("figure"), target.dataset.save);
+    });
+  }
+};
