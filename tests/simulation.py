@@ -161,7 +161,7 @@ def drawn(rate: float, number: int, stream: random.Random) -> tuple[str, ...]:
 
 def still(digests: tuple[str, ...]) -> Behaviour:
     """Digests without a second call."""
-    return Behaviour(digests=digests, second_call=None, steady_s=())
+    return Behaviour(digests=digests, later_call=None, steady_s=())
 
 
 def freeze(one: Record) -> Record:

@@ -9,7 +9,7 @@ that dies loses at most one sample:
 ``values``   description of a digest: facts about every output; once per process, kernel and digest;
 ``kept``     element values of a digest's tensors, for later comparison; the host stores them in a separate file
              next to the record (see ``kept_values.py``), so that the record stays small;
-``sample``   one repetition of a kernel, a second call without a new seed, or its run with the second seed (which must
+``sample``   one repetition of a kernel, a later call without a new seed, or its run with the second seed (which must
              differ);
 ``guard``    the state of the GPU during the preceding sample, as observed by the host; added by the host;
 ``outcome``  a kernel ended: ``ok``, ``failed`` (it returned what cannot be compared), ``error``, ``crashed``,
@@ -104,8 +104,8 @@ class Sample:
     """The result of one execution of a kernel.
 
     Attributes:
-        role: "repetition", "second-seed", or "second-call" (the last repetition's work called again without a new
-            seed).
+        role: "repetition", "second-seed", or "later-call" (the last repetition's work called again without a
+            new seed).
         digest: Hash of the name, dtype, shape and bytes of every output, and of every training step.
         first_s: Wall time of the first call, including tracing and compilation.
         switches: Involuntary context switches during the first call.

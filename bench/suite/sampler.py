@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import sys
+import time
 import traceback
 from typing import Any, Callable, Dict, Optional, Tuple
 
@@ -22,6 +23,9 @@ from bench.suite.record import Request
 
 #: The second seed of the article; the run with the second seed uses it.
 SECOND_SEED = 123
+#: Most later calls in a process, and seconds after which no further one starts. They need no new inputs and no tracing,
+#: so they look for a race at a small part of the cost of a repetition.
+LATER_CALLS, LATER_CALLS_S = 20, 0.2
 #: Distinct digests per kernel and process that are described in full: first difference and kept values.
 MAX_DESCRIBED = 3
 
@@ -41,7 +45,7 @@ class Sampler:
         self.finish = timing.finisher(tf, request.device)
 
     def run(self) -> None:
-        """Take the repetitions, a second call, and the sample with the second seed."""
+        """Take the repetitions, later calls, and the sample with the second seed."""
         request, kernel = self.request, self.kernel
         again = kernel.call_again and not kernel.control
         work: Optional[Work] = None
@@ -49,29 +53,35 @@ class Sampler:
             work = self._sample("repetition", repetition, request.seed)
         later_calls_agree = True
         if work is not None and again and (request.round == 1 or not kernel.heavy):
-            later_calls_agree = self._second_call(work)
+            later_calls_agree = self._later_calls(work)
         if not later_calls_agree:  # does a new seed restore the bits? If not, something is left that no seed resets
             self._sample("repetition", request.repetitions[kernel.name], request.seed)
         if request.second_seed:
             second_seed = SECOND_SEED if request.seed != SECOND_SEED else SECOND_SEED + 1
             self._sample("second-seed", 0, second_seed)
 
-    def _second_call(self, work: Work) -> bool:
-        """Call the work of the last repetition again, without a new seed, and return whether it gave the same bits.
+    def _later_calls(self, work: Work) -> bool:
+        """Call the work of the last repetition again, without a new seed, and return whether the bits stay the same.
 
-        It decides nothing unless the kernel declares that it can be called again.
+        A kernel that does not declare that later calls must agree is called just once, because they decide nothing.
         """
-        try:
-            value, clock = timing.timed(lambda: self.finish(work()))
-        except Exception:
-            if self.kernel.later_calls_must_agree:
-                raise
-            traceback.print_exc()
-            return False
-        result = self._collect(value, work)
-        result_digest = self._digest(result)
-        self._write("second-call", 0, self.request.seed, (result, result_digest), (timing.NO_TIME, clock))
-        return self.first_digest is not None and result_digest.hexadecimal == self.first_digest.hexadecimal
+        most = LATER_CALLS if self.kernel.later_calls_must_agree else 1
+        digests, end = set(), time.perf_counter() + LATER_CALLS_S
+        for number in range(most):
+            if number and time.perf_counter() > end:
+                break
+            try:
+                value, clock = timing.timed(lambda: self.finish(work()))
+            except Exception:
+                if self.kernel.later_calls_must_agree:
+                    raise
+                traceback.print_exc()
+                return False
+            result = self._collect(value, work)
+            result_digest = self._digest(result)
+            self._write("later-call", number, self.request.seed, (result, result_digest), (timing.NO_TIME, clock))
+            digests.add(result_digest.hexadecimal)
+        return self.first_digest is not None and digests == {self.first_digest.hexadecimal}
 
     def _collect(self, value: Any, work: Work) -> Result:
         """Copy the outputs to host memory; an error says which line of the user's kernel returned them."""

@@ -6,7 +6,7 @@ A difference is found unless all samples have the same bits. How often that happ
 * A race between two values: n samples also miss it if all have the other value. With p = 1/2, five processes therefore
   miss it in 2 / 2^5 = 1/16 of runs, not in 1/32.
 
-The figures count repetitions only: second calls are compared, too, but not every kernel has them.
+The figures count repetitions only: later calls are compared, too, but not every kernel has them.
 """
 
 from __future__ import annotations

@@ -252,7 +252,7 @@ def _sample_with(observations: Sequence[ProcessObservation], digest: str) -> str
 
 def sample_name(observation: ProcessObservation, sample: Sample) -> str:
     """Name a sample: ``round 2 repetition 1``."""
-    names = {"second-call": "second call"}
+    names = {"later-call": "later call"}
     name = names.get(sample.role, f"repetition {sample.repetition}")
     return f"round {observation.round} {name}"
 

@@ -22,15 +22,15 @@ class Comparison:
     ``compared`` counts independent comparisons, each process with the first one, and ``differed``
     those that gave other bits. ``within_compared`` counts comparisons within processes, which are not
     independent; ``unsteady`` counts processes whose own samples differ. ``varies`` says whether
-    any two samples of one seed differ. ``digests`` are those of the repetitions and the second calls
-    (``second_calls`` counts these), the most frequent first. ``seeds_collide`` says that two seeds gave
+    any two samples of one seed differ. ``digests`` are those of the repetitions and the later calls
+    (``later_calls`` counts these), the most frequent first. ``seeds_collide`` says that two seeds gave
     the same bits in all outputs, ``seed_independent`` names the outputs in which they did, and ``sensitive`` says that
     a second seed was tried and gave other bits.
     """
 
     processes: int = 0
     repetitions: int = 0
-    second_calls: int = 0
+    later_calls: int = 0
     digests: tuple[tuple[str, int], ...] = ()
     second_seeds: tuple[tuple[str, int], ...] = ()
     compared: int = 0
@@ -85,7 +85,7 @@ def compare(observations: Sequence[ProcessObservation]) -> Comparison:
     return Comparison(
         processes=len(repeated),
         repetitions=repetitions,
-        second_calls=sum(len(process.second_calls) for process in processes),
+        later_calls=sum(len(process.later_calls) for process in processes),
         digests=_ranked(own),
         second_seeds=_ranked(second_seeds),
         compared=max(0, len(repeated) - 1),

@@ -265,19 +265,19 @@ def _concerns(
         concerns.append("the outputs have Inf, which hides differences")
     if summary.best is not None and summary.detection_limit_for(comparison.repetitions) is None:
         concerns.append(f"no control is sure to differ in as few as {count(comparison.repetitions, 'repetition')}")
-    concerns += _without_second_call(kernel, processes)
+    concerns += _without_later_calls(kernel, processes)
     concerns += gpu_validity.misplaced(group.column, kernel, processes)
     return (*concerns, *_without_controls(group, processes), *group.unshown, *summary.concerns)
 
 
-def _without_second_call(kernel: KernelInfo, processes: Sequence[ProcessObservation]) -> list[str]:
-    """Return a concern if a process made no second call, although a worker does: of a heavy kernel only in round 1."""
+def _without_later_calls(kernel: KernelInfo, processes: Sequence[ProcessObservation]) -> list[str]:
+    """Return a concern if a process made no later call, although a worker does: of a heavy kernel only in round 1."""
     bound = [seen for seen in processes if seen.outcome == "ok" and (seen.round == 1 or not kernel.heavy)]
-    lacking = sum(not seen.second_calls for seen in bound)
+    lacking = sum(not seen.later_calls for seen in bound)
     if not kernel.later_calls_must_agree or (bound and not lacking):
         return []
     which = "no process made a" if lacking == len(bound) else f"{count(lacking, 'process')} made no"
-    return [f"{which} second call, so later calls were not compared"]
+    return [f"{which} later call, so later calls were not compared"]
 
 
 def _gaps(group: RecordGroup, comparison: Comparison, processes: Sequence[ProcessObservation]) -> list[str]:

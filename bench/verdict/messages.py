@@ -41,8 +41,8 @@ def equality(comparison: Comparison, concerns: Sequence[str]) -> str:
 def difference(comparison: Comparison) -> str:
     """Samples differ: where, and how often."""
     samples = f"{count(len(comparison.digests), 'digest')} in {count(comparison.repetitions, 'repetition')}"
-    if comparison.second_calls:
-        samples += f" and {count(comparison.second_calls, 'second call')}"
+    if comparison.later_calls:
+        samples += f" and {count(comparison.later_calls, 'later call')}"
     if comparison.unsteady:
         return f"{samples}: bits differed within {comparison.unsteady} of {count(comparison.processes, 'process')}."
     differed = f"{comparison.differed} of {count(comparison.compared, 'process')} differed from the first"

@@ -107,14 +107,14 @@ class ProcessObservation:
         return tuple([sample for sample in self.samples if sample.role == "second-seed"])
 
     @cached_property
-    def second_calls(self) -> tuple[Sample, ...]:
-        """The second calls, without a new seed."""
-        return tuple([sample for sample in self.samples if sample.role == "second-call"])
+    def later_calls(self) -> tuple[Sample, ...]:
+        """The later calls, without a new seed."""
+        return tuple([sample for sample in self.samples if sample.role == "later-call"])
 
     @cached_property
     def own(self) -> tuple[Sample, ...]:
-        """The samples of the run's own seed: repetitions and second call."""
-        return (*self.repetitions, *self.second_calls)
+        """The samples of the run's own seed: repetitions and later calls."""
+        return (*self.repetitions, *self.later_calls)
 
     @cached_property
     def seeds(self) -> frozenset[int]:
@@ -135,8 +135,8 @@ class ProcessObservation:
 def without_later_calls(observation: ProcessObservation) -> ProcessObservation:
     """Return an observation in which only calls after a new seed count, and which says whether other calls differ."""
     repeated = {sample.digest for sample in observation.repetitions}
-    differ = any(sample.digest not in repeated for sample in observation.second_calls)
-    samples = tuple(sample for sample in observation.samples if sample.role != "second-call")
+    differ = any(sample.digest not in repeated for sample in observation.later_calls)
+    samples = tuple(sample for sample in observation.samples if sample.role != "later-call")
     return dataclasses.replace(observation, samples=samples, later_calls_differ=differ)
 
 

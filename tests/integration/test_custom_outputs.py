@@ -106,7 +106,7 @@ def changes_from_the_third_call_on(tf, seed):
     return work
 
 @own()
-def second_call_raises(tf, seed):
+def later_call_raises(tf, seed):
     rest = [tf.constant(float(seed))]
     return lambda: {"y": rest.pop()}
 
@@ -198,15 +198,15 @@ def test_what_cannot_be_compared_is_refused_with_name_type_and_line(custom: Benc
     assert len(record.outcomes) == len(REFUSED)
 
 
-def test_a_second_call_is_made_without_a_new_seed(custom: Bench) -> None:
-    record = custom.run(["seeded_training", "counts_its_calls", "second_call_raises"], second_seed=False)
+def test_a_later_call_is_made_without_a_new_seed(custom: Bench) -> None:
+    record = custom.run(["seeded_training", "counts_its_calls", "later_call_raises"], second_seed=False)
     assert {outcome.outcome for outcome in record.outcomes} == {"ok"}
     for name in ("seeded_training", "counts_its_calls"):
         own = {sample.digest for sample in of(record, name)}
         assert len(own) == 1
-        assert {sample.digest for sample in of(record, name, "second-call")}.isdisjoint(own)
+        assert {sample.digest for sample in of(record, name, "later-call")}.isdisjoint(own)
     assert len(of(record, "seeded_training")) == 3, "one more shows that a new seed restores the bits"
-    assert not of(record, "second_call_raises", "second-call")
+    assert not of(record, "later_call_raises", "later-call")
 
 
 def test_a_state_that_no_seed_resets_is_nondeterminism_although_repetitions_agree(custom: Bench) -> None:

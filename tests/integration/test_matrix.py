@@ -86,7 +86,7 @@ def test_mode_and_rounds_narrow_the_run(root: Path, tmp_path: Path) -> None:
         assert list(dict.fromkeys(outcome.kernel for outcome in record.outcomes)) == list(record.request.kernels)
         roles = {sample.role for sample in record.samples}
         assert ("second-seed" in roles) is record.request.second_seed
-        assert roles <= {"repetition", "second-call", "second-seed"}
+        assert roles <= {"repetition", "later-call", "second-seed"}
     assert not run.paired, "one mode has no overhead"
 
 

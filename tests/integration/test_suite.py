@@ -223,13 +223,13 @@ def test_errors_are_measured_where_there_is_a_reference(whole: SuiteRound) -> No
             assert (error["rms"] < limit) is ((name, output) not in wrong), f"{name} {output}: {error}"
 
 
-def test_kernels_that_can_be_called_again_have_a_second_call(whole: SuiteRound, place: tuple[str, str]) -> None:
+def test_kernels_that_can_be_called_again_have_a_later_calls(whole: SuiteRound, place: tuple[str, str]) -> None:
     again = {name for name in whole.kernels if SUITE[name].call_again and not SUITE[name].control}
-    assert {sample.kernel for sample in whole.record.samples if sample.role == "second-call"} == again
+    assert {sample.kernel for sample in whole.record.samples if sample.role == "later-call"} == again
     if place[1] == "on":
         racing = {issue.kernel for issue in known_issues.known() if issue.kernel and issue.applies_to(place[0], "cpu")}
         differing = [
-            name for name in again - racing if digests(whole.record, name, "second-call") != digests(whole.record, name)
+            name for name in again - racing if digests(whole.record, name, "later-call") != digests(whole.record, name)
         ]
         assert not differing
 
@@ -239,14 +239,14 @@ def test_repetitions_and_second_seed_follow_the_request(bench: Bench) -> None:
     roles = [(sample.kernel, sample.role, sample.repetition, sample.seed) for sample in result.samples]
     assert roles == [
         *(("mlp_loop", "repetition", number, 42) for number in range(2)),
-        ("mlp_loop", "second-call", 0, 42),
+        ("mlp_loop", "later-call", 0, 42),
         *(("reduce_max", "repetition", number, 42) for number in range(3)),
-        ("reduce_max", "second-call", 0, 42),
+        ("reduce_max", "later-call", 0, 42),
     ]
     result = bench.run(["reduce_max"], repetitions=1, seed=123)
     assert [(sample.role, sample.seed) for sample in result.samples] == [
         ("repetition", 123),
-        ("second-call", 123),
+        ("later-call", 123),
         ("second-seed", 124),
     ]
 
@@ -449,11 +449,10 @@ def test_a_constant_output_is_detected_by_the_second_seed(planted: Bench) -> Non
     assert same == {"x": True, "y": False}
 
 
-def test_a_differing_second_call_is_detected(planted: Bench) -> None:
+def test_a_differing_later_call_is_detected(planted: Bench) -> None:
     result = planted.run(["planted_late", "planted_again"], second_seed=False)
     same = {
-        name: digests(result, name, "second-call") == digests(result, name)
-        for name in ("planted_late", "planted_again")
+        name: digests(result, name, "later-call") == digests(result, name) for name in ("planted_late", "planted_again")
     }
     assert same == {"planted_late": False, "planted_again": True}
     assert len(digests(result, "planted_late")) == 1

@@ -60,7 +60,7 @@ class Behaviour:
     """What a kernel does there.
 
     ``digests`` names the bits of each repetition (any text; repeated over the repetitions if there are fewer),
-    ``second_seed`` those of the other seed ("" for none), and ``second_call`` those of a call without a new seed:
+    ``second_seed`` those of the other seed ("" for none), and ``later_call`` those of a call without a new seed:
     "" for the bits of the first repetition, None for no such call. Times are in seconds. ``steady_s`` are those of
     calls after a warm-up in timing pairs; without any, ``first_s`` is timed there.
     ``device`` is where outputs lived ("" for what the column says), ``errors`` those of the first digest. ``guard`` is
@@ -69,7 +69,7 @@ class Behaviour:
 
     digests: tuple[str, ...] = ("same",)
     second_seed: str = "other"
-    second_call: str | None = ""
+    later_call: str | None = ""
     steady_s: tuple[float, ...] = (0.0010, 0.0011)
     first_s: float = 0.05
     nan: bool = False
@@ -292,7 +292,7 @@ def record(
     *,
     keep: bool = True,
 ) -> Record:
-    """One round of a run, in one process, with second seeds and second calls."""
+    """One round of a run, in one process, with second seeds and later calls."""
     only = facts.variations.get(spot.variation, ())
     kernels = [one for one in facts.kernels if not only or one.name in only or one.control]
     found = [(one, behaviour(one, dataclasses.replace(spot, kernel=one.name), behave, facts)) for one in kernels]
@@ -379,7 +379,7 @@ def behaviour(one: KernelInfo, spot: Spot, behave: Callable[[Spot], Behaviour], 
             f"{spot}{repetition}" if int((place + 1) * one.rate) > int(place * one.rate) else "base"
             for repetition, place in enumerate(range(first, first + facts.repetitions))
         )
-        return Behaviour(digests=names, second_seed=f"{spot}contrast", second_call=None, steady_s=())
+        return Behaviour(digests=names, second_seed=f"{spot}contrast", later_call=None, steady_s=())
     return found
 
 
@@ -392,8 +392,8 @@ def samples(
     differs.
     """
     first = digest(acts.digests[0] and f"{name} {acts.digests[0]}")
-    later = digest(f"{name} {acts.second_call}") if acts.second_call else first
-    called_again = acts.second_call is not None and not (control and later == first)
+    later = digest(f"{name} {acts.later_call}") if acts.later_call else first
+    called_again = acts.later_call is not None and not (control and later == first)
     number_of_samples = facts.repetitions + (called_again and later != first)
     names = [acts.digests[number % len(acts.digests)] for number in range(number_of_samples)]
     bits = [digest(text and f"{name} {text}") for text in names]
@@ -408,7 +408,7 @@ def samples(
     if acts.outcome != "ok":
         return tuple(found[:-1] if len(acts.digests) > 1 else [])
     if called_again:
-        second = sample(name, acts, 0, facts.seed, later, role="second-call")
+        second = sample(name, acts, 0, facts.seed, later, role="later-call")
         apart = first_difference(bits[0], later) if keep else None
         found.insert(facts.repetitions, dataclasses.replace(second, first_difference=apart))
     if acts.second_seed:

@@ -152,11 +152,11 @@ def test_damaged_words_of_a_record_are_passed_over(row: Any) -> None:
     assert outputs.outputs == {}
 
 
-def test_a_second_call_that_differs_is_compared_like_a_repetition() -> None:
-    found = of(evaluate(factory.run(None, only(Behaviour(second_call="later")))))
+def test_a_later_call_that_differs_is_compared_like_a_repetition() -> None:
+    found = of(evaluate(factory.run(None, only(Behaviour(later_call="later")))))
     assert found.status is Status.NONDETERMINISTIC
     assert found.difference is not None
-    assert (found.difference.first, found.difference.other) == ("round 1 repetition 0", "round 1 second call")
+    assert (found.difference.first, found.difference.other) == ("round 1 repetition 0", "round 1 later call")
 
 
 # --- across processes -----------------------------------------------------------------------------------
@@ -341,7 +341,7 @@ def test_under_a_failed_control_no_difference_is_shown() -> None:
     def behave(spot: Spot) -> Behaviour:
         if spot.kernel == "matmul":
             return Behaviour(digests=("a", "b"))
-        return Behaviour(second_call=None) if spot.kernel == "control_flicker" else EXACT
+        return Behaviour(later_call=None) if spot.kernel == "control_flicker" else EXACT
 
     found = of(evaluate(factory.run(None, behave)))
     assert (found.status, found.difference, found.difference_why) == (Status.CONTROL_FAILED, None, "")

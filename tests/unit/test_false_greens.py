@@ -76,9 +76,9 @@ def test_outputs_with_infinity_are_inconclusive() -> None:
     assert (result.status, "Inf" in result.why) == (Status.INCONCLUSIVE, True)
 
 
-def test_a_missing_second_call_is_reported() -> None:
-    run = factory.run(None, only("matmul", Behaviour(second_call=None)))
-    assert "no process made a second call" in verdict(run).why
+def test_a_missing_later_call_is_reported() -> None:
+    run = factory.run(None, only("matmul", Behaviour(later_call=None)))
+    assert "no process made a later call" in verdict(run).why
     assert verdict(run).status is Status.INCONCLUSIVE
 
 

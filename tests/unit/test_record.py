@@ -46,8 +46,8 @@ def lines() -> list[str]:
         record.line("kept", {"process": 1, "kernel": "k", "digest": "d", "tensors": []}),
         record.line("sample", sample()),
         record.line("sample", sample(repetition=1, digest="e", first_difference=DIFFERENCE)),
-        record.line("sample", sample(role="second-call")),
-        record.line("guard", {"process": 1, "kernel": "k", "role": "second-call", "repetition": 0, "seen": GPU_STATE}),
+        record.line("sample", sample(role="later-call")),
+        record.line("guard", {"process": 1, "kernel": "k", "role": "later-call", "repetition": 0, "seen": GPU_STATE}),
         record.line("outcome", {
             "process": 1, "kernel": "k", "outcome": "ok", "seconds": 1.0, "peak_mb": 612.5, "peak_gpu_mb": 96.5,
         }),
@@ -85,7 +85,7 @@ def test_values_are_attached_to_the_samples_of_their_digest() -> None:
     assert first.errors == {"x": {"max": 0.1, "rms": 0.2}}
     assert (second.outputs, second.errors) == ({}, {}), "there is no values line for this digest"
     assert (first.first_difference, second.first_difference) == (None, DIFFERENCE)
-    assert [sample.role for sample in (first, second, again)] == ["repetition", "repetition", "second-call"]
+    assert [sample.role for sample in (first, second, again)] == ["repetition", "repetition", "later-call"]
 
 
 def test_the_gpu_state_is_attached_only_to_its_sample() -> None:

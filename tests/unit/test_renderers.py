@@ -403,7 +403,7 @@ def mixed(change: Callable[[Spot], Behaviour] | None = None) -> Run:
             bad = Behaviour(outcome="error", error_class="UnimplementedError", message="no deterministic kernel")
             return bad if spot.mode == "on" else Behaviour(("a", "b"))
         if spot.kernel == "dense_fit":
-            return Behaviour((spot.mode,), steady_s=(), second_call=None, first_s=1.25)
+            return Behaviour((spot.mode,), steady_s=(), later_call=None, first_s=1.25)
         return Behaviour(steady_s=(0.003 if spot.mode == "on" else 0.001,)) if spot.kernel == "matmul" else EXACT
 
     run = factory.run(facts, change or behave)

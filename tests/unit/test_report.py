@@ -52,7 +52,7 @@ def mixed() -> Run:
         if spot.kernel == "conv2d":
             return UNIMPLEMENTED if spot.mode == "on" else Behaviour(("a", "b"))
         if spot.kernel == "dense_fit":
-            return Behaviour((spot.mode,), steady_s=(), second_call=None, first_s=1.25)
+            return Behaviour((spot.mode,), steady_s=(), later_call=None, first_s=1.25)
         return EXACT
 
     return factory.run(facts, behave)
@@ -272,7 +272,7 @@ def test_a_tie_is_shown_as_a_tie_and_unmeasured_pairs_come_last() -> None:
         (lambda: factory.run(factory.info(rounds=2)), "Weak evidence"),
         (lambda: factory.run(factory.info(finished="")), "The run is not finished"),
         (
-            lambda: factory.run(None, lambda s: Behaviour(second_call=None) if "flick" in s.kernel else EXACT),
+            lambda: factory.run(None, lambda s: Behaviour(later_call=None) if "flick" in s.kernel else EXACT),
             "Control failed",
         ),
         (lambda: dataclasses.replace(factory.run(), unreadable={"records/x": "no header"}), "Unreadable records"),

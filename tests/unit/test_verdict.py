@@ -156,21 +156,21 @@ FALSE_GREENS: list[tuple[str, Callable[[Record], Record], Change, Status]] = [
     ("an outcome nobody knows", unknown_outcome, ONE, Status.MISMATCH),
     (
         "a second call gave other bits",
-        factory.in_samples(lambda s: dataclasses.replace(s, digest="c" * 64) if s.role == "second-call" else s),
+        factory.in_samples(lambda s: dataclasses.replace(s, digest="c" * 64) if s.role == "later-call" else s),
         ONE,
         Status.NONDETERMINISTIC,
     ),
     (
         "a second call has another seed",
-        factory.in_samples(lambda s: dataclasses.replace(s, seed=7) if s.role == "second-call" else s),
+        factory.in_samples(lambda s: dataclasses.replace(s, seed=7) if s.role == "later-call" else s),
         ONE,
         Status.MISMATCH,
     ),
-    ("no second call", drop_samples("second-call"), ALL_ON, Status.INCONCLUSIVE),
+    ("no second call", drop_samples("later-call"), ALL_ON, Status.INCONCLUSIVE),
     (
         "a sample of an unknown role gave other bits",
         factory.in_samples(
-            lambda s: dataclasses.replace(s, role="timing", digest="c" * 64) if s.role == "second-call" else s
+            lambda s: dataclasses.replace(s, role="timing", digest="c" * 64) if s.role == "later-call" else s
         ),
         ONE,
         Status.NONDETERMINISTIC,
@@ -271,11 +271,11 @@ def test_a_record_cut_off_is_not_forgotten_where_there_are_rounds_enough() -> No
 
 
 def test_one_repeat_a_process_and_no_further_call_shows_nothing_within_a_process() -> None:
-    once = factory.run(factory.info(repetitions=1), lambda _: Behaviour(second_call=None, steady_s=()))
+    once = factory.run(factory.info(repetitions=1), lambda _: Behaviour(later_call=None, steady_s=()))
     assert verdict(once).status is Status.CONTROL_FAILED  # the flicker control was set to be the same, too
-    behave = only("matmul", Behaviour(second_call=None, steady_s=()))
+    behave = only("matmul", Behaviour(later_call=None, steady_s=()))
     assert verdict(factory.run(factory.info(repetitions=1), behave)).status is Status.INCONCLUSIVE
-    apart = only("matmul", lambda spot: Behaviour((str(spot.round),), second_call=None))
+    apart = only("matmul", lambda spot: Behaviour((str(spot.round),), later_call=None))
     found = verdict(factory.run(factory.info(repetitions=1), apart))
     assert (found.status, found.level) == (Status.NONDETERMINISTIC, None)
 
@@ -345,10 +345,10 @@ def test_a_lock_that_changed_is_not_what_was_asked() -> None:
 # --- controls -----------------------------------------------------------------------------------------
 
 BLINDING: list[tuple[str, str, Behaviour]] = [
-    ("the flicker does not flicker", "control_flicker", Behaviour(second_call=None)),
+    ("the flicker does not flicker", "control_flicker", Behaviour(later_call=None)),
     ("the flicker crashed", "control_flicker", Behaviour(outcome="crashed")),
     ("the integers differ", "control_integer", Behaviour(("a", "b"))),
-    ("the integers' later calls differ", "control_integer", Behaviour(second_call="later")),
+    ("the integers' later calls differ", "control_integer", Behaviour(later_call="later")),
     ("the integers raised", "control_integer", Behaviour(outcome="error", error_class="ValueError")),
     ("the integers do not feel their input", "control_integer", Behaviour(second_seed="same")),
 ]
@@ -470,13 +470,13 @@ class TestLaterCalls:
     declared: ClassVar[dict[str, Any]] = {**own, "call_again_declared": True}
 
     @staticmethod
-    def run(facts: dict[str, Any], second_call: str = "") -> Run:
-        """A run of one kernel; ``second_call`` names the bits of its second call, "" for those of its repetitions."""
+    def run(facts: dict[str, Any], later_call: str = "") -> Run:
+        """A run of one kernel; ``later_call`` names the bits of its second call, "" for those of its repetitions."""
         kernels = tuple(
             dataclasses.replace(kernel, **facts) if kernel.name == "matmul" else kernel
             for kernel in factory.info().kernels
         )
-        return factory.run(factory.info(kernels=kernels), only("matmul", Behaviour(second_call=second_call)))
+        return factory.run(factory.info(kernels=kernels), only("matmul", Behaviour(later_call=later_call)))
 
     def test_of_a_custom_kernel_they_are_a_remark_with_its_remedy(self) -> None:
         found = verdict(self.run(self.own, "other bits"))
@@ -494,7 +494,7 @@ class TestLaterCalls:
     @pytest.mark.parametrize("facts", [{"heavy": True}, {"call_again": False}, own])
     def test_those_of_a_kernel_of_the_suite_count_whatever_run_json_says(self, facts: Any) -> None:
         """Where they need not agree, a worker makes none; and the requests of a custom kernel name its file."""
-        acts = only("matmul", lambda spot: Behaviour(second_call="later" if spot.round == 1 else None))
+        acts = only("matmul", lambda spot: Behaviour(later_call="later" if spot.round == 1 else None))
         run = factory.run(None, acts)
         kernels = tuple(dataclasses.replace(kernel, **facts) for kernel in run.info.kernels)
         edited = dataclasses.replace(run, info=dataclasses.replace(run.info, kernels=kernels))
@@ -511,7 +511,7 @@ class TestLaterCalls:
     def test_each_process_makes_one_but_a_heavy_kernel_only_in_round_1(
         self, facts: dict[str, Any], without: int, status: Status
     ) -> None:
-        acts = only("matmul", lambda spot: Behaviour(second_call=None) if spot.round == without else EXACT)
+        acts = only("matmul", lambda spot: Behaviour(later_call=None) if spot.round == without else EXACT)
         kernels = tuple(dataclasses.replace(kernel, **facts) for kernel in factory.info().kernels)
         assert verdict(factory.run(factory.info(kernels=kernels), acts)).status is status
 
@@ -581,7 +581,7 @@ def test_entropy_that_comes_twice_was_counted_twice() -> None:
         if spot.kernel != "control_flicker":
             return EXACT
         shown = 1 if spot.round == 2 else spot.round  # round 2 tells what round 1 told
-        return Behaviour(digests=tuple(f"{spot.mode} {shown} {n}" for n in range(3)), second_call=None)
+        return Behaviour(digests=tuple(f"{spot.mode} {shown} {n}" for n in range(3)), later_call=None)
 
     found = verdict(factory.run(None, behave))
     assert found.status is Status.CONTROL_FAILED
@@ -597,7 +597,7 @@ def test_a_crash_stays_a_crash_under_a_failed_control() -> None:
     def behave(spot: Spot) -> Behaviour:
         if spot.kernel == "matmul":
             return Behaviour(outcome="crashed", message="SIGABRT")
-        return Behaviour(second_call=None) if spot.kernel == "control_flicker" else EXACT
+        return Behaviour(later_call=None) if spot.kernel == "control_flicker" else EXACT
 
     run = factory.run(None, behave)
     assert verdict(run).status is Status.CRASHED
@@ -614,7 +614,7 @@ def flickers(name: str, *digests: str) -> Callable[[Spot], Behaviour]:
         if spot.kernel != name or spot.mode != "on":
             return EXACT
         bits = tuple(f"{spot.round} {n}" if text == "new" else text for n, text in enumerate(digests))
-        return Behaviour(digests=bits, second_call=None, steady_s=())
+        return Behaviour(digests=bits, later_call=None, steady_s=())
 
     return behave
 
@@ -739,7 +739,7 @@ def test_repetitions_that_differ_in_a_process_vary() -> None:
     found = verdict(factory.run(None, only("matmul", Behaviour(("a", "a", "b")))))
     assert (found.status, found.level) == (Status.NONDETERMINISTIC, EvidenceLevel.DIFFERS_WITHIN_PROCESS)
     assert [number for _, number in found.comparison.digests] == [15, 5]
-    told = "2 digests in 15 repetitions and 5 second calls: bits differed within 5 of 5 processes."
+    told = "2 digests in 15 repetitions and 5 later calls: bits differed within 5 of 5 processes."
     assert found.why == told
     assert found.digest_class == ""
 
@@ -1113,7 +1113,7 @@ def test_safe_needs_every_kernel_exact(status: str) -> None:
 
 
 def _still_flicker(spot: Spot) -> Behaviour:
-    return Behaviour(second_call=None) if spot.kernel == "control_flicker" else EXACT
+    return Behaviour(later_call=None) if spot.kernel == "control_flicker" else EXACT
 
 
 def test_gates_name_what_broke_them() -> None:
@@ -1149,7 +1149,7 @@ ACTS = st.builds(
     Behaviour,
     digests=st.tuples(BITS) | st.tuples(BITS, BITS),
     second_seed=st.sampled_from(["other", "other", "other", "a", ""]),
-    second_call=st.sampled_from(["", "", None, "later"]),
+    later_call=st.sampled_from(["", "", None, "later"]),
     nan=st.sampled_from([False, False, False, True]),
     outcome=st.sampled_from(["ok", "ok", "ok", "ok", "error", "crashed", "timeout", "oom", "mismatch"]),
 )
@@ -1163,7 +1163,7 @@ def runs(draw: st.DrawFn) -> tuple[Run, dict[tuple[str, int], Behaviour], bool]:
 
     def behave(spot: Spot) -> Behaviour:
         if spot.kernel == "control_flicker":
-            return Behaviour(second_call=None) if still else EXACT
+            return Behaviour(later_call=None) if still else EXACT
         return acts[spot.mode, spot.round] if spot.kernel == "matmul" else EXACT
 
     facts = factory.info(rounds=rounds, repetitions=draw(st.integers(1, 3)))
@@ -1181,7 +1181,7 @@ def test_green_means_green(made: tuple[Run, dict[tuple[str, int], Behaviour], bo
         own = [value for (where, _), value in acts.items() if where == mode]
         assert not still
         assert len(own) >= 3
-        assert all(one.outcome == "ok" and not one.nan and one.second_call != "later" for one in own)
+        assert all(one.outcome == "ok" and not one.nan and one.later_call != "later" for one in own)
         used = {one.digests[number % len(one.digests)] for one in own for number in range(run.info.repetitions)}
         assert len(used) == 1
         assert all(one.second_seed not in used for one in own)

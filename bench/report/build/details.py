@@ -151,11 +151,11 @@ def _processes(verdict: Verdict) -> tuple[ProcessLine, ...]:
 
 def _process(observation: ProcessObservation, numbers: Mapping[str, int]) -> ProcessLine:
     own = {sample.digest for sample in observation.repetitions}
-    other = [sample for sample in observation.second_calls if own and sample.digest not in own]
+    other = [sample for sample in observation.later_calls if own and sample.digest not in own]
     notes = [
         clean(observation.outcome) if observation.outcome != "ok" else "",
         f"process {observation.process} of its round" if observation.process > 1 else "",
-        f"its second call gave other bits: {numbers.get(other[0].digest, '')}".rstrip(": ") if other else "",
+        f"a later call gave other bits: {numbers.get(other[0].digest, '')}".rstrip(": ") if other else "",
     ]
     return ProcessLine(
         name=f"round {observation.round}",

@@ -269,7 +269,7 @@ def strength(verdict: Verdict) -> str:
     if not comparison.repetitions or verdict.status in (Status.CONTROL_FAILED, Status.MISMATCH, Status.FAILED):
         return ""
     if comparison.unsteady:
-        samples = comparison.repetitions + comparison.second_calls
+        samples = comparison.repetitions + comparison.later_calls
         return f"{count(len(comparison.digests), 'digest')} in {count(samples, 'sample')}"
     if not comparison.compared:
         return f"{count(comparison.repetitions, 'repetition')}, 1 process"
