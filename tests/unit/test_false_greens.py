@@ -173,10 +173,14 @@ def with_request(**changes: Any) -> Callable[[Record], Record]:
     return lambda record: dataclasses.replace(record, request=dataclasses.replace(record.request, **changes))
 
 
+#: The formats that name what was not measured.
+PAGES = tuple(form for form in report.Format if form is not report.Format.BADGE)
+
+
 def reports_of(run: Run) -> list[str]:
     """Return the report in every format."""
     evaluated = evaluate(run)
-    return [report.render(evaluated, form) for form in report.Format]
+    return [report.render(evaluated, form) for form in PAGES]
 
 
 def ends_as_no_gpu(record: Record) -> Record:
@@ -197,7 +201,7 @@ def test_a_gpu_column_measured_on_the_cpu_has_no_number() -> None:
     assert (result.status, result.why) == (Status.GPU_NOT_VISIBLE, "No driver: libcuda.so.1 cannot be opened.")
     assert (result.timing, result.peak_mb, result.peak_gpu_mb, result.digest_class) == (None, None, None, "")
     assert gate(evaluate(run), ["unmeasured"])
-    for form in report.Format:
+    for form in PAGES:
         page = report.render(evaluate(run), form).replace("\\", "")
         assert "gpu-not-visible" in page
         # In the summary, in the header of the column, and in the ranking of each of the three requirements;

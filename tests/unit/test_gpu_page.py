@@ -13,7 +13,7 @@ from bench.report import Format
 from bench.verdict import evaluate
 from tests.unit import factory
 from tests.unit.factory import EXACT, Behaviour
-from tests.unit.test_report import rendered, view_of
+from tests.unit.test_report import COMPLETE, rendered, view_of
 
 if TYPE_CHECKING:
     from bench.report.view import Column, Notice
@@ -246,7 +246,7 @@ def test_kernels_that_use_keras_are_not_compared_where_keras_changes() -> None:
     assert step.sentences[1].endswith("bits changed in 0 of 2 kernels, 1 not compared.")
 
 
-@pytest.mark.parametrize("form", Format)
+@pytest.mark.parametrize("form", COMPLETE)
 def test_a_column_without_a_measurement_has_its_reason_and_no_number(form: Format) -> None:
     page = " ".join(rendered(every_kind(), form).replace("\\", "").split())
     view = view_of(every_kind())

@@ -58,6 +58,10 @@ def mixed() -> Run:
     return factory.run(facts, behave)
 
 
+#: The formats that show everything.
+COMPLETE = tuple(form for form in Format if form not in (Format.JOB_SUMMARY, Format.BADGE))
+
+
 def rendered(run: Run, form: Format) -> str:
     return report.render(evaluate(run), form)
 

@@ -19,7 +19,9 @@ def render(view: View) -> str:
     lines = [f"# {plain(view.answer[0])}", ""]
     lines += [plain(" ".join(view.answer[1:])), ""] if len(view.answer) > 1 else []
     rows = [
-        [line.rank or "-", line.label, f"{line.reproducible} of {line.kernels}" if line.rank else "-", line.overhead]
+        [line.rank, line.label, f"{line.reproducible} of {line.kernels}", line.overhead]
+        if line.rank
+        else ["-", line.label, "-", line.sentence]
         for line in view.lines
     ]
     more = len(rows) - _MOST_COLUMNS

@@ -34,7 +34,7 @@ const standaloneChart = (chart, title) => {
   for (const link of findAll("a", copy)) link.removeAttribute("href");  // it leads to a place in this page
   const {width, height} = chart.viewBox.baseVal;
   const svg = (name, values) => {
-    const element = document.createElementNS("http://www.w3.org/2000/svg", name);
+    const element = document.createElementNS(chart.namespaceURI, name);
     for (const [key, value] of Object.entries(values)) element.setAttribute(key, value);
     return element;
   };
