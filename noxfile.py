@@ -95,15 +95,18 @@ def base_image(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run all tests; those that need Docker or Chromium are skipped, with the reason, if it is missing.
 
-    Unit tests run in parallel. Integration tests share the Docker engine and the processors, so they run one by one.
+    Unit tests and those of the page run in parallel. All others share the Docker engine and the environments, so they
+    run one by one. Both record which lines and branches they execute; ``python -m coverage report`` shows it.
     """
     groups(session, "test")
     pytest = ("python", "-m", "pytest")
     if session.posargs:
         session.run(*pytest, *session.posargs, interrupt_timeout=GRACE_S)
         return
-    session.run(*pytest, "tests/unit", "-n", "auto", interrupt_timeout=GRACE_S)
-    session.run(*pytest, "tests/integration", interrupt_timeout=GRACE_S)
+    covered = (*pytest, "--cov", "--cov-report=")
+    of_page = sorted(map(str, Path("tests/integration").glob("test_page*.py")))
+    session.run(*covered, "tests/unit", *of_page, "-n", "auto", interrupt_timeout=GRACE_S)
+    session.run(*covered, "--cov-append", "tests/integration", "-m", "not browser", interrupt_timeout=GRACE_S)
 
 
 @nox.session

@@ -14,10 +14,6 @@ from bench.engines import docker_probe
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# a deadline for one example fails on a busy host
-hypothesis.settings.register_profile("tfrepro", deadline=None)
-hypothesis.settings.load_profile("tfrepro")
-
 
 def pytest_configure() -> None:
     """Let what tests interrupt be interrupted (a job in a shell's background gets SIGINT as ignored, and hangs)."""

@@ -312,7 +312,6 @@ LEFTS = """(line) => [...line.cells].filter((cell) => !cell.hidden)
 def test_a_matrix_of_many_cells_keeps_its_columns(visit: Callable[..., Page]) -> None:
     """Rows out of view are not laid out, so rows do not depend on each other: they must line up all the same."""
     page = visit(html_render.render(view_of(18, 45)), viewport={"width": 1000, "height": 700}, reduced_motion="reduce")
-    assert page.locator(".matrix.large").count() == 1
     first, heads = page.locator("tbody[data-row] tr").first, page.locator(".matrix > thead tr").nth(1)
     assert first.evaluate(LEFTS)[1:] == heads.evaluate(LEFTS)
     page.locator("#filter").get_by_label("Determinism").select_option("on")

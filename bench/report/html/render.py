@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 #: The files of the script, in the order in which they use each other.
 _SCRIPTS = ("matrix.js", "keyboard.js", "copy.js", "charts.js", "page.js")
-#: Cells from which on the matrix has columns of one width, so that a browser lays out only the rows in view.
-_MANY_CELLS = 800
 #: The only text from a source that may become a link: a plain https address.
 _SOURCE = re.compile(r"(Source: )(https://[!#-;=?-~]+?)(\.?)")
 
@@ -43,7 +41,6 @@ def render(view: View) -> str:
         locks=() if level is DetailLevel.FULL else locks(view),
         short=level is not DetailLevel.FULL,
         bare=level is DetailLevel.BARE,
-        many_cells=len(view.rows) * len(view.columns) > _MANY_CELLS,
         versions=versions(view.environments),
         anchors={environment.column: environment.anchor for environment in view.environments},
         words=sorted({word for row in view.rows for word in row.words}),
