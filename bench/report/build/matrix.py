@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from bench.report import labels
 from bench.report.build import distances
 from bench.report.build.ratio_text import ratio_text
+from bench.report.build.training_curves import training_curves
 from bench.report.formatting import cap, clean, seconds, share
 from bench.report.view import Entry, Fact, Family, ModeResult, Row, VariationRow, Worst
 from bench.verdict import detection
@@ -66,6 +67,7 @@ def _row(results: RunResults, kernel: KernelInfo, index: int) -> Row:
         results=rows,
         worst=tuple(worst for column in results.info.columns for worst in _worst(results, column, kernel)),
         digest_groups=_digest_groups(results, kernel, planned),
+        curves=training_curves(results, kernel.name),
     )
 
 

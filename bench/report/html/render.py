@@ -15,6 +15,7 @@ from bench.report.build.kernel_table import DetailLevel, common, depth, locks, s
 from bench.report.build.page_data import ALL_PAIRS_LIMIT, script_data
 from bench.report.build.versions import versions
 from bench.report.html.charts import NARROW, WIDE, heat_map_layout, interval_mark, interval_plot_layout
+from bench.report.html.curves import curves_layout
 from bench.report.labels import EVENTS
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ def _environment() -> Environment:
     )
     environment.globals["event_marks"] = {event.value: mark for event, mark in EVENTS.items()}
     environment.filters["interval_plot_layout"] = interval_plot_layout
+    environment.filters["curves_layout"] = curves_layout
     environment.filters["interval_mark"] = interval_mark
     environment.filters["result_text"] = result_text
     environment.filters["split_source"] = split_source

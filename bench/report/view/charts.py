@@ -89,3 +89,21 @@ class IntervalPlot:
     axis: str
     marks: tuple[IntervalMark, ...]
     rest: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """One value for each step of a training. ``label`` names the results whose digest this is."""
+
+    label: str
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingCurves:
+    """A scalar of each step of a training, for each of its digests; ``more`` counts digests that are not drawn."""
+
+    tensor: str
+    steps: tuple[int, ...]
+    curves: tuple[Curve, ...]
+    more: int = 0

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from bench.report.view.charts import TrainingCurves
 from bench.report.view.fields import Facts, Hidden, Numbers, StatusCounts, Texts
 from bench.verdict.difference_types import Difference
 from bench.verdict.gpu_timing import DiscardedTimings
@@ -221,7 +222,7 @@ class Row:
     ``entries`` has the worst variation of each cell, and ``results`` every planned variation. ``index`` is the place of
     the kernel in run.json: two names can look alike once they are made harmless. ``own`` marks a custom kernel and
     names its file. ``digest_groups`` has the SHA-256 digest behind each letter, and ``distances`` how far groups are
-    apart.
+    apart. ``curves`` compares the steps of a training that has several digests.
     """
 
     index: Hidden[int]
@@ -235,6 +236,7 @@ class Row:
     worst: tuple[Worst, ...] = ()
     digest_groups: Texts = ()
     distances: tuple[GroupDistance, ...] = ()
+    curves: Hidden[TrainingCurves | None] = None
 
     @property
     def variations(self) -> tuple[VariationRow, ...]:
