@@ -10,6 +10,7 @@ from bench.report.build import distances
 from bench.report.build.columns import labels_by_column
 from bench.report.build.matrix import of_verdict
 from bench.report.build.ratio_text import factor_text, ratio_text
+from bench.report.build.upgrade_kinds import kinds_sentence
 from bench.report.formatting import cap, clean, listed, significant
 from bench.report.view import Upgrade, UpgradeLine, UpgradeRow
 from bench.verdict.comparison import Bits, Conclusion, Distances, Event, change, narrowed, of_step
@@ -214,7 +215,8 @@ def _sentences(difference: Change, changed: int, results: int) -> tuple[str, ...
     modes = tuple(filter(None, (_sentence(difference, mode) for mode in ("off", "on"))))
     if not modes:
         return ()
-    return (f"{changed} of {count(results, 'result')} changed.", *modes, packages_sentence(difference.packages))
+    head, kinds = f"{changed} of {count(results, 'result')} changed.", kinds_sentence(difference)
+    return (head, *modes, *([kinds] if kinds else []), packages_sentence(difference.packages))
 
 
 def packages_sentence(packages: Mapping[str, tuple[str, str]]) -> str:

@@ -1,0 +1,51 @@
+"""What an upgrade changes, by kind of kernel."""
+
+from __future__ import annotations
+
+from bench.report.build.page import build
+from bench.verdict import evaluate
+from tests.unit import factory
+from tests.unit.factory import EXACT, Behaviour, Spot
+
+KERNELS = (
+    factory.kernel("mlp_fit", "training", portable=False),
+    factory.kernel("cnn_fit", "training", portable=False),
+    factory.kernel("mlp_loop", "training"),
+    factory.kernel("matmul_xla", "linalg"),
+    factory.kernel("matmul", "linalg"),
+    factory.kernel("conv2d", "convolutions"),
+)
+
+
+def sentences(slow: dict[str, float], other_bits: tuple[str, ...] = (), **facts: object) -> tuple[str, ...]:
+    """The sentences of the step from 2.15.1 to 2.18.1; ``slow`` has the factors by which kernels get slower."""
+    columns = (factory.column("2.15.1"), factory.column("2.18.1"))
+
+    def behave(spot: Spot) -> Behaviour:
+        newer = spot.column == columns[1].id
+        if spot.kernel.startswith("control"):
+            return EXACT
+        factor = slow.get(spot.kernel, 1.0) if newer else 1.0
+        bits = "new" if newer and spot.kernel in other_bits else "same"
+        return Behaviour((bits,), steady_s=(0.01 * factor * (1 + 0.001 * spot.round),))
+
+    info = factory.info(columns=columns, **{"kernels": (*KERNELS, *factory.CONTROLS), **facts})
+    (step,) = build(evaluate(factory.run(info, behave))).upgrades
+    return step.sentences
+
+
+def test_kinds_that_change_are_counted_and_the_others_named() -> None:
+    kinds = next(
+        text for text in sentences({"mlp_fit": 1.3, "cnn_fit": 2.0, "matmul_xla": 0.5}, ("conv2d",)) if "kind" in text
+    )
+    assert kinds == (
+        "By kind, counting each kernel off and on: training with Keras slower in 4 of 4 (1.30x to 2.00x); "
+        "XLA faster in 2 of 2 (2.00x); convolutions other bits in 2 of 2; "
+        "no change in training in a plain loop and linalg."
+    )
+
+
+def test_nothing_is_said_where_nothing_changed_or_there_is_one_kind() -> None:
+    assert not any("By kind" in text for text in sentences({}))
+    alone = (factory.kernel("matmul", "linalg"), *factory.CONTROLS)
+    assert not any("By kind" in text for text in sentences({"matmul": 2.0}, kernels=alone))
