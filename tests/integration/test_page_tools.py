@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import shlex
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -448,6 +449,30 @@ def test_a_ranking_by_family_unfolds(visit: Callable[..., Page]) -> None:
     assert not ranking.locator(".candidates").is_visible()
     ranking.locator("summary").click()
     assert ranking.locator(".candidates").is_visible()
+
+
+def test_the_form_shows_the_ranking_of_a_family_and_the_command_for_other_requirements(
+    visit: Callable[..., Page],
+) -> None:
+    page = visit(made("several"))
+    form, command = page.locator("#choose-form"), page.locator("#choose-command")
+    assert not command.is_visible()
+    form.get_by_label("Family").select_option("linalg")
+    assert page.locator(".candidates:visible").count() == 1
+    assert page.locator(".family-ranking:visible").get_attribute("data-family") == "linalg"
+    assert not page.locator("#choose-all").is_visible()
+    assert not command.is_visible(), "the page has the whole answer"
+    form.get_by_label("Highest overhead").fill("15")
+    form.get_by_label("GPU").fill("it's; $(touch x)")
+    words = shlex.split(command.locator("code").inner_text())
+    run = page.locator("header span").first.inner_text()
+    assert words == [
+        *("nox", "-s", "choose", "--", "--run", run, "--families", "linalg"),
+        *("--max-overhead", "15%", "--gpu", "it's; $(touch x)"),
+    ]
+    form.get_by_text("Clear").click()
+    page.wait_for_function("!document.getElementById('choose-all').hidden")
+    assert not command.is_visible()
 
 
 def test_motion_is_reduced_where_that_is_asked(visit: Callable[..., Page], page_text: str) -> None:

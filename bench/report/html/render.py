@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from bench.report.view import ModeResult, View
 
 #: The files of the script, in the order in which they use each other.
-_SCRIPTS = ("matrix.js", "keyboard.js", "copy.js", "charts.js", "page.js")
+_SCRIPTS = ("matrix.js", "keyboard.js", "copy.js", "charts.js", "choose.js", "page.js")
 #: The only text from a source that may become a link: a plain https address.
 _SOURCE = re.compile(r"(Source: )(https://[!#-;=?-~]+?)(\.?)")
 
@@ -48,6 +48,7 @@ def render(view: View) -> str:
         comparisons=view.comparisons,
         all_pairs_limit=ALL_PAIRS_LIMIT,
         rankings=view.rankings,
+        other_variations=tuple(dict.fromkeys(one.variation for row in view.rows for one in row.results[1:])),
         data=Markup(_json(view)),  # noqa: S704 - JSON without <, > and &
         script=Markup(script),  # noqa: S704 - our own files
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),

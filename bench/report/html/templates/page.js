@@ -184,6 +184,7 @@ startComparison();
 startTheme();
 startKeyboard();
 startCharts();
+startChoose();
 document.addEventListener("click", followLink);
 document.addEventListener("keydown", closeDetails);
 addEventListener("hashchange", loadAddress);
