@@ -37,7 +37,7 @@ def page(found: RunResults, **changes: object) -> str:
     """The section as the page has it."""
     view = {"columns": columns(found), "needs": needs(found), "choice": choice(found), **changes}
     template = html_render._environment().from_string(
-        '{% from "choose.html" import choose %}{{ choose(view, rankings) }}'
+        '{% from "choose.html" import choose %}{{ choose(view, rankings, ()) }}'
     )
     return template.render(view=SimpleNamespace(**view), rankings=family_rankings(found))
 
