@@ -63,6 +63,8 @@ APART = (
     "heat_map",
     "overhead_plots",
     "upgrade_plots",
+    "families.rows.curves.steps",
+    "families.rows.curves.curves.values",
 )
 
 _ALL = "html terminal markdown json junit"
@@ -90,6 +92,7 @@ LEFT_OUT: dict[tuple[str, str], str] = {
     ("markdown", "details.notes Log tail.block"): "cut after so many characters; the page has more",
     ("html terminal markdown", "*.half.error_message"): "shown in the evidence",
     (_PEOPLE, "families.rows.worst.variation"): "the cell names it",
+    ("terminal markdown junit", "families.rows.curves.*"): "a chart of the page",
     ("terminal markdown junit", "families.rows.only.*"): "the row itself, for kernels with one variation",
     (_PEOPLE, "details.kernel"): "the matrix has it",
     (_PEOPLE, "details.label"): "the matrix has it",
