@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     Item = Round | Pair
 
 #: Seconds on two cores, measured with TensorFlow 2.15.1 to 2.21.0: start of a process with its imports, the first
-#: execution of a kernel in it, and each further execution of an average kernel and of a heavy one.
+#: execution of a kernel in it, and each further one of an average kernel (mostly tracing) and of a heavy one.
 START_S = 3.5
 FIRST_S = 0.05
-EXECUTION_S = 0.01
+EXECUTION_S = 0.05
 HEAVY_S = 0.35
 #: A round takes longer by this factor while another one runs beside it.
 CONTENTION = 1.2
-#: Seconds of a timing pair: the start of its two processes, the two builds of an average kernel on one side, and all
+#: Seconds of a timing pair: the start of its two processes, all builds of an average kernel on one side, and all
 #: blocks of a heavy one.
 PAIR_START_S = 5.0
-PAIR_BUILDS_S = 0.05
+PAIR_BUILDS_S = 0.25
 PAIR_HEAVY_S = 1.5
 
 
