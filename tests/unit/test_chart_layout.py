@@ -224,7 +224,10 @@ def test_a_plot_draws_the_largest_ratios_and_says_what_the_others_are() -> None:
     assert plot == seen.overhead_plots[0]
     assert [mark.kernel for mark in plot.marks] == [f"k{number:02d}" for number in range(16, 16 - MOST_MARKS, -1)]
     assert plot.marks[0].text == "2.60x slower"
-    assert plot.rest == "2 smaller differences not drawn. The other 3: no overhead above 1 %."
+    assert (
+        plot.rest
+        == "2 smaller differences not drawn. Not significant in the other 3: no overhead above 1 % in any of them."
+    )
     assert f'aria-label="{plot.title}"' in render(seen)
 
 

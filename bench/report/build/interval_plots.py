@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import TYPE_CHECKING
 
@@ -48,10 +49,9 @@ def upgrade_plots(comparisons: Sequence[ColumnComparison], rows: Sequence[Row]) 
             if row.variation == "default" and row.kernel in anchors
         ]
         if any(overhead for *_, overhead in timed):
-            changed = f": {count(item.upgrade.changed, 'result')} changed"
-            plots.append(
-                _plot(f"{item.upgrade.label}{changed}", "time after, divided by time before", "slowdown", timed)
-            )
+            title = f"{item.upgrade.label}: {item.upgrade.changed} of {count(item.upgrade.results, 'result')} changed"
+            plot = _plot(title, "time after, divided by time before", "slowdown", timed)
+            plots.append(dataclasses.replace(plot, rest=f"{plot.rest} A result is a kernel in one mode and variation."))
     return tuple(plots)
 
 
@@ -81,5 +81,6 @@ def _rest(known: Sequence[tuple[str, str, TimeRatio]], drawn: int, shown: int, w
     ends = [overhead.high for *_, overhead in known if not overhead.significant and overhead.high is not None]
     if not ends:
         return more.strip()
-    others = "The other kernel" if len(ends) == 1 else f"The other {len(ends)}"
-    return f"{more}{others}: {bound_text(max(ends), what)}."
+    others = "the other kernel" if len(ends) == 1 else f"the other {len(ends)}"
+    anywhere = " in any of them" if len(ends) > 1 else ""
+    return f"{more}Not significant in {others}: {bound_text(max(ends), what)}{anywhere}."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -142,7 +143,8 @@ _TICKS: tuple[tuple[float, ...], ...] = (
 )
 #: The axis reaches at least from one to the other, so that small differences look small, and never further than these.
 _LEAST_RANGE, _MOST_RANGE = (0.8, 1.25), (1e-9, 1e9)
-_MOST_TICKS = 7
+#: Pixels that the text of a tick needs.
+_TICK_TEXT = 34.0
 
 
 class PlacedMark(NamedTuple):
@@ -184,7 +186,7 @@ def interval_plot_layout(chart: IntervalPlot) -> IntervalPlotLayout:
 
     bottom = _PLOT_LINE * len(chart.marks) + 4
     series = ([tick for tick in ticks if low <= tick <= high] for ticks in _TICKS if _covers(ticks, low, high))
-    ticks = next((ticks for ticks in series if len(ticks) <= _MOST_TICKS), [1.0])
+    ticks = next((ticks for ticks in series if _legible([place(tick) for tick in ticks])), [1.0])
     return IntervalPlotLayout(
         width=PLOT_WIDTH,
         height=bottom + 22,
@@ -209,6 +211,11 @@ def interval_plot_layout(chart: IntervalPlot) -> IntervalPlotLayout:
 def _within_range(ratio: float) -> float:
     """Return a ratio that an axis can show; times that are 0 or without end make ratios that it cannot."""
     return min(_MOST_RANGE[1], max(_MOST_RANGE[0], ratio))
+
+
+def _legible(places: Sequence[float]) -> bool:
+    """Return whether the texts of ticks at these places do not overlap."""
+    return all(after - before >= _TICK_TEXT for before, after in pairwise(places))
 
 
 def _covers(ticks: Sequence[float], low: float, high: float) -> bool:

@@ -64,6 +64,11 @@ class HeatMap:
     problems: tuple[Problem, ...] = ()
 
     @property
+    def also(self) -> bool:
+        """Whether a tile has a worse result under another variation."""
+        return any(tile.also for line in self.lines for tile in line.tiles)
+
+    @property
     def kernels(self) -> int:
         """The number of tiles in a line."""
         return sum(number for _, number in self.families)
