@@ -148,7 +148,6 @@ LEFT_OUT: dict[tuple[str, str], str] = {
     ("markdown", "details.notes New value*"): "the column says that it is one",
     ("markdown", "details.notes Accuracy*"): "on the page; a summary is short",
     ("markdown", "details.notes Execution*"): "on the page; a summary is short",
-    ("markdown", "details.notes Warning*"): "the cell has it",
     ("markdown", "details.notes Known issue*"): "the notices have its title",
     ("markdown", "details.reproduce_command, exact"): "only where something is not reproducible",
     # JUnit
