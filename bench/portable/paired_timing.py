@@ -4,8 +4,8 @@ The two sides of a comparison are called "a" and "b" (see ``bench.suite.paired_r
 ``bench.suite.timing_worker``, opened as a session. For every kernel both prepare it, then they time short blocks in the
 order A B B A, B A A B, ...; only one of them is ever at work, the other waits for its next command. Inputs are built
 anew between blocks, because a process keeps the memory layout of its inputs, and with it a few per cent of its speed.
-A kernel that must be built anew for every call (most trainings) has one block on each side: it takes seconds, and its
-first turn changes from pair to pair.
+A kernel that must be built anew for every call (most trainings) has one block on each side, because it takes seconds;
+the side that has its first turn changes every two pairs.
 
 A failure ends one kernel: its outcome goes to the record, and a process that died, hangs or was left in a changed
 state is replaced before the next kernel.
@@ -186,12 +186,14 @@ class _Coordinator:
         turns = first_turns(self.left, self.plan.number)
         no_gpu = ""
         try:
-            self._ready(self.left[0])
-            no_gpu = next((side.no_gpu for side in self.sides.values() if side.no_gpu), "")
+            if self.shared:
+                self._ready(self.left[0])
+            no_gpu = self._no_gpu()
             while self.left and not no_gpu:
                 name = self.left[0]
                 self.hooks.kernel(name)
                 self._write_kernel(name, self._measure(name, turns[name]))
+                no_gpu = self._no_gpu()
         except StartError as error:
             for name in tuple(self.left):
                 self._write_kernel(name, _Taken(outcome=error.outcome, message=str(error)))
@@ -200,6 +202,9 @@ class _Coordinator:
         for side in self.sides.values():
             side.end()
         return no_gpu
+
+    def _no_gpu(self) -> str:
+        return next((side.no_gpu for side in self.sides.values() if side.no_gpu), "")
 
     def _ready(self, name: str) -> None:
         """Start the processes that are missing for a kernel, both at once, and wait until they are ready.
@@ -222,7 +227,12 @@ class _Coordinator:
         while True:
             if alone:
                 self._end_used()
-            self._ready(name)
+            try:
+                self._ready(name)
+            except StartError as error:
+                if not alone:
+                    raise
+                return _Taken(outcome=error.outcome, message=str(error))
             start = time.monotonic()
             taken = self._take(name, turn)
             taken.guard = self.hooks.observe(start, time.monotonic())

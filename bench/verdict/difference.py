@@ -252,8 +252,7 @@ def _sample_with(observations: Sequence[ProcessObservation], digest: str) -> str
 
 def sample_name(observation: ProcessObservation, sample: Sample) -> str:
     """Name a sample: ``round 2 repetition 1``."""
-    names = {"later-call": "later call"}
-    name = names.get(sample.role, f"repetition {sample.repetition}")
+    name = f"{'later call' if sample.role == 'later-call' else 'repetition'} {sample.repetition}"
     return f"round {observation.round} {name}"
 
 

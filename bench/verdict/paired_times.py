@@ -2,9 +2,9 @@
 
 In one pair, the median of the calls of a block is one time. Successive blocks are taken in groups in which each side
 has as many (a b b a, b a a b, or a b), so that a steady drift of the host cancels; each group gives one logarithm of
-time b over time a, and the value of the pair is their mean without the lowest and the highest quarter. One disturbed
-group among four thus cannot move a pair, and one pair is one value for ``bench.verdict.ratio``, however many calls it
-has.
+time b over time a, and the value of the pair is their mean without the lowest and the highest quarter, so that one
+disturbed group among four or more cannot move a pair. One pair is one value for ``bench.verdict.ratio``, however many
+calls it has.
 """
 
 from __future__ import annotations

@@ -107,11 +107,18 @@ class Prior:
 
 
 def estimates(samples: Mapping[Key, PairValues]) -> dict[Key, Estimate]:
-    """Return an estimate for each kernel, its variance combined with that of all others."""
+    """Return an estimate for each kernel, its variance combined with that of all others of its kind of times.
+
+    First calls vary more than later ones, of which a pair has many.
+    """
     fits = {key: _fit(values) for key, values in samples.items()}
-    prior = prior_of([(variance, freedom) for _, variance, _, freedom in fits.values()])
+    priors = {
+        kind: prior_of([fit[1::2] for key, fit in fits.items() if samples[key].kind is kind])
+        for kind in {values.kind for values in samples.values()}
+    }
     found = {}
     for key, (mean, variance, share, freedom) in fits.items():
+        prior = priors[samples[key].kind]
         total = freedom + prior.freedom if freedom else 0
         pooled = (freedom * variance + prior.freedom * prior.variance) / total if total else 0.0
         found[key] = Estimate(

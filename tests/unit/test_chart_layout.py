@@ -226,7 +226,7 @@ def test_a_plot_draws_the_largest_ratios_and_says_what_the_others_are() -> None:
     assert plot.marks[0].text == "2.60x slower"
     assert (
         plot.rest
-        == "2 smaller differences not drawn. Not significant in the other 3: no overhead above 1 % in any of them."
+        == "2 smaller differences not drawn. Not significant in 3 more kernels: no overhead above 1 % in any of them."
     )
     assert f'aria-label="{plot.title}"' in render(seen)
 

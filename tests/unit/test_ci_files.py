@@ -40,7 +40,7 @@ def test_the_summary_of_the_sample_has_the_answer_and_every_problem(root: Path) 
 def test_the_summary_keeps_to_25_lines(columns: int) -> None:
     text = job_summary.render(view_of(columns, 12))
     assert len(text.splitlines()) <= 25
-    assert (f"and {columns - 8} more" in text) == (columns > 8)
+    assert (f"and {columns - 6} more" in text) == (columns > 6)
 
 
 def test_the_badge_is_green_only_if_every_kernel_is_reproducible() -> None:

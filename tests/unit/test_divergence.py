@@ -156,7 +156,7 @@ def test_a_later_call_that_differs_is_compared_like_a_repetition() -> None:
     found = of(evaluate(factory.run(None, only(Behaviour(later_call="later")))))
     assert found.status is Status.NONDETERMINISTIC
     assert found.difference is not None
-    assert (found.difference.first, found.difference.other) == ("round 1 repetition 0", "round 1 later call")
+    assert (found.difference.first, found.difference.other) == ("round 1 repetition 0", "round 1 later call 0")
 
 
 # --- across processes -----------------------------------------------------------------------------------

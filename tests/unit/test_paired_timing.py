@@ -178,6 +178,12 @@ def test_a_custom_kernel_has_processes_of_its_own(stage: Stage) -> None:
     assert stage.opened_for == [kernels for kernels in own for _ in "ab"], "so that the hook of its file comes first"
 
 
+@pytest.mark.parametrize("others", [("custom_two",), ("one", "custom_two")])
+def test_a_custom_file_that_prevents_the_start_costs_its_own_kernel(stage: Stage, others: tuple[str, ...]) -> None:
+    outcomes = {kernel.kernel: kernel.outcome for kernel in stage.run("custom_start", *others).kernels}
+    assert outcomes == {"custom_start": "crashed", **dict.fromkeys(others, "ok")}
+
+
 @pytest.mark.parametrize(("start", "outcome"), [("mismatch", "mismatch"), ("dies", "crashed")])
 def test_a_side_that_cannot_start_ends_every_kernel(stage: Stage, start: str, outcome: str) -> None:
     record = stage.run("one", "two", context={"start": start})

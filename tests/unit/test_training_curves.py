@@ -25,7 +25,7 @@ from tests.unit.factory import EXACT, Behaviour, Spot
 if TYPE_CHECKING:
     from bench.verdict.results import RunResults
 
-NUMBERS = st.floats(allow_nan=False, allow_infinity=False, width=32)
+NUMBERS = st.floats(min_value=-1e149, max_value=1e149)
 
 
 def trained(losses: dict[str, list[float]], columns: int = 1) -> RunResults:
@@ -80,6 +80,18 @@ def test_columns_with_one_digest_share_a_curve() -> None:
 )
 def test_nothing_is_drawn_without_two_curves_of_two_steps(losses: dict[str, list[float]]) -> None:
     assert training_curves(trained(losses), "matmul") is None
+
+
+def test_steps_without_a_finite_value_are_counted() -> None:
+    chart = training_curves(trained({"off": [3.0, 2.0, 1.0], "on": [3.0, float("inf"), 1.5]}), "matmul")
+    assert chart is not None
+    assert (chart.steps, chart.left_out) == ((1, 3), 1)
+
+
+def test_a_value_of_the_wrong_size_is_left_out() -> None:
+    results = trained({"off": [3.0, 2.0], "on": [3.0, 2.5]})
+    rows = {key: tuple({**row, "values": "AAAA"} for row in several) for key, several in results.kept.rows.items()}
+    assert training_curves(dataclasses.replace(results, kept=StoredValues(rows=rows)), "matmul") is None
 
 
 @pytest.mark.parametrize("row", [{"step": 1}, {"step": "x", "name": 3}, "text", None])

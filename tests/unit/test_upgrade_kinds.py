@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from bench.report.build.page import build
 from bench.verdict import evaluate
 from tests.unit import factory
@@ -40,7 +42,7 @@ def test_kinds_that_change_are_counted_and_the_others_named() -> None:
     )
     assert kinds == (
         "By kind, counting each kernel off and on: training with Keras slower in 4 of 4 (1.30x to 2.00x); "
-        "XLA faster in 2 of 2 (2.00x); convolutions other bits in 2 of 2; "
+        "XLA faster in 2 of 2 (2.00x); convolutions bits changed in 2; "
         "no change in training in a plain loop and linalg."
     )
 
@@ -49,3 +51,20 @@ def test_nothing_is_said_where_nothing_changed_or_there_is_one_kind() -> None:
     assert not any("By kind" in text for text in sentences({}))
     alone = (factory.kernel("matmul", "linalg"), *factory.CONTROLS)
     assert not any("By kind" in text for text in sentences({"matmul": 2.0}, kernels=alone))
+
+
+def test_what_was_not_compared_is_not_called_unchanged() -> None:
+    """Keras is part of a training with Keras, and changes here."""
+    columns = (factory.column("2.15.1", keras="2.15.0"), factory.column("2.18.1"))
+
+    def behave(spot: Spot) -> Behaviour:
+        if spot.kernel == "matmul" and spot.column == columns[1].id:
+            return Behaviour(("a", "b"))
+        return EXACT
+
+    info = factory.info(columns=columns, kernels=(*KERNELS, *factory.CONTROLS))
+    (step,) = build(evaluate(factory.run(info, behave))).upgrades
+    (kinds,) = (text for text in step.sentences if "By kind" in text)
+    assert "linalg no longer reproducible in 2" in kinds
+    assert re.search("not all compared in training with Keras", kinds)
+    assert "training with Keras" not in kinds.partition("no change in")[2].partition(";")[0]

@@ -146,14 +146,15 @@ def _overall(summaries: Summaries, deciding: str, names: Mapping[str, str]) -> s
     }
     known = [limit for limit in limits.values() if limit is not None]
     texts = []
+    under = f" under {clean(deciding)}" if len({variation for _, variation, _ in summaries}) > 1 else ""
     if known and len(known) == len(limits):
         worst = max(known)
         where = [key for key, limit in limits.items() if limit == worst]
         place = "" if len(where) == len(limits) else f" (the highest, in {_place(where, names)})"
-        texts.append(f"Detection limit: {_limit(worst)}{place}.")
+        texts.append(f"Detection limit{under}: {_limit(worst)}{place}.")
     elif limits:
         unknown = [key for key, limit in limits.items() if limit is None]
-        texts.append(f"Detection limit: unknown in {_place(unknown, names)}, where the samples are too few.")
+        texts.append(f"Detection limit{under}: unknown in {_place(unknown, names)}, where the samples are too few.")
     if failed:
         texts.append(f"A control failed in {_place(failed, names)}.")
     return " ".join(texts)

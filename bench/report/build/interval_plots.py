@@ -81,6 +81,6 @@ def _rest(known: Sequence[tuple[str, str, TimeRatio]], drawn: int, shown: int, w
     ends = [overhead.high for *_, overhead in known if not overhead.significant and overhead.high is not None]
     if not ends:
         return more.strip()
-    others = "the other kernel" if len(ends) == 1 else f"the other {len(ends)}"
+    others = count(len(ends), f"{'more ' if shown else ''}{'kernel' if what == 'overhead' else 'changed result'}")
     anywhere = " in any of them" if len(ends) > 1 else ""
     return f"{more}Not significant in {others}: {bound_text(max(ends), what)}{anywhere}."

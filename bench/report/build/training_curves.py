@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from bench.report.build.columns import labels
 from bench.report.formatting import clean, listed
 from bench.report.view.charts import Curve, TrainingCurves
 from bench.suite.distance import numbers
+from bench.verdict.tensor_diff import DAMAGE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 _MOST_CURVES, _MOST_NAMES = 4, 3
 #: A curve has at least two steps, and a difference needs two curves.
 _TWO = 2
+#: What no loss reaches, and no axis has to.
+_INFINITE = 1e150
 
 
 def training_curves(results: RunResults, kernel: str) -> TrainingCurves | None:
@@ -35,7 +38,8 @@ def training_curves(results: RunResults, kernel: str) -> TrainingCurves | None:
     tensor = next((name for name in found[0][1] if all(name in scalars for _, scalars in found)), None)
     if tensor is None:
         return None
-    steps = sorted(set.intersection(*(set(scalars[tensor]) for _, scalars in found)))
+    known = [set(scalars[tensor]) for _, scalars in found]
+    steps = sorted(set.intersection(*known))
     if len(steps) < _TWO:
         return None
     curves: list[Curve] = []
@@ -46,7 +50,13 @@ def training_curves(results: RunResults, kernel: str) -> TrainingCurves | None:
     if all(curve.values == curves[0].values for curve in curves):
         return None  # only other tensors differ
     more = max(0, len(curves) - _MOST_CURVES)
-    return TrainingCurves(tensor=clean(tensor), steps=tuple(steps), curves=tuple(curves[:_MOST_CURVES]), more=more)
+    return TrainingCurves(
+        tensor=clean(tensor),
+        steps=tuple(steps),
+        curves=tuple(curves[:_MOST_CURVES]),
+        more=more,
+        left_out=len(set.union(*known)) - len(steps),
+    )
 
 
 def _digests(results: RunResults, kernel: str) -> dict[str, list[str]]:
@@ -70,11 +80,12 @@ def _has_steps(results: RunResults, kernel: str, digest: str) -> bool:
 
 
 def _scalars(tensors: Sequence[KeptTensor]) -> dict[str, dict[int, float]]:
-    """Return the floating-point scalars of the steps: name -> step -> value. What is not finite is left out."""
+    """Return the floating-point scalars of the steps: name -> step -> value. What cannot be drawn is left out."""
     found: dict[str, dict[int, float]] = {}
     for tensor in tensors:
         if tensor.step is not None and tensor.size == 1 and "float" in tensor.dtype:
-            value = float(numbers(tensor.dtype, tensor.raw)[0][0]) if tensor.raw.size else math.nan
-            if math.isfinite(value):
-                found.setdefault(tensor.name, {})[tensor.step] = value
+            with suppress(*DAMAGE):
+                value = float(numbers(tensor.dtype, tensor.raw)[0][0])
+                if abs(value) < _INFINITE:  # which NaN is not either
+                    found.setdefault(tensor.name, {})[tensor.step] = value
     return found

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from bench.report.formatting import clean, listed, significant
-from bench.verdict.comparison import Bits
+from bench.verdict.comparison import Conclusion, Event
 from bench.verdict.execution import XLA_SUFFIX
 
 if TYPE_CHECKING:
@@ -15,13 +16,15 @@ if TYPE_CHECKING:
     from bench.verdict.comparison import Change, KernelChange
 
 _TRAINING, _LOOP_SUFFIX = "training", "_loop"
-_MOST_UNCHANGED = 4
+#: Kinds that a list names, and what is said with its factor instead.
+_MOST_NAMED, _TIMES = 4, frozenset({Event.SLOWER, Event.FASTER})
 
 
 def kinds_sentence(difference: Change) -> str:
-    """Say for each kind how many of its results got slower, faster or other bits; "" for fewer than two kinds.
+    """Say for each kind what happened to its results; "" if nothing did, or if there is only one kind.
 
-    A result is a kernel in one mode, under the variation that decides.
+    A result is a kernel in one mode, under the variation that decides. A kind is called unchanged only if all of its
+    results were compared.
     """
     infos = {**difference.before.kernels, **difference.after.kernels}
     first = difference.after.results.variations[0]
@@ -32,9 +35,12 @@ def kinds_sentence(difference: Change) -> str:
     texts = {kind: text for kind, changes in kinds.items() if (text := _changes(changes))}
     if len(kinds) < 2 or not texts:  # noqa: PLR2004 - one kind is what the other sentences are about
         return ""
-    unchanged = [kind for kind in kinds if kind not in texts]
+    rest = {kind: changes for kind, changes in kinds.items() if kind not in texts}
+    partly = [kind for kind, changes in rest.items() if not all(map(_compared, changes))]
+    unchanged = [kind for kind in rest if kind not in partly]
     parts = [f"{kind} {text}" for kind, text in texts.items()]
-    parts += [f"no change in {listed(unchanged, _MOST_UNCHANGED)}"] if unchanged else []
+    parts += [f"no change in {listed(unchanged, _MOST_NAMED)}"] if unchanged else []
+    parts += [f"not all compared in {listed(partly, _MOST_NAMED)}"] if partly else []
     return f"By kind, counting each kernel off and on: {'; '.join(parts)}."
 
 
@@ -46,15 +52,23 @@ def _kind(kernel: KernelInfo) -> str:
     return clean(kernel.family)
 
 
+def _compared(change: KernelChange) -> bool:
+    return change.conclusion is not Conclusion.UNKNOWN and change.cost is not None
+
+
 def _changes(changes: Sequence[KernelChange]) -> str:
-    """Return ``slower in 3 of 10 (1.30x to 2.01x), other bits in 8 of 10``; "" where nothing changed."""
-    ratios = sorted(change.cost.ratio for change in changes if change.cost and change.cost.significant)
-    texts = []
+    """Return ``slower in 3 of 10 (1.30x to 2.01x), bits changed in 8``; "" where nothing changed.
+
+    What happened besides times comes first, the most serious first; times are counted among those that were compared.
+    """
+    events = Counter(event for change in changes for event in change.events if event not in _TIMES)
+    texts = [f"{event.value} in {events[event]}" for event in Event if events[event]]
+    costs = [change.cost for change in changes if change.cost]
+    ratios = sorted(cost.ratio for cost in costs if cost.significant)
     slower = [ratio for ratio in ratios if ratio > 1]
     faster = [1 / ratio for ratio in reversed(ratios) if ratio <= 1]
     for word, factors in (("slower", slower), ("faster", faster)):
         if factors:
             ends = dict.fromkeys(f"{significant(factor)}x" for factor in (factors[0], factors[-1]))
-            texts.append(f"{word} in {len(factors)} of {len(changes)} ({' to '.join(ends)})")
-    bits = sum(change.bits is Bits.CHANGED for change in changes)
-    return ", ".join([*texts, *([f"other bits in {bits} of {len(changes)}"] if bits else [])])
+            texts.append(f"{word} in {len(factors)} of {len(costs)} ({' to '.join(ends)})")
+    return ", ".join(texts)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from bench.report.view import View
 
-_LABEL = "bitwise reproducible"
+_LABEL = "bitwise reproducible with determinism on"
 #: Pixels of a character, and of the space on both sides of a text.
 _CHARACTER, _SPACE = 6.6, 12.0
 _GREEN, _ORANGE, _GREY = "#1a7f5a", "#b34700", "#5b616b"

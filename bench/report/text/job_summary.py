@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from bench.report.view.charts import Problem
 
 #: Columns and statuses that are listed before the rest is only counted.
-_MOST_COLUMNS, _MOST_PROBLEMS = 8, 4
+_MOST_COLUMNS, _MOST_PROBLEMS = 6, 4
 
 
 def render(view: View) -> str:
@@ -21,7 +21,7 @@ def render(view: View) -> str:
     rows = [
         [line.rank, line.label, f"{line.reproducible} of {line.kernels}", line.overhead]
         if line.rank
-        else ["-", line.label, "-", line.sentence]
+        else ["-", line.label, line.sentence, "-"]
         for line in view.lines
     ]
     more = len(rows) - _MOST_COLUMNS
@@ -29,6 +29,7 @@ def render(view: View) -> str:
     lines += table(["Rank", "Column", "Reproducible", "Overhead of determinism"], rows) if rows else []
     problems = view.heat_map.problems
     lines += [f"- {_problem(problem)}" for problem in problems[:_MOST_PROBLEMS]]
+    lines += [f"- and {more} more statuses"] if (more := len(problems) - _MOST_PROBLEMS) > 0 else []
     lines += [""] if problems else []
     lines += [f"**Since the last run:** {plain(view.since.sentence)}", ""]
     titles = ", ".join(dict.fromkeys(plain(notice.title) for notice in view.notices))

@@ -106,9 +106,13 @@ class Curve:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingCurves:
-    """A scalar of each step of a training, for each of its digests; ``more`` counts digests that are not drawn."""
+    """A scalar of each step of a training, for each of its digests.
+
+    ``more`` counts digests that are not drawn, ``left_out`` steps that a digest lacks, as its value is not finite.
+    """
 
     tensor: str
     steps: tuple[int, ...]
     curves: tuple[Curve, ...]
     more: int = 0
+    left_out: int = 0

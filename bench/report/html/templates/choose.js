@@ -15,9 +15,9 @@ const startChoose = () => {
     const overhead = value("overhead");
     const others = [["--max-overhead", overhead && `${overhead}%`], ["--gpu", value("gpu")], ["--driver", value("driver")],
       ["--variation", value("variation")]].filter(([, text]) => text);
-    const options = [["--run", DATA.run], ...(family ? [["--families", family]] : []), ...others];
+    const options = [...(family ? [["--families", family]] : []), ...others];
     answer.hidden = others.length === 0;
-    find("code", answer).textContent =
+    find(".command", answer).textContent =
       `nox -s choose -- ${options.map(([name, text]) => `${name} ${shellWord(text)}`).join(" ")}`;
   };
   form.hidden = false;
