@@ -95,18 +95,20 @@ def base_image(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run all tests; those that need Docker or Chromium are skipped, with the reason, if it is missing.
 
-    Unit tests and those of the page run in parallel. All others share the Docker engine and the environments, so they
-    run one by one. Both record which lines and branches they execute; ``python -m coverage report`` shows it.
+    Unit tests and those of the page run in parallel; all others share the Docker engine, so they run one by one.
     """
     groups(session, "test")
-    pytest = ("python", "-m", "pytest")
-    if session.posargs:
-        session.run(*pytest, *session.posargs, interrupt_timeout=GRACE_S)
-        return
-    covered = (*pytest, "--cov", "--cov-report=")
     of_page = sorted(map(str, Path("tests/integration").glob("test_page*.py")))
-    session.run(*covered, "tests/unit", *of_page, "-n", "auto", interrupt_timeout=GRACE_S)
-    session.run(*covered, "--cov-append", "tests/integration", "-m", "not browser", interrupt_timeout=GRACE_S)
+    parts = (["tests/unit", *of_page, "-n", "auto"], ["tests/integration", "-m", "not browser"])
+    for arguments in [session.posargs] if session.posargs else parts:
+        session.run("python", "-m", "pytest", *arguments, interrupt_timeout=GRACE_S)
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Run the unit tests, and fail if they execute too few lines and branches of what runs on the host."""
+    groups(session, "test")
+    session.run("python", "-m", "pytest", "tests/unit", "-n", "auto", "--cov", interrupt_timeout=GRACE_S)
 
 
 @nox.session
