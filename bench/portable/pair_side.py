@@ -56,7 +56,7 @@ class Side:
 
     @property
     def running(self) -> bool:
-        """Whether there is a process that can be asked."""
+        """Whether there is a process that takes commands."""
         return self._session is not None
 
     def launch(self, request: Request) -> None:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 Key = tuple[str, tuple[str, str], tuple[str, str], str, str]
 #: Blocks that form a group: a b b a.
 _GROUP = 4
-#: Comparisons in the order in which they are asked for the times of a column and mode.
+#: Comparisons in the order in which they are searched for the times of a column and mode.
 _SOURCES = ("overhead", "upgrade", "noise-floor")
 
 
@@ -67,7 +67,7 @@ def _of_groups(kernel: PairedKernel) -> Iterator[float]:
 
 
 class PairedTimes:
-    """The times and ratios of a run, by what is compared. Everything is computed once, when it is first asked for.
+    """The times and ratios of a run, by what is compared. Everything is computed once, when it is first used.
 
     ``records`` are the pairs that count; ``left_out`` has the paths of the others, each with the reason.
     """

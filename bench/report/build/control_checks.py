@@ -146,7 +146,7 @@ def _overall(summaries: Summaries, deciding: str, names: Mapping[str, str]) -> s
     }
     known = [limit for limit in limits.values() if limit is not None]
     texts = []
-    under = f" under {clean(deciding)}" if len({variation for _, variation, _ in summaries}) > 1 else ""
+    under = f" under the variation {clean(deciding)}" if len({variation for _, variation, _ in summaries}) > 1 else ""
     if known and len(known) == len(limits):
         worst = max(known)
         where = [key for key, limit in limits.items() if limit == worst]

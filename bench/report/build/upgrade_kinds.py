@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bench.verdict.comparison import Change, KernelChange
 
 _TRAINING, _LOOP_SUFFIX = "training", "_loop"
-#: Kinds that a list names, and what is said with its factor instead.
+#: Kinds that a list names, and the events that are stated with the factor of the time.
 _MOST_NAMED, _TIMES = 4, frozenset({Event.SLOWER, Event.FASTER})
 
 
