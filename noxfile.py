@@ -95,12 +95,12 @@ def base_image(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run all tests; those that need Docker or Chromium are skipped, with the reason, if it is missing.
 
-    Unit tests and those of the page run in parallel; all others share the Docker engine, so they run one by one.
+    They run in parallel, except those with Docker, which run one by one.
     """
     groups(session, "test")
     of_page = sorted(map(str, Path("tests/integration").glob("test_page*.py")))
-    parts = (["tests/unit", *of_page, "-n", "auto"], ["tests/integration", "-m", "not browser"])
-    for arguments in [session.posargs] if session.posargs else parts:
+    parts = (["tests/unit", *of_page], ["tests/integration", "-m", "not browser", "--dist", "loadgroup"])
+    for arguments in [session.posargs] if session.posargs else [[*part, "-n", "auto"] for part in parts]:
         session.run("python", "-m", "pytest", *arguments, interrupt_timeout=GRACE_S)
 
 

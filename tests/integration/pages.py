@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,9 +15,24 @@ from tests.unit import factory
 from tests.unit.factory import Behaviour
 
 if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
     from bench.store.run import Run
 
 ROOT = Path(__file__).parents[2]
+#: Seconds that a page gets to do what a test waits for.
+WAIT_S = 20.0
+
+
+def wait_until(page: Page, expression: str, argument: Any = None) -> None:
+    """Wait until a JavaScript expression is true; fails after ``WAIT_S``.
+
+    Playwright's ``wait_for_function`` evaluates inside the page, which the page's Content Security Policy forbids.
+    """
+    end = time.monotonic() + WAIT_S
+    while not page.evaluate(expression, argument):
+        assert time.monotonic() < end, f"{expression} stays false"
+        page.wait_for_timeout(50)
 
 
 def several() -> Run:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
 
 from bench.engines.venv import VenvEngine
-from tests.integration.conftest import RELEASES, Bench
+from tests.integration.conftest import RELEASE, RELEASES, Bench
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,16 +65,10 @@ def kinds(tf, seed):
         "optimizer": lambda: trained(tf, seed).optimizer,
     }
 
-def of_kind(name):
-    def function(tf, seed):
-        build = kinds(tf, seed)[name]
-        return lambda: {"y": build()}
-    function.__name__ = f"kind_{name}"
-    own(call_again=False)(function)
-
-for name in ("string", "ragged", "sparse", "slices", "optional", "variant", "tensor_list", "extension", "named_tuple",
-             "element", "bfloat16", "number", "variable", "operator", "weights", "model", "optimizer"):
-    of_kind(name)
+@own(call_again=False)
+def every_kind(tf, seed):
+    build = kinds(tf, seed)
+    return lambda: {name: value() for name, value in build.items()}
 
 @own(call_again=False)
 def whole_weights(tf, seed):
@@ -156,7 +151,7 @@ KINDS = (
     "string", "ragged", "sparse", "slices", "optional", "variant", "tensor_list", "extension", "named_tuple", "element",
     "bfloat16", "number", "variable", "operator", "weights", "model", "optimizer",
 )  # fmt: skip
-COMPARED = (*(f"kind_{kind}" for kind in KINDS), "whole_weights", "whole_model", "names_of_variables")
+COMPARED = ("every_kind", "whole_weights", "whole_model", "names_of_variables")
 REFUSED = {
     "returns_nothing": "work() returned None, but must return a mapping",
     "returns_text": "work() returned a str, but must return a mapping",
@@ -185,8 +180,14 @@ def test_every_kind_of_output_is_compared(custom: Bench) -> None:
         own = {sample.digest for sample in of(record, name)}
         assert len(own) == 1, name
         assert of(record, name, "second-seed")[0].digest not in own, name
+    first, other = (of(record, "every_kind", role)[0].outputs for role in ("repetition", "second-seed"))
+    for kind in KINDS:
+        parts = [name for name in first if re.split(r"[\[/]", name)[0] == kind]
+        assert parts, f"{kind} is not among {sorted(first)}"
+        assert any(first[name]["digest"] != other[name]["digest"] for name in parts), kind
 
 
+@pytest.mark.parametrize("custom", [RELEASE], indirect=True)
 def test_what_cannot_be_compared_is_refused_with_name_type_and_line(custom: Bench) -> None:
     record = custom.run(list(REFUSED), second_seed=False)
     lines = SOURCE.splitlines()
@@ -198,6 +199,7 @@ def test_what_cannot_be_compared_is_refused_with_name_type_and_line(custom: Benc
     assert len(record.outcomes) == len(REFUSED)
 
 
+@pytest.mark.parametrize("custom", [RELEASE], indirect=True)
 def test_a_later_call_is_made_without_a_new_seed(custom: Bench) -> None:
     record = custom.run(["seeded_training", "counts_its_calls", "later_call_raises"], second_seed=False)
     assert {outcome.outcome for outcome in record.outcomes} == {"ok"}
@@ -209,6 +211,7 @@ def test_a_later_call_is_made_without_a_new_seed(custom: Bench) -> None:
     assert not of(record, "later_call_raises", "later-call")
 
 
+@pytest.mark.parametrize("custom", [RELEASE], indirect=True)
 def test_a_state_that_no_seed_resets_is_nondeterminism_although_repetitions_agree(custom: Bench) -> None:
     record = custom.run(["changes_from_the_third_call_on"], repetitions=2, second_seed=False)
     digests = [sample.digest for sample in of(record, "changes_from_the_third_call_on")]

@@ -13,6 +13,7 @@ from bench.report.build.page import build
 from bench.report.html import render as html_render
 from bench.verdict import evaluate
 from tests.integration.pages import page as made
+from tests.integration.pages import wait_until
 from tests.unit import factory
 from tests.unit.factory import EXACT, Behaviour
 from tests.unit.test_large_page import view_of
@@ -64,7 +65,7 @@ def scrolled(page: Page) -> float:
 def test_back_returns_to_where_a_link_of_the_heat_map_was_clicked(visit: Callable[..., Page]) -> None:
     page = visit(made("several"), viewport={"width": 1400, "height": 500}, reduced_motion="reduce")
     page.evaluate("scrollTo(0, 150)")
-    page.wait_for_function("scrollY === 150")
+    wait_until(page, "scrollY === 150")
     link = page.locator(f"{MAP} a.info").first
     target = page.locator(str(link.get_attribute("href")))
     assert not target.is_visible()
@@ -73,11 +74,11 @@ def test_back_returns_to_where_a_link_of_the_heat_map_was_clicked(visit: Callabl
     assert page.url.endswith(f"#open={target.get_attribute('id')}")
     assert scrolled(page) > 600
     page.go_back()
-    page.wait_for_function("scrollY < 400")
+    wait_until(page, "scrollY < 400")
     assert scrolled(page) == pytest.approx(150, abs=2)
     assert "#" not in page.url
     page.go_forward()
-    page.wait_for_function("scrollY > 600")
+    wait_until(page, "scrollY > 600")
     assert target.is_visible()
 
 
@@ -98,11 +99,11 @@ def test_a_permalink_names_its_filter_and_scrolls_to_the_matrix(visit: Callable[
     page = visit(made("several"), "#only=problems&tf=2.18.1", viewport=WIDE, reduced_motion="reduce")
     count = page.locator("#match-count").inner_text()
     assert count.startswith("Filtered by TensorFlow 2.18.1, Show only problems: 4 of 10 kernels")
-    page.wait_for_function("scrollY > 0")
+    wait_until(page, "scrollY > 0")
     top = page.locator("#matrix").evaluate("one => one.getBoundingClientRect().top")
     assert 0 <= top < 100
     page.get_by_role("button", name="Clear").click()
-    page.wait_for_function("!document.getElementById('match-count').textContent.startsWith('Filtered')")
+    wait_until(page, "!document.getElementById('match-count').textContent.startsWith('Filtered')")
     assert "#" not in page.url
 
 

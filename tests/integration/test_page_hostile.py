@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bench.report import Format
+from tests.integration.pages import wait_until
 from tests.integration.test_page_tools import CLIPBOARD
 from tests.unit import factory, test_report
 from tests.unit.factory import Behaviour
@@ -132,7 +133,7 @@ def check_copies(page: Page) -> None:
     copied = []
     for form, start in (("CSV", "kernel"), ("JSON", "["), ("Markdown", "|")):
         page.get_by_role("button", name=f"Copy as {form}").click()
-        page.wait_for_function("(start) => (window.copied || '').startsWith(start)", arg=start)
+        wait_until(page, "(start) => (window.copied || '').startsWith(start)", start)
         copied.append(page.evaluate("window.copied"))
     rows = list(csv.reader(io.StringIO(copied[0])))
     assert not [column for row in rows for column in row if column.startswith(("=", "+", "-", "@"))]

@@ -14,6 +14,7 @@ import pytest
 from bench.report import Format
 from bench.report.html import render as html_render
 from tests.integration.pages import page as made
+from tests.integration.pages import wait_until
 from tests.unit import test_report
 from tests.unit.test_large_page import view_of
 
@@ -56,7 +57,7 @@ def test_filter_counts_and_keeps_its_state_in_the_address(visit: Callable[..., P
     again = visit(page_text, "#status=unsupported&family=no-such")
     assert counts(again).startswith("1 of 3 kernels")
     again.get_by_role("button", name="Clear").click()
-    again.wait_for_function("(text) => document.getElementById('match-count').textContent === text", arg=ALL)
+    wait_until(again, "(text) => document.getElementById('match-count').textContent === text", ALL)
 
 
 def test_columns_and_modes_are_filtered_too(visit: Callable[..., Page]) -> None:
@@ -215,7 +216,7 @@ def test_copies_what_is_shown(visit: Callable[..., Page], page_text: str) -> Non
     page.evaluate(CLIPBOARD, True)
     page.get_by_role("searchbox", name="Search").fill("conv")
     page.get_by_role("button", name="Copy as CSV").click()
-    page.wait_for_function("window.copied")
+    wait_until(page, "window.copied")
     assert page.locator("#copy-status").inner_text() == "Results copied as CSV: 6."
     rows: list[dict[str, Any]] = list(csv.DictReader(io.StringIO(page.evaluate("window.copied"))))
     assert len(rows) == 6
@@ -228,16 +229,16 @@ def test_copies_what_is_shown(visit: Callable[..., Page], page_text: str) -> Non
     assert not any(row["compared"] for row in rows), "nothing that is nondeterministic or unsupported has a bound"
     page.get_by_role("searchbox", name="Search").fill("matmul")
     page.get_by_role("button", name="Copy as CSV").click()
-    page.wait_for_function("window.copied.includes('matmul')")
+    wait_until(page, "window.copied.includes('matmul')")
     rows_of_matmul = list(csv.DictReader(io.StringIO(page.evaluate("window.copied"))))
     assert {row["status"] for row in rows_of_matmul} == {"reproducible", "build-failed"}, "the variation that decides"
     page.get_by_role("searchbox", name="Search").fill("conv")
     page.get_by_role("button", name="Copy as JSON").click()
-    page.wait_for_function("window.copied.startsWith('[')")
+    wait_until(page, "window.copied.startsWith('[')")
     again = json.loads(page.evaluate("window.copied"))
     assert [one["status"] for one in again] == [one["status"] for one in rows]
     page.get_by_role("button", name="Copy as Markdown").click()
-    page.wait_for_function("window.copied.startsWith('|')")
+    wait_until(page, "window.copied.startsWith('|')")
     lines = page.evaluate("window.copied").splitlines()
     assert len(lines) == 8
 
@@ -246,7 +247,7 @@ def test_copies_have_the_evidence_and_the_times_of_each_cell(visit: Callable[...
     page = visit(made("several"), "#status=reproducible&mode=on")
     page.evaluate(CLIPBOARD, True)
     page.get_by_role("button", name="Copy as JSON").click()
-    page.wait_for_function("window.copied")
+    wait_until(page, "window.copied")
     cells = [cell for cell in json.loads(page.evaluate("window.copied")) if cell["status"] == "reproducible"]
     assert {(cell["compared"], cell["bound_percent"]) for cell in cells if cell["family"] != "controls"} == {(5, 46)}
     assert any(cell["overhead"] and cell["overhead_low"] <= cell["overhead"] <= cell["overhead_high"] for cell in cells)
@@ -470,7 +471,7 @@ def test_the_form_shows_the_ranking_of_a_family_and_the_command_for_other_requir
         *("--max-overhead", "15%", "--gpu", "it's; $(touch x)"),
     ]
     form.get_by_text("Reset").click()
-    page.wait_for_function("!document.getElementById('choose-all').hidden")
+    wait_until(page, "!document.getElementById('choose-all').hidden")
     assert not command.is_visible()
 
 

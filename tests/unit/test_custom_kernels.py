@@ -280,8 +280,8 @@ class TestDeclarations:
     def test_printing_threads_and_children_do_no_harm(self, stand: Stand) -> None:
         noise = (
             "import os, subprocess, sys, threading, time\nprint('{\"files\": []}', flush=True)\n"
-            "os.write(1, b'raw')\nsubprocess.Popen(['sleep', '30'])\n"
-            "threading.Thread(target=time.sleep, args=(30,)).start()\n"
+            "os.write(1, b'raw')\nsubprocess.Popen(['sleep', '3'])\n"
+            "threading.Thread(target=time.sleep, args=(3,)).start()\n"
         )
         (answer,) = stand.ask(stand.file(noise + GOOD))
         assert ([row["name"] for row in answer["kernels"]], answer["error"]) == (["my_sum", "my_mean"], "")
