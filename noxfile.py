@@ -23,6 +23,9 @@ PYPROJECT = nox.project.load_toml("pyproject.toml")
 #: Sessions that pass their options on to the command of the same name, with the text of ``nox -l``.
 COMMANDS = {
     "matrix": "Measure the matrix and write reports/index.html; options follow --, -- -h lists them.",
+    "nightly": "Measure a night within --budget TIME, compare it with the earlier nights, and raise alarms.",
+    "history": "Show all runs together: -- show KERNEL, runs, note, accept, export, rebuild.",
+    "bisect": "Find the environment in which a kernel changed: -- KERNEL FROM TO.",
     "plan": "List the columns that would be measured, without running anything.",
     "doctor": "Check whether this host can run the matrix: engine, disk, driver, GPUs and every column.",
     "choose": "Rank the pairs for what you need: -- --gpu sm_90 --families conv,scatter --max-overhead 1.15.",
@@ -128,18 +131,23 @@ def typecheck(session: nox.Session) -> None:
 
 @nox.session(name="self-benchmark")
 def bench_self(session: nox.Session) -> None:
-    """Measure what the tool itself costs on this machine: hashing, one round of each kind, a whole profile."""
+    """Measure what the tool itself costs on this machine; -- --history measures three years of nights."""
     groups(session, "test")
-    session.run("python", "-m", "tests.benchmark", *session.posargs)
+    run_module(session, "tests.benchmark", history="tests.history_benchmark")
 
 
 @nox.session
 def simulation(session: nox.Session) -> None:
-    """Estimate power and false alarms of the verdicts from simulated runs; -- --timing [RUN] those of the overheads."""
+    """Simulate power and false alarms of verdicts; -- --timing [RUN] those of overheads, -- --history of nights."""
     groups(session, "test")
-    timing = "--timing" in session.posargs
-    options = [option for option in session.posargs if option != "--timing"]
-    session.run("python", "-m", "tests.timing_simulation" if timing else "tests.simulation", *options)
+    run_module(session, "tests.simulation", timing="tests.timing_simulation", history="tests.history_simulation")
+
+
+def run_module(session: nox.Session, module: str, **others: str) -> None:
+    """Run a module with the options of a session, or the one that an option such as ``--history`` names."""
+    chosen = [name for name in others if f"--{name}" in session.posargs]
+    options = [option for option in session.posargs if option.removeprefix("--") not in chosen]
+    session.run("python", "-m", others[chosen[0]] if chosen else module, *options)
 
 
 @nox.session

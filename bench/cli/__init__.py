@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.code
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
-        if options.name == "matrix":
+        if options.name in {"matrix", "nightly", "bisect"}:
             print(
                 "Finished rounds are kept: run the same command again to resume, or nox -s report to see them.",
                 file=sys.stderr,

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 #: them together import Docker's client and more, which takes longer than most commands.
 MODULES = {
     "matrix": "matrix",
+    "nightly": "nightly",
+    "history": "history",
+    "bisect": "bisect_kernel",
     "plan": "plan",
     "doctor": "doctor",
     "report": "report",

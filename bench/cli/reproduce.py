@@ -82,7 +82,7 @@ def make_plan(options: argparse.Namespace) -> tuple[Plan, Chosen | None]:
         matrix=pinned(matrix, options.spec, options.variation),
         profile=PROFILE,
         selection=selection,
-        devices=_devices(device, facts.survey()),
+        devices=devices_of(device, facts.survey()),
         sources=kernel_sources(matrix, _without_listed(matrix, options)),
     )
     suite, chosen = custom_kernels.suite(inputs.sources), None
@@ -130,16 +130,16 @@ def pinned(matrix: Matrix, spec: ReproduceSpec, variation: str) -> Matrix:
     )
 
 
-def _devices(device: str, inventory: GpuInventory) -> Devices:
+def devices_of(device: str, inventory: GpuInventory) -> Devices:
     """The device that the column names; if it is not here, that of a plan which requires a GPU."""
     if device == "cpu":
         return devices.choose("cpu", inventory)
-    matching = [gpu for gpu in inventory.gpus if _is(device, gpu)]
+    matching = [gpu for gpu in inventory.gpus if is_device(device, gpu)]
     idle = [gpu for gpu in matching if not gpu.processes]
     return devices.choose((idle or matching)[0].uuid if matching else "gpu", inventory)
 
 
-def _is(device: str, gpu: Gpu) -> bool:
+def is_device(device: str, gpu: Gpu) -> bool:
     """Whether a column's device is this GPU's model or, with ``h200-1a2b3c4d``, this very GPU."""
     uuid_start = device.removeprefix(f"{gpu.slug}-")
     uuid = gpu.uuid.partition("-")[2].replace("-", "")
@@ -149,7 +149,7 @@ def _is(device: str, gpu: Gpu) -> bool:
 def require_device(plan: Plan, options: argparse.Namespace) -> None:
     """Raise NoGpuError if the column's GPU is not here or, with ``--allow-mismatch``, no GPU at all."""
     device = options.column.partition("@")[2]
-    if device == "cpu" or any(_is(device, gpu) for gpu in plan.devices.gpus):
+    if device == "cpu" or any(is_device(device, gpu) for gpu in plan.devices.gpus):
         return
     if not plan.devices.gpus:
         message = f"The column is for the GPU {device}, but {plan.devices.survey.why}."

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: Statuses that answer the question: compared digests, or TensorFlow's own refusal.
 _RESULTS = FROM_DIGESTS | {Status.UNSUPPORTED}
+#: The page of all runs, which ``nightly`` and ``history`` write beside that of one run.
+HISTORY_PAGE = "history.html"
 #: The formats that a run is written in.
 PAGES = tuple(form for form in report.Format if form is not report.Format.TERMINAL)
 
@@ -37,7 +39,8 @@ def show(folder: Path, options: argparse.Namespace) -> int:
     previous = _previous(folder, run)
     # The results live until the end; scanning them for garbage would take as long as rendering the pages.
     gc.freeze()
-    pages = report.Pages(results, previous)
+    history = HISTORY_PAGE if (options.reports / HISTORY_PAGE).is_file() else ""
+    pages = report.Pages(results, previous, history)
     pages.write(options.reports, PAGES)
     page = (options.reports / report.FORMATS[report.Format.HTML]).absolute()
     width = shutil.get_terminal_size((80, 24)).columns

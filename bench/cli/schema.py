@@ -14,18 +14,21 @@ if TYPE_CHECKING:
 
 
 def schema(options: argparse.Namespace) -> int:
-    """Print the JSON Schema of matrix.toml or of report.json."""
-    print(report_json.schema() if options.report else config.schema(), end="")
+    """Print the JSON Schema of matrix.toml, of report.json or of nightly.json."""
+    chosen = report_json.schema() if options.report else report_json.night_schema() if options.nightly else ""
+    print(chosen or config.schema(), end="")
     return errors.OK
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--report", action="store_true", help="the schema of report.json instead")
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("--report", action="store_true", help="the schema of report.json instead")
+    group.add_argument("--nightly", action="store_true", help="the schema of nightly.json instead")
 
 
 COMMAND = Command(
     name="schema",
-    summary="Print the JSON Schema of matrix.toml or of report.json.",
+    summary="Print the JSON Schema of matrix.toml, report.json or nightly.json.",
     example="python -m bench schema --report",
     add_arguments=_add_arguments,
     run=schema,

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import re
 import shutil
+import time
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from docker.errors import APIError
@@ -22,13 +24,15 @@ from bench.errors import BusyError, EngineError
 from bench.suite.kernel_files import remove_copy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
     from pathlib import Path
 
     from docker.client import DockerClient
     from docker.models.images import Image
 
 _BASE = "org.tfrepro.base"
+#: Characters of a lock's hash in the name of its virtual environment.
+_LOCK_DIGITS = 16
 #: The image comment that ``docker import`` sets in docker/base/make.sh; images derived from it have another comment.
 _BASE_COMMENT = "docker/base/make.sh"
 #: Subfolder of the cache -> the names this project creates in it; anything else is not ours and is kept.
@@ -54,6 +58,53 @@ def clean(*, cache: Path | None = None, dry: bool = False, everything: bool = Fa
     folder = cache or cache_folder()
     with exclusive(folder):
         return (*_docker(dry=dry, everything=everything), *_folders(folder, dry=dry))
+
+
+def remove_unused(used: Collection[str], days: int, cache: Path | None = None) -> tuple[str, ...]:
+    """Remove images and virtual environments older than so many days whose lock is not in use.
+
+    Args:
+        used: hashes of locks whose environments are kept, whatever their age.
+        days: environments that were made more recently are kept, too.
+        cache: the cache folder; None for the user's.
+
+    Returns:
+        One sentence for each thing that was removed, or kept against the rule.
+
+    Raises:
+        BusyError: a run is using the cache.
+    """
+    folder, oldest = cache or cache_folder(), time.time() - days * 86400
+    messages: list[str] = []
+    with exclusive(folder):
+        starts = {lock[:_LOCK_DIGITS] for lock in used}
+        for path in sorted((folder / "venvs").glob("*")):
+            ours = _CACHED["venvs"].fullmatch(path.name) and path.is_dir() and not path.is_symlink()
+            if ours and path.name.rpartition("-")[2] not in starts and path.stat().st_mtime < oldest:
+                shutil.rmtree(path)
+                path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
+                messages.append(f"removed {path.name}, which no run has used for {days} days")
+        return (*messages, *_unused_images(used, oldest))
+
+
+def _unused_images(used: Collection[str], oldest: float) -> list[str]:
+    """Untag the images of this project that are older than a Unix time and whose lock is not in use."""
+    try:
+        client = connect(timeout=60)
+    except EngineError:
+        return []
+    messages: list[str] = []
+    try:
+        for image in client.images.list(filters={"label": f"{PROJECT}=tfrepro"}):
+            recipe, names = _images.recipe_from(image.labels or {}), list(_images.own_tags(image))
+            created = datetime.fromisoformat(str(image.attrs["Created"])[:19]).replace(tzinfo=UTC).timestamp()
+            if recipe and names and recipe.lock not in used and created < oldest:
+                messages.append(_untag(client, image, names, dry=False))
+    except TROUBLE as error:
+        messages.append(f"images were not removed: {reason_of(error)}")
+    finally:
+        client.close()
+    return messages
 
 
 def _docker(*, dry: bool, everything: bool) -> list[str]:

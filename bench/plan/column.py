@@ -51,7 +51,8 @@ class Column:
     ``device`` is ``cpu``, a GPU's short name (``h200``, or ``h200-1a2b3c4d`` where the run has two of one model), or
     ``gpu`` where none is known. ``gpu`` is the UUID of the GPU, "" for none. ``status`` is ``ready``,
     ``incompatible``, ``gpu-not-visible`` or ``build-failed`` (there is no lock), and ``reason`` says why it is not
-    ready. ``advice`` is the result of the preflight in one line, "" where there is nothing to say.
+    ready. ``advice`` is the result of the preflight in one line, "" where there is nothing to say. ``lock_label`` sets
+    the column apart from that with the current lock of the pair, "" for that one.
     """
 
     pair: Pair
@@ -61,11 +62,13 @@ class Column:
     reason: str = ""
     gpu: str = ""
     advice: str = ""
+    lock_label: str = ""
 
     @property
     def id(self) -> str:
-        """``tf2.18.1-cpu-py311@cpu``: pair, Python minor and device."""
-        return f"{self.pair.stem}@{self.device}"
+        """``tf2.18.1-cpu-py311@cpu``: pair, Python minor and device; ``tf2.18.1-cpu-py311+LABEL@cpu`` with a label."""
+        label = f"+{self.lock_label}" if self.lock_label else ""
+        return f"{self.pair.stem}{label}@{self.device}"
 
     def facts(self) -> dict[str, Any]:
         """Return what run.json records of the column before it is measured, by the field names of ``ColumnInfo``."""

@@ -168,6 +168,22 @@ class Override(Model):
     skip: tuple[Glob, ...] = ()
 
 
+class Nightly(Model):
+    """What ``nightly`` does besides measuring. Without a limit, nothing is removed."""
+
+    on_alarm: tuple[str, ...] = Field(
+        default=(),
+        description="program and arguments, started without a shell, that get nightly.json on standard input",
+    )
+    keep_logs_days: int | None = Field(default=None, ge=1, description="remove logs of runs older than this")
+    keep_runs_days: int | None = Field(
+        default=None, ge=30, description="remove runs older than this, except the newest of each column"
+    )
+    keep_environments_days: int | None = Field(
+        default=None, ge=1, description="remove images and virtual environments that were not used for this long"
+    )
+
+
 class Matrix(Model):
     """The whole file."""
 
@@ -178,6 +194,7 @@ class Matrix(Model):
     variations: dict[str, Variation] = {}
     profiles: dict[str, Profile] = Field(min_length=1)
     overrides: tuple[Override, ...] = ()
+    nightly: Nightly = Nightly()
 
     @field_validator("variations")
     @classmethod

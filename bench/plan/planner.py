@@ -233,7 +233,7 @@ def _record_groups(
             table=matrix.variations.get(name, Variation()),
             suite=suite,
             kernels=kernels,
-            gpu=_gpu_facts(column, devices),
+            gpu=gpu_facts(column, devices),
         )
         for name in sorted(variations, key=lambda name: name != DEFAULT_VARIATION)
         for column, column_profile, skip in settled
@@ -243,7 +243,7 @@ def _record_groups(
     ]
 
 
-def _gpu_facts(column: Column, devices: Devices) -> dict[str, str]:
+def gpu_facts(column: Column, devices: Devices) -> dict[str, str]:
     """Return what the host knows of a column's GPU, without what it does not know."""
     cuda_version = str(devices.survey.cuda) if devices.survey.cuda else ""
     facts = {"uuid": column.gpu, "driver": devices.survey.driver, "cuda": cuda_version}

@@ -70,8 +70,8 @@ RENDERERS: Mapping[Format, Callable[[View], str]] = {
 class Pages:
     """An evaluated run as people read it; its view is made once, whatever it is rendered as."""
 
-    def __init__(self, results: RunResults, before: Last = _NO_LAST) -> None:
-        self.view = build(results, before.results, before.notes)
+    def __init__(self, results: RunResults, before: Last = _NO_LAST, history: str = "") -> None:
+        self.view = build(results, before.results, before.notes, history)
 
     def render(self, form: Format) -> str:
         """Return one format."""

@@ -18,7 +18,7 @@ from bench.gpu.guard import watching
 from bench.plan import duration
 from bench.portable.lock import measuring_lock
 from bench.run.scheduler import PassCounter, Scheduler, State, Task, reason, status
-from bench.store import resume
+from bench.store import locks, resume
 from bench.store.run_folder import RunFolder, now, reports_lock
 from bench.store.run_info import ColumnInfo, RunInfo, kernel_infos
 from bench.suite.record import SCHEMA
@@ -140,6 +140,8 @@ def _begin(job: Job) -> State:
     )
     folder = RunFolder.create(job.reports)
     folder.keep_kernel_files(plan.suite.sources)
+    for column in plan.ready:
+        locks.keep(job.reports, column.lock)
     state = State(info=info, folder=folder)
     state.save(id=folder.id)
     return state

@@ -189,7 +189,8 @@ class Change:
     ``changed_facts`` has every fact that differs, before and after, by title. ``packages`` has the releases of
     TensorFlow, Keras, NumPy and protobuf before and after, whether they differ or not; "" where unknown.
 
-    ``two_runs`` says that the times were measured at different moments: their ratios include any drift of the machine.
+    ``two_runs`` says that the times were measured at different moments: their ratios include any drift of the machine,
+    except ``common``, the factor that nearly all of them have in common (1 for none), which is removed.
     """
 
     before: Side
@@ -198,6 +199,7 @@ class Change:
     packages: Mapping[str, tuple[str, str]]
     two_runs: bool
     kernels: tuple[KernelChange, ...]
+    common: float = 1.0
 
 
 def narrowed(whole: Change, modes: Collection[str], kernels: Sequence[str] = ()) -> Change:
@@ -253,7 +255,8 @@ def change(before: Side, after: Side, *, known: Distances | None = None) -> Chan
         changed_facts=pair.changed_facts,
         packages={title: (before.facts[title], after.facts[title]) for title in PACKAGES},
         two_runs=pair.two_runs,
-        kernels=tuple(_kernel(pair, known, key, obstacles[key], costs[key]) for key in keys),
+        kernels=tuple(_kernel(pair, known, key, obstacles[key], costs.by_kernel[key]) for key in keys),
+        common=costs.common,
     )
 
 

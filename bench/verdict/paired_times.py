@@ -94,7 +94,7 @@ class PairedTimes:
 
         A comparison is a family of its own: overheads, upgrades, and the noise floor.
         """
-        known = {key: values for key, pairs in self.kernels.items() if (values := _values(pairs)) is not None}
+        known = {key: values for key, pairs in self.kernels.items() if (values := pair_values(pairs)) is not None}
         estimates = ratio.estimates(known)
         found: dict[Key, TimeRatio] = {}
         for comparison in _SOURCES:
@@ -182,7 +182,7 @@ def _last(record: PairedRecord) -> Iterable[TimedKernel]:
     return kernels.values()
 
 
-def _values(pairs: Sequence[TimedKernel]) -> PairValues | None:
+def pair_values(pairs: Sequence[TimedKernel]) -> PairValues | None:
     """Return one value for each pair with usable times, None without any."""
     known = [(record, kernel, log) for record, kernel, log in pairs if log is not None]
     if not known:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 #: Sessions that are no command of the package, with the file that they run or the tests that cover them.
 SESSIONS = {"tests", "lint", "typecheck", "docs", "base-image", "simulation", "self-benchmark", "screenshot"}
 #: Commands that cannot run everywhere: parsed only.
-PARSED = {"images", "bundle", "import", "lock", "clean", "reproduce", "local", "export"}
+PARSED = {"images", "bundle", "import", "lock", "clean", "reproduce", "local", "export", "nightly", "bisect", "history"}
 DRY = {"matrix"}
 #: Exit codes besides 0 that are an answer: of a gate or about this host and this sample.
 ALLOWED = {"choose": {0, 1, 3}, "compare": {0, 1, 3}, "doctor": {0, 3, 4, 5}, "plan": {0, 3, 5}, "matrix": {0, 3, 4, 5}}

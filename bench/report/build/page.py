@@ -31,13 +31,14 @@ if TYPE_CHECKING:
     from bench.verdict.results import RunResults
 
 
-def build(results: RunResults, before: RunResults | None = None, notes: Sequence[str] = ()) -> View:
+def build(results: RunResults, before: RunResults | None = None, notes: Sequence[str] = (), history: str = "") -> View:
     """Return the view of a run. The same results always give the same view.
 
     Args:
         results: the evaluated run.
         before: the last run of the same kind, None where there is none.
         notes: why other earlier runs were not used for the comparison.
+        history: the address of the page of all runs, "" for none.
     """
     groups = families(results)
     rows = [row for family in groups for row in family.rows]
@@ -82,4 +83,5 @@ def build(results: RunResults, before: RunResults | None = None, notes: Sequence
         rankings=family_rankings(results),
         overhead_plots=overhead_plots(view.lines, rows),
         upgrade_plots=upgrade_plots(pairs, rows),
+        history=history,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections import Counter
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -216,7 +217,31 @@ def _sentences(difference: Change, changed: int, results: int) -> tuple[str, ...
     if not modes:
         return ()
     head, kinds = f"{changed} of {count(results, 'result')} changed.", kinds_sentence(difference)
-    return (head, *modes, *([kinds] if kinds else []), packages_sentence(difference.packages))
+    common = _common_sentence(difference)
+    return (head, *([common] if common else []), *modes, *([kinds] if kinds else []),
+            packages_sentence(difference.packages))  # fmt: skip
+
+
+def _common_sentence(difference: Change) -> str:
+    """Say what the times of two runs of one environment have in common, "" for nothing."""
+    factor = difference.common
+    if factor == 1:
+        return ""
+    text = f"Nearly all kernels are {max(factor, 1 / factor):.2f}x {'slower' if factor > 1 else 'faster'} in the same"
+    loads = [_load(side) for side in (difference.before, difference.after)]
+    known = [load for load in loads if load is not None]
+    if len(known) == len(loads) and (known[0] < known[1]) == (factor > 1):
+        word = "higher" if factor > 1 else "lower"
+        text += f" environment, and the load was {word} ({known[0]:.1f} before, {known[1]:.1f} after)"
+    else:
+        text += " environment"
+    return f"{text}: this is the host, not TensorFlow. All ratios are without this factor."
+
+
+def _load(side: Side) -> float | None:
+    """Return the median load of the host while the kernels of a column were timed, None if they were not."""
+    loads = [kernel.load for kernel in side.results.times.of_column(side.column)]
+    return statistics.median(loads) if loads else None
 
 
 def packages_sentence(packages: Mapping[str, tuple[str, str]]) -> str:

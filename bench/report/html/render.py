@@ -19,6 +19,8 @@ from bench.report.html.curves import curves_layout
 from bench.report.labels import EVENTS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from jinja2 import Environment
 
     from bench.report.view import ModeResult, View
@@ -61,11 +63,11 @@ def _json(view: View) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _script(environment: Environment) -> str:
-    """Return all script files as one block, so that none of their names becomes global."""
+def _script(environment: Environment, names: Iterable[str] = _SCRIPTS) -> str:
+    """Return script files as one block, so that none of their names becomes global."""
     loader = environment.loader
     assert loader is not None  # noqa: S101 - set in _environment
-    sources = (loader.get_source(environment, name)[0] for name in _SCRIPTS)
+    sources = (loader.get_source(environment, name)[0] for name in names)
     return '"use strict";\n{\n' + "\n".join(sources) + "\n}"
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.report import view as models
 from bench.report.formatting import clean
+from bench.report.view import night
 from bench.suite.distance import Distance
 
 if TYPE_CHECKING:
@@ -31,6 +32,15 @@ def data(value: Any) -> Any:
 
 def schema() -> str:
     """The JSON Schema (draft 2020-12) of report.json."""
+    return _schema(models.View, f"urn:tfrepro:report:{models.SCHEMA}", "report.json of tfrepro")
+
+
+def night_schema() -> str:
+    """The JSON Schema (draft 2020-12) of nightly.json."""
+    return _schema(night.NightView, f"urn:tfrepro:nightly:{night.SCHEMA}", "nightly.json of tfrepro")
+
+
+def _schema(model: type[object], name: str, title: str) -> str:
     from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue  # noqa: PLC0415 - slow to import
 
     class Closed(GenerateJsonSchema):
@@ -42,12 +52,10 @@ def schema() -> str:
         def dataclass_schema(self, schema: Any) -> JsonSchemaValue:
             return {**super().dataclass_schema(schema), "additionalProperties": False}
 
-    generated = _adapter(models.View).json_schema(schema_generator=Closed, mode="serialization")
-    head = {
-        "$schema": Closed.schema_dialect,
-        "$id": f"urn:tfrepro:report:{models.SCHEMA}",
-        "title": "report.json of tfrepro",
-    }
+    generated = _adapter(model).json_schema(  # type: ignore[arg-type] # mypy does not see that a class is hashable
+        schema_generator=Closed, mode="serialization"
+    )
+    head = {"$schema": Closed.schema_dialect, "$id": name, "title": title}
     return json.dumps({**generated, **head}, indent=1, sort_keys=True, ensure_ascii=True) + "\n"
 
 

@@ -28,6 +28,7 @@ class View:
     seconds, sizes in MB (10^6 bytes), bounds and rates are shares from 0 to 1.
 
     ``comparisons`` and ``rankings`` are what only the page shows: any two columns, and rankings by one family.
+    ``history`` is the address of the page of all runs beside this one, "" for none.
     """
 
     # the texts below the fields are their descriptions in the schema and in docs/reference/report-json.md
@@ -82,6 +83,7 @@ class View:
     rankings: Hidden[tuple[FamilyRanking, ...]] = ()
     overhead_plots: Hidden[tuple[IntervalPlot, ...]] = ()
     upgrade_plots: Hidden[tuple[IntervalPlot, ...]] = ()
+    history: Hidden[str] = ""
 
     @property
     def rows(self) -> tuple[Row, ...]:

@@ -1,0 +1,184 @@
+"""Keep the history up to date with the run folders of a reports folder."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from bench import verdict
+from bench.errors import StorageError
+from bench.history.database import transaction
+from bench.store import find_run
+from bench.store import run as store
+from bench.verdict.comparability import Side
+from bench.verdict.status import Status
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from bench.store.run_info import ColumnInfo, RunInfo
+    from bench.verdict.results import RunResults, Verdict
+
+#: A run that began later than now by more than this was measured under a wrong clock.
+CLOCK_TOLERANCE = timedelta(hours=12)
+#: Facts of a host that identify a machine for the history of its times: nothing that a measurement or a boot changes.
+MACHINE = ("device", "CPU", "cores", "engine")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Update:
+    """What an update of the history did: names of runs that were added, and why others were not."""
+
+    added: tuple[str, ...]
+    skipped: tuple[tuple[str, str], ...]
+
+
+def update(connection: sqlite3.Connection, reports: Path, show: Callable[[str], None] = lambda _: None) -> Update:
+    """Add the run folders that are new or have changed, in the order of their names.
+
+    A run that is not finished, cannot be read, or is dated in the future is listed with the reason and has no cells.
+    One that lacks planned records has the cells that it can have, and is read again when its folder has changed. The
+    cells of a run whose folder is gone stay until the history is rebuilt.
+
+    Args:
+        connection: an opened history.
+        reports: the reports folder.
+        show: called with the name of each run before it is read, which takes seconds.
+
+    Raises:
+        StorageError: the folder of runs cannot be read.
+        sqlite3.Error: the history cannot be written; runs added so far stay.
+    """
+    known = dict(connection.execute("SELECT name, stamp FROM runs WHERE state != 'missing'"))
+    added: list[str] = []
+    folders = find_run.every(reports)
+    for folder in folders:
+        stamp = _stamp(folder)
+        if known.pop(folder.name, None) in (stamp, f"{stamp} {_record_stamp(folder)}"):
+            continue
+        show(folder.name)
+        if _add(connection, folder, stamp):
+            added.append(folder.name)
+    with transaction(connection):
+        connection.executemany(
+            "UPDATE runs SET state = 'missing', reason = 'its folder is gone' WHERE name = ?",
+            [(name,) for name in known],
+        )
+    rows = connection.execute("SELECT name, reason FROM runs WHERE reason != '' ORDER BY id")
+    return Update(added=tuple(added), skipped=tuple(rows))
+
+
+def _stamp(folder: Path) -> str:
+    """Return what changes when run.json does."""
+    try:
+        facts = (folder / "run.json").stat()
+    except OSError as error:
+        return f"unreadable: {error.strerror}"
+    return f"{facts.st_mtime_ns} {facts.st_size}"
+
+
+def _record_stamp(folder: Path) -> str:
+    """Return what changes when a record is added or replaced: then an incomplete run is read again."""
+    files = [*store.record_files(folder), *store.pair_files(folder)]
+    return f"{len(files)} {sum(file.stat().st_size for file in files)}"
+
+
+def _add(connection: sqlite3.Connection, folder: Path, stamp: str) -> bool:
+    """Write a run to the history in one transaction; return whether it has cells."""
+    state, reason, results = "skipped", "", None
+    info: RunInfo | None = None
+    try:
+        info = store.read_info(folder)
+        reason = _unusable(info)
+        if not reason:
+            run = store.load(folder)
+            results = verdict.evaluate(run)
+            lacking = sorted(run.unreadable) or _without_records(results)
+            state = "incomplete" if lacking else "indexed"
+            reason = f"{len(lacking)} parts cannot be read, the first is {lacking[0]}" if lacking else ""
+            stamp += f" {_record_stamp(folder)}" if lacking else ""
+    except StorageError as error:
+        reason = str(error).replace(f"{folder}/", "").replace(str(folder), "it")
+    with transaction(connection):
+        # an incomplete run that is read again keeps its place among the nights
+        identity = connection.execute(
+            "INSERT INTO runs (name, stamp, state, reason, started, finished, profile) VALUES (?, ?, ?, ?, ?, ?, ?) "
+            "ON CONFLICT (name) DO UPDATE SET stamp = excluded.stamp, state = excluded.state, "
+            "reason = excluded.reason, started = excluded.started, finished = excluded.finished, "
+            "profile = excluded.profile RETURNING id",
+            (folder.name, stamp, state, reason, *_facts(info)),
+        ).fetchone()[0]
+        connection.execute("DELETE FROM cells WHERE run = ?", (identity,))
+        connection.execute("DELETE FROM columns WHERE run = ?", (identity,))
+        if results is not None:
+            for column in results.info.columns:
+                _add_column(connection, identity, results, column)
+    return results is not None
+
+
+def _facts(info: RunInfo | None) -> tuple[str, str, str]:
+    return (info.started, info.finished, info.profile) if info else ("", "", "")
+
+
+def _unusable(info: RunInfo) -> str:
+    """Say why a run is not a night of the history, "" if it is."""
+    if not info.finished:
+        return "it is not finished"
+    if datetime.fromisoformat(info.started) > datetime.now(UTC) + CLOCK_TOLERANCE:
+        return f"it began at {info.started}, which is in the future: the clock was wrong"
+    return ""
+
+
+def _without_records(results: RunResults) -> list[str]:
+    """Return the columns that were ready, but lack planned records: their folder was cut off or copied in part."""
+    ready = {column.id for column in results.info.columns if column.status == "ready"}
+    return sorted({cell.column for cell in results.verdicts if cell.column in ready and _lacks_records(cell)})
+
+
+def _lacks_records(cell: Verdict) -> bool:
+    planned = max((seen.planned_rounds or 0 for seen in cell.observations), default=0)
+    return cell.status is Status.NOT_RUN or len({seen.round for seen in cell.observations}) < planned
+
+
+def _add_column(connection: sqlite3.Connection, run: int, results: RunResults, column: ColumnInfo) -> None:
+    side = Side(results=results, column=column.id)
+    host = column.origin or results.info.host
+    # the history compares whole hashes, and knows of the host's system what comparisons of one night need not say
+    facts = side.facts | {"system": str(host.get("system") or ""), "lock": column.lock_hash}
+    machine = json.dumps({name: facts[name] for name in MACHINE})
+    connection.execute("INSERT INTO columns VALUES (?, ?, ?, ?)", (run, column.id, machine, json.dumps(facts)))
+    cells = [cell for cell in results.verdicts if cell.column == column.id and not cell.control]
+    codes = {place: side.codes(*place) for place in {(cell.variation, cell.mode) for cell in cells}}
+    for cell in cells:
+        connection.execute("INSERT OR IGNORE INTO statuses (word) VALUES (?)", (cell.status,))
+        series = (machine, column.id, cell.kernel, cell.variation, cell.mode)
+        connection.execute(
+            "INSERT OR IGNORE INTO series (machine, name, kernel, variation, mode) VALUES (?, ?, ?, ?, ?)", series
+        )
+        code = codes[cell.variation, cell.mode].get(cell.kernel, "")
+        connection.execute(
+            "INSERT INTO cells SELECT series.id, ?, statuses.id, ?, ?, ?, ? FROM series, statuses "
+            "WHERE machine = ? AND name = ? AND kernel = ? AND variation = ? AND mode = ? AND word = ?",
+            (
+                run,
+                _digest(cell),
+                bytes.fromhex(code[:8]),
+                cell.comparison.processes,
+                _seconds(cell),
+                *series,
+                cell.status,
+            ),
+        )
+
+
+def _digest(cell: Verdict) -> bytes:
+    single = not cell.invalid and cell.digest_class and cell.comparison.digests
+    return bytes.fromhex(cell.comparison.digests[0][0][:16]) if single else b""
+
+
+def _seconds(cell: Verdict) -> float | None:
+    return cell.timing.median_s if cell.complete and cell.timing and cell.timing.paired else None

@@ -1,0 +1,206 @@
+"""One night of the history, with the earlier nights of everything that it measured."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
+
+from bench.errors import NothingError
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Mapping, Sequence
+
+    from bench.history.journal import Entry
+
+#: Earlier runs that a night is compared with.
+NIGHTS = 60
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """A cell of the matrix on one kind of machine; ``machine`` has its device, CPU, cores and engine as JSON."""
+
+    machine: str
+    column: str
+    kernel: str
+    variation: str
+    mode: str
+
+    @property
+    def name(self) -> str:
+        """The cell as commands take it: ``tf2.18.1-cpu-py311@cpu/matmul_f32/default/on``."""
+        return f"{self.column}/{self.kernel}/{self.variation}/{self.mode}"
+
+
+class Cell(NamedTuple):
+    """What one run measured at a place.
+
+    ``digest`` has the first 8 bytes, none unless all samples had the same; ``code`` identifies the code of the kernel.
+    ``seconds`` is the median over processes, None if the kernel was not timed in pairs.
+    """
+
+    run: int
+    status: str
+    digest: bytes
+    code: bytes
+    processes: int
+    seconds: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRow:
+    """A run of the history; ``state`` is indexed, incomplete, skipped or missing, and ``reason`` says why."""
+
+    id: int
+    name: str
+    started: str
+    finished: str
+    profile: str
+    state: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Series:
+    """A place with its cells from the oldest to tonight's; they begin at an accepted change, if there is one."""
+
+    place: Place
+    cells: tuple[Cell, ...]
+
+    @property
+    def tonight(self) -> Cell:
+        """The newest cell."""
+        return self.cells[-1]
+
+    @property
+    def earlier(self) -> tuple[Cell, ...]:
+        """All but the newest."""
+        return self.cells[:-1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Night:
+    """A run with the history of its cells.
+
+    ``runs`` has all runs by id; ``facts`` the provenance of a column in a run, by (id of the run, column).
+    """
+
+    run: RunRow
+    runs: Mapping[int, RunRow]
+    series: tuple[Series, ...]
+    facts: Mapping[tuple[int, str], Mapping[str, str]]
+
+    @cached_property
+    def by_place(self) -> Mapping[Place, Series]:
+        """The series by place."""
+        return {one.place: one for one in self.series}
+
+    def facts_of(self, cell: Cell, place: Place) -> Mapping[str, str]:
+        """Return the provenance behind a cell."""
+        return self.facts.get((cell.run, place.column), {})
+
+
+def runs(connection: sqlite3.Connection) -> list[RunRow]:
+    """Return all runs of the history, in the order in which they were indexed."""
+    columns = "id, name, started, finished, profile, state, reason"
+    names = columns.split(", ")
+    rows = connection.execute(f"SELECT {columns} FROM runs ORDER BY id")  # noqa: S608 - a constant
+    return [RunRow(**dict(zip(names, row, strict=True))) for row in rows]
+
+
+def load(connection: sqlite3.Connection, name: str, accepted: Sequence[Entry] = ()) -> Night:
+    """Return a run with the last ``NIGHTS`` runs before it.
+
+    Args:
+        connection: an opened history.
+        name: the id of the run.
+        accepted: changes that were accepted: a series has no cells from before the run of the newest one.
+
+    Raises:
+        NothingError: the history has no cells of this run.
+    """
+    every = {run.id: run for run in runs(connection)}
+    run = next((run for run in every.values() if run.name == name and run.state in {"indexed", "incomplete"}), None)
+    if run is None:
+        reason = next((run.reason for run in every.values() if run.name == name), "it is in no run folder")
+        raise NothingError(f"The history does not have run {name}: {reason}.", "nox -s history -- runs lists all runs.")
+    before = [number for number in every if number < run.id]
+    oldest = before[-NIGHTS] if len(before) > NIGHTS else 0
+    places = {
+        number: Place(machine=machine, column=column, kernel=kernel, variation=variation, mode=mode)
+        for number, machine, column, kernel, variation, mode in connection.execute(
+            "SELECT id, machine, name, kernel, variation, mode FROM series "
+            "WHERE id IN (SELECT series FROM cells WHERE run = ?) ORDER BY id",
+            (run.id,),
+        )
+    }
+    words = dict(connection.execute("SELECT id, word FROM statuses"))
+    cells: dict[int, list[Cell]] = {number: [] for number in places}
+    for number, at, status, *rest in connection.execute(
+        "SELECT series, run, status, digest, code, processes, seconds FROM cells WHERE run BETWEEN ? AND ? "
+        "ORDER BY run",
+        (oldest, run.id),
+    ):
+        if number in cells:
+            cells[number].append(Cell(at, words[status], *rest))
+    rows = connection.execute("SELECT run, name, facts FROM columns WHERE run BETWEEN ? AND ?", (oldest, run.id))
+    facts = {(number, column): json.loads(text) for number, column, text in rows}
+    series = [
+        Series(place=place, cells=_since_accepted(cells[number], place, every, accepted))
+        for number, place in places.items()
+    ]
+    return Night(run=run, runs=every, series=tuple(series), facts=facts)
+
+
+def _since_accepted(
+    cells: Sequence[Cell], place: Place, every: Mapping[int, RunRow], accepted: Sequence[Entry]
+) -> tuple[Cell, ...]:
+    """Return the cells from the run of the newest accepted change on; tonight's is always among them."""
+    since = max((entry.started for entry in accepted if entry.matches(place.name)), default="")
+    return (*(cell for cell in cells[:-1] if every[cell.run].started >= since), cells[-1])
+
+
+@dataclass(frozen=True, kw_only=True)
+class LastMeasurement:
+    """The last run that measured a column; ``kernels`` has the start of the last run of each kernel."""
+
+    column: str
+    run: str
+    started: str
+    lock: str
+    kernels: Mapping[str, str]
+
+
+def recent_locks(connection: sqlite3.Connection, days: int) -> set[str]:
+    """Return the hashes of the locks that runs of the last days have used."""
+    since = (datetime.now(UTC) - timedelta(days=days)).isoformat()
+    rows = connection.execute(
+        "SELECT facts FROM columns JOIN runs ON runs.id = columns.run WHERE runs.started >= ?", (since,)
+    )
+    return {str(json.loads(facts).get("lock", "")) for (facts,) in rows}
+
+
+def last_measurements(connection: sqlite3.Connection) -> list[LastMeasurement]:
+    """Return the last measurement of every column of the history."""
+    rows = connection.execute(
+        "SELECT columns.name, runs.name, runs.started, columns.facts, max(runs.id) FROM columns "
+        "JOIN runs ON runs.id = columns.run "
+        "WHERE EXISTS (SELECT 1 FROM cells WHERE cells.run = runs.id) GROUP BY columns.name"
+    )
+    kernels: dict[str, dict[str, str]] = defaultdict(dict)
+    for column, kernel, started in connection.execute(
+        "SELECT series.name, series.kernel, max(runs.started) FROM cells JOIN series ON series.id = cells.series "
+        "JOIN runs ON runs.id = cells.run GROUP BY series.name, series.kernel"
+    ):
+        kernels[column][kernel] = started
+    return [
+        LastMeasurement(
+            column=column, run=run, started=started, lock=json.loads(facts).get("lock", ""), kernels=kernels[column]
+        )
+        for column, run, started, facts, _ in rows
+    ]

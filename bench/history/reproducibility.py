@@ -1,0 +1,129 @@
+"""Changes of reproducibility from the earlier nights to tonight.
+
+An alarm is something new. A cell that has been nondeterministic, or has failed in the same way, on a night since the
+last accepted change is known to do so: a race that shows on one night in three must not raise an alarm each time.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from bench.history.finding import Finding, Kind
+from bench.history.provenance import commands, differences, same_environment
+from bench.verdict.status import FROM_DIGESTS, OF_COLUMN, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from bench.history.night import Cell, Night, Place, Series
+
+#: Statuses that say that bits differ.
+DIFFERS = frozenset({Status.NONDETERMINISTIC, Status.REPRODUCIBLE_IN_PROCESS})
+#: Statuses of cells whose samples all had the same bits.
+AGREES = frozenset({Status.REPRODUCIBLE, Status.INCONCLUSIVE})
+#: Statuses of kernels and columns that gave no result that can be trusted, because something failed.
+FAILS = frozenset(
+    {
+        *(Status.CRASHED, Status.OOM, Status.TIMEOUT, Status.MISMATCH, Status.FAILED, Status.ERROR, Status.UNSUPPORTED),
+        *(Status.BUILD_FAILED, Status.IMAGE_MISSING, Status.GPU_NOT_VISIBLE, Status.INCOMPATIBLE, Status.NAN),
+    }
+)
+
+
+def findings(night: Night) -> list[Finding]:
+    """Return what changed tonight: one finding for each kind, column, and run that it is compared with."""
+    groups: dict[tuple[Kind, str, int], dict[Place, str]] = defaultdict(dict)
+    for series in night.series:
+        found = _change(night, series)
+        if found is not None:
+            kind, before, sentence = found
+            groups[kind, series.place.column, before.run][series.place] = sentence
+    order = list(Kind)
+    return [
+        _finding(night, kind, column, before, places)
+        for (kind, column, before), places in sorted(groups.items(), key=lambda group: order.index(group[0][0]))
+    ]
+
+
+def _finding(night: Night, kind: Kind, column: str, before: int, places: Mapping[Place, str]) -> Finding:
+    place, name = next(iter(places)), night.runs[before].name
+    found = differences(night, place, before)
+    return Finding(
+        kind=kind, column=column, before=name, places=places, differences=found,
+        commands=commands(night, place, name, found),
+    )  # fmt: skip
+
+
+def _change(night: Night, series: Series) -> tuple[Kind, Cell, str] | None:
+    """Return the kind of change of a cell, the earlier cell that shows it, and a sentence; None without one."""
+    now = Status(series.tonight.status)
+    if now in FAILS:
+        return _new_failure(series)
+    if now in AGREES and (found := _bits(night, series)):
+        return found
+    if now is Status.REPRODUCIBLE:
+        return _improved(series.earlier)
+    green = _last(series.earlier, Status.REPRODUCIBLE)
+    return _no_longer_green(night, series, green) if green else None
+
+
+def _no_longer_green(night: Night, series: Series, green: Cell) -> tuple[Kind, Cell, str] | None:
+    """Return what became of a cell that is reproducible no longer; None if that is known from earlier nights."""
+    now, earlier = series.tonight.status, series.earlier
+    seen = f"It was reproducible in run {night.runs[green.run].name}"
+    if now in DIFFERS:
+        if any(cell.status in DIFFERS for cell in earlier):
+            return None
+        nights = sum(cell.status == Status.REPRODUCIBLE for cell in earlier) - 1
+        return Kind.REGRESSED, green, f"{seen}{f' and {nights} earlier' if nights else ''}; tonight it is {now}."
+    if earlier[-1].status != Status.REPRODUCIBLE:  # what was lost on an earlier night is not lost again
+        return None
+    if now == Status.CONTROL_FAILED:
+        return Kind.CONTROLS, green, f"{seen}; tonight a control failed."
+    return Kind.EVIDENCE, green, f"{seen}; tonight it is {now}."
+
+
+def _last(cells: tuple[Cell, ...], status: Status) -> Cell | None:
+    return next((cell for cell in reversed(cells) if cell.status == status), None)
+
+
+def _new_failure(series: Series) -> tuple[Kind, Cell, str] | None:
+    """Return the failure of a cell that has not failed in this way before, but has run."""
+    now = series.tonight.status
+    ran = next((cell for cell in reversed(series.earlier) if cell.status in FROM_DIGESTS), None)
+    if ran is None or any(cell.status == now for cell in series.earlier):
+        return None
+    what = "its column is" if now in OF_COLUMN else "it is"
+    return Kind.FAILS, ran, f"It was {ran.status} before; tonight {what} {now}."
+
+
+def _improved(earlier: tuple[Cell, ...]) -> tuple[Kind, Cell, str] | None:
+    """Return the improvement of a cell that was known to differ."""
+    last = next((cell for cell in reversed(earlier) if cell.status in DIFFERS | FAILS), None)
+    if last is None or last is not earlier[-1]:
+        return None
+    return Kind.IMPROVED, last, f"It was {last.status} on the last night."
+
+
+def _bits(night: Night, series: Series) -> tuple[Kind, Cell, str] | None:
+    """Return the change of the bits of a cell whose samples agree tonight, as they did on the earlier nights.
+
+    With the same environment the bits must be those of one of the earlier nights: a cell that changes between digests
+    that are known raises one alarm for each of them, not one each night.
+    """
+    now = series.tonight
+    known = [cell for cell in series.earlier if cell.status in AGREES and cell.digest]
+    if not (known and now.digest) or any(cell.status in DIFFERS for cell in series.earlier):
+        return None
+    facts = night.facts_of(now, series.place)
+    locked = [
+        cell
+        for cell in known
+        if same_environment([night.facts_of(cell, series.place), facts], [cell.code, now.code])
+    ]  # fmt: skip
+    last = (locked or known)[-1]
+    if now.digest in {cell.digest for cell in locked or [last]}:
+        return None
+    sentence = f"Digest {last.digest.hex()} in run {night.runs[last.run].name}, {now.digest.hex()} tonight."
+    return (Kind.DIFFERENT_BITS if locked else Kind.BITS_CHANGED), last, sentence

@@ -1,0 +1,83 @@
+"""Build what a night shows from its findings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bench.report.formatting import clean
+from bench.report.view.night import SCHEMA, LeftOut, NightFinding, NightResult, NightView
+from bench.verdict.messages import count
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bench.history.finding import Finding, Shift
+    from bench.history.journal import Entry
+    from bench.history.night import Night, Place
+
+
+def build(
+    night: Night,
+    findings: Sequence[Finding],
+    entries: Sequence[Entry] = (),
+    left_out: Sequence[LeftOut] = (),
+    notes: Sequence[str] = (),
+) -> NightView:
+    """Return the view of a night; ``entries`` are the notes that people wrote, ``notes`` what it could not do."""
+    alarms = tuple(_finding(one, entries) for one in findings if one.kind.alarm)
+    changes = tuple(_finding(one, entries) for one in findings if not one.kind.alarm)
+    earlier = len({cell.run for series in night.series for cell in series.earlier})
+    return NightView(
+        schema=SCHEMA,
+        run=night.run.name,
+        started=night.run.started,
+        finished=night.run.finished,
+        headline=_headline(night, alarms, earlier),
+        earlier=earlier,
+        measured=len(night.series),
+        alarms=alarms,
+        changes=changes,
+        left_out=tuple(left_out),
+        skipped=tuple((clean(run.name), clean(run.reason)) for run in night.runs.values() if run.reason),
+        notes=tuple(map(clean, notes)),
+    )
+
+
+def _headline(night: Night, alarms: Sequence[NightFinding], earlier: int) -> str:
+    measured = count(len(night.series), "result")
+    if alarms:
+        results = sum(len(alarm.results) for alarm in alarms)
+        return f"{count(len(alarms), 'alarm')} about {results} of {measured}: {alarms[0].sentence}."
+    if not earlier:
+        return f"The first night: {measured} measured, nothing to compare them with."
+    return f"No alarm: {measured} compared with {count(earlier, 'earlier night')}."
+
+
+def _finding(finding: Finding, entries: Sequence[Entry]) -> NightFinding:
+    notes = [
+        clean(f"{entry.when[:10]} {entry.who}: {entry.text}")
+        for entry in entries
+        if any(entry.matches(place.name) for place in finding.places)
+    ]
+    return NightFinding(
+        kind=str(finding.kind),
+        column=clean(finding.column),
+        before=finding.before,
+        results=tuple(
+            _result(place, sentence, (finding.shifts or {}).get(place)) for place, sentence in finding.places.items()
+        ),
+        changed=tuple(
+            (one.title, clean(f"{one.before or 'unknown'} to {one.after or 'unknown'}")) for one in finding.differences
+        ),
+        commands=finding.commands,
+        notes=tuple(dict.fromkeys(notes)),
+    )
+
+
+def _result(place: Place, sentence: str, shift: Shift | None) -> NightResult:
+    numbers = (shift.ratio, shift.low, shift.high, shift.smallest) if shift else (None,) * 4
+    ratio, low, high, smallest = numbers
+    return NightResult(
+        kernel=clean(place.kernel), variation=place.variation, mode=place.mode, sentence=clean(sentence), ratio=ratio,
+        low=low, high=high, smallest=smallest,
+    )  # fmt: skip

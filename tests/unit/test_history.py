@@ -1,0 +1,443 @@
+"""The history: which runs it indexes, what counts as a change from night to night, and what it keeps beside it."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.errors import NothingError, StorageError
+from bench.history import database, index, journal, night, reproducibility, run_times
+from bench.history.finding import Kind
+from bench.history.journal import Entry
+from bench.history.night import Cell, Night, Place, RunRow, Series
+from bench.store import run as store
+from bench.verdict.ratio import TimeRatio
+from bench.verdict.status import Status
+from bench.verdict.timing import Kind as TimeKind
+from tests.unit import factory
+from tests.unit.factory import Behaviour
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from bench.store.run import Run
+    from bench.store.run_info import RunInfo
+
+COLUMN = "tf2.18.1-cpu-py311@cpu"
+MACHINE = json.dumps({"device": "cpu", "CPU": "x", "cores": "2", "engine": "venv"})
+FACTS = {"lock": "a" * 64, "driver": "", "device": "cpu", "suite": "s", "NumPy": "1.26.4"}
+
+
+class Folders:
+    """Run folders with one file each; reading one gives the run that was put there."""
+
+    def __init__(self, reports: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.reports = reports
+        self.runs: dict[str, Run] = {}
+        self.read: list[str] = []
+        monkeypatch.setattr(store, "load", self._load)
+        monkeypatch.setattr(store, "read_info", self._info)
+
+    def add(self, name: str, behave: Any = lambda _: factory.EXACT, **facts: Any) -> None:
+        """Add a run; its name says on which day it began."""
+        whole = factory.run(factory.info(id=name, rounds=5, repetitions=5, **facts), behave)
+        hashes = {kernel.name: "c" * 64 for kernel in whole.info.kernels}
+        self.runs[name] = factory.changed(whole, factory.facts_of_process(kernel_hashes=hashes))
+        (self.reports / "runs" / name).mkdir(parents=True, exist_ok=True)
+        (self.reports / "runs" / name / "run.json").write_text(f"{len(self.runs)}")
+
+    def change(self, name: str, **facts: Any) -> None:
+        """Change facts of a run, and its file."""
+        self.runs[name] = replace(self.runs[name], info=replace(self.runs[name].info, **facts))
+        (self.reports / "runs" / name / "run.json").write_text(f"changed {facts}")
+
+    def _load(self, folder: Path) -> Run:
+        self.read.append(folder.name)
+        return self.runs[folder.name]
+
+    def _info(self, folder: Path) -> RunInfo:
+        if folder.name not in self.runs:
+            raise StorageError(f"{folder} is no run folder")
+        return self.runs[folder.name].info
+
+
+@pytest.fixture
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folders:
+    return Folders(tmp_path, monkeypatch)
+
+
+FIRST, SECOND = "20261101T120000Z-aaaa", "20261102T120000Z-bbbb"
+
+
+def update(folders: Folders) -> index.Update:
+    with database.opened(folders.reports) as connection:
+        return index.update(connection, folders.reports)
+
+
+def test_a_run_is_read_once_and_again_when_it_changes(folders: Folders) -> None:
+    folders.add(FIRST)
+    assert update(folders).added == (FIRST,)
+    assert update(folders).added == ()
+    folders.change(FIRST, command="another")
+    assert update(folders).added == (FIRST,)
+    assert folders.read == [FIRST, FIRST]
+
+
+def test_cells_have_status_digest_code_and_time(folders: Folders) -> None:
+    differs = Behaviour(("x", "y"))
+    folders.add(FIRST, lambda spot: differs if (spot.kernel, spot.mode) == ("matmul", "off") else factory.EXACT)
+    update(folders)
+    with database.opened(folders.reports) as connection:
+        loaded = night.load(connection, FIRST)
+    cells = {(one.place.kernel, one.place.mode): one.tonight for one in loaded.series}
+    off, on = cells["matmul", "off"], cells["matmul", "on"]
+    assert (off.status, off.digest, on.status) == ("nondeterministic", b"", "reproducible")
+    assert len(on.digest) == 8
+    assert on.code.hex() == "cccccccc"
+    assert on.processes == 5
+    assert on.seconds == pytest.approx(0.00105, rel=0.1)
+    assert not any(kernel.startswith("control") for kernel, _ in cells)
+
+
+def test_what_the_history_does_not_use_is_listed_with_the_reason(folders: Folders) -> None:
+    folders.add(FIRST)
+    folders.add(SECOND)
+    folders.change(SECOND, finished="")
+    future = f"{datetime.now(UTC) + timedelta(days=900):%Y%m%dT%H%M%S}Z-cccc"
+    folders.add(future)
+    (folders.reports / "runs" / "20261103T120000Z-dddd").mkdir()
+    (folders.reports / "runs" / "20261103T120000Z-dddd" / "run.json").write_text("{")
+    reasons = dict(update(folders).skipped)
+    assert reasons.keys() == {SECOND, future, "20261103T120000Z-dddd"}
+    assert reasons[SECOND] == "it is not finished"
+    assert "in the future: the clock was wrong" in reasons[future]
+    assert str(folders.reports) not in reasons["20261103T120000Z-dddd"]
+    with database.opened(folders.reports) as connection, pytest.raises(NothingError, match="not finished"):
+        night.load(connection, SECOND)
+
+
+def test_a_run_that_was_copied_in_part_is_read_again_when_the_rest_arrives(folders: Folders) -> None:
+    folders.add(FIRST)
+    whole = folders.runs[FIRST]
+    folders.runs[FIRST] = factory.without(whole, factory.Change(mode="on", rounds=(3, 4, 5)))
+    done = update(folders)
+    assert done.added == (FIRST,)
+    assert done.skipped == ((FIRST, f"1 parts cannot be read, the first is {COLUMN}"),)
+    assert update(folders).added == (), "its folder is as before"
+    record = folders.reports / "runs" / FIRST / "records" / COLUMN / "default" / "on-003.jsonl.xz"
+    record.parent.mkdir(parents=True)
+    record.write_bytes(b"x")
+    folders.runs[FIRST] = whole
+    assert update(folders) == index.Update(added=(FIRST,), skipped=())
+
+
+def test_cells_of_a_lost_folder_stay_until_the_history_is_rebuilt(folders: Folders) -> None:
+    folders.add(FIRST)
+    folders.add(SECOND)
+    update(folders)
+    (folders.reports / "runs" / FIRST / "run.json").unlink()
+    assert update(folders).skipped == ((FIRST, "its folder is gone"),)
+    with database.opened(folders.reports) as connection:
+        assert all(len(one.cells) == 2 for one in night.load(connection, SECOND).series)
+    database.remove(folders.reports)
+    assert update(folders) == index.Update(added=(SECOND,), skipped=())
+    with database.opened(folders.reports) as connection:
+        assert all(len(one.cells) == 1 for one in night.load(connection, SECOND).series)
+
+
+def test_a_damaged_file_and_one_of_a_newer_version_are_clear_errors(tmp_path: Path) -> None:
+    path = database.path_of(tmp_path)
+    with database.opened(tmp_path) as connection:
+        connection.execute(f"PRAGMA user_version = {database.SCHEMA + 1}")
+    with pytest.raises(StorageError, match=f"schema {database.SCHEMA + 1}") as caught, database.opened(tmp_path):
+        pass
+    assert "rebuild" in caught.value.hint
+    database.remove(tmp_path)
+    assert not path.exists()
+    path.write_bytes(b"no database at all" * 100)
+    with pytest.raises(StorageError, match="cannot be used") as caught, database.opened(tmp_path):
+        pass
+    assert "rebuild" in caught.value.hint
+
+
+def test_a_killed_writer_leaves_whole_transactions(tmp_path: Path) -> None:
+    with database.opened(tmp_path) as connection:
+        pid = os.fork()
+        if pid == 0:
+            child = sqlite3.connect(database.path_of(tmp_path), isolation_level=None)
+            for number in range(100_000):
+                child.execute("BEGIN")
+                for half in range(2):
+                    row = (f"{number}-{half}",)
+                    child.execute("INSERT INTO runs VALUES (NULL, ?, '', 'indexed', '', '', '', '')", row)
+                child.execute("COMMIT")
+                if number == 20:
+                    os.kill(os.getpid(), 9)
+            os._exit(0)
+        os.waitpid(pid, 0)
+        names = [name for (name,) in connection.execute("SELECT name FROM runs")]
+    assert len(names) == 42
+
+
+def test_a_failed_transaction_changes_nothing(tmp_path: Path) -> None:
+    def write(connection: sqlite3.Connection) -> None:
+        with database.transaction(connection):
+            connection.execute("INSERT INTO statuses (word) VALUES ('x')")
+            connection.execute("INSERT INTO statuses (word) VALUES ('x')")
+
+    with database.opened(tmp_path) as connection:
+        with pytest.raises(sqlite3.IntegrityError):
+            write(connection)
+        assert not connection.execute("SELECT * FROM statuses").fetchall()
+
+
+def test_notes_of_two_writers_are_all_kept_and_a_damaged_line_costs_only_itself(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        for number in range(40):
+            pool.submit(journal.add, tmp_path, Entry(kind="note", cell="*", text=f"note {number}"))
+    with (tmp_path / journal.NAME).open("a") as stream:
+        stream.write('{"kind": 3}\nnot JSON\n')
+    entries, problems = journal.read(tmp_path)
+    assert sorted(entry.text for entry in entries) == sorted(f"note {number}" for number in range(40))
+    assert all(entry.who and entry.when for entry in entries)
+    assert problems == [f"{journal.NAME}, line {number} is no entry" for number in (41, 42)]
+
+
+# what counts as a change
+
+
+def place(kernel: str = "matmul", mode: str = "on", column: str = COLUMN) -> Place:
+    return Place(machine=MACHINE, column=column, kernel=kernel, variation="default", mode=mode)
+
+
+def cell(run: int, status: str = "reproducible", digest: str = "d", **facts: Any) -> Cell:
+    values: dict[str, Any] = {"code": b"c", "processes": 5, "seconds": None, **facts}
+    return Cell(run=run, status=status, digest=digest.encode() if status in reproducibility.AGREES else b"", **values)
+
+
+def nights(
+    *cells: Sequence[Cell], facts: Mapping[int, Mapping[str, str]] | None = None, where: Sequence[Place] = ()
+) -> Night:
+    """A night whose series have these cells; ``facts`` changes the provenance of single runs."""
+    numbers = sorted({one.run for series in cells for one in series})
+    places = where or [place(f"k{number}") for number in range(len(cells))]
+    rows = {
+        number: RunRow(
+            id=number, name=f"run-{number}", started=f"2026-11-{number:02}T02:00:00+00:00", finished="x", profile="",
+            state="indexed", reason="",
+        )
+        for number in numbers
+    }  # fmt: skip
+    return Night(
+        run=rows[numbers[-1]],
+        runs=rows,
+        series=tuple(Series(place=one, cells=tuple(own)) for one, own in zip(places, cells, strict=True)),
+        facts={
+            (number, one.column): {**FACTS, **(facts or {}).get(number, {})} for number in numbers for one in places
+        },
+    )
+
+
+def kinds(whole: Night) -> list[Kind]:
+    return [finding.kind for finding in reproducibility.findings(whole)]
+
+
+def test_nothing_has_changed_on_the_first_night_and_on_equal_ones() -> None:
+    for status in Status:
+        assert kinds(nights([cell(1, status)])) == []
+        assert kinds(nights([cell(1, status), cell(2, status), cell(3, status)])) == []
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "expected"),
+    [
+        ("reproducible", "nondeterministic", Kind.REGRESSED),
+        ("reproducible", "reproducible-in-process", Kind.REGRESSED),
+        ("reproducible", "crashed", Kind.FAILS),
+        ("reproducible", "unsupported", Kind.FAILS),
+        ("nondeterministic", "timeout", Kind.FAILS),
+        ("reproducible", "build-failed", Kind.FAILS),
+        ("reproducible", "nan", Kind.FAILS),
+        ("reproducible", "control-failed", Kind.CONTROLS),
+        ("reproducible", "inconclusive", Kind.EVIDENCE),
+        ("reproducible", "not-run", Kind.EVIDENCE),
+        ("nondeterministic", "reproducible", Kind.IMPROVED),
+        ("crashed", "reproducible", Kind.IMPROVED),
+    ],
+)
+def test_a_change_of_status(before: str, now: str, expected: Kind) -> None:
+    whole = nights([cell(1, before), cell(2, before), cell(3, now)])
+    (finding,) = reproducibility.findings(whole)
+    assert (finding.kind, finding.before, finding.column) == (expected, "run-2", COLUMN)
+    assert next(iter(finding.places.values()))
+    assert expected.alarm == (expected is not Kind.IMPROVED)
+
+
+def test_what_is_known_to_differ_or_to_fail_raises_no_alarm_again() -> None:
+    assert kinds(nights([cell(1), cell(2, "nondeterministic"), cell(3), cell(4, "nondeterministic")])) == []
+    assert kinds(nights([cell(1), cell(2, "crashed"), cell(3), cell(4, "crashed")])) == []
+    assert kinds(nights([cell(1), cell(2, "crashed"), cell(3), cell(4, "timeout")])) == [Kind.FAILS]
+    assert kinds(nights([cell(1), cell(2, "inconclusive"), cell(3, "not-run")])) == []
+    assert kinds(nights([cell(1, "not-run"), cell(2, "crashed")])) == [], "it never ran"
+
+
+def test_other_bits_in_the_same_environment_are_an_alarm_of_their_own() -> None:
+    (finding,) = reproducibility.findings(nights([cell(1), cell(2, digest="e")]))
+    assert finding.kind is Kind.DIFFERENT_BITS
+    assert finding.differences == ()
+    assert next(iter(finding.places.values())) == f"Digest {b'd'.hex()} in run run-1, {b'e'.hex()} tonight."
+
+
+def test_the_bits_of_any_earlier_night_in_the_same_environment_must_come_back() -> None:
+    changed = {2: {"lock": "b" * 64, "NumPy": "2.4.6"}}
+    cells = [cell(1), cell(2, digest="e"), cell(3, digest="f")]
+    (finding,) = reproducibility.findings(nights(cells, facts=changed))
+    assert (finding.kind, finding.before) == (Kind.DIFFERENT_BITS, "run-1")
+    assert kinds(nights([cell(1), cell(2, digest="e"), cell(3)], facts=changed)) == []
+
+
+@pytest.mark.parametrize("fact", ["lock", "driver", "device", "suite"])
+def test_other_bits_in_another_environment_are_a_change_with_its_likely_cause(fact: str) -> None:
+    (finding,) = reproducibility.findings(nights([cell(1), cell(2, digest="e")], facts={2: {fact: "other"}}))
+    assert finding.kind is Kind.BITS_CHANGED
+    assert not finding.kind.alarm
+    assert [one.title for one in finding.differences] == [fact]
+    assert finding.commands[0].startswith("nox -s compare -- run-1:")
+
+
+def test_other_code_of_the_kernel_is_another_environment() -> None:
+    (finding,) = reproducibility.findings(nights([cell(1), cell(2, digest="e", code=b"other")]))
+    assert finding.kind is Kind.BITS_CHANGED
+    assert finding.differences[0].title == "kernel code"
+
+
+def test_two_digests_that_take_turns_raise_one_alarm_each() -> None:
+    cells = [cell(number, digest="de"[number % 2]) for number in range(1, 8)]
+    assert kinds(nights(cells[:2])) == [Kind.DIFFERENT_BITS]
+    assert [kinds(nights(cells[:last])) for last in range(3, 8)] == [[]] * 5
+
+
+def test_one_finding_for_all_kernels_of_a_column_with_the_same_change() -> None:
+    series = [[cell(1), cell(2, "nondeterministic")] for _ in range(5)]
+    (finding,) = reproducibility.findings(nights(*series))
+    assert len(finding.places) == 5
+
+
+@given(st.lists(st.sampled_from([str(status) for status in Status]), min_size=1, max_size=8))
+def test_a_night_that_repeats_an_earlier_state_raises_no_alarm_unless_bits_agree_no_longer(statuses: list[str]) -> None:
+    cells = [cell(number, status) for number, status in enumerate([*statuses, statuses[-1]], 1)]
+    assert [kind for kind in kinds(nights(cells)) if kind.alarm] == []
+
+
+@given(st.integers(0, 199), st.integers(2, 20))
+def test_a_planted_digest_is_always_found(where: int, earlier: int) -> None:
+    series = [[cell(run) for run in range(1, earlier)] for _ in range(200)]
+    for number, own in enumerate(series):
+        own.append(cell(earlier, digest="planted" if number == where else "d"))
+    (finding,) = reproducibility.findings(nights(*series))
+    assert finding.kind is Kind.DIFFERENT_BITS
+    assert [one.kernel for one in finding.places] == [f"k{where}"]
+
+
+def test_an_accepted_change_is_what_later_nights_are_compared_with(folders: Folders) -> None:
+    last = "20261103T120000Z-cccc"
+    for name, bits in ((FIRST, "a"), (SECOND, "b"), (last, "a")):
+        folders.add(name, lambda spot, bits=bits: Behaviour((bits,)) if spot.kernel == "matmul" else factory.EXACT)
+    update(folders)
+    started = folders.runs[SECOND].info.started
+    entry = Entry(kind="accept", cell=f"{COLUMN}/matmul", text="new oneDNN", run=SECOND, started=started)
+    with database.opened(folders.reports) as connection:
+        assert kinds(night.load(connection, SECOND)) == [Kind.DIFFERENT_BITS]
+        assert kinds(night.load(connection, SECOND, [entry])) == []
+        assert kinds(night.load(connection, last)) == [], "these bits are known"
+        assert kinds(night.load(connection, last, [entry])) == [Kind.DIFFERENT_BITS]
+
+
+# run times
+
+
+Numbers = np.ndarray[Any, np.dtype[np.float64]]
+
+
+def timed(logs: Numbers) -> list[list[Cell]]:
+    """The cells of series whose times have these logarithms, by night and series."""
+    return [
+        [cell(run, seconds=math.exp(value)) for run, value in enumerate(series, 1)] for series in logs.T.tolist()
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def quiet() -> Numbers:
+    """Fifteen nights of forty series with a noise of 1 %."""
+    return np.random.default_rng(7).normal(0, 0.01, (15, 40)) + np.arange(40)
+
+
+def test_a_quiet_history_has_no_suspect(quiet: Numbers) -> None:
+    times = run_times.examine(nights(*timed(quiet)))
+    assert times == run_times.Times()
+
+
+def test_a_slow_kernel_is_a_suspect_and_an_alarm_on_the_second_night(quiet: Numbers) -> None:
+    quiet[-1, 3] += math.log(1.2)
+    whole = nights(*timed(quiet))
+    (suspect,) = run_times.examine(whole).suspects
+    assert (suspect.place.kernel, suspect.repeated) == ("k3", False)
+    assert suspect.shift.ratio == pytest.approx(1.2, rel=0.05)
+    assert suspect.shift.smallest is not None
+    assert 1.03 <= suspect.shift.smallest < 1.1
+    (finding,) = run_times.from_history(whole, [suspect])
+    assert finding.kind is Kind.UNCONFIRMED
+    quiet[-2, 3] += math.log(1.2)
+    whole = nights(*timed(quiet))
+    (finding,) = run_times.from_history(whole, run_times.examine(whole).suspects)
+    assert finding.kind is Kind.SLOWER
+
+
+def test_what_all_kernels_have_in_common_is_one_finding_about_the_host(quiet: Numbers) -> None:
+    quiet[-1] += math.log(1.25)
+    quiet[-1, 5] += math.log(1.3)
+    times = run_times.examine(nights(*timed(quiet)))
+    assert [suspect.place.kernel for suspect in times.suspects] == ["k5"]
+    (finding,) = times.host
+    assert finding.kind is Kind.HOST
+    assert next(iter(finding.places.values())).startswith("All 40 timed results of the device have 1.25x in common")
+
+
+def test_a_changed_environment_is_paired_and_not_compared_with_the_history(quiet: Numbers) -> None:
+    quiet[-1] += math.log(1.25)
+    whole = nights(*timed(quiet), facts={15: {"lock": "b" * 64}})
+    assert run_times.examine(whole) == run_times.Times(), "the change of all its kernels need not be the host's"
+    assert {name: one.run for name, one in run_times.changed_environments(whole).items()} == {COLUMN: 14}
+
+
+def test_only_nights_with_the_same_driver_count(quiet: Numbers) -> None:
+    quiet[-1, 3] += math.log(1.5)
+    assert run_times.examine(nights(*timed(quiet), facts={15: {"driver": "new"}})) == run_times.Times()
+
+
+def ratio(value: float, p_value: float) -> TimeRatio:
+    return TimeRatio(kind=TimeKind.STEADY, ratio=value, low=value * 0.98, high=value * 1.02, pairs=8, p_value=p_value)
+
+
+def test_pairs_raise_an_alarm_at_a_level_that_all_kernels_share() -> None:
+    whole = nights(*[[cell(1, seconds=1.0), cell(2, seconds=1.1)] for _ in range(3)])
+    places = [one.place for one in whole.series]
+    before = {one.place: one.earlier[-1] for one in whole.series}
+    level = run_times.FALSE_ALARMS / (3 * run_times.MOST_BATCHES)
+    pairs = dict(zip(places, [ratio(1.1, level), ratio(1.1, level * 1.01), ratio(0.9, 0.0)], strict=True))
+    (finding,) = run_times.from_pairs(whole, before, pairs)
+    assert (finding.kind, list(finding.places)) == (Kind.SLOWER, [places[0]])
+    assert finding.places[places[0]].startswith("1.10x slower (1.08 to 1.12) than in the last environment")
+    assert run_times.undecided(pairs) == [places[1]], "the others are alarms, or not slower"
