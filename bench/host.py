@@ -33,10 +33,11 @@ _NEXT_FLAG = {
 
 
 def facts(survey: GpuInventory) -> dict[str, str]:
-    """Return name, system, CPU, cores and memory of this host, and its GPUs with their driver or ``NO_GPU_SEEN``."""
+    """Return name, system, CPU, microcode, cores and memory of this host, and its GPUs or ``NO_GPU_SEEN``."""
     return {
         "name": socket.gethostname(),
         "system": platform.platform(),
+        "microcode": _cpu_field("microcode"),
         "cpu": _cpu_field("model name") or platform.processor() or platform.machine(),
         "cores": str(len(os.sched_getaffinity(0))),
         "memory_gb": f"{psutil.virtual_memory().total / 1e9:.0f}",

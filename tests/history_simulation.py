@@ -160,11 +160,9 @@ def alarms(matrix: Matrix, number: int, slower: Mapping[int, float], changed: se
     """Return the series with an alarm for their time on a night."""
     night = matrix.night(number, slower, changed)
     found = run_times.from_history(night, run_times.examine(night).suspects)
-    columns = run_times.changed_environments(night)
-    places = [one.place for one in night.series if one.place.column in columns]
-    if places:
-        before = {place: columns[place.column] for place in places}
-        found += run_times.from_pairs(night, before, matrix.pairs(places, slower))
+    before = run_times.changed_environments(night)
+    if before:
+        found += run_times.from_pairs(night, before, matrix.pairs(list(before), slower))
     return {int(place.kernel) for one in found if one.kind is Kind.SLOWER for place in one.places}
 
 

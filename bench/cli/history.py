@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import sys
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -104,28 +105,32 @@ def _note(connection: sqlite3.Connection, options: argparse.Namespace) -> int:
 
 
 def _accept(connection: sqlite3.Connection, options: argparse.Namespace) -> int:
-    """Make the newest run the first that later ones are compared with."""
+    """Make the newest run of some cells the first that later nights compare them with."""
     return _add(connection, options, "accept")
 
 
 def _add(connection: sqlite3.Connection, options: argparse.Namespace, kind: str) -> int:
-    newest = next((run for run in reversed(nights.runs(connection)) if run.state in {"indexed", "incomplete"}), None)
-    if newest is None:
-        raise errors.NothingError("The history has no run.", "Measure first: nox -s nightly")
-    entry = journal.Entry(kind=kind, cell=options.cell, text=options.text, run=newest.name, started=newest.started)
-    names = [
-        "/".join(row)
-        for row in connection.execute("SELECT DISTINCT name, kernel, variation, mode FROM series")
-    ]  # fmt: skip
-    matching = sum(entry.matches(name) for name in names)
+    entry = journal.Entry(kind=kind, cell=options.cell, text=options.text)
+    rows = connection.execute("SELECT id, name, kernel, variation, mode FROM series").fetchall()
+    matching = [number for number, *parts in rows if entry.matches("/".join(parts))]
     if not matching:
         raise errors.ConfigError(
             f"No cell matches {options.cell!r}.",
             "A cell is COLUMN/KERNEL, with /VARIATION/MODE if needed: tf2.18.1-cpu-py311@cpu/matmul_f32/default/on.",
         )
-    journal.add(options.reports, entry)
-    what = f"accepted as of run {newest.name}" if kind == "accept" else "noted"
-    print(f"{what}: {matching} cells match {options.cell}")
+    # the newest run that measured any of them: one of other cells only would compare nothing
+    started, run = max(
+        connection.execute(
+            "SELECT runs.started, runs.name FROM runs JOIN cells ON cells.run = runs.id WHERE cells.series = ? "
+            "ORDER BY runs.started DESC LIMIT 1",
+            (number,),
+        ).fetchone()
+        or ("", "")
+        for number in matching
+    )
+    journal.add(options.reports, dataclasses.replace(entry, run=run, started=started))
+    what = f"accepted as of run {run}" if kind == "accept" else "noted"
+    print(f"{what}: {len(matching)} cells match {options.cell}")
     entries, _ = journal.read(options.reports)
     write_page(connection, options.reports, entries)
     return errors.OK

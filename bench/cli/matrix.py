@@ -63,7 +63,7 @@ def read_suite(
     if not sources or options.dry_run:
         return custom_kernels.suite(sources), None
     _require_gpu(devices)
-    chosen = _choose(options)
+    chosen = choose_engine(options)
     return declared_suite(chosen[0], columns(), sources), chosen
 
 
@@ -75,18 +75,23 @@ def _require_gpu(devices: Devices) -> None:
         )
 
 
-def _choose(options: argparse.Namespace) -> Chosen:
+def choose_engine(options: argparse.Namespace) -> Chosen:
+    """Return the engine of ``--engine`` and why; raises EngineError where none can be used."""
     return select.choose(options.engine, ROOT, registry=options.from_registry, revision=host.revision(ROOT))
 
 
-def measure(plan: Plan, options: argparse.Namespace, chosen: Chosen | None = None) -> Path | None:
+def measure(
+    plan: Plan, options: argparse.Namespace, chosen: Chosen | None = None, *, final: bool = False
+) -> Path | None:
     """Measure a plan and return its run folder, or None after ``--dry-run``; ``chosen`` is the engine and why.
+
+    A ``final`` run that had to give up a column is not resumed by the next one.
 
     Raises:
         NoGpuError: a GPU is required and none was found.
     """
     _require_gpu(plan.devices)
-    engine, reason = chosen or _choose(options)
+    engine, reason = chosen or choose_engine(options)
     print(f"engine {engine.name}: {reason}", file=sys.stderr)
     for note in plan.notes:
         print(f"note: {note}", file=sys.stderr)
@@ -97,7 +102,7 @@ def measure(plan: Plan, options: argparse.Namespace, chosen: Chosen | None = Non
     with progress.view() as view:
         job = runner.Job(
             plan=plan, engine=engine, engine_why=reason, root=ROOT, reports=reports, command=options.command,
-            fresh=options.no_resume, on_pass=_interim_page(reports, view),
+            fresh=options.no_resume, final=final, on_pass=_interim_page(reports, view),
         )  # fmt: skip
         return runner.run(job, view)
 

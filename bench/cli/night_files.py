@@ -27,13 +27,20 @@ _MOST_OUTPUT = 4000
 
 
 def write(reports: Path, view: NightView) -> None:
-    """Write what a night found in every format, and keep it for the history; raises StorageError."""
-    content = json.dumps(report_json.data(view), ensure_ascii=True, allow_nan=False, indent=1) + "\n"
-    write_atomic(reports / NIGHTS / f"{view.run}.json", content)
-    write_atomic(reports / "nightly.json", content)
+    """Write what a night found in every format; raises StorageError."""
+    write_atomic(reports / "nightly.json", _json(view))
     write_atomic(reports / "nightly.md", text.markdown(view))
     write_atomic(reports / "nightly.xml", text.junit(view))
     write_atomic(reports / "nightly.prom", text.prometheus(view))
+
+
+def keep(reports: Path, view: NightView) -> None:
+    """Keep what a night found: it counts as an earlier night from now on; raises StorageError."""
+    write_atomic(reports / NIGHTS / f"{view.run}.json", _json(view))
+
+
+def _json(view: NightView) -> str:
+    return json.dumps(report_json.data(view), ensure_ascii=True, allow_nan=False, indent=1) + "\n"
 
 
 def read_all(reports: Path) -> dict[str, dict[str, Any]]:
@@ -44,7 +51,8 @@ def read_all(reports: Path) -> dict[str, dict[str, Any]]:
             content = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             continue
-        if isinstance(content, dict):
+        alarms = content.get("alarms", []) if isinstance(content, dict) else None
+        if isinstance(alarms, list) and all(isinstance(alarm, dict) for alarm in alarms):
             nights[path.stem] = content
     return nights
 

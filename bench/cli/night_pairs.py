@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from bench.errors import TfreproError
 from bench.history import run_times
-from bench.plan.config_models import DEFAULT_VARIATION, MODES
+from bench.plan.config_models import DEFAULT_VARIATION
 from bench.plan.last_environment import paired_plan
 from bench.store import locks
 from bench.store import run as store
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bench.history.finding import Finding
-    from bench.history.night import Cell, Night, Place
+    from bench.history.night import Night, Place
     from bench.plan.column import Column
     from bench.plan.config_models import Mode
     from bench.plan.planner import Plan
@@ -30,66 +31,65 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class LastEnvironments:
-    """Pairs every column whose environment has changed with the last one that was timed.
+    """Pairs every column whose environment has changed with the one of its last timed night.
 
-    ``measure`` runs a plan and returns its run folder; ``reports`` has the kept locks. ``notes`` say what could not be
-    measured.
+    ``measure`` runs a plan and returns its run folder; ``reports`` has the kept locks. No batch of pairs is begun after
+    ``deadline`` (of ``time.monotonic``). ``notes`` say what could not be measured.
     """
 
     night: Night
     plan: Plan
     reports: Path
     measure: Callable[[Plan], Path]
+    deadline: float = float("inf")
     notes: list[str] = field(default_factory=list)
 
     def findings(self) -> list[Finding]:
         """Return what is slower than in the last environment. A column that cannot be paired becomes a note."""
-        before: dict[Place, Cell] = {}
-        found: dict[Place, TimeRatio] = {}
+        before = run_times.changed_environments(self.night)
         columns = {column.id: column for column in self.plan.ready}
-        for name, cell in run_times.changed_environments(self.night).items():
-            lock = self._lock(name, cell)
-            if lock is None or name not in columns:
-                continue
-            for mode in MODES:
-                try:
-                    ratios = self._paired(columns[name], lock, mode)
-                except TfreproError as error:
-                    self.notes.append(f"{name} was not paired with its last environment: {error}")
-                    break
-                found |= ratios
-                before |= dict.fromkeys(ratios, cell)
+        groups: dict[tuple[str, Mode, str], dict[str, Place]] = defaultdict(dict)
+        for place, cell in before.items():
+            lock = self.night.facts_of(cell, place)["lock"]
+            if place.variation == DEFAULT_VARIATION and place.column in columns:
+                groups[place.column, cast("Mode", place.mode), lock][place.kernel] = place
+        found: dict[Place, TimeRatio] = {}
+        for (name, mode, lock), places in groups.items():
+            ratios, why = self._paired(columns[name], lock, mode, places)
+            found |= ratios
+            if why:
+                self.notes.append(f"{name}, determinism {mode}: pairs with the last environment: {why}")
         return run_times.from_pairs(self.night, before, found)
 
-    def _lock(self, column: str, cell: Cell) -> Path | None:
-        lock_hash = self.night.facts.get((cell.run, column), {}).get("lock", "")
+    def _paired(
+        self, column: Column, lock_hash: str, mode: Mode, places: Mapping[str, Place]
+    ) -> tuple[dict[Place, TimeRatio], str]:
+        """Return the time tonight over that in the last environment, and why something is missing.
+
+        All kernels are timed in the first batch, in the others those that look slower and are not yet alarms.
+        """
         lock = locks.kept(self.reports, lock_hash)
         if lock is None:
-            self.notes.append(
-                f"{column} was not paired with its last environment: its lock {lock_hash[:8]} is not kept"
-            )
-        return lock
-
-    def _paired(self, column: Column, lock: Path, mode: Mode) -> dict[Place, TimeRatio]:
-        """Return the time tonight over that in the last environment: all kernels in one batch, then the undecided."""
-        series = [one for one in self.night.series if (one.place.column, one.place.mode) == (column.id, mode)]
-        places = {
-            one.place.kernel: one.place
-            for one in series
-            if one.place.variation == DEFAULT_VARIATION and one.tonight.seconds
-        }
+            return {}, f"its lock {lock_hash[:8]} is not kept"
         timed: dict[str, list[TimedKernel]] = defaultdict(list)
         kernels: Sequence[str] = list(places)
         found: dict[Place, TimeRatio] = {}
         for batch in range(run_times.MOST_BATCHES):
+            if time.monotonic() > self.deadline:
+                return found, f"there was time for {batch} batches only" if batch else "there was no time for them"
+            plan = paired_plan(self.plan, column, lock, kernels, mode, run_times.BATCH_PAIRS, batch)
+            try:
+                for name, pairs in _timed(self.measure(plan)):
+                    timed[name] += pairs
+            except TfreproError as error:
+                return found, str(error)
+            found = _ratios(timed, places)
+            if not found:
+                return found, "they gave no times; its environment may not be built any more"
+            kernels = [place.kernel for place in run_times.undecided(found)]
             if not kernels:
                 break
-            plan = paired_plan(self.plan, column, lock, kernels, mode, run_times.BATCH_PAIRS, batch)
-            for name, pairs in _timed(self.measure(plan)):
-                timed[name] += pairs
-            found = _ratios(timed, places)
-            kernels = [place.kernel for place in run_times.undecided(found)]
-        return found
+        return found, ""
 
 
 def _timed(folder: Path) -> Iterable[tuple[str, list[TimedKernel]]]:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 import re
 import shutil
+import socket
 import sys
+import time
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from bench import errors, host
@@ -15,17 +19,18 @@ from bench.cli import night_files
 from bench.cli import options as shared
 from bench.cli.command import Command
 from bench.cli.history import write_page
-from bench.cli.matrix import measure, read_suite
-from bench.cli.night_log import night_log
+from bench.cli.matrix import choose_engine, measure, read_suite
+from bench.cli.night_log import NightLog, night_log
 from bench.cli.night_pairs import LastEnvironments
 from bench.cli.planning import read_inputs
 from bench.cli.results import show
 from bench.engines import clean
 from bench.history import database, index, journal, reproducibility, run_times
 from bench.history import night as nights
+from bench.history.finding import Finding, ordered
 from bench.plan import budget
 from bench.portable.lock import FileLock, LockedError
-from bench.report.build.night import build
+from bench.report.build.night import build, failed
 from bench.report.text import night as text
 from bench.report.view.night import LeftOut
 from bench.run import progress
@@ -64,24 +69,44 @@ def nightly(options: argparse.Namespace) -> int:
             setattr(options, name, value)
     with lock(options), night_log(options.reports) as log:
         inputs = read_inputs(options)
-        _remove_environments(inputs.matrix.nightly.keep_environments_days, options.reports)
-        suite, chosen = read_suite(inputs.sources, inputs.columns, inputs.devices, options)
-        plan, left_out = _within_budget(inputs, suite, options)
-        folder = measure(plan, options, chosen)
-        if folder is None:
-            return errors.OK
-        log.name_after(folder.name)
-        code = _shown(folder, options)
-        view = _examine(folder, plan, options, chosen, left_out)
-        print(text.terminal(view, shutil.get_terminal_size((80, 24)).columns), end="")
-        _finish(view, inputs.matrix.nightly, options.reports)
-        return errors.GATE if view.alarms else code
+        try:
+            return _night(inputs, options, log)
+        except errors.TfreproError as error:
+            view = failed(f"{error}", error.hint)
+            night_files.write(options.reports, view)
+            _tell(view, inputs.matrix.nightly, options.reports)
+            raise
 
 
-def _remove_environments(days: int | None, reports: Path) -> None:
-    """Remove environments that no run of the last days has used, before this night uses any; None: keep all."""
-    if days is None:
-        return
+def _night(inputs: Inputs, options: argparse.Namespace, log: NightLog) -> int:
+    """Measure and examine the night; return the exit code."""
+    deadline = time.monotonic() + options.budget if options.budget else math.inf
+    settings = inputs.matrix.nightly
+    if settings.keep_environments_days is not None and not options.rehearse:
+        _remove_environments(settings.keep_environments_days, options.reports)
+    suite, chosen = read_suite(inputs.sources, inputs.columns, inputs.devices, options)
+    chosen = chosen or choose_engine(options)
+    plan, left_out = _within_budget(inputs, suite, options, chosen[0].name)
+    # a night that had to give up a column has ended: the next one measures everything anew
+    folder = measure(plan, options, chosen, final=True)
+    if folder is None:
+        return errors.OK
+    log.name_after(folder.name)
+    code = _shown(folder, options)
+    view = _Examination(folder, plan, options, chosen, left_out, deadline).run()
+    print(text.terminal(view, shutil.get_terminal_size((80, 24)).columns), end="")
+    _tell(view, settings, options.reports)
+    accepted = [entry.run for entry in journal.accepted(journal.read(options.reports)[0])]
+    for sentence in retention.apply(options.reports, settings.keep_logs_days, settings.keep_runs_days, accepted):
+        print(f"note: {sentence}", file=sys.stderr)
+    if code == errors.OK and suite.errors:
+        print("Not all custom kernels were measured: fix what the warnings say.", file=sys.stderr)
+        code = errors.CONFIG
+    return errors.GATE if view.alarms else code
+
+
+def _remove_environments(days: int, reports: Path) -> None:
+    """Remove environments that no run of the last days has used, before this night uses any."""
     with database.opened(reports) as connection:
         index.update(connection, reports)
         used = nights.recent_locks(connection, days)
@@ -92,13 +117,12 @@ def _remove_environments(days: int | None, reports: Path) -> None:
         print(f"note: {error}", file=sys.stderr)
 
 
-def _finish(view: NightView, settings: Nightly, reports: Path) -> None:
-    """Start the program of ``on_alarm`` if there is an alarm, and remove what is older than the limits say."""
-    problem = night_files.report_alarm(settings.on_alarm, reports) if view.alarms and settings.on_alarm else ""
-    if problem:
-        print(f"warning: on_alarm: {problem}", file=sys.stderr)
-    for sentence in retention.apply(reports, settings.keep_logs_days, settings.keep_runs_days):
-        print(f"note: {sentence}", file=sys.stderr)
+def _tell(view: NightView, settings: Nightly, reports: Path) -> None:
+    """Start the program of ``on_alarm`` if there is an alarm, or if the night has failed."""
+    if settings.on_alarm and (view.alarms or view.failed):
+        problem = night_files.report_alarm(settings.on_alarm, reports)
+        if problem:
+            print(f"warning: on_alarm: {problem}", file=sys.stderr)
 
 
 def _shown(folder: Path, options: argparse.Namespace) -> int:
@@ -110,34 +134,61 @@ def _shown(folder: Path, options: argparse.Namespace) -> int:
         return error.code
 
 
-def _examine(
-    folder: Path, plan: Plan, options: argparse.Namespace, chosen: Chosen | None, left_out: tuple[LeftOut, ...]
-) -> NightView:
-    """Add the run to the history, compare it with the earlier nights, and write what it found."""
-    entries, notes = journal.read(options.reports)
-    with database.opened(options.reports) as connection:
-        index.update(connection, options.reports, lambda name: print(f"reading run {name}", file=sys.stderr))
-        night = nights.load(connection, folder.name, journal.accepted(entries))
-        times = run_times.examine(night)
+@dataclass(frozen=True)
+class _Examination:
+    """Compares a night with the earlier ones, and writes what it finds."""
 
-        def measure_pairs(paired: Plan) -> Path:
-            quiet = argparse.Namespace(**{**vars(options), "reports": options.reports / "paired-with-last"})
-            return cast("Path", measure(paired, quiet, chosen))  # it is None in a dry run only, which ends before
+    folder: Path
+    plan: Plan
+    options: argparse.Namespace
+    chosen: Chosen
+    left_out: tuple[LeftOut, ...]
+    deadline: float
 
-        last = LastEnvironments(night=night, plan=plan, reports=options.reports, measure=measure_pairs, notes=notes)
-        findings = [
-            *reproducibility.findings(night),
-            *last.findings(),
-            *run_times.from_history(night, times.suspects),
-            *times.host,
-        ]
-        view = build(night, findings, entries, left_out, notes)
-        night_files.write(options.reports, view)
-        write_page(connection, options.reports, entries)
-    return view
+    def run(self) -> NightView:
+        """Add the run to the history and return what it shows.
+
+        What it shows without pairs is written before they are measured. Only a night that was examined to its end
+        counts as an earlier one: otherwise an alarm that nobody was told of would be known on the next night.
+        """
+        reports = self.options.reports
+        entries, notes = journal.read(reports)
+        with database.opened(reports) as connection:
+            index.update(connection, reports, lambda name: print(f"reading run {name}", file=sys.stderr))
+            night = nights.load(
+                connection, self.folder.name, journal.accepted(entries), night_files.read_all(reports).keys()
+            )
+            times = run_times.examine(night)
+            found = [*self._changes(connection, night), *run_times.from_history(night, times.suspects), *times.host]
+            night_files.write(reports, build(night, found, entries, self.left_out, notes))
+            last = LastEnvironments(
+                night=night, plan=self.plan, reports=reports, measure=self._pairs, deadline=self.deadline, notes=notes
+            )
+            view = build(night, ordered([*found, *last.findings()]), entries, self.left_out, notes)
+            night_files.write(reports, view)
+            night_files.keep(reports, view)
+            write_page(connection, reports, entries)
+        return view
+
+    def _changes(self, connection: sqlite3.Connection, night: nights.Night) -> list[Finding]:
+        """Return changes of reproducibility, and what is missing unless the command line left it out."""
+        options = self.options
+        narrowed = options.env or options.kernels or options.variation or options.mode != "both" or options.rehearse
+        found = reproducibility.findings(night)
+        if night.last is not None and not narrowed:
+            before = nights.places(connection, night.last)
+            found += reproducibility.missing(night, before, [one.name for one in self.left_out])
+        return found
+
+    def _pairs(self, plan: Plan) -> Path:
+        """Measure pairs in a folder of their own, and return their run folder."""
+        options = argparse.Namespace(**{**vars(self.options), "reports": self.options.reports / "paired-with-last"})
+        return cast("Path", measure(plan, options, self.chosen))  # it is None in a dry run only, which ends before
 
 
-def _within_budget(inputs: Inputs, suite: Suite, options: argparse.Namespace) -> tuple[Plan, tuple[LeftOut, ...]]:
+def _within_budget(
+    inputs: Inputs, suite: Suite, options: argparse.Namespace, engine: str
+) -> tuple[Plan, tuple[LeftOut, ...]]:
     """Return the plan of the night, and what it leaves out."""
     plan = inputs.plan(suite)
     if options.rehearse:
@@ -148,19 +199,21 @@ def _within_budget(inputs: Inputs, suite: Suite, options: argparse.Namespace) ->
         return plan, ()
     with database.opened(options.reports) as connection:
         index.update(connection, options.reports)
-        last = _last_measured(connection, options.reports)
+        last = _last_measured(connection, options.reports, engine)
     choice = budget.choose(plan, options.budget, last, host.parallel_processes())
     left_out = tuple(LeftOut(name=name, measured=started) for name, started in choice.left_out)
     if not left_out:
         return plan, ()
     print(f"the budget has time for {', '.join(choice.columns)}; {len(left_out)} left out", file=sys.stderr)
     kernels = choice.kernels or inputs.selection.kernels
-    selection = dataclasses.replace(inputs.selection, only=choice.columns, kernels=kernels)
+    # a column that cannot be measured takes no time, and its reason is a result
+    names = (*choice.columns, *(column.id for column in plan.columns if column.status != "ready"))
+    selection = dataclasses.replace(inputs.selection, only=names, kernels=kernels)
     return dataclasses.replace(inputs, selection=selection).plan(suite), left_out
 
 
-def _last_measured(connection: sqlite3.Connection, reports: Path) -> dict[str, budget.Measured]:
-    """Return the last measurement of every column, by its id."""
+def _last_measured(connection: sqlite3.Connection, reports: Path, engine: str) -> dict[str, budget.Measured]:
+    """Return the last measurement of every column on this host, by its id."""
     alarms = {
         (run, str(alarm.get("column")))
         for run, content in night_files.read_all(reports).items()
@@ -170,7 +223,7 @@ def _last_measured(connection: sqlite3.Connection, reports: Path) -> dict[str, b
         last.column: budget.Measured(
             started=last.started, lock_hash=last.lock, failing=(last.run, last.column) in alarms, kernels=last.kernels
         )
-        for last in nights.last_measurements(connection)
+        for last in nights.last_measurements(connection, socket.gethostname(), engine)
     }
 
 

@@ -18,6 +18,7 @@ from docker.types import LogConfig, Mount
 
 from bench.engines._dockerd import TROUBLE, reason_of
 from bench.errors import EngineError
+from bench.portable.limited_log import LimitedLog
 from bench.suite.kernel_files import STORE_VARIABLE
 from bench.suite.private_tmp import IN_CONTAINER
 
@@ -268,7 +269,7 @@ def _follow(
     """Pass lines on until the stream ends, and check on a silent container, because a stream alone can hang forever."""
     lines = LineSplitter()
     ended = 0
-    with log.open("ab") as errors:
+    with LimitedLog(log) as errors:
         while True:
             try:
                 chunk = chunks.get(timeout=QUIET_S)
@@ -285,7 +286,6 @@ def _follow(
                 on_line(line)
             if err:
                 errors.write(err)
-                errors.flush()
     if rest := lines.rest():
         on_line(rest)
 

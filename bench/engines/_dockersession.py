@@ -6,9 +6,10 @@ import queue
 import time
 from collections import deque
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from bench.engines import _dockerrun
+from bench.portable.limited_log import LimitedLog
 from bench.portable.session import Session
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ _END_S = 30.0
 class ContainerSession(Session):
     """A conversation with a container; the daemon passes its standard input and output on."""
 
-    def __init__(self, container: Container, chunks: queue.Queue[Chunk | None], stdin: Any, errors: BinaryIO) -> None:
+    def __init__(self, container: Container, chunks: queue.Queue[Chunk | None], stdin: Any, errors: LimitedLog) -> None:
         self._container = container
         self._chunks = chunks
         self._stdin = stdin
@@ -59,7 +60,6 @@ class ContainerSession(Session):
             out, err = chunk
             self._lines.extend(self._splitter.feed(out or b""))
             self._errors.write(err or b"")
-            self._errors.flush()
         return self._lines.popleft()
 
     def outcome(self) -> tuple[str, str]:
@@ -82,7 +82,7 @@ def converse(client: DockerClient, job: _dockerrun.Job, log: Path) -> Iterator[C
         with (
             _dockerrun.output_of(client, container) as chunks,
             _input(client, container) as stdin,
-            log.open("ab") as errors,
+            LimitedLog(log) as errors,
         ):
             container.start()
             yield ContainerSession(container, chunks, stdin, errors)

@@ -81,9 +81,12 @@ def remove_unused(used: Collection[str], days: int, cache: Path | None = None) -
         for path in sorted((folder / "venvs").glob("*")):
             ours = _CACHED["venvs"].fullmatch(path.name) and path.is_dir() and not path.is_symlink()
             if ours and path.name.rpartition("-")[2] not in starts and path.stat().st_mtime < oldest:
-                shutil.rmtree(path)
-                path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
-                messages.append(f"removed {path.name}, which no run has used for {days} days")
+                try:
+                    shutil.rmtree(path)
+                    path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
+                    messages.append(f"removed {path.name}, which no run has used for {days} days")
+                except OSError as error:
+                    messages.append(f"{path.name} cannot be removed: {error.strerror}")
         return (*messages, *_unused_images(used, oldest))
 
 

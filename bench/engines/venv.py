@@ -29,6 +29,7 @@ from bench.engines.usage_lock import CACHE_HINT, KERNEL_FILES, UsageLock, cache_
 from bench.engines.wheelhouse import LOCK_TIMEOUT_S
 from bench.errors import BuildError, EngineError
 from bench.plan import locks
+from bench.portable.limited_log import LimitedLog
 from bench.portable.lock import FileLock
 from bench.portable.session import ProcessSession, reap
 from bench.portable.terminate import terminate_session
@@ -190,7 +191,7 @@ class VenvEngine:
     ) -> Iterator[subprocess.Popen[str]]:
         """Yield Python running in a column, in a session that is killed as a whole on exit."""
         installation, suite = self._installations[column], self._staged_suite()
-        with tempfile.TemporaryDirectory(prefix="tfrepro-round-") as scratch, log.open("ab") as errors:
+        with tempfile.TemporaryDirectory(prefix="tfrepro-round-") as scratch, LimitedLog(log) as errors:
             command = [str(installation.folder / "bin" / "python"), *arguments]
             environment = _minimal_environment(installation, suite, scratch) | _device_environment(gpu)
             environment[STORE_VARIABLE] = str(self.kernel_store)
@@ -200,7 +201,7 @@ class VenvEngine:
                 try:
                     child = subprocess.Popen(
                         command, cwd=scratch, env=environment, stdin=stdin, stdout=subprocess.PIPE,
-                        stderr=errors, text=True, encoding="utf-8", start_new_session=True,
+                        stderr=errors.fileno(), text=True, encoding="utf-8", start_new_session=True,
                     )  # fmt: skip
                 except OSError as error:
                     hint = f"Remove {installation.folder} and run again; it will be created again."

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from bench.errors import StorageError
+from bench.portable.lock import FileLock, LockedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,7 +58,7 @@ MIGRATIONS = {
         run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
         status INTEGER NOT NULL REFERENCES statuses,
         digest BLOB NOT NULL,                   -- first 8 bytes; empty unless all samples had the same
-        code BLOB NOT NULL,                     -- first 4 bytes of the hash of the kernel's code
+        code BLOB NOT NULL,                     -- first 4 bytes of a hash of the kernel's code, inputs and settings
         processes INTEGER NOT NULL,
         seconds REAL,                           -- median over processes; NULL if the kernel was not timed in pairs
         PRIMARY KEY (series, run)
@@ -97,11 +98,15 @@ def opened(reports: Path) -> Iterator[sqlite3.Connection]:
     connection: sqlite3.Connection | None = None
     try:
         reports.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
-        _prepare(connection, path)
+        # switching to write-ahead logging does not wait for another process that does the same
+        with FileLock(path.with_name(f".{path.name}.lock"), timeout_s=BUSY_S):
+            connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
+            _prepare(connection, path)
         yield connection
     except sqlite3.Error as error:
         raise StorageError(f"The history {path} cannot be used: {error}.", _DAMAGED) from error
+    except LockedError as error:
+        raise StorageError(str(error), error.hint) from error
     except OSError as error:
         raise StorageError(f"The history {path} cannot be written: {error.strerror}.", _DAMAGED) from error
     finally:
@@ -132,7 +137,21 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     if version > SCHEMA:
         message = f"The history {path} has schema {version}, and this version knows schema {SCHEMA}."
         raise StorageError(message, f"Use the tfrepro that wrote it. {_DAMAGED}")
-    while version < SCHEMA:
-        # the version changes with the tables or not at all
-        connection.executescript(f"BEGIN;{MIGRATIONS[version]}PRAGMA user_version = {version + 1};COMMIT;")
-        version += 1
+    if version == SCHEMA:
+        return
+    with transaction(connection):  # the version changes with the tables or not at all
+        # another process may have made them meanwhile
+        for older in range(connection.execute("PRAGMA user_version").fetchone()[0], SCHEMA):
+            for statement in _statements(MIGRATIONS[older]):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {older + 1}")
+
+
+def _statements(script: str) -> Iterator[str]:
+    """Yield the statements of a script. ``executescript`` would run them outside the transaction."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""

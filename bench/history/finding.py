@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from bench.history.night import Place
 
@@ -20,16 +20,24 @@ class Kind(StrEnum):
     FAILS = "starts failing"
     CONTROLS = "controls failed"
     EVIDENCE = "evidence lost"
+    MISSING = "no longer measured"
     SLOWER = "slower"
     HOST = "host slower"
     BITS_CHANGED = "bits changed with the environment"
     UNCONFIRMED = "slower on one night"
+    STILL_SLOWER = "still slower"
     IMPROVED = "becomes reproducible"
 
     @property
     def alarm(self) -> bool:
         """Whether somebody should look at it before the next night."""
-        return self not in {Kind.BITS_CHANGED, Kind.UNCONFIRMED, Kind.IMPROVED}
+        return self not in {Kind.BITS_CHANGED, Kind.UNCONFIRMED, Kind.STILL_SLOWER, Kind.IMPROVED}
+
+
+def ordered(findings: Iterable[Finding]) -> list[Finding]:
+    """Return findings with the most serious kinds first."""
+    order = list(Kind)
+    return sorted(findings, key=lambda finding: order.index(finding.kind))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, NamedTuple
 
 from bench import verdict
 from bench.errors import StorageError
@@ -17,14 +19,12 @@ from bench.verdict.status import Status
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from bench.store.run_info import ColumnInfo, RunInfo
+    from bench.store.run_info import ColumnInfo, KernelInfo, RunInfo
     from bench.verdict.results import RunResults, Verdict
 
-#: A run that began later than now by more than this was measured under a wrong clock.
-CLOCK_TOLERANCE = timedelta(hours=12)
 #: Facts of a host that identify a machine for the history of its times: nothing that a measurement or a boot changes.
 MACHINE = ("device", "CPU", "cores", "engine")
 
@@ -57,12 +57,13 @@ def update(connection: sqlite3.Connection, reports: Path, show: Callable[[str], 
     added: list[str] = []
     folders = find_run.every(reports)
     for folder in folders:
-        stamp = _stamp(folder)
-        if known.pop(folder.name, None) in (stamp, f"{stamp} {_record_stamp(folder)}"):
+        name, stamp = _name(folder), _stamp(folder)
+        before = known.pop(name, "")
+        if before == stamp or (before.startswith(f"{stamp} ") and before == f"{stamp} {_record_stamp(folder)}"):
             continue
-        show(folder.name)
+        show(name)
         if _add(connection, folder, stamp):
-            added.append(folder.name)
+            added.append(name)
     with transaction(connection):
         connection.executemany(
             "UPDATE runs SET state = 'missing', reason = 'its folder is gone' WHERE name = ?",
@@ -70,6 +71,11 @@ def update(connection: sqlite3.Connection, reports: Path, show: Callable[[str], 
         )
     rows = connection.execute("SELECT name, reason FROM runs WHERE reason != '' ORDER BY id")
     return Update(added=tuple(added), skipped=tuple(rows))
+
+
+def _name(folder: Path) -> str:
+    """Return the name of a run folder as text that can be stored, whatever bytes it has."""
+    return os.fsencode(folder.name).decode("utf-8", "backslashreplace")
 
 
 def _stamp(folder: Path) -> str:
@@ -88,8 +94,11 @@ def _record_stamp(folder: Path) -> str:
 
 
 def _add(connection: sqlite3.Connection, folder: Path, stamp: str) -> bool:
-    """Write a run to the history in one transaction; return whether it has cells."""
-    state, reason, results = "skipped", "", None
+    """Write a run to the history in one transaction; return whether it has cells.
+
+    A run that cannot be read, for whatever reason, costs only its own nights.
+    """
+    state, reason, columns = "skipped", "", list[_Column]()
     info: RunInfo | None = None
     try:
         info = store.read_info(folder)
@@ -101,8 +110,11 @@ def _add(connection: sqlite3.Connection, folder: Path, stamp: str) -> bool:
             state = "incomplete" if lacking else "indexed"
             reason = f"{len(lacking)} parts cannot be read, the first is {lacking[0]}" if lacking else ""
             stamp += f" {_record_stamp(folder)}" if lacking else ""
-    except StorageError as error:
-        reason = str(error).replace(f"{folder}/", "").replace(str(folder), "it")
+            columns = [_column(results, column) for column in results.info.columns]
+    except Exception as error:  # noqa: BLE001 - run folders come from anywhere, and one must not stop all nights
+        kind = "" if isinstance(error, StorageError) else f"{type(error).__name__}: "
+        reason = ascii(f"{kind}{error}".replace(f"{folder}/", "").replace(str(folder), "it"))[1:-1]
+        state, columns = "skipped", []
     with transaction(connection):
         # an incomplete run that is read again keeps its place among the nights
         identity = connection.execute(
@@ -110,14 +122,13 @@ def _add(connection: sqlite3.Connection, folder: Path, stamp: str) -> bool:
             "ON CONFLICT (name) DO UPDATE SET stamp = excluded.stamp, state = excluded.state, "
             "reason = excluded.reason, started = excluded.started, finished = excluded.finished, "
             "profile = excluded.profile RETURNING id",
-            (folder.name, stamp, state, reason, *_facts(info)),
+            (_name(folder), stamp, state, reason, *_facts(info)),
         ).fetchone()[0]
         connection.execute("DELETE FROM cells WHERE run = ?", (identity,))
         connection.execute("DELETE FROM columns WHERE run = ?", (identity,))
-        if results is not None:
-            for column in results.info.columns:
-                _add_column(connection, identity, results, column)
-    return results is not None
+        for column in columns:
+            _add_column(connection, identity, column)
+    return state != "skipped"
 
 
 def _facts(info: RunInfo | None) -> tuple[str, str, str]:
@@ -128,7 +139,7 @@ def _unusable(info: RunInfo) -> str:
     """Say why a run is not a night of the history, "" if it is."""
     if not info.finished:
         return "it is not finished"
-    if datetime.fromisoformat(info.started) > datetime.now(UTC) + CLOCK_TOLERANCE:
+    if datetime.fromisoformat(info.started) > datetime.now(UTC) + find_run.CLOCK_TOLERANCE:
         return f"it began at {info.started}, which is in the future: the clock was wrong"
     return ""
 
@@ -144,34 +155,64 @@ def _lacks_records(cell: Verdict) -> bool:
     return cell.status is Status.NOT_RUN or len({seen.round for seen in cell.observations}) < planned
 
 
-def _add_column(connection: sqlite3.Connection, run: int, results: RunResults, column: ColumnInfo) -> None:
+class _Column(NamedTuple):
+    """What the history keeps of a column: its cells are rows without series and run, by kernel, variation and mode."""
+
+    name: str
+    machine: str
+    facts: str
+    cells: dict[tuple[str, str, str], tuple[str, bytes, bytes, int, float | None]]
+
+
+def _column(results: RunResults, column: ColumnInfo) -> _Column:
     side = Side(results=results, column=column.id)
     host = column.origin or results.info.host
     # the history compares whole hashes, and knows of the host's system what comparisons of one night need not say
-    facts = side.facts | {"system": str(host.get("system") or ""), "lock": column.lock_hash}
-    machine = json.dumps({name: facts[name] for name in MACHINE})
-    connection.execute("INSERT INTO columns VALUES (?, ?, ?, ?)", (run, column.id, machine, json.dumps(facts)))
+    more = {title: str(host.get(title) or "") for title in ("system", "microcode")}
+    facts = side.facts | more | {"lock": column.lock_hash}
     cells = [cell for cell in results.verdicts if cell.column == column.id and not cell.control]
-    codes = {place: side.codes(*place) for place in {(cell.variation, cell.mode) for cell in cells}}
-    for cell in cells:
-        connection.execute("INSERT OR IGNORE INTO statuses (word) VALUES (?)", (cell.status,))
-        series = (machine, column.id, cell.kernel, cell.variation, cell.mode)
+    places = {(cell.variation, cell.mode) for cell in cells}
+    codes = {place: side.codes(*place) for place in places}
+    settings = {place: f"{results.info.seed} {side.requested_settings(*place)}" for place in places}
+    return _Column(
+        name=column.id,
+        machine=json.dumps({name: facts[name] for name in MACHINE}),
+        facts=json.dumps(facts),
+        cells={
+            (cell.kernel, cell.variation, cell.mode): (
+                str(cell.status),
+                _digest(cell),
+                _work(side.kernels[cell.kernel], codes[cell.variation, cell.mode], settings[cell.variation, cell.mode]),
+                cell.comparison.processes,
+                _seconds(cell),
+            )
+            for cell in cells
+        },
+    )
+
+
+def _work(kernel: KernelInfo, codes: Mapping[str, str], settings: str) -> bytes:
+    """Identify what a kernel computes by its code, its inputs and the settings of its processes; b"" if unknown."""
+    code = codes.get(kernel.name)
+    if not code:
+        return b""
+    return hashlib.sha256(f"{code} {kernel.shapes} {kernel.dtypes} {settings}".encode()).digest()[:4]
+
+
+def _add_column(connection: sqlite3.Connection, run: int, column: _Column) -> None:
+    connection.execute(
+        "INSERT INTO columns VALUES (?, ?, ?, ?)", (run, column.name, column.machine, column.facts)
+    )  # fmt: skip
+    for place, (status, *rest) in column.cells.items():
+        connection.execute("INSERT OR IGNORE INTO statuses (word) VALUES (?)", (status,))
+        series = (column.machine, column.name, *place)
         connection.execute(
             "INSERT OR IGNORE INTO series (machine, name, kernel, variation, mode) VALUES (?, ?, ?, ?, ?)", series
         )
-        code = codes[cell.variation, cell.mode].get(cell.kernel, "")
         connection.execute(
             "INSERT INTO cells SELECT series.id, ?, statuses.id, ?, ?, ?, ? FROM series, statuses "
             "WHERE machine = ? AND name = ? AND kernel = ? AND variation = ? AND mode = ? AND word = ?",
-            (
-                run,
-                _digest(cell),
-                bytes.fromhex(code[:8]),
-                cell.comparison.processes,
-                _seconds(cell),
-                *series,
-                cell.status,
-            ),
+            (run, *rest, *series, status),
         )
 
 

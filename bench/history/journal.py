@@ -48,12 +48,14 @@ def add(reports: Path, entry: Entry) -> None:
     """Append an entry to the file of a reports folder; raises StorageError. Two processes may append at once."""
     path = reports / NAME
     made = {**asdict(entry), "text": entry.text[:MOST_TEXT], "who": _user(), "when": now()}
-    line = json.dumps(made, sort_keys=True, ensure_ascii=False) + "\n"
+    line = json.dumps(made, sort_keys=True) + "\n"
     try:
         reports.mkdir(parents=True, exist_ok=True)
-        with path.open("ab") as stream:
+        with path.open("a+b") as stream:
             fcntl.flock(stream, fcntl.LOCK_EX)  # held for one write
-            stream.write(line.encode())
+            stream.seek(max(0, stream.seek(0, os.SEEK_END) - 1))
+            cut_off = stream.read() not in {b"", b"\n"}  # by a crash: the next entry gets a line of its own
+            stream.write((b"\n" if cut_off else b"") + line.encode())
             stream.flush()
             os.fsync(stream.fileno())
     except OSError as error:
@@ -64,14 +66,14 @@ def read(reports: Path) -> tuple[list[Entry], list[str]]:
     """Return the entries of a reports folder, and a sentence for each line that is none. Raises StorageError."""
     path = reports / NAME
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = path.read_text(encoding="utf-8", errors="replace").rstrip("\n").split("\n")
     except FileNotFoundError:
         return [], []
     except OSError as error:
         raise StorageError(f"{path} cannot be read: {error.strerror}.", "Check who may read it.") from error
     entries: list[Entry] = []
     problems: list[str] = []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(lines if lines != [""] else [], 1):
         try:
             entries.append(_entry(json.loads(line)))
         except (ValueError, TypeError, RecursionError):

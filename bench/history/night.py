@@ -13,11 +13,11 @@ from bench.errors import NothingError
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from bench.history.journal import Entry
 
-#: Earlier runs that a night is compared with.
+#: Earlier nights of a cell that tonight is compared with.
 NIGHTS = 60
 
 
@@ -87,13 +87,15 @@ class Series:
 class Night:
     """A run with the history of its cells.
 
-    ``runs`` has all runs by id; ``facts`` the provenance of a column in a run, by (id of the run, column).
+    ``runs`` has all runs by id; ``facts`` the provenance of a column in a run, by (id of the run, column). ``last`` is
+    the id of the last earlier night, None for the first one.
     """
 
     run: RunRow
     runs: Mapping[int, RunRow]
     series: tuple[Series, ...]
     facts: Mapping[tuple[int, str], Mapping[str, str]]
+    last: int | None = None
 
     @cached_property
     def by_place(self) -> Mapping[Place, Series]:
@@ -113,13 +115,16 @@ def runs(connection: sqlite3.Connection) -> list[RunRow]:
     return [RunRow(**dict(zip(names, row, strict=True))) for row in rows]
 
 
-def load(connection: sqlite3.Connection, name: str, accepted: Sequence[Entry] = ()) -> Night:
-    """Return a run with the last ``NIGHTS`` runs before it.
+def load(
+    connection: sqlite3.Connection, name: str, accepted: Sequence[Entry] = (), nights: Collection[str] | None = None
+) -> Night:
+    """Return a run with the earlier nights of all its cells.
 
     Args:
         connection: an opened history.
         name: the id of the run.
         accepted: changes that were accepted: a series has no cells from before the run of the newest one.
+        nights: the ids of the runs that count as earlier nights; None for all. Somebody was told of what they found.
 
     Raises:
         NothingError: the history has no cells of this run.
@@ -129,32 +134,43 @@ def load(connection: sqlite3.Connection, name: str, accepted: Sequence[Entry] = 
     if run is None:
         reason = next((run.reason for run in every.values() if run.name == name), "it is in no run folder")
         raise NothingError(f"The history does not have run {name}: {reason}.", "nox -s history -- runs lists all runs.")
-    before = [number for number in every if number < run.id]
-    oldest = before[-NIGHTS] if len(before) > NIGHTS else 0
-    places = {
-        number: Place(machine=machine, column=column, kernel=kernel, variation=variation, mode=mode)
-        for number, machine, column, kernel, variation, mode in connection.execute(
-            "SELECT id, machine, name, kernel, variation, mode FROM series "
-            "WHERE id IN (SELECT series FROM cells WHERE run = ?) ORDER BY id",
-            (run.id,),
-        )
-    }
-    words = dict(connection.execute("SELECT id, word FROM statuses"))
-    cells: dict[int, list[Cell]] = {number: [] for number in places}
-    for number, at, status, *rest in connection.execute(
-        "SELECT series, run, status, digest, code, processes, seconds FROM cells WHERE run BETWEEN ? AND ? "
-        "ORDER BY run",
-        (oldest, run.id),
-    ):
-        if number in cells:
-            cells[number].append(Cell(at, words[status], *rest))
-    rows = connection.execute("SELECT run, name, facts FROM columns WHERE run BETWEEN ? AND ?", (oldest, run.id))
-    facts = {(number, column): json.loads(text) for number, column, text in rows}
+    counted = [one.id for one in every.values() if one.id < run.id and (nights is None or one.name in nights)]
     series = [
-        Series(place=place, cells=_since_accepted(cells[number], place, every, accepted))
-        for number, place in places.items()
+        Series(place=place, cells=_since_accepted(cells, place, every, accepted))
+        for place, cells in _cells(connection, run.id, [*counted, run.id])
     ]
-    return Night(run=run, runs=every, series=tuple(series), facts=facts)
+    rows = connection.execute("SELECT run, name, facts FROM columns WHERE run <= ?", (run.id,))
+    needed = {(cell.run, one.place.column) for one in series for cell in one.cells}
+    facts = {(number, column): json.loads(text) for number, column, text in rows if (number, column) in needed}
+    return Night(run=run, runs=every, series=tuple(series), facts=facts, last=counted[-1] if counted else None)
+
+
+def _cells(connection: sqlite3.Connection, run: int, counted: Sequence[int]) -> Iterator[tuple[Place, list[Cell]]]:
+    """Yield the places of a run, each with its last cells among the runs that count, the oldest first."""
+    words = dict(connection.execute("SELECT id, word FROM statuses"))
+    connection.execute("CREATE TEMP TABLE IF NOT EXISTS counted (run INTEGER PRIMARY KEY)")
+    connection.execute("DELETE FROM temp.counted")
+    connection.executemany("INSERT INTO temp.counted VALUES (?)", [(number,) for number in counted])
+    for number, place in places(connection, run).items():
+        rows = connection.execute(
+            "SELECT run, status, digest, code, processes, seconds FROM cells WHERE series = ? AND run <= ? "
+            "AND run IN temp.counted ORDER BY run DESC LIMIT ?",
+            (number, run, NIGHTS + 1),
+        ).fetchall()
+        yield place, [Cell(at, words[status], *rest) for at, status, *rest in reversed(rows)]
+
+
+def places(connection: sqlite3.Connection, run: int) -> dict[int, Place]:
+    """Return the places that a run measured, by the id of their series."""
+    rows = connection.execute(
+        "SELECT id, machine, name, kernel, variation, mode FROM series "
+        "WHERE id IN (SELECT series FROM cells WHERE run = ?) ORDER BY id",
+        (run,),
+    )
+    return {
+        number: Place(machine=machine, column=column, kernel=kernel, variation=variation, mode=mode)
+        for number, machine, column, kernel, variation, mode in rows
+    }
 
 
 def _since_accepted(
@@ -185,17 +201,23 @@ def recent_locks(connection: sqlite3.Connection, days: int) -> set[str]:
     return {str(json.loads(facts).get("lock", "")) for (facts,) in rows}
 
 
-def last_measurements(connection: sqlite3.Connection) -> list[LastMeasurement]:
-    """Return the last measurement of every column of the history."""
+def last_measurements(connection: sqlite3.Connection, host: str, engine: str) -> list[LastMeasurement]:
+    """Return the last measurement of every column on a host with an engine."""
+    here = (host, engine)
     rows = connection.execute(
         "SELECT columns.name, runs.name, runs.started, columns.facts, max(runs.id) FROM columns "
-        "JOIN runs ON runs.id = columns.run "
-        "WHERE EXISTS (SELECT 1 FROM cells WHERE cells.run = runs.id) GROUP BY columns.name"
+        "JOIN runs ON runs.id = columns.run WHERE json_extract(columns.facts, '$.host') = ? "
+        "AND json_extract(columns.facts, '$.engine') = ? "
+        "AND EXISTS (SELECT 1 FROM cells WHERE cells.run = runs.id) GROUP BY columns.name",
+        here,
     )
     kernels: dict[str, dict[str, str]] = defaultdict(dict)
     for column, kernel, started in connection.execute(
         "SELECT series.name, series.kernel, max(runs.started) FROM cells JOIN series ON series.id = cells.series "
-        "JOIN runs ON runs.id = cells.run GROUP BY series.name, series.kernel"
+        "JOIN runs ON runs.id = cells.run JOIN columns ON columns.run = runs.id AND columns.name = series.name "
+        "WHERE json_extract(columns.facts, '$.host') = ? AND json_extract(columns.facts, '$.engine') = ? "
+        "GROUP BY series.name, series.kernel",
+        here,
     ):
         kernels[column][kernel] = started
     return [

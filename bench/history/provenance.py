@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 #: Facts in the order of how often they are the cause of a change; the others follow in their own order.
 CAUSES = (
     "kernel code", "TensorFlow", "TensorFlow build", "Keras", "NumPy", "CUDA", "cuDNN", "driver", "GPU", "lock",
-    "suite", "threads", "instruction set", "libc", "system", "engine", "CPU", "cores", "host", "protobuf",
+    "suite", "threads", "instruction set", "libc", "system", "microcode", "engine", "CPU", "cores", "host", "protobuf",
     "Python build", "Python",
 )  # fmt: skip
 #: Characters of a hash.

@@ -6,6 +6,7 @@ last accepted change is known to do so: a race that shows on one night in three 
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from bench.history.provenance import commands, differences, same_environment
 from bench.verdict.status import FROM_DIGESTS, OF_COLUMN, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from bench.history.night import Cell, Night, Place, Series
 
@@ -29,6 +30,43 @@ FAILS = frozenset(
         *(Status.BUILD_FAILED, Status.IMAGE_MISSING, Status.GPU_NOT_VISIBLE, Status.INCOMPATIBLE, Status.NAN),
     }
 )
+
+
+#: Nights on which evidence that was lost is not lost again.
+_RECENT = 7
+
+
+def missing(night: Night, before: Mapping[int, Place], left_out: Collection[str]) -> list[Finding]:
+    """Return what the last night measured and tonight does not have, and why nobody left it out.
+
+    Args:
+        night: the night.
+        before: the places that the last night measured.
+        left_out: columns, and kernels as ``COLUMN KERNEL``, that the budget left out.
+    """
+    tonight = {series.place for series in night.series}
+    if night.last is None:
+        return []
+    groups: dict[str, dict[Place, str]] = defaultdict(dict)
+    for place in before.values():
+        if place not in tonight and not {place.column, f"{place.column} {place.kernel}"} & set(left_out):
+            groups[place.column][place] = _why_missing(night, place)
+    name = night.runs[night.last].name
+    return [
+        Finding(kind=Kind.MISSING, column=column, before=name, places=places) for column, places in groups.items()
+    ]  # fmt: skip
+
+
+def _why_missing(night: Night, place: Place) -> str:
+    columns = {series.place.column: series.place.machine for series in night.series}
+    machine = columns.get(place.column)
+    if machine is None:
+        return "Its column is not among those of tonight."
+    if machine != place.machine:
+        old, new = json.loads(place.machine), json.loads(machine)
+        changed = [f"{key} {old.get(key)} to {new.get(key)}" for key in new if old.get(key) != new.get(key)]
+        return f"It was measured on another machine: {', '.join(changed)}."
+    return "Its column is among those of tonight, but it was not measured."
 
 
 def findings(night: Night) -> list[Finding]:
@@ -60,12 +98,13 @@ def _change(night: Night, series: Series) -> tuple[Kind, Cell, str] | None:
     now = Status(series.tonight.status)
     if now in FAILS:
         return _new_failure(series)
-    if now in AGREES and (found := _bits(night, series)):
-        return found
+    bits = _bits(night, series) if now in AGREES else None
+    if bits and bits[0].alarm:
+        return bits
     if now is Status.REPRODUCIBLE:
-        return _improved(series.earlier)
+        return bits or _improved(series.earlier)
     green = _last(series.earlier, Status.REPRODUCIBLE)
-    return _no_longer_green(night, series, green) if green else None
+    return (_no_longer_green(night, series, green) if green else None) or bits
 
 
 def _no_longer_green(night: Night, series: Series, green: Cell) -> tuple[Kind, Cell, str] | None:
@@ -77,8 +116,8 @@ def _no_longer_green(night: Night, series: Series, green: Cell) -> tuple[Kind, C
             return None
         nights = sum(cell.status == Status.REPRODUCIBLE for cell in earlier) - 1
         return Kind.REGRESSED, green, f"{seen}{f' and {nights} earlier' if nights else ''}; tonight it is {now}."
-    if earlier[-1].status != Status.REPRODUCIBLE:  # what was lost on an earlier night is not lost again
-        return None
+    if any(cell.status not in {Status.REPRODUCIBLE, *FAILS} for cell in earlier[-_RECENT:]):
+        return None  # what was lost on one of the last nights is not lost again
     if now == Status.CONTROL_FAILED:
         return Kind.CONTROLS, green, f"{seen}; tonight a control failed."
     return Kind.EVIDENCE, green, f"{seen}; tonight it is {now}."

@@ -7,7 +7,7 @@ more, batch by batch. A kernel is an alarm at a level that is shared by all kern
 Where the environment is the same, there is nothing to pair with, and a time is compared with the history of its series
 on the same machine and driver. What all kernels of a device have in common is the host's: it is removed, and reported
 once. Locations and scales are medians and median absolute deviations, because one night in thirty is disturbed. Being
-far from the usual makes a suspect (about 1 in 1,000 series by chance alone), and a second night an alarm.
+far from the usual makes a suspect (about 1 in 1,000 series by chance alone), and the second such night an alarm.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ SUSPECT_SIGMAS, MIN_RATIO = 4.0, 1.03
 #: the others those that look slower: with a p-value (two-sided) of at most ``LOOKS_SLOWER``.
 BATCH_PAIRS, MOST_BATCHES = 8, 6
 LOOKS_SLOWER = 0.4
+#: Slow nights in a row that are an alarm, and the nights in which no more than these may have been slow.
+_ALARM_NIGHTS, RECENT_NIGHTS = 2, 7
 #: The host is slower if what its kernels have in common is beyond both.
 HOST_SIGMAS, HOST_RATIO = 4.0, 1.05
 #: Series of a device without which nothing can be called common to them.
@@ -58,13 +60,22 @@ _SWEEPS = 4
 class Suspect:
     """A cell that is slower than usual tonight, in the environment of its earlier nights.
 
-    ``before`` is its last earlier night; ``repeated`` says that it was slow on that one, too.
+    ``before`` is its last earlier night. ``nights`` counts the nights in a row on which it is slow, with this one, and
+    ``recent`` those among the last ``RECENT_NIGHTS``.
     """
 
     place: Place
     before: Cell
     shift: Shift
-    repeated: bool
+    nights: int
+    recent: int
+
+    @property
+    def kind(self) -> Kind:
+        """An alarm on the second slow night in a row, unless it has been slow before."""
+        if self.recent > _ALARM_NIGHTS:
+            return Kind.STILL_SLOWER
+        return Kind.SLOWER if self.nights == _ALARM_NIGHTS else Kind.UNCONFIRMED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,27 +97,26 @@ def examine(night: Night) -> Times:
     return Times(suspects=tuple(suspects), host=tuple(host))
 
 
-def changed_environments(night: Night) -> dict[str, Cell]:
-    """Return the columns that were timed and whose environment is not that of their last timed night.
+def changed_environments(night: Night) -> dict[Place, Cell]:
+    """Return the timed cells whose environment is not that of their last timed night, each with that night's cell.
 
-    Their value is a cell of that night. Custom kernels and the suite may have changed, too, but cannot be built again.
+    Custom kernels and the suite may have changed, too, but cannot be built again.
     """
-    found: dict[str, Cell] = {}
+    found: dict[Place, Cell] = {}
     for series in night.series:
         before = next((cell for cell in reversed(series.earlier) if cell.seconds), None)
         if before is not None and series.tonight.seconds:
             locks = [night.facts_of(cell, series.place).get("lock") for cell in (before, series.tonight)]
             if all(locks) and locks[0] != locks[1]:
-                found.setdefault(series.place.column, before)
+                found[series.place] = before
     return found
 
 
 def from_history(night: Night, suspects: Sequence[Suspect]) -> list[Finding]:
-    """Return the suspects as findings: alarms if the night before confirms them."""
+    """Return the suspects as findings: alarms on the second slow night in a row, and not again on later ones."""
     groups: dict[tuple[Kind, str, int], dict[Place, Shift]] = defaultdict(dict)
     for suspect in suspects:
-        kind = Kind.SLOWER if suspect.repeated else Kind.UNCONFIRMED
-        groups[kind, suspect.place.column, suspect.before.run][suspect.place] = suspect.shift
+        groups[suspect.kind, suspect.place.column, suspect.before.run][suspect.place] = suspect.shift
     return [
         _finding(night, kind, night.runs[run].name, shifts)
         for (kind, _, run), shifts in sorted(groups.items(), key=lambda group: group[0][0] is not Kind.SLOWER)
@@ -170,12 +180,11 @@ def _by_device(night: Night) -> dict[str, list[Series]]:
 
 
 def _timed(night: Night, series: Series) -> dict[int, float]:
-    """Return the logarithm of the time on each night with tonight's driver, by id of the run, the oldest first."""
-    driver = night.facts_of(series.tonight, series.place).get("driver")
+    """Return the logarithm of the time on each night with tonight's environment and host, the oldest first, by run."""
     return {
         cell.run: math.log(cell.seconds)
         for cell in series.cells
-        if cell.seconds and night.facts_of(cell, series.place).get("driver") == driver
+        if cell.seconds and (cell is series.tonight or _same(night, series, cell))
     }
 
 
@@ -187,8 +196,7 @@ class _Group:
         times = [_timed(night, one) for one in series]
         runs = sorted({run for known in times for run in known})
         logs = np.array([[known.get(run, np.nan) for known in times] for run in runs])
-        self.changed = np.array([not _same(night, one, one.earlier[-1]) for one in series])
-        self.common = common_shifts(logs, self.changed)
+        self.common = common_shifts(logs)
         residuals = logs - self.common[:, None]
         centre = _median(residuals[:-1], 0)
         self.residuals = residuals - centre
@@ -199,15 +207,15 @@ class _Group:
     def suspects(self) -> Iterator[Suspect]:
         """Yield the series that are slower than usual tonight, in the environment of their last night."""
         limits = np.maximum(SUSPECT_SIGMAS * self.sigma, math.log(MIN_RATIO))
-        slower = self.residuals[-1] > limits
-        for place in np.flatnonzero(slower & ~self.changed).tolist():
-            earlier = self.residuals[:-1, place]
-            last = earlier[~np.isnan(earlier)][-1]
+        for place in np.flatnonzero(self.residuals[-1] > limits).tolist():
+            own = self.residuals[:, place]
+            slow = (own[~np.isnan(own)] > limits[place]).tolist()
             yield Suspect(
                 place=self.series[place].place,
                 before=next(cell for cell in reversed(self.series[place].earlier) if cell.seconds),
                 shift=Shift(ratio=math.exp(self.residuals[-1, place]), smallest=math.exp(limits[place]), paired=False),
-                repeated=bool(last > limits[place]),
+                nights=next((number for number, was in enumerate(reversed(slow)) if not was), len(slow)),
+                recent=sum(slow[-RECENT_NIGHTS:]),
             )
 
     def host(self) -> Iterator[Finding]:
@@ -216,8 +224,9 @@ class _Group:
             return
         shift, earlier = float(self.common[-1]), self.common[:-1]
         sigma = max(_MAD * float(np.median(abs(earlier - np.median(earlier)))), _LEAST_SIGMA)
-        distance = shift - float(np.median(earlier))
-        if distance <= max(HOST_SIGMAS * sigma, math.log(HOST_RATIO)):
+        usual, limit = float(np.median(earlier)), max(HOST_SIGMAS * sigma, math.log(HOST_RATIO))
+        distance = shift - usual
+        if distance <= limit or earlier[-1] - usual > limit:  # it is said once, not every night
             return
         series = self.series[0]
         before = next(cell for cell in reversed(series.earlier) if cell.seconds)
@@ -233,28 +242,24 @@ class _Group:
 
 
 def _same(night: Night, series: Series, before: Cell) -> bool:
-    """Whether tonight's environment is that of an earlier night."""
+    """Whether tonight's environment and host are those of an earlier night."""
     now = series.tonight
     sides = [night.facts_of(cell, series.place) for cell in (before, now)]
-    return same_environment(sides, [before.code, now.code])
+    hosts = {side.get("host") for side in sides}
+    return len(hosts) == 1 and same_environment(sides, [before.code, now.code])
 
 
-def common_shifts(logs: NDArray[np.float64], changed: NDArray[np.bool_]) -> NDArray[np.float64]:
+def common_shifts(logs: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return what all series have in common on each night, by median polish (Tukey, "Exploratory Data Analysis", 1977).
 
     Args:
-        logs: float64[nights, series], the logarithms of times; NaN where there is none. The last row is tonight's.
-        changed: bool[series], whether the environment of a series has changed tonight. Tonight's shift comes from the
-            others; without ``MIN_COMMON`` of them it is 0, so that a change of all environments is not the host's.
+        logs: float64[nights, series], the logarithms of times, each series in one environment; NaN where there is none.
+            The last row is tonight's.
     """
     shifts = np.zeros(len(logs))
     for _ in range(_SWEEPS):
         residuals = logs - shifts[:, None]
-        residuals -= _median(residuals[:-1], 0)
-        step = _median(residuals[:, ~changed], 1) if (~changed).sum() >= MIN_COMMON else _median(residuals, 1)
-        shifts += step
-    if (~changed).sum() < MIN_COMMON:
-        shifts[-1] = float(np.median(shifts[:-1]))
+        shifts += _median(residuals - _median(residuals[:-1], 0), 1)
     return shifts
 
 

@@ -45,18 +45,19 @@ def choose(plan: Plan, budget_s: float, last: Mapping[str, Measured], processes:
         last: the last measurement of each column that was measured before.
         processes: rounds that run side by side on the CPU.
     """
-    order = sorted(plan.ready, key=lambda column: _rank(column, last.get(column.id)))
+    order = sorted(plan.ready, key=lambda column: _rank(plan, column, last.get(column.id)))
     taken: list[str] = []
     left = budget_s
+    kernels: tuple[str, ...] = ()
     for column in order:
         seconds = _seconds(plan, column, (), processes)
         if seconds <= left:
             taken.append(column.id)
             left -= seconds
-    kernels: tuple[str, ...] = ()
-    if order and not taken:
-        kernels = _kernels(plan, order[0], budget_s, last.get(order[0].id), processes)
-        taken = [order[0].id]
+        elif not taken:  # it is first in order and would never fit: some of its kernels do
+            kernels = _kernels(plan, column, budget_s, last.get(column.id), processes)
+            taken = [column.id]
+            break
     left_out = [(column.id, last[column.id].started if column.id in last else "") for column in order]
     skipped = [(name, started) for name, started in left_out if name not in taken]
     if kernels:
@@ -66,12 +67,14 @@ def choose(plan: Plan, budget_s: float, last: Mapping[str, Measured], processes:
     return Choice(columns=tuple(taken), kernels=kernels, left_out=tuple(skipped))
 
 
-def _rank(column: Column, last: Measured | None) -> tuple[int, str]:
+def _rank(plan: Plan, column: Column, last: Measured | None) -> tuple[int, str]:
+    """Return the place of a column in the order; it is as old as the oldest of its kernels."""
     if last is None:
         return 0, ""
+    oldest = min((last.kernels.get(kernel.name, "") for kernel in plan.kernels if not kernel.control), default="")
     if last.lock_hash != column.lock_hash():
-        return 1, last.started
-    return (2 if last.failing else 3), last.started
+        return 1, oldest
+    return (2 if last.failing else 3), oldest
 
 
 def _kernels(plan: Plan, column: Column, budget_s: float, last: Measured | None, processes: int) -> tuple[str, ...]:

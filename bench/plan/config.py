@@ -11,9 +11,13 @@ from pydantic import BaseModel, ValidationError
 from bench.errors import ConfigError
 from bench.plan.config_models import Matrix
 from bench.plan.suggest import did_you_mean
+from bench.regular_file import read_text
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+_EXPLAINED = "The comments in the shipped matrix.toml explain each key."
 
 
 def load(path: Path) -> Matrix:
@@ -23,19 +27,22 @@ def load(path: Path) -> Matrix:
         ConfigError: the file is missing, is not TOML, or breaks a rule of the models. All mistakes are listed at once.
     """
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = tomllib.loads(read_text(path))
+        # through JSON: in strict mode pydantic takes JSON arrays for tuples, and refuses the lists that tomllib makes
+        text = json.dumps(data, default=str)
     except OSError as error:
         message = f"{path} cannot be read: {error.strerror}"
         raise ConfigError(message, "Run the command in the checkout, or name another file with --matrix.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except RecursionError as error:
+        raise ConfigError(f"{path} is not a matrix: its values are nested too deeply.", _EXPLAINED) from error
+    except ValueError as error:  # of the syntax, the encoding, or a number with thousands of digits
         message = f"{path} is not valid TOML: {error}"
         raise ConfigError(message, "Fix that line; https://toml.io describes the syntax.") from error
     try:
-        # through JSON: in strict mode pydantic takes JSON arrays for tuples, and refuses the lists that tomllib makes
-        return Matrix.model_validate_json(json.dumps(data, default=str))
+        return Matrix.model_validate_json(text)
     except ValidationError as error:
         lines = [f"{path}: {_message(item)}" for item in _causes(error)]
-        raise ConfigError("\n".join(lines), "The comments in the shipped matrix.toml explain each key.") from error
+        raise ConfigError("\n".join(lines), _EXPLAINED) from error
 
 
 def schema() -> str:

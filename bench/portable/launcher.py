@@ -9,7 +9,7 @@ import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 from bench.portable.errors import NO_GPU, PortableError
 from bench.portable.session import ProcessSession, reap
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from contextlib import AbstractContextManager
 
+    from bench.portable.limited_log import LimitedLog
     from bench.portable.session import Session
     from bench.suite.record import Request
 
@@ -40,30 +41,30 @@ class Launcher:
     """Starts the driver of a round, which writes the record to its standard output, or the sides of a pair."""
 
     @contextmanager
-    def start(self, request: Request, log: TextIO) -> Iterator[subprocess.Popen[str]]:
+    def start(self, request: Request, log: LimitedLog) -> Iterator[subprocess.Popen[str]]:
         """Yield the running driver; on exit its processes are killed and its scratch files removed."""
         with self._process((*_DRIVER_MODULE, request.to_json()), log, subprocess.DEVNULL) as child:
             yield child
 
     @contextmanager
-    def open_session(self, request: Request, log: TextIO) -> Iterator[Session]:
+    def open_session(self, request: Request, log: LimitedLog) -> Iterator[Session]:
         """Yield a session with a timing worker; on exit its processes are killed and its scratch files removed."""
         with self._process((*_TIMING_MODULE, request.to_json()), log, subprocess.PIPE) as child:
             yield ProcessSession(child)
 
     def _process(
-        self, arguments: tuple[str, ...], log: TextIO, stdin: int
+        self, arguments: tuple[str, ...], log: LimitedLog, stdin: int
     ) -> AbstractContextManager[subprocess.Popen[str]]:
         """Return a context with Python running in the environment, which is killed on exit."""
         raise NotImplementedError
 
     def _spawn(
-        self, command: list[str], log: TextIO, environment: Mapping[str, str], folder: str, stdin: int
+        self, command: list[str], log: LimitedLog, environment: Mapping[str, str], folder: str, stdin: int
     ) -> subprocess.Popen[str]:
         try:
             return subprocess.Popen(
                 command, cwd=folder, env=dict(environment), stdin=stdin, stdout=subprocess.PIPE,
-                stderr=log, text=True, encoding="utf-8", errors="replace", start_new_session=True,
+                stderr=log.fileno(), text=True, encoding="utf-8", errors="replace", start_new_session=True,
             )  # fmt: skip
         except OSError as error:
             raise PortableError(f"{command[0]} cannot be started: {error.strerror}.") from error
@@ -82,7 +83,7 @@ class Local(Launcher):
     inherits: bool = False
 
     @contextmanager
-    def _process(self, arguments: tuple[str, ...], log: TextIO, stdin: int) -> Iterator[subprocess.Popen[str]]:
+    def _process(self, arguments: tuple[str, ...], log: LimitedLog, stdin: int) -> Iterator[subprocess.Popen[str]]:
         """Run Python in a session of its own; the whole session is killed on exit."""
         with tempfile.TemporaryDirectory(prefix="tfrepro-round-") as scratch:
             paths = [str(self.suite), *filter(None, [self.environment.get("PYTHONPATH", "")])]
@@ -145,7 +146,7 @@ class Container(Launcher):
     files: Store | None = None
 
     @contextmanager
-    def _process(self, arguments: tuple[str, ...], log: TextIO, stdin: int) -> Iterator[subprocess.Popen[str]]:
+    def _process(self, arguments: tuple[str, ...], log: LimitedLog, stdin: int) -> Iterator[subprocess.Popen[str]]:
         """Run Python in a container, which is removed on exit."""
         name = f"tfrepro-{secrets.token_hex(6)}"
         interactive = ["--interactive"] if stdin == subprocess.PIPE else []

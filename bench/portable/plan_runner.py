@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from bench.portable.errors import PortableError
+from bench.portable.limited_log import LimitedLog
 from bench.portable.lock import measuring_lock
 from bench.portable.paired_timing import run_pair
 from bench.portable.record_reader import NO_GPU, RecordReader
@@ -173,7 +174,7 @@ class _Pair(_Task):
         path = folder.pair_path(self._column, self._plan.name)
         with ExitStack() as stack:
             logs = {
-                side: stack.enter_context(folder.log_path(self._column, f"{self._plan.name}-{side}").open("a"))
+                side: stack.enter_context(LimitedLog(folder.log_path(self._column, f"{self._plan.name}-{side}")))
                 for side in requests
             }
             streams = stack.enter_context(folder.recording(path))
@@ -211,7 +212,7 @@ class _Round(_Task):
         request, folder = self._request, self._folder
         log = folder.log_of(request)
         watch = Watch(suite_hash())
-        with folder.recording(folder.record_of(request)) as streams, log.open("a", encoding="utf-8") as errors:
+        with folder.recording(folder.record_of(request)) as streams, LimitedLog(log) as errors:
             with self._job.launcher.start(request, errors) as child:
                 _write(child.stdout or (), request, streams, watch, self._limits)
                 code = child.wait()

@@ -47,9 +47,10 @@ REPORT_BYTES = 200_000_000
 class Job:
     """What one invocation is to run, where, and with what.
 
-    ``fresh`` ignores interrupted runs. ``watching`` opens the guard of a GPU by its UUID. ``on_pass`` is called with
-    the run folder after each pass over the columns of a device, and in the first pass after each column, from a
-    thread that measures and at most every ``PAGE_INTERVAL_S`` seconds; what it raises becomes a warning.
+    ``fresh`` ignores interrupted runs; a ``final`` run has ended even if a column was given up, and is not resumed.
+    ``watching`` opens the guard of a GPU by its UUID. ``on_pass`` is called with the run folder after each pass over
+    the columns of a device, and in the first pass after each column, from a thread that measures and at most every
+    ``PAGE_INTERVAL_S`` seconds; what it raises becomes a warning.
     """
 
     plan: Plan
@@ -59,6 +60,7 @@ class Job:
     reports: Path
     command: str
     fresh: bool = False
+    final: bool = False
     watching: Watching = watching
     on_pass: OnPass | None = None
 
@@ -80,6 +82,7 @@ def run(job: Job, view: View) -> Path:
         view.say(f"run folder {state.folder.path}")
         _prepare(job, state, view)
         if not state.environments:
+            state.save(finished=now() if job.final else "")
             return state.folder.path
         try:
             complete = _measure(job, state, earlier, view)
@@ -88,7 +91,7 @@ def run(job: Job, view: View) -> Path:
                 state.save(seconds_left=0.0)
             raise
         # without the time of its end, the same command resumes the run
-        state.save(seconds_left=0.0, finished=now() if complete else "")
+        state.save(seconds_left=0.0, finished=now() if complete or job.final else "")
     return state.folder.path
 
 

@@ -19,10 +19,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from bench.errors import StorageError
 from bench.portable.archive import KIND, MANIFEST, SCHEMA
-from bench.store.read_record import UNREADABLE, read_record
+from bench.store.read_record import UNREADABLE, read_pair, read_record
 from bench.store.run import pair_files, read_info, record_files
 from bench.store.valid_info import HASH, allowed_file
-from bench.suite import paired_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -240,7 +239,7 @@ def _check_size(path: Path, limits: Limits, name: str, refuse: Refuse) -> None:
 def _unreadable(target: Path) -> dict[str, str]:
     """Return the records that cannot be read, with the reasons; like those of any run, they are no reason to refuse."""
     problems: dict[str, str] = {}
-    for files, read in ((record_files(target), read_record), (pair_files(target), paired_record.read)):
+    for files, read in ((record_files(target), read_record), (pair_files(target), read_pair)):
         for file in files:
             try:
                 read(file)

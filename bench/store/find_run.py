@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from bench.errors import NothingError, StorageError
+
+#: A run that began later than now by more than this was measured under a wrong clock.
+CLOCK_TOLERANCE = timedelta(hours=12)
 
 
 def every(reports: Path) -> list[Path]:
     """Return the folders of all runs, the oldest first; a folder without ``run.json`` is no run.
 
+    Names begin with the time of the run. One in the future was made under a wrong clock, and would be the newest for
+    ever: such runs come first.
+
     Raises StorageError where the folder of runs exists and cannot be read.
     """
     place = reports / "runs"
+    latest = f"{datetime.now(UTC) + CLOCK_TOLERANCE:%Y%m%dT%H%M%SZ}"
     try:
-        return sorted(folder for folder in place.iterdir() if _is_run(folder))
+        folders = [folder for folder in place.iterdir() if _is_run(folder)]
+        return sorted(folders, key=lambda folder: (folder.name <= latest, folder.name))
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:

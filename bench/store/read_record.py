@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic_core import from_json
 
-from bench.suite import record
+from bench.regular_file import read_bytes
+from bench.suite import paired_record, record
 from bench.suite.record import Outcome, Process, Record, Request, Sample
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from bench.suite.paired_record import PairedRecord
 
 #: What reading a record can raise; RecursionError where it nests too deep.
 UNREADABLE = (record.RecordError, OSError, lzma.LZMAError, EOFError, RecursionError)
@@ -61,8 +64,13 @@ def read_record(path: Path) -> Record:
         return record.parse(_text(path).splitlines(keepends=True), path.name)
 
 
+def read_pair(path: Path) -> PairedRecord:
+    """Read the record of a pair, compressed (``.xz``) or not; raises one of ``UNREADABLE``."""
+    return paired_record.parse(_text(path).splitlines(keepends=True), path.name)
+
+
 def _text(path: Path) -> str:
-    content = path.read_bytes()
+    content = read_bytes(path)
     return (lzma.decompress(content) if path.suffix == ".xz" else content).decode("utf-8", "replace")
 
 

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from bench.errors import StorageError
 from bench.store import find_run
-from bench.store.read_record import UNREADABLE, read_record
+from bench.store.read_record import UNREADABLE, read_pair, read_record
 from bench.store.run import pair_files, read_info, record_files
-from bench.suite import paired_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -95,7 +94,7 @@ def finished_pairs(folders: tuple[Path, ...]) -> dict[str, tuple[Path, str]]:
     pairs: dict[str, tuple[Path, str]] = {}
     for file in (file for folder in folders for file in pair_files(folder)):
         try:
-            record = paired_record.read(file)
+            record = read_pair(file)
         except UNREADABLE:
             continue
         context = record.requests["b"].context

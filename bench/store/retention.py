@@ -13,31 +13,33 @@ from bench.store.log_tails import write_tails
 from bench.store.run import load, read_info
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
     from pathlib import Path
 
 #: Names of run folders that this project makes; anything else is not ours and is kept.
 _OURS = re.compile(r"(\d{8}T\d{6})Z-[0-9a-f]{4,16}")
 
 
-def apply(reports: Path, keep_logs_days: int | None, keep_runs_days: int | None) -> list[str]:
+def apply(
+    reports: Path, keep_logs_days: int | None, keep_runs_days: int | None, keep: Collection[str] = ()
+) -> list[str]:
     """Remove the logs and the runs of a reports folder that are older than so many days, None for never.
 
-    The newest run of each column stays, and so does every run that is not finished or cannot be read. The ends of logs
-    that the page shows are kept.
+    The newest run of each kernel in each column and on each host stays, and so do the runs named in ``keep`` and those
+    that are not finished or cannot be read. The ends of logs that the page shows are kept.
 
     Returns:
         One sentence for each thing that was removed, or could not be.
     """
     messages: list[str] = []
-    seen: set[str] = set()
+    seen: set[tuple[str, ...]] = set()
     for folder in reversed(find_run.every(reports)):
         match = _OURS.fullmatch(folder.name)
-        columns = _measured(folder)
-        if match is None or folder.is_symlink() or columns is None:
+        measured = _measured(folder)
+        if match is None or folder.is_symlink() or measured is None:
             continue
-        newest = not columns <= seen
-        seen |= columns
+        newest = not measured <= seen or folder.name in keep
+        seen |= measured
         age = datetime.now(UTC) - datetime.strptime(match[1], "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
         if keep_runs_days is not None and not newest and age > timedelta(days=keep_runs_days):
             messages += _remove(folder, f"run {folder.name}")
@@ -46,13 +48,25 @@ def apply(reports: Path, keep_logs_days: int | None, keep_runs_days: int | None)
     return messages
 
 
-def _measured(folder: Path) -> set[str] | None:
-    """Return the columns of a finished run, None for any other."""
+def _measured(folder: Path) -> set[tuple[str, ...]] | None:
+    """Return host, engine, column and kernel of what a finished run measured, None for any other run."""
     try:
         info = read_info(folder)
     except StorageError:
         return None
-    return {column.id for column in info.columns} if info.finished else None
+    if not info.finished:
+        return None
+    return {
+        (
+            str((column.origin or info.host).get("name")),
+            str(column.origin.get("engine") if column.origin else info.engine),
+            column.id,
+            kernel.name,
+        )
+        for column in info.columns
+        if column.status == "ready"
+        for kernel in info.kernels
+    }
 
 
 def _remove_logs(folder: Path) -> Iterable[str]:

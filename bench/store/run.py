@@ -23,13 +23,13 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from bench.errors import StorageError
 from bench.portable.value_limits import kept_files
+from bench.regular_file import read_text
 from bench.store.kept_values import StoredValues, load_stored_values
 from bench.store.log_tails import Tails, load_tails, write_tails
-from bench.store.read_record import UNREADABLE, paused_garbage_collection, read_record
+from bench.store.read_record import UNREADABLE, paused_garbage_collection, read_pair, read_record
 from bench.store.run_folder import now, unwritable, write_atomic
 from bench.store.run_info import DAMAGED, RunInfo
 from bench.store.valid_info import problem_of
-from bench.suite import paired_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -83,7 +83,7 @@ def load(folder: Path) -> Run:
 
     with paused_garbage_collection():
         records = read_all(record_files(folder, list_folder), read_record)
-        paired = read_all(pair_files(folder, list_folder), paired_record.read)
+        paired = read_all(pair_files(folder, list_folder), read_pair)
         kept = load_stored_values(folder)
     tails = load_tails(folder, info.columns, records)
     return Run(info=info, records=records, paired=paired, unreadable=unreadable, kept=kept, tails=tails, read_at=now())
@@ -96,7 +96,7 @@ def read_info(folder: Path) -> RunInfo:
     """
     path = folder / "run.json"
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         message = f"{folder} is no run folder: run.json cannot be read ({reason})"

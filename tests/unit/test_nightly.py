@@ -30,7 +30,7 @@ from bench.plan import budget, config, custom_kernels, duration, planner
 from bench.plan.budget import Measured
 from bench.plan.last_environment import paired_plan
 from bench.plan.planner import Selection
-from bench.report.build.night import build
+from bench.report.build.night import build, failed
 from bench.report.formatting import clean as harmless
 from bench.report.json import render as report_json
 from bench.report.text import night as text
@@ -164,7 +164,7 @@ def view() -> NightView:
         [cell(1), cell(7, "nondeterministic")], [cell(1), cell(7, digest="e")], slower, facts={7: {"libc": HOSTILE}}
     )
     suspect = run_times.Suspect(
-        place=whole.series[2].place, before=slower[-2], repeated=True,
+        place=whole.series[2].place, before=slower[-2], nights=2, recent=2,
         shift=Shift(ratio=1.25, paired=False, smallest=1.05),
     )  # fmt: skip
     findings = [*reproducibility.findings(whole), *run_times.from_history(whole, [suspect])]
@@ -218,9 +218,22 @@ def test_nightly_json_follows_its_schema_and_is_kept_for_the_history(view: Night
     night_files.write(tmp_path, view)
     content = json.loads((tmp_path / "nightly.json").read_text())
     jsonschema.validate(content, json.loads(report_json.night_schema()))
+    assert night_files.read_all(tmp_path) == {}, "it was not examined to its end"
+    night_files.keep(tmp_path, view)
+    for name, broken in (("a", "{"), ("b", "[]"), ("c", '{"alarms": ["x"]}'), ("d", '{"alarms": 3}')):
+        (tmp_path / night_files.NIGHTS / f"{name}.json").write_text(broken)
     assert night_files.read_all(tmp_path) == {view.run: content}
-    (tmp_path / night_files.NIGHTS / "broken.json").write_text("{")
-    assert night_files.read_all(tmp_path) == {view.run: content}
+
+
+def test_a_night_that_failed_says_so_everywhere(tmp_path: Path) -> None:
+    night_files.write(tmp_path, failed("No engine answers.", "Start Docker."))
+    content = json.loads((tmp_path / "nightly.json").read_text())
+    jsonschema.validate(content, json.loads(report_json.night_schema()))
+    assert (content["failed"], content["headline"]) == (True, "The night failed: No engine answers.")
+    suite = ET.fromstring((tmp_path / "nightly.xml").read_text())  # noqa: S314 - made here
+    assert (suite.get("tests"), suite.get("errors")) == ("2", "1")
+    assert "tfrepro_night_failed 1" in (tmp_path / "nightly.prom").read_text()
+    assert "Start Docker" in (tmp_path / "nightly.md").read_text()
 
 
 def test_the_published_schema_of_nightly_json_is_up_to_date() -> None:

@@ -17,6 +17,7 @@ import pytest
 from bench.portable import pair_side
 from bench.portable.errors import PortableError
 from bench.portable.launcher import Local
+from bench.portable.limited_log import LimitedLog
 from bench.portable.paired_timing import Hooks, PairPlan, first_turns, run_pair
 from bench.suite import paired_record
 from bench.suite.record import SCHEMA, RecordError, Request
@@ -61,7 +62,7 @@ class Stage:
             self.opened.append(side)
             self.opened_for.append(request.kernels)
             with ExitStack() as stack:
-                log = stack.enter_context((self.folder / f"{side}.log").open("a"))
+                log = stack.enter_context(LimitedLog(self.folder / f"{side}.log"))
                 yield stack.enter_context(self.launcher.open_session(request, log))
 
         self.lines, self.opened, self.opened_for = [], [], []

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from bench.report.formatting import clean
 from bench.report.view.night import SCHEMA, LeftOut, NightFinding, NightResult, NightView
+from bench.store.run_folder import now
 from bench.verdict.messages import count
 
 if TYPE_CHECKING:
@@ -41,6 +42,14 @@ def build(
         skipped=tuple((clean(run.name), clean(run.reason)) for run in night.runs.values() if run.reason),
         notes=tuple(map(clean, notes)),
     )
+
+
+def failed(message: str, hint: str) -> NightView:
+    """Return the view of a night that measured nothing."""
+    return NightView(
+        schema=SCHEMA, run="", started=now(), finished=now(), headline=clean(f"The night failed: {message}"), earlier=0,
+        measured=0, alarms=(), changes=(), notes=(clean(hint),) if hint else (), failed=True,
+    )  # fmt: skip
 
 
 def _headline(night: Night, alarms: Sequence[NightFinding], earlier: int) -> str:

@@ -80,10 +80,14 @@ def junit(view: NightView) -> str:
         case = ET.SubElement(suite, "testcase", classname=alarm.column, name=name)
         failure = ET.SubElement(case, "failure", message=f"{alarm.kind}: {result.sentence}")
         failure.text = "\n".join((*_details(alarm), *alarm.commands))
+    if view.failed:
+        case = ET.SubElement(suite, "testcase", classname="tfrepro", name="the night")
+        ET.SubElement(case, "error", message=view.headline).text = "\n".join(view.notes)
     others = ET.SubElement(suite, "testcase", classname="tfrepro", name=f"{view.measured - len(alarms)} other results")
     ET.SubElement(others, "system-out").text = view.headline
-    suite.set("tests", str(len(alarms) + 1))
+    suite.set("tests", str(len(alarms) + view.failed + 1))
     suite.set("failures", str(len(alarms)))
+    suite.set("errors", str(int(view.failed)))
     return ET.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
 
 
@@ -93,6 +97,7 @@ def prometheus(view: NightView) -> str:
     numbers = [
         ("tfrepro_night_alarms", "Alarms of the last night.", len(view.alarms)),
         ("tfrepro_night_changes", "Changes of the last night that are no alarms.", len(view.changes)),
+        ("tfrepro_night_failed", "Whether the last night measured nothing.", int(view.failed)),
         ("tfrepro_night_results", "Results measured on the last night.", view.measured),
         ("tfrepro_night_left_out", "Columns and kernels that the budget left out.", len(view.left_out)),
         ("tfrepro_night_started_seconds", "Start of the last night, in Unix time.", started),

@@ -68,7 +68,8 @@ class NightView:
     """A night: ``headline`` is its answer. ``alarms`` need somebody's attention, ``changes`` do not.
 
     ``earlier`` is the number of earlier nights that it is compared with. ``measured`` counts its results. ``skipped``
-    has the runs that the history does not use, each with the reason.
+    has the runs that the history does not use, each with the reason. ``failed`` says that the night has measured
+    nothing: then ``run`` is "", and the headline says why.
     """
 
     schema: int
@@ -83,3 +84,4 @@ class NightView:
     left_out: tuple[LeftOut, ...] = ()
     skipped: Texts = ()
     notes: tuple[str, ...] = ()
+    failed: bool = False
