@@ -102,7 +102,7 @@ def tests(session: nox.Session) -> None:
     """
     groups(session, "test")
     of_page = sorted(map(str, Path("tests/integration").glob("test_page*.py")))
-    parts = (["tests/unit", *of_page], ["tests/integration", "-m", "not browser", "--dist", "loadgroup"])
+    parts = (["tests/unit", *of_page], ["tests/integration", "-m", "not browser", "--dist", "loadfile"])
     for arguments in [session.posargs] if session.posargs else [[*part, "-n", "auto"] for part in parts]:
         session.run("python", "-m", "pytest", *arguments, interrupt_timeout=GRACE_S)
 

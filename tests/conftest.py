@@ -6,13 +6,17 @@ import os
 import shutil
 import signal
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
+from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped] # it has no stubs
 
 from bench.engines import docker_probe
 
 ROOT = Path(__file__).resolve().parents[1]
+#: Files with tests that use a Docker engine.
+WITH_DOCKER = {"test_docker", "test_registry", "test_diagnosis", "test_gpu_images", "test_pairs"}
 
 
 def pytest_configure() -> None:
@@ -36,6 +40,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for marker, reason in missing.items():
             if item.get_closest_marker(marker):
                 item.add_marker(pytest.mark.skip(reason=reason))
+
+
+class FilesOrDocker(LoadFileScheduling):  # type: ignore[misc] # pytest-xdist has no types
+    """Gives whole files to workers, and all files that use Docker to one of them: they share its images."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "docker" if Path(file).stem in WITH_DOCKER else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Return the scheduler for ``--dist loadfile``; None leaves the choice to pytest-xdist."""
+    return FilesOrDocker(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 @pytest.fixture(scope="session")

@@ -29,14 +29,6 @@ if TYPE_CHECKING:
     from bench.plan.column import Column
 
 
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in a hook of the same name
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let parallel workers take whole files, and one worker all tests with Docker: they share its images."""
-    for item in items:
-        group = "docker" if item.get_closest_marker("docker") else item.path.stem
-        item.add_marker(pytest.mark.xdist_group(group))
-
-
 #: The release that most tests use, those that do not test differences between releases.
 RELEASE = "2.18.1"
 RELEASES = ("2.15.1", RELEASE, "2.21.0")

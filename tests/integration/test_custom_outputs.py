@@ -219,6 +219,7 @@ def test_a_state_that_no_seed_resets_is_nondeterminism_although_repetitions_agre
     assert digests[0] == digests[1] != digests[2]
 
 
+@pytest.mark.parametrize("custom", [RELEASE], indirect=True)
 def test_the_global_generator_is_what_a_user_has(custom: Bench) -> None:
     off = custom.run(["uses_the_global_generator", "generator_global", "raises_a_subclass"], second_seed=False)
     # the second call of the custom kernel differs, so one more repetition is taken

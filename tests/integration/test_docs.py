@@ -31,7 +31,12 @@ DRY = {"matrix"}
 #: Exit codes besides 0 that are an answer: of a gate or about this host and this sample.
 ALLOWED = {"choose": {0, 1, 3}, "compare": {0, 1, 3}, "doctor": {0, 3, 4, 5}, "plan": {0, 3, 5}, "matrix": {0, 3, 4, 5}}
 #: Command lines that are no command of the package.
-INSTALLS = ("python3 -m pip install nox", "pip install -e .", "python -m tests.reference_pages")
+INSTALLS = (
+    *("python3 -m pip install nox", "pip install -e .", ".venv/bin/pip install -e .", "python3 -m venv .venv"),
+    "python -m tests.reference_pages",
+)
+#: What needs root or systemd: ``tests/unit/test_schedulers.py`` checks the files that these lines install.
+OF_THE_SYSTEM = ("sudo ", "journalctl ")
 
 
 def commands() -> Iterator[tuple[str, list[str]]]:
@@ -40,11 +45,19 @@ def commands() -> Iterator[tuple[str, list[str]]]:
     for page in DOCS:
         for block in blocks(page, "console"):
             for line in block.splitlines():
-                for part in line.partition("#")[0].split("&&"):
-                    words = shlex.split(part)
+                for words in calls(shlex.split(line, comments=True)):
                     if words and tuple(words) not in seen:
                         seen.add(tuple(words))
                         yield page.name, words
+
+
+def calls(words: list[str]) -> Iterator[list[str]]:
+    """The calls that ``&&`` joins; one inside quotes is part of a word."""
+    while "&&" in words:
+        place = words.index("&&")
+        yield words[:place]
+        words = words[place + 1 :]
+    yield words
 
 
 def bench_words(words: list[str]) -> list[str]:
@@ -53,7 +66,7 @@ def bench_words(words: list[str]) -> list[str]:
     text = re.sub(r"^(pipx run|uvx|python3? -m) nox", "nox", text)
     if text.startswith("nox -s "):
         return [word for word in shlex.split(text)[2:] if word != "--"]
-    match = re.match(r"^python3? -m bench (.*)$", text)
+    match = re.match(r"^(?:\.venv/bin/)?python3? -m bench (.*)$", text)
     return shlex.split(match[1]) if match else []
 
 
@@ -81,7 +94,7 @@ def adapted(name: str, options: list[str], folder: Path) -> list[str]:
 def test_a_command_of_the_docs_runs(page: str, words: list[str], tmp_path: Path) -> None:
     arguments = bench_words(words)
     if not arguments:
-        assert shlex.join(words).startswith(INSTALLS), page
+        assert shlex.join(words).startswith((*INSTALLS, *OF_THE_SYSTEM)), page
         return
     name, *rest = arguments
     if name in SESSIONS:

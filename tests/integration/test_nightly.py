@@ -12,6 +12,7 @@ import pytest
 
 from bench import errors
 from bench.cli import main, planning
+from bench.engines.usage_lock import cache_folder
 from bench.history import run_times
 from bench.store import find_run
 
@@ -45,8 +46,8 @@ def test_three_nights(
     shutil.copytree(root / "docker" / "locks", locks)
     monkeypatch.setattr(planning, "LOCKS", locks)
     # every process has a /tmp of its own, so the file that they read is elsewhere
-    values, told = root / ".pytest_cache" / f"{tmp_path.name}-{os.getpid()}.txt", tmp_path / "told.json"
-    values.parent.mkdir(exist_ok=True)
+    values, told = cache_folder() / f"values-of-test-{os.getpid()}.txt", tmp_path / "told.json"
+    values.parent.mkdir(parents=True, exist_ok=True)
     request.addfinalizer(lambda: values.unlink(missing_ok=True))
     (tmp_path / "own.py").write_text(KERNEL.format(path=str(values)))
     matrix, reports = tmp_path / "matrix.toml", tmp_path / "reports"
