@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
+from functools import lru_cache
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,11 @@ def clean(text: str, *, lines: bool = False) -> str:
     """
     if lines:
         return text if text.isprintable() else "".join(char if char in "\n\t" else _visible(char) for char in text)
+    return _clean_line(text)
+
+
+@lru_cache(maxsize=20_000)  # a run repeats the same names and sentences many times
+def _clean_line(text: str) -> str:
     line = " ".join(text.split())
     return line if line.isprintable() else "".join(map(_visible, line))
 

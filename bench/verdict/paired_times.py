@@ -147,11 +147,17 @@ class PairedTimes:
         sides = next(self._of_column(column, kernel, variation, mode), [])
         return discarded_timings([one for _, one in sides])
 
-    def of_column(self, column: str) -> Iterator[PairedKernel]:
-        """Yield every kernel that was timed in a column, once for each pair."""
+    def of_column(self, column: str) -> Sequence[PairedKernel]:
+        """Return every kernel that was timed in a column, once for each pair."""
+        return self._by_column.get(column, ())
+
+    @cached_property
+    def _by_column(self) -> dict[str, list[PairedKernel]]:
+        found: dict[str, list[PairedKernel]] = defaultdict(list)
         for (_, columns, *_), pairs in self.kernels.items():
-            if column in columns:
-                yield from (timed.kernel for timed in pairs)
+            for column in dict.fromkeys(columns):
+                found[column] += [timed.kernel for timed in pairs]
+        return found
 
     def _of_column(
         self, column: str, kernel: str, variation: str, mode: str

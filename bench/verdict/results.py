@@ -186,13 +186,12 @@ class RunResults:
 
         While the run is in progress, other variations that have not been measured yet are left out.
         """
-        verdicts = (self.of(column, kernel, variation, mode) for variation in self.variations)
-        pending = Status.NOT_RUN if self.info.seconds_left > 0 and not self.info.finished else None
-        return tuple(
-            verdict
-            for verdict in verdicts
-            if verdict is not None and (verdict.variation == self.variations[0] or verdict.status is not pending)
-        )
+        found = [self._by_key.get((column, kernel, variation, mode)) for variation in self.variations]
+        verdicts = tuple(verdict for verdict in found if verdict is not None)
+        if self.info.finished or self.info.seconds_left <= 0:
+            return verdicts
+        first = self.variations[0]
+        return tuple(one for one in verdicts if one.variation == first or one.status is not Status.NOT_RUN)
 
     def headline(self, column: str, kernel: str, mode: str) -> Verdict | None:
         """Return the verdict of the first variation, which decides the headline; None if it was not planned."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import statistics
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from bench.verdict import ratio
@@ -45,9 +46,10 @@ def upgrade_costs(pair: Pair, obstacles: Mapping[Key, str]) -> UpgradeCosts:
     """
     found: dict[Key, TimeRatio | str] = {}
     unpaired: dict[Key, ratio.Estimate] = {}
+    other_place = cache(pair.other_place)  # the same for all kernels
     for key, obstacle in obstacles.items():
         before, after = pair.verdicts(key)
-        why = obstacle or pair.other_place(*key[1:])
+        why = obstacle or other_place(*key[1:])
         found[key] = why or "not timed on both sides"
         if why or not (before and after and before.complete and after.complete):
             continue

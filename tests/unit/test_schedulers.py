@@ -43,7 +43,7 @@ GITHUB, GITLAB = blocks(PAGE, "yaml")
 #: What a night writes into the reports folder.
 WRITTEN = {
     *("index.html", "history.html", "nightly.json", "nightly.md", "nightly.xml", "nightly.prom", "badge.svg"),
-    "nightly-logs",
+    *("nightly-logs", "details"),
 }
 #: Every call of the command, up to what the shell does with it.
 CALLS = [call.strip() for call in re.findall(r"python -m bench (nightly[^\n>|&;`]*)", TEXT)]

@@ -22,15 +22,14 @@ MOST_MARKS = 12
 
 def overhead_plots(lines: Sequence[Line], rows: Sequence[Row]) -> tuple[IntervalPlot, ...]:
     """Return one plot of the overhead of determinism for each measured column, the best column first."""
+    by_column: dict[str, list[tuple[str, str, TimeRatio | None]]] = {}
+    for row in rows:
+        for entry in () if row.control else row.deciding:
+            if not entry.blocked:
+                by_column.setdefault(entry.column, []).append((row.kernel, entry.anchor, entry.on.overhead_data))
     plots = []
     for line in lines:
-        entries = [
-            (row.kernel, entry.anchor, entry.on.overhead_data)
-            for row in rows
-            if not row.control
-            for entry in row.deciding
-            if entry.column == line.column and not entry.blocked
-        ]
+        entries = by_column.get(line.column, [])
         if any(overhead for *_, overhead in entries):
             plots.append(
                 _plot(f"on {line.label}", "time with determinism on, divided by time with it off", "overhead", entries)

@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
@@ -26,35 +26,66 @@ if TYPE_CHECKING:
     from bench.report.view import ModeResult, View
 
 #: The files of the script, in the order in which they use each other.
-_SCRIPTS = ("matrix.js", "keyboard.js", "copy.js", "charts.js", "choose.js", "page.js")
+_SCRIPTS = (
+    "data.js", "helpers.js", "matrix.js", "keyboard.js", "copy.js", "charts.js", "choose.js", "address.js", "theme.js",
+    "page.js",
+)  # fmt: skip
+#: Bytes that a page has at least for each tile of its two heat maps.
+_BYTES_OF_TILE = 150
 #: The only text from a source that may become a link: a plain https address.
 _SOURCE = re.compile(r"(Source: )(https://[!#-;=?-~]+?)(\.?)")
 
 
 def render(view: View) -> str:
     """Return the page. The same view gives the same bytes."""
-    environment = _environment()
-    script = _script(environment)
+    return _environment().get_template("page.html").render(page_values(view))
+
+
+def render_up_to(view: View, most: int) -> str | None:
+    """Return the page, None where it has more than ``most`` bytes; then most of it is never rendered."""
+    if _BYTES_OF_TILE * sum(len(line.tiles) for line in view.heat_map.lines) > most:
+        return None
+    pieces: list[str] = []
+    size = 0
+    for piece in _environment().get_template("page.html").generate(page_values(view)):
+        pieces.append(piece)
+        size += len(piece.encode("utf-8"))
+        if size > most:
+            return None
+    return "".join(pieces)
+
+
+def page_values(view: View, *, charts: bool = True) -> dict[str, Any]:
+    """Return what the template of a page needs, with or without its charts."""
     level, kernel_sheets = depth(view), sheets(view)
-    return environment.get_template("page.html").render(
-        view=view,
-        heat_maps=tuple(heat_map_layout(view.heat_map, width) for width in (WIDE, NARROW)),
-        sheets=kernel_sheets,
-        common=None if level is DetailLevel.FULL else common(kernel_sheets),
-        locks=() if level is DetailLevel.FULL else locks(view),
-        short=level is not DetailLevel.FULL,
-        bare=level is DetailLevel.BARE,
-        versions=versions(view.environments),
-        anchors={environment.column: environment.anchor for environment in view.environments},
-        words=sorted({word for row in view.rows for word in row.words}),
-        comparisons=view.comparisons,
-        all_pairs_limit=ALL_PAIRS_LIMIT,
-        rankings=view.rankings,
-        other_variations=tuple(dict.fromkeys(one.variation for row in view.rows for one in row.results[1:])),
-        data=Markup(_json(view)),  # noqa: S704 - JSON without <, > and &
-        script=Markup(script),  # noqa: S704 - our own files
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
-    )
+    return {
+        **shared_values(view, _SCRIPTS),
+        "heat_maps": tuple(heat_map_layout(view.heat_map, width) for width in (WIDE, NARROW) if charts),
+        "sheets": kernel_sheets,
+        "common": None if level is DetailLevel.FULL else common(kernel_sheets),
+        "locks": () if level is DetailLevel.FULL else locks(view),
+        "short": level is not DetailLevel.FULL,
+        "words": sorted({word for row in view.rows for word in row.words}),
+        "data": Markup(_json(view)),  # noqa: S704 - JSON without <, > and &
+    }
+
+
+def shared_values(view: View, scripts: Iterable[str]) -> dict[str, Any]:
+    """Return what every page needs, with or without a matrix. ``link`` is what precedes an anchor in an address."""
+    script = _script(_environment(), scripts)
+    return {
+        "view": view,
+        "link": "#",
+        "bare": depth(view) is DetailLevel.BARE,
+        "versions": versions(view.environments),
+        "anchors": {environment.column: environment.anchor for environment in view.environments},
+        "comparisons": view.comparisons,
+        "all_pairs_limit": ALL_PAIRS_LIMIT,
+        "rankings": view.rankings,
+        "other_variations": tuple(dict.fromkeys(one.variation for row in view.rows for one in row.results[1:])),
+        "script": Markup(script),  # noqa: S704 - our own files
+        "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
+    }
 
 
 def _json(view: View) -> str:

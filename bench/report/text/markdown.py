@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from bench.report.build import common_evidence
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from bench.report.view import Candidate, Count, Detail, Entry, ModeResult, Note, Row, Upgrade, UpgradeLine, View
 
@@ -40,15 +40,24 @@ _FINE = frozenset({"good", "control"})
 
 def render(view: View, limit: int = LIMIT) -> str:
     """Return the page in at most ``limit`` bytes, or as short as leaving out whole parts makes it."""
-    page = ""
-    for level in range(len(_LEFT_OUT)):
-        page = _page(view, level)
-        if len(page.encode("utf-8")) <= limit:
-            break
-    return page
+    *levels, last = range(len(_LEFT_OUT))
+    pages = (_up_to(_page(view, level), limit) for level in levels)
+    return next((page for page in pages if page is not None), None) or "\n".join(_page(view, last))
 
 
-def _page(view: View, level: int) -> str:
+def _up_to(lines: Iterable[str], limit: int) -> str | None:
+    """Return lines as one text, None once they have more than ``limit`` bytes; the others are never made."""
+    taken: list[str] = []
+    size = -1
+    for line in lines:
+        taken.append(line)
+        size += 1 + len(line.encode("utf-8"))
+        if size > limit:
+            return None
+    return "\n".join(taken)
+
+
+def _page(view: View, level: int) -> Iterator[str]:
     lines = [f"# {plain(view.answer[0])}", ""]
     lines += [plain(" ".join(view.answer[1:])), ""] if len(view.answer) > 1 else []
     rows = [[line.rank, line.label, line.sentence, line.overhead] for line in view.lines]
@@ -62,18 +71,19 @@ def _page(view: View, level: int) -> str:
         lines += [f"> **{plain(notice.title)}.** {plain(notice.text)}", *items, ""]
     if _LEFT_OUT[level]:
         lines += [f"> **Left out for its size:** {_LEFT_OUT[level]}. The page has everything.", ""]
-    lines += _matrix(view, level) if level < _NO_MATRIX else []
-    lines += _choice(view)
-    lines += _needs(view)
-    lines += [*(f"{place}. {plain(rule)}" for place, rule in enumerate(view.choice.rules, 1)), ""]
+    yield from lines
+    if level < _NO_MATRIX:
+        yield from _matrix(view, level)
+    yield from _choice(view)
+    yield from _needs(view)
+    yield from [*(f"{place}. {plain(rule)}" for place, rule in enumerate(view.choice.rules, 1)), ""]
     upgrades = [line for upgrade in view.upgrades for line in _upgrade(upgrade)]
-    lines += ["## What an upgrade changes", "", *upgrades] if upgrades else []
-    lines += _evidence(view) if level < _NO_EVIDENCE else []
-    lines += _instrument(view)
-    lines += ["## Legend", ""]
-    lines += table(["Word", "Meaning"], [[f"{symbol} {word}", meaning] for symbol, word, _, meaning in view.legend])
-    lines += table(["Sign", "Meaning"], [list(term) for term in view.terms])
-    return "\n".join(lines)
+    yield from ["## What an upgrade changes", "", *upgrades] if upgrades else []
+    yield from _evidence(view) if level < _NO_EVIDENCE else []
+    yield from _instrument(view)
+    yield from ["## Legend", ""]
+    yield from table(["Word", "Meaning"], [[f"{symbol} {word}", meaning] for symbol, word, _, meaning in view.legend])
+    yield from table(["Sign", "Meaning"], [list(term) for term in view.terms])
 
 
 def _since(view: View) -> list[str]:
@@ -84,26 +94,27 @@ def _since(view: View) -> list[str]:
     return [*lines, *(line for upgrade in since.upgrades for line in _upgrade(upgrade, since=True))]
 
 
-def _matrix(view: View, level: int) -> list[str]:
+def _matrix(view: View, level: int) -> Iterator[str]:
     """Kernels by family; an entry leaves out what is said above the table or in the row of its kernel."""
     if not view.columns or not view.families:
-        return ["## Kernels and pairs", "", plain(view.caption), ""]
+        yield from ("## Kernels and pairs", "", plain(view.caption), "")
+        return
     common = common_evidence.common(view)
     heads = [f"{plain(column.label)} {mode}" for column in view.columns for mode in ("off", "on")]
-    rows = []
+    lead = plain(f"{view.caption} {common_evidence.sentence(common)}".strip())
+    yield from ("## Kernels and pairs", "", lead, "", *_columns(view), *_raw_table(["Kernel", *heads], [])[:-1])
     for family in view.families:
-        rows.append([f"**{plain(family.name)}**", *[""] * len(heads)])
+        yield _raw_row([f"**{plain(family.name)}**", *[""] * len(heads)])
         for row in family.rows:
             if level >= _NO_REPRODUCIBLE and _fine(row):
                 continue
             name = "<br>".join(plain(text) for text in (row.kernel, row.own) if text)
-            rows.append([name, *(text for entry in row.entries for text in _entry(entry, common))])
+            yield _raw_row([name, *(text for entry in row.entries for text in _entry(entry, common))])
             for sub in () if level >= _NO_VARIATIONS else row.variations:
                 entries = zip(sub.entries, row.entries, strict=True)
                 under = [text for entry, head in entries for text in _entry(entry, common, head)]
-                rows.append([f"- {plain(sub.variation)}", *under])
-    lead = plain(f"{view.caption} {common_evidence.sentence(common)}".strip())
-    return ["## Kernels and pairs", "", lead, "", *_columns(view), *_raw_table(["Kernel", *heads], rows)]
+                yield _raw_row([f"- {plain(sub.variation)}", *under])
+    yield ""
 
 
 def _fine(row: Row) -> bool:
@@ -235,7 +246,11 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 def _raw_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     line = "|".join(["", *("---" for _ in heads), ""])
-    return [f"| {' | '.join(heads)} |", line, *(f"| {' | '.join(row)} |" for row in rows), ""]
+    return [_raw_row(heads), line, *map(_raw_row, rows), ""]
+
+
+def _raw_row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def _code(text: str) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from bench.report.formatting import clean, listed
 from bench.report.text.layout import WIDTH, paint, table_blocks, wrapped
 from bench.report.text.terminal import NARROWEST, event_text, run_name
+from bench.verdict.messages import count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -78,10 +79,10 @@ class _Problem:
         return f"{where}{self.symbol} {self.word} {len(self.kernels)}: {names}{f' - {reason}' if reason else ''}"
 
 
-def render(view: View, page: Path, width: int = WIDTH, *, colour: bool = False) -> str:
+def render(view: View, page: Path, width: int = WIDTH, *, colour: bool = False, files: int = 0) -> str:
     """Return what a run found in at most ``LINES`` lines, and the path of its page.
 
-    Sections with many items lose the last ones, and say how many.
+    Sections with many items lose the last ones, and say how many. ``files`` counts files with evidence beside the page.
     """
     width = max(width, NARROWEST)
     sections = [
@@ -93,10 +94,17 @@ def render(view: View, page: Path, width: int = WIDTH, *, colour: bool = False) 
         _warnings(view, width, colour=colour),
     ]
     sections = [section for section in sections if section.head]
-    _shorten(sections, LINES - len(sections))
+    after = wrapped(beside(files), width).split("\n") if files else []
+    _shorten(sections, LINES - len(sections) - len(after))
     texts = ["\n".join(section.lines) for section in sections]
     last, hint = f"Page: {page}", " (--full prints everything here)"
-    return "\n\n".join(texts) + f"\n{last}{hint if len(last + hint) <= width else ''}\n"
+    last += hint if len(last + hint) <= width else ""
+    return "\n\n".join(texts) + "\n" + "\n".join([last, *after]) + "\n"
+
+
+def beside(files: int) -> str:
+    """Say where the evidence is that is not on the page."""
+    return f"The page is large, so its evidence is in {count(files, 'file')} in the folder details/ beside it."
 
 
 def _shorten(sections: Sequence[_Section], most: int) -> None:

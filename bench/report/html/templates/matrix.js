@@ -1,16 +1,3 @@
-// Filter and sort the matrix. Everything shown was computed before: this script only hides and moves rows and columns.
-const DATA = JSON.parse(document.getElementById("data").textContent);
-const MODES = ["off", "on"];
-const columns = DATA.columns.map((column, index) => ({...column, index}));
-const rows = DATA.rows.map((row, index) => ({...row, index}));
-
-const byId = (id) => document.getElementById(id);
-const find = (selector, parent = document) => parent.querySelector(selector);
-const findAll = (selector, parent = document) => [...parent.querySelectorAll(selector)];
-// Fill the {names} of a text that the page brings along in a data attribute.
-const fillText = (template, values) =>
-  template.replace(/\{(\w+)\}/g, (placeholder, name) => Object.hasOwn(values, name) ? values[name] : placeholder);
-
 const table = find(".matrix");
 const filterForm = byId("filter");
 const FILTERS = ["q", "family", "tf", "cuda", "device", "status", "mode", "only", "order"];

@@ -1,39 +1,3 @@
-// The address, links to evidence, the comparison of two columns, the theme, and the start of it all.
-
-// The fragment of the address holds every choice, so that a link brings it back.
-const address = new URLSearchParams();
-const setAddress = (name, value, method = "replaceState") => {
-  if (value) address.set(name, value);
-  else address.delete(name);
-  const text = address.toString();
-  history[method](null, "", text ? `#${text}` : location.pathname + location.search);
-};
-
-// The theme is not part of the address: a link must not change the reader's. A page opened from a file may have no
-// storage; then the theme lasts until the page is left.
-const THEMES = ["", "light", "dark"];
-const startTheme = () => {
-  const button = byId("theme");
-  let theme = "";
-  try {
-    theme = localStorage.getItem("tfrepro-theme") || "";
-  } catch { /* no storage */ }
-  const show = () => {
-    if (theme) document.documentElement.dataset.theme = theme;
-    else delete document.documentElement.dataset.theme;
-    button.textContent = fillText(button.dataset.text, {theme: theme || "auto"});
-  };
-  button.hidden = false;
-  button.addEventListener("click", () => {
-    theme = THEMES[(THEMES.indexOf(theme) + 1) % THEMES.length];
-    try {
-      localStorage.setItem("tfrepro-theme", theme);
-    } catch { /* no storage */ }
-    show();
-  });
-  show();
-};
-
 // Open everything around an element and scroll to it; return it, or null where the page has no such element.
 const openElement = (id) => {
   const element = byId(id);

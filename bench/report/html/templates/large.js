@@ -1,0 +1,4 @@
+// A page without a matrix: the list of kernels is for the keyboard, so the tiles need no stop of the tab key.
+for (const tile of findAll(".heat-map a")) tile.tabIndex = -1;
+startTheme();
+startChoose();
