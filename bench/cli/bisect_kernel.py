@@ -263,8 +263,8 @@ class _Search:
         if not changed:
             word = "gives no answer" if changed is None else "is not changed"
             raise errors.NothingError(f"{label(last.id)} {word}: {text}.")
-        self.told(len(self._row) - 1, Halving(low=0, high=len(self._row) - 1))
-        state = halve(len(self._row), self.ask, self.cost, self.told)
+        self.report(len(self._row) - 1, Halving(low=0, high=len(self._row) - 1))
+        state = halve(len(self._row), self.ask, self.cost, self.report)
         print(self.answer(state, reports))
 
     def ask(self, place: int) -> bool | None:
@@ -279,7 +279,7 @@ class _Search:
         """Return what it costs to ask, as ``Environments.cost``."""
         return self._environments.cost(*_together(self._question.word, self._row[0], self._row[place]))
 
-    def told(self, place: int, state: Halving) -> None:
+    def report(self, place: int, state: Halving) -> None:
         """Print what was seen and how much is left."""
         left = len(state.open)
         steps = left.bit_length()

@@ -69,17 +69,17 @@ def halve(
     size: int,
     ask: Callable[[int], bool | None],
     cost: Callable[[int], int] = lambda _: 0,
-    told: Callable[[int, Halving], None] = lambda *_: None,
+    report: Callable[[int, Halving], None] = lambda *_: None,
 ) -> Halving:
     """Find a step between the first place of a row, which is unchanged, and the last one, which is changed.
 
-    ``ask`` says whether a place is changed, None if it cannot say. ``told`` is called after each answer.
+    ``ask`` says whether a place is changed, None if it cannot say. ``report`` is called after each answer.
     """
     state = Halving(low=0, high=size - 1)
     while state.open:
         place = state.best(cost)
         state.learn(place, changed=ask(place))
-        told(place, state)
+        report(place, state)
     return state
 
 

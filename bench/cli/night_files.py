@@ -1,4 +1,4 @@
-"""The files of a night, and the program that is told of its alarms."""
+"""The files of a night, and the program that gets its alarms."""
 
 from __future__ import annotations
 

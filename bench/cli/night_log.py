@@ -18,7 +18,7 @@ FOLDER = "nightly-logs"
 
 
 class _Tee:
-    """A stream whose text also goes to a file; anything else that is asked of it is answered by the stream."""
+    """A stream whose text also goes to a file; it has all other methods and attributes of the stream."""
 
     def __init__(self, stream: TextIO, file: TextIO) -> None:
         self._stream, self._file = stream, file

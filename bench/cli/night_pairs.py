@@ -1,4 +1,4 @@
-"""Measure what changed its environment in pairs with the last good one, on the same night."""
+"""Measure columns whose environment has changed in pairs with their last environment, on the same night."""
 
 from __future__ import annotations
 

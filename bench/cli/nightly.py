@@ -74,7 +74,7 @@ def nightly(options: argparse.Namespace) -> int:
         except errors.TfreproError as error:
             view = failed(f"{error}", error.hint)
             night_files.write(options.reports, view)
-            _tell(view, inputs.matrix.nightly, options.reports)
+            _call_program(view, inputs.matrix.nightly, options.reports)
             raise
 
 
@@ -95,7 +95,7 @@ def _night(inputs: Inputs, options: argparse.Namespace, log: NightLog) -> int:
     code = _shown(folder, options)
     view = _Examination(folder, plan, options, chosen, left_out, deadline).run()
     print(text.terminal(view, shutil.get_terminal_size((80, 24)).columns), end="")
-    _tell(view, settings, options.reports)
+    _call_program(view, settings, options.reports)
     accepted = [entry.run for entry in journal.accepted(journal.read(options.reports)[0])]
     for sentence in retention.apply(options.reports, settings.keep_logs_days, settings.keep_runs_days, accepted):
         print(f"note: {sentence}", file=sys.stderr)
@@ -117,7 +117,7 @@ def _remove_environments(days: int, reports: Path) -> None:
         print(f"note: {error}", file=sys.stderr)
 
 
-def _tell(view: NightView, settings: Nightly, reports: Path) -> None:
+def _call_program(view: NightView, settings: Nightly, reports: Path) -> None:
     """Start the program of ``on_alarm`` if there is an alarm, or if the night has failed."""
     if settings.on_alarm and (view.alarms or view.failed):
         problem = night_files.report_alarm(settings.on_alarm, reports)
@@ -149,7 +149,7 @@ class _Examination:
         """Add the run to the history and return what it shows.
 
         What it shows without pairs is written before they are measured. Only a night that was examined to its end
-        counts as an earlier one: otherwise an alarm that nobody was told of would be known on the next night.
+        counts as an earlier one: otherwise the next night would take an alarm for known that was never reported.
         """
         reports = self.options.reports
         entries, notes = journal.read(reports)

@@ -53,7 +53,7 @@ class Difference:
 class Shift:
     """How a time changed.
 
-    ``paired``: ``ratio`` is the time tonight over that in the last good environment, by pairs of the same night, with
+    ``paired``: ``ratio`` is the time tonight over that in the last environment, by pairs of the same night, with
     its interval ``low`` to ``high``. Otherwise it is tonight's time over the usual one of its series, without what all
     kernels of the host have in common, and ``smallest`` is the smallest ratio that would have been a suspect.
     """

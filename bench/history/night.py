@@ -40,8 +40,9 @@ class Place:
 class Cell(NamedTuple):
     """What one run measured at a place.
 
-    ``digest`` has the first 8 bytes, none unless all samples had the same; ``code`` identifies the code of the kernel.
-    ``seconds`` is the median over processes, None if the kernel was not timed in pairs.
+    ``digest`` has the first 8 bytes, none unless all samples had the same; ``code`` identifies the kernel's code,
+    inputs and settings. ``seconds`` is the median over processes, None if it was not
+    timed in pairs.
     """
 
     run: int
@@ -124,7 +125,7 @@ def load(
         connection: an opened history.
         name: the id of the run.
         accepted: changes that were accepted: a series has no cells from before the run of the newest one.
-        nights: the ids of the runs that count as earlier nights; None for all. Somebody was told of what they found.
+        nights: the ids of the runs that count as earlier nights; None for all. Their findings were reported.
 
     Raises:
         NothingError: the history has no cells of this run.

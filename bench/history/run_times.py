@@ -1,13 +1,14 @@
 """Changes of run times: what is slower tonight, and what of it is an alarm.
 
-Where the environment of a column is not that of its last night, the last good one is built again from its lock, and
+Where the environment of a column is not that of its last timed night, that one is built again from its lock, and
 both are measured in timing pairs on the same night: first all kernels in a few pairs, then those that look slower in
 more, batch by batch. A kernel is an alarm at a level that is shared by all kernels and batches (Bonferroni).
 
 Where the environment is the same, there is nothing to pair with, and a time is compared with the history of its series
-on the same machine and driver. What all kernels of a device have in common is the host's: it is removed, and reported
-once. Locations and scales are medians and median absolute deviations, because one night in thirty is disturbed. Being
-far from the usual makes a suspect (about 1 in 1,000 series by chance alone), and the second such night an alarm.
+in this environment and on this host. What all kernels of a device have in common is the host's: it is removed, and
+reported once. Locations and scales are medians and median absolute deviations, because one night in thirty is
+disturbed. Being far from the usual makes a suspect (about 1 in 1,000 series by chance alone), and the second such night
+an alarm.
 """
 
 from __future__ import annotations
@@ -140,12 +141,12 @@ def _is_slower(ratio: TimeRatio, paired: int) -> bool:
 
 
 def from_pairs(night: Night, before: Mapping[Place, Cell], pairs: Mapping[Place, TimeRatio]) -> list[Finding]:
-    """Return what is slower than in the last good environment, by pairs of the same night.
+    """Return what is slower than in the last environment, by pairs of the same night.
 
     Args:
         night: the night.
         before: the last night of each cell that was paired.
-        pairs: the time tonight over that in the last good environment, of all cells that were paired.
+        pairs: the time tonight over that in the last environment, of all cells that were paired.
     """
     groups: dict[tuple[str, int], dict[Place, Shift]] = defaultdict(dict)
     for place, ratio in pairs.items():
@@ -226,7 +227,7 @@ class _Group:
         sigma = max(_MAD * float(np.median(abs(earlier - np.median(earlier)))), _LEAST_SIGMA)
         usual, limit = float(np.median(earlier)), max(HOST_SIGMAS * sigma, math.log(HOST_RATIO))
         distance = shift - usual
-        if distance <= limit or earlier[-1] - usual > limit:  # it is said once, not every night
+        if distance <= limit or earlier[-1] - usual > limit:  # one finding, not one each night
             return
         series = self.series[0]
         before = next(cell for cell in reversed(series.earlier) if cell.seconds)

@@ -51,8 +51,8 @@ class Column:
     ``device`` is ``cpu``, a GPU's short name (``h200``, or ``h200-1a2b3c4d`` where the run has two of one model), or
     ``gpu`` where none is known. ``gpu`` is the UUID of the GPU, "" for none. ``status`` is ``ready``,
     ``incompatible``, ``gpu-not-visible`` or ``build-failed`` (there is no lock), and ``reason`` says why it is not
-    ready. ``advice`` is the result of the preflight in one line, "" where there is nothing to say. ``lock_label`` sets
-    the column apart from that with the current lock of the pair, "" for that one.
+    ready. ``advice`` is the result of the preflight in one line, "" where there is nothing to say. ``lock_label``
+    names an earlier lock of the pair, "" for the current one.
     """
 
     pair: Pair

@@ -119,7 +119,7 @@ def test_one_night(tmp_path: Path) -> None:
         add_cell(connection, add_run(connection, day(0)))
         add_cell(connection, 1, None, kernel="untimed", digest=b"")
         view = build(connection, [], {})
-    assert view.headline == "2024-01-01: Nobody looked for alarms yet."
+    assert view.headline == "2024-01-01: The newest run was not examined for alarms."
     assert not view.lines
     assert [(line.kernel, line.time) for line in view.others] == [("matmul", "1.00 ms"), ("untimed", "")]
     render(view)
@@ -174,7 +174,7 @@ def test_the_calendar_says_what_each_night_was(several: HistoryView) -> None:
     text = shown(render(several))
     assert "2024-02-09: 1 alarm" in text
     assert "2024-02-08: no alarm" in text
-    assert "2024-02-07: measured, nobody looked for alarms" in text
+    assert "2024-02-07: measured, not examined for alarms" in text
 
 
 def test_runs_that_are_not_used_are_named_with_the_reason(tmp_path: Path) -> None:
@@ -199,7 +199,7 @@ def test_two_runs_of_one_day_share_a_tile(tmp_path: Path) -> None:
         for name in ("20240101T020000Z-aaaa", "20240101T120000Z-bbbb"):
             add_cell(connection, add_run(connection, name))
         view = build(connection, [], {"20240101T020000Z-aaaa": nightly()})
-    assert "2024-01-01: 1 alarm; measured, nobody looked for alarms" in shown(render(view))
+    assert "2024-01-01: 1 alarm; measured, not examined for alarms" in shown(render(view))
 
 
 def test_older_nights_become_weeks_and_the_page_says_so(tmp_path: Path) -> None:

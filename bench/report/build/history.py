@@ -188,10 +188,10 @@ def _headline(axis: Axis, calendar: Sequence[CalendarNight], reports: Mapping[st
     if not axis.runs:
         return "The history has no night yet.", skipped.strip()
     newest = reports.get(axis.runs[-1].name)
-    said = clean(newest.headline) if newest else "Nobody looked for alarms yet."
+    answer = clean(newest.headline) if newest else "The newest run was not examined for alarms."
     with_alarms = count(sum(bool(night.alarms) for night in calendar), "night")
     span = f"{count(len(axis.runs), 'night')} from {axis.dates[0]} to {axis.dates[-1]}; {with_alarms} had alarms."
-    return f"{axis.dates[-1]}: {said}", span + skipped
+    return f"{axis.dates[-1]}: {answer}", span + skipped
 
 
 def _left_out(axis: Axis, nights: int, lines: int) -> list[str]:

@@ -130,7 +130,7 @@ def _night(night: CalendarNight) -> tuple[int, str, str, str]:
         return 4, TIMES, "none", f"not used: {night.reason}"
     also = f"; {night.reason}" if night.reason else ""
     if night.alarms is None:
-        return 3, "?", "inconclusive", f"measured, nobody looked for alarms{also}"
+        return 3, "?", "inconclusive", f"measured, not examined for alarms{also}"
     if night.alarms:
         symbol = "!" if night.alarms == 1 else f"{min(night.alarms, 99)}!"
         return 0, symbol, "bad", f"{night.alarms} {'alarm' if night.alarms == 1 else 'alarms'}{also}"

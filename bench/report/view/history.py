@@ -10,7 +10,7 @@ class CalendarNight:
     """A run in the calendar. ``date`` is ISO 8601, "" if the run does not say when it began.
 
     ``measured`` says whether the history has results of it, and ``reason`` why not or what it lacks. ``alarms`` is None
-    where nobody looked for alarms; ``anchor`` leads to them, "" if the page does not list them.
+    for a run that was not examined for alarms; ``anchor`` leads to them, "" if the page does not list them.
     """
 
     run: str
