@@ -19,9 +19,8 @@ from bench.cli import reproduce
 from bench.cli.bisection import Halving, Question, candidates, halve, is_usable, label
 from bench.cli.command import Command
 from bench.cli.compare import gates
-from bench.cli.matrix import measure, read_suite
+from bench.cli.matrix import choose_engine, read_suite, run_plan
 from bench.cli.planning import LOCKS, Inputs, kernel_sources, print_columns, require_checkout, warn
-from bench.engines import select
 from bench.gpu import facts
 from bench.plan import column_selection, config, custom_kernels, planner
 from bench.plan.config_models import DEFAULT_VARIATION
@@ -71,9 +70,7 @@ class Environments:
             plan = self.plan(columns)
             found = self._used(plan)
             if found is None:
-                folder = measure(plan, self._options, self.chosen)
-                assert folder is not None, "a dry run measures nothing"  # noqa: S101
-                found = verdict.evaluate(store.load(folder))
+                found = verdict.evaluate(store.load(run_plan(plan, self._options, self.chosen)))
             self._results[key] = found
         return self._results[key]
 
@@ -232,8 +229,7 @@ def _suite(options: argparse.Namespace, inputs: Inputs, row: list[Column]) -> tu
         hint = f"Did you mean {near!r}? " if near else ""
         message = f"The suite here has no kernel {options.kernel!r}."
         raise errors.ConfigError(message, f"{hint}A custom kernel needs --kernel-file FILE.")
-    made = chosen or select.choose(options.engine, ROOT, registry=options.from_registry, revision=host.revision(ROOT))
-    return suite, made
+    return suite, chosen or choose_engine(options)
 
 
 def _together(word: str, first: Column, column: Column) -> tuple[Column, ...]:

@@ -80,31 +80,53 @@ def choose_engine(options: argparse.Namespace) -> Chosen:
     return select.choose(options.engine, ROOT, registry=options.from_registry, revision=host.revision(ROOT))
 
 
-def measure(
-    plan: Plan, options: argparse.Namespace, chosen: Chosen | None = None, *, final: bool = False
-) -> Path | None:
+def measure(plan: Plan, options: argparse.Namespace, chosen: Chosen | None = None) -> Path | None:
     """Measure a plan and return its run folder, or None after ``--dry-run``; ``chosen`` is the engine and why.
-
-    A ``final`` run that had to give up a column is not resumed by the next one.
 
     Raises:
         NoGpuError: a GPU is required and none was found.
     """
     _require_gpu(plan.devices)
-    engine, reason = chosen or choose_engine(options)
+    chosen = chosen or choose_engine(options)
+    if not options.dry_run:
+        return run_plan(plan, options, chosen)
+    _introduce(plan, chosen)
+    _print_dry_run(plan, chosen[0], resume=not options.no_resume)
+    return None
+
+
+def run_plan(
+    plan: Plan, options: argparse.Namespace, chosen: Chosen, *, reports: Path | None = None, final: bool = False
+) -> Path:
+    """Measure a plan with an engine and return its run folder.
+
+    Args:
+        plan: the plan.
+        options: those of the command: ``reports``, ``command`` and ``no_resume``.
+        chosen: the engine and why.
+        reports: the folder for the run, that of ``options`` by default.
+        final: a run that had to give up a column has ended, and is not resumed by the next one.
+
+    Raises:
+        NoGpuError: a GPU is required and none was found.
+    """
+    _require_gpu(plan.devices)
+    _introduce(plan, chosen)
+    place, (engine, reason) = (reports or options.reports).absolute(), chosen
+    with progress.view() as view:
+        job = runner.Job(
+            plan=plan, engine=engine, engine_why=reason, root=ROOT, reports=place, command=options.command,
+            fresh=options.no_resume, final=final, on_pass=_interim_page(place, view),
+        )  # fmt: skip
+        return runner.run(job, view)
+
+
+def _introduce(plan: Plan, chosen: Chosen) -> None:
+    """Print the engine with the reason for it, and the notes of a plan."""
+    engine, reason = chosen
     print(f"engine {engine.name}: {reason}", file=sys.stderr)
     for note in plan.notes:
         print(f"note: {note}", file=sys.stderr)
-    if options.dry_run:
-        _print_dry_run(plan, engine, resume=not options.no_resume)
-        return None
-    reports = options.reports.absolute()
-    with progress.view() as view:
-        job = runner.Job(
-            plan=plan, engine=engine, engine_why=reason, root=ROOT, reports=reports, command=options.command,
-            fresh=options.no_resume, final=final, on_pass=_interim_page(reports, view),
-        )  # fmt: skip
-        return runner.run(job, view)
 
 
 def _interim_page(reports: Path, view: View) -> OnPass:

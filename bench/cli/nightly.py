@@ -10,16 +10,15 @@ import shutil
 import socket
 import sys
 import time
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from bench import errors, host
 from bench.cli import night_files
 from bench.cli import options as shared
 from bench.cli.command import Command
 from bench.cli.history import write_page
-from bench.cli.matrix import choose_engine, measure, read_suite
+from bench.cli.matrix import choose_engine, read_suite, run_plan
 from bench.cli.night_log import NightLog, night_log
 from bench.cli.night_pairs import LastEnvironments
 from bench.cli.planning import read_inputs
@@ -27,23 +26,22 @@ from bench.cli.results import show
 from bench.engines import clean
 from bench.history import database, index, journal, reproducibility, run_times
 from bench.history import night as nights
-from bench.history.finding import Finding, ordered
 from bench.plan import budget
-from bench.portable.lock import FileLock, LockedError
 from bench.report.build.night import build, failed
 from bench.report.text import night as text
 from bench.report.view.night import LeftOut
 from bench.run import progress
 from bench.store import retention
-from bench.store.run_folder import unwritable
+from bench.store.run_folder import reports_lock
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from bench.cli.matrix import Chosen
     from bench.cli.planning import Inputs
+    from bench.history.finding import Finding
     from bench.plan.config_models import Nightly
     from bench.plan.custom_kernels import Suite
     from bench.plan.planner import Plan
@@ -88,9 +86,7 @@ def _night(inputs: Inputs, options: argparse.Namespace, log: NightLog) -> int:
     chosen = chosen or choose_engine(options)
     plan, left_out = _within_budget(inputs, suite, options, chosen[0].name)
     # a night that had to give up a column has ended: the next one measures everything anew
-    folder = measure(plan, options, chosen, final=True)
-    if folder is None:
-        return errors.OK
+    folder = run_plan(plan, options, chosen, final=True)
     log.name_after(folder.name)
     code = _shown(folder, options)
     view = _Examination(folder, plan, options, chosen, left_out, deadline).run()
@@ -164,7 +160,7 @@ class _Examination:
             last = LastEnvironments(
                 night=night, plan=self.plan, reports=reports, measure=self._pairs, deadline=self.deadline, notes=notes
             )
-            view = build(night, ordered([*found, *last.findings()]), entries, self.left_out, notes)
+            view = build(night, [*found, *last.findings()], entries, self.left_out, notes)
             night_files.write(reports, view)
             night_files.keep(reports, view)
             write_page(connection, reports, entries)
@@ -182,8 +178,7 @@ class _Examination:
 
     def _pairs(self, plan: Plan) -> Path:
         """Measure pairs in a folder of their own, and return their run folder."""
-        options = argparse.Namespace(**{**vars(self.options), "reports": self.options.reports / "paired-with-last"})
-        return cast("Path", measure(plan, options, self.chosen))  # it is None in a dry run only, which ends before
+        return run_plan(plan, self.options, self.chosen, reports=self.options.reports / "paired-with-last")
 
 
 def _within_budget(
@@ -227,25 +222,15 @@ def _last_measured(connection: sqlite3.Connection, reports: Path, engine: str) -
     }
 
 
-@contextmanager
-def lock(options: argparse.Namespace) -> Iterator[None]:
+def lock(options: argparse.Namespace) -> AbstractContextManager[None]:
     """Hold the lock of nights in a reports folder, waiting for another night as long as ``--wait`` says."""
-    path = options.reports / ".nightly.lock"
 
     def waiting(owner: str) -> None:
         print(f"waiting up to {progress.duration(options.wait)} for another night: {owner}", file=sys.stderr)
 
-    held = FileLock(path, timeout_s=options.wait, command=options.command, on_wait=waiting)
-    try:
-        options.reports.mkdir(parents=True, exist_ok=True)
-        held.acquire()
-    except LockedError as error:
-        message = f"Another night is going on in {options.reports}: {error.owner}."
-        raise errors.BusyError(message, "Wait for it with --wait 1h, or use another folder with --reports.") from error
-    except OSError as error:
-        raise unwritable(path, error) from error
-    with held:
-        yield
+    return reports_lock(
+        options.reports, options.command, ".nightly.lock", timeout_s=options.wait, on_wait=waiting, hint=" (--wait 1h)"
+    )
 
 
 def seconds(text: str) -> float:

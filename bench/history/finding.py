@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -89,4 +89,4 @@ class Finding:
     places: Mapping[Place, str]
     differences: tuple[Difference, ...] = ()
     commands: tuple[str, ...] = ()
-    shifts: Mapping[Place, Shift] | None = None
+    shifts: Mapping[Place, Shift] = field(default_factory=dict)

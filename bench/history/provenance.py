@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+import shlex
 from typing import TYPE_CHECKING
 
-from bench.history.finding import Difference
+from bench.history.finding import Difference, Finding
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from bench.history.finding import Kind, Shift
     from bench.history.night import Night, Place
 
 #: Facts in the order of how often they are the cause of a change; the others follow in their own order.
@@ -18,8 +20,27 @@ CAUSES = (
     "suite", "threads", "instruction set", "libc", "system", "microcode", "engine", "CPU", "cores", "host", "protobuf",
     "Python build", "Python",
 )  # fmt: skip
+#: Facts that the lock of an environment decides.
+_OF_ENVIRONMENT = {"TensorFlow", "CUDA", "cuDNN", "Keras", "NumPy", "lock"}
 #: Characters of a hash.
 _SHOWN = 12
+
+
+def explained(
+    night: Night, kind: Kind, before: int, places: Mapping[Place, str], shifts: Mapping[Place, Shift] | None = None
+) -> Finding:
+    """Return a finding about cells of one column, with what changed since the run with id ``before``, and commands."""
+    place, name = next(iter(places)), night.runs[before].name
+    found = differences(night, place, before)
+    return Finding(
+        kind=kind,
+        column=place.column,
+        before=name,
+        places=places,
+        differences=found,
+        commands=_commands(night, place, name, found),
+        shifts=shifts or {},
+    )
 
 
 def differences(night: Night, place: Place, before: int) -> tuple[Difference, ...]:
@@ -53,15 +74,13 @@ def same_environment(facts: Sequence[Mapping[str, str]], codes: Sequence[bytes])
     )  # fmt: skip
 
 
-def commands(night: Night, place: Place, before: str, found: Sequence[Difference]) -> tuple[str, ...]:
-    """Return commands that test what changed a cell: the whole comparison, and a bisection where versions changed."""
-    result = [
-        f"nox -s compare -- {before}:{place.column} {night.run.name}:{place.column} --kernels {place.kernel}"
-    ]  # fmt: skip
-    titles = {difference.title for difference in found}
-    if titles & {"TensorFlow", "CUDA", "cuDNN", "Keras", "NumPy", "lock"}:
-        result.append(f"nox -s matrix -- --env {_environment(place.column)} --kernels {place.kernel} --no-resume")
-    return tuple(result)
+def _commands(night: Night, place: Place, before: str, found: Sequence[Difference]) -> tuple[str, ...]:
+    """Return a command that compares both nights and, where the environment has changed, one that measures it again."""
+    kernel = ["--kernels", place.kernel]
+    result = ["nox", "-s", "compare", "--", f"{before}:{place.column}", f"{night.run.name}:{place.column}", *kernel]
+    again = ["nox", "-s", "matrix", "--", "--env", _environment(place.column), *kernel, "--no-resume"]
+    changed = {difference.title for difference in found} & _OF_ENVIRONMENT
+    return tuple(map(shlex.join, [result, again] if changed else [result]))
 
 
 def _environment(column: str) -> str:

@@ -11,7 +11,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from bench.history.finding import Finding, Kind
-from bench.history.provenance import commands, differences, same_environment
+from bench.history.provenance import explained, same_environment
 from bench.verdict.status import FROM_DIGESTS, OF_COLUMN, Status
 
 if TYPE_CHECKING:
@@ -77,20 +77,7 @@ def findings(night: Night) -> list[Finding]:
         if found is not None:
             kind, before, sentence = found
             groups[kind, series.place.column, before.run][series.place] = sentence
-    order = list(Kind)
-    return [
-        _finding(night, kind, column, before, places)
-        for (kind, column, before), places in sorted(groups.items(), key=lambda group: order.index(group[0][0]))
-    ]
-
-
-def _finding(night: Night, kind: Kind, column: str, before: int, places: Mapping[Place, str]) -> Finding:
-    place, name = next(iter(places)), night.runs[before].name
-    found = differences(night, place, before)
-    return Finding(
-        kind=kind, column=column, before=name, places=places, differences=found,
-        commands=commands(night, place, name, found),
-    )  # fmt: skip
+    return [explained(night, kind, before, places) for (kind, _, before), places in groups.items()]
 
 
 def _change(night: Night, series: Series) -> tuple[Kind, Cell, str] | None:

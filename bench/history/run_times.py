@@ -16,19 +16,20 @@ from __future__ import annotations
 import math
 import warnings
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.history.finding import Difference, Finding, Kind, Shift
-from bench.history.provenance import commands, differences, same_environment
+from bench.history.finding import Kind, Shift
+from bench.history.provenance import explained, same_environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
+    from bench.history.finding import Finding
     from bench.history.night import Cell, Night, Place, Series
     from bench.verdict.ratio import TimeRatio
 
@@ -118,10 +119,7 @@ def from_history(night: Night, suspects: Sequence[Suspect]) -> list[Finding]:
     groups: dict[tuple[Kind, str, int], dict[Place, Shift]] = defaultdict(dict)
     for suspect in suspects:
         groups[suspect.kind, suspect.place.column, suspect.before.run][suspect.place] = suspect.shift
-    return [
-        _finding(night, kind, night.runs[run].name, shifts)
-        for (kind, _, run), shifts in sorted(groups.items(), key=lambda group: group[0][0] is not Kind.SLOWER)
-    ]
+    return [_finding(night, kind, run, shifts) for (kind, _, run), shifts in groups.items()]
 
 
 def undecided(pairs: Mapping[Place, TimeRatio]) -> list[Place]:
@@ -153,22 +151,11 @@ def from_pairs(night: Night, before: Mapping[Place, Cell], pairs: Mapping[Place,
         if _is_slower(ratio, len(pairs)):
             shift = Shift(ratio=ratio.ratio, low=ratio.low, high=ratio.high, paired=True)
             groups[place.column, before[place].run][place] = shift
-    return [_finding(night, Kind.SLOWER, night.runs[run].name, shifts) for (_, run), shifts in groups.items()]
+    return [_finding(night, Kind.SLOWER, run, shifts) for (_, run), shifts in groups.items()]
 
 
-def _finding(night: Night, kind: Kind, before: str, shifts: Mapping[Place, Shift]) -> Finding:
-    place = next(iter(shifts))
-    earlier = next(number for number, run in night.runs.items() if run.name == before)
-    found = differences(night, place, earlier)
-    return Finding(
-        kind=kind,
-        column=place.column,
-        before=before,
-        places={one: shift.sentence for one, shift in shifts.items()},
-        differences=found,
-        commands=commands(night, place, before, found),
-        shifts=shifts,
-    )
+def _finding(night: Night, kind: Kind, before: int, shifts: Mapping[Place, Shift]) -> Finding:
+    return explained(night, kind, before, {place: shift.sentence for place, shift in shifts.items()}, shifts)
 
 
 def _by_device(night: Night) -> dict[str, list[Series]]:
@@ -231,15 +218,10 @@ class _Group:
             return
         series = self.series[0]
         before = next(cell for cell in reversed(series.earlier) if cell.seconds)
-        ratio = math.exp(distance)
-        found: tuple[Difference, ...] = differences(self.night, series.place, before.run)
-        yield Finding(
-            kind=Kind.HOST,
-            column=series.place.column.partition("@")[2],
-            before=self.night.runs[before.run].name,
-            places={series.place: f"All {len(self.series)} timed results of the device have {ratio:.2f}x in common."},
-            differences=found,
-        )
+        text = f"All {len(self.series)} timed results of the device have {math.exp(distance):.2f}x in common."
+        found = explained(self.night, Kind.HOST, before.run, {series.place: text})
+        # a comparison of one kernel would not show what all of them have in common
+        yield replace(found, column=series.place.column.partition("@")[2], commands=())
 
 
 def _same(night: Night, series: Series, before: Cell) -> bool:

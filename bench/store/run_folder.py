@@ -14,7 +14,7 @@ from bench.portable.lock import FileLock, LockedError
 from bench.portable.run_folder import Recording, kept_path, now
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from bench.store.run_info import RunInfo
@@ -74,20 +74,30 @@ def _link_or_copy(old: Path, new: Path) -> None:
 
 
 @contextmanager
-def reports_lock(reports: Path, command: str) -> Iterator[None]:
-    """Hold the reports folder for one command.
+def reports_lock(
+    reports: Path,
+    command: str,
+    name: str = ".lock",
+    *,
+    timeout_s: float = 0.0,
+    on_wait: Callable[[str], None] | None = None,
+    hint: str = "",
+) -> Iterator[None]:
+    """Hold the reports folder for one command; ``name``, ``timeout_s`` and ``on_wait`` are those of the lock file.
+
+    ``hint`` says how to wait for the other process.
 
     Raises:
         BusyError: another process holds it; the message names that process.
         StorageError: the folder cannot be written.
     """
-    lock = FileLock(reports / ".lock", command=command)
+    lock = FileLock(reports / name, command=command, timeout_s=timeout_s, on_wait=on_wait)
     try:
         reports.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except LockedError as error:
         message = f"{reports} is in use by {error.owner}."
-        raise BusyError(message, "Wait until it has ended, or use another folder with --reports.") from error
+        raise BusyError(message, f"Wait until it has ended{hint}, or use another folder with --reports.") from error
     except OSError as error:
         raise unwritable(lock.path, error) from error
     with lock:

@@ -327,7 +327,7 @@ def stage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Stage:
     monkeypatch.setattr(facts, "survey", lambda: BARE)
     monkeypatch.setattr(host, "facts", lambda _: THIS_HOST)
     monkeypatch.setattr(select, "choose", lambda *_, **__: (made, "a test"))
-    monkeypatch.setattr(bisect_kernel, "measure", made.measure)
+    monkeypatch.setattr(bisect_kernel, "run_plan", made.measure)
     monkeypatch.setattr(store, "load", lambda folder: made.runs[folder.name])
     return made
 

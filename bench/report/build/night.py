@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bench.history.finding import ordered
 from bench.report.formatting import clean
 from bench.report.view.night import SCHEMA, LeftOut, NightFinding, NightResult, NightView
 from bench.store.run_folder import now
@@ -24,7 +25,11 @@ def build(
     left_out: Sequence[LeftOut] = (),
     notes: Sequence[str] = (),
 ) -> NightView:
-    """Return the view of a night; ``entries`` are the notes that people wrote, ``notes`` what it could not do."""
+    """Return the view of a night, the most serious findings first.
+
+    ``entries`` are the notes that people wrote, ``notes`` what the night could not do.
+    """
+    findings = ordered(findings)
     alarms = tuple(_finding(one, entries) for one in findings if one.kind.alarm)
     changes = tuple(_finding(one, entries) for one in findings if not one.kind.alarm)
     earlier = len({cell.run for series in night.series for cell in series.earlier})
@@ -73,7 +78,7 @@ def _finding(finding: Finding, entries: Sequence[Entry]) -> NightFinding:
         column=clean(finding.column),
         before=finding.before,
         results=tuple(
-            _result(place, sentence, (finding.shifts or {}).get(place)) for place, sentence in finding.places.items()
+            _result(place, sentence, finding.shifts.get(place)) for place, sentence in finding.places.items()
         ),
         changed=tuple(
             (one.title, clean(f"{one.before or 'unknown'} to {one.after or 'unknown'}")) for one in finding.differences
