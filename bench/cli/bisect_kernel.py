@@ -19,10 +19,10 @@ from bench.cli import reproduce
 from bench.cli.bisection import Halving, Question, candidates, halve, is_usable, label
 from bench.cli.command import Command
 from bench.cli.compare import gates
-from bench.cli.matrix import choose_engine, read_suite, run_plan
+from bench.cli.matrix import choose_engine, run_plan
 from bench.cli.planning import LOCKS, Inputs, kernel_sources, print_columns, require_checkout, warn
 from bench.gpu import facts
-from bench.plan import column_selection, config, custom_kernels, planner
+from bench.plan import column_selection, config, planner
 from bench.plan.config_models import DEFAULT_VARIATION
 from bench.plan.planner import Selection
 from bench.plan.suggest import nearest
@@ -220,15 +220,10 @@ def _pinned(matrix: Matrix, options: argparse.Namespace) -> Matrix:
 
 def _suite(options: argparse.Namespace, inputs: Inputs, row: list[Column]) -> tuple[Suite, Chosen]:
     """Return the suite and the engine; raises ConfigError where the suite does not have the kernel."""
-    suite, chosen = custom_kernels.suite(inputs.sources), None
-    if options.kernel not in suite.kernels:  # it may be declared by code that only an environment runs
-        suite, chosen = read_suite(inputs.sources, lambda: row, inputs.devices, options)
-    known = [name for name, kernel in suite.kernels.items() if not kernel.control]
-    if options.kernel not in known:
-        near = nearest(options.kernel, known)
-        hint = f"Did you mean {near!r}? " if near else ""
-        message = f"The suite here has no kernel {options.kernel!r}."
-        raise errors.ConfigError(message, f"{hint}A custom kernel needs --kernel-file FILE.")
+    suite, chosen = reproduce.suite_with_kernel(inputs, lambda: row, options)
+    if suite.kernels[options.kernel].control:
+        message = f"The suite here has no kernel {options.kernel!r} to ask about: it is a control."
+        raise errors.ConfigError(message, "python -m bench kernels lists all kernels.")
     return suite, chosen or choose_engine(options)
 
 

@@ -7,7 +7,6 @@ against this checkout before anything is measured.
 from __future__ import annotations
 
 import argparse
-import difflib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,15 +21,18 @@ from bench.gpu import facts
 from bench.plan import config, custom_kernels, devices
 from bench.plan.config_models import Matrix, Profile, Select, Variation
 from bench.plan.planner import Plan, Selection
+from bench.plan.suggest import nearest
 from bench.plan.variations import refuse_unknown
 from bench.report.build.reproduce import Answer, ReproduceSpec, answer
 from bench.store import run as store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from bench.cli.matrix import Chosen
     from bench.gpu.facts import Gpu, GpuInventory
+    from bench.plan.column import Column
+    from bench.plan.custom_kernels import Suite
     from bench.plan.devices import Devices
 
 #: The name of the profile that ``reproduce`` makes, as its page shows it.
@@ -85,16 +87,23 @@ def make_plan(options: argparse.Namespace) -> tuple[Plan, Chosen | None]:
         devices=devices_of(device, facts.survey()),
         sources=kernel_sources(matrix, _without_listed(matrix, options)),
     )
+    suite, chosen = suite_with_kernel(inputs, inputs.columns, options)
+    return inputs.plan(suite), chosen
+
+
+def suite_with_kernel(
+    inputs: Inputs, columns: Callable[[], Sequence[Column]], options: argparse.Namespace
+) -> tuple[Suite, Chosen | None]:
+    """Return the suite, and the engine if one was needed to read it; raises ConfigError if it lacks the kernel."""
     suite, chosen = custom_kernels.suite(inputs.sources), None
     if options.kernel not in suite.kernels:  # it may be declared by code that only an environment runs
-        suite, chosen = read_suite(inputs.sources, inputs.columns, inputs.devices, options)
+        suite, chosen = read_suite(inputs.sources, columns, inputs.devices, options)
     if options.kernel not in suite.kernels:
-        near = difflib.get_close_matches(options.kernel, suite.kernels, 1, 0.6)
-        hint = f"Did you mean {near[0]!r}? " if near else ""
-        raise errors.ConfigError(
-            f"The suite here has no kernel {options.kernel!r}.", f"{hint}A custom kernel needs --kernel-file FILE."
-        )
-    return inputs.plan(suite), chosen
+        near = nearest(options.kernel, suite.kernels)
+        hint = f"Did you mean {near!r}? " if near else ""
+        message = f"The suite here has no kernel {options.kernel!r}."
+        raise errors.ConfigError(message, f"{hint}A custom kernel needs --kernel-file FILE.")
+    return suite, chosen
 
 
 def _without_listed(matrix: Matrix, options: argparse.Namespace) -> argparse.Namespace:
