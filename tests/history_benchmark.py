@@ -14,7 +14,7 @@ import tempfile
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,9 +23,11 @@ from bench.history.journal import Entry
 from bench.history.night import load
 from bench.report.build.history import build
 from bench.report.html.history import render
+from bench.report.view.night import SCHEMA, NightFinding, NightResult, NightView
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Iterable
 
 SEED = 20130501
 COLUMNS, KERNELS, MODES = 12, 105, ("off", "on")
@@ -85,25 +87,36 @@ def fill(connection: sqlite3.Connection, nights: int, kernels: int = KERNELS) ->
     return [name_of(day) for day in days]
 
 
-def reports(names: list[str], kernels: int = KERNELS) -> dict[str, dict[str, Any]]:
+def report(headline: str, alarms: Iterable[NightFinding] = ()) -> NightView:
+    """What a night found."""
+    return NightView(
+        schema=SCHEMA, run="", started="", finished="", headline=headline, earlier=0, measured=0, alarms=tuple(alarms),
+        changes=(),
+    )  # fmt: skip
+
+
+def reports(names: list[str], kernels: int = KERNELS) -> dict[str, NightView]:
     """Every twentieth night, the last one among them, with two alarms."""
     found = {}
+    text = "1.12x the usual time in the same environment; from 1.05x on it would show."
     for number, name in enumerate(reversed(names)):
         column = f"tf2.{10 + number % COLUMNS}.0-cpu-py311@cpu"
-        results = [
-            {"kernel": f"kernel_{(number + one) % kernels:03d}", "variation": "default", "mode": "on",
-             "sentence": "1.12x the usual time in the same environment; from 1.05x on it would show."}
-            for one in range(3)
-        ]  # fmt: skip
-        kinds = [] if number % 20 else ["slower", "no longer reproducible"]
+        places = [f"kernel_{(number + one) % kernels:03d}" for one in range(3)]
         alarms = [
-            {"kind": kind, "column": column, "before": names[0], "results": results,
-             "changed": {"TensorFlow": "2.20.0 to 2.21.0", "driver": "560.1 to 570.2"},
-             "commands": [f"nox -s compare -- {names[0]}:{column} {name}:{column} --kernels kernel_001"]}
-            for kind in kinds
-        ]  # fmt: skip
+            NightFinding(
+                kind=kind,
+                column=column,
+                before=names[0],
+                results=tuple(
+                    NightResult(kernel=kernel, variation="default", mode="on", sentence=text) for kernel in places
+                ),
+                changed=(("TensorFlow", "2.20.0 to 2.21.0"), ("driver", "560.1 to 570.2")),
+                commands=(f"nox -s compare -- {names[0]}:{column} {name}:{column} --kernels kernel_001",),
+            )
+            for kind in ([] if number % 20 else ["slower", "no longer reproducible"])
+        ]
         headline = f"2 alarms about 6 of 2520 results: {column}: slower." if alarms else "No alarm: 2520 results."
-        found[name] = {"headline": headline, "alarms": alarms, "changes": []}
+        found[name] = report(headline, alarms)
     return found
 
 

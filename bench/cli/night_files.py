@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from bench.errors import StorageError
+from bench.regular_file import read_bytes
 from bench.report.json import render as report_json
 from bench.report.text import night as text
 from bench.store.run_folder import write_atomic
@@ -43,17 +45,14 @@ def _json(view: NightView) -> str:
     return json.dumps(report_json.data(view), ensure_ascii=True, allow_nan=False, indent=1) + "\n"
 
 
-def read_all(reports: Path) -> dict[str, dict[str, Any]]:
+def read_all(reports: Path) -> dict[str, NightView]:
     """Return what earlier nights found, by the id of the run; a file that cannot be read is left out."""
-    nights: dict[str, dict[str, Any]] = {}
+    nights: dict[str, NightView] = {}
     for path in sorted((reports / NIGHTS).glob("*.json")):
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue
-        alarms = content.get("alarms", []) if isinstance(content, dict) else None
-        if isinstance(alarms, list) and all(isinstance(alarm, dict) for alarm in alarms):
-            nights[path.stem] = content
+        with suppress(OSError):
+            view = report_json.read_night(read_bytes(path))
+            if view is not None:
+                nights[path.stem] = view
     return nights
 
 

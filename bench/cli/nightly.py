@@ -210,10 +210,8 @@ def _within_budget(
 def _last_measured(connection: sqlite3.Connection, reports: Path, engine: str) -> dict[str, budget.Measured]:
     """Return the last measurement of every column on this host, by its id."""
     alarms = {
-        (run, str(alarm.get("column")))
-        for run, content in night_files.read_all(reports).items()
-        for alarm in content.get("alarms", ())
-    }
+        (run, alarm.column) for run, view in night_files.read_all(reports).items() for alarm in view.alarms
+    }  # fmt: skip
     return {
         last.column: budget.Measured(
             started=last.started, lock_hash=last.lock, failing=(last.run, last.column) in alarms, kernels=last.kernels

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from bench.cli import night_files
 from bench.history import database
 from bench.history.journal import Entry
 from bench.report.build.history import MOST_LINES, build
 from bench.report.build.time_lines import KEPT_NIGHTS, MOST_EVENTS, change_points
 from bench.report.html.history import render
-from tests.history_benchmark import fill, notes, reports
+from bench.report.view.night import NightFinding, NightResult
+from tests.history_benchmark import fill, notes, report, reports
 
 if TYPE_CHECKING:
     import sqlite3
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bench.report.view.history import HistoryView
+    from bench.report.view.night import NightView
 
 COLUMN = "tf2.18.1-cpu-py311@cpu"
 HOSTILE = (
@@ -93,11 +96,13 @@ def day(number: int) -> str:
     return f"{np.datetime64('2024-01-01') + number}T020000Z-abcd".replace("-", "", 2)
 
 
-def nightly(kernel: str = "matmul", column: str = COLUMN, text: str = "It was reproducible.") -> dict[str, Any]:
-    """The report of a night with one alarm."""
-    result = {"kernel": kernel, "variation": "default", "mode": "on", "sentence": text}
-    alarm = {"kind": "no longer reproducible", "column": column, "before": day(0), "results": [result]}
-    return {"headline": f"1 alarm: {text}", "alarms": [{**alarm, "changed": {"driver": "1 to 2"}}], "changes": []}
+def nightly(kernel: str = "matmul", column: str = COLUMN, text: str = "It was reproducible.") -> NightView:
+    """What a night with one alarm found."""
+    result = NightResult(kernel=kernel, variation="default", mode="on", sentence=text)
+    alarm = NightFinding(
+        kind="no longer reproducible", column=column, before=day(0), results=(result,), changed=(("driver", "1 to 2"),)
+    )
+    return report(f"1 alarm: {text}", [alarm])
 
 
 def shown(page: str) -> str:
@@ -141,7 +146,7 @@ def several(tmp_path: Path) -> HistoryView:
             status, digest = ("nondeterministic", b"") if wrong else ("reproducible", b"A")
             add_cell(connection, run, kernel="status", status=status, digest=digest)
         entries = [Entry(kind="note", cell="*/noted", text="look", run=day(5), who="me")]
-        return build(connection, entries, {day(39): nightly("status"), day(38): {"headline": "No alarm."}})
+        return build(connection, entries, {day(39): nightly("status"), day(38): report("No alarm.")})
 
 
 def test_what_happened_to_each_result(several: HistoryView) -> None:
@@ -184,7 +189,7 @@ def test_runs_that_are_not_used_are_named_with_the_reason(tmp_path: Path) -> Non
         add_run(connection, "21990101T020000Z-abcd", "skipped", future)
         add_run(connection, "broken", "skipped", "run.json cannot be read", started="")
         add_cell(connection, add_run(connection, day(1), "incomplete", "2 parts cannot be read"))
-        view = build(connection, [], {day(1): {"headline": "No alarm.", "alarms": []}})
+        view = build(connection, [], {day(1): report("No alarm.")})
     assert view.headline == "2024-01-02: No alarm."
     assert view.sentence == "2 nights from 2024-01-01 to 2024-01-02; 0 nights had alarms. 2 runs could not be used."
     text = shown(render(view))
@@ -237,9 +242,11 @@ def test_machines_have_time_lines_of_their_own(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("damaged", [[], {"alarms": 3}, {"headline": "x", "alarms": [{"kind": "x"}]}, "x", None])
 def test_a_damaged_report_counts_as_absent(tmp_path: Path, damaged: Any) -> None:
+    (tmp_path / night_files.NIGHTS).mkdir()
+    (tmp_path / night_files.NIGHTS / f"{day(0)}.json").write_text(json.dumps(damaged))
     with history(tmp_path) as connection:
         add_cell(connection, add_run(connection, day(0)))
-        view = build(connection, [], {day(0): damaged})
+        view = build(connection, [], night_files.read_all(tmp_path))
     assert view.nights[0].alarms is None
     render(view)
 

@@ -222,7 +222,7 @@ def test_nightly_json_follows_its_schema_and_is_kept_for_the_history(view: Night
     night_files.keep(tmp_path, view)
     for name, broken in (("a", "{"), ("b", "[]"), ("c", '{"alarms": ["x"]}'), ("d", '{"alarms": 3}')):
         (tmp_path / night_files.NIGHTS / f"{name}.json").write_text(broken)
-    assert night_files.read_all(tmp_path) == {view.run: content}
+    assert night_files.read_all(tmp_path) == {view.run: view}
 
 
 def test_a_night_that_failed_says_so_everywhere(tmp_path: Path) -> None:

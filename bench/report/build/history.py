@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from bench.history.night import runs
 from bench.report.build.time_lines import KEPT_NIGHTS, Axis, Found, anchor, date_of, time_lines
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from bench.history.journal import Entry
     from bench.history.night import RunRow
     from bench.report.view.history import TimeLine
+    from bench.report.view.night import NightFinding, NightResult, NightView
 
 #: Nights whose alarms are listed, results of an alarm that are named, and time lines that are drawn in full.
 MOST_NIGHTS, _MOST_RESULTS, MOST_LINES = 100, 6, 400
@@ -27,40 +28,18 @@ _MOST_TEXT = 500
 _Key: TypeAlias = tuple[str, str, str, str]
 
 
-class _Alarm(NamedTuple):
-    """An alarm of a nightly.json; ``results`` have kernel, variation, mode and sentence."""
-
-    kind: str
-    column: str
-    before: str
-    changed: Mapping[str, str]
-    commands: Sequence[str]
-    notes: Sequence[str]
-    results: Sequence[tuple[str, str, str, str]]
-
-
-class _Report(NamedTuple):
-    """What the page needs of a nightly.json; ``changes`` counts findings that are no alarms."""
-
-    headline: str
-    alarms: Sequence[_Alarm]
-    changes: int
-
-
-def build(
-    connection: sqlite3.Connection, entries: Sequence[Entry], nights: Mapping[str, Mapping[str, Any]]
-) -> HistoryView:
+def build(connection: sqlite3.Connection, entries: Sequence[Entry], reports: Mapping[str, NightView]) -> HistoryView:
     """Return the view of the history.
 
     Args:
         connection: an opened history.
         entries: notes and accepted changes.
-        nights: the content of nightly.json by name of the run; what cannot be understood counts as absent.
+        reports: what nights found, by name of the run; a run without one was not examined.
     """
     every = sorted(runs(connection), key=lambda run: (date_of(run), run.started, run.name))
     measured = {number for (number,) in connection.execute("SELECT DISTINCT run FROM columns")}
     axis = Axis([run for run in every if run.id in measured])
-    reports = {run.name: found for run in every if (found := _report(nights.get(run.name))) is not None}
+    reports = {run.name: reports[run.name] for run in every if run.name in reports}
     listed = [run for run in reversed(every) if run.name in reports and reports[run.name].alarms][:MOST_NIGHTS]
     anchors = {run.name: anchor("n", run.name) for run in listed}
     drawn, others, more = _lines(connection, axis, entries, _by_result(reports, anchors))
@@ -111,77 +90,55 @@ def _newest(line: TimeLine) -> tuple[int, int]:
     return -max(alarms, default=-1), -line.events[0].slot
 
 
-def _report(night: Any) -> _Report | None:
-    """Return the content of a nightly.json, None if it has not the expected form."""
-    try:
-        alarms = [
-            _Alarm(
-                kind=str(one["kind"]),
-                column=str(one["column"]),
-                before=str(one["before"]),
-                changed={str(name): str(value) for name, value in dict(one.get("changed", ())).items()},
-                commands=[str(text) for text in one.get("commands", ())],
-                notes=[str(text) for text in one.get("notes", ())],
-                results=[_result(result) for result in one["results"]],
-            )
-            for one in night.get("alarms", ())
-        ]
-        return _Report(str(night["headline"]), alarms, len(night.get("changes", ())))
-    except (AttributeError, KeyError, TypeError, ValueError):
-        return None
-
-
-def _result(result: Mapping[str, Any]) -> tuple[str, str, str, str]:
-    return str(result["kernel"]), str(result["variation"]), str(result["mode"]), str(result["sentence"])
-
-
-def _by_result(reports: Mapping[str, _Report], anchors: Mapping[str, str]) -> Mapping[_Key, Sequence[Found]]:
+def _by_result(reports: Mapping[str, NightView], anchors: Mapping[str, str]) -> Mapping[_Key, Sequence[Found]]:
     """Return the alarms of each column, kernel, variation and mode."""
     found: dict[_Key, list[Found]] = defaultdict(list)
     for run, report in reports.items():
         for one in report.alarms:
-            for kernel, variation, mode, sentence in one.results:
-                found[one.column, kernel, variation, mode].append(
-                    Found(run=run, kind=one.kind, sentence=sentence, anchor=anchors.get(run, ""))
+            for result in one.results:
+                found[one.column, result.kernel, result.variation, result.mode].append(
+                    Found(run=run, kind=one.kind, sentence=result.sentence, anchor=anchors.get(run, ""))
                 )
     return found
 
 
-def _calendar_night(run: RunRow, axis: Axis, report: _Report | None, anchors: Mapping[str, str]) -> CalendarNight:
+def _calendar_night(run: RunRow, axis: Axis, report: NightView | None, anchors: Mapping[str, str]) -> CalendarNight:
     return CalendarNight(
         run=clean(run.name),
         date=date_of(run),
         measured=run.id in axis.night,
         reason=cap(clean(run.reason), _MOST_TEXT),
         alarms=len(report.alarms) if report else None,
-        changes=report.changes if report else 0,
+        changes=len(report.changes) if report else 0,
         anchor=anchors.get(run.name, ""),
     )
 
 
-def _alarm(one: _Alarm, targets: Mapping[_Key, str]) -> Alarm:
+def _alarm(one: NightFinding, targets: Mapping[_Key, str]) -> Alarm:
     return Alarm(
         kind=clean(one.kind),
         column=clean(one.column),
         before=clean(one.before),
-        kernels=tuple(dict.fromkeys(clean(kernel) for kernel, *_ in one.results)),
-        results=tuple(
-            AlarmResult(
-                kernel=clean(kernel),
-                name=clean(f"{kernel}, determinism {mode}" + (f", {variation}" if variation != "default" else "")),
-                sentence=cap(clean(sentence), _MOST_TEXT),
-                anchor=targets.get((clean(one.column), clean(kernel), clean(variation), clean(mode)), ""),
-            )
-            for kernel, variation, mode, sentence in one.results[:_MOST_RESULTS]
-        ),
+        kernels=tuple(dict.fromkeys(clean(result.kernel) for result in one.results)),
+        results=tuple(_result(one.column, result, targets) for result in one.results[:_MOST_RESULTS]),
         more=max(0, len(one.results) - _MOST_RESULTS),
-        changed=tuple((clean(name), clean(value)) for name, value in one.changed.items()),
+        changed=tuple((clean(name), clean(value)) for name, value in one.changed),
         commands=tuple(map(clean, one.commands)),
         notes=tuple(cap(clean(text)) for text in one.notes),
     )
 
 
-def _headline(axis: Axis, calendar: Sequence[CalendarNight], reports: Mapping[str, _Report]) -> tuple[str, str]:
+def _result(column: str, result: NightResult, targets: Mapping[_Key, str]) -> AlarmResult:
+    kernel, variation, mode = (clean(text) for text in (result.kernel, result.variation, result.mode))
+    return AlarmResult(
+        kernel=kernel,
+        name=f"{kernel}, determinism {mode}" + (f", {variation}" if variation != "default" else ""),
+        sentence=cap(clean(result.sentence), _MOST_TEXT),
+        anchor=targets.get((clean(column), kernel, variation, mode), ""),
+    )
+
+
+def _headline(axis: Axis, calendar: Sequence[CalendarNight], reports: Mapping[str, NightView]) -> tuple[str, str]:
     """Return what the newest night says, and what the history has."""
     unused = sum(not night.measured for night in calendar)
     skipped = f" {count(unused, 'run')} could not be used." if unused else ""

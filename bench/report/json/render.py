@@ -59,6 +59,15 @@ def _schema(model: type[object], name: str, title: str) -> str:
     return json.dumps({**generated, **head}, indent=1, sort_keys=True, ensure_ascii=True) + "\n"
 
 
+def read_night(content: str | bytes) -> night.NightView | None:
+    """Return the view in a nightly.json, None if it is not one, or of another version."""
+    try:
+        view: night.NightView = _adapter(night.NightView).validate_json(content)
+    except ValueError:
+        return None
+    return view if view.schema == night.SCHEMA else None
+
+
 @lru_cache(maxsize=8)
 def _adapter(model: type[object]) -> TypeAdapter[Any]:
     """Return the serializer of a model."""

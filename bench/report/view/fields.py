@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import Field, PlainSerializer
+from pydantic import BeforeValidator, Field, PlainSerializer
 
 _T = TypeVar("_T")
 
@@ -31,6 +31,11 @@ class Count:
     number: int
 
 
+def _pairs(value: Any) -> Any:
+    """Return the pairs of an object, as JSON has them."""
+    return tuple(value.items()) if isinstance(value, dict) else value
+
+
 def _facts(facts: tuple[Fact, ...]) -> dict[str, str]:
     return {fact.label: fact.value for fact in facts}
 
@@ -46,7 +51,9 @@ def _legend(rows: tuple[tuple[str, str, str, str], ...]) -> dict[str, str]:
 #: (name, number) pairs, an object in JSON.
 Numbers = Annotated[tuple[tuple[str, int], ...], PlainSerializer(dict, return_type=dict[str, int])]
 #: (name, text) pairs, an object in JSON.
-Texts = Annotated[tuple[tuple[str, str], ...], PlainSerializer(dict, return_type=dict[str, str])]
+Texts = Annotated[
+    tuple[tuple[str, str], ...], BeforeValidator(_pairs), PlainSerializer(dict, return_type=dict[str, str])
+]
 #: Labels and values, an object in JSON.
 Facts = Annotated[tuple[Fact, ...], PlainSerializer(_facts, return_type=dict[str, str])]
 #: Kernels by status, an object in JSON.
