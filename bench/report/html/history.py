@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from calendar import monthrange
 from datetime import date
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
-from markupsafe import Markup
-
 from bench.report.formatting import TIMES, seconds
-from bench.report.html.render import _environment, _script
+from bench.report.html.render import script_values, templates
 from bench.report.labels import WORDS
 
 if TYPE_CHECKING:
@@ -69,29 +65,30 @@ class Tick(NamedTuple):
 
 def render(view: HistoryView) -> str:
     """Return the page. The same view gives the same bytes."""
-    environment = _environment()
-    script = _script(environment, ["history.js"])
     months, slots = _months(view.nights), len(view.slots)
     columns = sorted({line.column for line in (*view.lines, *view.others)} | _alarm_columns(view))
-    page = environment.get_template("history.html").render(
-        view=view,
-        months=months[-_OPEN_MONTHS:],
-        earlier_months=months[:-_OPEN_MONTHS],
-        columns=columns,
-        column_numbers={name: number for number, name in enumerate(columns)},
-        lines=((line, _plot(line, slots)) for line in view.lines),
-        groups=[
-            (name, machine, list(lines))
-            for (name, machine), lines in groupby(view.others, key=lambda line: (line.column, line.machine))
-        ],
-        short=lambda line: _short(line, slots),
-        ticks=_ticks(view.slots),
-        weekly=round(_WIDTH * sum(slot.weekly for slot in view.slots) / max(1, slots)),
-        width=_WIDTH,
-        height=_HEIGHT,
-        statuses=WORDS.values(),
-        script=Markup(script),  # noqa: S704 - our own file
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
+    page = (
+        templates()
+        .get_template("history.html")
+        .render(
+            view=view,
+            months=months[-_OPEN_MONTHS:],
+            earlier_months=months[:-_OPEN_MONTHS],
+            columns=columns,
+            column_numbers={name: number for number, name in enumerate(columns)},
+            lines=((line, _plot(line, slots)) for line in view.lines),
+            groups=[
+                (name, machine, list(lines))
+                for (name, machine), lines in groupby(view.others, key=lambda line: (line.column, line.machine))
+            ],
+            short=lambda line: _short(line, slots),
+            ticks=_ticks(view.slots),
+            weekly=round(_WIDTH * sum(slot.weekly for slot in view.slots) / max(1, slots)),
+            width=_WIDTH,
+            height=_HEIGHT,
+            statuses=WORDS.values(),
+            **script_values(["history.js"]),
+        )
     )
     return page.lstrip()
 

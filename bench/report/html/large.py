@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from markupsafe import Markup, escape
 
 from bench.report.html.charts import WIDE, heat_map_layout
-from bench.report.html.render import _environment, page_values, shared_values
+from bench.report.html.render import page_values, shared_values, templates
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -56,7 +56,7 @@ class _Line(NamedTuple):
 
 def details(view: View) -> Iterator[tuple[str, str]]:
     """Yield the name and the text of each file with evidence."""
-    template = _environment().get_template("detail.html")
+    template = templates().get_template("detail.html")
     own: dict[int, list[int]] = {}
     for place, detail in enumerate(view.details):
         own.setdefault(detail.index, []).append(place)
@@ -95,7 +95,7 @@ def summary(view: View, most: int) -> str:
         "parts": [{"file": part.file, "title": part.title, "lines": _lines(part)} for part in parts],
         "comparisons": tuple(map(_shortened, view.comparisons)),
     }
-    return _environment().get_template("large.html").render(values)
+    return templates().get_template("large.html").render(values)
 
 
 def _shortened(item: ColumnComparison) -> ColumnComparison:

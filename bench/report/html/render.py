@@ -38,7 +38,7 @@ _SOURCE = re.compile(r"(Source: )(https://[!#-;=?-~]+?)(\.?)")
 
 def render(view: View) -> str:
     """Return the page. The same view gives the same bytes."""
-    return _environment().get_template("page.html").render(page_values(view))
+    return templates().get_template("page.html").render(page_values(view))
 
 
 def render_up_to(view: View, most: int) -> str | None:
@@ -47,7 +47,7 @@ def render_up_to(view: View, most: int) -> str | None:
         return None
     pieces: list[str] = []
     size = 0
-    for piece in _environment().get_template("page.html").generate(page_values(view)):
+    for piece in templates().get_template("page.html").generate(page_values(view)):
         pieces.append(piece)
         size += len(piece.encode("utf-8"))
         if size > most:
@@ -72,7 +72,6 @@ def page_values(view: View, *, charts: bool = True) -> dict[str, Any]:
 
 def shared_values(view: View, scripts: Iterable[str]) -> dict[str, Any]:
     """Return what every page needs, with or without a matrix. ``link`` is what precedes an anchor in an address."""
-    script = _script(_environment(), scripts)
     return {
         "view": view,
         "link": "#",
@@ -83,8 +82,7 @@ def shared_values(view: View, scripts: Iterable[str]) -> dict[str, Any]:
         "all_pairs_limit": ALL_PAIRS_LIMIT,
         "rankings": view.rankings,
         "other_variations": tuple(dict.fromkeys(one.variation for row in view.rows for one in row.results[1:])),
-        "script": Markup(script),  # noqa: S704 - our own files
-        "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
+        **script_values(scripts),
     }
 
 
@@ -94,16 +92,22 @@ def _json(view: View) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _script(environment: Environment, names: Iterable[str] = _SCRIPTS) -> str:
-    """Return script files as one block, so that none of their names becomes global."""
+def script_values(names: Iterable[str]) -> dict[str, Any]:
+    """Return script files as one block, so that none of their names becomes global, with its hash for the policy."""
+    environment = templates()
     loader = environment.loader
-    assert loader is not None  # noqa: S101 - set in _environment
+    assert loader is not None  # noqa: S101 - set in templates
     sources = (loader.get_source(environment, name)[0] for name in names)
-    return '"use strict";\n{\n' + "\n".join(sources) + "\n}"
+    script = '"use strict";\n{\n' + "\n".join(sources) + "\n}"
+    return {
+        "script": Markup(script),  # noqa: S704 - our own files
+        "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
+    }
 
 
 @lru_cache(maxsize=1)
-def _environment() -> Environment:
+def templates() -> Environment:
+    """Return Jinja's environment for all pages: everything is escaped, and nothing may be undefined."""
     from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415 - start-up stays quick without it
 
     environment = Environment(
