@@ -36,7 +36,7 @@ HOSTILE = "<img src=x onerror=alert(1)>\x1b[2J\u202e{{ 1 }}$(reboot)'\"</script>
 def page(found: RunResults, **changes: object) -> str:
     """The section as the page has it."""
     view = {"columns": columns(found), "needs": needs(found), "choice": choice(found), **changes}
-    template = html_render._environment().from_string(
+    template = html_render.templates().from_string(
         '{% from "choose.html" import choose %}{{ choose(view, rankings, ()) }}'
     )
     return template.render(view=SimpleNamespace(**view), rankings=family_rankings(found))

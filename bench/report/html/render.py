@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from bench.report.view import ModeResult, View
 
 #: The files of the script, in the order in which they use each other.
-_SCRIPTS = (
+SCRIPTS = (
     "data.js", "helpers.js", "matrix.js", "keyboard.js", "copy.js", "charts.js", "choose.js", "address.js", "theme.js",
     "page.js",
 )  # fmt: skip
@@ -59,7 +59,7 @@ def page_values(view: View, *, charts: bool = True) -> dict[str, Any]:
     """Return what the template of a page needs, with or without its charts."""
     level, kernel_sheets = depth(view), sheets(view)
     return {
-        **shared_values(view, _SCRIPTS),
+        **shared_values(view, SCRIPTS),
         "heat_maps": tuple(heat_map_layout(view.heat_map, width) for width in (WIDE, NARROW) if charts),
         "sheets": kernel_sheets,
         "common": None if level is DetailLevel.FULL else common(kernel_sheets),
