@@ -98,7 +98,7 @@ def report(headline: str, alarms: Iterable[NightFinding] = ()) -> NightView:
 def reports(names: list[str], kernels: int = KERNELS) -> dict[str, NightView]:
     """Every twentieth night, the last one among them, with two alarms."""
     found = {}
-    text = "1.12x the usual time in the same environment; from 1.05x on it would show."
+    text = "1.12x the usual time in the same environment; anything above 1.05x would have been noticed."
     for number, name in enumerate(reversed(names)):
         column = f"tf2.{10 + number % COLUMNS}.0-cpu-py311@cpu"
         places = [f"kernel_{(number + one) % kernels:03d}" for one in range(3)]

@@ -241,9 +241,9 @@ def seconds(text: str) -> float:
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    shared.add_selection(parser)
-    shared.add_output(parser)
-    parser.set_defaults(profile="nightly", no_resume=False, dry_run=False, fail_on=())
+    shared.add_selection(parser, "nightly")
+    shared.add_output(parser, gates=())  # alarms are what a night fails on
+    parser.set_defaults(no_resume=False, dry_run=False)
     add = parser.add_argument
     add(
         "--budget", type=seconds, metavar="TIME",

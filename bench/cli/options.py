@@ -27,11 +27,11 @@ def add_matrix_file(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -
     )
 
 
-def add_environments(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
-    """Add what selects environments: ``--matrix``, ``--profile`` and ``--env``. Returns their group."""
+def add_environments(parser: argparse.ArgumentParser, profile: str = "standard") -> argparse._ArgumentGroup:
+    """Add what selects environments: ``--matrix``, ``--profile`` with its default, and ``--env``; return their group."""
     group = parser.add_argument_group("selection")
     add_matrix_file(group)
-    group.add_argument("--profile", default="standard", help="profile of matrix.toml (default: standard)")
+    group.add_argument("--profile", default=profile, help=f"profile of matrix.toml (default: {profile})")
     group.add_argument(
         "--env", type=patterns, default=(), metavar="PATTERNS",
         help="only these environments or columns: 'tf2.18*,tf2.21*' or '*@h200'",
@@ -39,9 +39,9 @@ def add_environments(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup
     return group
 
 
-def add_selection(parser: argparse.ArgumentParser) -> None:
-    """Add everything that selects what is measured, and how often."""
-    group = add_environments(parser)
+def add_selection(parser: argparse.ArgumentParser, profile: str = "standard") -> None:
+    """Add everything that selects what is measured, and how often; ``profile`` is the default of ``--profile``."""
+    group = add_environments(parser, profile)
     group.add_argument(
         "--kernels", type=patterns, default=(), metavar="PATTERNS",
         help="only these kernels: 'matmul*,reduce*'; controls always run",
@@ -122,14 +122,14 @@ def add_run(parser: argparse.ArgumentParser, *, option: bool = True) -> None:
         parser.add_argument("run_folder", nargs="?", type=Path, metavar="RUN", help=text)
 
 
-def add_output(parser: argparse.ArgumentParser) -> None:
-    """Add what the commands that write pages share: ``--reports``, ``--full`` and ``--fail-on``."""
+def add_output(parser: argparse.ArgumentParser, gates: tuple[str, ...] = DEFAULT_GATES) -> None:
+    """Add what the commands that write pages share: ``--reports``, ``--full`` and ``--fail-on`` with its default."""
     group = parser.add_argument_group("output")
     add_reports(group, "folder for runs and pages")
     group.add_argument("--full", action="store_true", help="print every table, not only the summary")
     group.add_argument(
-        "--fail-on", type=_gates, default=DEFAULT_GATES, metavar="GATES",
-        help=f"exit with 1 on: {', '.join(verdict.GATES)}, or none (default: {','.join(DEFAULT_GATES)})",
+        "--fail-on", type=_gates, default=gates, metavar="GATES",
+        help=f"exit with 1 on: {', '.join(verdict.GATES)}, or none (default: {','.join(gates) or 'none'})",
     )  # fmt: skip
 
 

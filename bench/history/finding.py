@@ -70,8 +70,8 @@ class Shift:
         if self.paired:
             interval = "" if self.low is None or self.high is None else f" ({self.low:.2f} to {self.high:.2f})"
             return f"{self.ratio:.2f}x slower{interval} than in the last environment, measured tonight in pairs."
-        shown = "" if self.smallest is None else f"; from {self.smallest:.2f}x on it would show"
-        return f"{self.ratio:.2f}x the usual time in the same environment{shown}."
+        noticed = "" if self.smallest is None else f"; anything above {self.smallest:.2f}x would have been noticed"
+        return f"{self.ratio:.2f}x the usual time in the same environment{noticed}."
 
 
 @dataclass(frozen=True, kw_only=True)

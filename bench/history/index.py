@@ -98,8 +98,9 @@ def _add(connection: sqlite3.Connection, folder: Path, stamp: str) -> bool:
 
     A run that cannot be read, for whatever reason, costs only its own nights.
     """
-    state, reason, columns = "skipped", "", list[_Column]()
+    state, reason = "skipped", ""
     info: RunInfo | None = None
+    columns: list[_Column] = []
     try:
         info = store.read_info(folder)
         reason = _unusable(info)

@@ -27,8 +27,8 @@ class Entry:
     """A note, or an accepted change.
 
     ``cell`` is a pattern for names of cells (``Place.name``), in which the parts after the kernel may be left out.
-    ``run`` is the newest run at that time and ``started`` its start, both "" for none: an accepted change makes this
-    run the first that later ones are compared with. ``who`` and ``when`` are filled in when the entry is made.
+    ``run`` is the newest run that has any of these cells and ``started`` its start: an accepted change makes this run
+    the first that later ones are compared with. ``who`` and ``when`` are filled in when the entry is made.
     """
 
     kind: str

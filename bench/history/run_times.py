@@ -218,7 +218,7 @@ class _Group:
             return
         series = self.series[0]
         before = next(cell for cell in reversed(series.earlier) if cell.seconds)
-        text = f"All {len(self.series)} timed results of the device have {math.exp(distance):.2f}x in common."
+        text = f"All {len(self.series)} timed results of the device share a slowdown of {math.exp(distance):.2f}x."
         found = explained(self.night, Kind.HOST, before.run, {series.place: text})
         # a comparison of one kernel would not show what all of them have in common
         yield replace(found, column=series.place.column.partition("@")[2], commands=())

@@ -413,7 +413,9 @@ def test_what_all_kernels_have_in_common_is_one_finding_about_the_host(quiet: Nu
     assert [suspect.place.kernel for suspect in times.suspects] == ["k5"]
     (finding,) = times.host
     assert finding.kind is Kind.HOST
-    assert next(iter(finding.places.values())).startswith("All 40 timed results of the device have 1.25x in common")
+    assert next(iter(finding.places.values())).startswith(
+        "All 40 timed results of the device share a slowdown of 1.25x"
+    )
 
 
 def test_a_changed_environment_is_paired_and_not_compared_with_the_history(quiet: Numbers) -> None:

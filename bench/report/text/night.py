@@ -102,9 +102,7 @@ def prometheus(view: NightView) -> str:
         ("tfrepro_night_left_out", "Columns and kernels that the budget left out.", len(view.left_out)),
         ("tfrepro_night_started_seconds", "Start of the last night, in Unix time.", started),
     ]
-    lines = [f"# HELP {name} {text}\n# TYPE {name} gauge\n{name} {value:g}" for name, text, value in numbers[:-1]]
-    name, text, value = numbers[-1]
-    lines.append(f"# HELP {name} {text}\n# TYPE {name} gauge\n{name} {value:.0f}")
+    lines = [f"# HELP {name} {text}\n# TYPE {name} gauge\n{name} {value:.0f}" for name, text, value in numbers]
     lines.append("# HELP tfrepro_night_alarm_results Results of an alarm.\n# TYPE tfrepro_night_alarm_results gauge")
     counts: dict[tuple[str, str], int] = {}
     for alarm in view.alarms:
