@@ -28,7 +28,7 @@ def add_matrix_file(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -
 
 
 def add_environments(parser: argparse.ArgumentParser, profile: str = "standard") -> argparse._ArgumentGroup:
-    """Add what selects environments (``--matrix``, ``--profile`` with its default, ``--env``), and return their group."""
+    """Add what selects environments: ``--matrix``, ``--profile`` with its default, and ``--env``. Returns a group."""
     group = parser.add_argument_group("selection")
     add_matrix_file(group)
     group.add_argument("--profile", default=profile, help=f"profile of matrix.toml (default: {profile})")
