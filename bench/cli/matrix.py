@@ -46,8 +46,12 @@ def matrix(options: argparse.Namespace) -> int:
     folder = measure(plan, options, chosen)
     if folder is None:
         return errors.OK
-    code = show(folder, options)
-    if code == errors.OK and plan.suite.errors:
+    return exit_code(show(folder, options), suite)
+
+
+def exit_code(code: int, suite: Suite) -> int:
+    """Return the exit code of a run: CONFIG in the place of OK if a file with custom kernels could not be used."""
+    if code == errors.OK and suite.errors:
         print("Not all custom kernels were measured: fix what the warnings say.", file=sys.stderr)
         return errors.CONFIG
     return code

@@ -18,7 +18,7 @@ from bench.cli import night_files
 from bench.cli import options as shared
 from bench.cli.command import Command
 from bench.cli.history import write_page
-from bench.cli.matrix import choose_engine, read_suite, run_plan
+from bench.cli.matrix import choose_engine, exit_code, read_suite, run_plan
 from bench.cli.night_log import NightLog, night_log
 from bench.cli.night_pairs import LastEnvironments
 from bench.cli.planning import read_inputs
@@ -95,10 +95,7 @@ def _night(inputs: Inputs, options: argparse.Namespace, log: NightLog) -> int:
     accepted = [entry.run for entry in journal.accepted(journal.read(options.reports)[0])]
     for sentence in retention.apply(options.reports, settings.keep_logs_days, settings.keep_runs_days, accepted):
         print(f"note: {sentence}", file=sys.stderr)
-    if code == errors.OK and suite.errors:
-        print("Not all custom kernels were measured: fix what the warnings say.", file=sys.stderr)
-        code = errors.CONFIG
-    return errors.GATE if view.alarms else code
+    return errors.GATE if view.alarms else exit_code(code, suite)
 
 
 def _remove_environments(days: int, reports: Path) -> None:
