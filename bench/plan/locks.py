@@ -29,6 +29,8 @@ _PIN = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==([^\s;\\]+)", re.MULTILINE)
 #: Distributions whose versions every process checks against its lock before it measures, as well as all of NVIDIA's.
 WATCHED = ("tensorflow", "tensorflow-cpu", "keras", "numpy", "protobuf", "ml-dtypes")
 _NVIDIA = "nvidia-"
+#: Seconds that resolving one lock may take.
+_LIMIT_S = 600
 #: What uv prints if an index does not answer.
 _UNREACHED = re.compile(r"error sending request|failed to fetch|dns error|connection refused|timed out", re.IGNORECASE)
 
@@ -117,10 +119,22 @@ def _resolved(pair: Pair, wanted: Iterable[str], options: list[str], before: str
             *("--no-emit-find-links", "--python-version", pair.python, "--python-platform", PLATFORM),
             *("--only-binary", ":all:", "--output-file", str(target), *options, str(source)),
         ]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
+        done = _uv(pair, command, folder)
+        if done.returncode < 0:  # killed by a signal, as the system does when memory runs out: not an answer
+            done = _uv(pair, command, folder)
         if done.returncode != 0:
-            raise _refusal(pair, " ".join(done.stderr.split()))
+            raise _refusal(pair, " ".join(done.stderr.split()) or f"(nothing; its exit status is {done.returncode})")
         return target.read_text(encoding="utf-8")
+
+
+def _uv(pair: Pair, command: list[str], folder: str) -> subprocess.CompletedProcess[str]:
+    """Run uv within the time limit of a lock; raises LockError where it exceeds it."""
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder, timeout=_LIMIT_S)
+    except subprocess.TimeoutExpired as error:
+        reason = f"uv has not finished after {_LIMIT_S} s"
+        hint = "The package index is probably very slow. Try again later, or set UV_DEFAULT_INDEX to a mirror."
+        raise LockError(f"{pair.id}: its lock was not made: {reason}.", hint) from error
 
 
 def _refusal(pair: Pair, reason: str) -> LockError:

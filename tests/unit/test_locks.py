@@ -8,6 +8,7 @@ import zipfile
 from typing import TYPE_CHECKING
 
 import pytest
+import uv
 
 from bench.errors import LockError
 from bench.plan import column_selection, config, cuda, locks
@@ -157,6 +158,34 @@ class TestMaking:
         with pytest.raises(LockError, match=r"tf2\.18\.1-cuda12\.5: its wheels cannot be resolved.*nvidia-cufft-cu12"):
             locks.make(CUDA, lock)
         assert lock.read_bytes() == before
+
+    @pytest.mark.parametrize(
+        ("script", "message"),
+        [
+            ("exec sleep 60", "uv has not finished after 1 s"),
+            ("kill -9 $$", r"uv says: \(nothing; its exit status is -9\)"),
+        ],
+    )
+    def test_a_uv_that_hangs_or_is_killed_is_reported(
+        self, script: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        program = tmp_path / "uv"
+        program.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+        program.chmod(0o755)
+        monkeypatch.setattr("bench.plan.locks.uv.find_uv_bin", lambda: str(program))
+        monkeypatch.setattr(locks, "_LIMIT_S", 1)
+        with pytest.raises(LockError, match=message):
+            locks.make(CPU, tmp_path / "one.txt")
+
+    def test_a_uv_that_is_killed_once_is_started_again(
+        self, index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        program = tmp_path / "uv"
+        once = f"[ -e {tmp_path}/once ] || {{ touch {tmp_path}/once; kill -9 $$; }}"
+        program.write_text(f'#!/bin/sh\n{once}\nexec {uv.find_uv_bin()} "$@"\n', encoding="utf-8")
+        program.chmod(0o755)
+        monkeypatch.setattr("bench.plan.locks.uv.find_uv_bin", lambda: str(program))
+        assert locks.make(CPU, tmp_path / "one.txt")
 
     def test_the_numpy_of_a_pair_is_pinned(self, index: Path, tmp_path: Path) -> None:
         wheel(index, "numpy", "1.26.4")
