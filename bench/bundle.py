@@ -15,7 +15,6 @@ import re
 import shutil
 import subprocess
 import tarfile
-import tempfile
 import time
 from contextlib import closing
 from dataclasses import dataclass
@@ -37,6 +36,7 @@ from bench.plan import column_selection, custom_kernels, locks, planner
 from bench.plan.devices import Devices
 from bench.plan.planner import Selection
 from bench.portable.paired_timing import PairPlan
+from bench.portable.scratch import scratch_folder
 from bench.store.run_info import ColumnInfo, RunInfo, kernel_infos
 from bench.suite.kernel_files import protect
 from bench.suite.kernel_files import stage as stage_kernels
@@ -122,9 +122,9 @@ def make(order: Order, say: Callable[[str], None]) -> Bundle:
     if order.out.exists() and any(order.out.iterdir()):
         raise ConfigError(f"{order.out} is not empty.", "Use an empty folder for the bundle with --out.")
     try:
-        with tempfile.TemporaryDirectory(prefix="tfrepro-bundle-") as scratch:
-            plans = _plans(order, Path(scratch) / "locks", say)
-            bundle = _pack(order, plans, Path(scratch), say)
+        with scratch_folder("bundle") as scratch:
+            plans = _plans(order, scratch / "locks", say)
+            bundle = _pack(order, plans, scratch, say)
     except OSError as error:
         raise StorageError(f"{order.out} cannot be written: {error.strerror}.", "Free some space.") from error
     return dataclasses.replace(bundle, seconds=time.monotonic() - start)

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import sys
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.engines import usage_lock
 from bench.engines.base import declare_command
 from bench.errors import BuildError, EngineError, NoGpuError, StorageError
 from bench.plan import custom_kernels
+from bench.portable.scratch import scratch_folder
 from bench.run.runner import check_space
 from bench.suite import kernel_files
 from bench.suite.kernel_files import Source, hashes_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from bench.engines.base import Engine, Environment
     from bench.plan.column import Column
@@ -40,8 +40,8 @@ def declared_suite(engine: Engine, columns: Sequence[Column], sources: Sequence[
         if column.status != "ready":
             continue
         check_space(*engine.disk_need((column,)), "environments")
-        with tempfile.TemporaryDirectory(prefix="tfrepro-declare-") as folder:
-            log = Path(folder) / "log"
+        with scratch_folder("declare") as folder:
+            log = folder / "log"
             try:
                 environment = engine.prepare(column, log, _say)
             except (BuildError, NoGpuError):

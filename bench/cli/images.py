@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tabulate import tabulate
@@ -20,11 +18,13 @@ from bench.cli.planning import environments_plan
 from bench.engines import registry
 from bench.engines.base import probe_command
 from bench.engines.docker import DockerEngine
+from bench.portable.scratch import scratch_folder
 from bench.run import progress, runner
 from bench.suite.suite_hash import ROOT
 
 if TYPE_CHECKING:
     import argparse
+    from pathlib import Path
 
     from bench.engines.base import Environment
     from bench.plan.column import Column
@@ -49,11 +49,10 @@ def images(options: argparse.Namespace) -> int:
     target = registry.normalized_name(options.push) if options.push else ""
     engine = DockerEngine(ROOT, registry=options.from_registry, revision=host.revision(ROOT))
     runner.check_space(*engine.disk_need(tuple(columns)), "images")
-    with progress.view() as view, tempfile.TemporaryDirectory(prefix="tfrepro-images-") as folder:
+    with progress.view() as view, scratch_folder("images") as folder:
         with ThreadPoolExecutor(runner.BUILDERS) as pool:
             waiting = [
-                pool.submit(_check, engine, column, Path(folder) / f"{column.pair.stem}.log", view)
-                for column in columns
+                pool.submit(_check, engine, column, folder / f"{column.pair.stem}.log", view) for column in columns
             ]
             checks = [check.result() for check in waiting]
         if target:

@@ -139,6 +139,9 @@ def run_build(
     """Run a build, stream its output to ``log``, and return its exit code and last lines.
 
     The child stays in this process group, so that Ctrl-C in a terminal ends it too.
+
+    Raises:
+        BuildError: it exceeded the time limit of an installation.
     """
     command = build.command(cli)
     environment = {**os.environ, "DOCKER_BUILDKIT": "1", "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
@@ -146,15 +149,18 @@ def run_build(
     with log.open("a", encoding="utf-8") as out:
         out.write(redact(f"$ DOCKER_BUILDKIT=1 {shlex.join(command)}\n"))
         out.flush()
-        with subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            env=environment,
-        ) as process:
+        with (
+            subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                env=environment,
+            ) as process,
+            install_errors.limited(process, "The build of the image"),
+        ):
             try:
                 for raw in process.stdout or ():
                     line = redact(raw.rstrip("\n"))

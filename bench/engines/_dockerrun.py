@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import queue
 import socket
@@ -19,6 +20,7 @@ from docker.types import LogConfig, Mount
 from bench.engines._dockerd import TROUBLE, reason_of
 from bench.errors import EngineError
 from bench.portable.limited_log import LimitedLog
+from bench.portable.session import SilentError
 from bench.suite.kernel_files import STORE_VARIABLE
 from bench.suite.private_tmp import IN_CONTAINER
 
@@ -200,13 +202,21 @@ def create(client: DockerClient, job: Job) -> Container:
     )
 
 
-def run(client: DockerClient, job: Job, on_line: Callable[[str], None], log: Path, limit_s: float) -> tuple[int, bool]:
+def run(
+    client: DockerClient,
+    job: Job,
+    on_line: Callable[[str], None],
+    log: Path,
+    limit_s: float,
+    silence_s: float = math.inf,
+) -> tuple[int, bool]:
     """Run a container to its end and remove it; returns the exit code and whether it was killed for memory.
 
     It is removed by name, so that even an interrupt during ``create`` leaves nothing behind.
 
     Raises:
         EngineError: it vanished, exceeded ``limit_s`` seconds, or the daemon stopped answering.
+        SilentError: it wrote no line for ``silence_s`` seconds.
     """
     try:
         container = create(client, job)
@@ -214,7 +224,7 @@ def run(client: DockerClient, job: Job, on_line: Callable[[str], None], log: Pat
         with output_of(client, container) as chunks:
             container.start()
             deadline = time.monotonic() + limit_s
-            _follow(container, chunks, on_line, log, deadline)
+            _follow(container, chunks, on_line, log, deadline, silence_s)
             state = wait_for_end(container, deadline)
         return int(state["ExitCode"]), bool(state["OOMKilled"])
     finally:
@@ -265,12 +275,15 @@ def _follow(
     on_line: Callable[[str], None],
     log: Path,
     deadline: float,
+    silence_s: float,
 ) -> None:
     """Pass lines on until the stream ends, and check on a silent container, because a stream alone can hang forever."""
     lines = LineSplitter()
-    ended = 0
+    ended, last_line = 0, time.monotonic()
     with LimitedLog(log) as errors:
         while True:
+            if time.monotonic() - last_line > silence_s:
+                raise SilentError
             try:
                 chunk = chunks.get(timeout=QUIET_S)
             except queue.Empty:
@@ -284,6 +297,7 @@ def _follow(
             out, err = chunk
             for line in lines.feed(out or b""):
                 on_line(line)
+                last_line = time.monotonic()
             if err:
                 errors.write(err)
     if rest := lines.rest():

@@ -39,6 +39,11 @@ class Execution:
 
     exit_code: int
     oom_killed: bool = False
+    silent: bool = False  # it was killed because it exceeded ``silence_limit_s`` of ``bench.portable.session``
+
+
+#: Seconds that a process may take that is not a round: it reports libraries, or what custom kernels declare.
+PROBE_S = 600.0
 
 
 def declare_command(request: str) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from bench.engines._dockerd import TROUBLE, connect, reason_of
 from bench.engines._dockerrun import PROJECT
 from bench.engines.usage_lock import KERNEL_FILES, cache_folder, exclusive
 from bench.errors import BusyError, EngineError
+from bench.portable.scratch import remove_abandoned
 from bench.suite.kernel_files import remove_copy
 
 if TYPE_CHECKING:
@@ -57,7 +58,9 @@ def clean(*, cache: Path | None = None, dry: bool = False, everything: bool = Fa
     """
     folder = cache or cache_folder()
     with exclusive(folder):
-        return (*_docker(dry=dry, everything=everything), *_folders(folder, dry=dry))
+        abandoned = 0 if dry else remove_abandoned()
+        scratch = (f"removed {abandoned} temporary folders of killed runs",) if abandoned else ()
+        return (*_docker(dry=dry, everything=everything), *_folders(folder, dry=dry), *scratch)
 
 
 def remove_unused(used: Collection[str], days: int, cache: Path | None = None) -> tuple[str, ...]:

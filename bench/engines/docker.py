@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
-import tempfile
+import signal
 import threading
 import time
 import uuid
@@ -28,10 +29,12 @@ from bench.engines import (
 from bench.engines._docker_errors import naming
 from bench.engines._dockerd import TROUBLE, connect, host_facts, reason_of
 from bench.engines._dockerrun import COLUMN, RUN, owner_lives, owner_of
-from bench.engines.base import Environment, Execution
+from bench.engines.base import PROBE_S, Environment, Execution
 from bench.engines.registry import normalized_name
 from bench.engines.usage_lock import KERNEL_FILES, UsageLock, cache_folder
 from bench.errors import BuildError, EngineError
+from bench.portable.scratch import scratch_folder
+from bench.portable.session import SilentError, silence_limit_s
 from bench.suite.kernel_files import hashes_of
 
 if TYPE_CHECKING:
@@ -50,8 +53,6 @@ _MIB = 1024**2
 _PYTHON = "/opt/venv/bin/python"
 #: Seconds for the check that a container sees its GPU; a driver that has to wake up takes a while.
 _VISIBILITY_S = 90.0
-#: Seconds for the probe of a column: it imports TensorFlow from a cold disk and may compile its first kernel.
-_PROBE_S = 600.0
 _BASE_HINT = (
     "build it without a registry: 'nox -s base-image' (needs root and debootstrap), load it with 'docker load', "
     "or use --engine venv"
@@ -163,7 +164,12 @@ class DockerEngine:
             image = self._client.images.get(environment.identity)
             route = self._route(image, gpu, log) if gpu else None
             files = hashes_of(request.kernel_files.values())
-            code, oom = self._run(image, command, labels, on_line, log, limit_s, route, gpu, files)
+            try:
+                code, oom = self._run(
+                    image, command, labels, on_line, log, limit_s, route, gpu, files, silence_limit_s(request)
+                )
+            except SilentError:
+                return Execution(exit_code=-signal.SIGKILL, silent=True)
         return Execution(exit_code=code, oom_killed=oom)
 
     @contextmanager
@@ -196,7 +202,7 @@ class DockerEngine:
         with naming(environment):
             image = self._client.images.get(environment.identity)
             route = self._route(image, column.gpu, log) if column.gpu else None
-            self._run(image, command, labels, lines.append, log, _PROBE_S, route, column.gpu, hashes)
+            self._run(image, command, labels, lines.append, log, PROBE_S, route, column.gpu, hashes)
         if not lines:
             raise EngineError(f"{column.id}: {arguments[1]} printed nothing in the image", f"see the end of {log}")
         return lines[-1].strip()
@@ -247,11 +253,12 @@ class DockerEngine:
         route: Route | None,
         gpu: str,
         hashes: Iterable[str] = (),
+        silence_s: float = math.inf,
     ) -> tuple[int, bool]:
         """Run one container to its end; returns its exit code and whether it was killed for memory."""
         job = self._job(image, command, labels, route, gpu, hashes, memory=self._memory)
         with self._registered(job.name):
-            return _dockerrun.run(self._client, job, on_line, log, limit_s)
+            return _dockerrun.run(self._client, job, on_line, log, limit_s, silence_s)
 
     def _job(
         self,
@@ -355,10 +362,10 @@ class DockerEngine:
         redact = network.Redactor(values)
         # A temporary, unique tag: two runs may build the same pair at once, and each removes its own tag again.
         tag = f"{recipe.repository}:build-{uuid.uuid4().hex[:12]}"
-        with tempfile.TemporaryDirectory(prefix="tfrepro-build-") as folder:
+        with scratch_folder("build") as folder:
             build = _dockercli.Build(
-                context=_images.context(self._root, column, self._uv, Path(folder)),
-                secrets=_images.secrets(column, values, Path(folder)),
+                context=_images.context(self._root, column, self._uv, folder),
+                secrets=_images.secrets(column, values, folder),
                 arguments=_images.arguments(column, recipe, base, self._revision),
                 tag=tag,
                 network=os.environ.get("TFREPRO_BUILD_NETWORK", ""),

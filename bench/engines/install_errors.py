@@ -1,14 +1,26 @@
-"""Explain a failed installation from the output of uv and BuildKit: one sentence and a hint."""
+"""Run installations within a time limit, and explain a failed one by its output: one sentence and a hint."""
 
 from __future__ import annotations
 
 import re
+import subprocess
+import threading
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bench.errors import BuildError
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
+
+#: Seconds that an installation may take: enough for 4 GB at 600 kB/s.
+LIMIT_S = 2 * 3600.0
+#: Seconds that verifying the files of an environment may take.
+VERIFY_LIMIT_S = 1800.0
+#: Seconds between asking an installation to end and killing it.
+_END_S = 10.0
 
 _STEP = re.compile(r"^#\d+ (?:\d+\.\d+ )?")
 _NOISE = re.compile(
@@ -41,6 +53,54 @@ VENV = Messages(
     python_hint="install it, for instance with: uv python install {}",
     network_hint="check the network, and set UV_DEFAULT_INDEX and HTTPS_PROXY if it needs them",
 )
+
+
+def too_slow(what: str, limit_s: float = LIMIT_S) -> BuildError:
+    """Return the error of an installation that was ended because it exceeded its time limit."""
+    message = f"{what} has not finished after {limit_s / 60:g} min, and was ended."
+    return BuildError(message, "The package index or the disk is probably very slow: check them, then run again.")
+
+
+def run(what: str, command: Sequence[str], environment: Mapping[str, str]) -> tuple[int, str]:
+    """Run an installer, and return its exit code and what it printed.
+
+    Raises:
+        BuildError: it exceeded ``LIMIT_S``, or could not be started.
+    """
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            errors="replace", check=False, env=dict(environment), timeout=LIMIT_S,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise too_slow(what) from None
+    except OSError as error:
+        raise BuildError(f"{command[0]} cannot be started: {error.strerror}.") from error
+    return done.returncode, done.stdout
+
+
+@contextmanager
+def limited(process: subprocess.Popen[str], what: str) -> Iterator[None]:
+    """End a process that exceeds ``LIMIT_S`` while its output is read; raises BuildError then."""
+    expired = threading.Event()
+
+    def end() -> None:
+        expired.set()
+        process.terminate()
+        try:
+            process.wait(_END_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+    timer = threading.Timer(LIMIT_S, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+    if expired.is_set():
+        raise too_slow(what)
 
 
 def explain(lines: Iterable[str], lock: str, log: Path, messages: Messages) -> tuple[str, str]:

@@ -11,11 +11,12 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING
 import uv
 
 from bench.engines import build_context, disk_usage, install_errors, network
-from bench.engines.base import Environment, Execution
+from bench.engines.base import PROBE_S, Environment, Execution
 from bench.engines.build_context import stage, suite_hash
 from bench.engines.usage_lock import CACHE_HINT, KERNEL_FILES, UsageLock, cache_folder
 from bench.engines.wheelhouse import LOCK_TIMEOUT_S
@@ -31,7 +32,8 @@ from bench.errors import BuildError, EngineError
 from bench.plan import locks
 from bench.portable.limited_log import LimitedLog
 from bench.portable.lock import FileLock
-from bench.portable.session import ProcessSession, reap
+from bench.portable.scratch import scratch_folder
+from bench.portable.session import ProcessSession, SilentError, follow, reap, silence_limit_s
 from bench.portable.terminate import terminate_session
 from bench.suite.kernel_files import STORE_VARIABLE
 
@@ -44,6 +46,8 @@ if TYPE_CHECKING:
 
 #: The file that marks a completely installed environment.
 _COMPLETE = "tfrepro.whole"
+#: Seconds that uv may take to answer a question about itself.
+_UV_S = 60.0
 _DRIVER_LIBRARIES = ("libcuda.so.1", "libnvidia-ml.so.1")
 
 
@@ -82,7 +86,7 @@ class VenvEngine:
 
     def describe(self) -> Mapping[str, str]:
         """Return the version of uv."""
-        done = subprocess.run([self._uv, "--version"], capture_output=True, text=True, check=True)
+        done = subprocess.run([self._uv, "--version"], capture_output=True, text=True, check=True, timeout=_UV_S)
         return {"uv": done.stdout.strip().removeprefix("uv ").split(" ")[0]}
 
     def disk_need(self, columns: tuple[Column, ...]) -> tuple[Path, int]:
@@ -96,7 +100,7 @@ class VenvEngine:
     def _linked(self) -> bool:
         """Return whether environments are on the file system of uv's cache."""
         command = [self._uv, "--no-progress", "--color", "never", "cache", "dir"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_UV_S)
         try:
             return _device(Path(done.stdout.strip())) == _device(self._cache)
         except OSError:
@@ -140,7 +144,12 @@ class VenvEngine:
         """Run the driver in a new session, which is killed as a whole at the end, whatever happens."""
         arguments = ("-m", "bench.suite.driver", request.to_json())
         gpu = str(request.gpu.get("uuid", "")) if request.device == "gpu" else None
-        return Execution(exit_code=self._session(environment.column, arguments, gpu, on_line, log))
+        try:
+            return Execution(
+                exit_code=self._session(environment.column, arguments, gpu, on_line, log, silence_limit_s(request))
+            )
+        except SilentError:
+            return Execution(exit_code=-signal.SIGKILL, silent=True)
 
     def run_python(
         self,
@@ -152,9 +161,10 @@ class VenvEngine:
     ) -> str:
         """Run a command that prints one line, and return it; see ``Engine.run_python``."""
         lines: list[str] = []
-        self._session(environment.column, arguments, column.gpu, lines.append, log)
+        with suppress(SilentError):
+            self._session(environment.column, arguments, column.gpu, lines.append, log, PROBE_S)
         if not lines:
-            raise EngineError(f"{column.id}: {arguments[1]} printed nothing", f"see the end of {log}")
+            raise EngineError(f"{column.id}: {arguments[1]} printed nothing.", f"See the end of {log}.")
         return lines[-1].strip()
 
     def halt(self) -> None:
@@ -174,13 +184,20 @@ class VenvEngine:
             yield _Session(child, environment.column, lambda: self._halted)
 
     def _session(
-        self, column: str, arguments: tuple[str, ...], gpu: str | None, on_line: Callable[[str], None], log: Path
+        self,
+        column: str,
+        arguments: tuple[str, ...],
+        gpu: str | None,
+        on_line: Callable[[str], None],
+        log: Path,
+        limit_s: float,
     ) -> int:
-        """Run Python in a column to its end and return its exit code; ``gpu`` as in ``_device_environment``."""
+        """Run Python in a column to its end and return its exit code; ``gpu`` as in ``_device_environment``.
+
+        Raises SilentError where it writes no line for ``limit_s`` seconds.
+        """
         with self._process(column, arguments, gpu, log) as child:
-            for line in child.stdout or ():
-                on_line(line)
-            code = child.wait()
+            code = follow(child, limit_s, on_line)
         if self._halted:
             raise EngineError(f"{column}: this engine was halted")
         return code
@@ -191,9 +208,9 @@ class VenvEngine:
     ) -> Iterator[subprocess.Popen[str]]:
         """Yield Python running in a column, in a session that is killed as a whole on exit."""
         installation, suite = self._installations[column], self._staged_suite()
-        with tempfile.TemporaryDirectory(prefix="tfrepro-round-") as scratch, LimitedLog(log) as errors:
+        with scratch_folder("round") as scratch, LimitedLog(log) as errors:
             command = [str(installation.folder / "bin" / "python"), *arguments]
-            environment = _minimal_environment(installation, suite, scratch) | _device_environment(gpu)
+            environment = _minimal_environment(installation, suite, str(scratch)) | _device_environment(gpu)
             environment[STORE_VARIABLE] = str(self.kernel_store)
             with self._guard:
                 if self._halted:
@@ -256,13 +273,11 @@ class VenvEngine:
                 say(title)
                 stream.write("+ uv " + " ".join(arguments) + "\n")
                 stream.flush()
-                done = subprocess.run(
-                    [self._uv, "--no-progress", "--color", "never", *arguments],
-                    stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, env=_index_environment(),
-                )  # fmt: skip
-                output = redact(done.stdout + done.stderr)
+                command = [self._uv, "--no-progress", "--color", "never", *arguments]
+                code, printed = install_errors.run(f"{column.id}: its installation", command, _index_environment())
+                output = redact(printed)
                 stream.write(output)
-                if done.returncode != 0:
+                if code != 0:
                     raise build_error(column, output, log)
         version, problem = self._inspect(column, folder)
         if problem:
@@ -277,8 +292,15 @@ class VenvEngine:
         installation = _Installation(folder=folder, python=column.pair.python, lock="")
         environment = _minimal_environment(installation, self._staged_suite(), str(folder))
         try:
-            done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+            done = subprocess.run(
+                command, cwd=folder, env=environment, capture_output=True, text=True, check=False,
+                timeout=install_errors.VERIFY_LIMIT_S,
+            )  # fmt: skip
             state = json.loads(done.stdout)
+        except subprocess.TimeoutExpired:
+            raise install_errors.too_slow(
+                f"{column.id}: verifying its installation", install_errors.VERIFY_LIMIT_S
+            ) from None
         except (OSError, ValueError) as error:
             return "", f"its Python cannot be run ({error})"
         pinned = locks.pins(column.lock)

@@ -8,14 +8,13 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import subprocess
 from typing import TYPE_CHECKING
 
 import uv
 from packaging.tags import compatible_tags, cpython_tags
 from packaging.utils import parse_wheel_filename
 
-from bench.engines import network
+from bench.engines import install_errors, network
 from bench.engines.usage_lock import cache_folder
 from bench.errors import BuildError
 from bench.portable.lock import FileLock
@@ -105,11 +104,9 @@ def _download(lock: Path, python: str, folder: Path) -> None:
         *("--dest", str(folder), "--requirement", str(lock)),
     ]
     redact = network.Redactor(network.settings(os.environ))
-    done = subprocess.run(
-        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, env=_environment()
-    )
-    if done.returncode != 0:
-        output = " ".join(redact(done.stderr + done.stdout).split())[-600:]
+    code, printed = install_errors.run(f"The download of the wheels of {lock.name}", command, _environment())
+    if code != 0:
+        output = " ".join(redact(printed).split())[-600:]
         message = f"The wheels of {lock.name} could not be downloaded: {output}"
         raise BuildError(message, "Check the network, and set PIP_INDEX_URL and HTTPS_PROXY if it needs them.")
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import secrets
 import subprocess
-import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.portable.errors import NO_GPU, PortableError
+from bench.portable.scratch import scratch_folder
 from bench.portable.session import ProcessSession, reap
 from bench.portable.terminate import terminate_session
 from bench.suite.kernel_files import STORE_VARIABLE, protect
@@ -85,13 +85,13 @@ class Local(Launcher):
     @contextmanager
     def _process(self, arguments: tuple[str, ...], log: LimitedLog, stdin: int) -> Iterator[subprocess.Popen[str]]:
         """Run Python in a session of its own; the whole session is killed on exit."""
-        with tempfile.TemporaryDirectory(prefix="tfrepro-round-") as scratch:
+        with scratch_folder("round") as scratch:
             paths = [str(self.suite), *filter(None, [self.environment.get("PYTHONPATH", "")])]
             own = {"PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"}
-            places = {} if self.inherits else dict.fromkeys(("HOME", "TMPDIR", "XDG_CACHE_HOME"), scratch)
+            places = {} if self.inherits else dict.fromkeys(("HOME", "TMPDIR", "XDG_CACHE_HOME"), str(scratch))
             command = [self.python, *arguments]
             inherited = {name: value for name, value in self.environment.items() if name != IN_CONTAINER}
-            child = self._spawn(command, log, {**inherited, **places, **own}, scratch, stdin)
+            child = self._spawn(command, log, {**inherited, **places, **own}, str(scratch), stdin)
             try:
                 yield child
             finally:

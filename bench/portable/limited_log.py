@@ -1,4 +1,4 @@
-"""Log files that cannot fill a disk: the beginning and the end of what a process writes are kept."""
+"""Log files that cannot fill a disk: the beginning and the end of what a process writes, without credentials."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, BinaryIO
 
+from bench.portable.redaction import without_credentials
+
 if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 #: Bytes of a log that are kept from its beginning and from its end.
 HEAD_BYTES, TAIL_BYTES = 20_000_000, 1_000_000
 _CHUNK = 65536
+#: Bytes of an unfinished line that are held back, because credentials are recognised in whole lines.
+_LONGEST_LINE = 65536
 #: Seconds between two looks at whether the log is being closed, and that closing it may take.
 _LOOK_S, _CLOSE_S = 0.2, 10.0
 
@@ -77,13 +81,17 @@ class _Tail:
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._room = max(0, HEAD_BYTES - file.tell())
+        self._line = b""
         self._end = bytearray()
         self._left_out = 0
 
     def add(self, content: bytes) -> None:
-        """Write what there is room for, and remember the rest as far as it is the end."""
+        """Write the whole lines that there is room for, and remember the rest as far as it is the end."""
+        start = self._line + content[: self._room]
+        whole = start.rfind(b"\n") + 1 or (len(start) if len(start) > _LONGEST_LINE else 0)
+        self._line = start[whole:]
         with suppress(OSError):  # the disk is full: a process that could not write its log would end or wait
-            self._file.write(content[: self._room])
+            self._file.write(_redacted(start[:whole]))
             self._file.flush()
         self._end += content[self._room :]
         self._room = max(0, self._room - len(content))
@@ -96,5 +104,11 @@ class _Tail:
         """Write the end, and how much is missing before it."""
         extra = max(0, len(self._end) - TAIL_BYTES)
         if self._left_out + extra:
-            self._file.write(f"\n[{self._left_out + extra} bytes of this log were left out]\n".encode())
-        self._file.write(self._end[extra:])
+            left_out = f"\n[{self._left_out + extra} bytes of this log were left out]\n"
+            self._file.write(_redacted(self._line) + left_out.encode() + _redacted(bytes(self._end[extra:])))
+        else:
+            self._file.write(_redacted(self._line + self._end))
+
+
+def _redacted(content: bytes) -> bytes:
+    return without_credentials(content.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")

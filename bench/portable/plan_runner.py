@@ -17,12 +17,14 @@ from bench.portable.lock import measuring_lock
 from bench.portable.paired_timing import run_pair
 from bench.portable.record_reader import NO_GPU, RecordReader
 from bench.portable.run_folder import PlannedFolder, Recording, now
+from bench.portable.scratch import remove_abandoned
+from bench.portable.session import SilentError, follow, silence_limit_s, silence_message
 from bench.portable.value_limits import ValueLimits
 from bench.suite.record import line
 from bench.suite.suite_hash import suite_hash
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -84,6 +86,7 @@ def run_rounds(job: Job) -> Path:
         finished = len(tasks) - len(remaining)
         job.say(f"resuming {folder.path}: {finished} of {len(tasks)} rounds and timing pairs are finished")
     gpus = {request.gpu["uuid"] for request in requests if request.gpu}
+    remove_abandoned()
     with measuring_lock(job.say, sorted(gpus)):
         missing = _measure(job, remaining)
     if missing or job.no_gpu:
@@ -213,21 +216,26 @@ class _Round(_Task):
         log = folder.log_of(request)
         watch = Watch(suite_hash())
         with folder.recording(folder.record_of(request)) as streams, LimitedLog(log) as errors:
+            limit_s = silence_limit_s(request)
+            outcome, message = "crashed", ""
             with self._job.launcher.start(request, errors) as child:
-                _write(child.stdout or (), request, streams, watch, self._limits)
-                code = child.wait()
+                try:
+                    code = follow(child, limit_s, _writer(request, streams, watch, self._limits))
+                    message = f"the round ended with exit code {code}; the end of its log may say more"
+                except SilentError:
+                    outcome, message = "timeout", silence_message(limit_s)
             if not watch.header:
-                message = f"The round gave no record (exit code {code})."
-                raise PortableError(message, f"The end of {log} says more.")
+                raise PortableError(f"The round gave no record: {message}.", f"The end of {log} says more.")
             if not watch.ended:
-                streams.lines.write(closing(request, watch, code))
+                streams.lines.write(closing(request, watch, outcome, message))
         return watch.no_gpu if request.device == "gpu" else ""
 
 
-def _write(texts: Iterable[str], request: Request, streams: Recording, watch: Watch, limits: ValueLimits) -> None:
-    """Write the driver's lines as they come; stored values only within the limits."""
+def _writer(request: Request, streams: Recording, watch: Watch, limits: ValueLimits) -> Callable[[str], None]:
+    """Return what writes a line of the driver to the record; stored values only within the limits."""
     group = (request.column, request.variation, request.mode)
-    for text in texts:
+
+    def write(text: str) -> None:
         kind, row = watch.see(text)
         if kind == "kept":
             if limits.accepts(group, row["kernel"], row["digest"], len(text)):
@@ -235,6 +243,8 @@ def _write(texts: Iterable[str], request: Request, streams: Recording, watch: Wa
         elif kind:
             streams.lines.write(text)
             streams.lines.flush()
+
+    return write
 
 
 class Watch(RecordReader):
@@ -253,8 +263,7 @@ class Watch(RecordReader):
         return kind, row
 
 
-def closing(request: Request, watch: Watch, code: int) -> str:
+def closing(request: Request, watch: Watch, outcome: str, message: str) -> str:
     """Return the lines that a dead driver could not write: an outcome for every kernel without one, and the end."""
-    message = f"the round ended with exit code {code}; the end of its log may say more"
-    ends = [line("outcome", row) for row in watch.missing(request, "crashed", message)]
+    ends = [line("outcome", row) for row in watch.missing(request, outcome, message)]
     return "".join(ends) + line("end", {"seconds": 0.0, "processes": max(watch.process, 1)})

@@ -11,13 +11,59 @@ import subprocess
 import threading
 import time
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
-from bench.suite.driver import ending, oom_kills
+from bench.suite.driver import END_LIMIT_S, START_LIMIT_S, ending, oom_kills
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bench.suite.record import Request
 
 #: Seconds between two looks at whether a silent process still runs: a child of its own may hold its output open.
 _LOOK_S = 0.5
 #: Seconds that an ended process may take to be reaped.
 _REAP_S = 10.0
+#: Seconds that a driver may take for a line beyond its own time limits, on a busy host.
+_MARGIN_S = 60.0
+
+
+class SilentError(Exception):
+    """A process wrote no line for longer than its limit."""
+
+
+def silence_limit_s(request: Request) -> float:
+    """Return the seconds after which a driver that writes no line no longer runs: a kernel may have stopped it.
+
+    A driver that runs ends each kernel at its time limit, and each process that does not start or end in time.
+    """
+    return max(request.time_limit_s, START_LIMIT_S) + END_LIMIT_S + _MARGIN_S
+
+
+def silence_message(limit_s: float) -> str:
+    """Return what happened to a round whose driver exceeded ``silence_limit_s``."""
+    return f"the round was ended because its driver wrote nothing for {limit_s:g} s: a kernel may have stopped it"
+
+
+def follow(child: subprocess.Popen[str], limit_s: float, on_line: Callable[[str], None]) -> int:
+    """Pass on each line that a process writes, and return its exit code.
+
+    Raises:
+        SilentError: it wrote no line for ``limit_s`` seconds, or did not end after its last one.
+    """
+    session = ProcessSession(child)
+    while True:
+        try:
+            text = session.read(limit_s)
+        except TimeoutError:
+            raise SilentError from None
+        if text is None:
+            break
+        on_line(text)
+    try:
+        return child.wait(timeout=limit_s)
+    except subprocess.TimeoutExpired:
+        raise SilentError from None
 
 
 class Session:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from bench.errors import EngineError
 from bench.gpu.guard import Guard, UnavailableGpu
 from bench.portable.record_reader import RecordReader
+from bench.portable.session import silence_limit_s, silence_message
 from bench.suite.record import line
 
 if TYPE_CHECKING:
@@ -108,7 +109,8 @@ class _Writer:
 
         execution = self._setting.engine.execute(self._environment, request, on_line, self._log)
         if not follower.header:
-            message = f"The round gave no record (exit code {execution.exit_code})."
+            why = f"it wrote nothing for {silence_limit_s(request):g} s" if execution.silent else ""
+            message = f"The round gave no record ({why or f'exit code {execution.exit_code}'})."
             raise EngineError(message, f"The end of its output is in {self._log}.")
         if not follower.ended:
             if self._setting.stopped():
@@ -147,6 +149,8 @@ def _missing(request: Request, follower: _Follower, execution: Execution) -> lis
     """Return the outcomes that a process which died could not write."""
     if execution.oom_killed:
         return follower.missing(request, "oom", "the container reached its memory limit")
+    if execution.silent:
+        return follower.missing(request, "timeout", silence_message(silence_limit_s(request)))
     message = f"the process ended with exit code {execution.exit_code}; the end of its output is in the log"
     return follower.missing(request, "crashed", message)
 

@@ -17,6 +17,7 @@ from bench.gpu.facts import TRANSIENT
 from bench.gpu.guard import watching
 from bench.plan import duration
 from bench.portable.lock import measuring_lock
+from bench.portable.scratch import remove_abandoned
 from bench.run.scheduler import PassCounter, Scheduler, State, Task, reason, status
 from bench.store import locks, resume
 from bench.store.run_folder import RunFolder, now, reports_lock
@@ -77,6 +78,9 @@ def run(job: Job, view: View) -> Path:
         swept = job.engine.sweep()
         if swept:
             view.say(f"removed {swept} containers left behind by a killed run")
+        folders = remove_abandoned()
+        if folders:
+            view.say(f"removed {folders} temporary folders left behind by a killed run")
         state = _begin(job)
         earlier = () if job.fresh else resume.interrupted(job.reports, state.info)
         view.say(f"run folder {state.folder.path}")

@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from bench.portable.redaction import without_credentials
 from bench.store.run_folder import write_atomic
 from bench.suite.driver import death_marker
 
@@ -37,23 +38,6 @@ _RECORD = re.compile(r"records/([^/]+)/([^/]+)/((?:off|on)-[0-9]+)\.jsonl")
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=@+-]*")
 #: CSI and OSC sequences of terminals, two-character ones, and a lone escape: removing one could form another.
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])?")
-_REDACTED = "***"
-_SECRETS = (
-    (re.compile(r"(?<=://)[^/\s\"'<>]+@"), f"{_REDACTED}@"),
-    (re.compile(r"(://[^\s?\"'<>]{1,1000}\?)[^\s\"'<>]+"), rf"\1{_REDACTED}"),
-    (
-        re.compile(r"((?:proxy-)?authorization\W{1,4}(?:(?:basic|bearer|token)\s+)?)\S+", re.IGNORECASE),
-        rf"\1{_REDACTED}",
-    ),
-    (
-        re.compile(
-            r"([A-Za-z0-9_.-]{0,40}(?:token|secret|passw(?:or)?d|credential|(?:api|access|private)[_-]?key)"
-            r"[A-Za-z0-9_.-]{0,40}[\"']?\s{0,9}[=:]\s{0,9})(?:\"[^\"\n]*\"|'[^'\n]*'|[^\s,;]+)",
-            re.IGNORECASE,
-        ),
-        rf"\1{_REDACTED}",
-    ),
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,9 +106,7 @@ def tail(log: Path, end: str = "") -> str:
 
 def shortened(text: str) -> str:
     """Return the last lines of a text without secrets; a first line ``[...]`` stands for what was left out."""
-    plain = _ESCAPES.sub("", text).replace("\r\n", "\n").replace("\r", "\n")
-    for pattern, replacement in _SECRETS:
-        plain = pattern.sub(replacement, plain)
+    plain = without_credentials(_ESCAPES.sub("", text).replace("\r\n", "\n").replace("\r", "\n"))
     rows = [row.rstrip() for row in plain.split("\n")]
     while rows and not rows[-1]:
         rows.pop()

@@ -77,3 +77,18 @@ def test_a_full_disk_does_not_stop_the_process_that_writes(tmp_path: Path) -> No
         script = "import os\nfor _ in range(100): os.write(2, b'x' * 10_000)"
         done = subprocess.run([sys.executable, "-c", script], stderr=log.fileno(), check=False, timeout=20)
     assert done.returncode == 0
+
+
+@pytest.mark.parametrize("parts", [1, 7, 1000])
+def test_credentials_do_not_reach_the_log(parts: int, tmp_path: Path) -> None:
+    """They are recognised even where a process writes them in pieces."""
+    path = tmp_path / "x.log"
+    text = "\udcff start\nAPI_TOKEN=abcd1234\nhttps://user:hunter2@example.com/simple\npassword: hunter2".encode(
+        "utf-8", "surrogateescape"
+    )
+    size = -(-len(text) // parts)
+    with LimitedLog(path) as log:
+        for start in range(0, len(text), size):
+            log.write(text[start : start + size])
+            time.sleep(0.001)
+    assert path.read_bytes() == b"\xff start\nAPI_TOKEN=***\nhttps://***@example.com/simple\npassword: ***"

@@ -1,0 +1,59 @@
+"""Temporary folders that are removed even after their process was killed: by the next run on this host."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_PREFIX = "tfrepro-scratch-"
+
+
+@contextmanager
+def scratch_folder(purpose: str) -> Iterator[Path]:
+    """Yield a new folder for temporary files, with ``purpose`` in its name, and remove it afterwards.
+
+    It is locked meanwhile. The kernel releases the lock when this process ends, however it ends, so that
+    ``remove_abandoned`` recognises a folder whose process is gone.
+    """
+    folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{purpose}-"))
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield folder
+    finally:
+        _remove(folder)
+        os.close(descriptor)
+
+
+def remove_abandoned() -> int:
+    """Remove this user's scratch folders whose process was killed; returns how many were removed."""
+    found = 0
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        with suppress(OSError):  # it belongs to a process that still runs, or has just been removed
+            descriptor = os.open(folder, os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_NONBLOCK)
+            try:
+                if os.fstat(descriptor).st_uid == os.getuid():
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    _remove(folder)
+                    found += not folder.exists()
+            finally:
+                os.close(descriptor)
+    return found
+
+
+def _remove(folder: Path) -> None:
+    """Delete a folder, also where a kernel took permissions away; what cannot be deleted stays."""
+    for parent, names, _ in os.walk(folder):
+        for path in (Path(parent, name) for name in names):
+            with suppress(OSError):
+                if not path.is_symlink():
+                    path.chmod(0o700)
+    shutil.rmtree(folder, ignore_errors=True)
