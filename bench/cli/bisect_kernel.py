@@ -330,6 +330,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--no-resume", action="store_true", help="measure everything again, even what an earlier call measured")
     add("--dry-run", action="store_true", help="print the environments in their order, and measure nothing")
     shared.add_engine(parser)
+    shared.add_root_kernels(parser)
     shared.add_matrix_file(parser)
     shared.add_kernel_file(parser)
     shared.add_registry(parser)

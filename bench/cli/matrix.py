@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -63,11 +64,15 @@ def read_suite(
     """Return the suite with what custom kernel files declare, and the engine if one had to be asked for it.
 
     With ``--dry-run`` nothing is asked: declarations are read without running the files.
+
+    Raises:
+        ConfigError: they would run as root without isolation, or a file cannot be used.
     """
     if not sources or options.dry_run:
         return custom_kernels.suite(sources), None
     _require_gpu(devices)
     chosen = choose_engine(options)
+    _refuse_root(chosen[0], options)
     return declared_suite(chosen[0], columns(), sources), chosen
 
 
@@ -76,6 +81,15 @@ def _require_gpu(devices: Devices) -> None:
         raise errors.NoGpuError(
             f"A GPU is required, but {devices.survey.why}.",
             "nox -s doctor says more. Without --device the CPU is measured, which says nothing about a GPU.",
+        )
+
+
+def _refuse_root(engine: Engine, options: argparse.Namespace) -> None:
+    """Raise ConfigError if custom kernels would run as root without isolation, unless the options allow it."""
+    if engine.name == "venv" and os.geteuid() == 0 and not options.allow_root_kernels:
+        raise errors.ConfigError(
+            "Custom kernels would run as root: virtual environments do not isolate them from this host.",
+            "Run as another user or with --engine docker, or add --allow-root-kernels if you trust these files.",
         )
 
 
@@ -113,8 +127,11 @@ def run_plan(
 
     Raises:
         NoGpuError: a GPU is required and none was found.
+        ConfigError: custom kernels would run as root without isolation.
     """
     _require_gpu(plan.devices)
+    if plan.suite.sources:
+        _refuse_root(chosen[0], options)
     _introduce(plan, chosen)
     place, (engine, reason) = (reports or options.reports).absolute(), chosen
     with progress.view() as view:

@@ -65,6 +65,7 @@ def add_selection(parser: argparse.ArgumentParser, profile: str = "standard") ->
         help="pairs of processes per column that time determinism off against on, or 0 (default: the profile's)",
     )  # fmt: skip
     add_engine(group)
+    add_root_kernels(group)
 
 
 def add_engine(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
@@ -74,6 +75,15 @@ def add_engine(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> Non
         choices=ENGINES,
         default="auto",
         help="where to measure (default: Docker if it answers, else venv)",
+    )
+
+
+def add_root_kernels(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """Add ``--allow-root-kernels``."""
+    parser.add_argument(
+        "--allow-root-kernels",
+        action="store_true",
+        help="let custom kernels run as root with --engine venv, which cannot stop them from changing this host",
     )
 
 

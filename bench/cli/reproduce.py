@@ -225,6 +225,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--allow-mismatch", action="store_true", help="measure what is here even if it is not what SPEC names")
     add("--dry-run", action="store_true", help="check SPEC, print what would run, and run nothing")
     shared.add_engine(parser)
+    shared.add_root_kernels(parser)
     shared.add_matrix_file(parser)
     shared.add_kernel_file(parser)
     shared.add_registry(parser)

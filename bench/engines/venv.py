@@ -30,6 +30,7 @@ from bench.engines.usage_lock import CACHE_HINT, KERNEL_FILES, UsageLock, cache_
 from bench.engines.wheelhouse import LOCK_TIMEOUT_S
 from bench.errors import BuildError, EngineError
 from bench.plan import locks
+from bench.portable import confine
 from bench.portable.limited_log import LimitedLog
 from bench.portable.lock import FileLock
 from bench.portable.scratch import scratch_folder
@@ -85,9 +86,10 @@ class VenvEngine:
         return {}
 
     def describe(self) -> Mapping[str, str]:
-        """Return the version of uv."""
+        """Return the version of uv, and what the processes of a round cannot do on this host."""
         done = subprocess.run([self._uv, "--version"], capture_output=True, text=True, check=True, timeout=_UV_S)
-        return {"uv": done.stdout.strip().removeprefix("uv ").split(" ")[0]}
+        limits = ", ".join(confine.check()) or "none, because this system refuses them"
+        return {"uv": done.stdout.strip().removeprefix("uv ").split(" ")[0], "restrictions": limits}
 
     def disk_need(self, columns: tuple[Column, ...]) -> tuple[Path, int]:
         """Return the folder of the environments, and the bytes that the missing ones need there.
@@ -209,7 +211,7 @@ class VenvEngine:
         """Yield Python running in a column, in a session that is killed as a whole on exit."""
         installation, suite = self._installations[column], self._staged_suite()
         with scratch_folder("round") as scratch, LimitedLog(log) as errors:
-            command = [str(installation.folder / "bin" / "python"), *arguments]
+            command = confine.command(str(installation.folder / "bin" / "python"), scratch, arguments)
             environment = _minimal_environment(installation, suite, str(scratch)) | _device_environment(gpu)
             environment[STORE_VARIABLE] = str(self.kernel_store)
             with self._guard:

@@ -130,12 +130,13 @@ class ProcessSession(Session):
         except (OSError, ValueError):
             pass  # the pipe was closed while it was read
         self._lines.put(None)
+        if self._child.stdout:
+            self._child.stdout.close()  # here, because closing it elsewhere waits for a read that may never end
 
 
 def reap(child: subprocess.Popen[str]) -> None:
-    """Wait for a killed process and close its pipes."""
+    """Wait for a killed process and close its standard input; its ``ProcessSession`` closes its output."""
     child.wait()
-    for stream in (child.stdin, child.stdout):
-        if stream:
-            with suppress(OSError):  # a command that was never read
-                stream.close()
+    if child.stdin:
+        with suppress(OSError):  # a command that was never read
+            child.stdin.close()

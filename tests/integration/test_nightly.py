@@ -56,6 +56,7 @@ def test_three_nights(
     options = [
         *("nightly", "--matrix", str(matrix), "--profile", "quick", "--engine", "venv", "--env", "tf2.18.1-cpu"),
         *("--kernels", "reduce_sum_1d,reads_a_file", "--kernel-file", str(tmp_path / "own.py"), "--rounds", "1"),
+        "--allow-root-kernels",
         *("--repetitions", "2", "--timing-pairs", "1", "--reports", str(reports)),
     ]
 

@@ -34,7 +34,7 @@ def dies(tf, seed):
 
 def bench(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the command line in the checkout."""
-    command = [sys.executable, "-m", "bench", *arguments, "--engine", "venv"]
+    command = [sys.executable, "-m", "bench", *arguments, "--engine", "venv", "--allow-root-kernels"]
     return subprocess.run(
         command, cwd=root, env={**os.environ}, capture_output=True, text=True, check=False, timeout=550
     )

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 
 from bench.gpu import facts
@@ -272,6 +273,19 @@ def test_a_dead_driver_leaves_a_whole_record(tmp_path: Path) -> None:
     found = record.read(next(place.glob("records/*/*/*.jsonl.xz")))
     assert found.complete
     assert [(one.kernel, one.outcome) for one in found.outcomes] == [("a", "ok"), ("b", "crashed")]
+
+
+def test_a_stopped_driver_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kernel can stop its driver with SIGSTOP; then nothing inside the round enforces a time limit any more."""
+    monkeypatch.setattr(plan_runner, "silence_limit_s", lambda _: 2.0)
+    body = PROCESS + "say('outcome', process=1, kernel='a', outcome='ok', seconds=1.0)\n"
+    body += "import subprocess\nsubprocess.Popen(['sleep', '4242'], start_new_session=True)\nos.kill(os.getpid(), 19)\n"
+    place = plan_runner.run_rounds(job(tmp_path, body, count=1))
+    found = record.read(next(place.glob("records/*/*/*.jsonl.xz")))
+    assert found.complete
+    assert [(one.kernel, one.outcome) for one in found.outcomes] == [("a", "ok"), ("b", "timeout")]
+    assert "its driver wrote nothing for 2 s" in found.outcomes[1].message
+    assert not [one for one in psutil.process_iter(["cmdline"]) if one.info["cmdline"] == ["sleep", "4242"]]
 
 
 def test_an_interrupted_run_is_resumed(tmp_path: Path) -> None:

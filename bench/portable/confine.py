@@ -1,0 +1,144 @@
+"""Run a command with what Linux lets an ordinary process give up: the network, writing files, and new privileges.
+
+Run as a program by the Python of an environment: ``python confine.py FOLDER COMMAND...``. Standard library only.
+
+This limits what a kernel does by mistake. It is no boundary against hostile code, which can still read what the user
+can read. Each measure is taken where the system allows it; ``check`` returns which.
+
+Sources: unshare(2), mount_setattr(2), netdevice(7), prctl(2).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import json
+import os
+import socket
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+#: What is given up, as ``check`` names it.
+NO_PRIVILEGES, NO_NETWORK, READ_ONLY = "no new privileges", "no network", "files read-only"
+_CHECK = "--check"
+_CHECK_LIMIT_S = 60.0
+_NO_NEW_PRIVILEGES = 38
+_NEW_MOUNTS, _NEW_USER, _NEW_NETWORK = 0x20000, 0x10000000, 0x40000000
+_BIND, _RECURSIVE, _PRIVATE = 4096, 16384, 1 << 18
+_MOUNT_SETATTR, _HERE, _ALL_BELOW, _READ_ONLY = 442, -100, 0x8000, 1
+_GET_FLAGS, _SET_FLAGS, _UP = 0x8913, 0x8914, 0x1
+#: Folders that stay writable: processes share them, or rounds mount private ones there.
+_WRITABLE = ("/tmp", "/var/tmp", "/dev/shm", "/proc")  # noqa: S108 - the folders themselves are meant
+#: Where container engines listen; whoever may write there is root.
+_SOCKETS = ("/run/docker.sock", "/run/containerd/containerd.sock", "/run/podman/podman.sock")
+
+
+def command(python: str, folder: Path, arguments: tuple[str, ...]) -> list[str]:
+    """Return the command that runs Python with arguments, confined; only ``folder`` can be written."""
+    return [python, "-I", str(Path(__file__).resolve()), str(folder), python, *arguments]
+
+
+def check() -> tuple[str, ...]:
+    """Return what a command started by this module gives up on this host."""
+    words = [sys.executable, "-I", str(Path(__file__).resolve()), "/nonexistent", _CHECK]
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=_CHECK_LIMIT_S)
+        return tuple(map(str, json.loads(done.stdout)))
+    except (OSError, ValueError, subprocess.TimeoutExpired):
+        return ()
+
+
+def confine(folder: Path) -> list[str]:
+    """Confine this process and its children; returns what was given up."""
+    done = []
+    if _new_namespaces():
+        _loopback_up()
+        done.append(NO_NETWORK)
+        if _files_read_only(folder):
+            done.append(READ_ONLY)
+    if ctypes.CDLL(None).prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0) == 0:
+        done.append(NO_PRIVILEGES)
+    return done
+
+
+def _new_namespaces() -> bool:
+    """Move this process to a network and a mount namespace of its own; False where the system refuses."""
+    uid, gid = os.getuid(), os.getgid()
+    libc = ctypes.CDLL(None, use_errno=True)
+    try:
+        if libc.unshare(_NEW_MOUNTS | _NEW_NETWORK) != 0:  # only root may do so without a user namespace
+            if libc.unshare(_NEW_MOUNTS | _NEW_NETWORK | _NEW_USER) != 0:
+                return False
+            Path("/proc/self/setgroups").write_text("deny", encoding="ascii")
+            Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1", encoding="ascii")
+            Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1", encoding="ascii")
+    except (OSError, AttributeError):
+        return False
+    return True
+
+
+def _loopback_up() -> None:
+    """Enable the loopback interface of a new network namespace: libraries talk to their own processes over it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        request = struct.pack("16sH14s", b"lo", 0, b"")
+        try:
+            flags = struct.unpack("16sH14s", fcntl.ioctl(any_socket, _GET_FLAGS, request))[1]
+            fcntl.ioctl(any_socket, _SET_FLAGS, struct.pack("16sH14s", b"lo", flags | _UP, b""))
+        except OSError as error:
+            sys.stderr.write(f"tfrepro: the loopback interface cannot be enabled: {error}\n")
+
+
+def _files_read_only(folder: Path) -> bool:
+    """Make all files read-only in this mount namespace, except those in ``folder`` and in ``_WRITABLE``."""
+    try:
+        _mount("none", "/", _RECURSIVE | _PRIVATE)
+        for path in _sockets():
+            _mount("/dev/null", path, _BIND)
+        writable = [path for path in (*_WRITABLE, str(folder)) if Path(path).is_dir()]
+        for path in writable:
+            _mount(path, path, _BIND | _RECURSIVE)
+        _set_read_only("/", flags=_ALL_BELOW, on=True)
+        for path in writable:
+            _set_read_only(path, flags=_ALL_BELOW, on=False)
+    except (OSError, AttributeError) as error:
+        sys.stderr.write(f"tfrepro: files cannot be made read-only: {error}\n")
+        return False
+    return True
+
+
+def _sockets() -> list[str]:
+    """Return the sockets of container engines on this host."""
+    runtime = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}"
+    own = [f"{runtime}/docker.sock", f"{runtime}/podman/podman.sock"]
+    return [os.path.realpath(path) for path in (*_SOCKETS, *own) if Path(path).is_socket()]
+
+
+def _mount(source: str, target: str, flags: int) -> None:
+    """Call mount(2); raises OSError where it fails."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.mount(os.fsencode(source), os.fsencode(target), None, ctypes.c_ulong(flags), None) != 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), target)
+
+
+def _set_read_only(path: str, *, flags: int, on: bool) -> None:
+    """Call mount_setattr(2) for a mount and those below it; raises OSError where it fails."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    attributes = struct.pack("QQQQ", _READ_ONLY if on else 0, 0 if on else _READ_ONLY, 0, 0)
+    size = ctypes.c_size_t(len(attributes))
+    if libc.syscall(_MOUNT_SETATTR, _HERE, os.fsencode(path), flags, attributes, size) != 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), path)
+
+
+def main(arguments: list[str]) -> None:
+    """Confine this process and become the command."""
+    done = confine(Path(arguments[0]))
+    if arguments[1] == _CHECK:
+        sys.stdout.write(json.dumps(done))
+        return
+    os.execv(arguments[1], arguments[1:])  # noqa: S606 - the command is a list
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
