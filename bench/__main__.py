@@ -5,10 +5,8 @@ needs another package or a newer Python. Every Python 3 can read this file, so t
 """
 
 import sys
-from typing import TYPE_CHECKING
 
-from bench.suite import floor
-
+TYPE_CHECKING = False  # as in typing, whose import takes long enough to be interrupted
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
@@ -18,23 +16,29 @@ HOST_PYTHON = (3, 11)
 
 
 def main(arguments: "Sequence[str] | None" = None) -> int:
-    """Run one command and return its exit code."""
+    """Run one command and return its exit code. Everything is imported here, so that Ctrl-C leaves no traceback."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    problem = too_old(words, sys.version_info)
-    if problem:
-        sys.stderr.write("error: " + problem + "\n")
-        return 2
-    if words[:1] == ["local"]:
-        from bench.portable.local import main as local  # noqa: PLC0415 - see the docstring of the module
+    try:
+        problem = too_old(words, sys.version_info)
+        if problem:
+            sys.stderr.write("error: " + problem + "\n")
+            return 2
+        if words[:1] == ["local"]:
+            from bench.portable.local import main as local  # noqa: PLC0415 - see the docstring of the module
 
-        return local(words[1:])
-    from bench.cli import main as cli  # noqa: PLC0415 - see the docstring of the module
+            return local(words[1:])
+        from bench.cli import main as cli  # noqa: PLC0415 - see the docstring of the module
 
-    return cli(words)
+        return cli(words)
+    except KeyboardInterrupt:  # while modules are imported; the commands handle their own
+        sys.stderr.write("\ninterrupted\n")
+        return 130
 
 
 def too_old(words: "Sequence[str]", version: "Sequence[Any]") -> str:
     """Return why a Python of this version cannot run a command, "" if it can."""
+    from bench.suite import floor  # noqa: PLC0415 - see ``main``
+
     local = words[:1] == ["local"]
     if tuple(version[:2]) >= (floor.PYTHON if local else HOST_PYTHON):
         return ""

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import os
 import shlex
-import signal
 import sys
 import traceback
 from typing import TYPE_CHECKING
 
 from bench import errors
 from bench.cli.parser import MODULES, parser
+from bench.cli.streams import Streams
 from bench.portable.errors import PortableError
+from bench.portable.terminate import interrupt_on_signals
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+#: Commands whose results are files; what they print is a summary.
+_WRITES_PAGES = frozenset({"matrix", "nightly", "report", "import"})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -22,9 +26,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     options = parser(words[:1] if words and words[0] in MODULES else MODULES).parse_args(words)
     options.command = shlex.join(["python", "-m", "bench", *words])
-    signal.signal(signal.SIGTERM, _interrupt)
+    interrupt_on_signals()
+    streams = Streams()
     try:
-        return _flushed(int(options.run(options)))
+        return _flushed(int(options.run(options)), options.name, streams)
     except (errors.TfreproError, PortableError) as error:
         if options.debug:
             traceback.print_exc()
@@ -52,24 +57,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return errors.ENGINE
 
 
-def _flushed(code: int) -> int:
-    """Return ``code`` once the output is written; the command has ended, so a reader that left changes nothing."""
+def _flushed(code: int, command: str, streams: Streams) -> int:
+    """Return ``code`` once the output is written; the command has ended, so a reader that left changes nothing.
+
+    Raises:
+        StorageError: it was lost, and is all that the command produces.
+    """
     try:
         sys.stdout.flush()
     except BrokenPipeError:
         _discard_output()
-    except OSError as error:
-        _discard_output()
-        message = f"The output could not be written: {error.strerror}."
-        raise errors.StorageError(message, "Free some disk space, or redirect the output elsewhere.") from error
+    if streams.problem:
+        message = f"The output could not be written: {streams.problem.strerror}."
+        if command not in _WRITES_PAGES:
+            raise errors.StorageError(message, "Free some disk space, or redirect the output elsewhere.")
+        print(f"warning: {message} The pages are complete.", file=sys.stderr)
     return code
 
 
 def _discard_output() -> None:
     """Send what is still buffered to the null device, so that the interpreter does not fail when it exits."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _interrupt(_number: int, _frame: object) -> None:
-    """Handle SIGTERM as Ctrl-C, so that containers are removed."""
-    raise KeyboardInterrupt

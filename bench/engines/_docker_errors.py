@@ -43,5 +43,5 @@ def _not_run(environment: Environment, error: Exception) -> TfreproError:
     if isinstance(error, APIError):
         return EngineError(f"{environment.column}: the container could not be run: {reason}")
     return EngineError(
-        f"{environment.column}: the Docker daemon does not answer: {reason}", "see the log of the daemon"
+        f"{environment.column}: the Docker daemon does not answer: {reason}", "See the log of the daemon."
     )

@@ -91,10 +91,10 @@ def find_cli(environ: Mapping[str, str]) -> Cli:
             return cli
         rejected.append(f"{path} ({reason})")
     if not rejected:
-        raise EngineError("no docker command line was found on the PATH", "install docker.io or docker-ce-cli")
+        raise EngineError("no docker command line was found on the PATH", "Install docker.io or docker-ce-cli.")
     raise EngineError(
         f"no docker command line can build with BuildKit: {', '.join(rejected)}",
-        "install the buildx plugin (docker-buildx-plugin), or set TFREPRO_DOCKER_CLI to another docker program",
+        "Install the buildx plugin (docker-buildx-plugin), or set TFREPRO_DOCKER_CLI to another docker program.",
     )
 
 

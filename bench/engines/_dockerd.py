@@ -46,7 +46,7 @@ def connect(timeout: int) -> DockerClient:
         client.close()
         raise EngineError(
             f"this Docker daemon runs {system} containers, not Linux ones",
-            "switch it to Linux containers, or use --engine venv",
+            "Switch it to Linux containers, or use --engine venv.",
         )
     return client
 
@@ -74,14 +74,16 @@ def no_answer(error: Exception) -> EngineError:
     endpoint = _endpoint().removeprefix("http+").removeprefix("unix://")
     causes = list(causes_of(error))
     if any(isinstance(cause, FileNotFoundError) for cause in causes):
-        return EngineError(f"there is no Docker socket at {endpoint}", "install and start Docker, or use --engine venv")
+        return EngineError(
+            f"there is no Docker socket at {endpoint}", "Install and start Docker, or use --engine venv."
+        )
     if any(isinstance(cause, PermissionError) for cause in causes):
         return EngineError(
             f"no permission to use the Docker socket {endpoint}",
-            "add yourself to the docker group, or use --engine venv",
+            "Add yourself to the docker group, or use --engine venv.",
         )
     if any(isinstance(cause, ConnectionRefusedError) for cause in causes):
-        return EngineError(f"no Docker daemon answers at {endpoint}", "start it, or use --engine venv")
+        return EngineError(f"no Docker daemon answers at {endpoint}", "Start it, or use --engine venv.")
     return EngineError(f"the Docker daemon at {endpoint} reported an error: {reason_of(error)}")
 
 

@@ -340,7 +340,7 @@ def state_of(container: Container) -> Mapping[str, Any]:
         else:
             state: Mapping[str, Any] = container.attrs["State"]
             return state
-    raise EngineError(f"the Docker daemon stopped answering: {reason_of(problem)}", "see the log of the daemon")
+    raise EngineError(f"the Docker daemon stopped answering: {reason_of(problem)}", "See the log of the daemon.")
 
 
 def _check_time(container: Container, deadline: float) -> None:

@@ -84,7 +84,7 @@ def recipe_of(root: Path, column: Column) -> Recipe:
             base=column.pair.base,
         )
     except OSError as error:
-        hint = "create the lock with 'nox -s lock'" if error.filename == str(column.lock) else ""
+        hint = "Create the lock with 'nox -s lock'." if error.filename == str(column.lock) else ""
         raise BuildError(f"{error.filename} cannot be read: {error.strerror}", hint) from error
 
 
@@ -131,7 +131,7 @@ def find_uv() -> Path:
         return Path(uv.find_uv_bin())
     except FileNotFoundError as error:
         raise EngineError(
-            "the uv program is missing from its Python package", "reinstall it: pip install --force-reinstall uv"
+            "the uv program is missing from its Python package", "Reinstall it: pip install --force-reinstall uv"
         ) from error
 
 

@@ -54,8 +54,8 @@ _PYTHON = "/opt/venv/bin/python"
 #: Seconds for the check that a container sees its GPU; a driver that has to wake up takes a while.
 _VISIBILITY_S = 90.0
 _BASE_HINT = (
-    "build it without a registry: 'nox -s base-image' (needs root and debootstrap), load it with 'docker load', "
-    "or use --engine venv"
+    "Build it without a registry: 'nox -s base-image' (needs root and debootstrap), load it with 'docker load', "
+    "or use --engine venv."
 )
 
 
@@ -204,7 +204,7 @@ class DockerEngine:
             route = self._route(image, column.gpu, log) if column.gpu else None
             self._run(image, command, labels, lines.append, log, PROBE_S, route, column.gpu, hashes)
         if not lines:
-            raise EngineError(f"{column.id}: {arguments[1]} printed nothing in the image", f"see the end of {log}")
+            raise EngineError(f"{column.id}: {arguments[1]} printed nothing in the image", f"See the end of {log}.")
         return lines[-1].strip()
 
     def push(self, column: Column, registry_name: str) -> str:
@@ -219,7 +219,7 @@ class DockerEngine:
         recipe = _images.recipe_of(self._root, column)
         image = self._find(recipe)
         if image is None:
-            raise BuildError(f"{column.id}: its image is not on this host", "build it first: nox -s images")
+            raise BuildError(f"{column.id}: its image is not on this host", "Build it first: nox -s images")
         return registry.push(self._client, image, recipe, registry_name)
 
     def sweep(self) -> int:

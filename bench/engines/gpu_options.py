@@ -160,7 +160,7 @@ def choose(
     """
     forced = environ.get(CHOSEN, "")
     if forced and forced not in NAMES:
-        raise NoGpuError(f"{CHOSEN} is {forced!r}, which is not a known GPU route", f"use one of {', '.join(NAMES)}")
+        raise NoGpuError(f"{CHOSEN} is {forced!r}, which is not a known GPU route", f"Use one of {', '.join(NAMES)}")
     failures: list[str] = []
     hints: list[str] = []
     for route in [Route(name=forced, why=f"{CHOSEN} names it")] if forced else routes:

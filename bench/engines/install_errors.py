@@ -41,17 +41,17 @@ class Messages:
 
 DOCKER = Messages(
     disk="the disk of the Docker engine is full",
-    disk_hint="see 'docker system df' and free some space, for instance with 'docker builder prune'",
+    disk_hint="See 'docker system df' and free some space, for instance with 'docker builder prune'.",
     python="the base image has no Python {}",
-    python_hint="set a base image with that Python in matrix.toml",
-    network_hint="set TFREPRO_BUILD_NETWORK=host if only the network of the host itself works",
+    python_hint="Set a base image with that Python in matrix.toml.",
+    network_hint="Set TFREPRO_BUILD_NETWORK=host if only the network of the host itself works.",
 )
 VENV = Messages(
     disk="the disk is full",
-    disk_hint="free some space, or set TFREPRO_CACHE to another folder",
+    disk_hint="Free some space, or set TFREPRO_CACHE to another folder.",
     python="this host has no Python {}",
-    python_hint="install it, for instance with: uv python install {}",
-    network_hint="check the network, and set UV_DEFAULT_INDEX and HTTPS_PROXY if it needs them",
+    python_hint="Install it, for instance with: uv python install {}",
+    network_hint="Check the network, and set UV_DEFAULT_INDEX and HTTPS_PROXY if it needs them.",
 )
 
 
@@ -112,7 +112,7 @@ def explain(lines: Iterable[str], lock: str, log: Path, messages: Messages) -> t
     if mismatch:
         return (
             f"{mismatch[1]} is not the file that {lock} pins (wrong hash)",
-            f"if you trust the index, create {lock} again; the hashes are in {log}",
+            f"If you trust the index, create {lock} again; the hashes are in {log}.",
         )
     if re.search(r"no space left on device", whole, re.IGNORECASE):
         return (messages.disk, messages.disk_hint)
@@ -125,14 +125,14 @@ def explain(lines: Iterable[str], lock: str, log: Path, messages: Messages) -> t
     ):
         return (
             f"the installation could not reach the package index: {reason}",
-            f"{messages.network_hint}; the full output is in {log}",
+            f"{messages.network_hint} The full output is in {log}.",
         )
     if re.search(r"invalid peer certificate|UnknownIssuer|certificate verify failed", whole, re.IGNORECASE):
         return (
             f"the index's certificate is not trusted: {reason}",
-            "set SSL_CERT_FILE to the CA bundle of your network",
+            "Set SSL_CERT_FILE to the CA bundle of your network.",
         )
-    return (f"the installation failed: {reason}", f"the full output is in {log}")
+    return (f"the installation failed: {reason}", f"The full output is in {log}.")
 
 
 def _error_line(texts: Sequence[str]) -> str:

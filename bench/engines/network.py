@@ -63,7 +63,7 @@ def ca_bundle(environ: Mapping[str, str]) -> bytes:
             if len(content) > _SECRET_LIMIT:
                 raise BuildError(
                     f"the CA bundle in {name} has {len(content):,} bytes, but BuildKit accepts {_SECRET_LIMIT:,}",
-                    f"set {name} to a file with only the authorities that the network of this host needs",
+                    f"Set {name} to a file with only the authorities that the network of this host needs.",
                 )
             return content
     return b""

@@ -63,7 +63,7 @@ def push(client: DockerClient, image: Image, recipe: Recipe, registry: str) -> s
         raise EngineError(
             f"{registry} did not accept the image of {recipe.pair}: {reason_of(error)}", _LOGIN
         ) from error
-    raise EngineError(f"{registry} accepted the image of {recipe.pair} but returned no digest", "push it again")
+    raise EngineError(f"{registry} accepted the image of {recipe.pair} but returned no digest", "Push it again.")
 
 
 _LOGIN = "check that it is a registry, that it answers, and that you may push there ('docker login')"
@@ -89,12 +89,12 @@ def pull(client: DockerClient, recipe: Recipe, registry: str) -> Image:
     except NotFound as error:
         raise BuildError(
             f"{registry} has no image of {recipe.pair} for this lock, suite and Dockerfile ({recipe.tag})",
-            "push it from a host that has built it (nox -s images -- --push REGISTRY), or omit --from-registry",
+            "Push it from a host that has built it (nox -s images -- --push REGISTRY), or omit --from-registry.",
         ) from error
     except TROUBLE as error:
         raise BuildError(
             f"the image of {recipe.pair} could not be pulled from {registry}: {reason_of(error)}",
-            "check that the registry answers and that you may pull there ('docker login')",
+            "Check that the registry answers and that you may pull there ('docker login').",
         ) from error
     try:
         _checked(image, recipe, registry)
@@ -116,7 +116,7 @@ def _checked(image: Image, recipe: Recipe, registry: str) -> Image:
             raise BuildError(
                 f"the image of {recipe.pair} in {registry} is a different one: its {label} is "
                 f"{labels.get(name, '')[:40]!r}, not {value[:40]!r}",
-                "a different image was pushed under this name: push the right one again",
+                "A different image was pushed under this name: push the right one again.",
             )
     return image
 

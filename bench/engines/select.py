@@ -29,7 +29,7 @@ def choose(name: str, root: Path, *, registry: str = "", revision: str = "") -> 
     """
     if name == "venv" and registry:
         raise EngineError(
-            "--from-registry pulls images, and --engine venv does not use any", "omit one of the two options"
+            "--from-registry pulls images, and --engine venv does not use any", "Omit one of the two options."
         )
     if name == "venv":
         return VenvEngine(root), "requested with --engine venv"

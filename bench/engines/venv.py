@@ -283,7 +283,7 @@ class VenvEngine:
                     raise build_error(column, output, log)
         version, problem = self._inspect(column, folder)
         if problem:
-            hint = "uv's cache contains a modified file: clear it with 'uv cache clean', then run again"
+            hint = "The cache of uv contains a modified file: clear it with 'uv cache clean', then run again."
             raise BuildError(f"{column.id}: the environment does not match {column.lock.name}: {problem}", hint)
         (folder / _COMPLETE).touch()
         return version

@@ -125,7 +125,7 @@ def _devices(nvml: Any, handle: Any) -> tuple[list[Gpu], str]:
     slices = [_mig(nvml, device, gpu) for device in _mig_devices(nvml, handle)]
     if slices:
         return slices, ""
-    hint = "create one (nvidia-smi mig -cgi ... -C), or turn MIG off (nvidia-smi -mig 0)"
+    hint = "Create one (nvidia-smi mig -cgi ... -C), or turn MIG off (nvidia-smi -mig 0)."
     return [], f"{gpu.name} ({gpu.uuid}) has MIG on but no MIG device, so CUDA cannot use it: {hint}"
 
 

@@ -31,6 +31,7 @@ from bench.portable.overrides import names, positive
 from bench.portable.paired_timing import PairPlan
 from bench.portable.plan_runner import Job, print_progress, run_rounds
 from bench.portable.run_folder import read_records
+from bench.portable.terminate import interrupt_on_signals
 from bench.suite import floor
 from bench.suite.kernel_files import STORE_VARIABLE
 from bench.suite.record import SCHEMA, Request
@@ -51,6 +52,7 @@ _NO_GPU_DEVICE = "-1"
 def main(arguments: list[str]) -> int:
     """Measure this interpreter, count the digests, and pack the records for ``import``; returns the exit code."""
     options = _parser().parse_args(arguments)
+    interrupt_on_signals()
     try:
         return measure(options)
     except PortableError as error:

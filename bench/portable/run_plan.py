@@ -36,6 +36,7 @@ from bench.portable.overrides import Overrides
 from bench.portable.paired_timing import PairPlan
 from bench.portable.plan_runner import Job, print_progress, run_rounds
 from bench.portable.run_folder import read_records
+from bench.portable.terminate import interrupt_on_signals
 from bench.suite.kernel_files import STORE_VARIABLE, stored_sources
 from bench.suite.record import Request
 from bench.suite.suite_hash import ROOT
@@ -50,6 +51,7 @@ _NO_OVERRIDES = Overrides()
 def main(arguments: list[str]) -> int:
     """Run a plan, pack its records, and print the archive's path; returns the exit code."""
     options = _parser().parse_args(arguments)
+    interrupt_on_signals()
     try:
         plan = json.loads(options.plan.read_text(encoding="utf-8"))
         store = options.plan.absolute().parent / "kernel-files"

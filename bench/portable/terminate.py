@@ -1,4 +1,4 @@
-"""End the driver of a round with everything that it started."""
+"""End this process in order on a signal, and the driver of a round with everything that it started."""
 
 from __future__ import annotations
 
@@ -15,6 +15,20 @@ if TYPE_CHECKING:
 
 #: Seconds the driver gets to kill its worker and the worker's descendants.
 _CLEAN_UP_S = 5.0
+
+
+def interrupt_on_signals() -> None:
+    """Handle SIGTERM and SIGHUP as Ctrl-C, so that processes, containers and temporary files are removed.
+
+    SIGHUP stays ignored where it is, as under nohup.
+    """
+    signal.signal(signal.SIGTERM, _interrupt)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, _interrupt)
+
+
+def _interrupt(_number: int, _frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 def terminate_session(driver: subprocess.Popen[str]) -> None:

@@ -338,7 +338,7 @@ def test_an_owner_is_a_process_id_with_its_start_time() -> None:
     [
         (FileNotFoundError(2, "No such file or directory"), "there is no Docker socket", "--engine venv"),
         (PermissionError(13, "Permission denied"), "no permission to use the Docker socket", "docker group"),
-        (ConnectionRefusedError(111, "Connection refused"), "no Docker daemon answers", "start it"),
+        (ConnectionRefusedError(111, "Connection refused"), "no Docker daemon answers", "Start it"),
         (ValueError("odd"), "reported an error: wrapped", ""),
     ],
 )
