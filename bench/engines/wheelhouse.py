@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 #: Another process may be downloading the same wheels, several GB.
 LOCK_TIMEOUT_S = 2 * 3600.0
+_DOWNLOAD_LIMIT_S = 3600
 #: From the newest C library a lock may ask for to the oldest a wheel names.
 _GLIBC = range(28, 4, -1)
 _OLD_NAMES = ("manylinux2014_x86_64", "manylinux2010_x86_64", "manylinux1_x86_64")
@@ -105,9 +106,15 @@ def _download(lock: Path, python: str, folder: Path) -> None:
         *("--dest", str(folder), "--requirement", str(lock)),
     ]
     redact = network.Redactor(network.settings(os.environ))
-    done = subprocess.run(
-        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, env=_environment()
-    )
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, env=_environment(),
+            timeout=_DOWNLOAD_LIMIT_S,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        message = f"The wheels of {lock.name} were not downloaded within {_DOWNLOAD_LIMIT_S} s."
+        hint = "Try again, or set UV_DEFAULT_INDEX to a mirror that is nearer."
+        raise BuildError(message, hint) from error
     if done.returncode != 0:
         output = " ".join(redact(done.stderr + done.stdout).split())[-600:]
         message = f"The wheels of {lock.name} could not be downloaded: {output}"

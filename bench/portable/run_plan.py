@@ -13,6 +13,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import sys
 import sysconfig
 from pathlib import Path
@@ -186,5 +187,12 @@ def _container(where: dict[str, Any], gpu: Gpu | None, files: Store | None) -> t
     return Container(cli, where["image"], options, files), where["image"]
 
 
+def _interrupt(number: int, _frame: object) -> None:
+    """Handle SIGTERM as Ctrl-C, so that the round is ended; a second one must not disturb that."""
+    signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _interrupt)
     sys.exit(main(sys.argv[1:]))

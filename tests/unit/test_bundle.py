@@ -120,7 +120,8 @@ def test_the_manifest_has_the_hash_of_every_part(order: bundle.Order) -> None:
 
 
 def unpacked(order: bundle.Order, tmp_path: Path) -> Path:
-    return bundle_start.prepare(order.out, tmp_path / "work", bundle_start._manifest(order.out))
+    bundle_start.claim(tmp_path / "work")
+    return bundle_start.prepare(order.out, tmp_path / "work", *bundle_start.read_manifest(order.out))
 
 
 def test_the_parts_unpack_to_the_packed_files(order: bundle.Order, tmp_path: Path) -> None:
@@ -165,7 +166,7 @@ def test_computed_kernels_cannot_be_packed(order: bundle.Order, tmp_path: Path) 
 
 def test_every_profile_has_a_plan(order: bundle.Order, tmp_path: Path) -> None:
     bundle.make(order, silent)
-    manifest = bundle_start._manifest(order.out)
+    manifest, _ = bundle_start.read_manifest(order.out)
     assert manifest["profiles"][0] == "quick"
     assert set(manifest["profiles"]) == set(order.matrix.profiles)
     folder = unpacked(order, tmp_path)
@@ -194,7 +195,7 @@ def test_another_python_has_a_lock_of_its_own(order: bundle.Order, monkeypatch: 
     monkeypatch.setattr(locks, "make", make)
     bundle.make(dataclasses.replace(order, python="3.12"), silent)
     assert locked == [("3.12", "tf2.18.1-cpu-py312.txt")]
-    assert bundle_start._manifest(order.out)["python"] == "3.12"
+    assert bundle_start.read_manifest(order.out)[0]["python"] == "3.12"
 
 
 def test_a_gpu_bundle_is_planned_without_a_gpu(order: bundle.Order, root: Path) -> None:
@@ -230,7 +231,7 @@ def test_an_invalid_order_has_a_clear_error(order: bundle.Order, changes: dict[s
 def test_a_folder_that_is_not_empty_is_left_alone(order: bundle.Order) -> None:
     order.out.mkdir()
     (order.out / "letter.txt").touch()
-    with pytest.raises(ConfigError, match="is not empty"):
+    with pytest.raises(ConfigError, match="is not an empty folder"):
         bundle.make(order, silent)
 
 
