@@ -283,7 +283,7 @@ def _verify(path: Path, facts: dict[str, Any], name: str, hint: str = "", flags:
     except OSError as error:
         state = "is missing" if error.errno == errno.ENOENT else "cannot be read"
         raise StartError(f"{name} {state}: {error.strerror}.", hint or _COPY_AGAIN, CONFIG) from error
-    if total.hexdigest() != facts["sha256"]:
+    if (total.hexdigest(), size) != (facts["sha256"], facts["bytes"]):
         message = f"{name} is damaged: its {size} bytes do not have the size and SHA-256 of the manifest."
         raise StartError(message, hint or _COPY_AGAIN, CONFIG)
 
