@@ -135,6 +135,24 @@ def test_the_parts_unpack_to_the_packed_files(order: bundle.Order, tmp_path: Pat
     assert (unpacked(order, tmp_path) / "lock.txt").stat().st_mtime_ns == stamp, "it must be unpacked only once"
 
 
+def test_no_secret_of_an_index_gets_into_a_bundle(order: bundle.Order, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each setting has a secret of its own; files of a bundle are not compressed, so that it could be found."""
+    secrets = {}
+    for name in ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS", "PIP_INDEX_URL",
+                 "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_TRUSTED_HOST", "HTTPS_PROXY"):  # fmt: skip
+        secrets[name] = f"t0ken-{name}"
+        monkeypatch.setenv(name, f"https://me:{secrets[name]}@index.invalid/simple")
+    for name in ("UV_INDEX_INHOUSE_USERNAME", "UV_INDEX_INHOUSE_PASSWORD", "UV_PUBLISH_TOKEN"):
+        secrets[name] = f"t0ken-{name}"
+        monkeypatch.setenv(name, secrets[name])
+    said: list[str] = []
+    made = bundle.make(order, said.append)
+    written = b"".join(path.read_bytes() for path in sorted(order.out.iterdir()))
+    assert len(written) > made.bytes
+    assert b"tensorflow_cpu-2.18.1-py3-none-any.whl" in written, "the names of files can be found"
+    assert not [name for name, secret in secrets.items() if secret.encode() in written or secret in "".join(said)]
+
+
 KERNELS = (
     "from bench.suite.kernels import kernel\n\n"
     "@kernel(family='own', exercises='x', shapes='[1]', dtypes='float32', source='own')\n"

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -266,6 +267,53 @@ def test_a_bundle_without_its_code_is_refused(made: Path, tmp_path: Path) -> Non
     manifest.update(parts={"part-000": part}, bytes=part["bytes"], files=files)
     (made / "manifest.json").write_text(json.dumps(manifest))
     assert "the bundle is incomplete" in refused(made, "--dir", str(tmp_path / "work"))
+
+
+# --- signatures, as docs/how-to/air-gapped.md describes them
+
+
+def documented(root: Path, made: Path) -> list[str]:
+    """The command lines of the how-to: sign, list the key, verify the signature, verify what starts the bundle."""
+    page = (root / "docs" / "how-to" / "air-gapped.md").read_text(encoding="utf-8")
+    section = page.partition("## Sign a bundle")[2].partition("\n## ")[0]
+    blocks = re.findall(r"```text\n(.*?)```", section, re.DOTALL)
+    return [line.replace("DIR/", f"{made}/") for block in blocks for line in block.splitlines()]
+
+
+@pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="no ssh-keygen on the PATH")
+def test_a_signature_shows_any_change(root: Path, made: Path, tmp_path: Path) -> None:
+    def shell(line: str) -> tuple[int, str]:
+        done = subprocess.run(
+            ["sh", "-c", line], cwd=tmp_path, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    def key(name: str) -> None:
+        assert shell(f"ssh-keygen -q -t ed25519 -N '' -f {name}")[0] == 0
+
+    sign, accept, verify, starters = documented(root, made)
+    key("tfrepro-key")
+    output = ""
+    for line in (sign, accept, verify):
+        code, output = shell(line)
+        assert code == 0, output
+    assert 'Good "tfrepro-bundle" signature for bundles' in output
+    assert shell(starters) == (0, "")
+    assert start(made, "--dir", str(tmp_path / "work"))[0] == 0, "a signed bundle is used like any other"
+    manifest = (made / "manifest.json").read_text()
+    (made / "manifest.json").write_text(manifest.replace("tf2.18.1-cpu", "tf2.18.0-cpu"))
+    code, output = shell(verify)
+    assert code != 0
+    assert "incorrect signature" in output
+    (made / "manifest.json").write_text(manifest)
+    assert shell(verify)[0] == 0
+    with (made / "bundle_start.py").open("a") as stream:
+        stream.write("# edited\n")
+    assert shell(starters) == (0, "bundle_start.py was changed\n")
+    key("another-key")
+    (made / "manifest.json.sig").unlink()
+    assert shell(sign.replace("tfrepro-key", "another-key"))[0] == 0
+    assert shell(verify)[0] != 0, "it was signed with a key that is not accepted"
 
 
 # --- what was changed after it was verified
