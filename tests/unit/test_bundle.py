@@ -8,12 +8,15 @@ import json
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import uv
 
-from bench import bundle
-from bench.engines import wheelhouse
+from bench import bundle, cli
+from bench.cli import bundle as bundle_command
+from bench.engines import _dockercli, wheelhouse
 from bench.errors import BuildError, ConfigError
 from bench.plan import config, locks
 from bench.plan.planner import Selection
@@ -249,8 +252,46 @@ def test_an_invalid_order_has_a_clear_error(order: bundle.Order, changes: dict[s
 def test_a_folder_that_is_not_empty_is_left_alone(order: bundle.Order) -> None:
     order.out.mkdir()
     (order.out / "letter.txt").touch()
-    with pytest.raises(ConfigError, match="is not an empty folder"):
+    for out in (order.out, order.out / "letter.txt"):
+        with pytest.raises(ConfigError, match="is not an empty folder"):
+            bundle.make(dataclasses.replace(order, out=out), silent)
+
+
+def test_the_last_line_of_the_command_is_the_digest_of_the_manifest(
+    order: bundle.Order, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(bundle_command, "ROOT", order.root)
+    assert cli.main(["bundle", "--env", "tf2.18.1-cpu", "--profile", "quick", "--out", str(order.out)]) == 0
+    digest = hashlib.sha256((order.out / "manifest.json").read_bytes()).hexdigest()
+    assert capsys.readouterr().out.splitlines()[-1] == f"manifest SHA-256 {digest}"
+
+
+def hanging(path: Path) -> str:
+    """A program that does not end."""
+    path.write_text("#!/bin/sh\nexec sleep 300\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_a_download_that_does_not_end_is_stopped(
+    order: bundle.Order, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    next((tmp_path / "cache" / "bundled-wheels").glob("keras*")).unlink()
+    monkeypatch.setattr(uv, "find_uv_bin", lambda: hanging(tmp_path / "uv"))
+    monkeypatch.setattr(wheelhouse, "_DOWNLOAD_LIMIT_S", 1)
+    with pytest.raises(BuildError, match=r"tf2\.18\.1-cpu-py311\.txt were not downloaded within 1 s"):
         bundle.make(order, silent)
+
+
+def test_an_image_that_is_not_saved_in_time_is_reported(
+    order: bundle.Order, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = SimpleNamespace(close=lambda: None, prepare=lambda *_: SimpleNamespace(identity="x", details={"tag": "x"}))
+    monkeypatch.setattr(bundle, "DockerEngine", lambda _: engine)  # unit tests reach no engine
+    monkeypatch.setattr(_dockercli, "find_cli", lambda _: SimpleNamespace(path=hanging(tmp_path / "docker")))
+    monkeypatch.setattr(bundle, "_SAVE_LIMIT_S", 1)
+    with pytest.raises(BuildError, match="its image cannot be saved: docker save has not ended within 1 s"):
+        bundle.make(dataclasses.replace(order, engine="docker"), silent)
 
 
 def test_a_wheel_with_another_hash_is_not_packed(
