@@ -47,14 +47,14 @@ def made(root: Path, tmp_path: Path) -> Path:
     return make(root, tmp_path / "made")
 
 
-def make(root: Path, folder: Path, measure: str = "exit 0", uv: str = UV) -> Path:
+def make(root: Path, folder: Path, measure: str = "exit 0", uv: str = UV, engine: str = "venv") -> Path:
     """Write a small bundle; ``measure`` is the shell command that stands for the measurement, ``uv`` the one for uv."""
     folder.mkdir()
     files = {
         "lock.txt": b"",
         "plan-quick.json": b"{}",
         "wheels/a.whl": b"wheel",
-        "uv": uv.replace("MEASURE", measure).encode(),
+        "uv" if engine == "venv" else "image.tar": uv.replace("MEASURE", measure).encode(),
     }
     for package in ("bench/portable", "bench/suite"):
         for path in (root / package).rglob("*.py"):
@@ -72,7 +72,7 @@ def make(root: Path, folder: Path, measure: str = "exit 0", uv: str = UV) -> Pat
         shutil.copy(root / "bench" / "portable" / name, folder / name)
         starters[name] = digest((folder / name).read_bytes())
     manifest = {
-        "schema": 1, "kind": "tfrepro bundle", "pair": "tf2.18.1-cpu", "python": "3.11", "engine": "venv",
+        "schema": 1, "kind": "tfrepro bundle", "pair": "tf2.18.1-cpu", "python": "3.11", "engine": engine,
         "lock": "a.txt", "profiles": ["quick"], "bytes": len(stream.getvalue()),
         "parts": {"part-000": digest(stream.getvalue())},
         "files": {name: digest(content) for name, content in files.items()}, "starters": starters,
@@ -373,6 +373,32 @@ def test_modules_beside_the_start_script_and_in_the_current_folder_are_not_impor
     (tmp_path / "here" / "bench" / "__init__.py").write_text("raise SystemExit(99)")
     code, output = start(made, "--dir", str(tmp_path / "work"), cwd=tmp_path / "here")
     assert code == 0, output
+
+
+# --- Docker
+
+
+@pytest.mark.parametrize(
+    ("script", "told", "hint"),
+    [
+        ("echo $* >&2; exit 1", "Docker cannot load the image: load --quiet --input WORK/bundle/image.tar", "--dir"),
+        ("exit 7", "Docker cannot load the image: exit code 7", "--dir"),
+        ("", "Docker cannot load the image: docker cannot be started (No such file or directory)", "installed"),
+    ],
+)
+def test_an_image_that_cannot_be_loaded_is_an_error(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, told: str, hint: str
+) -> None:
+    if script:
+        (tmp_path / "docker").write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / "docker").chmod(0o755)
+    for program in ("sh", "dirname"):
+        (tmp_path / program).symlink_to(f"/bin/{program}")
+    monkeypatch.setitem(ENVIRONMENT, "PATH", str(tmp_path))  # without the Docker of this host
+    bundle = make(root, tmp_path / "made", engine="docker")
+    output = refused(bundle, "--dir", str(tmp_path / "work"), code=4)
+    assert told.replace("WORK", str(tmp_path / "work")) in output
+    assert hint in output.partition("hint: ")[2]
 
 
 # --- waits and signals
