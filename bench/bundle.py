@@ -62,6 +62,8 @@ _SITE = "{site}"
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _MIN_PART_BYTES = 1 << 20
 _BLOCK = 1 << 20
+#: Seconds that saving an image may take.
+_SAVE_LIMIT_S = 3600
 #: Stands for the GPU of the offline host while planning.
 _UNKNOWN_GPU = Gpu(uuid="", name="gpu", capability=(0, 0), memory_mb=0)
 
@@ -119,8 +121,8 @@ def make(order: Order, say: Callable[[str], None]) -> Bundle:
         StorageError: the folder cannot be written.
     """
     start = time.monotonic()
-    if order.out.exists() and any(order.out.iterdir()):
-        raise ConfigError(f"{order.out} is not empty.", "Use an empty folder for the bundle with --out.")
+    if order.out.exists() and not (order.out.is_dir() and not any(order.out.iterdir())):
+        raise ConfigError(f"{order.out} is not an empty folder.", "Use an empty folder for the bundle with --out.")
     try:
         with scratch_folder("bundle") as scratch:
             plans = _plans(order, scratch / "locks", say)
@@ -281,12 +283,14 @@ def _image(
     image, target = environment.details["tag"] or environment.identity, scratch / "image.tar"
     say(f"saving {image}")
     command = [_dockercli.find_cli(os.environ).path, "save", "--output", str(target), image]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise BuildError(
-            f"{column.id}: its image cannot be saved: {' '.join(done.stderr.split())}",
-            "Free some disk space, and check that Docker has the image.",
-        )
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_SAVE_LIMIT_S)
+        fault = " ".join(done.stderr.split()) if done.returncode != 0 else ""
+    except subprocess.TimeoutExpired:
+        fault = f"docker save has not ended within {_SAVE_LIMIT_S} s, and was stopped"
+    if fault:
+        message = f"{column.id}: its image cannot be saved: {fault}"
+        raise BuildError(message, "Free some disk space, and check that Docker has the image.")
     return {"image.tar": target}, {"engine": "docker", "image": image, "details": dict(environment.details)}
 
 

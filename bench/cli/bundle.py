@@ -27,9 +27,10 @@ def pack(options: argparse.Namespace) -> int:
     with progress.view() as view:
         made = bundle.make(order, view.say)
     print(f"{made.folder}: {made.parts} parts, {made.bytes / 1e9:.2f} GB, in {made.seconds:.0f} s")
-    print(f"manifest SHA-256 {made.manifest}")
     print("Copy the folder to the offline host, run ./run-bundle.sh there, copy the records archive back,")
     print("and evaluate it with: nox -s import -- FILE")
+    print("Compare this line with what run-bundle.sh prints first:")
+    print(f"manifest SHA-256 {made.manifest}")
     return errors.OK
 
 

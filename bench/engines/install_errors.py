@@ -55,7 +55,7 @@ VENV = Messages(
 )
 
 
-def too_slow(what: str, limit_s: float = LIMIT_S) -> BuildError:
+def too_slow(what: str, limit_s: float) -> BuildError:
     """Return the error of an installation that was ended because it exceeded its time limit."""
     message = f"{what} has not finished after {limit_s / 60:g} min, and was ended."
     return BuildError(message, "The package index or the disk is probably very slow: check them, then run again.")
@@ -73,7 +73,7 @@ def run(what: str, command: Sequence[str], environment: Mapping[str, str]) -> tu
             errors="replace", check=False, env=dict(environment), timeout=LIMIT_S,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
-        raise too_slow(what) from None
+        raise too_slow(what, LIMIT_S) from None
     except OSError as error:
         raise BuildError(f"{command[0]} cannot be started: {error.strerror}.") from error
     return done.returncode, done.stdout
@@ -100,7 +100,7 @@ def limited(process: subprocess.Popen[str], what: str) -> Iterator[None]:
     finally:
         timer.cancel()
     if expired.is_set():
-        raise too_slow(what)
+        raise too_slow(what, LIMIT_S)
 
 
 def explain(lines: Iterable[str], lock: str, log: Path, messages: Messages) -> tuple[str, str]:

@@ -6,21 +6,31 @@ It lies beside the bundle's parts and uses the standard library only, because no
 from __future__ import annotations
 
 import argparse
+import errno
 import hashlib
 import json
 import os
+import re
 import shutil
-import subprocess
+import signal
+import stat
 import sys
 import tarfile
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-CONFIG, ENGINE = 2, 4
+CONFIG, ENGINE, INTERRUPTED = 2, 4, 130
+_SCHEMA = 1
 _BLOCK = 1 << 20
+#: A manifest has about 150 bytes for each file; more than a petabyte is no size of one.
+_MOST_MANIFEST_BYTES, _MOST_DIGITS = 64 << 20, 15
+#: Marks a folder in which this script may delete and overwrite.
+_MARKER = "made-by-run-bundle.txt"
+_MARKER_TEXT = b"run-bundle.sh made this folder. It deletes and overwrites files in it.\n"
 
 
 class StartError(Exception):
@@ -36,34 +46,111 @@ def main(arguments: list[str]) -> int:
     """Verify and install the bundle unless that was done before, then measure; returns the exit code."""
     bundle = Path(__file__).resolve().parent
     try:
-        manifest = _manifest(bundle)
+        for number in _SIGNALS:
+            if signal.getsignal(number) != signal.SIG_IGN:  # nohup has SIGHUP ignored, and it stays ignored
+                signal.signal(number, _interrupt)
+        manifest, digest = read_manifest(bundle)
         options = _options(manifest, bundle, arguments)
-        unpacked = prepare(bundle, options.dir, manifest)
-        python = install(unpacked, options.dir, manifest)
-        return measure(python, unpacked, options)
+        say(f"manifest SHA-256 {digest}")
+        claim(options.dir)
+        unpacked = prepare(bundle, options.dir, manifest, digest)
+        sys.path.insert(0, str(unpacked / "root"))
+        sys.dont_write_bytecode = True  # byte code would be a foreign file of the next start
+        from bench.portable import bundle_install  # noqa: PLC0415 - it was verified and unpacked just now
+
+        return bundle_install.run(unpacked, options.dir, _installed(options.dir), manifest, _plan(options, unpacked))
     except StartError as error:
         say(f"error: {error}\n\nhint: {error.hint}")
         return error.code
     except OSError as error:
         say(f"error: {error}\n\nhint: Free some space, or use a folder that you can write with --dir.")
         return ENGINE
+    except ImportError as error:
+        say(f"error: the bundle is incomplete ({error})\n\nhint: Make it again.")
+        return CONFIG
     except KeyboardInterrupt:
         say("\ninterrupted: run the same command again to resume")
-        return 130
+        return INTERRUPTED
+
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def _interrupt(_number: int, _frame: object) -> None:
+    """Handle SIGTERM and SIGHUP as Ctrl-C; a second signal must not keep the first from ending all children."""
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def say(text: str) -> None:
-    """Print one line of progress to standard error."""
-    sys.stderr.write(f"{text}\n")
-    sys.stderr.flush()
+    """Print one line of progress to standard error, which may be a terminal that was closed."""
+    with suppress(OSError):
+        sys.stderr.write("".join(char if char.isprintable() or char == "\n" else "?" for char in text) + "\n")
+        sys.stderr.flush()
 
 
-def _manifest(bundle: Path) -> dict[str, Any]:
+def _open(path: Path, flags: int = 0) -> BinaryIO:
+    """Open a regular file; raises OSError for anything else, where a pipe would block and a device never end."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | flags)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+    return os.fdopen(descriptor, "rb")
+
+
+def read_manifest(bundle: Path) -> tuple[dict[str, Any], str]:
+    """Return the manifest and its SHA-256; raises StartError where it cannot be read or has another shape."""
     try:
-        manifest: dict[str, Any] = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        with _open(bundle / "manifest.json") as stream:
+            content = stream.read(_MOST_MANIFEST_BYTES)
+        manifest: Any = json.loads(content.decode("utf-8"), parse_int=_integer)
+        _check_shape(manifest)
+    except (OSError, ValueError, RecursionError) as error:
         raise StartError(f"manifest.json of the bundle cannot be read ({error}).", _COPY_AGAIN, CONFIG) from error
-    return manifest
+    return manifest, hashlib.sha256(content).hexdigest()
+
+
+def _integer(digits: str) -> int:
+    _require(len(digits) <= _MOST_DIGITS, "it has a number with too many digits")
+    return int(digits)
+
+
+def _require(met: object, fault: str) -> None:
+    if not met:
+        raise ValueError(fault)
+
+
+def _check_shape(manifest: Any) -> None:
+    """Raise ValueError unless a manifest has the shape that ``bench.bundle`` writes, with names inside its folder."""
+    _require(isinstance(manifest, dict) and manifest.get("kind") == "tfrepro bundle", "it is of no tfrepro bundle")
+    _require(manifest.get("schema") == _SCHEMA, f"its schema is not {_SCHEMA}")
+    for key, pattern in _TEXTS.items():
+        _require(_is_text(manifest.get(key), pattern), f"{key} is missing or invalid")
+    profiles = manifest.get("profiles")
+    _require(isinstance(profiles, list) and profiles, "profiles is no list of names")
+    _require(all(_is_text(name, _NAME) for name in profiles), "profiles is no list of names")
+    for key in ("parts", "files", "starters"):
+        _require(isinstance(manifest.get(key), dict) and manifest[key], f"{key} is missing or names no file")
+        for name, facts in manifest[key].items():
+            plain = not {"", ".", ".."}.intersection(name.split("/")) and not re.search("[\0\ud800-\udfff]", name)
+            _require(plain and (key == "files" or "/" not in name), f"{key} has the invalid name {ascii(name)[:100]}")
+            known = facts if isinstance(facts, dict) else {}
+            valid = type(known.get("bytes")) is int and known["bytes"] >= 0
+            _require(valid and _is_text(known.get("sha256"), "[0-9a-f]{64}"), f"{key} has no size or SHA-256 of {name}")
+    total, content = (sum(facts["bytes"] for facts in manifest[key].values()) for key in ("parts", "files"))
+    _require(manifest.get("bytes") == total and content <= total, "its sizes contradict each other")
+    program = "uv" if manifest["engine"] == "venv" else "image.tar"
+    for name in ("lock.txt", program, *map("plan-{}.json".format, profiles)):
+        _require(name in manifest["files"], f"files does not have {name}")
+
+
+_NAME = "[^/%]{1,100}"
+_TEXTS = {"pair": _NAME, "lock": _NAME, "python": r"3\.[0-9]{1,2}", "engine": "venv|docker"}
+
+
+def _is_text(value: Any, pattern: str) -> bool:
+    return isinstance(value, str) and value.isprintable() and re.fullmatch(pattern, value) is not None
 
 
 #: Passed on to ``bench.portable.run_plan``, which checks them (see ``bench.portable.overrides``).
@@ -86,8 +173,9 @@ def _options(manifest: dict[str, Any], bundle: Path, arguments: list[str]) -> ar
     )
     profiles = manifest["profiles"]
     add = parser.add_argument
-    add("--profile", choices=profiles, default=profiles[0], help=f"how much to measure (default: {profiles[0]})")
-    add("--dir", type=Path, default=bundle / "work", help="where to install and measure (default: work, beside this)")
+    add("--profile", choices=profiles, default=profiles[0], help="how much to measure (default: %(default)s)")
+    text = "where to install and measure: a new folder, or one of an earlier start (default: work, beside this)"
+    add("--dir", type=Path, default=bundle / "work", help=text)
     add("--gpu", default="", metavar="UUID", help="the GPU to measure (default: the first)")
     add("--dry", action="store_true", help="verify, install and run one round only")
     for name, (metavar, text) in _OVERRIDES.items():
@@ -97,12 +185,51 @@ def _options(manifest: dict[str, Any], bundle: Path, arguments: list[str]) -> ar
     return options
 
 
-def prepare(bundle: Path, work: Path, manifest: dict[str, Any]) -> Path:
-    """Join and unpack the bundle below ``work`` and verify every byte, unless that was done; returns the folder."""
+def _plan(options: argparse.Namespace, unpacked: Path) -> list[str]:
+    """Return the arguments of ``bench.portable.run_plan``."""
+    words = [str(unpacked / f"plan-{options.profile}.json"), "--out", str(options.dir / f"records-{options.profile}")]
+    words += ["--dry"] if options.dry else []
+    for name in ("--gpu", *_OVERRIDES):
+        value = getattr(options, name.lstrip("-"))
+        words += [name, value] if value else []
+    return words
+
+
+def claim(work: Path) -> None:
+    """Make and mark the folder ``work``, or check that an earlier start did; raises StartError.
+
+    A folder of somebody else is refused, and so are links in a marked one: what they lead to was not made here.
+    """
+    if not work.exists() or (work.is_dir() and not any(work.iterdir())):
+        work.mkdir(parents=True, exist_ok=True)
+        with (work / _MARKER).open("xb") as fresh:
+            fresh.write(_MARKER_TEXT)
+    try:
+        with _open(work / _MARKER, os.O_NOFOLLOW) as marker:
+            ours = marker.read(_BLOCK) == _MARKER_TEXT
+    except OSError:
+        ours = False
+    if not ours:
+        message = f"{work} was not made by run-bundle.sh, which deletes and overwrites files in its own folder only."
+        raise StartError(message, "Give --dir the path of a folder that does not exist yet.", CONFIG)
+    for path in [*(work / name for name in ("bundle", "venv", "uv-cache", "verified")), *work.glob("records-*")]:
+        expected = path.is_file() if path.name == "verified" else path.is_dir()
+        if path.is_symlink() or (path.exists() and not expected):
+            message = f"{path} was not made by run-bundle.sh: it is a link, or a file in the place of a folder."
+            raise StartError(message, "Move it away, or use another folder with --dir.", CONFIG)
+
+
+def prepare(bundle: Path, work: Path, manifest: dict[str, Any], digest: str) -> Path:
+    """Unpack the bundle below ``work`` unless that was done, and verify what will be used; returns the folder.
+
+    The parts are verified before they are unpacked, and every file that will be executed or installed at each start.
+    """
     unpacked, done = work / "bundle", work / "verified"
-    mark = hashlib.sha256((bundle / "manifest.json").read_bytes()).hexdigest()
-    if done.is_file() and done.read_text(encoding="ascii") == mark:
-        return unpacked
+    for name, facts in sorted(manifest["starters"].items()):
+        _verify(bundle / name, facts, name)
+    again = f"Remove {done} to unpack and install again; records are kept."
+    if done.is_file() and done.read_bytes() == digest.encode():
+        return _verified(unpacked, work, manifest, again)
     need, free = int(2.5 * manifest["bytes"]), _free(work)
     if need > free:
         message = f"Not enough disk space: {need / 1e9:.1f} GB needed in {work}, {free / 1e9:.1f} GB free."
@@ -110,15 +237,34 @@ def prepare(bundle: Path, work: Path, manifest: dict[str, Any]) -> Path:
     for name, facts in sorted(manifest["parts"].items()):
         _verify(bundle / name, facts, f"part {name}")
     say(f"all {len(manifest['parts'])} parts are complete; unpacking")
-    shutil.rmtree(work / "bundle", ignore_errors=True)
-    shutil.rmtree(work / "venv", ignore_errors=True)
+    done.unlink(missing_ok=True)
+    for folder in (unpacked, work / "venv"):
+        if folder.exists():
+            shutil.rmtree(folder)
     _unpack(_Joined([bundle / name for name in sorted(manifest["parts"])]), unpacked, manifest["files"])
-    for name, facts in sorted(manifest["files"].items()):
-        _verify(unpacked / name, facts, name)
+    _verified(unpacked, work, manifest, _COPY_AGAIN)
     for program in unpacked.glob("uv"):
         program.chmod(0o755)
-    done.write_text(mark, encoding="ascii")
+    done.write_text(digest, encoding="ascii")
     return unpacked
+
+
+def _verified(unpacked: Path, work: Path, manifest: dict[str, Any], hint: str) -> Path:
+    """Return the unpacked folder, which has the files of the manifest and no others; installed wheels are not read."""
+    files, installed = manifest["files"], _installed(work).is_file()
+    found = (path for path in unpacked.rglob("*") if path.is_symlink() or not path.is_dir())
+    foreign = sorted({path.relative_to(unpacked).as_posix() for path in found} - set(files))
+    if foreign:
+        raise StartError(f"{unpacked / foreign[0]} is not a file of the bundle.", hint, CONFIG)
+    for name, facts in sorted(files.items()):
+        if not (installed and name.startswith("wheels/")):
+            _verify(unpacked / name, facts, str(unpacked / name), hint, os.O_NOFOLLOW)
+    return unpacked
+
+
+def _installed(work: Path) -> Path:
+    """Return the file that exists once all wheels are installed."""
+    return work / "venv" / "tfrepro.whole"
 
 
 def _free(folder: Path) -> int:
@@ -126,17 +272,20 @@ def _free(folder: Path) -> int:
     return shutil.disk_usage(existing).free
 
 
-def _verify(path: Path, facts: dict[str, Any], name: str) -> None:
+def _verify(path: Path, facts: dict[str, Any], name: str, hint: str = "", flags: int = 0) -> None:
+    total = hashlib.sha256()
     try:
-        size, total = path.stat().st_size, hashlib.sha256()
-        with path.open("rb") as stream:
-            for block in iter(lambda: stream.read(_BLOCK), b""):
-                total.update(block)
+        with _open(path, flags) as stream:
+            size = os.fstat(stream.fileno()).st_size
+            if size == facts["bytes"]:
+                for block in iter(lambda: stream.read(_BLOCK), b""):
+                    total.update(block)
     except OSError as error:
-        raise StartError(f"{name} is missing: {error.strerror}.", _COPY_AGAIN, CONFIG) from error
+        state = "is missing" if error.errno == errno.ENOENT else "cannot be read"
+        raise StartError(f"{name} {state}: {error.strerror}.", hint or _COPY_AGAIN, CONFIG) from error
     if (total.hexdigest(), size) != (facts["sha256"], facts["bytes"]):
         message = f"{name} is damaged: its {size} bytes do not have the size and SHA-256 of the manifest."
-        raise StartError(message, _COPY_AGAIN, CONFIG)
+        raise StartError(message, hint or _COPY_AGAIN, CONFIG)
 
 
 class _Joined:
@@ -149,7 +298,7 @@ class _Joined:
     @staticmethod
     def _read(parts: list[Path]) -> Iterator[bytes]:
         for part in parts:
-            with part.open("rb") as stream:
+            with _open(part) as stream:
                 yield from iter(lambda: stream.read(_BLOCK), b"")
 
     def read(self, size: int) -> bytes:
@@ -172,84 +321,17 @@ def _unpack(stream: _Joined, folder: Path, files: dict[str, Any]) -> None:
     try:
         with tarfile.open(fileobj=stream, mode="r|") as archive:  # type: ignore[call-overload]
             for member in archive:
-                path = Path(member.name)
-                if not member.isreg() or member.name not in files or path.is_absolute() or ".." in path.parts:
+                if not member.isreg() or member.size != files.get(member.name, {}).get("bytes"):
                     message = f"The bundle contains {member.name!r}, which its manifest does not name."
                     raise StartError(message, _COPY_AGAIN, CONFIG)
-                target = folder / path
+                target = folder / member.name
                 target.parent.mkdir(parents=True, exist_ok=True)
                 source = archive.extractfile(member)
                 if source is not None:
                     with target.open("wb") as copy:
                         shutil.copyfileobj(source, copy, _BLOCK)
-    except tarfile.TarError as error:
+    except (tarfile.TarError, ValueError, EOFError) as error:
         raise StartError(f"The parts do not form an archive ({error}).", _COPY_AGAIN, CONFIG) from error
-
-
-def install(unpacked: Path, work: Path, manifest: dict[str, Any]) -> str:
-    """Install the environment without an index and with hashes required; returns the interpreter to measure with."""
-    if manifest["engine"] == "docker":
-        _command(["docker", "load", "--quiet", "--input", str(unpacked / "image.tar")], "Docker cannot load the image")
-        return sys.executable
-    python, ready = work / "venv" / "bin" / "python", work / "venv" / "tfrepro.whole"
-    if ready.is_file():
-        return str(python)
-    uv = [str(unpacked / "uv"), "--offline", "--no-config", "--no-progress", "--color", "never"]
-    minor, venv = manifest["python"], str(work / "venv")
-    hint = f"Install Python {minor} on this host, or make the bundle with --python and a version that this host has."
-    create = ["venv", "--clear", "--no-python-downloads", "--python", minor, venv]
-    _command([*uv, *create], f"No virtual environment with Python {minor} can be created", hint)
-    say(f"installing {manifest['lock']}")
-    wheels = ["--no-index", "--find-links", str(unpacked / "wheels"), "--require-hashes", "--compile-bytecode"]
-    _command(
-        [*uv, "pip", "sync", *wheels, "--python", str(python), str(unpacked / "lock.txt")],
-        "The wheels cannot be installed",
-        environment={"UV_CACHE_DIR": str(work / "uv-cache")},
-    )
-    shutil.rmtree(work / "uv-cache", ignore_errors=True)
-    check = [str(python), "-m", "bench.suite.verify_install"]
-    _command(check, "The installed files differ from the wheels", environment={"PYTHONPATH": str(unpacked / "root")})
-    ready.touch()
-    return str(python)
-
-
-def _command(command: list[str], failure: str, hint: str = "", environment: dict[str, str] | None = None) -> None:
-    """Run a command; raises StartError with its output. The host's settings for uv, pip and Python are left out."""
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("UV_", "PIP_", "PYTHON"))}
-    try:
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-            env={**inherited, **(environment or {})},
-        )
-    except OSError as error:
-        raise StartError(
-            f"{failure}: {command[0]} cannot be started ({error.strerror}).", hint or _COPY_AGAIN
-        ) from error
-    if done.returncode != 0:
-        output = " ".join((done.stdout + done.stderr).split())[-1500:]
-        raise StartError(f"{failure}: {output}", hint or "The message above says why; --dir NEW-FOLDER starts afresh.")
-
-
-def measure(python: str, unpacked: Path, options: argparse.Namespace) -> int:
-    """Run the plan of the profile, which prints its progress and the archive's path; returns its exit code."""
-    plan = str(unpacked / f"plan-{options.profile}.json")
-    command = [python, "-m", "bench.portable.run_plan", plan, "--out", str(options.dir / f"records-{options.profile}")]
-    command += ["--gpu", options.gpu] if options.gpu else []
-    command += ["--dry"] if options.dry else []
-    for name in _OVERRIDES:
-        value = getattr(options, name.lstrip("-"))
-        command += [name, value] if value else []
-    environment = {**os.environ, "PYTHONPATH": str(unpacked / "root"), "PYTHONDONTWRITEBYTECODE": "1"}
-    child = subprocess.Popen(command, env=environment)
-    while True:
-        try:
-            return child.wait()
-        except KeyboardInterrupt:  # the child was interrupted too, and ends by itself
-            continue
 
 
 if __name__ == "__main__":

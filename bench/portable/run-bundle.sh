@@ -5,8 +5,8 @@ set -eu
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 for python in "${TFREPRO_PYTHON:-}" python3 python3.13 python3.12 python3.11 python3.10 python3.9; do
     [ -n "$python" ] || continue
-    if "$python" -c 'import sys; sys.exit(sys.version_info < (3, 9))' 2>/dev/null; then
-        exec "$python" "$here/bundle_start.py" "$@"
+    if "$python" -I -c 'import sys; sys.exit(sys.version_info < (3, 9))' 2>/dev/null; then
+        exec "$python" -I "$here/bundle_start.py" "$@"
     fi
 done
 echo "error: no Python 3.9 or newer was found; set TFREPRO_PYTHON to its path" >&2

@@ -27,7 +27,8 @@ def interrupt_on_signals() -> None:
         signal.signal(signal.SIGHUP, _interrupt)
 
 
-def _interrupt(_number: int, _frame: object) -> None:
+def _interrupt(number: int, _frame: object) -> None:
+    signal.signal(number, signal.SIG_IGN)  # a second one must not disturb the clean-up
     raise KeyboardInterrupt
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 
 from bench import bundle
@@ -77,6 +79,31 @@ def test_a_bundle_measures_without_network_and_its_records_can_be_imported(root:
     # two processes are too few for a verdict, but the run is in order
     assert set(statuses(run).values()) == {Status.INCONCLUSIVE}
     assert not evaluate(run).left_out
+    options[options.index("--rounds") + 1] = "4"
+    assert_a_signal_ends_it(["sh", str(offline_folder / "run-bundle.sh"), *options], tmp_path)
+
+
+def assert_a_signal_ends_it(command: list[str], folder: Path) -> None:
+    """Start a bundle again, and end it while it measures: no process is left, and it can be resumed."""
+
+    def left() -> list[str]:
+        lines = [" ".join(one.info["cmdline"] or ()) for one in psutil.process_iter(["cmdline"])]
+        return [line for line in lines if str(folder) in line]
+
+    child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    for _ in range(1200):
+        if any("bench.suite.driver" in line for line in left()):
+            break
+        time.sleep(0.1)
+    child.terminate()
+    _, output = child.communicate(timeout=60)
+    assert child.returncode == 130, output
+    assert "finished rounds are kept; run the same command again to resume" in output
+    for _ in range(50):
+        if not left():
+            break
+        time.sleep(0.1)
+    assert not left()
 
 
 def test_a_bundle_for_a_gpu_says_no_gpu_where_there_is_none(root: Path, bench: Bench, tmp_path: Path) -> None:

@@ -8,12 +8,15 @@ import json
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import uv
 
-from bench import bundle
-from bench.engines import wheelhouse
+from bench import bundle, cli
+from bench.cli import bundle as bundle_command
+from bench.engines import _dockercli, install_errors, wheelhouse
 from bench.errors import BuildError, ConfigError
 from bench.plan import config, locks
 from bench.plan.planner import Selection
@@ -120,7 +123,8 @@ def test_the_manifest_has_the_hash_of_every_part(order: bundle.Order) -> None:
 
 
 def unpacked(order: bundle.Order, tmp_path: Path) -> Path:
-    return bundle_start.prepare(order.out, tmp_path / "work", bundle_start._manifest(order.out))
+    bundle_start.claim(tmp_path / "work")
+    return bundle_start.prepare(order.out, tmp_path / "work", *bundle_start.read_manifest(order.out))
 
 
 def test_the_parts_unpack_to_the_packed_files(order: bundle.Order, tmp_path: Path) -> None:
@@ -132,6 +136,24 @@ def test_the_parts_unpack_to_the_packed_files(order: bundle.Order, tmp_path: Pat
     assert (folder / "uv").stat().st_mode & 0o111
     stamp = (folder / "lock.txt").stat().st_mtime_ns
     assert (unpacked(order, tmp_path) / "lock.txt").stat().st_mtime_ns == stamp, "it must be unpacked only once"
+
+
+def test_no_secret_of_an_index_gets_into_a_bundle(order: bundle.Order, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each setting has a secret of its own; files of a bundle are not compressed, so that it could be found."""
+    secrets = {}
+    for name in ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS", "PIP_INDEX_URL",
+                 "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_TRUSTED_HOST", "HTTPS_PROXY"):  # fmt: skip
+        secrets[name] = f"t0ken-{name}"
+        monkeypatch.setenv(name, f"https://me:{secrets[name]}@index.invalid/simple")
+    for name in ("UV_INDEX_INHOUSE_USERNAME", "UV_INDEX_INHOUSE_PASSWORD", "UV_PUBLISH_TOKEN"):
+        secrets[name] = f"t0ken-{name}"
+        monkeypatch.setenv(name, secrets[name])
+    said: list[str] = []
+    made = bundle.make(order, said.append)
+    written = b"".join(path.read_bytes() for path in sorted(order.out.iterdir()))
+    assert len(written) > made.bytes
+    assert b"tensorflow_cpu-2.18.1-py3-none-any.whl" in written, "the names of files can be found"
+    assert not [name for name, secret in secrets.items() if secret.encode() in written or secret in "".join(said)]
 
 
 KERNELS = (
@@ -165,7 +187,7 @@ def test_computed_kernels_cannot_be_packed(order: bundle.Order, tmp_path: Path) 
 
 def test_every_profile_has_a_plan(order: bundle.Order, tmp_path: Path) -> None:
     bundle.make(order, silent)
-    manifest = bundle_start._manifest(order.out)
+    manifest, _ = bundle_start.read_manifest(order.out)
     assert manifest["profiles"][0] == "quick"
     assert set(manifest["profiles"]) == set(order.matrix.profiles)
     folder = unpacked(order, tmp_path)
@@ -194,7 +216,7 @@ def test_another_python_has_a_lock_of_its_own(order: bundle.Order, monkeypatch: 
     monkeypatch.setattr(locks, "make", make)
     bundle.make(dataclasses.replace(order, python="3.12"), silent)
     assert locked == [("3.12", "tf2.18.1-cpu-py312.txt")]
-    assert bundle_start._manifest(order.out)["python"] == "3.12"
+    assert bundle_start.read_manifest(order.out)[0]["python"] == "3.12"
 
 
 def test_a_gpu_bundle_is_planned_without_a_gpu(order: bundle.Order, root: Path) -> None:
@@ -230,8 +252,46 @@ def test_an_invalid_order_has_a_clear_error(order: bundle.Order, changes: dict[s
 def test_a_folder_that_is_not_empty_is_left_alone(order: bundle.Order) -> None:
     order.out.mkdir()
     (order.out / "letter.txt").touch()
-    with pytest.raises(ConfigError, match="is not empty"):
+    for out in (order.out, order.out / "letter.txt"):
+        with pytest.raises(ConfigError, match="is not an empty folder"):
+            bundle.make(dataclasses.replace(order, out=out), silent)
+
+
+def test_the_last_line_of_the_command_is_the_digest_of_the_manifest(
+    order: bundle.Order, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(bundle_command, "ROOT", order.root)
+    assert cli.main(["bundle", "--env", "tf2.18.1-cpu", "--profile", "quick", "--out", str(order.out)]) == 0
+    digest = hashlib.sha256((order.out / "manifest.json").read_bytes()).hexdigest()
+    assert capsys.readouterr().out.splitlines()[-1] == f"manifest SHA-256 {digest}"
+
+
+def hanging(path: Path) -> str:
+    """A program that does not end."""
+    path.write_text("#!/bin/sh\nexec sleep 300\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_a_download_that_does_not_end_is_stopped(
+    order: bundle.Order, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    next((tmp_path / "cache" / "bundled-wheels").glob("keras*")).unlink()
+    monkeypatch.setattr(uv, "find_uv_bin", lambda: hanging(tmp_path / "uv"))
+    monkeypatch.setattr(install_errors, "LIMIT_S", 0.6)
+    with pytest.raises(BuildError, match=r"tf2\.18\.1-cpu-py311\.txt has not finished after 0\.01 min"):
         bundle.make(order, silent)
+
+
+def test_an_image_that_is_not_saved_in_time_is_reported(
+    order: bundle.Order, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = SimpleNamespace(close=lambda: None, prepare=lambda *_: SimpleNamespace(identity="x", details={"tag": "x"}))
+    monkeypatch.setattr(bundle, "DockerEngine", lambda _: engine)  # unit tests reach no engine
+    monkeypatch.setattr(_dockercli, "find_cli", lambda _: SimpleNamespace(path=hanging(tmp_path / "docker")))
+    monkeypatch.setattr(bundle, "_SAVE_LIMIT_S", 1)
+    with pytest.raises(BuildError, match="its image cannot be saved: docker save has not ended within 1 s"):
+        bundle.make(dataclasses.replace(order, engine="docker"), silent)
 
 
 def test_a_wheel_with_another_hash_is_not_packed(

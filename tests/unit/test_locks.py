@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import threading
 import zipfile
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
 import pytest
@@ -130,6 +133,20 @@ class TestMaking:
         assert locks.make(CPU, lock, upgrade=True)
         assert locks.pins(lock)["numpy"] == "2.0.3"
         assert str(index) not in lock.read_text(encoding="utf-8")
+
+    def test_no_secret_of_an_index_gets_into_a_lock(
+        self, index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        handler = partial(SimpleHTTPRequestHandler, directory=str(index))
+        with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            monkeypatch.delenv("UV_OFFLINE")
+            monkeypatch.setenv("UV_FIND_LINKS", f"http://me:t0ken@127.0.0.1:{server.server_port}/")
+            locks.make(CPU, tmp_path / "one.txt")
+            server.shutdown()
+        text = (tmp_path / "one.txt").read_text(encoding="utf-8")
+        assert "numpy==2.0.2" in text
+        assert not [word for word in ("t0ken", "127.0.0.1") if word in text]
 
     def test_a_cuda_pair_has_plain_tensorflow_and_the_set(self, index: Path, tmp_path: Path) -> None:
         lock = tmp_path / "one.txt"
