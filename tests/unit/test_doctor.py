@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 from collections import namedtuple
 from dataclasses import replace
 from types import SimpleNamespace
@@ -243,11 +242,3 @@ def test_without_docker_its_installation_is_suggested(host: Host) -> None:
     assert any("install and start Docker" in line for line in findings.todo)
     host.docker(replace(NO_DOCKER, answers=True, daemon="answers"))
     assert any("no docker command line" in line for line in host.examine(host.column()).todo)
-
-
-def test_two_hundred_columns_take_less_than_two_seconds(host: Host) -> None:
-    host.gpus(H100)
-    columns = [replace(host.column("12.5", gpu="GPU-1"), device=f"h100-{number}") for number in range(200)]
-    start = time.perf_counter()
-    printed(host.examine(*columns))
-    assert time.perf_counter() - start < 2
