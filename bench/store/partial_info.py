@@ -15,8 +15,6 @@ from bench.portable.run_folder import plain
 from bench.store.valid_info import ODD, odd_values, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from bench.store.run_info import RunInfo
 
 #: Fields that are shown and decide nothing, with what stands for a value that does not fit.
@@ -75,9 +73,8 @@ def _without_odd_parts(content: Any, cause: BaseException | None) -> dict[str, s
                 content[key] = _SHOWN[key]
             case _:
                 raise ValueError(f"{place} decides about the rest")
-    content["columns"] = _without(content["columns"], columns)
+    if not problems:
+        raise ValueError("what is wrong is not a value of the wrong type")
+    if columns:
+        content["columns"] = [column for number, column in enumerate(content["columns"]) if number not in columns]
     return problems
-
-
-def _without(items: list[Any], numbers: Iterable[int]) -> list[Any]:
-    return [item for number, item in enumerate(items) if number not in numbers]
