@@ -96,15 +96,20 @@ def base_image(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run all tests; those that need Docker or Chromium are skipped, with the reason, if it is missing.
-
-    They run in parallel, except those with Docker, which run one by one.
-    """
+    """Run all tests, in parallel where they use no Docker; what this host cannot run is skipped with the reason."""
     groups(session, "test")
     of_page = sorted(map(str, Path("tests/integration").glob("test_page*.py")))
-    parts = (["tests/unit", *of_page], ["tests/integration", "-m", "not browser", "--dist", "loadfile"])
+    parts = (["tests/unit", "tests/fuzz", *of_page], ["tests/integration", "-m", "not browser", "--dist", "loadfile"])
     for arguments in [session.posargs] if session.posargs else [[*part, "-n", "auto"] for part in parts]:
         session.run("python", "-m", "pytest", *arguments, interrupt_timeout=GRACE_S)
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Give every reader of files, and the command lines of commands that only read, 1,000 odd inputs each."""
+    groups(session, "test")
+    run = ("python", "-m", "pytest", "-n", "auto", *(session.posargs or ["tests/fuzz"]))
+    session.run(*run, env={"TFREPRO_FUZZ": "1000"}, interrupt_timeout=GRACE_S)
 
 
 @nox.session
@@ -154,7 +159,6 @@ def run_module(session: nox.Session, module: str, **others: str) -> None:
 def screenshot(session: nox.Session) -> None:
     """Take the picture of the README from reports/sample/index.html."""
     groups(session, "test")
-    Path("docs").mkdir(exist_ok=True)
     session.run("python", "-m", "tests.screenshot", "reports/sample/index.html", "docs/page.png")
 
 

@@ -12,6 +12,20 @@ if TYPE_CHECKING:
 NO_GPU = "gpu-not-visible"
 
 
+#: Seconds: no round takes as long.
+_MOST_SECONDS = 10**9
+#: What a line must have so that the host can follow a round: the fields that are read here, and by those who follow.
+_NEEDED: dict[str, dict[str, Any]] = {
+    "header": {"suite_hash": str},
+    "process": {"process": int, "settings": dict},
+    "kernel": {"kernel": str},
+    "kept": {"kernel": str, "digest": str},
+    "sample": {"process": int, "kernel": str, "role": str, "repetition": int},
+    "outcome": {"kernel": str, "outcome": str},
+    "end": {"seconds": (int, float)},
+}
+
+
 class RecordReader:
     """Takes the lines of one request as they come, and keeps the driver's progress.
 
@@ -29,22 +43,28 @@ class RecordReader:
         self.no_gpu = ""
 
     def follow(self, text: str) -> tuple[str, dict[str, Any]]:
-        """Take one line; return its kind and content, no kind for the truncated last line of a killed driver."""
+        """Take one line; return its kind and content.
+
+        There is no kind for the truncated last line of a killed driver, and for a line without what the host needs.
+        """
         try:
-            row: dict[str, Any] = json.loads(text)
-            kind = str(row["line"])
-        except (ValueError, KeyError, TypeError):
+            row: Any = json.loads(text)
+            kind = row["line"]
+            needed = _NEEDED.get(kind, {}) if isinstance(kind, str) else {"line": str}
+            if not all(isinstance(row.get(name), types) for name, types in needed.items()):
+                return "", {}
+        except (ValueError, KeyError, TypeError, RecursionError):
             return "", {}
         if kind == "header":
             self.header, self.strange = True, row["suite_hash"] != self.suite
         elif kind == "process":
-            self.process = int(row["process"])
+            self.process = row["process"]
         elif kind == "outcome":
-            self.outcomes.add(str(row["kernel"]))
+            self.outcomes.add(row["kernel"])
             if row["outcome"] == NO_GPU:
                 self.no_gpu = str(row.get("message") or "TensorFlow saw no GPU")
         elif kind == "end":
-            self.ended, self.seconds = True, float(row["seconds"])
+            self.ended, self.seconds = True, float(min(max(row["seconds"], 0), _MOST_SECONDS))
         return kind, row
 
     def missing(self, request: Request, outcome: str, message: str) -> list[dict[str, Any]]:

@@ -33,6 +33,11 @@ if TYPE_CHECKING:
 _PRESET = 6
 #: Outcomes that are results. After any other, the process may have been killed from outside: the round is repeated.
 _RESULTS = frozenset({"ok", "error", "gpu-not-visible"})
+#: What reading a damaged record can raise.
+UNREADABLE = (
+    *(RecordError, OSError, lzma.LZMAError, EOFError, RecursionError),
+    *(TypeError, KeyError, AttributeError, ArithmeticError),
+)
 #: Characters of a text in run.json.
 MOST_TEXT = 20_000
 
@@ -174,8 +179,12 @@ def _finish(path: Path) -> None:
 
 
 def read_records(folder: Path) -> list[Record]:
-    """Read the records of a run folder that portable code has written."""
-    return [read(path) for path in sorted((folder / "records").glob("*/*/*.jsonl.xz"))]
+    """Read the records of a run folder; one that cannot be read is left out, and ``import`` names it."""
+    records = []
+    for path in sorted((folder / "records").glob("*/*/*.jsonl.xz")):
+        with suppress(*UNREADABLE):
+            records.append(read(path))
+    return records
 
 
 class PlannedFolder(RunFolder):
@@ -189,8 +198,9 @@ class PlannedFolder(RunFolder):
         """
         for file in sorted((out / "runs").glob("*/plan"), reverse=True):
             folder = cls(file.parent)
-            if file.read_text(encoding="utf-8") == plan and not folder.info().get("finished"):
-                return folder, True
+            with suppress(OSError, ValueError):
+                if file.read_text(encoding="utf-8") == plan and not folder.info().get("finished"):
+                    return folder, True
         folder = cls.create(out)
         try:
             write_atomic(folder.path / "plan", plan)
@@ -199,12 +209,20 @@ class PlannedFolder(RunFolder):
         return folder, False
 
     def info(self) -> dict[str, Any]:
-        """Return the content of run.json; empty where it was not written yet."""
+        """Return what an earlier start wrote into run.json, as far as it has the types that ``write_info`` gets.
+
+        Empty where it was not written yet, or is damaged.
+        """
         try:
-            info: dict[str, Any] = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            info = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
             return {}
-        return info
+        known = {"started": str, "finished": str, "warnings": list}
+        return {
+            key: [str(text) for text in info[key]] if kind is list else info[key]
+            for key, kind in known.items()
+            if isinstance(info, dict) and isinstance(info.get(key), kind)
+        }
 
     def write_info(self, info: dict[str, Any]) -> None:
         """Write run.json; raises PortableError."""
@@ -245,7 +263,7 @@ def _begins_with(path: Path, expected: dict[str, Any]) -> bool:
     try:
         with lzma.open(path, "rt", encoding="utf-8") as stream:
             header = json.loads(stream.readline())
-    except (OSError, lzma.LZMAError, EOFError, ValueError):
+    except (OSError, lzma.LZMAError, EOFError, ValueError, RecursionError):
         return False
     fields = json.loads(json.dumps(expected))
     return isinstance(header, dict) and all(header.get(name) == value for name, value in fields.items())
@@ -255,6 +273,6 @@ def _failures(read_ends: Callable[[], Iterable[Any]]) -> list[str]:
     """Return which ends of kernels in a record are no results; a record that cannot be read is one of them."""
     try:
         ends = read_ends()
-    except (RecordError, OSError, lzma.LZMAError, EOFError):
+    except UNREADABLE:
         return ["its record, which cannot be read"]
     return [f"{end.kernel} ({end.outcome})" for end in ends if end.outcome not in _RESULTS]

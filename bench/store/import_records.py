@@ -96,7 +96,7 @@ def _move_to_runs(folder: Path, info: RunInfo, reports: Path) -> Path:
 def _imported(folder: Path) -> tuple[str, ...]:
     """Return the ids of the runs that were imported into a run folder."""
     try:
-        return tuple((folder / _IMPORTED).read_text(encoding="utf-8").split())
+        return tuple((folder / _IMPORTED).read_text(encoding="utf-8", errors="replace").split())
     except OSError:
         return ()
 

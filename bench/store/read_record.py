@@ -1,7 +1,8 @@
 """Read the records of a run quickly: a page or a comparison reads a hundred thousand samples.
 
 ``bench.suite.record`` defines the format and remains the reader for everything irregular. It decodes line by line and
-runs on hosts that only have the standard library; this module decodes a whole file at once with pydantic's parser.
+runs on hosts that only have the standard library; this module decodes a whole file at once with pydantic's parser,
+which also checks the types of all fields (``bench.store.record_lines``): what is read has only what a worker can write.
 """
 
 from __future__ import annotations
@@ -9,21 +10,25 @@ from __future__ import annotations
 import dataclasses
 import gc
 import lzma
+import math
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic_core import from_json
 
 from bench.regular_file import read_bytes
+from bench.store.record_lines import check_lines, typed_rows
 from bench.suite import paired_record, record
-from bench.suite.record import Outcome, Process, Record, Request, Sample
+from bench.suite.paired_record import PairedKernel, PairedRecord, SideProcess
+from bench.suite.record import Outcome, Process, Record, Sample
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-    from bench.suite.paired_record import PairedRecord
+    from bench.store.record_lines import Kind
 
+T = TypeVar("T")
 #: What reading a record can raise; RecursionError where it nests too deep.
 UNREADABLE = (record.RecordError, OSError, lzma.LZMAError, EOFError, RecursionError)
 #: Fields of a sample that come from other lines of the record.
@@ -47,7 +52,7 @@ def paused_garbage_collection() -> Iterator[None]:
 
 def read_lines(path: Path) -> list[Any]:
     """Return the JSON values of all lines of a compressed or plain file; raises ValueError where one is not JSON."""
-    text = _text(path).rstrip("\n")
+    text = _text(path)
     # a newline inside a JSON text is always escaped, so every other one separates two lines
     rows: list[Any] = from_json(f"[{text.replace(chr(10), ',')}]")
     if len(rows) != text.count("\n") + bool(text):
@@ -57,47 +62,94 @@ def read_lines(path: Path) -> list[Any]:
 
 def read_record(path: Path) -> Record:
     """Read one record file, compressed (``.xz``) or not; raises one of ``UNREADABLE``."""
+    text = _text(path)
     try:
-        return _record(read_lines(path))
-    except (ValueError, TypeError, KeyError, AttributeError, IndexError):
-        # an irregular record: cut off, of another schema, or damaged; the format's own reader decides and explains
-        return record.parse(_text(path).splitlines(keepends=True), path.name)
+        return _record(typed_rows(text, "round"))
+    except (ValueError, KeyError, IndexError):
+        return _irregular(text, path.name, "round", record.parse)
 
 
 def read_pair(path: Path) -> PairedRecord:
     """Read the record of a pair, compressed (``.xz``) or not; raises one of ``UNREADABLE``."""
-    return paired_record.parse(_text(path).splitlines(keepends=True), path.name)
+    text = _text(path)
+    try:
+        return _pair(typed_rows(text, "pair"))
+    except (ValueError, KeyError, IndexError):
+        return _irregular(text, path.name, "pair", paired_record.parse)
+
+
+def _irregular(text: str, name: str, kind: Kind, parse: Callable[[Iterable[str], str], T]) -> T:
+    """Read a record that is cut off, of another schema, or damaged: the format's own reader decides and explains.
+
+    Raises RecordError where that reader refuses it, or a field has a type that no worker writes.
+    """
+    lines = text.splitlines(keepends=True)
+    try:
+        found = parse(lines, name)
+    except (TypeError, KeyError, AttributeError, ArithmeticError) as error:
+        check_lines(lines, kind, name)
+        raise record.RecordError(f"{name}: {type(error).__name__}: {error}") from error
+    check_lines(lines, kind, name)
+    return found
 
 
 def _text(path: Path) -> str:
     content = read_bytes(path)
-    return (lzma.decompress(content) if path.suffix == ".xz" else content).decode("utf-8", "replace")
+    return (lzma.decompress(content) if path.suffix == ".xz" else content).decode("utf-8", "replace").rstrip("\n")
 
 
 def _record(rows: list[dict[str, Any]]) -> Record:
-    """Build a record from its lines; raises KeyError, TypeError or ValueError unless they are exactly as specified."""
-    header = rows[0]
-    if header["line"] != "header" or header["schema"] != record.SCHEMA:
-        raise ValueError("not a header of this schema")
-    by_kind: dict[str, list[dict[str, Any]]] = {
-        kind: [] for kind in ("process", "kernel", "values", "kept", "sample", "guard", "outcome", "loaded", "end")
-    }
-    for row in rows[1:]:
-        by_kind[row["line"]].append(row)
-    request = header["request"]
+    """Build a record from its lines; raises KeyError, IndexError or ValueError unless they are exactly as specified."""
+    kinds = ("process", "kernel", "values", "kept", "sample", "guard", "outcome", "loaded", "end")
+    header, by_kind = _by_kind(rows, kinds)
     libraries = {row["process"]: row["libraries"] for row in by_kind["loaded"]}
     end = by_kind["end"]
     return Record(
-        request=Request(**{**request, "kernels": tuple(request["kernels"])}),
-        suite_hash=str(header["suite_hash"]),
+        request=header["request"],
+        suite_hash=header["suite_hash"],
         processes=tuple(
             Process(**_fields(row), libraries=libraries.get(row["process"], {})) for row in by_kind["process"]
         ),
         samples=_samples(by_kind),
         outcomes=tuple(Outcome(**_fields(row)) for row in by_kind["outcome"]),
         complete=bool(end),
-        seconds=float(end[0]["seconds"]) if end else 0.0,
+        seconds=end[0]["seconds"] if end else 0.0,
     )
+
+
+def _pair(rows: list[dict[str, Any]]) -> PairedRecord:
+    """Build the record of a pair, as ``_record`` does that of a round."""
+    header, by_kind = _by_kind(rows, ("process", "loaded", "kernel", "end"))
+    kernels = tuple(PairedKernel(**{**_fields(row), "blocks": tuple(row["blocks"])}) for row in by_kind["kernel"])
+    times = (time for kernel in kernels for block in kernel.blocks for time in (*block.seconds, *block.cpu_seconds))
+    if header["comparison"] not in paired_record.COMPARISONS or not all(0 <= time < math.inf for time in times):
+        raise ValueError("not a comparison, or not a time")
+    libraries = {row["process"]: row["libraries"] for row in by_kind["loaded"]}
+    end = by_kind["end"]
+    return PairedRecord(
+        **{key: header[key] for key in ("comparison", "number", "started_first", "suite_hash")},
+        requests={side: header["requests"][side] for side in ("a", "b")},
+        processes=tuple(
+            SideProcess(**_fields(row), libraries=libraries.get(number, {}))
+            for number, row in enumerate(by_kind["process"], 1)
+        ),
+        kernels=kernels,
+        complete=bool(end),
+        seconds=end[0]["seconds"] if end else 0.0,
+        budget_s=header.get("budget_s", 0.0),
+    )
+
+
+def _by_kind(
+    rows: list[dict[str, Any]], kinds: tuple[str, ...]
+) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
+    """Return the header and the lines of each kind; raises ValueError or KeyError where the header is not the first."""
+    if rows[0]["line"] != "header" or rows[0]["schema"] != record.SCHEMA:
+        raise ValueError("not a header of this schema")
+    by_kind: dict[str, list[dict[str, Any]]] = {kind: [] for kind in kinds}
+    for row in rows[1:]:
+        by_kind[row["line"]].append(row)
+    return rows[0], by_kind
 
 
 def _fields(row: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,6 @@ Layout of ``reports/runs/<utc-time>-<id>/``::
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import shutil
@@ -26,14 +25,15 @@ from bench.portable.value_limits import kept_files
 from bench.regular_file import read_text
 from bench.store.kept_values import StoredValues, load_stored_values
 from bench.store.log_tails import Tails, load_tails, write_tails
+from bench.store.partial_info import parse_partly
 from bench.store.read_record import UNREADABLE, paused_garbage_collection, read_pair, read_record
 from bench.store.run_folder import now, unwritable, write_atomic
-from bench.store.run_info import DAMAGED, RunInfo
-from bench.store.valid_info import problem_of
+from bench.store.valid_info import parse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from bench.store.run_info import RunInfo
     from bench.suite.paired_record import PairedRecord
     from bench.suite.record import Record
 
@@ -61,12 +61,13 @@ class Run:
 
 
 def load(folder: Path) -> Run:
-    """Read a whole run folder. Records, and folders of them, that cannot be read are listed in ``Run.unreadable``.
+    """Read a whole run folder.
 
-    Raises StorageError where run.json is missing or not valid.
+    Records, folders of them, and parts of run.json that cannot be read are listed in ``Run.unreadable``.
+
+    Raises StorageError where run.json is missing, or what is wrong in it decides about the rest.
     """
-    info = read_info(folder)
-    unreadable: dict[str, str] = {}
+    info, unreadable = parse_partly(_text_of(folder), str(folder / "run.json"))
 
     def list_folder(error: OSError) -> None:
         unreadable[Path(error.filename).relative_to(folder).as_posix()] = str(error.strerror)
@@ -94,17 +95,16 @@ def read_info(folder: Path) -> RunInfo:
 
     An imported run and one of this host are checked alike (see ``bench.store.valid_info``).
     """
-    path = folder / "run.json"
+    return parse(_text_of(folder), str(folder / "run.json"))
+
+
+def _text_of(folder: Path) -> str:
     try:
-        text = read_text(path)
+        return read_text(folder / "run.json")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         message = f"{folder} is no run folder: run.json cannot be read ({reason})"
         raise StorageError(message, "Use a folder under reports/runs/.") from error
-    info = RunInfo.from_json(text, str(path))
-    if problem := problem_of(info, json.loads(text)):
-        raise StorageError(f"{path} is not a run's description ({problem})", DAMAGED)
-    return info
 
 
 def record_files(folder: Path, on_error: Callable[[OSError], None] | None = None) -> list[Path]:
@@ -141,6 +141,7 @@ def compact(source: Path, target: Path) -> None:
     An earlier copy in ``target`` is replaced once the new one is complete. Raises StorageError where ``source`` is no
     run or cannot be read completely, and where ``target`` contains anything else or cannot be written.
     """
+    read_info(source)  # a copy of a part would look like the whole
     run = load(source)
     _check_target(source, target)
     fresh = target / f".records-{secrets.token_hex(4)}"

@@ -7,14 +7,17 @@ an odd character in a message.
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from bench.errors import StorageError
 from bench.portable.run_folder import MOST_TEXT
+from bench.store.run_info import DAMAGED, RunInfo
 
 if TYPE_CHECKING:
-    from bench.store.run_info import RunInfo
+    from collections.abc import Iterator
 
 HASH = re.compile(r"[0-9a-f]{64}")
 #: Names of columns and variations become folders, and appear on the page.
@@ -28,6 +31,8 @@ _FILE = re.compile(
     rf"|logs/{_NAME.pattern}/{_NAME.pattern}\.log|kernel-files/{HASH.pattern}\.tar\.xz"
 )
 _STATUSES = frozenset({"ready", "incompatible", "gpu-not-visible", "build-failed", "mismatch", "image-missing"})
+#: What ``odd_values`` finds.
+ODD = "a text has control characters, or a text, list or number is too large"
 _MAX_ITEMS, _MAX_NUMBER = 20_000, 2**53
 #: Of rounds and of repetitions, as in matrix.toml: other code counts up to them.
 _MAX_ROUNDS = 1_000
@@ -38,22 +43,30 @@ def allowed_file(name: str) -> bool:
     return _FILE.fullmatch(name) is not None
 
 
-def problem_of(info: RunInfo, content: Any) -> str:
-    """Return what is wrong with a run.json beyond its types, "" where nothing is; ``content`` is its JSON value."""
-    if not _is_plain(content):
-        return "a text has control characters, or a text, list or number is too large"
-    return _problem(info)
+def parse(text: str, name: str) -> RunInfo:
+    """Read run.json; raises StorageError, with ``name`` and the position, where anything in it is not valid."""
+    info = RunInfo.from_json(text, name)
+    odd = next(odd_values(json.loads(text)), None)
+    problem = f"{odd!a}: {ODD}" if odd is not None else _problem(info)
+    if problem:
+        raise StorageError(f"{name} is not a run's description ({problem})", DAMAGED)
+    return info
 
 
-def _is_plain(value: Any) -> bool:
-    """Whether no text in a JSON value can control a terminal, and nothing in it is excessively large."""
+def odd_values(value: Any, place: str = "") -> Iterator[str]:
+    """Yield where a JSON value has a text that can control a terminal, or anything excessively large."""
     if isinstance(value, str):
-        return len(value) <= MOST_TEXT and all(char.isprintable() or char in "\n\t" for char in value)
-    if isinstance(value, dict):
-        return len(value) <= _MAX_ITEMS and all(_is_plain(item) for row in value.items() for item in row)
-    if isinstance(value, list):
-        return len(value) <= _MAX_ITEMS and all(map(_is_plain, value))
-    return value is None or 0 <= value <= _MAX_NUMBER
+        if len(value) > MOST_TEXT or not all(char.isprintable() or char in "\n\t" for char in value):
+            yield place
+    elif isinstance(value, dict | list):
+        if len(value) > _MAX_ITEMS:
+            yield place
+        for name, item in value.items() if isinstance(value, dict) else enumerate(value):
+            below = f"{place}.{name}".removeprefix(".")
+            yield from odd_values(name, below) if isinstance(name, str) else ()
+            yield from odd_values(item, below)
+    elif value is not None and not 0 <= value <= _MAX_NUMBER:
+        yield place
 
 
 def _is_time(text: str) -> bool:

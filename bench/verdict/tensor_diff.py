@@ -141,13 +141,19 @@ def measured(dtype: str, first: np.ndarray[Any, Any], other: np.ndarray[Any, Any
     return Distance(**sane)  # type: ignore[arg-type] # a record has None for infinite
 
 
+#: No count of elements, or of units in the last place, is as large.
+_MORE_THAN_ANY = 2**65
+
+
 def distance_of(row: Any) -> Distance | None:
-    """Read a distance from a record; None if the row is damaged or foreign."""
+    """Read a distance from a record; None if the row is damaged or foreign, such as a number that no worker counts."""
     try:
         values = {name: row[name] for name in Distance.__dataclass_fields__}
     except (KeyError, TypeError, IndexError):
         return None
     if any(isinstance(value, bool) or not isinstance(value, int | float | None) for value in values.values()):
+        return None
+    if any(isinstance(value, int) and abs(value) >= _MORE_THAN_ANY for value in values.values()):
         return None
     counts = ("elements", "differing", "nan_changes", "inf_changes", "sign_changes")
     if any(type(values[name]) is not int for name in counts) or values["v_c"] is None:

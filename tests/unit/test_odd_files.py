@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from bench import errors, verdict
 from bench.errors import ConfigError, StorageError
 from bench.plan import config
+from bench.portable.record_reader import RecordReader
+from bench.portable.run_folder import PlannedFolder
 from bench.store import run as store
 
 if TYPE_CHECKING:
@@ -60,3 +63,87 @@ def test_a_pipe_in_the_place_of_a_record_costs_only_that_record(tmp_path: Path, 
     results = verdict.evaluate(store.load(run))
     assert len(results.unreadable) == 2
     assert all("not a regular file" in reason for _, reason in results.unreadable)
+
+
+@pytest.mark.parametrize(
+    ("changes", "places"),
+    [
+        ({"host": "python:3.11"}, ["run.json, host"]),
+        ({"command": "\x1b[2J"}, ["run.json, command"]),
+        ({"warnings": [None]}, ["run.json, warnings.0"]),
+        ({"columns": [{"environment": "/etc/passwd"}, {}]}, ["run.json, columns.0.environment"]),
+        ({"columns": [{}, {"device": [None]}]}, ["run.json, columns.1.device"]),
+        (
+            {"kernels": [{"dtypes": None}, {"shapes": 10**400}]},
+            ["run.json, kernels.0.dtypes", "run.json, kernels.1.shapes"],
+        ),
+    ],
+)
+def test_what_does_not_fit_in_run_json_is_listed_and_the_rest_is_shown(
+    tmp_path: Path, root: Path, changes: dict[str, Any], places: list[str]
+) -> None:
+    content = changed(json.loads((root / "reports" / "sample" / "run.json").read_text()), changes)
+    (tmp_path / "run.json").write_text(json.dumps(content))
+    run = store.load(tmp_path)
+    assert set(places) <= set(run.unreadable)
+    lost = sum("columns." in place for place in places)
+    assert len(run.info.columns) == len(content["columns"]) - lost
+    assert len(run.info.kernels) == len(content["kernels"])
+    with pytest.raises(StorageError, match=places[0].removeprefix("run.json, ")):
+        store.read_info(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"seed": "42"},
+        {"kernels": [{"control": None}]},
+        {"columns": [{"colour": "blue"}]},
+        {"suite_hash": None},
+        {"variation_modes": []},
+    ],
+)
+def test_what_decides_about_the_rest_is_refused(tmp_path: Path, root: Path, changes: dict[str, Any]) -> None:
+    content = changed(json.loads((root / "reports" / "sample" / "run.json").read_text()), changes)
+    (tmp_path / "run.json").write_text(json.dumps(content))
+    with pytest.raises(StorageError) as caught:
+        store.load(tmp_path)
+    assert caught.value.hint
+
+
+def changed(content: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """The content with other values; in columns and kernels, with other values of the first ones."""
+    for key, value in changes.items():
+        if key in {"columns", "kernels"}:
+            for item, new in zip(content[key], value, strict=False):
+                item.update(new)
+        else:
+            content[key] = value
+    return content
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "3", "{}", '{"finished": [], "started": 3, "warnings": "x"}', "\xff", "[" * 100_000]
+)
+def test_an_odd_run_json_does_not_stop_a_plan_that_is_resumed(tmp_path: Path, text: str) -> None:
+    folder = tmp_path / "runs" / "20260101T000000Z-abcd"
+    folder.mkdir(parents=True)
+    (folder / "plan").write_text("hash")
+    (folder / "run.json").write_text(text, encoding="latin-1")
+    found, resumed = PlannedFolder.open(tmp_path, "hash")
+    assert (found.path, resumed, found.info()) == (folder, True, {})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"line": {}}', '{"line": "end", "seconds": []}', '{"line": "process", "process": "x", "settings": {}}',
+        '{"line": "header"}', '{"line": "outcome", "kernel": [], "outcome": "ok"}', "[" * 100_000, "[]", "3",
+    ],
+)  # fmt: skip
+def test_an_odd_line_of_a_driver_is_left_out(text: str) -> None:
+    reader = RecordReader("hash")
+    assert reader.follow(text) == ("", {})
+    assert not any((reader.header, reader.ended, reader.strange, reader.outcomes))
+    assert reader.follow(f'{{"line": "end", "seconds": 1{"0" * 400}}}')[0] == "end"
+    assert reader.seconds == 1e9

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bench.store.read_record import UNREADABLE, read_lines, read_record
-from bench.suite import record
+from bench.store.read_record import UNREADABLE, read_lines, read_pair, read_record
+from bench.suite import paired_record, record
 from tests.unit import factory
 from tests.unit.test_import import text as record_text
 
@@ -45,6 +45,26 @@ def test_a_record_is_the_same(tmp_path: Path, name: str) -> None:
 def test_records_of_the_sample_are_the_same(root: Path) -> None:
     for path in sorted((root / "reports" / "sample" / "records").rglob("*-001.jsonl.xz"))[:6]:
         assert result(read_record, path) == result(record.read, path)
+    for path in sorted((root / "reports" / "sample" / "paired").rglob("*-001.jsonl.xz"))[:2]:
+        assert result(read_pair, path) == result(paired_record.read, path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ('"line": "sample"', '"line": {}', "'line'"),
+        ('"expect": {}', '"expect": {"keras": 3}', "'request.expect.keras'"),
+        ('"mode": "off"', '"mode": null', "'request.mode'"),
+        ('"repetition": 0', '"repetition": null', "'repetition'"),
+    ],
+)
+def test_a_field_of_another_type_is_named_with_its_line(tmp_path: Path, old: str, new: str, reason: str) -> None:
+    assert old in TEXT
+    path = written(tmp_path, TEXT.replace(old, new, 1))
+    with pytest.raises(record.RecordError) as caught:
+        read_record(path)
+    number = TEXT[: TEXT.index(old)].count("\n") + 1
+    assert f"off-001.jsonl.xz, line {number}: {reason}: Input" in str(caught.value)
 
 
 CHANGES = {
