@@ -35,7 +35,7 @@ def write(options: argparse.Namespace) -> int:
     try:
         options.out.mkdir(parents=True, exist_ok=True)
         for column in columns:
-            image = _image(engine, column, options.out) if engine else {}
+            image = image_facts(engine, column, options.out) if engine else {}
             document = sbom.document(column, image)
             target = options.out / f"{column.pair.stem}.cdx.json"
             target.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
@@ -48,7 +48,7 @@ def write(options: argparse.Namespace) -> int:
     return errors.OK
 
 
-def _image(engine: DockerEngine, column: Column, folder: Path) -> dict[str, str]:
+def image_facts(engine: DockerEngine, column: Column, folder: Path) -> dict[str, str]:
     """Return what is known of the image of a column, with its Python version; empty if this host does not have it."""
     if not engine.cached(column):
         return {}

@@ -6,7 +6,7 @@ import json
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -84,7 +84,7 @@ def test_a_database_that_is_not_there_is_not_a_pass(capsys: pytest.CaptureFixtur
 def test_a_package_that_the_database_does_not_know_is_not_a_pass() -> None:
     # as pip-audit answers, with exit code 0, behind a mirror without advisories
     skipped = {"name": "b", "skip_reason": "Dependency not found on PyPI and could not be audited: b (1)"}
-    answers = [{"name": "a", "version": "1", "vulns": []}, skipped]
+    answers: list[dict[str, Any]] = [{"name": "a", "version": "1", "vulns": []}, skipped]
     with pytest.raises(errors.EngineError, match=r"knows nothing about 1 of 2 packages: b\."):
         audit.findings({"a": "1", "b": "1"}, answers)
     with pytest.raises(errors.EngineError, match=r"2 of 2 packages: a, b\."):

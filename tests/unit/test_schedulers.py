@@ -138,7 +138,7 @@ def test_the_command_line_knows_every_call(call: str) -> None:
 
 @pytest.mark.parametrize("workflow", [GITHUB, *(path.read_text() for path in ROOT.glob(".github/workflows/*.y*ml"))])
 def test_zizmor_finds_nothing_in_a_github_workflow(workflow: str) -> None:
-    command = [Path(sys.executable).with_name("zizmor"), "--offline", "--no-progress", "--strict-collection", "-"]
+    command = [str(Path(sys.executable).with_name("zizmor")), "--offline", "--no-progress", "--strict-collection", "-"]
     done = subprocess.run(command, input=workflow, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     unpinned = re.sub(r"@[0-9a-f]{40}", "@main", workflow)
