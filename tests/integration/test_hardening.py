@@ -29,7 +29,7 @@ status = dict(line.rstrip().split(":", 1) for line in open("/proc/self/status") 
 
 def limit(*places):
     files = ["/sys/fs/cgroup/" + place for place in places]
-    return next(open(file).read().strip() for file in files if os.path.exists(file))
+    return next((open(file).read().strip() for file in files if os.path.exists(file)), "-1")
 
 
 def try_to(action):
@@ -73,8 +73,8 @@ DEVICES = {
     *("core", "fd", "full", "mqueue", "null", "ptmx", "pts", "random", "shm"),
     *("stderr", "stdin", "stdout", "tty", "urandom", "zero"),
 }
-#: File systems that show nothing of the host's disk.
-VIRTUAL = {"proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup", "cgroup2"}
+#: File systems that show nothing of the host's disk. Rootless Docker mounts each of ``DEVICES`` from devtmpfs.
+VIRTUAL = {"proc", "sysfs", "tmpfs", "devpts", "devtmpfs", "mqueue", "cgroup", "cgroup2"}
 #: Files of the host's disk that Docker mounts: its own three for this container, and its init program.
 FROM_HOST = {"/etc/hostname", "/etc/hosts", "/etc/resolv.conf", "/sbin/docker-init", "/usr/sbin/docker-init"}
 
@@ -87,7 +87,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, dict[st
     for name in ("driver", "timing_worker"):
         (root / f"bench/suite/{name}.py").write_text(LOOK, encoding="utf-8")
     engine = DockerEngine(root, memory=MEMORY)
-    environment = engine.prepare(make_column(root, "20"), folder / "build.log", nothing)
+    environment = engine.prepare(make_column(root, "40"), folder / "build.log", nothing)
     request = Request(
         column=environment.column, mode="on", variation="default", round=1, kernels=("k",), repetitions={"k": 1},
         context={"run": "run-hardening"},
