@@ -38,6 +38,7 @@ COMMANDS = {
     "import": "Verify and evaluate a records archive from another host: -- FILE.",
     "export": "Copy a complete run to a folder to keep (default: reports/sample): -- RUN --to DIR.",
     "lock": "Write the hash locks of all environments; -- --check lists newer patch releases.",
+    "sbom": "Write a CycloneDX list of the packages of each environment and image: -- --out DIR.",
     "clean": "Remove the images, containers and environments that this project created, and nothing else.",
 }
 
@@ -51,11 +52,7 @@ def groups(session: nox.Session, *names: str) -> None:
 
 
 def install_package(session: nox.Session) -> None:
-    """Install the package into the session's environment, unless that was done for this pyproject.toml and folder.
-
-    The installation is editable, so code changes take effect without a new one. The file that records the installation
-    is inside the environment, so it disappears when nox recreates the environment.
-    """
+    """Install the package, editable, unless the session's environment has it from this pyproject.toml and folder."""
     if session.bin_paths is None:  # --no-venv: nox refuses to install there and says why
         session.install("-e", ".")
         return
@@ -132,6 +129,13 @@ def typecheck(session: nox.Session) -> None:
     """Run mypy in strict mode over the package, the tests and this file."""
     groups(session, "typecheck")
     session.run("mypy")
+
+
+@nox.session
+def audit(session: nox.Session) -> None:
+    """Search the host's dependencies for known vulnerabilities; fails if the advisory database does not answer."""
+    groups(session, "audit")
+    run_module(session, "tests.audit")
 
 
 @nox.session(name="self-benchmark")

@@ -16,7 +16,7 @@ from bench.engines import docker_probe
 
 ROOT = Path(__file__).resolve().parents[1]
 #: Files with tests that use a Docker engine.
-WITH_DOCKER = {"test_docker", "test_registry", "test_diagnosis", "test_gpu_images", "test_pairs"}
+WITH_DOCKER = {"test_docker", "test_hardening", "test_registry", "test_diagnosis", "test_gpu_images", "test_pairs"}
 
 
 def pytest_configure() -> None:

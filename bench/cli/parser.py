@@ -34,6 +34,7 @@ MODULES = {
     "export": "export",
     "lock": "lock",
     "images": "images",
+    "sbom": "sbom",
     "clean": "clean",
     "kernels": "kernels",
     "schema": "schema",

@@ -98,10 +98,13 @@ class DockerEngine:
         version, info = self._client.version(), self._client.info()
         components = ", ".join(f"{part['Name']} {part['Version']}" for part in version.get("Components") or ())
         group = f"cgroup v{info.get('CgroupVersion', '1')}"
+        limited = info.get("MemoryLimit", True)  # without root and with cgroup v1, Docker ignores limits
         return {
             "versions": f"{components or version['Version']}; {info.get('Driver', '')}, {group}",
             "client": f"{self._cli.version} ({'buildx' if self._cli.buildx else 'built-in BuildKit'})",
-            "memory limit": f"{self._memory / _MIB:.0f} MiB per container",
+            "memory limit": f"{self._memory / _MIB:.0f} MiB per container"
+            if limited
+            else "none: Docker cannot set one here",
         }
 
     def host(self) -> Mapping[str, str]:

@@ -22,14 +22,18 @@ from typing import TYPE_CHECKING, Any
 
 import docker.errors
 import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 from docker.client import DockerClient
 
+from bench.cli import sbom as sbom_command
 from bench.engines import _dockerrun, clean
 from bench.engines.base import probe_command
 from bench.engines.docker import DockerEngine
 from bench.engines.docker_probe import probe
 from bench.errors import BuildError, EngineError, NoGpuError
 from bench.plan.column import Column, Pair
+from bench.plan.sbom import document as sbom_document
 from bench.suite import verify_install
 from bench.suite.record import Request
 from tests.integration.own_kernels import joins, joins_from_a_folder
@@ -630,6 +634,10 @@ def test_no_secret_stays_anywhere(client: DockerClient, monkeypatch: pytest.Monk
     environment = engine.prepare(make_column(root, "6"), tmp_path / "log", nothing)
     image = client.images.get(environment.identity)
     assert secret not in json.dumps([image.attrs, image.history()])
+    assert secret not in json.dumps([{**environment.details}, {**engine.describe()}, {**engine.host()}]), "the record"
+    lines: list[str] = []
+    engine.execute(environment, request(environment.column, "facts"), lines.append, tmp_path / "round.log")
+    assert secret not in "".join(lines), "the environment of a kernel"
     tail = b""
     for chunk in image.save():
         assert secret.encode() not in tail + chunk
@@ -650,6 +658,19 @@ def test_no_secret_stays_anywhere(client: DockerClient, monkeypatch: pytest.Monk
     assert secret not in written + str(caught.value) + caught.value.hint + "".join(messages)
     assert "127.0.0.1:9" not in str(caught.value)
     assert "UV_DEFAULT_INDEX" in str(caught.value)
+
+
+def test_an_image_is_described_in_cyclonedx(
+    engine: DockerEngine, environment: Environment, column: Column, client: DockerClient, tmp_path: Path
+) -> None:
+    document = sbom_document(column, sbom_command.image_facts(engine, column, tmp_path))
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(json.dumps(document)) is None
+    assert document["metadata"]["component"]["version"] == environment.identity
+    base, python, six = document["components"]
+    assert "sha256:" + base["hashes"][0]["content"] == client.images.get(BASE).id
+    assert re.fullmatch(r"3\.11\.\d+", python["version"])
+    assert six["purl"] == "pkg:pypi/six@1.17.0"
+    assert list(tmp_path.iterdir()) == [], "no log is left behind"
 
 
 def test_ctrl_c_ends_a_build(client: DockerClient, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 #: Sessions that are no command of the package, with the file that they run or the tests that cover them.
-SESSIONS = {"tests", "lint", "typecheck", "docs", "base-image", "simulation", "self-benchmark", "screenshot"}
+SESSIONS = {"tests", "audit", "lint", "typecheck", "docs", "base-image", "simulation", "self-benchmark", "screenshot"}
 #: Commands that cannot run everywhere: parsed only.
 PARSED = {"images", "bundle", "import", "lock", "clean", "reproduce", "local", "export", "nightly", "bisect", "history"}
 DRY = {"matrix"}

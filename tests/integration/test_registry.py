@@ -18,7 +18,7 @@ from docker.errors import ImageNotFound
 from bench.engines import _images
 from bench.engines.docker import DockerEngine
 from bench.errors import BuildError, EngineError
-from tests.integration.test_docker import SESSION, make_column, make_root, nothing, request
+from tests.integration.test_docker import BASE, SESSION, make_column, make_root, nothing, request
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -166,3 +166,22 @@ def test_a_registry_that_does_not_answer_is_reported(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match=f"{address} did not accept the image"):
         builder.push(column, address)
     builder.close()
+
+
+def test_a_base_image_is_pinned_by_its_digest(client: DockerClient, registry: str, tmp_path: Path) -> None:
+    name = f"{registry}/tfrepro-test/base"
+    base = client.images.get(BASE)
+    base.tag(name, tag="1")
+    client.images.push(name, tag="1")
+    digest = str(client.images.get_registry_data(f"{name}:1").id)
+    client.images.remove(f"{name}:1")
+    root = make_root(tmp_path / "root")
+    engine = DockerEngine(root)
+    try:
+        details = engine.prepare(make_column(root, "41", base=f"{name}@{digest}"), tmp_path / "log", nothing).details
+        assert (details["base"], details["base_id"]) == (f"{name}@{digest}", base.id)
+        with pytest.raises(BuildError, match="could not be pulled"):
+            engine.prepare(make_column(root, "41", base=f"{name}@sha256:{'0' * 64}"), tmp_path / "log", nothing)
+    finally:
+        engine.close()
+        client.images.remove(f"{name}@{digest}")

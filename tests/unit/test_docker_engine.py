@@ -15,7 +15,8 @@ from docker.models.images import Image
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.engines import _dockercli, _dockerd, _dockerrun, _images, install_errors, network, registry
+from bench.engines import _dockercli, _dockerd, _dockerrun, _images, docker_probe, install_errors, network, registry
+from bench.engines import docker as docker_engine
 from bench.engines._dockercli import Build, Cli
 from bench.engines.network import Redactor
 from bench.errors import BuildError, ConfigError, EngineError
@@ -353,3 +354,33 @@ def test_a_missing_daemon_is_explained_in_one_sentence(
     assert words in str(explained)
     assert "/some/docker.sock" in str(explained)
     assert hint in explained.hint
+
+
+class Daemon:
+    """Answers as two real engines did: Podman 4.3.1, and Docker 20.10 without root on a host with cgroup v1."""
+
+    def __init__(self, name: str = "Engine") -> None:
+        self._name = name
+
+    def version(self) -> dict[str, object]:
+        return {"Version": "4.3.1", "Components": [{"Name": self._name, "Version": "4.3.1"}]}
+
+    def info(self) -> dict[str, object]:
+        return {"MemTotal": 24 * 1024**3, "MemoryLimit": False, "PidsLimit": False, "CgroupVersion": "1"}
+
+    def close(self) -> None:
+        """Close nothing."""
+
+
+def test_podman_is_refused_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(docker_probe, "connect", lambda **_: Daemon("Podman Engine"))
+    monkeypatch.setattr(_dockercli, "find_cli", lambda _: Cli(path="docker", version="28", buildx=True))
+    found = docker_probe.probe()
+    assert not found.answers
+    assert found.why.startswith("Podman 4.3.1 answers, which cannot build with BuildKit; start Docker")
+
+
+def test_a_limit_that_docker_ignores_is_not_stated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(docker_engine, "connect", lambda **_: Daemon())
+    engine = docker_engine.DockerEngine(tmp_path, Cli(path="docker", version="28", buildx=True))
+    assert engine.describe()["memory limit"] == "none: Docker cannot set one here"

@@ -17,6 +17,7 @@ import threading
 import time
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -30,7 +31,6 @@ from tests.unit.test_docs import blocks
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
-    from pathlib import Path
 
 PAGE = ROOT / "docs" / "how-to" / "nightly.md"
 WEBHOOK = PAGE.with_name("alarm_webhook.py")
@@ -134,6 +134,17 @@ def test_the_page_has_every_example() -> None:
 @pytest.mark.parametrize("call", dict.fromkeys(CALLS))
 def test_the_command_line_knows_every_call(call: str) -> None:
     assert options(call).name == "nightly"
+
+
+@pytest.mark.parametrize("workflow", [GITHUB, *(path.read_text() for path in ROOT.glob(".github/workflows/*.y*ml"))])
+def test_zizmor_finds_nothing_in_a_github_workflow(workflow: str) -> None:
+    command = [str(Path(sys.executable).with_name("zizmor")), "--offline", "--no-progress", "--strict-collection", "-"]
+    done = subprocess.run(command, input=workflow, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    unpinned = re.sub(r"@[0-9a-f]{40}", "@main", workflow)
+    done = subprocess.run(command, input=unpinned, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "unpinned-uses" in done.stdout
 
 
 def test_calls_in_prose_name_known_options() -> None:
