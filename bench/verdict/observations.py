@@ -16,8 +16,6 @@ from itertools import groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from bench.verdict.record_types import foreign, mistyped
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
@@ -146,17 +144,14 @@ def sort(run: Run) -> SortedRecords:
     outdated: dict[tuple[str, str, str], int] = defaultdict(int)
     left_out: list[tuple[str, str]] = []
     seen: dict[tuple[str, int, str], str] = {}
-    untyped = {path: reason for path, record in run.records.items() if (reason := mistyped(record))}
-    left_out += untyped.items()
-    well_typed = [item for item in run.records.items() if item[0] not in untyped]
-    for path, record in sorted(well_typed, key=lambda item: (item[1].request.round, item[0])):
+    for path, record in sorted(run.records.items(), key=lambda item: (item[1].request.round, item[0])):
         request = record.request
         key = (request.column, request.variation, request.mode)
         if record.suite_hash != run.info.suite_hash:
             outdated[key] += 1
             left_out.append((path, "outdated: measured with another version of the suite"))
             continue
-        reason = _misplaced(run.info, path, record) or foreign(record) or _copied(record, path, seen)
+        reason = _misplaced(run.info, path, record) or _unrepeated(record) or _copied(record, path, seen)
         if reason:
             left_out.append((path, reason))
             continue
@@ -166,6 +161,13 @@ def sort(run: Run) -> SortedRecords:
         outdated=dict(outdated),
         left_out=tuple(sorted(left_out)),
     )
+
+
+def _unrepeated(record: Record) -> str:
+    """Say that a record has kernels without a number of repetitions, or return ""."""
+    if all(name in record.request.repetitions for name in record.request.kernels):
+        return ""
+    return "foreign: it does not say how often each kernel was to be repeated"
 
 
 def _misplaced(info: RunInfo, path: str, record: Record) -> str:

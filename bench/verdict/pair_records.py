@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from bench.suite.paired_record import pair_name
 from bench.verdict import claims, validity
 from bench.verdict.observations import modes, variations
-from bench.verdict.record_types import mistyped_pair
 
 if TYPE_CHECKING:
     from bench.store.run import Run
@@ -31,7 +30,7 @@ def sort_pairs(run: Run) -> tuple[tuple[PairedRecord, ...], tuple[tuple[str, str
     left_out: list[tuple[str, str]] = []
     seen: dict[Identity, str] = {}
     for path, record in sorted(run.paired.items()):
-        reason = mistyped_pair(record) or _reason(run.info, path, record) or _copied(record, path, seen)
+        reason = _reason(run.info, path, record) or _copied(record, path, seen)
         if reason:
             left_out.append((path, reason))
         else:

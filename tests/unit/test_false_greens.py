@@ -118,40 +118,6 @@ def test_a_known_issue_of_cpu_code_explains_nothing_on_a_gpu() -> None:
         assert bool(gate(evaluate(run), ["unknown-nondeterminism"])) is not explained
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"round": "1"},
-        {"kernel_files": None},
-        {"env": None},
-        {"context": []},
-    ],
-)
-def test_only_a_record_with_wrong_types_is_left_out(changes: dict[str, Any]) -> None:
-    def mistype(record: Record) -> Record:
-        return dataclasses.replace(record, request=dataclasses.replace(record.request, **changes))
-
-    evaluated = evaluate(factory.changed(factory.run(), mistype, Change(mode="on", rounds=(2,))))
-    assert (
-        "a type that no worker writes"
-        in dict(evaluated.left_out)["records/tf2.18.1-cpu-py311@cpu/default/on-002.jsonl"]
-    )
-    assert (
-        verdict(factory.changed(factory.run(), mistype, Change(mode="on", rounds=(2,)))).status is Status.INCONCLUSIVE
-    )
-
-
-@pytest.mark.parametrize("field", ["first_s", "kernel"])
-def test_a_record_whose_sample_has_wrong_types_is_left_out(field: str) -> None:
-    nothing: dict[str, Any] = {field: None}
-
-    def mistype(record: Record) -> Record:
-        return dataclasses.replace(record, samples=tuple(dataclasses.replace(s, **nothing) for s in record.samples))
-
-    evaluated = evaluate(factory.changed(factory.run(), mistype, Change(mode="on", rounds=(2,))))
-    assert len(evaluated.left_out) == 1
-
-
 @pytest.mark.parametrize("change", [{"most": float("inf")}, {"step": [1]}, {"digest": ""}])
 def test_damaged_stored_values_are_ignored(change: dict[str, Any]) -> None:
     row = kept_values.keep("x", None, np.arange(4.0), "d" * 16, 128)

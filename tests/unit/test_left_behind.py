@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench import report
 from bench.report import Format
@@ -62,16 +62,6 @@ def test_every_renderer_shows_the_warning_on_the_cell() -> None:
     ]
     assert [cell["off"].get("warnings", []) for cell in cells] == [[]]
     assert cells[0]["on"]["warnings"][0].startswith("left 1 thread running")
-
-
-def test_a_record_with_something_else_in_that_field_is_left_out() -> None:
-    def foreign(whole: Any) -> Any:
-        outcomes = tuple(dataclasses.replace(outcome, left_behind=[1]) for outcome in whole.outcomes)
-        return dataclasses.replace(whole, outcomes=outcomes)
-
-    results = evaluate(factory.changed(factory.run(), foreign))
-    assert results.left_out
-    assert not results.groups
 
 
 def test_a_shared_tmp_is_a_warning_of_the_run() -> None:

@@ -33,7 +33,7 @@ def table(root: Path) -> dict[str, str]:
 
 
 def test_the_file_is_short(root: Path) -> None:
-    assert len((root / "noxfile.py").read_text(encoding="utf-8").splitlines()) < 170
+    assert len((root / "noxfile.py").read_text(encoding="utf-8").splitlines()) < 190
 
 
 def test_every_session_that_passes_options_on_is_a_command(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

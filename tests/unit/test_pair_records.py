@@ -125,9 +125,6 @@ NOT_COUNTED: dict[str, tuple[Change, str]] = {
         )(record),
         "a copy: it has the same process as its other side",
     ),
-    "foreign times": (kernels(first_seconds={"a": "long"}), "foreign"),
-    "a foreign guard": (kernels(guard="busy"), "foreign"),
-    "foreign facts": (process(provenance="TensorFlow"), "foreign"),
 }
 
 
