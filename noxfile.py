@@ -96,15 +96,20 @@ def base_image(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run all tests; those that need Docker or Chromium are skipped, with the reason, if it is missing.
-
-    They run in parallel, except those with Docker, which run one by one.
-    """
+    """Run all tests, in parallel except those with Docker; what Docker or Chromium is missing for is skipped."""
     groups(session, "test")
     of_page = sorted(map(str, Path("tests/integration").glob("test_page*.py")))
-    parts = (["tests/unit", *of_page], ["tests/integration", "-m", "not browser", "--dist", "loadfile"])
+    parts = (["tests/unit", "tests/faults", *of_page], ["tests/integration", "-m", "not browser", "--dist", "loadfile"])
     for arguments in [session.posargs] if session.posargs else [[*part, "-n", "auto"] for part in parts]:
         session.run("python", "-m", "pytest", *arguments, interrupt_timeout=GRACE_S)
+
+
+@nox.session
+def faults(session: nox.Session) -> None:
+    """Run the tests that make something go wrong, and write the table in docs/reference/faults.md."""
+    groups(session, "test")
+    options = ["--import-mode=importlib", "-m", "fault", "--dist", "loadfile", "-n", "auto", *session.posargs]
+    session.run("python", "-m", "pytest", *options, "--faults", "docs/reference/faults.md", interrupt_timeout=GRACE_S)
 
 
 @nox.session
@@ -154,7 +159,6 @@ def run_module(session: nox.Session, module: str, **others: str) -> None:
 def screenshot(session: nox.Session) -> None:
     """Take the picture of the README from reports/sample/index.html."""
     groups(session, "test")
-    Path("docs").mkdir(exist_ok=True)
     session.run("python", "-m", "tests.screenshot", "reports/sample/index.html", "docs/page.png")
 
 

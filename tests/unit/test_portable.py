@@ -266,6 +266,10 @@ def test_pairs_run_after_the_rounds_and_are_resumed(tmp_path: Path) -> None:
     assert "overhead-002 was measured again" in store.load(place).info.warnings[0]
 
 
+@pytest.mark.fault(
+    "A driver dies in a bundle or in tfrepro local",
+    "The record is completed; kernels without a result are crashed.",
+)
 def test_a_dead_driver_leaves_a_whole_record(tmp_path: Path) -> None:
     body = PROCESS + "say('outcome', process=1, kernel='a', outcome='ok', seconds=1.0)\nos.kill(os.getpid(), 9)\n"
     place = plan_runner.run_rounds(job(tmp_path, body, count=1))
