@@ -4,6 +4,7 @@
 needs another package or a newer Python. Every Python 3 can read this file, so that an old one gets a sentence.
 """
 
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,27 @@ HOST_PYTHON = (3, 11)
 
 
 def main(arguments: "Sequence[str] | None" = None) -> int:
+    """Run one command and return its exit code."""
+    _open_closed_streams()
+    try:
+        return _run(arguments)
+    except KeyboardInterrupt:  # while modules were imported: later, the commands handle it
+        sys.stderr.write("\ninterrupted\n")
+        return 130
+
+
+def _open_closed_streams() -> None:
+    """Open the null device for standard streams that the caller closed: no other file may get their descriptors."""
+    descriptor = os.open(os.devnull, os.O_RDWR)
+    while descriptor <= 2:  # noqa: PLR2004 - the descriptor of standard error
+        descriptor = os.open(os.devnull, os.O_RDWR)
+    os.close(descriptor)
+    for descriptor, name in ((1, "stdout"), (2, "stderr")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(descriptor, "w"))
+
+
+def _run(arguments: "Sequence[str] | None") -> int:
     """Run one command and return its exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     problem = too_old(words, sys.version_info)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import shutil
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -86,9 +87,12 @@ def run(job: Job, view: View) -> Path:
             return state.folder.path
         try:
             complete = _measure(job, state, earlier, view)
-        except BaseException:
+        except BaseException as error:
             with suppress(StorageError):  # the error that stopped the run is the one to report
                 state.save(seconds_left=0.0)
+            if isinstance(error, OSError) and error.errno == errno.ENOSPC:  # reports have errors of their own
+                message = f"{error.filename or 'A temporary file'} cannot be written: {error.strerror}."
+                raise StorageError(message, "Free some space, or set TMPDIR to another folder.") from error
             raise
         # without the time of its end, the same command resumes the run
         state.save(seconds_left=0.0, finished=now() if complete or job.final else "")

@@ -44,7 +44,7 @@ class Index(BaseHTTPRequestHandler):
         else:
             self.answer(int(kind), "text/plain", b"no")
 
-    do_HEAD = do_GET
+    do_HEAD = do_GET  # noqa: N815 - the name is that of the base class
 
     def answer(self, status: int, kind: str, body: bytes) -> None:
         with suppress(OSError):
@@ -99,20 +99,13 @@ def test_a_package_index_that_fails(checkout: Checkout, index: str, name: str, s
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         use(checkout, f"http://127.0.0.1:{closed.getsockname()[1]}" if name == "dead" else f"{index}/{name}/simple")
-        done = checkout.run(*builtin(checkout))
+        done = checkout.run(*checkout.builtin())
     assert done.code == errors.ENGINE, done.err
     assert says in done.err, done.err
     (column,) = checkout.newest().info.columns
     assert column.status == "build-failed"
     assert says in column.reason
     assert "hint: " in done.err
-
-
-def builtin(checkout: Checkout, *more: str) -> list[str]:
-    """Return the words of a run without custom kernels, which would stop at the first environment that fails."""
-    words = ["matrix", "--engine", "venv", "--profile", "quick", "--env", "tf2.18*", "--fail-on", "none"]
-    words += ["--kernels", "control_integer", "--mode", "off", "--timing-pairs", "0", "--rounds", "1"]
-    return [*words, "--reports", str(checkout.reports), *more]
 
 
 @pytest.mark.fault(
@@ -126,7 +119,7 @@ def test_a_damaged_wheel_costs_only_its_own_column(checkout: Checkout) -> None:
     content = damaged.read_bytes()
     damaged.write_bytes(content[:400] + b"damaged" + content[407:])
     checkout.environment["UV_FIND_LINKS"] = str(wheels)
-    done = checkout.run(*builtin(checkout, "--env", "tf2.18*,tf2.21*"))
+    done = checkout.run(*checkout.builtin("--env", "tf2.18*,tf2.21*"))
     assert done.code == errors.ENGINE, done.err
     assert "tensorflow-cpu" in done.err
     run = checkout.newest()
@@ -143,7 +136,7 @@ def test_a_python_that_does_not_exist(checkout: Checkout) -> None:
     matrix.write_text(text.replace('keras = "3.15.1"\n', 'keras = "3.15.1"\npython = "3.99"\n', 1), encoding="utf-8")
     locks = checkout.root / "docker" / "locks"
     shutil.copy(next(locks.glob("tf2.18.1*")), locks / "tf2.18.1-cpu-py399.txt")
-    done = checkout.run(*builtin(checkout, "--matrix", str(matrix)))
+    done = checkout.run(*checkout.builtin("--matrix", str(matrix)))
     assert done.code in {errors.ENGINE, errors.CONFIG}, done.err
     assert "3.99" in done.err
 
@@ -155,7 +148,7 @@ def test_ctrl_c_during_a_build(checkout: Checkout, index: str) -> None:
     good = dict(checkout.environment)
     use(checkout, f"{index}/stall/simple")
     checkout.environment["UV_HTTP_TIMEOUT"] = "60"
-    child = checkout.start(*builtin(checkout))
+    child = checkout.start(*checkout.builtin())
     checkout.wait_for(lambda: list(checkout.reports.glob("runs/*/logs/*/build.log")), "no build", 60)
     time.sleep(1)
     child.send_signal(signal.SIGINT)
@@ -174,10 +167,10 @@ def test_ctrl_c_during_a_build(checkout: Checkout, index: str) -> None:
 @pytest.mark.parametrize("what", ["bin/python", "tfrepro.whole", "site"])
 def test_an_installed_environment_is_damaged(checkout: Checkout, what: str) -> None:
     checkout.environment["XDG_CACHE_HOME"] = str(checkout.folder / "cache")
-    assert checkout.run(*builtin(checkout)).code == 0
+    assert checkout.run(*checkout.builtin()).code == 0
     (place,) = (path for path in (checkout.folder / "cache/tfrepro/venvs").iterdir() if path.is_dir())
     target: Path = next(place.glob("lib/*/site-packages/tensorflow")) if what == "site" else place / what
     shutil.rmtree(target) if target.is_dir() else target.unlink()
-    done = checkout.run(*builtin(checkout))
+    done = checkout.run(*checkout.builtin())
     assert done.code == 0, done.err
     assert "environment built" in done.err

@@ -74,7 +74,6 @@ def test_the_disk_is_full_while_records_are_written(checkout: Checkout) -> None:
         assert "reused from interrupted runs" in done.err
         assert contents([path for path in checkout.records() if str(path) in before]) == before
         assert len(checkout.newest().records) == 6
-        assert not list(checkout.reports.rglob("*.part")) or done.code == 0
 
 
 @pytest.mark.fault(
@@ -101,10 +100,10 @@ def test_the_disk_is_full_while_the_page_is_written(checkout: Checkout) -> None:
 def test_the_disk_is_full_while_an_environment_is_built(checkout: Checkout) -> None:
     with mounted(checkout.folder / "full", "size=30g,nr_inodes=300") as cache:
         checkout.environment["XDG_CACHE_HOME"] = str(cache)
-        done = checkout.matrix()
-        assert done.code == errors.ENGINE
-        assert "No space left on device" in done.err
-        assert [column.status for column in checkout.newest().info.columns] in ([], ["build-failed"])
+        done = checkout.run(*checkout.builtin())
+        assert done.code == errors.ENGINE, done.err
+        assert "the disk is full. Free some space, or set TFREPRO_CACHE to another folder" in done.err
+        assert [column.status for column in checkout.newest().info.columns] == ["build-failed"]
         subprocess.run(["mount", "-o", "remount,nr_inodes=100000", str(cache)], check=True)
         done = checkout.matrix()
         assert done.code == 0, done.err
@@ -135,7 +134,7 @@ def test_the_cache_cannot_be_written(checkout: Checkout) -> None:
         done = checkout.matrix()
         assert done.code == errors.ENGINE
         assert "Read-only file system" in done.err
-        assert "XDG_CACHE_HOME" in done.err
+        assert "hint: Set TFREPRO_CACHE" in done.err
 
 
 @pytest.mark.parametrize(
@@ -149,7 +148,12 @@ def test_the_lock_of_the_reports_folder_is_something_else(checkout: Checkout, ki
     checkout.reports.mkdir()
     lock, target = checkout.reports / ".lock", checkout.folder / "target"
     target.write_text("precious", encoding="utf-8")
-    {"link": lambda: lock.symlink_to(target), "pipe": lambda: os.mkfifo(lock), "folder": lock.mkdir}[kind]()
+    if kind == "link":
+        lock.symlink_to(target)
+    elif kind == "pipe":
+        os.mkfifo(lock)
+    else:
+        lock.mkdir()
     done = checkout.matrix()
     assert done.code == errors.ENGINE
     assert str(lock) in done.err
@@ -179,9 +183,8 @@ def test_garbage_in_the_folder_of_runs(checkout: Checkout) -> None:
     (new,) = {path.name for path in runs.iterdir()} - names
     assert outcomes(load(runs / new)) == {"sound": {"ok"}}
     assert (runs / "notes.txt").read_text(encoding="utf-8") == "mine"
-    for words in (["report", new], ["history", "runs"]):
-        done = checkout.run(*words, "--reports", str(checkout.reports))
-        assert done.code == 0, done.err
+    done = checkout.run("report", new, "--reports", str(checkout.reports))
+    assert done.code == 0, done.err
 
 
 @pytest.mark.fault(
