@@ -11,7 +11,7 @@ from bench.engines import usage_lock
 from bench.engines.base import declare_command
 from bench.errors import BuildError, EngineError, NoGpuError, StorageError
 from bench.plan import custom_kernels
-from bench.run.runner import check_space
+from bench.run.runner import check_space, temporary_files
 from bench.suite import kernel_files
 from bench.suite.kernel_files import Source, hashes_of
 
@@ -42,7 +42,7 @@ def declared_suite(engine: Engine, columns: Sequence[Column], sources: Sequence[
         if column.status != "ready":
             continue
         check_space(*engine.disk_need((column,)), "environments")
-        with tempfile.TemporaryDirectory(prefix="tfrepro-declare-") as folder:
+        with temporary_files(), tempfile.TemporaryDirectory(prefix="tfrepro-declare-") as folder:
             log = Path(folder) / "log"
             try:
                 environment = engine.prepare(column, log, _say)
