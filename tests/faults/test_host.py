@@ -18,18 +18,11 @@ FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"
 SOUND = {"sound": {"ok"}}
 
 
-@pytest.mark.fault(
-    "Few file descriptors are allowed (ulimit -n)", "The run is measured, or ends with a clear error and no traceback."
-)
-@pytest.mark.parametrize("number", [64, 20])
-def test_few_file_descriptors(checkout: Checkout, number: int) -> None:
-    done = checkout.matrix("--rounds", "2", prefix=("prlimit", f"--nofile={number}"))
-    if done.code == 0:
-        assert outcomes(checkout.newest()) == SOUND
-    else:
-        assert number < 64, done.err
-        assert done.code == errors.ENGINE, done.err
-        assert "Too many open files" in done.err
+@pytest.mark.fault("Few file descriptors are allowed (ulimit -n 64)", "The run is measured.")
+def test_few_file_descriptors(checkout: Checkout) -> None:
+    done = checkout.matrix("--rounds", "2", prefix=("prlimit", "--nofile=64"))
+    assert done.code == 0, done.err
+    assert outcomes(checkout.newest()) == SOUND
 
 
 @pytest.mark.fault("The locale is C", "The run is measured, and its pages are the same UTF-8.")
