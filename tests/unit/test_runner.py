@@ -660,7 +660,7 @@ class TestDevices:
 
         run = on_both(GpuStage(script=refuse))
         assert [(column.status, column.reason) for column in run.info.columns] == [
-            ("gpu-not-visible", "Docker cannot give a container the GPU install the toolkit"),
+            ("gpu-not-visible", "Docker cannot give a container the GPU. Install the toolkit"),
             ("ready", ""),
         ]
         assert len(run.records) == 4
@@ -741,7 +741,7 @@ class TestGpuFacts:
         (column,) = on_gpu(Refusing()).info.columns
         assert (column.status, column.reason) == (
             "gpu-not-visible",
-            "no container can be given the GPU install the toolkit",
+            "no container can be given the GPU. Install the toolkit",
         )
 
     def test_a_column_that_sees_no_gpu_inside_is_given_up_and_its_record_stays(
