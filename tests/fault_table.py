@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 HEAD = """\
 # Faults
 
-What happens when something goes wrong. Every row is a test that causes the fault and checks what the tool does. The tests
-in `tests/faults` run whole commands in real processes; each also checks that no finished record is lost and that no
-process, temporary file or lock is left behind. `nox -s faults` runs all these tests and writes this page.
+What happens when something goes wrong. Every row is a test that causes the fault and checks what the tool does. The
+tests in `tests/faults` run whole commands in real processes; each also checks that no process, temporary file or lock
+is left behind. `nox -s faults` runs all these tests and writes this page.
 
 | Fault | What the tool does | Tested in | Outcome |
 |---|---|---|---|
