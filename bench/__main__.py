@@ -32,6 +32,7 @@ def _open_closed_streams() -> None:
     """Open the null device for standard streams that the caller closed: no other file may get their descriptors."""
     descriptor = os.open(os.devnull, os.O_RDWR)
     while descriptor <= 2:  # noqa: PLR2004 - the descriptor of standard error
+        os.set_inheritable(descriptor, True)
         descriptor = os.open(os.devnull, os.O_RDWR)
     os.close(descriptor)
     for descriptor, name in ((1, "stdout"), (2, "stderr")):
