@@ -96,7 +96,8 @@ def tests(session: nox.Session) -> None:
     """Run all tests, in parallel where they use no Docker; what this host cannot run is skipped with the reason."""
     groups(session, "test")
     of_page = sorted(map(str, Path("tests/integration").glob("test_page*.py")))
-    parts = (["tests/unit", "tests/fuzz", *of_page], ["tests/integration", "-m", "not browser", "--dist", "loadfile"])
+    first = ["tests/unit", "tests/faults", "tests/fuzz", *of_page]
+    parts = (first, ["tests/integration", "-m", "not browser", "--dist", "loadfile"])
     for arguments in [session.posargs] if session.posargs else [[*part, "-n", "auto"] for part in parts]:
         session.run("python", "-m", "pytest", *arguments, interrupt_timeout=GRACE_S)
 
@@ -107,6 +108,14 @@ def fuzz(session: nox.Session) -> None:
     groups(session, "test")
     run = ("python", "-m", "pytest", "-n", "auto", *(session.posargs or ["tests/fuzz"]))
     session.run(*run, env={"TFREPRO_FUZZ": "1000"}, interrupt_timeout=GRACE_S)
+
+
+@nox.session
+def faults(session: nox.Session) -> None:
+    """Run the tests that make something go wrong, and write the table in docs/reference/faults.md."""
+    groups(session, "test")
+    options = ["--import-mode=importlib", "-m", "fault", "--dist", "loadfile", "-n", "auto", *session.posargs]
+    session.run("python", "-m", "pytest", *options, "--faults", "docs/reference/faults.md", interrupt_timeout=GRACE_S)
 
 
 @nox.session

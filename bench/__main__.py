@@ -4,6 +4,7 @@
 needs another package or a newer Python. Every Python 3 can read this file, so that an old one gets a sentence.
 """
 
+import os
 import sys
 
 TYPE_CHECKING = False  # as in typing, whose import takes long enough to be interrupted
@@ -17,6 +18,7 @@ HOST_PYTHON = (3, 11)
 
 def main(arguments: "Sequence[str] | None" = None) -> int:
     """Run one command and return its exit code. Everything is imported here, so that Ctrl-C leaves no traceback."""
+    _open_closed_streams()
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         problem = too_old(words, sys.version_info)
@@ -33,6 +35,18 @@ def main(arguments: "Sequence[str] | None" = None) -> int:
     except KeyboardInterrupt:  # while modules are imported; the commands handle their own
         sys.stderr.write("\ninterrupted\n")
         return 130
+
+
+def _open_closed_streams() -> None:
+    """Open the null device for standard streams that the caller closed: no other file may get their descriptors."""
+    descriptor = os.open(os.devnull, os.O_RDWR)
+    while descriptor <= 2:  # noqa: PLR2004 - the descriptor of standard error
+        os.set_inheritable(descriptor, True)
+        descriptor = os.open(os.devnull, os.O_RDWR)
+    os.close(descriptor)
+    for descriptor, name in ((1, "stdout"), (2, "stderr")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(descriptor, "w"))
 
 
 def too_old(words: "Sequence[str]", version: "Sequence[Any]") -> str:

@@ -13,14 +13,22 @@ import pytest
 from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped] # it has no stubs
 
 from bench.engines import docker_probe
+from tests.fault_table import FaultTable, faults_of
 
 ROOT = Path(__file__).resolve().parents[1]
 #: Files with tests that use a Docker engine.
 WITH_DOCKER = {"test_docker", "test_hardening", "test_registry", "test_diagnosis", "test_gpu_images", "test_pairs"}
 
 
-def pytest_configure() -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option for the table of faults."""
+    parser.addoption("--faults", metavar="FILE", help="write the table of faults (see tests/fault_table.py)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
     """Let what tests interrupt be interrupted (a job in a shell's background gets SIGINT as ignored, and hangs)."""
+    if config.getoption("--faults") and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(FaultTable(Path(config.getoption("--faults"))))
     signal.signal(signal.SIGINT, signal.default_int_handler)
     # a busy machine is no defect: without a deadline, one slow example fails no test
     hypothesis.settings.register_profile("tests", deadline=None)
@@ -37,6 +45,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if shutil.which("chromium") is None and "TFREPRO_REQUIRE_BROWSER" not in os.environ:
         missing["browser"] = "no chromium on the PATH"
     for item in items:
+        item.user_properties += [("fault", "\n".join(facts)) for facts in faults_of(item)]
         for marker, reason in missing.items():
             if item.get_closest_marker(marker):
                 item.add_marker(pytest.mark.skip(reason=reason))

@@ -10,7 +10,7 @@ from bench.engines.base import declare_command
 from bench.errors import BuildError, EngineError, NoGpuError, StorageError
 from bench.plan import custom_kernels
 from bench.portable.scratch import scratch_folder
-from bench.run.runner import check_space
+from bench.run.runner import check_space, temporary_files
 from bench.suite import kernel_files
 from bench.suite.kernel_files import Source, hashes_of
 
@@ -29,25 +29,31 @@ _TAIL = 500
 def declared_suite(engine: Engine, columns: Sequence[Column], sources: Sequence[Source]) -> Suite:
     """Return the suite with what the files declare in the first environment of the run that can be prepared.
 
-    Where none can, the declarations are read without running them; the run then says why it has no environment.
+    Where none can, the declarations are read without running them, and the run then says why it has no environment.
 
     Raises:
+        BuildError, NoGpuError: no environment can be prepared, and some declarations are only known by running them.
         ConfigError: a file ended its process, did not end or closed its streams.
         EngineError: the process could not be run.
         StorageError: there is no space for the environment or the files.
     """
+    failure: BuildError | NoGpuError | None = None
     for column in columns:
         if column.status != "ready":
             continue
         check_space(*engine.disk_need((column,)), "environments")
-        with scratch_folder("declare") as folder:
+        with temporary_files(), scratch_folder("declare") as folder:
             log = folder / "log"
             try:
                 environment = engine.prepare(column, log, _say)
-            except (BuildError, NoGpuError):
+            except (BuildError, NoGpuError) as error:
+                failure = error
                 continue
             return _ask(engine, environment, column, sources, log)
-    return custom_kernels.suite(sources)
+    suite = custom_kernels.suite(sources)
+    if failure and suite.unknown:
+        raise failure
+    return suite
 
 
 def _ask(engine: Engine, environment: Environment, column: Column, sources: Sequence[Source], log: Path) -> Suite:

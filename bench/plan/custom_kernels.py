@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 #: Seconds that the declarations of one file may take; importing TensorFlow from a cold disk is part of it.
 LIMIT_S = 60.0
+#: Characters of the name of a kernel; run.json and the records are refused with longer ones.
+LONGEST_NAME = 120
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,9 +112,15 @@ def _kernel(declaration: Mapping[str, Any], code_hash: str) -> Kernel:
 
 
 def _suite(found: tuple[Source, ...], declared: list[Kernel], errors: dict[str, str], unknown: dict[str, str]) -> Suite:
-    """Put the parts together; of two kernels with one name the first is kept and the second is an error."""
+    """Put the parts together; of two kernels with one name the first is kept, and a name may be too long."""
     own: dict[str, Kernel] = {}
     for kernel in declared:
+        if len(kernel.name) > LONGEST_NAME:
+            message = (
+                f"{kernel.file}: the name of the kernel {kernel.name[:20]}... has more than {LONGEST_NAME} characters"
+            )
+            errors.setdefault(kernel.file, message)
+            continue
         first = own.setdefault(kernel.name, kernel)
         if first is not kernel:
             message = f"{kernel.file}: the kernel {kernel.name!r} is already declared in {first.file}"

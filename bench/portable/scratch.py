@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import subprocess
 import tempfile
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _PREFIX = "tfrepro-scratch-"
+_RM_LIMIT_S = 300.0
 
 
 @contextmanager
@@ -51,9 +53,12 @@ def remove_abandoned() -> int:
 
 def _remove(folder: Path) -> None:
     """Delete a folder, also where a kernel took permissions away; what cannot be deleted stays."""
-    for parent, names, _ in os.walk(folder):
-        for path in (Path(parent, name) for name in names):
-            with suppress(OSError):
-                if not path.is_symlink():
-                    path.chmod(0o700)
-    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        for parent, names, _ in os.walk(folder):
+            for path in (Path(parent, name) for name in names):
+                with suppress(OSError):
+                    if not path.is_symlink():
+                        path.chmod(0o700)
+        shutil.rmtree(folder, ignore_errors=True)
+    except RecursionError:  # before Python 3.13, both recurse once for each level of folders
+        subprocess.run(["rm", "-rf", "--one-file-system", str(folder)], check=False, timeout=_RM_LIMIT_S)

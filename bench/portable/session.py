@@ -60,10 +60,12 @@ def follow(child: subprocess.Popen[str], limit_s: float, on_line: Callable[[str]
         if text is None:
             break
         on_line(text)
-    try:
-        return child.wait(timeout=limit_s)
-    except subprocess.TimeoutExpired:
-        raise SilentError from None
+    end = threading.Thread(target=child.wait, name="tfrepro-end", daemon=True)  # wait(timeout) would poll
+    end.start()
+    end.join(limit_s)
+    if child.returncode is None:
+        raise SilentError
+    return child.returncode
 
 
 class Session:

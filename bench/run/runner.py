@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import shutil
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -89,7 +90,8 @@ def run(job: Job, view: View) -> Path:
             state.save(finished=now() if job.final else "")
             return state.folder.path
         try:
-            complete = _measure(job, state, earlier, view)
+            with temporary_files():
+                complete = _measure(job, state, earlier, view)
         except BaseException:
             with suppress(StorageError):  # the error that stopped the run is the one to report
                 state.save(seconds_left=0.0)
@@ -111,6 +113,18 @@ def check_space(place: Path, need: int, what: str) -> None:
     if need > free:
         message = f"Not enough disk space for {what}: {need / 1e9:.1f} GB needed, {free / 1e9:.1f} GB free at {folder}."
         raise StorageError(message, "Free some space, select fewer pairs with --env, or use another folder.")
+
+
+@contextmanager
+def temporary_files() -> Iterator[None]:
+    """Raise StorageError where a temporary file cannot be written because its disk is full."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        message = f"{error.filename or 'A temporary file'} cannot be written: {error.strerror}."
+        raise StorageError(message, "Free some space, or set TMPDIR to another folder.") from error
 
 
 def _nearest(folder: Path) -> Path:

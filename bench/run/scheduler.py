@@ -167,8 +167,10 @@ class State:
 
 
 def reason(error: TfreproError) -> str:
-    """Return an error in one line: what happened, and what to do."""
-    return f"{error} {error.hint}".strip()
+    """Return an error in one line: what happened, and what to do, each as a sentence."""
+    if not error.hint:
+        return str(error)
+    return f"{str(error).removesuffix('.')}. {error.hint[0].upper()}{error.hint[1:]}"
 
 
 def status(error: EngineError | NoGpuError) -> str:

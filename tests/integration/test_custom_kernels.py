@@ -53,6 +53,10 @@ def test_a_folder_travels_with_its_modules_and_data(tmp_path: Path) -> None:
     joins_from_a_folder(tmp_path, "venv")
 
 
+@pytest.mark.fault(
+    "A file of custom kernels exits while it is read",
+    "The command ends with exit code 2 and names file and line.",
+)
 def test_a_file_that_exits_is_bad_configuration_and_nothing_is_measured(tmp_path: Path) -> None:
     file = write(tmp_path, {"exits.py": "import os\n\nos._exit(0)\n"}) / "exits.py"
     done = matrix(tmp_path, "--kernel-file", str(file))

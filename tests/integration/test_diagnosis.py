@@ -23,6 +23,7 @@ def test_the_state_of_a_daemon() -> None:
     assert state.routes
 
 
+@pytest.mark.fault("The Docker engine is not running", "The diagnosis says so, with a hint.")
 def test_a_missing_daemon_is_explained_with_a_hint(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/docker.sock")
     state = diagnosis.docker(["python:3.11-slim-bookworm"])

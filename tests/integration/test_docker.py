@@ -328,6 +328,7 @@ def test_lines_arrive_whole_and_in_order(run: Callable[[str], Any], tmp_path: Pa
     assert (tmp_path / "round.log").read_text(encoding="utf-8").split("\n")[:2] == ["noise 0", "noise 1"]
 
 
+@pytest.mark.fault("A container reaches its memory limit", "Its round says so; the container is removed.")
 def test_running_out_of_memory_is_reported(run: Callable[[str], Any], client: DockerClient) -> None:
     done, lines = run("eat")
     assert (done.exit_code, done.oom_killed) == (137, True)
@@ -335,6 +336,7 @@ def test_running_out_of_memory_is_reported(run: Callable[[str], Any], client: Do
     assert containers(client) == []
 
 
+@pytest.mark.fault("Ctrl-C during a round in a container", "The container is removed.")
 def test_ctrl_c_leaves_nothing_behind(run: Callable[[str], Any], client: DockerClient) -> None:
     timer = threading.Timer(2.0, lambda: os.kill(os.getpid(), signal.SIGINT))
     timer.start()
@@ -344,6 +346,7 @@ def test_ctrl_c_leaves_nothing_behind(run: Callable[[str], Any], client: DockerC
     assert containers(client) == []
 
 
+@pytest.mark.fault("The disk is full during a round in a container", "The error is raised, and the container removed.")
 def test_a_reader_that_fails_leaves_nothing_behind(
     engine: DockerEngine, environment: Environment, client: DockerClient, tmp_path: Path
 ) -> None:
@@ -463,6 +466,7 @@ def test_cleaning_up_keeps_images_derived_from_ours(
         client.images.remove(f"tfrepro-test/named-{SESSION}:1")
 
 
+@pytest.mark.fault("A container is removed during its round", "The error says that it vanished.")
 def test_a_container_that_vanishes_is_an_error(run: Callable[[str], Any], client: DockerClient) -> None:
     def prune() -> None:
         wait_for(lambda: containers(client))
@@ -518,6 +522,7 @@ class Proxy:
 @pytest.mark.skipif(not os.path.exists("/var/run/docker.sock"), reason="the daemon has another socket")  # noqa: PTH110
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("end", ["hangs", "dies"])
+@pytest.mark.fault("The Docker engine hangs or dies during a round", "The error says so within 30 seconds.")
 def test_a_daemon_that_stops_answering_is_an_error_and_not_a_hang(
     end: str,
     root: Path,
@@ -550,6 +555,7 @@ def test_a_daemon_that_stops_answering_is_an_error_and_not_a_hang(
     gc.collect()  # docker-py leaks the sockets of failed attempts: collect them here, where warnings are ignored
 
 
+@pytest.mark.fault("An image is removed between build and round", "The column is image-missing.")
 def test_a_removed_image_is_an_error(client: DockerClient, tmp_path: Path) -> None:
     root = make_root(tmp_path / "root")
     engine = DockerEngine(root)
@@ -560,6 +566,10 @@ def test_a_removed_image_is_an_error(client: DockerClient, tmp_path: Path) -> No
     engine.close()
 
 
+@pytest.mark.fault(
+    "kill -9 of the command during a round in a container",
+    "The next run removes the container, and no other.",
+)
 def test_the_sweep_removes_containers_of_dead_runs_only(
     engine: DockerEngine, environment: Environment, client: DockerClient, root: Path, tmp_path: Path
 ) -> None:
@@ -602,6 +612,10 @@ def test_the_sweep_removes_containers_of_dead_runs_only(
             live.result()
 
 
+@pytest.mark.fault(
+    "A wheel has another hash than the lock pins, in a Docker build",
+    "The column is build-failed; package and lock are named.",
+)
 def test_a_wrong_hash_names_package_and_lock(client: DockerClient, tmp_path: Path) -> None:
     root = make_root(tmp_path / "root", SIX.replace("sha256:4721", "sha256:0000").replace("sha256:ff70", "sha256:0000"))
     engine = DockerEngine(root)
@@ -611,6 +625,10 @@ def test_a_wrong_hash_names_package_and_lock(client: DockerClient, tmp_path: Pat
     engine.close()
 
 
+@pytest.mark.fault(
+    "The base image, its Python or the lock is missing",
+    "The column is build-failed, with the reason and a hint.",
+)
 def test_problems_with_base_python_and_lock_are_explained(client: DockerClient, tmp_path: Path) -> None:
     root = make_root(tmp_path / "root")
     engine = DockerEngine(root)
@@ -626,6 +644,7 @@ def test_problems_with_base_python_and_lock_are_explained(client: DockerClient, 
     engine.close()
 
 
+@pytest.mark.fault("A build with a secret fails", "The secret is in no image, log or message.")
 def test_no_secret_stays_anywhere(client: DockerClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     secret = f"s3cret-{uuid.uuid4().hex}"
     monkeypatch.setenv("UV_INDEX_TFREPRO_PASSWORD", f"{secret}'quoted")
@@ -673,6 +692,7 @@ def test_an_image_is_described_in_cyclonedx(
     assert list(tmp_path.iterdir()) == [], "no log is left behind"
 
 
+@pytest.mark.fault("Ctrl-C during a Docker build", "The build ends; no unfinished image is used.")
 def test_ctrl_c_ends_a_build(client: DockerClient, tmp_path: Path) -> None:
     root = make_root(tmp_path / "root")
     with (root / "docker/Dockerfile").open("a", encoding="utf-8") as stream:

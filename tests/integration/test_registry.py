@@ -134,6 +134,7 @@ def test_an_image_missing_in_the_registry_is_not_built_instead(registry: str, tm
     engine.close()
 
 
+@pytest.mark.fault("A registry has another image under the right name", "It is refused.")
 def test_another_image_under_the_right_name_is_refused(client: DockerClient, registry: str, tmp_path: Path) -> None:
     _, _, identity, _ = pushed(tmp_path / "one", "22", registry)
     other = make_root(tmp_path / "other")
@@ -151,6 +152,7 @@ def test_another_image_under_the_right_name_is_refused(client: DockerClient, reg
         client.images.get(f"{recipe.remote(registry)}:{recipe.tag}")
 
 
+@pytest.mark.fault("A registry does not answer", "The error says so.")
 def test_a_registry_that_does_not_answer_is_reported(tmp_path: Path) -> None:
     root = make_root(tmp_path / "root")
     column = make_column(root, "23")

@@ -325,6 +325,10 @@ def test_a_column_that_differs_from_the_request_does_not_measure(bench: Bench) -
     assert "not what was asked: tensorflow-cpu 2.18.1" in result.outcomes[0].message
 
 
+@pytest.mark.fault(
+    "Kernels abort, exit, hang, raise errors and write to standard output",
+    "Each has its own outcome; the others are measured.",
+)
 def test_crash_hang_and_error_cost_one_kernel_each(planted: Bench) -> None:
     kernels = [
         *("control_integer", "planted_abort", "planted_exit", "planted_unimplemented", "planted_hang"),
@@ -390,6 +394,10 @@ def test_a_switch_that_no_list_has_does_not_affect_the_suite(planted: Bench) -> 
     assert left["planted_thread"][0].startswith("left 6 threads running: ")
 
 
+@pytest.mark.fault(
+    "TensorFlow kernels close descriptors, fork, stop and leave files",
+    "Each has its own outcome; the others are measured.",
+)
 def test_what_a_kernel_does_to_its_process_costs_only_itself(planted: Bench) -> None:
     kernels = ["planted_closed", "planted_exit_75", "planted_fork", "planted_stop", "planted_tmp", "planted_tmp_again"]
     result = planted.run([*kernels, "control_integer"], time_limit_s=10.0, second_seed=False)
@@ -416,6 +424,7 @@ def test_a_reused_buffer_is_detected_as_nondeterministic(planted: Bench) -> None
     assert len({sample.digest for sample in result.samples if sample.role == "repetition"}) == 3
 
 
+@pytest.mark.fault("A slow kernel keeps writing samples", "It is stopped at its time limit; its samples are kept.")
 def test_the_time_limit_applies_to_a_kernel_that_keeps_writing(planted: Bench) -> None:
     result = planted.run(["planted_slow"], repetitions=20, time_limit_s=1.5)
     assert result.outcomes[0].outcome == "timeout"
@@ -473,6 +482,7 @@ def test_a_module_missing_only_in_the_column_is_reported_with_its_line(bench: Be
     assert f"planted.py, line {line}: ModuleNotFoundError" in ended["planted_after"].message
 
 
+@pytest.mark.fault("A file of TensorFlow is edited after its installation", "It is found, and the environment rebuilt.")
 def test_an_edited_environment_is_rebuilt(root: Path, tmp_path: Path) -> None:
     column = column_of(root)
     copy = VenvEngine(root, cache=tmp_path / "cache")
@@ -488,6 +498,7 @@ def test_an_edited_environment_is_rebuilt(root: Path, tmp_path: Path) -> None:
     assert copy.prepare(column, tmp_path / "build.log", lambda _: None).reused
 
 
+@pytest.mark.fault("kill -9 of the process that runs a round", "Its driver and worker end by themselves.")
 def test_a_killed_runner_leaves_no_process_behind(root: Path, planted: Bench, tmp_path: Path) -> None:
     code = (
         "import sys\nfrom pathlib import Path\nfrom bench.engines.venv import VenvEngine\n"

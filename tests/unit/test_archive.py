@@ -153,6 +153,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.fault("An imported archive has links or devices", "It is refused.")
 def test_only_plain_files_are_taken(tmp_path: Path, kind: str) -> None:
     found = files()
     rows = [member("manifest.json", manifest(found)), member(RECORD, type=KINDS[kind], linkname="/etc/passwd")]
@@ -269,6 +270,7 @@ SMALL = archive.Limits(files=5, packed=50_000, unpacked=60_000, document=20_000,
         (lambda: with_record(lambda body: body + b"more"), "something follows the end"),
     ],
 )
+@pytest.mark.fault("An imported archive unpacks to too much", "It is refused, and nothing is left.")
 def test_bombs_are_refused(tmp_path: Path, found: Callable[[], dict[str, bytes]], told: str) -> None:
     assert told in refused(packed(tmp_path / "a.tar.gz", found()), SMALL)
 

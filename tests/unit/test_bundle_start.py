@@ -124,6 +124,9 @@ def test_a_bundle_is_installed_once_and_prints_its_digest_first(made: Path, tmp_
 # --- folders of somebody else
 
 
+@pytest.mark.fault(
+    "run-bundle.sh gets a folder that is not its own", "It is refused with exit code 2, and nothing in it changes."
+)
 @pytest.mark.parametrize("name", ["venv/pyvenv.cfg", "bundle/letter.txt", "uv-cache/x", "verified", "notes.txt"])
 def test_a_folder_of_somebody_else_is_left_alone(made: Path, tmp_path: Path, name: str) -> None:
     own = tmp_path / "home" / name
@@ -146,6 +149,7 @@ def test_an_empty_folder_can_be_used(made: Path, tmp_path: Path) -> None:
     assert start(made, "--dir", str(tmp_path / "work"))[0] == 0
 
 
+@pytest.mark.fault("A link or a pipe lies in the folder of a bundle", "It is refused; nothing is written through it.")
 @pytest.mark.parametrize("name", ["bundle", "venv", "uv-cache", "verified", "records-quick"])
 @pytest.mark.parametrize("kind", ["link", "fifo"])
 def test_links_and_pipes_in_a_marked_folder_are_not_followed(made: Path, tmp_path: Path, name: str, kind: str) -> None:
@@ -225,6 +229,7 @@ SHAPES: dict[str, Callable[[dict[str, Any]], str]] = {
 }  # fmt: skip
 
 
+@pytest.mark.fault("The manifest of a bundle has another shape", "The bundle is refused with exit code 2 and a hint.")
 @pytest.mark.parametrize("name", SHAPES)
 def test_a_manifest_of_another_shape_is_refused(made: Path, tmp_path: Path, name: str) -> None:
     manifest = json.loads((made / "manifest.json").read_text())
@@ -319,6 +324,10 @@ def test_a_signature_shows_any_change(root: Path, made: Path, tmp_path: Path) ->
 # --- what was changed after it was verified
 
 
+@pytest.mark.fault(
+    "A file of a bundle is edited after it was verified",
+    "It is found at the next start, before it is executed or installed.",
+)
 @pytest.mark.parametrize("name", ["uv", "lock.txt", "plan-quick.json", "root/bench/portable/run_plan.py"])
 def test_a_file_that_was_edited_after_unpacking_is_not_used(made: Path, tmp_path: Path, name: str) -> None:
     work = tmp_path / "work"
@@ -420,6 +429,10 @@ def wait_for(what: Callable[[], bool]) -> None:
     pytest.fail("it has not happened within 30 s")
 
 
+@pytest.mark.fault(
+    "A command of a bundle's installation does not end",
+    "It is ended with its children, and the error says what was waited for.",
+)
 def test_a_command_that_does_not_end_is_stopped_with_its_children(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -431,6 +444,7 @@ def test_a_command_that_does_not_end_is_stopped_with_its_children(
     wait_for(lambda: ended(tmp_path / "child"))
 
 
+@pytest.mark.fault("A bundle gets Ctrl-C, SIGTERM or SIGHUP", "All its processes end; the message says how to resume.")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("stage", ["install", "measure"])
 def test_a_signal_ends_all_children(root: Path, tmp_path: Path, number: signal.Signals, stage: str) -> None:

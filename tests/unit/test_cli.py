@@ -230,6 +230,10 @@ def test_an_unknown_gate_is_rejected_before_anything_is_measured(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.fault(
+    "There is too little disk space for the environments",
+    "The command ends with exit code 4 before it builds anything.",
+)
 def test_too_little_disk_space_is_reported_before_anything_is_built(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -243,6 +247,7 @@ def test_too_little_disk_space_is_reported_before_anything_is_built(
     assert not (tmp_path / "reports" / "runs").exists()
 
 
+@pytest.mark.fault("There is no Docker engine", "The error says so; without --engine, virtual environments are used.")
 def test_a_requested_docker_that_is_missing_is_an_error_and_auto_falls_back(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -272,6 +277,7 @@ def test_an_internal_error_is_one_line_and_has_a_traceback_only_with_debug(
         cli.main(["schema", "--debug"])
 
 
+@pytest.mark.fault("The reader of the output goes away", "The exit code is not that of success.")
 def test_a_closed_output_pipe_does_not_turn_a_failure_into_success() -> None:
     """Behind a pipe a gate may stand after the point where the reader left."""
     reading, writing = os.pipe()

@@ -158,6 +158,7 @@ def test_cells_of_a_lost_folder_stay_until_the_history_is_rebuilt(folders: Folde
         assert all(len(one.cells) == 1 for one in night.load(connection, SECOND).series)
 
 
+@pytest.mark.fault("The history is damaged or of a newer version", "The error says so and names the way out.")
 def test_a_damaged_file_and_one_of_a_newer_version_are_clear_errors(tmp_path: Path) -> None:
     path = database.path_of(tmp_path)
     with database.opened(tmp_path) as connection:
@@ -173,6 +174,7 @@ def test_a_damaged_file_and_one_of_a_newer_version_are_clear_errors(tmp_path: Pa
     assert "rebuild" in caught.value.hint
 
 
+@pytest.mark.fault("A writer of the history is killed", "The history has whole transactions only.")
 def test_a_killed_writer_leaves_whole_transactions(tmp_path: Path) -> None:
     with database.opened(tmp_path) as connection:
         pid = os.fork()

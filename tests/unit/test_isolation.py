@@ -131,6 +131,10 @@ def test_kernels_of_the_suite_share_a_process_until_one_leaves_something(suite: 
 
 
 @pytest.mark.parametrize("code", [0, 1, 75, 76])
+@pytest.mark.fault(
+    "A kernel exits with code 75 or another code of the tool",
+    "The kernel is crashed, with the reason; the next kernel is measured in a new process.",
+)
 def test_no_exit_code_requests_another_process(suite: Path, code: int) -> None:
     record = measure(suite, {"exits": f"os._exit({code})", "next": ""}, custom=False)
     assert outcomes(record) == {"exits": "crashed", "next": "ok"}
@@ -142,6 +146,7 @@ def test_a_restart_without_a_result_is_not_granted(suite: Path) -> None:
     assert outcomes(record) == {"restarts": "crashed", "next": "ok"}
 
 
+@pytest.mark.fault("A worker dies between two kernels", "Both are measured, the second in a new process.")
 def test_a_death_between_two_kernels_costs_neither(suite: Path) -> None:
     late = "import atexit\nthreading._start_new_thread(lambda: (time.sleep(0.05), os._exit(3)), ())"
     record = measure(suite, {"first": late, "next": "time.sleep(0.3)", "last": ""}, custom=False)
@@ -149,6 +154,10 @@ def test_a_death_between_two_kernels_costs_neither(suite: Path) -> None:
 
 
 @pytest.mark.parametrize("custom", [True, False])
+@pytest.mark.fault(
+    "A kernel leaves a child that holds the output of its worker open",
+    "The kernel is measured; what it left is named and ended.",
+)
 def test_a_forked_child_does_not_hold_the_round(suite: Path, *, custom: bool) -> None:
     start = time.monotonic()
     record = measure(suite, {"forks": FORK, "next": ""}, custom=custom)
@@ -157,6 +166,10 @@ def test_a_forked_child_does_not_hold_the_round(suite: Path, *, custom: bool) ->
     assert record.outcomes[0].left_behind[0].startswith("left 1 process running: python")
 
 
+@pytest.mark.fault(
+    "A kernel crashes and leaves children",
+    "The kernel is crashed, with the reason; the next kernel is measured in a new process.",
+)
 def test_the_children_of_a_crashed_kernel_are_killed_and_reported(suite: Path) -> None:
     start = time.monotonic()
     record = measure(suite, {"dies": FORK + "os.abort()", "next": ""}, custom=False)
@@ -165,6 +178,7 @@ def test_the_children_of_a_crashed_kernel_are_killed_and_reported(suite: Path) -
     assert record.outcomes[0].left_behind[0].startswith("left 1 process running: python")
 
 
+@pytest.mark.fault("A kernel forks twice", "The kernel is measured; what it left is named and ended.")
 def test_a_daemon_is_found_although_its_parent_has_ended(suite: Path) -> None:
     daemon = "if os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0:\n        time.sleep(600)\n    os._exit(0)\n"
     record = measure(suite, {"daemon": daemon})
@@ -172,12 +186,20 @@ def test_a_daemon_is_found_although_its_parent_has_ended(suite: Path) -> None:
 
 
 @pytest.mark.parametrize("act", ["os.kill(os.getpid(), signal.SIGSTOP)", "os.kill(0, signal.SIGSTOP)"])
+@pytest.mark.fault(
+    "A kernel stops its worker with SIGSTOP",
+    "The kernel is stopped at its time limit; the next one is measured.",
+)
 def test_a_stopped_worker_is_killed_at_its_limit(suite: Path, act: str) -> None:
     record = measure(suite, {"stops": act, "next": ""}, limit_s=1.0, custom=False)
     assert outcomes(record) == {"stops": "timeout", "next": "ok"}
 
 
 @pytest.mark.parametrize("number", ["SIGKILL", "SIGTERM"])
+@pytest.mark.fault(
+    "A kernel kills its process group",
+    "The kernel is crashed, with the reason; the next kernel is measured in a new process.",
+)
 def test_a_kernel_cannot_signal_the_driver_through_its_group(suite: Path, number: str) -> None:
     record = measure(suite, {"kills": f"os.killpg(0, signal.{number})\ntime.sleep(60)", "next": ""}, custom=False)
     assert outcomes(record) == {"kills": "crashed", "next": "ok"}
@@ -193,6 +215,10 @@ def test_a_kernel_cannot_signal_the_driver_through_its_group(suite: Path, number
     ],
     ids=["closed", "closed and hanging", "reused"],
 )
+@pytest.mark.fault(
+    "A kernel closes all file descriptors",
+    "The kernel is crashed, with the reason; the next kernel is measured in a new process.",
+)
 def test_a_kernel_that_closes_the_record_costs_only_itself(suite: Path, act: str) -> None:
     start = time.monotonic()
     record = measure(suite, {"closes": act, "next": ""}, custom=False)
@@ -201,12 +227,20 @@ def test_a_kernel_that_closes_the_record_costs_only_itself(suite: Path, act: str
     assert "closed a file descriptor of its process" in record.outcomes[0].message
 
 
+@pytest.mark.fault(
+    "A kernel writes odd lines into the record",
+    "They are left out; the kernel and the next one are measured.",
+)
 def test_other_text_on_the_record_is_ignored(suite: Path) -> None:
     junk = 'os.write(record, b\'[1]\\n"x"\\n{"a": 1}\\nnull\\n\\xff\\xfe\\n\')'
     assert outcomes(measure(suite, {"writes": junk, "next": ""}, custom=False)) == {"writes": "ok", "next": "ok"}
 
 
 @pytest.mark.parametrize("folder", ["/tmp", "/var/tmp", "/dev/shm", "$TMPDIR", "$HOME", "."])  # noqa: S108
+@pytest.mark.fault(
+    "A kernel leaves files in /tmp, /var/tmp or /dev/shm",
+    "No other process sees them; they are named and deleted.",
+)
 def test_no_temporary_file_survives_its_process(suite: Path, folder: str) -> None:
     name = f"tfrepro-test-{os.getpid()}"
     act = (

@@ -48,6 +48,7 @@ def test_beginning_and_end_are_kept(
         assert shown == whole[:40] + left_out + whole[-10:]
 
 
+@pytest.mark.fault("A process floods its log", "The log keeps the beginning and the end.")
 def test_a_flood_does_not_fill_the_disk(tmp_path: Path) -> None:
     path = tmp_path / "x.log"
     flood = "import os\nfor _ in range(1500): os.write(2, b'flood\\n' * 10_000)\nos.write(2, b'the end')"
@@ -57,6 +58,7 @@ def test_a_flood_does_not_fill_the_disk(tmp_path: Path) -> None:
     assert path.read_bytes().endswith(b"flood\nthe end")
 
 
+@pytest.mark.fault("A child keeps a log open after its round", "It is not waited for.")
 def test_a_child_that_keeps_the_log_open_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limited_log, "_CLOSE_S", 0.5)
     for script in ("import time; time.sleep(20)", "import os\nwhile True: os.write(2, b'flood' * 1000)"):
@@ -69,6 +71,7 @@ def test_a_child_that_keeps_the_log_open_is_not_waited_for(tmp_path: Path, monke
         child.wait()
 
 
+@pytest.mark.fault("The disk is full while a log is written", "The process that writes goes on.")
 def test_a_full_disk_does_not_stop_the_process_that_writes(tmp_path: Path) -> None:
     if not os.path.exists("/dev/full"):  # noqa: PTH110 - a device
         pytest.skip("this system has no /dev/full")
@@ -79,6 +82,7 @@ def test_a_full_disk_does_not_stop_the_process_that_writes(tmp_path: Path) -> No
     assert done.returncode == 0
 
 
+@pytest.mark.fault("A kernel prints a token", "It is masked in the log.")
 @pytest.mark.parametrize("parts", [1, 7, 1000])
 def test_credentials_do_not_reach_the_log(parts: int, tmp_path: Path) -> None:
     """They are recognised even where a process writes them in pieces."""

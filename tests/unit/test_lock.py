@@ -53,6 +53,10 @@ def holder(request: pytest.FixtureRequest, path: Path) -> Iterator[Holder]:
         yield process
 
 
+@pytest.mark.fault(
+    "The holder of a lock is killed",
+    "The lock is free; an error about a lock that is held names its owner.",
+)
 def test_the_error_names_the_owner_and_the_lock_of_a_killed_process_is_free(path: Path, holder: Holder) -> None:
     with pytest.raises(LockedError) as caught:
         FileLock(path).acquire()
@@ -72,6 +76,10 @@ def test_shared_locks_do_not_exclude_each_other(path: Path) -> None:
         FileLock(path, shared=True).acquire()
 
 
+@pytest.mark.fault(
+    "Another process holds a lock for too long",
+    "The wait is announced and ends at its time limit with an error.",
+)
 def test_a_wait_ends_at_its_time_limit_and_is_announced_once(path: Path) -> None:
     owners: list[str] = []
     start = time.monotonic()
@@ -94,6 +102,7 @@ def test_the_owner_is_recorded_only_once_the_lock_is_held(path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
+@pytest.mark.fault("A lock file is a named pipe, a link or a folder", "It is refused at once.")
 def test_what_is_no_regular_file_is_refused_without_blocking(path: Path, kind: str) -> None:
     if kind == "link":
         path.with_name("target").touch()
@@ -131,6 +140,7 @@ def test_an_owner_that_cannot_be_read_is_not_recorded(path: Path, text: str) -> 
             FileLock(path).acquire()
 
 
+@pytest.mark.fault("A lock file names an owner with escape sequences", "They are replaced before the owner is shown.")
 def test_an_owner_cannot_send_escape_sequences_to_the_terminal(path: Path) -> None:
     with FileLock(path):
         path.write_text(json.dumps({"pid": 1, "host": "\x1b[2J", "since": "s", "command": "c"}))
@@ -139,6 +149,10 @@ def test_an_owner_cannot_send_escape_sequences_to_the_terminal(path: Path) -> No
     assert str(caught.value).isprintable()
 
 
+@pytest.mark.fault(
+    "A lock file is removed while others wait for it",
+    "The new file is locked, so that the lock still excludes others.",
+)
 def test_a_file_that_was_removed_while_waiting_is_locked_anew(path: Path) -> None:
     """Whoever cleans up removes the lock file: the next holder must lock the new one."""
     first, second = FileLock(path), FileLock(path, timeout_s=10)

@@ -176,12 +176,17 @@ class TestMaking:
             locks.make(CUDA, lock)
         assert lock.read_bytes() == before
 
+    @pytest.mark.fault("uv hangs or is killed while a lock is made", "The error says so, and the old lock stays.")
     @pytest.mark.parametrize(
         ("script", "message"),
         [
             ("exec sleep 60", "uv has not finished after 1 s"),
             ("kill -9 $$", r"uv says: \(nothing; its exit status is -9\)"),
         ],
+    )
+    @pytest.mark.fault(
+        "uv hangs or is killed while a lock is made",
+        "The error says so, and the earlier lock is unchanged.",
     )
     def test_a_uv_that_hangs_or_is_killed_is_reported(
         self, script: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -251,6 +256,7 @@ class TestChecking:
         with pytest.raises(LockError, match="cannot be read"):
             locks.check(CPU, tmp_path / "none.txt")
 
+    @pytest.mark.fault("The package index does not answer while a lock is made", "The error says so.")
     def test_an_index_that_does_not_answer_is_reported(
         self, index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -33,6 +33,10 @@ if TYPE_CHECKING:
         "[[[",
     ],
 )
+@pytest.mark.fault(
+    "matrix.toml is nested 5,000 deep or has a number of 5,000 digits",
+    "The command ends with exit code 2, a message and a hint.",
+)
 def test_an_odd_matrix_file_is_a_configuration_error(tmp_path: Path, text: str) -> None:
     (tmp_path / "matrix.toml").write_text(text)
     with pytest.raises(ConfigError) as caught:
@@ -43,6 +47,7 @@ def test_an_odd_matrix_file_is_a_configuration_error(tmp_path: Path, text: str) 
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("/dev/zero")])
+@pytest.mark.fault("matrix.toml or run.json is a named pipe, a folder or a device", "It is refused at once.")
 def test_what_is_no_regular_file_is_not_read(tmp_path: Path, make: object) -> None:
     place = tmp_path / "matrix.toml"
     make(place)  # type: ignore[operator]
@@ -54,6 +59,7 @@ def test_what_is_no_regular_file_is_not_read(tmp_path: Path, make: object) -> No
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
+@pytest.mark.fault("A record is a named pipe or a device", "It is listed as unreadable; the others are evaluated.")
 def test_a_pipe_in_the_place_of_a_record_costs_only_that_record(tmp_path: Path, root: Path, make: object) -> None:
     run = tmp_path / "sample"
     shutil.copytree(root / "reports" / "sample", run)

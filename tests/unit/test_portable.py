@@ -267,6 +267,10 @@ def test_pairs_run_after_the_rounds_and_are_resumed(tmp_path: Path) -> None:
     assert "overhead-002 was measured again" in store.load(place).info.warnings[0]
 
 
+@pytest.mark.fault(
+    "A driver dies in a bundle or in tfrepro local",
+    "The record is completed; kernels without a result are crashed.",
+)
 def test_a_dead_driver_leaves_a_whole_record(tmp_path: Path) -> None:
     body = PROCESS + "say('outcome', process=1, kernel='a', outcome='ok', seconds=1.0)\nos.kill(os.getpid(), 9)\n"
     place = plan_runner.run_rounds(job(tmp_path, body, count=1))
@@ -275,6 +279,7 @@ def test_a_dead_driver_leaves_a_whole_record(tmp_path: Path) -> None:
     assert [(one.kernel, one.outcome) for one in found.outcomes] == [("a", "ok"), ("b", "crashed")]
 
 
+@pytest.mark.fault("A kernel stops the driver of its round with SIGSTOP", "Kernels without a result are timeouts.")
 def test_a_stopped_driver_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A kernel can stop its driver with SIGSTOP; then nothing inside the round enforces a time limit any more."""
     monkeypatch.setattr(plan_runner, "silence_limit_s", lambda _: 2.0)

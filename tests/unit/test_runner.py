@@ -276,6 +276,10 @@ def test_finished_rounds_of_an_interrupted_run_are_reused_with_their_values(go: 
     assert run.kept.tensors("reduce_max", "reduce_max")
 
 
+@pytest.mark.fault(
+    "The suite is edited during a run",
+    "The rounds of the other suite are refused, and the error says why.",
+)
 def test_a_suite_edited_during_the_run_is_reported(go: Callable[..., Run]) -> None:
     def other(_: Request, lines: list[str]) -> list[str]:
         return [lines[0].replace(suite_hash(ROOT), "0" * 64), *lines[1:]]
@@ -341,6 +345,10 @@ class TestPasses:
         go(Stage(), rounds=4, on_pass=lambda _, done: calls.append(done.done))
         assert calls == [1]
 
+    @pytest.mark.fault(
+        "The page of a run in progress cannot be written",
+        "There is a warning, and the measurement goes on.",
+    )
     def test_a_page_that_fails_is_reported_once_and_stops_nothing(
         self, go: Callable[..., Run], capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -643,6 +651,7 @@ class TestDevices:
         with pytest.raises(StorageError, match="the disk is full"):
             on_both(Held(script=fail))
 
+    @pytest.mark.fault("A GPU fails during a run", "Its column is given up; the other GPU's is measured.")
     def test_a_gpu_that_fails_costs_only_its_own_column(self, on_both: Callable[..., Run]) -> None:
         def refuse(request: Request, lines: list[str]) -> list[str]:
             if request.gpu["uuid"] == CARDS[0].uuid:
@@ -651,7 +660,7 @@ class TestDevices:
 
         run = on_both(GpuStage(script=refuse))
         assert [(column.status, column.reason) for column in run.info.columns] == [
-            ("gpu-not-visible", "Docker cannot give a container the GPU install the toolkit"),
+            ("gpu-not-visible", "Docker cannot give a container the GPU. Install the toolkit"),
             ("ready", ""),
         ]
         assert len(run.records) == 4
@@ -732,7 +741,7 @@ class TestGpuFacts:
         (column,) = on_gpu(Refusing()).info.columns
         assert (column.status, column.reason) == (
             "gpu-not-visible",
-            "no container can be given the GPU install the toolkit",
+            "no container can be given the GPU. Install the toolkit",
         )
 
     def test_a_column_that_sees_no_gpu_inside_is_given_up_and_its_record_stays(

@@ -46,14 +46,18 @@ def holder() -> Iterator[subprocess.Popen[str]]:
             child.kill()
 
 
+@pytest.mark.fault("A kernel leaves folders nested 1500 deep", "They are deleted.")
 def test_a_folder_is_removed_at_the_end_whatever_is_in_it(places: Path) -> None:
     with scratch_folder("round") as folder:
         assert folder.parent == places
         (folder / "closed" / "inner").mkdir(parents=True)
         (folder / "closed").chmod(0)
+        (folder / "deep").mkdir()
+        subprocess.run(["bash", "-c", "for i in {1..1500}; do mkdir d; cd d; done"], cwd=folder / "deep", check=True)
     assert list(places.iterdir()) == []
 
 
+@pytest.mark.fault("A run is killed and leaves temporary folders", "The next run removes them, and no others.")
 def test_only_folders_of_killed_processes_are_removed(places: Path) -> None:
     (places / "tfrepro-other").mkdir()
     (places / "target").mkdir()

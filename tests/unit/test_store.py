@@ -136,6 +136,7 @@ def test_a_folder_without_run_json_is_no_run(tmp_path: Path) -> None:
         load(tmp_path / "nothing")
 
 
+@pytest.mark.fault("A record is truncated or foreign", "It is listed as unreadable; the others are evaluated.")
 def test_an_unreadable_record_is_listed_and_the_others_are_read(tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path)
     folder.write_info(info(id=folder.id))
@@ -148,6 +149,7 @@ def test_an_unreadable_record_is_listed_and_the_others_are_read(tmp_path: Path) 
     assert "schema 99" in next(text for name, text in run.unreadable.items() if "003" in name)
 
 
+@pytest.mark.fault("A record is nested too deep", "It is listed as unreadable; the others are evaluated.")
 def test_a_record_and_kept_values_that_nest_too_deep_are_listed(tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path)
     folder.write_info(info(id=folder.id))
@@ -182,6 +184,7 @@ def test_a_folder_of_runs_that_cannot_be_read_is_an_error(tmp_path: Path) -> Non
         find_run.every(tmp_path)
 
 
+@pytest.mark.fault("A run cannot be read", "It is listed; the other runs are read.")
 def test_a_run_that_cannot_be_read_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests may run as root, who can read everything: the system's refusal is simulated."""
     place = tmp_path / "runs" / "20250101T000000Z-abcd"
@@ -196,6 +199,7 @@ def test_a_run_that_cannot_be_read_is_listed(tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("harm", [b"", b"no xz at all", None])
+@pytest.mark.fault("A compressed record is damaged", "It is listed as unreadable; the others are evaluated.")
 def test_a_damaged_compressed_record_is_listed(tmp_path: Path, harm: bytes | None) -> None:
     folder = RunFolder.create(tmp_path)
     folder.write_info(info(id=folder.id))
@@ -299,6 +303,7 @@ class TestRecording:
             pass
 
 
+@pytest.mark.fault("A file cannot be replaced", "The error names it, and no partial file is left.")
 def test_a_failed_atomic_write_leaves_no_part(tmp_path: Path) -> None:
     target = tmp_path / "page.html"
     target.mkdir()
@@ -307,12 +312,14 @@ def test_a_failed_atomic_write_leaves_no_part(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [target]
 
 
+@pytest.mark.fault("The reports folder is a file", "The error names it.")
 def test_reports_that_is_a_file_has_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "reports").write_text("", encoding="utf-8")
     with pytest.raises(StorageError, match="cannot be written"), reports_lock(tmp_path / "reports", "x"):
         pass
 
 
+@pytest.mark.fault("Two runs use one reports folder", "The second ends with exit code 4 and names the first.")
 def test_the_error_of_a_second_run_names_the_first(tmp_path: Path) -> None:
     other = (
         "from bench.store.run_folder import reports_lock\nfrom pathlib import Path\nimport sys\n"
@@ -373,6 +380,7 @@ class TestMeasuringLock:
         else:
             assert not said
 
+    @pytest.mark.fault("The lock of the host is a symbolic link", "It is refused; its target is unchanged.")
     def test_a_symbolic_link_is_not_followed(self, tmp_path: Path) -> None:
         (tmp_path / "target").touch()
         (tmp_path / "tfrepro-measuring-cpu.lock").symlink_to(tmp_path / "target")
@@ -562,6 +570,7 @@ class TestCompact:
         assert len(load(tmp_path / "kept").unreadable) == 1
 
     @pytest.mark.parametrize("lost", ["off-001.jsonl.xz", "off-001.kept.xz"])
+    @pytest.mark.fault("Copying a run fails", "The earlier copy is unchanged.")
     def test_an_earlier_copy_remains_where_copying_fails(self, tmp_path: Path, lost: str) -> None:
         folder, other = self.make(tmp_path / R1), self.make(tmp_path / R2)
         compact(folder.path, tmp_path / "kept")

@@ -28,6 +28,7 @@ def bench(root: Path, *words: str, out: str = "", **environment: str) -> subproc
         )  # fmt: skip
 
 
+@pytest.mark.fault("The disk behind the output is full", "The pages are written, and the exit code is that of the run.")
 def test_a_full_disk_behind_the_output_does_not_fail_a_command_that_writes_pages(root: Path, tmp_path: Path) -> None:
     done = bench(root, *REPORT, "--reports", str(tmp_path), out="/dev/full")
     assert done.returncode == errors.OK, done.stderr
@@ -41,6 +42,7 @@ def test_a_full_disk_behind_the_output_fails_a_command_that_only_prints(root: Pa
     assert "error: The output could not be written: No space left on device." in done.stderr
 
 
+@pytest.mark.fault("A terminal knows only ASCII", "Other characters are shown as question marks.")
 def test_an_ascii_terminal_shows_question_marks(root: Path, tmp_path: Path) -> None:
     done = bench(root, *REPORT, "--reports", str(tmp_path), PYTHONIOENCODING="ascii")
     assert done.returncode == errors.OK, done.stderr
@@ -48,6 +50,7 @@ def test_an_ascii_terminal_shows_question_marks(root: Path, tmp_path: Path) -> N
     assert "?" in done.stdout
 
 
+@pytest.mark.fault("Ctrl-C, SIGTERM or SIGHUP while modules are imported", "The command ends without a traceback.")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("delay", [0.05, 0.2, 1.5])
 def test_signals_leave_no_traceback(root: Path, number: signal.Signals, delay: float) -> None:
