@@ -114,8 +114,9 @@ def fuzz(session: nox.Session) -> None:
 def faults(session: nox.Session) -> None:
     """Run the tests that make something go wrong, and write the table in docs/reference/faults.md."""
     groups(session, "test")
-    options = ["--import-mode=importlib", "-m", "fault", "--dist", "loadfile", "-n", "auto", *session.posargs]
-    session.run("python", "-m", "pytest", *options, "--faults", "docs/reference/faults.md", interrupt_timeout=GRACE_S)
+    options = ["tests", "--import-mode=importlib", "-m", "fault", "--dist", "loadfile", "-n", "auto"]
+    table = "--faults=docs/reference/faults.md"
+    session.run("python", "-m", "pytest", *options, table, *session.posargs, interrupt_timeout=GRACE_S)
 
 
 @nox.session

@@ -213,9 +213,9 @@ def _engine_todo(engines: Engines) -> Iterator[str]:
                     "build it with 'nox -s base-image' or load it with 'docker load'."
                 )
     elif not docker.answers:
-        yield f"To use containers: {docker.daemon}."
+        yield f"To use containers: {docker.daemon.removesuffix('.')}."
     elif not docker.builds:
-        yield f"To use containers: {docker.builder}."
+        yield f"To use containers: {docker.builder.removesuffix('.')}."
 
 
 def _gpu_todo(gpu: Gpu) -> Iterator[str]:

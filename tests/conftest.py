@@ -26,10 +26,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let what tests interrupt be interrupted (a job in a shell's background gets SIGINT as ignored, and hangs)."""
+    """Let what tests interrupt be interrupted (a shell's background job gets SIGINT as ignored, nohup SIGHUP)."""
     if config.getoption("--faults") and not hasattr(config, "workerinput"):
         config.pluginmanager.register(FaultTable(Path(config.getoption("--faults"))))
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     # a busy machine is no defect: without a deadline, one slow example fails no test
     hypothesis.settings.register_profile("tests", deadline=None)
     hypothesis.settings.load_profile("tests")

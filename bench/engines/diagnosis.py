@@ -103,4 +103,4 @@ def _facts(version: Mapping[str, Any], info: Mapping[str, Any]) -> dict[str, str
 
 
 def _with_hint(error: EngineError) -> str:
-    return f"{error}; {error.hint}" if error.hint else str(error)
+    return f"{error}. {error.hint}" if error.hint else str(error)

@@ -58,6 +58,8 @@ def main(arguments: list[str]) -> int:
         sys.dont_write_bytecode = True  # byte code would be a foreign file of the next start
         from bench.portable import bundle_install  # noqa: PLC0415 - it was verified and unpacked just now
 
+        if unpacked.resolve() not in Path(str(bundle_install.__file__)).resolve().parents:  # an installed tfrepro
+            raise ImportError("bench.portable.bundle_install is missing")
         return bundle_install.run(unpacked, options.dir, _installed(options.dir), manifest, _plan(options, unpacked))
     except StartError as error:
         say(f"error: {error}\n\nhint: {error.hint}")

@@ -276,9 +276,13 @@ def numpy_pin() -> str:
 
 
 @pytest.fixture(scope="session")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache of the tool of its own, so that no test touches the environments of users."""
-    return tmp_path_factory.mktemp("cache")
+def cache(small_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache of the tool of its own, so that no test touches the environments of users, with the environment."""
+    made = tmp_path_factory.mktemp("cache")
+    with checking(small_root, made, tmp_path_factory.mktemp("first")) as checkout:
+        done = checkout.run(*checkout.builtin())
+        assert done.code == 0, done.err
+    return made
 
 
 @contextmanager

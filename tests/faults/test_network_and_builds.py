@@ -124,6 +124,20 @@ def test_a_package_index_that_fails(checkout: Checkout, index: str, name: str, s
 
 
 @pytest.mark.fault(
+    "An index with a password in its address fails",
+    "The password is in no message, log, record or page.",
+)
+def test_a_password_of_the_index_is_written_nowhere(checkout: Checkout, index: str) -> None:
+    use(checkout, f"{index.replace('//', '//planted-user:planted-password@')}/404/simple")
+    done = checkout.run(*checkout.builtin())
+    assert done.code == errors.ENGINE, done.err
+    files = [path for path in checkout.reports.rglob("*") if path.is_file()]
+    assert {"index.html", "build.log", "run.json"} <= {path.name for path in files}
+    for text in (done.out, done.err, *(path.read_bytes().decode("utf-8", "replace") for path in files)):
+        assert "planted" not in text
+
+
+@pytest.mark.fault(
     "One of two environments has a damaged wheel",
     "Its column is build-failed with the name of the package; the other one is measured; exit code 4.",
 )

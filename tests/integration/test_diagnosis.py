@@ -28,7 +28,7 @@ def test_a_missing_daemon_is_explained_with_a_hint(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/docker.sock")
     state = diagnosis.docker(["python:3.11-slim-bookworm"])
     assert not state.answers
-    assert state.daemon.startswith(f"there is no Docker socket at {tmp_path}/docker.sock; install and start Docker")
+    assert state.daemon.startswith(f"there is no Docker socket at {tmp_path}/docker.sock. Install and start Docker")
     assert state.bases == {}
 
 

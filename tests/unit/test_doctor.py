@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 NO_DOCKER = Docker(
     answers=False,
-    daemon="there is no Docker socket at /var/run/docker.sock; install and start Docker, or use --engine venv",
+    daemon="there is no Docker socket at /var/run/docker.sock. Install and start Docker, or use --engine venv.",
     builds=False,
     builder="no docker command line was found",
 )
