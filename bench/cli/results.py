@@ -34,7 +34,7 @@ def show(folder: Path, options: argparse.Namespace) -> int:
         EngineError: nothing was measured because no environment could be built.
         StorageError: the run cannot be read or the pages cannot be written.
     """
-    run = store.load(folder)
+    run = store.load(folder, partly=True)
     results = verdict.evaluate(run)
     previous = _previous(folder, run)
     # The results live until the end; scanning them for garbage would take as long as rendering the pages.

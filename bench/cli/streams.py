@@ -10,9 +10,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing import TextIO
 
+_STANDARD_OUTPUT = 1
+
 
 class _Output(io.FileIO):
-    """A descriptor whose writes go on after an error; ``problem`` is the first error, except a reader that left."""
+    """A descriptor whose writes go on after an error; ``problem`` is the first error.
+
+    That the reader of the standard output has left is no such error: it ends the command.
+    """
 
     problem: OSError | None = None
 
@@ -22,7 +27,7 @@ class _Output(io.FileIO):
         try:
             return size if self.problem else super().write(content)  # type: ignore[arg-type]
         except OSError as error:
-            if error.errno == errno.EPIPE:
+            if error.errno == errno.EPIPE and self.fileno() == _STANDARD_OUTPUT:
                 raise
             self.problem = error
             return size
@@ -39,7 +44,7 @@ class Streams:
     @property
     def problem(self) -> OSError | None:
         """Why something printed to the standard output was lost, None where nothing was."""
-        return next((output.problem for output in self._outputs if output.fileno() == 1), None)
+        return next((output.problem for output in self._outputs if output.fileno() == _STANDARD_OUTPUT), None)
 
     def _tolerant(self, stream: TextIO, own: TextIO | None) -> TextIO:
         """Return a stream with the same descriptor that shows unknown characters as ``?`` and never fails."""

@@ -279,11 +279,13 @@ def _follow(
 ) -> None:
     """Pass lines on until the stream ends, and check on a silent container, because a stream alone can hang forever."""
     lines = LineSplitter()
-    ended, last_line = 0, time.monotonic()
+    ended, silent, before = 0, 0.0, time.monotonic()
     with LimitedLog(log) as errors:
         while True:
-            if time.monotonic() - last_line > silence_s:
+            if silent > silence_s:
                 raise SilentError
+            waited, before = time.monotonic() - before, time.monotonic()
+            silent += min(waited, QUIET_S)  # not the time in which this process itself was stopped
             try:
                 chunk = chunks.get(timeout=QUIET_S)
             except queue.Empty:
@@ -297,7 +299,7 @@ def _follow(
             out, err = chunk
             for line in lines.feed(out or b""):
                 on_line(line)
-                last_line = time.monotonic()
+                silent = 0.0
             if err:
                 errors.write(err)
     if rest := lines.rest():

@@ -11,14 +11,21 @@ Sources: unshare(2), mount_setattr(2), netdevice(7), prctl(2).
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import json
 import os
+import re
 import socket
 import struct
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 #: What is given up, as ``check`` names it.
 NO_PRIVILEGES, NO_NETWORK, READ_ONLY = "no new privileges", "no network", "files read-only"
@@ -27,10 +34,11 @@ _CHECK_LIMIT_S = 60.0
 _NO_NEW_PRIVILEGES = 38
 _NEW_MOUNTS, _NEW_USER, _NEW_NETWORK = 0x20000, 0x10000000, 0x40000000
 _BIND, _RECURSIVE, _PRIVATE = 4096, 16384, 1 << 18
-_MOUNT_SETATTR, _HERE, _ALL_BELOW, _READ_ONLY = 442, -100, 0x8000, 1
+_MOUNT_SETATTR, _HERE, _READ_ONLY = 442, -100, 1
 _GET_FLAGS, _SET_FLAGS, _UP = 0x8913, 0x8914, 0x1
-#: Folders that stay writable: processes share them, or rounds mount private ones there.
-_WRITABLE = ("/tmp", "/var/tmp", "/dev/shm", "/proc")  # noqa: S108 - the folders themselves are meant
+#: Folders that stay writable: processes share them, rounds mount private ones there, and drivers make devices.
+_WRITABLE = ("/tmp", "/var/tmp", "/dev", "/proc")  # noqa: S108 - the folders themselves are meant
+_OCTAL = re.compile(r"\\([0-7]{3})")
 #: Where container engines listen; whoever may write there is root.
 _SOCKETS = ("/run/docker.sock", "/run/containerd/containerd.sock", "/run/podman/podman.sock")
 
@@ -53,7 +61,7 @@ def check() -> tuple[str, ...]:
 def confine(folder: Path) -> list[str]:
     """Confine this process and its children; returns what was given up."""
     done = []
-    if _new_namespaces():
+    if _in_a_child(_new_namespaces) and _new_namespaces():
         _loopback_up()
         done.append(NO_NETWORK)
         if _files_read_only(folder):
@@ -61,6 +69,21 @@ def confine(folder: Path) -> list[str]:
     if ctypes.CDLL(None).prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0) == 0:
         done.append(NO_PRIVILEGES)
     return done
+
+
+def _in_a_child(attempt: Callable[[], bool]) -> bool:
+    """Return whether something works, by trying it in a child: namespaces that are half made cannot be left again.
+
+    AppArmor, for instance, lets a user make them but not enter its id there (Ubuntu since 23.10).
+    """
+    child = os.fork()
+    if child == 0:
+        worked = False
+        try:
+            worked = attempt()
+        finally:
+            os._exit(0 if worked else 1)
+    return os.waitpid(child, 0)[1] == 0
 
 
 def _new_namespaces() -> bool:
@@ -74,6 +97,7 @@ def _new_namespaces() -> bool:
             Path("/proc/self/setgroups").write_text("deny", encoding="ascii")
             Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1", encoding="ascii")
             Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1", encoding="ascii")
+        _mount("none", "/", _RECURSIVE | _PRIVATE)
     except (OSError, AttributeError):
         return False
     return True
@@ -91,28 +115,42 @@ def _loopback_up() -> None:
 
 
 def _files_read_only(folder: Path) -> bool:
-    """Make all files read-only in this mount namespace, except those in ``folder`` and in ``_WRITABLE``."""
+    """Make all files read-only in this mount namespace, except those in ``folder`` and in ``_WRITABLE``.
+
+    Each mount outside these folders is made read-only by itself, and none is made writable, whatever fails.
+    """
+    writable = [os.path.realpath(path) for path in (*_WRITABLE, str(folder)) if Path(path).is_dir()]
     try:
-        _mount("none", "/", _RECURSIVE | _PRIVATE)
         for path in _sockets():
             _mount("/dev/null", path, _BIND)
-        writable = [path for path in (*_WRITABLE, str(folder)) if Path(path).is_dir()]
         for path in writable:
-            _mount(path, path, _BIND | _RECURSIVE)
-        _set_read_only("/", flags=_ALL_BELOW, on=True)
-        for path in writable:
-            _set_read_only(path, flags=_ALL_BELOW, on=False)
+            if not os.path.ismount(path):
+                _mount(path, path, _BIND | _RECURSIVE)
+        for path in _mount_points():
+            if not any(path == place or path.startswith(f"{place}/") for place in writable):
+                _set_read_only(path)
     except (OSError, AttributeError) as error:
-        sys.stderr.write(f"tfrepro: files cannot be made read-only: {error}\n")
+        sys.stderr.write(f"tfrepro: not all files can be made read-only: {error}\n")
         return False
     return True
 
 
+def _mount_points() -> list[str]:
+    """Return where something is mounted; a later mount may hide an earlier one."""
+    lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    # spaces and other special characters are octal escapes
+    return list(dict.fromkeys(_OCTAL.sub(lambda match: chr(int(match[1], 8)), line.split()[4]) for line in lines))
+
+
 def _sockets() -> list[str]:
-    """Return the sockets of container engines on this host."""
+    """Return the sockets of container engines on this host that this process can reach."""
     runtime = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}"
-    own = [f"{runtime}/docker.sock", f"{runtime}/podman/podman.sock"]
-    return [os.path.realpath(path) for path in (*_SOCKETS, *own) if Path(path).is_socket()]
+    found = []
+    for path in (*_SOCKETS, f"{runtime}/docker.sock", f"{runtime}/podman/podman.sock"):
+        with suppress(PermissionError):  # in a folder that is closed to this user
+            if Path(path).is_socket():
+                found.append(os.path.realpath(path))
+    return found
 
 
 def _mount(source: str, target: str, flags: int) -> None:
@@ -122,13 +160,15 @@ def _mount(source: str, target: str, flags: int) -> None:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), target)
 
 
-def _set_read_only(path: str, *, flags: int, on: bool) -> None:
-    """Call mount_setattr(2) for a mount and those below it; raises OSError where it fails."""
+def _set_read_only(path: str) -> None:
+    """Call mount_setattr(2) for one mount, unless it cannot be reached by its path; raises OSError where it fails."""
     libc = ctypes.CDLL(None, use_errno=True)
-    attributes = struct.pack("QQQQ", _READ_ONLY if on else 0, 0 if on else _READ_ONLY, 0, 0)
+    attributes = struct.pack("QQQQ", _READ_ONLY, 0, 0, 0)
     size = ctypes.c_size_t(len(attributes))
-    if libc.syscall(_MOUNT_SETATTR, _HERE, os.fsencode(path), flags, attributes, size) != 0:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), path)
+    if libc.syscall(_MOUNT_SETATTR, _HERE, os.fsencode(path), 0, attributes, size) != 0:
+        code = ctypes.get_errno()
+        if code not in (errno.ENOENT, errno.EACCES, errno.EINVAL):  # hidden below another mount, or in a closed folder
+            raise OSError(code, os.strerror(code), path)
 
 
 def main(arguments: list[str]) -> None:
@@ -137,6 +177,9 @@ def main(arguments: list[str]) -> None:
     if arguments[1] == _CHECK:
         sys.stdout.write(json.dumps(done))
         return
+    missing = [name for name in (NO_NETWORK, READ_ONLY, NO_PRIVILEGES) if name not in done]
+    if missing:
+        sys.stderr.write(f"tfrepro: this system does not allow: {', '.join(missing)}\n")
     os.execv(arguments[1], arguments[1:])  # noqa: S606 - the command is a list
 
 

@@ -63,9 +63,10 @@ class LimitedLog:
     def _copy(self) -> None:
         """Copy from the pipe until everybody has closed it, or the log is being closed and nothing more comes."""
         with suppress(OSError), self._file as file:  # closing may fail on a full disk
-            tail = _Tail(file)
+            tail, pipe = _Tail(file), select.poll()  # select() fails for descriptors above 1023
+            pipe.register(self._read, select.POLLIN)
             while True:
-                ready, _, _ = select.select([self._read], [], [], _LOOK_S)
+                ready = pipe.poll(1000 * _LOOK_S)
                 content = os.read(self._read, _CHUNK) if ready else b""
                 tail.add(content)
                 waited = time.monotonic() - self._ends

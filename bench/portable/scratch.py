@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -25,20 +26,30 @@ def scratch_folder(purpose: str) -> Iterator[Path]:
     It is locked meanwhile. The kernel releases the lock when this process ends, however it ends, so that
     ``remove_abandoned`` recognises a folder whose process is gone.
     """
-    folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{purpose}-"))
-    descriptor = os.open(folder, os.O_RDONLY)
+    folder, descriptor = _locked_folder(purpose)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield folder
     finally:
         _remove(folder)
         os.close(descriptor)
 
 
+def _locked_folder(purpose: str) -> tuple[Path, int]:
+    """Return a new folder and the descriptor that holds its lock."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{purpose}-"))
+        with suppress(FileNotFoundError):  # another run found it before it was locked, and removed it
+            descriptor = os.open(folder, os.O_RDONLY)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if folder.is_dir():
+                return folder, descriptor
+            os.close(descriptor)
+
+
 def remove_abandoned() -> int:
     """Remove this user's scratch folders whose process was killed; returns how many were removed."""
     found = 0
-    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+    for folder in filter(_ours, Path(tempfile.gettempdir()).glob(f"{_PREFIX}*")):
         with suppress(OSError):  # it belongs to a process that still runs, or has just been removed
             descriptor = os.open(folder, os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_NONBLOCK)
             try:
@@ -49,6 +60,11 @@ def remove_abandoned() -> int:
             finally:
                 os.close(descriptor)
     return found
+
+
+def _ours(folder: Path) -> bool:
+    """Return whether a folder has a name that ``tempfile`` made."""
+    return re.fullmatch(r"[a-z]+-[a-z0-9_]{8}", folder.name.removeprefix(_PREFIX)) is not None
 
 
 def _remove(folder: Path) -> None:

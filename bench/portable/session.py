@@ -9,7 +9,6 @@ from __future__ import annotations
 import queue
 import subprocess
 import threading
-import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -22,6 +21,8 @@ if TYPE_CHECKING:
 
 #: Seconds between two looks at whether a silent process still runs: a child of its own may hold its output open.
 _LOOK_S = 0.5
+#: Looks after the end of a process, in which the last lines may still arrive.
+_LOOKS = 4
 #: Seconds that an ended process may take to be reaped.
 _REAP_S = 10.0
 #: Seconds that a driver may take for a line beyond its own time limits, on a busy host.
@@ -104,15 +105,19 @@ class ProcessSession(Session):
 
     def read(self, timeout_s: float) -> str | None:
         """Return the next line; see ``Session.read``."""
-        deadline = time.monotonic() + timeout_s
+        # waits are added up, so that the time in which this process itself was stopped (Ctrl-Z) does not count
+        remaining, looks = timeout_s, _LOOKS
         while True:
             ended = self._child.poll() is not None
+            wait = _LOOK_S if ended else max(0.0, min(_LOOK_S, remaining))
             try:
-                return self._lines.get(timeout=max(0.0, min(_LOOK_S, deadline - time.monotonic())))
+                return self._lines.get(timeout=wait)
             except queue.Empty:
-                if ended:
+                looks -= ended
+                remaining -= wait
+                if looks == 0:
                     return None
-                if time.monotonic() >= deadline:
+                if remaining <= 0 and not ended:
                     raise TimeoutError from None
 
     def outcome(self) -> tuple[str, str]:

@@ -6,12 +6,8 @@ import os
 import signal
 import subprocess
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from bench.suite import processes
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 #: Seconds the driver gets to kill its worker and the worker's descendants.
 _CLEAN_UP_S = 5.0
@@ -28,7 +24,7 @@ def interrupt_on_signals() -> None:
 
 
 def _interrupt(number: int, _frame: object) -> None:
-    signal.signal(number, signal.SIG_IGN)  # a second one must not disturb the clean-up
+    signal.signal(number, lambda *_: None)  # a second one must not disturb the clean-up
     raise KeyboardInterrupt
 
 
@@ -38,7 +34,7 @@ def terminate_session(driver: subprocess.Popen[str]) -> None:
     The driver is given time to end its worker and all descendants. Those that are left afterwards are killed, as when a
     kernel had stopped the driver.
     """
-    family = _handles(processes.descendants(driver.pid)) if driver.poll() is None else []
+    family = [_Handle(pid) for pid in processes.descendants(driver.pid)] if driver.poll() is None else []
     for number in (signal.SIGTERM, signal.SIGCONT):
         with suppress(ProcessLookupError):
             driver.send_signal(number)
@@ -46,16 +42,26 @@ def terminate_session(driver: subprocess.Popen[str]) -> None:
         driver.wait(timeout=_CLEAN_UP_S)
     with suppress(ProcessLookupError):
         os.killpg(driver.pid, signal.SIGKILL)
-    for descriptor in family:  # those that left the session
-        with suppress(OSError):
-            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-        os.close(descriptor)
+    for process in family:  # those that left the session
+        process.kill()
 
 
-def _handles(ids: Iterable[int]) -> list[int]:
-    """Return a descriptor of each process that still runs; unlike an id, it is never that of another process later."""
-    found = []
-    for pid in ids:
+class _Handle:
+    """A process that can be killed later: an id alone could be that of another process by then.
+
+    Where Python or the system has no descriptors for processes, it is the id alone.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self._pid, self._descriptor = pid, -1
+        with suppress(OSError, AttributeError):
+            self._descriptor = os.pidfd_open(pid)
+
+    def kill(self) -> None:
+        """Kill the process, unless it has ended."""
         with suppress(OSError):
-            found.append(os.pidfd_open(pid))
-    return found
+            if self._descriptor >= 0:
+                signal.pidfd_send_signal(self._descriptor, signal.SIGKILL)
+                os.close(self._descriptor)
+            elif not hasattr(os, "pidfd_open"):
+                os.kill(self._pid, signal.SIGKILL)

@@ -25,13 +25,11 @@ _SHOWN: dict[str, Any] = {
     "profile": "",
     "engine_why": "",
     "engine_facts": {},
-    "host": {},
     "warnings": [],
     "passes_done": 0,
     "passes_planned": 0,
-    "seconds_left": 0.0,
 }
-_SHOWN_OF_KERNEL = frozenset({"family", "exercises", "shapes", "dtypes", "source"})
+_SHOWN_OF_KERNEL = frozenset({"exercises", "source"})
 
 
 def parse_partly(text: str, name: str) -> tuple[RunInfo, dict[str, str]]:

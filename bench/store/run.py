@@ -60,14 +60,22 @@ class Run:
     read_at: str = ""
 
 
-def load(folder: Path) -> Run:
-    """Read a whole run folder.
+def load(folder: Path, *, partly: bool = False) -> Run:
+    """Read a whole run folder; records and folders of them that cannot be read are listed in ``Run.unreadable``.
 
-    Records, folders of them, and parts of run.json that cannot be read are listed in ``Run.unreadable``.
+    Args:
+        folder: the run folder.
+        partly: also list parts of run.json there. Only who shows that list may ask for it: to compare or choose with
+            part of a run could miss what the rest would say.
 
-    Raises StorageError where run.json is missing, or what is wrong in it decides about the rest.
+    Raises:
+        StorageError: run.json is missing, or what is wrong in it may not be left out.
     """
-    info, unreadable = parse_partly(_text_of(folder), str(folder / "run.json"))
+    unreadable: dict[str, str] = {}
+    if partly:
+        info, unreadable = parse_partly(_text_of(folder), str(folder / "run.json"))
+    else:
+        info = read_info(folder)
 
     def list_folder(error: OSError) -> None:
         unreadable[Path(error.filename).relative_to(folder).as_posix()] = str(error.strerror)

@@ -96,3 +96,11 @@ def test_credentials_do_not_reach_the_log(parts: int, tmp_path: Path) -> None:
             log.write(text[start : start + size])
             time.sleep(0.001)
     assert path.read_bytes() == b"\xff start\nAPI_TOKEN=***\nhttps://***@example.com/simple\npassword: ***"
+
+
+def test_the_names_of_kernels_in_the_marks_of_a_driver_stay(tmp_path: Path) -> None:
+    path = tmp_path / "x.log"
+    text = b"tfrepro: token_embedding: crashed\nin lookup_token:\n  RuntimeError: boom\n"
+    with LimitedLog(path) as log:
+        log.write(text)
+    assert path.read_bytes() == text

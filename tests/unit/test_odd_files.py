@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bench import errors, verdict
+from bench import cli, errors, verdict
 from bench.errors import ConfigError, StorageError
 from bench.plan import config
 from bench.portable.record_reader import RecordReader
@@ -74,14 +74,13 @@ def test_a_pipe_in_the_place_of_a_record_costs_only_that_record(tmp_path: Path, 
 @pytest.mark.parametrize(
     ("changes", "places"),
     [
-        ({"host": "python:3.11"}, ["run.json, host"]),
         ({"command": "\x1b[2J"}, ["run.json, command"]),
         ({"warnings": [None]}, ["run.json, warnings.0"]),
         ({"columns": [{"environment": "/etc/passwd"}, {}]}, ["run.json, columns.0.environment"]),
         ({"columns": [{}, {"device": [None]}]}, ["run.json, columns.1.device"]),
         (
-            {"kernels": [{"dtypes": None}, {"shapes": 10**400}]},
-            ["run.json, kernels.0.dtypes", "run.json, kernels.1.shapes"],
+            {"kernels": [{"exercises": None}, {"source": 10**400}]},
+            ["run.json, kernels.0.exercises", "run.json, kernels.1.source"],
         ),
     ],
 )
@@ -90,19 +89,23 @@ def test_what_does_not_fit_in_run_json_is_listed_and_the_rest_is_shown(
 ) -> None:
     content = changed(json.loads((root / "reports" / "sample" / "run.json").read_text()), changes)
     (tmp_path / "run.json").write_text(json.dumps(content))
-    run = store.load(tmp_path)
+    run = store.load(tmp_path, partly=True)
     assert set(places) <= set(run.unreadable)
     lost = sum("columns." in place for place in places)
     assert len(run.info.columns) == len(content["columns"]) - lost
     assert len(run.info.kernels) == len(content["kernels"])
-    with pytest.raises(StorageError, match=places[0].removeprefix("run.json, ")):
-        store.read_info(tmp_path)
+    for read in (store.read_info, store.load):
+        with pytest.raises(StorageError, match=places[0].removeprefix("run.json, ")):
+            read(tmp_path)
 
 
 @pytest.mark.parametrize(
     "changes",
     [
         {"seed": "42"},
+        {"host": "python:3.11"},
+        {"kernels": [{"family": None}]},
+        {"kernels": [{"dtypes": None}]},
         {"kernels": [{"control": None}]},
         {"columns": [{"colour": "blue"}]},
         {"suite_hash": None},
@@ -153,3 +156,15 @@ def test_an_odd_line_of_a_driver_is_left_out(text: str) -> None:
     assert not any((reader.header, reader.ended, reader.strange, reader.outcomes))
     assert reader.follow(f'{{"line": "end", "seconds": 1{"0" * 400}}}')[0] == "end"
     assert reader.seconds == 1e9
+
+
+def test_nothing_is_compared_with_a_part_of_a_run(
+    tmp_path: Path, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A column that is left out could be the one that got worse."""
+    shutil.copytree(root / "reports" / "sample", tmp_path / "a")
+    shutil.copytree(root / "reports" / "sample", tmp_path / "b")
+    content = changed(json.loads((tmp_path / "b" / "run.json").read_text()), {"columns": [{"lock": 5}]})
+    (tmp_path / "b" / "run.json").write_text(json.dumps(content))
+    assert cli.main(["compare", str(tmp_path / "a"), str(tmp_path / "b")]) == errors.ENGINE
+    assert "columns.0.lock" in capsys.readouterr().err

@@ -6,9 +6,12 @@ import ast
 import dataclasses
 import json
 import lzma
+import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +24,7 @@ from bench.portable.digest_summary import digest_summary
 from bench.portable.errors import PortableError
 from bench.portable.launcher import Container, Local, gpu_options
 from bench.portable.paired_timing import PairPlan
+from bench.portable.terminate import terminate_session
 from bench.store import run as store
 from bench.store import run_info
 from bench.suite import provenance, record
@@ -277,6 +281,43 @@ def test_a_dead_driver_leaves_a_whole_record(tmp_path: Path) -> None:
     found = record.read(next(place.glob("records/*/*/*.jsonl.xz")))
     assert found.complete
     assert [(one.kernel, one.outcome) for one in found.outcomes] == [("a", "ok"), ("b", "crashed")]
+
+
+@pytest.mark.parametrize("descriptors", [True, False])
+def test_processes_that_left_the_session_of_a_driver_are_killed(
+    *, descriptors: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also with a Python that has no descriptors of processes."""
+    if not descriptors:
+        monkeypatch.delattr(os, "pidfd_open")
+    start = "import subprocess, time\nsubprocess.Popen(['sleep', '4243'], start_new_session=True)\n"
+    command = [sys.executable, "-c", f"{start}print('up', flush=True)\ntime.sleep(60)"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as driver:
+        assert driver.stdout
+        assert driver.stdout.readline() == "up\n"
+        terminate_session(driver)
+    time.sleep(0.2)
+    assert not [one for one in psutil.process_iter(["cmdline"]) if one.info["cmdline"] == ["sleep", "4243"]]
+
+
+def test_time_in_which_this_process_was_stopped_is_no_silence() -> None:
+    writes = "import time\nfor n in range(30): print(n, flush=True); time.sleep(0.1)"
+    script = f"""
+import subprocess, sys
+from bench.portable.session import follow
+child = subprocess.Popen([sys.executable, "-c", {writes!r}], stdout=subprocess.PIPE, text=True)
+lines = []
+print("up", flush=True)
+print(follow(child, 1.5, lines.append), len(lines))
+"""
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "up\n"
+        time.sleep(0.5)
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(4)
+        process.send_signal(signal.SIGCONT)
+        assert process.stdout.read() == "0 30\n"
 
 
 @pytest.mark.fault("A kernel stops the driver of its round with SIGSTOP", "Kernels without a result are timeouts.")
