@@ -88,8 +88,8 @@ class VenvEngine:
     def describe(self) -> Mapping[str, str]:
         """Return the version of uv, and what the processes of a round cannot do on this host."""
         done = subprocess.run([self._uv, "--version"], capture_output=True, text=True, check=True, timeout=_UV_S)
-        limits = ", ".join(confine.check()) or "none, because this system refuses them"
-        return {"uv": done.stdout.strip().removeprefix("uv ").split(" ")[0], "restrictions": limits}
+        version = done.stdout.strip().removeprefix("uv ").split(" ")[0]
+        return {"uv": version, "restrictions": confine.restrictions()}
 
     def disk_need(self, columns: tuple[Column, ...]) -> tuple[Path, int]:
         """Return the folder of the environments, and the bytes that the missing ones need there.

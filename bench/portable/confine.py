@@ -1,9 +1,9 @@
-"""Run a command with what Linux lets an ordinary process give up: the network, writing files, and new privileges.
+"""Run a command without a network, with read-only files and without new privileges, as far as the system allows it.
 
 Run as a program by the Python of an environment: ``python confine.py FOLDER COMMAND...``. Standard library only.
 
 This limits what a kernel does by mistake. It is no boundary against hostile code, which can still read what the user
-can read. Each measure is taken where the system allows it; ``check`` returns which.
+can read.
 
 Sources: unshare(2), mount_setattr(2), netdevice(7), prctl(2).
 """
@@ -46,6 +46,11 @@ _SOCKETS = ("/run/docker.sock", "/run/containerd/containerd.sock", "/run/podman/
 def command(python: str, folder: Path, arguments: tuple[str, ...]) -> list[str]:
     """Return the command that runs Python with arguments, confined; only ``folder`` can be written."""
     return [python, "-I", str(Path(__file__).resolve()), str(folder), python, *arguments]
+
+
+def restrictions() -> str:
+    """Return what commands started by this module give up on this host, for a report."""
+    return ", ".join(check()) or "none, because this system refuses them"
 
 
 def check() -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.portable import confine
 from bench.portable.errors import NO_GPU, PortableError
 from bench.portable.scratch import scratch_folder
 from bench.portable.session import ProcessSession, reap
@@ -72,9 +73,10 @@ class Launcher:
 
 @dataclass(frozen=True)
 class Local(Launcher):
-    """An interpreter of this host. A round gets ``environment`` and a scratch folder of its own.
+    """An interpreter of this host. A round gets ``environment`` and a scratch folder of its own, and is confined.
 
-    ``inherits`` leaves HOME and TMPDIR as they are, where the environment is part of what is measured.
+    ``inherits`` leaves HOME and TMPDIR as they are, where the environment is part of what is measured, and everything
+    allowed that is allowed to this process.
     """
 
     python: str
@@ -89,7 +91,8 @@ class Local(Launcher):
             paths = [str(self.suite), *filter(None, [self.environment.get("PYTHONPATH", "")])]
             own = {"PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"}
             places = {} if self.inherits else dict.fromkeys(("HOME", "TMPDIR", "XDG_CACHE_HOME"), str(scratch))
-            command = [self.python, *arguments]
+            plain = [self.python, *arguments]
+            command = plain if self.inherits else confine.command(self.python, scratch, arguments)
             inherited = {name: value for name, value in self.environment.items() if name != IN_CONTAINER}
             child = self._spawn(command, log, {**inherited, **places, **own}, str(scratch), stdin)
             try:

@@ -18,7 +18,7 @@ import sysconfig
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.portable import host_facts, overrides
+from bench.portable import confine, host_facts, overrides
 from bench.portable.archive import pack
 from bench.portable.digest_summary import digest_summary
 from bench.portable.errors import CONFIG, INTERRUPTED, NO_GPU, NOTHING, PortableError
@@ -109,6 +109,8 @@ def make_job(
     files = Store(store, tuple(source.hash for source in sources)) if store and sources else None
     launcher, identity = _container(where, gpu, files) if where["engine"] == "docker" else _local(where, gpu, files)
     run = {**run, "host": host_facts.facts(inventory)}
+    if where["engine"] == "venv":
+        run["engine_facts"] = {"restrictions": confine.restrictions()}
     known: dict[str, Any] = {}  # fields of requests that were not known when the plan was made
     if gpu:
         run = _with_gpu(gpu, run)
