@@ -138,10 +138,8 @@ def run_build(
 ) -> tuple[int, list[str]]:
     """Run a build, stream its output to ``log``, and return its exit code and last lines.
 
-    The child stays in this process group, so that Ctrl-C in a terminal ends it too.
-
-    Raises:
-        BuildError: it exceeded the time limit of an installation.
+    The child stays in this process group, so that Ctrl-C in a terminal ends it too. Raises BuildError where it exceeds
+    the time limit of an installation.
     """
     command = build.command(cli)
     environment = {**os.environ, "DOCKER_BUILDKIT": "1", "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}

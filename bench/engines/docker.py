@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import signal
 import threading
@@ -256,7 +255,7 @@ class DockerEngine:
         route: Route | None,
         gpu: str,
         hashes: Iterable[str] = (),
-        silence_s: float = math.inf,
+        silence_s: float = float("inf"),
     ) -> tuple[int, bool]:
         """Run one container to its end; returns its exit code and whether it was killed for memory."""
         job = self._job(image, command, labels, route, gpu, hashes, memory=self._memory)
