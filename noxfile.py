@@ -114,7 +114,7 @@ def fuzz(session: nox.Session) -> None:
 def faults(session: nox.Session) -> None:
     """Run the tests that make something go wrong, and write the table in docs/reference/faults.md."""
     groups(session, "test")
-    options = ["tests", "--import-mode=importlib", "-m", "fault", "--dist", "loadfile", "-n", "auto"]
+    options = ["tests", "-m", "fault", "--dist", "loadfile", "-n", "auto"]
     table = "--faults=docs/reference/faults.md"
     session.run("python", "-m", "pytest", *options, table, *session.posargs, interrupt_timeout=GRACE_S)
 

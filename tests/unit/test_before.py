@@ -134,7 +134,7 @@ def test_the_report_compares_with_the_previous_run_if_it_can_be_read(
 ) -> None:
     runs = {name: factory.run(write(tmp_path, name)) for name in ("20250120T120000Z-0000", "20250130T120000Z-0000")}
 
-    def load(folder: Path) -> Run:
+    def load(folder: Path, **_: bool) -> Run:
         if folder.name == broken:
             message = f"{folder}/run.json: cut off"
             raise StorageError(message)

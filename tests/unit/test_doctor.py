@@ -239,6 +239,6 @@ def test_docker_facts_and_a_missing_base_are_reported(host: Host) -> None:
 
 def test_without_docker_its_installation_is_suggested(host: Host) -> None:
     findings = host.examine(host.column())
-    assert any("install and start Docker" in line for line in findings.todo)
+    assert any("Install and start Docker" in line for line in findings.todo)
     host.docker(replace(NO_DOCKER, answers=True, daemon="answers"))
     assert any("no docker command line" in line for line in host.examine(host.column()).todo)

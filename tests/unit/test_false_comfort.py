@@ -298,7 +298,7 @@ def test_a_run_without_a_result_is_no_success(
     change: Callable[[Run], Run],
 ) -> None:
     run = change(factory.run())
-    monkeypatch.setattr(store, "load", lambda _: run)
+    monkeypatch.setattr(store, "load", lambda _, **__: run)
     assert cli.main(["report", str(tmp_path), "--reports", str(tmp_path / "out"), "--fail-on", "none"]) == 3
     assert "No kernel gave a result with determinism on." in capsys.readouterr().err
     assert (tmp_path / "out" / "index.html").is_file()
