@@ -181,8 +181,8 @@ def test_ctrl_c_during_a_build(checkout: Checkout, index: str) -> None:
     checkout.wait_for(lambda: list(checkout.reports.glob("runs/*/logs/*/build.log")), "no build", 60)
     time.sleep(1)
     child.send_signal(signal.SIGINT)
-    _, told = child.communicate(timeout=60)
-    assert child.returncode == errors.INTERRUPTED, told
+    _, err = child.communicate(timeout=60)
+    assert child.returncode == errors.INTERRUPTED, err
     checkout.wait_for(lambda: not checkout.processes(), "uv was left running", 10)
     checkout.environment = good | {"XDG_CACHE_HOME": checkout.environment["XDG_CACHE_HOME"]}
     done = checkout.matrix()

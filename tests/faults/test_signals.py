@@ -25,10 +25,10 @@ END_S = 30
 def ended(child: subprocess.Popen[str]) -> str:
     """Return what an interrupted command has printed to standard error."""
     start = time.monotonic()
-    _, told = child.communicate(timeout=120)
-    assert time.monotonic() - start < END_S, told
-    assert "internal error" not in told
-    return told
+    _, err = child.communicate(timeout=120)
+    assert time.monotonic() - start < END_S, err
+    assert "internal error" not in err
+    return err
 
 
 @pytest.mark.parametrize(
@@ -52,11 +52,11 @@ def test_a_run_is_interrupted_at_random_moments(checkout: Checkout, how: signal.
         checkout.wait_for_runs(number)
         time.sleep(chance.uniform(0, 2.5))
         child.send_signal(how)
-        told = ended(child)
+        err = ended(child)
         if child.returncode == 0:
             break
-        assert child.returncode == errors.INTERRUPTED, told
-        assert "run the same command again to resume" in told
+        assert child.returncode == errors.INTERRUPTED, err
+        assert "run the same command again to resume" in err
         names = {path.name for path in checkout.records()}
         assert known <= names
         known = names
@@ -75,8 +75,8 @@ def test_ctrl_c_during_imports(checkout: Checkout, after_s: float) -> None:
     child = checkout.start(*checkout.arguments())
     time.sleep(after_s)
     child.send_signal(signal.SIGINT)
-    told = ended(child)
-    assert "Traceback" not in told
+    err = ended(child)
+    assert "Traceback" not in err
     assert child.returncode in {errors.INTERRUPTED, -signal.SIGINT}
 
 
@@ -88,9 +88,9 @@ def test_ctrl_c_is_pressed_again_while_the_command_ends(checkout: Checkout) -> N
     for _ in range(3):
         child.send_signal(signal.SIGINT)
         time.sleep(0.05)
-    told = ended(child)
-    assert child.returncode in {errors.INTERRUPTED, -signal.SIGINT}, told
-    assert "Traceback" not in told
+    err = ended(child)
+    assert child.returncode in {errors.INTERRUPTED, -signal.SIGINT}, err
+    assert "Traceback" not in err
 
 
 @pytest.mark.fault(
@@ -102,8 +102,8 @@ def test_the_command_is_stopped_and_continued(checkout: Checkout) -> None:
     child.send_signal(signal.SIGSTOP)
     time.sleep(3)
     child.send_signal(signal.SIGCONT)
-    _, told = child.communicate(timeout=120)
-    assert child.returncode == 0, told
+    _, err = child.communicate(timeout=120)
+    assert child.returncode == 0, err
     assert outcomes(checkout.newest()) == {"sound": {"ok"}}
 
 

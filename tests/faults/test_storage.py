@@ -62,10 +62,10 @@ def test_the_disk_is_full_while_records_are_written(checkout: Checkout) -> None:
         child = checkout.start(*checkout.arguments("--rounds", "6"))
         checkout.wait_for(checkout.records, "no record", 120)
         filler = fill(checkout.reports)
-        _, told = child.communicate(timeout=120)
-        assert child.returncode == errors.ENGINE, told
-        assert "No space left on device" in told
-        assert "hint: Free some space" in told
+        _, err = child.communicate(timeout=120)
+        assert child.returncode == errors.ENGINE, err
+        assert "No space left on device" in err
+        assert "hint: Free some space" in err
         before = contents(checkout.records())
         assert before
         filler.unlink()
@@ -216,8 +216,8 @@ def test_the_run_folder_is_deleted_during_the_run(checkout: Checkout) -> None:
     child = checkout.start(*checkout.arguments("--rounds", "6"))
     checkout.wait_for(checkout.records, "no record", 120)
     shutil.rmtree(checkout.runs()[-1], ignore_errors=True)
-    _, told = child.communicate(timeout=120)
-    assert child.returncode == errors.ENGINE, told
-    assert "Traceback" not in told
-    assert "internal error" not in told
-    assert "cannot be" in told
+    _, err = child.communicate(timeout=120)
+    assert child.returncode == errors.ENGINE, err
+    assert "Traceback" not in err
+    assert "internal error" not in err
+    assert "cannot be" in err
