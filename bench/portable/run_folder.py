@@ -77,7 +77,7 @@ def write_atomic(path: Path, content: str | bytes) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         part.replace(path)
-    except OSError:
+    except BaseException:  # Ctrl-C, too
         with suppress(OSError):
             part.unlink()  # on a full disk, a partial file would keep it full
         raise

@@ -312,6 +312,16 @@ def test_a_failed_atomic_write_leaves_no_part(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [target]
 
 
+def test_an_interrupted_atomic_write_leaves_no_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(_descriptor: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write_atomic(tmp_path / "run.json", "new")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.fault("The reports folder is a file", "The error names it.")
 def test_reports_that_is_a_file_has_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "reports").write_text("", encoding="utf-8")
