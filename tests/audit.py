@@ -79,7 +79,7 @@ def findings(packages: dict[str, str], answers: list[dict[str, Any]]) -> list[st
 
 def _not_audited(reason: str) -> errors.EngineError:
     hint = (
-        "This is not a result. Repeat it where https://pypi.org/pypi/NAME/VERSION/json answers, or name another "
+        "This is not a result. Repeat it on a host that reaches the public package index itself, or name another "
         "database: nox -s audit -- --vulnerability-service osv"
     )
     return errors.EngineError(f"NOT AUDITED: {reason}.", hint)

@@ -71,7 +71,7 @@ def _packages(column: Column) -> list[dict[str, Any]]:
         purl = f"pkg:pypi/{name}@{version}"
         files = {
             "type": "distribution",
-            "url": f"https://pypi.org/project/{name}/{version}/",
+            "url": purl,
             "comment": "the lock accepts a file with any of these hashes; the package index may be a mirror",
             "hashes": [{"alg": "SHA-256", "content": content} for content in hashes[name]],
         }
