@@ -104,7 +104,7 @@ def _command(
 
 
 def _end(child: subprocess.Popen[Any], seconds: float) -> None:
-    """End a child that leads a session, and what is left of its process group: asked first, then killed."""
+    """End a child that leads a session, and what is left of its process group: first with SIGTERM, then with SIGKILL."""
     with suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGTERM)
     with suppress(subprocess.TimeoutExpired):
@@ -128,7 +128,7 @@ def measure(python: str, unpacked: Path, plan: list[str]) -> int:
         _end(child, _MEASURE_END_S)
         if child.returncode != INTERRUPTED:
             raise
-        return INTERRUPTED  # it has said so
+        return INTERRUPTED  # the message is printed already
     if code < 0:
         message = f"The measurement was ended by signal {-code}."
         raise PortableError(message, "Finished rounds are kept: run the same command again to resume.")
