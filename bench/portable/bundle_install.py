@@ -104,7 +104,7 @@ def _command(
 
 
 def _end(child: subprocess.Popen[Any], seconds: float) -> None:
-    """End a child that leads a session, and what is left of its process group: first with SIGTERM, then with SIGKILL."""
+    """End a child that leads a session, and what is left of its process group: SIGTERM first, then SIGKILL."""
     with suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGTERM)
     with suppress(subprocess.TimeoutExpired):
