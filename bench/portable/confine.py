@@ -1,6 +1,7 @@
 """Run a command without a network, with read-only files and without new privileges, as far as the system allows it.
 
-Run as a program by the Python of an environment: ``python confine.py FOLDER COMMAND...``. Standard library only.
+Run as a program by the Python of an environment: ``python confine.py FOLDER COMMAND...``. It starts by its path and
+imports nothing of the package, so it has its own calls of the system, as ``bench.suite.private_tmp`` has.
 
 This limits what a kernel does by mistake. It is no boundary against hostile code, which can still read what the user
 can read.

@@ -1,7 +1,8 @@
 """The lines of records as types: what a line must have is checked while it is parsed, before anything else reads it.
 
-The fields are those of the data classes in ``bench.suite.record`` and ``bench.suite.paired_record``. No type is
-converted. Unknown fields are left to the readers of the formats.
+The fields are those that a worker writes. The data classes in ``bench.suite.record`` and ``bench.suite.paired_record``
+join several lines, and must work without pydantic, so they cannot be used here. No type is converted.
+Unknown fields are left to the readers of the formats.
 """
 
 from __future__ import annotations

@@ -46,12 +46,12 @@ def test_three_nights(
     shutil.copytree(root / "docker" / "locks", locks)
     monkeypatch.setattr(planning, "LOCKS", locks)
     # every process has a /tmp of its own, so the file that they read is elsewhere
-    values, told = cache_folder() / f"values-of-test-{os.getpid()}.txt", tmp_path / "told.json"
+    values, received = cache_folder() / f"values-of-test-{os.getpid()}.txt", tmp_path / "received.json"
     values.parent.mkdir(parents=True, exist_ok=True)
     request.addfinalizer(lambda: values.unlink(missing_ok=True))
     (tmp_path / "own.py").write_text(KERNEL.format(path=str(values)))
     matrix, reports = tmp_path / "matrix.toml", tmp_path / "reports"
-    command = json.dumps([sys.executable, "-c", f"import sys; open({str(told)!r}, 'w').write(sys.stdin.read())"])
+    command = json.dumps([sys.executable, "-c", f"import sys; open({str(received)!r}, 'w').write(sys.stdin.read())"])
     matrix.write_text((root / "matrix.toml").read_text() + f"\n[nightly]\non_alarm = {command}\n")
     options = [
         *("nightly", "--matrix", str(matrix), "--profile", "quick", "--engine", "venv", "--env", "tf2.18.1-cpu"),
@@ -77,7 +77,7 @@ def test_three_nights(
     assert len(paired) == 2, "one batch for each mode"
     columns = json.loads((paired[0] / "run.json").read_text())["columns"]
     assert len({column["lock_hash"] for column in columns}) == 2
-    assert not told.exists()
+    assert not received.exists()
 
     values.write_text("2")
     code, third = night()
@@ -87,7 +87,7 @@ def test_three_nights(
     assert [(result["kernel"], result["mode"]) for result in alarm["results"]] == [
         ("reads_a_file", "off"), ("reads_a_file", "on"),
     ]  # fmt: skip
-    assert json.loads(told.read_text()) == third
+    assert json.loads(received.read_text()) == third
     assert third["run"] in (reports / "history.html").read_text()
     log = (reports / "nightly-logs" / f"{third['run']}.log").read_text()
     assert "ALARM" in log

@@ -88,11 +88,11 @@ def packed(path: Path, found: dict[str, bytes], listed: bytes | None = None) -> 
 def refused(file: Path, limits: archive.Limits = archive.LIMITS) -> str:
     """The message of the error; nothing may be left behind."""
     before = sorted(file.parent.iterdir())
-    with pytest.raises(StorageError) as told:
+    with pytest.raises(StorageError) as caught:
         archive.unpack(file, file.parent / "target", limits)
     assert sorted(file.parent.iterdir()) == before
-    assert told.value.hint
-    return str(told.value)
+    assert caught.value.hint
+    return str(caught.value)
 
 
 def test_what_is_packed_is_unpacked(tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def with_record(change: Callable[[bytes], bytes]) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize(
-    ("rows", "told"),
+    ("rows", "message"),
     [
         (lambda all_: [*all_, all_[2]], "twice"),
         (lambda all_: all_[:-1], "is missing"),
@@ -186,10 +186,10 @@ def with_record(change: Callable[[bytes], bytes]) -> dict[str, bytes]:
         (lambda all_: [*all_, member("manifest.json", b"{}")], "does not name"),
     ],
 )
-def test_an_archive_that_differs_from_its_manifest_is_refused(tmp_path: Path, rows: Any, told: str) -> None:
+def test_an_archive_that_differs_from_its_manifest_is_refused(tmp_path: Path, rows: Any, message: str) -> None:
     found = files()
     whole = [member(name, body) for name, body in {"manifest.json": manifest(found), **found}.items()]
-    assert told in refused(write(tmp_path / "a.tar.gz", rows(whole)))
+    assert message in refused(write(tmp_path / "a.tar.gz", rows(whole)))
 
 
 @pytest.mark.parametrize(
@@ -261,7 +261,7 @@ SMALL = archive.Limits(files=5, packed=50_000, unpacked=60_000, document=20_000,
 
 
 @pytest.mark.parametrize(
-    ("found", "told"),
+    ("found", "message"),
     [
         (lambda: {**files(), f"logs/{COLUMN}/zeros.log": b"\0" * 100_000}, "unpacks to more"),
         (lambda: {**files(), **{f"logs/{COLUMN}/{n}.log": b"x" for n in range(4)}}, "more than 5 files"),
@@ -271,8 +271,8 @@ SMALL = archive.Limits(files=5, packed=50_000, unpacked=60_000, document=20_000,
     ],
 )
 @pytest.mark.fault("An imported archive unpacks to too much", "It is refused, and nothing is left.")
-def test_bombs_are_refused(tmp_path: Path, found: Callable[[], dict[str, bytes]], told: str) -> None:
-    assert told in refused(packed(tmp_path / "a.tar.gz", found()), SMALL)
+def test_bombs_are_refused(tmp_path: Path, found: Callable[[], dict[str, bytes]], message: str) -> None:
+    assert message in refused(packed(tmp_path / "a.tar.gz", found()), SMALL)
 
 
 def test_a_record_that_needs_much_memory_is_refused(tmp_path: Path) -> None:

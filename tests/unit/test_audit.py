@@ -76,9 +76,9 @@ def test_no_known_vulnerability_passes(capsys: pytest.CaptureFixture[str]) -> No
 
 def test_a_database_that_is_not_there_is_not_a_pass(capsys: pytest.CaptureFixture[str]) -> None:
     assert audit.main(["--vulnerability-service", "osv", "--osv-url", "http://127.0.0.1:9/v1/query"]) == errors.ENGINE
-    told = capsys.readouterr().err
-    assert "NOT AUDITED: the advisory database was not reached" in told
-    assert "This is not a result." in told
+    printed = capsys.readouterr().err
+    assert "NOT AUDITED: the advisory database was not reached" in printed
+    assert "This is not a result." in printed
 
 
 def test_a_package_that_the_database_does_not_know_is_not_a_pass() -> None:

@@ -388,7 +388,7 @@ def test_modules_beside_the_start_script_and_in_the_current_folder_are_not_impor
 
 
 @pytest.mark.parametrize(
-    ("script", "told", "hint"),
+    ("script", "message", "hint"),
     [
         ("echo $* >&2; exit 1", "Docker cannot load the image: load --quiet --input WORK/bundle/image.tar", "--dir"),
         ("exit 7", "Docker cannot load the image: exit code 7", "--dir"),
@@ -396,7 +396,7 @@ def test_modules_beside_the_start_script_and_in_the_current_folder_are_not_impor
     ],
 )
 def test_an_image_that_cannot_be_loaded_is_an_error(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, told: str, hint: str
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, message: str, hint: str
 ) -> None:
     if script:
         (tmp_path / "docker").write_text(f"#!/bin/sh\n{script}\n")
@@ -406,7 +406,7 @@ def test_an_image_that_cannot_be_loaded_is_an_error(
     monkeypatch.setitem(ENVIRONMENT, "PATH", str(tmp_path))  # without the Docker of this host
     bundle = make(root, tmp_path / "made", engine="docker")
     output = refused(bundle, "--dir", str(tmp_path / "work"), code=4)
-    assert told.replace("WORK", str(tmp_path / "work")) in output
+    assert message.replace("WORK", str(tmp_path / "work")) in output
     assert hint in output.partition("hint: ")[2]
 
 
@@ -454,6 +454,7 @@ def test_a_signal_ends_all_children(root: Path, tmp_path: Path, number: signal.S
         command(bundle, "--dir", str(tmp_path / "work")), stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
     )
     wait_for(lambda: (tmp_path / "child").exists() and bool((tmp_path / "child").read_text()))
+    time.sleep(0.5)  # on a busy host, the child may run before its start has returned in the parent
     child.send_signal(number)
     _, output = child.communicate(timeout=30)
     assert child.returncode == 130
