@@ -104,9 +104,13 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def fuzz(session: nox.Session) -> None:
-    """Give every reader of files, and the command lines of commands that only read, 1,000 odd inputs each."""
+    """Give every reader of files, and the command lines of commands that only read, 1,000 odd inputs each.
+
+    The property tests of tests/unit try new examples too.
+    """
     groups(session, "test")
-    run = ("python", "-m", "pytest", "-n", "auto", *(session.posargs or ["tests/fuzz"]))
+    paths = session.posargs or ["tests/fuzz", "tests/unit"]
+    run = ("python", "-m", "pytest", "-n", "auto", "-m", "hypothesis", *paths)
     session.run(*run, env={"TFREPRO_FUZZ": "1000"}, interrupt_timeout=GRACE_S)
 
 

@@ -31,8 +31,9 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(FaultTable(Path(config.getoption("--faults"))))
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    # a busy machine is no defect: without a deadline, one slow example fails no test
-    hypothesis.settings.register_profile("tests", deadline=None)
+    # a busy machine is no defect: without a deadline, one slow example fails no test. A check of a change tries
+    # the same examples each time, so that it fails because of the change; the fuzz session tries new ones
+    hypothesis.settings.register_profile("tests", deadline=None, derandomize="TFREPRO_FUZZ" not in os.environ)
     hypothesis.settings.load_profile("tests")
 
 
