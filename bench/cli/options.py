@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bench import verdict
 from bench.engines import ENGINES
+from bench.portable.overrides import host_name
 
 #: The largest number of rounds or repetitions, as in ``bench.plan.config_models``.
 _MOST = 1000
@@ -50,6 +51,10 @@ def add_selection(parser: argparse.ArgumentParser, profile: str = "standard") ->
     group.add_argument(
         "--device", default="auto", metavar="DEVICE",
         help="auto (default: a GPU if there is one, else the CPU), cpu, gpu (fail without one), all, or a GPU's UUID",
+    )  # fmt: skip
+    group.add_argument(
+        "--host-name", type=host_name, default="", metavar="NAME",
+        help="name this host in its columns, so that they can be shown beside those of other hosts",
     )  # fmt: skip
     add_mode(group)
     group.add_argument(

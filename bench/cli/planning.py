@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tabulate import tabulate
@@ -68,7 +68,7 @@ def read_inputs(options: argparse.Namespace) -> Inputs:
         matrix=matrix,
         profile=options.profile,
         selection=selection,
-        devices=devices.choose(options.device, facts.survey()),
+        devices=replace(devices.choose(options.device, facts.survey()), host=options.host_name),
         sources=kernel_sources(matrix, options),
     )
 

@@ -52,7 +52,8 @@ class Column:
     ``gpu`` where none is known. ``gpu`` is the UUID of the GPU, "" for none. ``status`` is ``ready``,
     ``incompatible``, ``gpu-not-visible`` or ``build-failed`` (there is no lock), and ``reason`` says why it is not
     ready. ``advice`` is the result of the preflight in one line, "" where there is nothing to say. ``lock_label``
-    names an earlier lock of the pair, "" for the current one.
+    names an earlier lock of the pair, "" for the current one. ``host`` is the name of the host in a matrix over several
+    hosts, "" in any other.
     """
 
     pair: Pair
@@ -63,12 +64,16 @@ class Column:
     gpu: str = ""
     advice: str = ""
     lock_label: str = ""
+    host: str = ""
 
     @property
     def id(self) -> str:
-        """``tf2.18.1-cpu-py311@cpu``: pair, Python minor and device; ``tf2.18.1-cpu-py311+LABEL@cpu`` with a label."""
+        """``tf2.18.1-cpu-py311@cpu``: pair, Python minor and device.
+
+        ``tf2.18.1-cpu-py311+LABEL@cpu`` with a label of its lock, ``tf2.18.1-cpu-py311@cpu-HOST`` with a host.
+        """
         label = f"+{self.lock_label}" if self.lock_label else ""
-        return f"{self.pair.stem}{label}@{self.device}"
+        return f"{self.pair.stem}{label}@{self.device}{f'-{self.host}' if self.host else ''}"
 
     def facts(self) -> dict[str, Any]:
         """Return what run.json records of the column before it is measured, by the field names of ``ColumnInfo``."""
@@ -81,6 +86,7 @@ class Column:
             "keras": self.pair.keras,
             "python": self.pair.python,
             "device": self.device,
+            "host": self.host,
             "gpu": self.gpu,
             "lock": self.lock.name,
             "lock_hash": self.lock_hash() if self.lock.is_file() else "",

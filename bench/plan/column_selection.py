@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
@@ -162,12 +162,13 @@ def _on(pair: Pair, device: Gpu | str | None, devices: Devices, locks: Path) -> 
     lock = locks / f"{pair.stem}.txt"
     if isinstance(device, str):
         if pair.cuda == "cpu" and devices.kind != "gpu":
-            yield Column(pair=pair, device="cpu", lock=lock), None
+            yield Column(pair=pair, device="cpu", lock=lock, host=devices.host), None
     elif pair.cuda != "cpu" and devices.kind != "cpu":
         if device is not None:
-            yield Column(pair=pair, device=devices.names[device.uuid], lock=lock, gpu=device.uuid), device
+            name = devices.names[device.uuid]
+            yield Column(pair=pair, device=name, lock=lock, gpu=device.uuid, host=devices.host), device
         elif not devices.gpus:
-            yield Column(pair=pair, device="gpu", lock=lock), None
+            yield Column(pair=pair, device="gpu", lock=lock, host=devices.host), None
 
 
 def _selected(candidates: list[_Candidate], only: tuple[str, ...], devices: Devices) -> set[str]:
@@ -228,15 +229,7 @@ def _with_status(column: Column, gpu: Gpu | None, devices: Devices) -> Column:
         status, reason = "build-failed", f"docker/locks has no {column.lock.name}; make it with: nox -s lock"
     elif status == "ready" and column.pair.cuda != "cpu" and gpu is None:
         status, reason = "gpu-not-visible", devices.survey.why or "no GPU was looked for"
-    return Column(
-        pair=column.pair,
-        device=column.device,
-        lock=column.lock,
-        gpu=column.gpu,
-        status=status,
-        reason=reason,
-        advice=advice,
-    )
+    return replace(column, status=status, reason=reason, advice=advice)
 
 
 def _left_out(candidates: list[_Candidate], only: tuple[str, ...], chosen: set[str], devices: Devices) -> Iterator[str]:

@@ -25,13 +25,15 @@ class Devices:
     * ``auto``: pairs with CUDA if there are ``gpus``, otherwise those without
     * ``any``: every pair of the file, whatever its profile; for locks and images, which need no device
 
-    ``gpus`` are those that CUDA pairs run on. ``notes`` are sentences for the user about the choice.
+    ``gpus`` are those that CUDA pairs run on. ``notes`` are sentences for the user about the choice. ``host`` is the
+    name of the host in a matrix over several hosts, "" in any other.
     """
 
     kind: Kind = "cpu"
     survey: GpuInventory = field(default_factory=GpuInventory)
     gpus: tuple[Gpu, ...] = ()
     notes: tuple[str, ...] = ()
+    host: str = ""
 
     @property
     def names(self) -> dict[str, str]:

@@ -161,6 +161,7 @@ _OVERRIDES = {
     "--variation": ("NAMES", "only these variations of the profile: tf32=off"),
     "--rounds": ("N", "fresh processes per mode, instead of the profile's"),
     "--repetitions": ("N", "repetitions per process, of heavy kernels too"),
+    "--host-name": ("NAME", "name this host in the column, to show it beside those of other hosts"),
 }
 _COPY_AGAIN = "Copy all files of the bundle again, into one folder."
 
@@ -192,7 +193,7 @@ def _plan(options: argparse.Namespace, unpacked: Path) -> list[str]:
     words = [str(unpacked / f"plan-{options.profile}.json"), "--out", str(options.dir / f"records-{options.profile}")]
     words += ["--dry"] if options.dry else []
     for name in ("--gpu", *_OVERRIDES):
-        value = getattr(options, name.lstrip("-"))
+        value = getattr(options, name.lstrip("-").replace("-", "_"))
         words += [name, value] if value else []
     return words
 

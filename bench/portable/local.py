@@ -27,7 +27,7 @@ from bench.portable.digest_summary import digest_summary
 from bench.portable.errors import CONFIG, INTERRUPTED, NO_GPU, NOTHING, PortableError
 from bench.portable.host_facts import Gpu, GpuInventory
 from bench.portable.launcher import Local
-from bench.portable.overrides import names, positive
+from bench.portable.overrides import host_name, names, positive
 from bench.portable.paired_timing import PairPlan
 from bench.portable.plan_runner import Job, print_progress, run_rounds
 from bench.portable.run_folder import read_records
@@ -96,6 +96,7 @@ def _parser() -> argparse.ArgumentParser:
         "--variation", type=_variations, default=("default",), metavar="NAMES",
         help="what to change around a run: 'default,threads=1,hashseed=0' (default: default)",
     )  # fmt: skip
+    add("--host-name", type=host_name, default="", metavar="NAME", help="name this host in the column")
     add("--device", choices=["auto", "cpu", "gpu"], default="auto", help="auto (default): a GPU if TensorFlow sees one")
     return parser
 
@@ -229,7 +230,7 @@ def plan(
     rounds = options.rounds or (2 if options.quick else 5)
     repetitions = options.repetitions or (3 if options.quick else 5)
     modes = ("off", "on") if options.mode == "both" else (options.mode,)
-    column = _column(facts, inventory)
+    column = _column(facts, inventory, options.host_name)
     host = host_facts.facts(inventory)
     shared: dict[str, Any] = {
         "column": column["id"],
@@ -341,8 +342,8 @@ def _kernels(options: argparse.Namespace, custom: list[dict[str, Any]]) -> list[
     return selected
 
 
-def _column(facts: dict[str, Any], inventory: GpuInventory) -> dict[str, Any]:
-    """Return the column, named after the facts of ``probe``: ``tf2.18.1-cuda12.5-local-py312@h200``."""
+def _column(facts: dict[str, Any], inventory: GpuInventory, host: str) -> dict[str, Any]:
+    """Return the column, named after the facts of ``probe`` and a host: ``tf2.18.1-cuda12.5-local-py312@h200``."""
     release = facts["tensorflow"].partition("+")[0].replace("-", "")
     minor = ".".join(facts["python"].split(".")[:2])
     gpu = _gpu(facts, inventory)
@@ -363,7 +364,8 @@ def _column(facts: dict[str, Any], inventory: GpuInventory) -> dict[str, Any]:
         "distributions": " ".join(facts["distributions"]),
     }
     return {
-        "id": f"{'-'.join(parts)}@{device}",
+        "id": f"{'-'.join(parts)}@{device}{f'-{host}' if host else ''}",
+        "host": host,
         "tensorflow": release,
         "cuda": cuda,
         "python": minor,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import random
+import re
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
@@ -51,6 +52,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--variation", type=names, default=(), metavar="NAMES", help="only these variations of the profile: tf32=off")
     add("--rounds", type=positive, metavar="N", help="fresh processes per mode, instead of the profile's")
     add("--repetitions", type=positive, metavar="N", help="repetitions per process, of heavy kernels too")
+
+
+def host_name(text: str) -> str:
+    """Parse the name of a host in the ids of its columns ("": none). Raises ArgumentTypeError where it is invalid."""
+    if not re.fullmatch(r"([A-Za-z0-9]([A-Za-z0-9.-]{0,61}[A-Za-z0-9])?)?", text):
+        message = f"{text!r} is not the name of a host: use letters, digits, dots and hyphens"
+        raise argparse.ArgumentTypeError(message)
+    return text
 
 
 def positive(text: str) -> int:

@@ -55,7 +55,7 @@ def main(arguments: list[str]) -> int:
     try:
         plan = json.loads(options.plan.read_text(encoding="utf-8"))
         store = options.plan.absolute().parent / "kernel-files"
-        job = make_job(plan, options.out, options.gpu, overrides.from_options(options), store)
+        job = make_job(plan, options.out, options.gpu, overrides.from_options(options), store, options.host_name)
         if options.dry:
             job = dataclasses.replace(job, requests=job.requests[:1], pairs=())
         folder = run_rounds(job)
@@ -84,18 +84,26 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("plan", type=Path)
     parser.add_argument("--out", type=Path, required=True, help="folder for the run and the records archive")
     parser.add_argument("--gpu", default="", metavar="UUID", help="the GPU to measure (default: the first)")
+    parser.add_argument(
+        "--host-name", type=overrides.host_name, default="", metavar="NAME", help="name of this host in columns"
+    )
     parser.add_argument("--dry", action="store_true", help="run one round only, as a test of the environment")
     overrides.add_options(parser)
     return parser
 
 
 def make_job(
-    plan: dict[str, Any], out: Path, uuid: str = "", changes: Overrides = _NO_OVERRIDES, store: Path | None = None
+    plan: dict[str, Any],
+    out: Path,
+    uuid: str = "",
+    changes: Overrides = _NO_OVERRIDES,
+    store: Path | None = None,
+    host: str = "",
 ) -> Job:
     """Return the job of a plan on this host, completed with the host's facts, its GPU and where rounds run.
 
-    ``uuid`` is the GPU to measure ("": the first), ``store`` the folder with the bundle's custom kernel files. Raises
-    PortableError where the plan cannot run here.
+    ``uuid`` is the GPU to measure ("": the first), ``store`` the folder with the bundle's custom kernel files, ``host``
+    the name of this host in its column. Raises PortableError where the plan cannot run here.
     """
     inventory = host_facts.gpu_inventory()
     planned = [Request.from_json(json.dumps(request)) for request in plan["requests"]]
@@ -114,7 +122,10 @@ def make_job(
     known: dict[str, Any] = {}  # fields of requests that were not known when the plan was made
     if gpu:
         run = _with_gpu(gpu, run)
-        known = {"column": run["columns"][0]["id"], "gpu": inventory.request_facts(gpu)}
+        known = {"gpu": inventory.request_facts(gpu)}
+    if host:
+        run["columns"] = [{**column, "id": f"{column['id']}-{host}", "host": host} for column in run["columns"]]
+    known["column"] = run["columns"][0]["id"]
     context = {"host": run["host"]["name"], "environment": identity}
     run["columns"] = [_with_environment(column, where, identity) for column in run["columns"]]
 

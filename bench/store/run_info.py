@@ -40,9 +40,9 @@ class ColumnInfo(_Validated):
 
     ``status`` is ``ready``, ``incompatible``, ``gpu-not-visible`` or ``build-failed``, or ``mismatch`` or
     ``image-missing`` where no round could be run; ``reason`` says why it is not ready. ``device``, ``gpu``, ``kind``,
-    ``cudnn`` and ``advice`` are those of ``bench.plan.column``. ``origin`` has the facts of the other host for an
-    imported column, with the id, start and end (``run``, ``started``, ``finished``) of its run, and is empty for one
-    that was measured on this host.
+    ``cudnn``, ``advice`` and ``host`` are those of ``bench.plan.column``. ``origin`` has the facts of the other host
+    for an imported column, with the id, start and end (``run``, ``started``, ``finished``) of its run, and is empty
+    for one that was measured on this host.
     """
 
     id: str
@@ -60,6 +60,7 @@ class ColumnInfo(_Validated):
     kind: str = "cpu"
     cudnn: str = ""
     advice: str = ""
+    host: str = ""
     origin: Mapping[str, str] = field(default_factory=dict)
 
 

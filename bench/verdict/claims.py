@@ -132,6 +132,8 @@ def _wrong_label(column: ColumnInfo) -> str:
     for key, value in names.items():
         if match and match[key].replace("-", "") != value:
             return f"run.json says that {column.id} has {key} {getattr(column, key)}"
+    if column.host and not column.id.endswith(f"@{column.device}-{column.host}"):
+        return f"run.json says that {column.id} is a column of the host {column.host}"
     if match and not match["device"].startswith(column.device):
         return f"run.json says that {column.id} has the device {column.device}"
     return _wrong_environment(column)

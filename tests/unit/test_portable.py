@@ -518,9 +518,9 @@ def test_local_names_the_column_after_the_installation() -> None:
         "tensorflow": "2.17.0+nv24.10", "keras": "3.5.0", "python": "3.12.4", "cuda_build": "12.3.2", "cuda": "12.5",
         "gpu": "NVIDIA H200", "uuid": "GPU-1", "gpus": 1, "distributions": ["a==1"],
     }  # fmt: skip
-    column = local._column(found, host_facts.GpuInventory(gpus=(host_facts.Gpu("GPU-1", "NVIDIA H200"),)))
-    assert (column["id"], column["cuda"]) == ("tf2.17.0-cuda12.5-local-py312@h200", "12.5")
-    bare = local._column({**found, "gpus": 0}, host_facts.GpuInventory())
+    column = local._column(found, host_facts.GpuInventory(gpus=(host_facts.Gpu("GPU-1", "NVIDIA H200"),)), "gpu01")
+    assert (column["id"], column["cuda"]) == ("tf2.17.0-cuda12.5-local-py312@h200-gpu01", "12.5")
+    bare = local._column({**found, "gpus": 0}, host_facts.GpuInventory(), "")
     assert (bare["id"], bare["cuda"], bare["kind"]) == ("tf2.17.0-local-py312@cpu", "cpu", "local")
     run_info.ColumnInfo(**column)
 
