@@ -12,7 +12,7 @@ from bench.cli.command import Command
 from bench.cli.declarations import declared_suite
 from bench.cli.planning import print_columns, read_inputs
 from bench.cli.results import PAGES, show
-from bench.engines import select
+from bench.engines import ENGINES, select
 from bench.plan import custom_kernels, duration
 from bench.run import progress, runner
 from bench.store import run as store
@@ -40,7 +40,11 @@ BUILD_S = {"docker": 60.0, "venv": 15.0}
 
 
 def matrix(options: argparse.Namespace) -> int:
-    """Measure what the options select, then write and print the results."""
+    """Measure what the options select, here or on a cluster, then write and print the results."""
+    if options.engine == "slurm":
+        from bench.cli.fleet_submit import submit  # noqa: PLC0415 - start-up stays quick without it
+
+        return submit(options)
     inputs = read_inputs(options)
     suite, chosen = read_suite(inputs.sources, inputs.columns, inputs.devices, options)
     plan = inputs.plan(suite)
@@ -180,9 +184,10 @@ def _print_dry_run(plan: Plan, engine: Engine, *, resume: bool) -> None:
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    shared.add_selection(parser)
+    shared.add_selection(parser, engines=(*ENGINES, "slurm"))
     shared.add_output(parser)
     add = parser.add_argument
+    add("--wait", action="store_true", help="with --engine slurm: wait for the jobs, then show the results")
     add("--no-resume", action="store_true", help="measure everything again, even what an interrupted run completed")
     add("--dry-run", action="store_true", help="print what would be built and run, and how long it would take")
     shared.add_registry(parser)

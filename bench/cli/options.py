@@ -40,7 +40,9 @@ def add_environments(parser: argparse.ArgumentParser, profile: str = "standard")
     return group
 
 
-def add_selection(parser: argparse.ArgumentParser, profile: str = "standard") -> None:
+def add_selection(
+    parser: argparse.ArgumentParser, profile: str = "standard", engines: tuple[str, ...] = ENGINES
+) -> None:
     """Add everything that selects what is measured, and how often; ``profile`` is the default of ``--profile``."""
     group = add_environments(parser, profile)
     group.add_argument(
@@ -69,15 +71,15 @@ def add_selection(parser: argparse.ArgumentParser, profile: str = "standard") ->
         "--timing-pairs", type=_count_or_zero, metavar="N",
         help="pairs of processes per column that time determinism off against on, or 0 (default: the profile's)",
     )  # fmt: skip
-    add_engine(group)
+    add_engine(group, engines)
     add_root_kernels(group)
 
 
-def add_engine(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+def add_engine(parser: argparse.ArgumentParser | argparse._ArgumentGroup, engines: tuple[str, ...] = ENGINES) -> None:
     """Add ``--engine``."""
     parser.add_argument(
         "--engine",
-        choices=ENGINES,
+        choices=engines,
         default="auto",
         help="where to measure (default: Docker if it answers, else venv)",
     )

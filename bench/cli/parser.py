@@ -21,6 +21,7 @@ MODULES = {
     "nightly": "nightly",
     "history": "history",
     "bisect": "bisect_kernel",
+    "fleet": "fleet",
     "plan": "plan",
     "doctor": "doctor",
     "report": "report",

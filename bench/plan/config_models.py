@@ -184,6 +184,49 @@ class Nightly(Model):
     )
 
 
+class FleetGpus(Model):
+    """A ``[[fleet.gpus]]`` table: a GPU model of the cluster, and which environments are measured on it."""
+
+    gpu: str = Field(
+        default="", pattern=r"^[A-Za-z0-9_.-]*$", description='type in the cluster\'s gres: "h200"; "" requests no GPU'
+    )
+    env: tuple[Glob, ...] = Field(default=("*",), description="pairs of the profile that are measured on it")
+    nodes: tuple[Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]*$")], ...] = Field(
+        default=(), description="measure on each of these nodes; without it, on one node that Slurm chooses"
+    )
+    driver: str = Field(
+        default="", pattern=r"^[0-9.]*$", description='driver that the nodes must have: "580" or "580.65.06"'
+    )
+
+
+class Fleet(Model):
+    """How ``matrix --engine slurm`` submits. What is empty is not requested of Slurm."""
+
+    gpus: tuple[FleetGpus, ...] = ()
+    engine: Literal["auto", "docker", "venv", "local", "pyxis"] = Field(
+        default="auto", description="where a node measures; local: in the interpreter of the key python"
+    )
+    python: str = Field(default="", description="Python on the nodes that runs tfrepro (for local: with TensorFlow)")
+    image: str = Field(default="", description="image for pyxis, as --container-image takes it")
+    partition: str = ""
+    account: str = ""
+    qos: str = ""
+    exclusive: bool = Field(default=False, description="no other job on the node meanwhile")
+    time_limit_min: int | None = Field(default=None, ge=10, description="instead of one from the estimate")
+    options: tuple[str, ...] = Field(default=(), description="more options of sbatch: ['--constraint=nvlink']")
+    scratch: str = Field(default="", description="folder on the nodes' own disks; by default TMPDIR, else /tmp")
+    wait_for_gpu_s: float = Field(default=600, ge=0, description="how long to wait for a GPU that others still use")
+
+    @field_validator("options")
+    @classmethod
+    def _one_line(cls, options: tuple[str, ...]) -> tuple[str, ...]:
+        for option in options:
+            if not option.startswith("-") or not option.isprintable():
+                message = f"{option!r} is not an option of sbatch: it begins with '-' and has one line"
+                raise ValueError(message)
+        return options
+
+
 class Matrix(Model):
     """The whole file."""
 
@@ -195,6 +238,7 @@ class Matrix(Model):
     profiles: dict[str, Profile] = Field(min_length=1)
     overrides: tuple[Override, ...] = ()
     nightly: Nightly = Nightly()
+    fleet: Fleet = Fleet()
 
     @field_validator("variations")
     @classmethod

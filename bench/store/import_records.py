@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 #: Facts of ``RunInfo.host`` that go into ``ColumnInfo.origin``.
 _HOST_FACTS = ("name", "system", "cpu", "cores", "memory_gb", "gpu")
-_IMPORTED = "imported"
+#: The file of a run folder that lists the runs that were imported into it.
+IMPORTED = "imported"
 
 
 def print_line(text: str) -> None:
@@ -61,15 +62,15 @@ def import_archive(
             obstacle = merge_obstacle(existing, imported) if existing else obstacle
             folder = scratch / "merged"
             if base and existing and not obstacle:
-                _copy(base, folder)
+                copy_records(base, folder)
                 info = merged(existing, imported)
             else:
                 say(f"imported as a run of its own: {obstacle}")
                 info = alone(imported)
-            _copy(scratch / "imported", folder)
+            copy_records(scratch / "imported", folder)
             ids = [*(_imported(base) if base and not obstacle else ()), imported.id]
-            write_atomic(folder / _IMPORTED, "".join(f"{run}\n" for run in ids))
-            return _move_to_runs(folder, info, reports)
+            write_atomic(folder / IMPORTED, "".join(f"{run}\n" for run in ids))
+            return move_to_runs(folder, info, reports)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 
@@ -86,7 +87,7 @@ def _existing(base: Path | None, *, required: bool) -> tuple[RunInfo | None, str
         return None, f"the newest run cannot be read ({error})"
 
 
-def _move_to_runs(folder: Path, info: RunInfo, reports: Path) -> Path:
+def move_to_runs(folder: Path, info: RunInfo, reports: Path) -> Path:
     """Move a complete folder to the runs under a new id, in one step."""
     place = RunFolder.create(reports)
     write_atomic(folder / "run.json", dataclasses.replace(info, id=place.id).to_json())
@@ -96,7 +97,7 @@ def _move_to_runs(folder: Path, info: RunInfo, reports: Path) -> Path:
 def _imported(folder: Path) -> tuple[str, ...]:
     """Return the ids of the runs that were imported into a run folder."""
     try:
-        return tuple((folder / _IMPORTED).read_text(encoding="utf-8", errors="replace").split())
+        return tuple((folder / IMPORTED).read_text(encoding="utf-8", errors="replace").split())
     except OSError:
         return ()
 
@@ -193,7 +194,7 @@ def _warnings(imported: RunInfo) -> tuple[str, ...]:
     return (*(f"{columns}: {warning}" for warning in imported.warnings), source)
 
 
-def _copy(source: Path, target: Path) -> None:
+def copy_records(source: Path, target: Path) -> None:
     """Copy records, stored values, kernel files and logs to the same relative paths, hard-linked where that works."""
     folder = RunFolder(target)
     for file in (*record_files(source), *pair_files(source)):

@@ -24,6 +24,7 @@ ALLOWED: dict[str, set[str]] = {
     "run": {"portable", "plan", "engines", "store", "suite", "host", "gpu"},
     "doctor": {"plan", "engines", "gpu", "suite", "host", "run"},
     "bundle": {"plan", "engines", "store", "suite", "gpu", "portable", "host"},
+    "fleet": {"plan", "portable", "store", "suite", "gpu"},
     "verdict": {"store", "suite"},
     "history": {"verdict", "store", "suite", "portable"},
     "api": {"verdict", "store"},

@@ -1,0 +1,173 @@
+"""``fleet``: the status, results and end of a matrix that was submitted with ``matrix --engine slurm`` or ``ssh``."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tabulate import tabulate
+
+from bench import errors
+from bench.cli import options as shared
+from bench.cli.command import Command
+from bench.cli.results import show
+from bench.errors import EngineError, NothingError
+from bench.fleet import collect, planning, slurm
+from bench.fleet.state import MEASURED, FleetFolder
+from bench.fleet.status import CellStatus, counts, statuses
+from bench.fleet.submit import submit_arrays
+from bench.plan import config
+from bench.portable.plan_runner import print_progress
+
+if TYPE_CHECKING:
+    import argparse
+
+    from bench.fleet.state import Fleet
+
+#: Seconds between two looks at the cluster while waiting.
+POLL_S = 20.0
+#: Cells that the table of the terminal shows; those that were measured come last.
+_MOST_ROWS = 40
+#: How long a cluster may give no answer while somebody waits for its jobs: its controller may be restarted.
+_SILENCE_S = 1800.0
+
+
+def fleet(options: argparse.Namespace) -> int:
+    """Do what the action says with a fleet run, and return the exit code."""
+    folder = find(options.reports, options.folder)
+    submitted = folder.read()
+    actions = {"status": _status, "collect": _collect, "cancel": _cancel, "retry": _retry}
+    return actions[options.action](folder, submitted, options)
+
+
+def find(reports: Path, name: Path | None) -> FleetFolder:
+    """Return a fleet run by its folder or id, or the newest; raises NothingError where there is none."""
+    place = reports.absolute() / "fleet"
+    if name is not None:
+        return FleetFolder(name.absolute() if (name / "fleet.json").is_file() else place / name.name)
+    found = sorted(file.parent for file in place.glob("*/fleet.json"))
+    if not found:
+        raise NothingError(f"Nothing was submitted in {place}.", "Submit: nox -s matrix -- --engine slurm")
+    return FleetFolder(found[-1])
+
+
+def current(folder: FleetFolder, submitted: Fleet) -> tuple[CellStatus, ...]:
+    """Return the status of every cell; raises EngineError if Slurm does not answer."""
+    return statuses(folder, submitted, slurm.tasks(folder, submitted.arrays))
+
+
+def wait(folder: FleetFolder) -> tuple[CellStatus, ...]:
+    """Wait until no cell can be measured any more; prints the counts when they change.
+
+    Waits without a limit, because Slurm decides when jobs run and limits how long. Raises EngineError if Slurm does not
+    answer for half an hour.
+    """
+    printed, silent_since = "", time.monotonic()
+    while True:
+        try:
+            found = current(folder, folder.read())
+            silent_since = time.monotonic()
+        except EngineError as error:
+            if time.monotonic() - silent_since > _SILENCE_S:
+                raise
+            print(f"{error} Asking again.", file=sys.stderr)
+            time.sleep(POLL_S)
+            continue
+        if counts(found) != printed:
+            printed = counts(found)
+            print(printed, file=sys.stderr)
+        if all(status.over for status in found):
+            return found
+        time.sleep(POLL_S)
+
+
+def show_collected(folder: FleetFolder, found: tuple[CellStatus, ...], options: argparse.Namespace) -> int:
+    """Put the results of all cells into one run, show it, and return the exit code."""
+    run = collect.collect(folder, found, options.reports.absolute())
+    code = show(run, options)
+    missing = sum(status.state.phase != MEASURED for status in found)
+    if missing:
+        print(f"{missing} of {len(found)} cells are not measured completely: see `fleet status`.", file=sys.stderr)
+    return code or (errors.ENGINE if missing else errors.OK)
+
+
+def _status(folder: FleetFolder, submitted: Fleet, options: argparse.Namespace) -> int:
+    found = current(folder, submitted)
+    if options.json:
+        rows = [
+            {**dataclasses.asdict(status.cell), **dataclasses.asdict(status.state), "over": status.over}
+            for status in found
+        ]
+        print(json.dumps({"id": folder.id, "cells": rows}, indent=1))
+        return errors.OK
+    print_status(folder, found)
+    return errors.OK
+
+
+def print_status(folder: FleetFolder, found: tuple[CellStatus, ...]) -> None:
+    """Print the counts, and a table of cells: those that were not measured first."""
+    print(f"{folder.path}\n{counts(found)}")
+    order = sorted(found, key=lambda status: (status.state.phase == MEASURED, status.cell.number))
+    rows = [
+        [status.cell.number, status.cell.pair or "(existing)", status.cell.gpu or "-",
+         status.state.host or status.cell.node or "-", status.state.phase, status.remark[:200]]
+        for status in order[:_MOST_ROWS]
+    ]  # fmt: skip
+    print(tabulate(rows, headers=["cell", "environment", "GPU", "node", "state", "remark"]))
+    if len(order) > _MOST_ROWS:
+        print(f"and {len(order) - _MOST_ROWS} more; --json has all")
+
+
+def _collect(folder: FleetFolder, submitted: Fleet, options: argparse.Namespace) -> int:
+    found = wait(folder) if options.wait else current(folder, submitted)
+    return show_collected(folder, found, options)
+
+
+def _cancel(folder: FleetFolder, submitted: Fleet, _options: argparse.Namespace) -> int:
+    folder.cancelled.touch()
+    slurm.cancel(folder, submitted.arrays)
+    found = current(folder, submitted)
+    print(f"cancelled; {counts(found)}. Finished rounds are kept: see `fleet collect`.")
+    return errors.OK
+
+
+def _retry(folder: FleetFolder, submitted: Fleet, options: argparse.Namespace) -> int:
+    """Submit the cells again that are over without a result."""
+    found = current(folder, submitted)
+    again = [status.cell for status in found if status.over and status.state.phase != MEASURED]
+    if not again:
+        raise NothingError(f"No cell of {folder.id} is over without a result.", "See: python -m bench fleet status")
+    number = 1 + sum("retry" in array.name for array in submitted.arrays)
+    arrays = planning.arrays(again, slurm.most_tasks(), prefix=f"retry{number}-")
+    changed = dataclasses.replace(submitted, arrays=(*submitted.arrays, *arrays))
+    folder.cancelled.unlink(missing_ok=True)
+    folder.write(changed)
+    settings = config.load(Path(submitted.matrix) if submitted.matrix else options.matrix).fleet
+    submit_arrays(folder, changed, arrays, settings, print_progress)
+    print(f"submitted {len(again)} cells again; their finished rounds are reused on the same device")
+    return errors.OK
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("action", choices=["status", "collect", "cancel", "retry"], help="what to do (see above)")
+    add("folder", nargs="?", type=Path, metavar="FLEET", help="folder or id of a fleet run (default: the newest)")
+    add("--wait", action="store_true", help="collect: wait until nothing runs any more")
+    add("--json", action="store_true", help="status: print every cell as JSON")
+    shared.add_matrix_file(parser)
+    shared.add_output(parser)
+
+
+COMMAND = Command(
+    name="fleet",
+    summary="Show, collect, cancel or retry a matrix that was submitted with matrix --engine slurm.",
+    details="status lists its cells; collect puts all results so far into one run and shows it; cancel ends its jobs "
+    "and keeps what was measured; retry submits those cells again that ended without a result.",
+    example="nox -s fleet -- status",
+    add_arguments=_add_arguments,
+    run=fleet,
+)

@@ -1,0 +1,101 @@
+"""Put the runs of all cells together into one run, in which each column names its host."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import secrets
+import shutil
+from typing import TYPE_CHECKING
+
+from bench.errors import NothingError, StorageError
+from bench.fleet.state import MEASURED
+from bench.store import find_run, import_records
+from bench.store.run import read_info
+from bench.store.run_folder import now, write_atomic
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from bench.fleet.state import FleetFolder
+    from bench.fleet.status import CellStatus
+    from bench.store.run_info import RunInfo
+
+
+def collect(folder: FleetFolder, found: Iterable[CellStatus], reports: Path) -> Path:
+    """Return the run with the results of all cells so far; it replaces what was collected from this fleet run before.
+
+    Records are linked, not copied, where that works. What was not measured, or not completely, is in its warnings.
+
+    Raises:
+        NothingError: no cell has a result yet.
+        StorageError: ``reports`` cannot be written.
+    """
+    warnings: list[str] = []
+    runs: list[tuple[Path, RunInfo]] = []
+    for status in found:
+        place = next(reversed(find_run.every(folder.reports(status.cell.number))), None)
+        try:
+            info = read_info(place) if place else None
+        except StorageError as error:
+            info = None
+            warnings.append(f"{status.cell.name}: its run cannot be read: {error}")
+        if status.state.phase != MEASURED or status.remark:
+            part = "its finished rounds are here" if info else "there is no result of it"
+            remark = status.remark.rstrip(".") or "it is not finished"
+            warnings.append(f"{status.cell.name}: {status.state.phase}, {part}: {remark}.")
+        if place and info:
+            runs.append((place, info))
+    together, kept = _together(runs, warnings)
+    command = folder.read().command
+    if together is None:
+        raise NothingError(f"No cell of {folder.id} has a result yet.", "See: python -m bench fleet status")
+    return _store(folder, dataclasses.replace(together, command=command), kept, reports)
+
+
+def _together(runs: list[tuple[Path, RunInfo]], warnings: list[str]) -> tuple[RunInfo | None, list[Path]]:
+    """Return all runs as one, and the folders of those that could be put together; adds the others to ``warnings``."""
+    together: RunInfo | None = None
+    kept = []
+    for place, info in runs:
+        ended = dataclasses.replace(info, finished=info.finished or now())  # a part of a run is no run in progress
+        columns = ", ".join(column.id for column in info.columns)
+        if together is None:
+            together = import_records.alone(ended)
+        elif obstacle := import_records.merge_obstacle(together, ended):
+            warnings.append(f"{columns} is left out: {obstacle}.")
+            continue
+        else:
+            together = import_records.merged(together, ended)
+        warnings += (f"{columns}: {warning}" for warning in info.warnings)
+        kept.append(place)
+    if together is not None:
+        together = dataclasses.replace(together, warnings=tuple(warnings), merged_from="")
+    return together, kept
+
+
+def _store(folder: FleetFolder, info: RunInfo, places: list[Path], reports: Path) -> Path:
+    """Write the run below ``reports``, then remove the one that was collected from this fleet run before."""
+    scratch = reports / f".collect-{secrets.token_hex(4)}"
+    try:
+        for place in places:
+            import_records.copy_records(place, scratch)
+        write_atomic(scratch / import_records.IMPORTED, "".join(f"{place.name}\n" for place in places))
+        run = import_records.move_to_runs(scratch, info, reports)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    collected = folder.path / "collected.json"
+    earlier = _earlier(collected)
+    write_atomic(collected, json.dumps({"run": run.name}) + "\n")
+    if earlier and earlier != run.name and find_run.named(reports, earlier):
+        shutil.rmtree(reports / "runs" / earlier, ignore_errors=True)
+    return run
+
+
+def _earlier(collected: Path) -> str:
+    """Return the id of the run that was collected before, "" if there is none."""
+    try:
+        return str(json.loads(collected.read_text(encoding="utf-8"))["run"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""

@@ -1,0 +1,250 @@
+"""Measure one cell on a node: ``python -m bench.fleet.node FOLDER ARRAY``, as a task of a Slurm job array.
+
+The run is measured on the node's own disk. Finished records are copied to the shared folder while it goes on, so that a
+node that dies loses at most the round it was in, and the restarted job continues with the others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.fleet import node_gpu
+from bench.fleet.state import FAILED, MEASURED, REFUSED, RUNNING, STOPPED, CellState, FleetFolder
+from bench.portable import host_facts
+from bench.portable.errors import CONFIG, ENGINE, INTERRUPTED, PortableError
+from bench.portable.plan_runner import print_progress
+from bench.portable.run_folder import now, write_atomic
+from bench.portable.scratch import remove_abandoned, scratch_folder
+from bench.portable.terminate import interrupt_on_signals
+from bench.suite.suite_hash import suite_hash
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from bench.fleet.state import Cell, Fleet
+
+#: Seconds between two copies of finished records.
+COPY_EVERY_S = 30.0
+#: How long copying is tried at the end, if the shared folder is full or does not answer; less once the job must end.
+LAST_COPY_S, LAST_COPY_STOPPED_S = 600.0, 20.0
+#: How long a stopped measurement gets to end its round and remove its container.
+_END_S = 150.0
+#: A job that is stopped within this time of its end has reached its time limit.
+_NEAR_LIMIT_S = 600.0
+#: Exit codes of ``matrix`` after which its run is complete: 1 is a gate.
+_COMPLETE = (0, 1)
+
+
+def main(arguments: list[str], job: Mapping[str, str]) -> int:
+    """Measure the cell of a Slurm task; returns the exit code. ``job`` is the environment of the job."""
+    interrupt_on_signals()
+    folder = FleetFolder(Path(arguments[0]))
+    try:
+        fleet = folder.read()
+        cell = fleet.cells[fleet.array(arguments[1]).cells[int(job["SLURM_ARRAY_TASK_ID"])]]
+    except PortableError as error:
+        print_progress(f"error: {error}\n\nhint: {error.hint}")
+        return error.code
+    return NodeCell(folder, fleet, cell, job).run()
+
+
+class NodeCell:
+    """One cell on this node."""
+
+    def __init__(self, folder: FleetFolder, fleet: Fleet, cell: Cell, job: Mapping[str, str]) -> None:
+        self._folder = folder
+        self._fleet = fleet
+        self._cell = cell
+        self._job = job
+        self._copied: dict[Path, tuple[int, int]] = {}
+        name = "_".join(job[key] for key in ("SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID") if job.get(key))
+        self._state = CellState(
+            phase=RUNNING, host=job.get("SLURMD_NODENAME") or socket.gethostname().partition(".")[0], job=name,
+            attempt=int(job.get("SLURM_RESTART_COUNT") or 0), started=now(),
+        )  # fmt: skip
+
+    def run(self) -> int:
+        """Measure and report; returns the exit code."""
+        self._report()
+        try:
+            uuid = self._check()
+            if self._fleet.scratch:
+                tempfile.tempdir = self._fleet.scratch
+            remove_abandoned()
+            with scratch_folder("cell") as scratch:
+                code, message = self._measure(scratch / "reports", uuid)
+        except PortableError as error:
+            self._report(phase=REFUSED, message=f"{error} {error.hint}")
+            return error.code
+        except OSError as error:
+            self._report(phase=FAILED, message=f"{error}: check the disk of the node, and scratch in [fleet].")
+            return ENGINE
+        except KeyboardInterrupt:  # before anything was measured
+            self._report(phase=STOPPED, message=self._why_stopped())
+            return INTERRUPTED
+        phase = MEASURED if code in _COMPLETE and not message else STOPPED if code == INTERRUPTED else FAILED
+        self._report(phase=phase, message=message)
+        return 0 if phase == MEASURED else code or ENGINE
+
+    def _check(self) -> str:
+        """Return the UUID of the GPU to measure, "" for none; raises PortableError where the cell must not run."""
+        fleet, cell = self._fleet, self._cell
+        if self._folder.cancelled.exists():
+            raise PortableError("The fleet run was cancelled.", "Submit it again to measure.", CONFIG)
+        if suite_hash() != fleet.suite_hash:
+            raise PortableError("The checkout changed after it was submitted.", "Submit again.", CONFIG)
+        if fleet.matrix and _file_hash(Path(fleet.matrix)) != fleet.matrix_hash:
+            raise PortableError(f"{fleet.matrix} changed after it was submitted.", "Submit again.", CONFIG)
+        if fleet.device == "cpu":
+            return ""
+        inventory = host_facts.gpu_inventory()
+        gpu = node_gpu.allocated(self._job, inventory)
+        self._report(gpu=f"{gpu.name} {gpu.uuid}", driver=inventory.driver)
+        wrong = node_gpu.wrong_driver(cell.driver, inventory.driver)
+        if wrong:
+            raise PortableError(f"{self._state.host} was not measured: {wrong}.", "Correct driver or nodes there.")
+        users = node_gpu.wait_until_free(gpu, fleet.wait_for_gpu_s, print_progress)
+        if users:
+            message = f"{gpu.name} {gpu.uuid} is still used by process {users} after {fleet.wait_for_gpu_s:.0f} s."
+            raise PortableError(message, "It is not one of this job: ask the administrator of the node.")
+        return gpu.uuid
+
+    def _measure(self, reports: Path, uuid: str) -> tuple[int, str]:
+        """Measure into ``reports`` on the node's own disk; returns the exit code, and why the run is not complete."""
+        shared = self._folder.reports(self._cell.number)
+        if shared.is_dir():  # of an earlier attempt, whose finished rounds are not measured again on the same device
+            shutil.copytree(shared, reports)
+        log = self._folder.cell(self._cell.number) / "log.txt"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        stopped = ""
+        with log.open("ab") as output:
+            child = subprocess.Popen(
+                self._command(reports, uuid), cwd=self._fleet.root, stdin=subprocess.DEVNULL, stdout=output,
+                stderr=subprocess.STDOUT, start_new_session=True, env=self._environment(uuid),
+            )  # fmt: skip
+            try:
+                self._follow(child, reports)
+            except KeyboardInterrupt:
+                stopped = self._why_stopped()
+            finally:
+                _end(child)
+        trouble = self._copy_last(reports, LAST_COPY_STOPPED_S if stopped else LAST_COPY_S)
+        if trouble or stopped:
+            return INTERRUPTED if stopped and not trouble else ENGINE, trouble or stopped
+        return child.returncode, "" if child.returncode in _COMPLETE else _last_error(log, child.returncode)
+
+    def _follow(self, child: subprocess.Popen[bytes], reports: Path) -> None:
+        """Wait for a measurement without a limit, because each of its rounds has one, and copy what it finishes."""
+        while True:
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(timeout=COPY_EVERY_S)
+                return
+            try:
+                self._copy(reports)
+            except OSError as error:
+                print_progress(f"{self._folder.path} cannot be written: {error}; tried again later")
+            self._report()
+
+    def _command(self, reports: Path, uuid: str) -> list[str]:
+        """Return the command line that measures the cell."""
+        fleet, cell = self._fleet, self._cell
+        host = ["--host-name", self._state.host]
+        python = [fleet.python or sys.executable, "-m", "bench"]
+        if not cell.pair:
+            device = ["--device", "gpu" if uuid else "cpu"]
+            return [*python, "local", "--out", str(reports), *host, *device, *fleet.arguments]
+        fixed = ["--env", cell.pair, "--device", uuid or "cpu", "--reports", str(reports), "--fail-on", "none"]
+        return [*python, "matrix", *fixed, *host, "--engine", fleet.node_engine, *fleet.arguments]
+
+    def _environment(self, uuid: str) -> dict[str, str]:
+        """Return the environment of the measurement; ``local`` measures the GPU that CUDA shows first."""
+        shown = {"CUDA_VISIBLE_DEVICES": uuid} if uuid and not self._cell.pair else {}
+        return {**self._job, "PYTHONUNBUFFERED": "1", **shown}
+
+    def _copy(self, reports: Path, *, logs: bool = False) -> None:
+        """Copy finished files of runs to the shared folder, run.json after the records; raises OSError."""
+        shared = self._folder.reports(self._cell.number)
+        for folder in sorted((reports / "runs").glob("*")):
+            files = [file for file in folder.rglob("*") if file.is_file() and not file.name.endswith(".part")]
+            for file in sorted(files, key=lambda file: (file.name == "run.json", file)):
+                facts = (file.stat().st_size, file.stat().st_mtime_ns)
+                growing = file.relative_to(folder).parts[0] == "logs"
+                if self._copied.get(file) != facts and (logs or not growing):
+                    write_atomic(shared / file.relative_to(reports), file.read_bytes())
+                    self._copied[file] = facts
+
+    def _copy_last(self, reports: Path, limit_s: float) -> str:
+        """Copy everything, again and again if the shared folder cannot be written; returns what went wrong, or ""."""
+        deadline = time.monotonic() + limit_s
+        while True:
+            try:
+                self._copy(reports, logs=True)
+            except OSError as error:
+                if time.monotonic() < deadline:
+                    time.sleep(min(5.0, limit_s / 4))
+                    continue
+                kept = Path(tempfile.gettempdir(), f"tfrepro-records-{self._fleet.id}-{self._cell.number}")
+                shutil.copytree(reports, kept, dirs_exist_ok=True)
+                return f"The shared folder cannot be written ({error}); the records are kept on the node in {kept}."
+            return ""
+
+    def _report(self, **changes: Any) -> None:
+        """Write how far the cell is; a shared folder that cannot be written must not end the measurement."""
+        self._state = replace(self._state, updated=now(), **changes)
+        written = time.time()
+        try:
+            file = self._folder.write_state(self._cell.number, self._state)
+            # the time of a file is that of the shared folder's clock; the next report has the difference
+            self._state = replace(self._state, clock_s=round(written - file.stat().st_mtime, 1))
+        except (PortableError, OSError) as error:
+            print_progress(f"error: {error}")
+
+    def _why_stopped(self) -> str:
+        if self._folder.cancelled.exists():
+            return "It was cancelled."
+        end = self._job.get("SLURM_JOB_END_TIME", "")
+        if end.isdecimal() and int(end) - time.time() < _NEAR_LIMIT_S:
+            return "It reached its time limit; finished rounds are kept."
+        return "Its job was stopped: preempted, or cancelled in Slurm. Finished rounds are kept."
+
+
+def _file_hash(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        message = f"{path} cannot be read on the node: {error.strerror}."
+        raise PortableError(message, "The checkout must be on a folder that all nodes share.", CONFIG) from error
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """End a measurement that still runs, and whatever is left of its process group."""
+    if child.poll() is None:
+        child.send_signal(signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(timeout=_END_S)
+    with suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
+
+
+def _last_error(log: Path, code: int) -> str:
+    """Return the last error in a log, else the exit code."""
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    found = next((line for line in reversed(lines) if line.startswith("error: ")), f"exit code {code}")
+    return f"{found.removeprefix('error: ')} See {log}."
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:], dict(os.environ)))

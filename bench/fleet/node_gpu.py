@@ -1,0 +1,93 @@
+"""Which GPU Slurm gave to a job, whether it is what the job needs, and whether somebody else still computes on it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.portable.errors import NO_GPU, PortableError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from bench.portable.host_facts import Gpu, GpuInventory
+
+#: Where the driver describes its GPUs, with the number of the device file and the UUID.
+DRIVER_FOLDER = Path("/proc/driver/nvidia/gpus")
+_QUERY_S = 60.0
+_POLL_S = 5.0
+
+
+def allocated(job: Mapping[str, str], inventory: GpuInventory, driver_folder: Path = DRIVER_FOLDER) -> Gpu:
+    """Return the GPU of a job.
+
+    ``SLURM_JOB_GPUS`` has the numbers of the device files (``/dev/nvidia2``) and does not change with what the job can
+    see. ``CUDA_VISIBLE_DEVICES`` counts from 0 wherever Slurm hides the other GPUs, so it names none.
+
+    Args:
+        job: the environment of the job.
+        inventory: the GPUs that this process sees; an exclusive job sees all of the node.
+        driver_folder: see ``DRIVER_FOLDER``.
+
+    Raises:
+        PortableError: the node has no GPU, or none that is known to be the job's.
+    """
+    numbers = [number for number in job.get("SLURM_JOB_GPUS", "").split(",") if number]
+    if not inventory.gpus:
+        raise PortableError(f"The node has no GPU: {inventory.why}.", "Ask the administrator of the cluster.", NO_GPU)
+    if len(inventory.gpus) == 1:
+        return inventory.gpus[0]
+    if not numbers:
+        message = f"Slurm gave the job no GPU, and the node has {len(inventory.gpus)}."
+        raise PortableError(message, "Set gpu in [[fleet.gpus]] to a type that `sinfo -o %G` lists.", NO_GPU)
+    uuids = _by_number(driver_folder)
+    found = next((gpu for gpu in inventory.gpus if gpu.uuid == uuids.get(numbers[0])), None)
+    if found is None:
+        message = f"Slurm gave the job GPU {numbers[0]}, but no GPU of the node is known to have this number."
+        raise PortableError(message, f"{driver_folder} and `nvidia-smi -L` on the node say more.", NO_GPU)
+    return found
+
+
+def _by_number(folder: Path) -> dict[str, str]:
+    """Return number of the device file -> UUID, from the driver's descriptions."""
+    uuids = {}
+    for file in sorted(folder.glob("*/information")):
+        fields = dict(re.findall(r"^([^:\n]+):\s*(.*?)\s*$", file.read_text(errors="replace"), re.MULTILINE))
+        uuids[fields.get("Device Minor", "")] = fields.get("GPU UUID", "")
+    return uuids
+
+
+def wrong_driver(wanted: str, found: str) -> str:
+    """Return why a driver is not the promised one, "" if it is: ``580`` accepts ``580.65.06`` but not ``5800.1``."""
+    if not wanted or found == wanted or found.startswith(f"{wanted}."):
+        return ""
+    return f"its driver is {found or 'unknown'}, but [[fleet.gpus]] promises {wanted}"
+
+
+def wait_until_free(
+    gpu: Gpu, limit_s: float, say: Callable[[str], None], processes: Callable[[str], list[str]] | None = None
+) -> str:
+    """Wait until no process computes on a GPU; return which still do after ``limit_s`` seconds, "" if none does."""
+    using = processes or compute_processes
+    deadline = time.monotonic() + limit_s
+    found = using(gpu.uuid)
+    if found:
+        say(f"waiting up to {limit_s:.0f} s for {gpu.name} {gpu.uuid}, which process {', '.join(found)} uses")
+    while found and time.monotonic() < deadline:
+        time.sleep(min(_POLL_S, max(deadline - time.monotonic(), 0)))
+        found = using(gpu.uuid)
+    return ", ".join(found)
+
+
+def compute_processes(uuid: str) -> list[str]:
+    """Return the ids of the processes that compute on a GPU; empty where nvidia-smi does not say."""
+    command = ["nvidia-smi", "--query-compute-apps=gpu_uuid,pid", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_QUERY_S, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    rows = [row.split(",") for row in done.stdout.splitlines()]
+    return [row[1].strip() for row in rows if len(row) == 2 and row[0].strip() == uuid]  # noqa: PLR2004 - its columns

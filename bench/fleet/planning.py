@@ -1,0 +1,134 @@
+"""The cells of a fleet run: which environment is measured on which GPU model and node, and for how long."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+from bench.errors import ConfigError, NothingError
+from bench.fleet.state import Array, Cell
+from bench.gpu.facts import Gpu, GpuInventory
+from bench.plan import duration, planner
+from bench.plan.devices import Devices
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from bench.plan.config_models import FleetGpus, Matrix
+    from bench.plan.custom_kernels import Suite
+    from bench.plan.planner import Plan, Selection
+
+#: Estimate for an existing environment, which is not planned here.
+_LOCAL_S = 3600.0
+#: Rounds that a node runs side by side on its CPU, for the estimate.
+_PROCESSES = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What the command line and matrix.toml request; ``device`` is ``cpu`` or ``gpu``."""
+
+    matrix: Matrix
+    profile: str
+    selection: Selection
+    suite: Suite
+    locks: Path
+    device: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """The cells, in the order of the tables, and sentences about what is left out."""
+
+    cells: tuple[Cell, ...]
+    notes: tuple[str, ...] = ()
+
+
+def cells(request: Request) -> Planned:
+    """Return a cell for each environment, GPU model and node.
+
+    Raises:
+        ConfigError: matrix.toml has no ``[[fleet.gpus]]``, or an environment has no lock.
+        NothingError: the selection leaves no cell.
+    """
+    settings = request.matrix.fleet
+    if not settings.gpus:
+        raise ConfigError(
+            "matrix.toml does not say on which GPU models to measure.",
+            'Add a table [[fleet.gpus]] with gpu = "h200" for each model; `sinfo -o %G` lists them.',
+        )
+    if settings.engine in {"local", "pyxis"}:
+        found = [Cell(0, "", table.gpu, node, table.driver, _LOCAL_S) for table, node in _places(settings.gpus)]
+        return Planned(cells=_numbered(found))
+    notes = dict.fromkeys(f"the estimate does not fit: {text}" for text in request.suite.unknown.values())
+    found = []
+    for table in settings.gpus:
+        plan = _plan(request, table)
+        estimates = _estimates(plan)
+        for column in plan.columns:
+            if not any(fnmatchcase(column.pair.id, glob) for glob in table.env):
+                continue
+            if column.status == "build-failed":
+                raise ConfigError(f"{column.pair.id} cannot be built: {column.reason}.", "Make the lock first.")
+            if column.status != "ready":
+                notes.setdefault(f"{column.pair.id} is left out: {column.reason}")
+                continue
+            found += [
+                Cell(0, column.pair.id, table.gpu, node, table.driver, estimates[column.id])
+                for node in table.nodes or ("",)
+            ]
+    if not found:
+        raise NothingError("The selection leaves no cell.", "Relax --env, or the key env of [[fleet.gpus]].")
+    return Planned(cells=_numbered(found), notes=tuple(notes))
+
+
+def _places(tables: Iterable[FleetGpus]) -> Iterator[tuple[FleetGpus, str]]:
+    for table in tables:
+        for node in table.nodes or ("",):
+            yield table, node
+
+
+def _numbered(found: list[Cell]) -> tuple[Cell, ...]:
+    return tuple(replace(cell, number=number) for number, cell in enumerate(found))
+
+
+def _plan(request: Request, table: FleetGpus) -> Plan:
+    """Return the plan of one node with a GPU of this model, of which only the name is known."""
+    gpu = Gpu(uuid="unknown", name=table.gpu or "gpu", capability=(0, 0), memory_mb=0)
+    gpus = (gpu,) if request.device == "gpu" else ()
+    devices = Devices(kind="gpu" if gpus else "cpu", survey=GpuInventory(gpus=gpus), gpus=gpus)
+    selection = request.selection
+    if request.suite.unknown:  # --kernels may name kernels that only a node can list
+        selection = replace(selection, kernels=())
+    return planner.make(request.matrix, request.profile, selection, request.locks, request.suite, devices)
+
+
+def _estimates(plan: Plan) -> dict[str, float]:
+    """Return the seconds of each column when it is measured alone, as a cell is."""
+    rounds, pairs = defaultdict(list), defaultdict(list)
+    for planned in plan.rounds:
+        rounds[planned.column.id].append(planned)
+    for pair in plan.pairs:
+        pairs[pair.column.id].append(pair)
+    return {
+        column.id: duration.total_seconds(rounds[column.id], pairs[column.id], _PROCESSES) for column in plan.columns
+    }
+
+
+def arrays(planned: Iterable[Cell], most: int, prefix: str = "") -> tuple[Array, ...]:
+    """Group cells into job arrays of at most ``most`` tasks: all of an array have the same GPU model and node."""
+    groups: dict[tuple[str, str], list[int]] = {}
+    for cell in planned:
+        groups.setdefault((cell.gpu, cell.node), []).append(cell.number)
+    names: Counter[str] = Counter()
+    found = []
+    for (gpu, node), numbers in groups.items():
+        for start in range(0, len(numbers), most):
+            name = prefix + ("-".join(filter(None, (gpu, node))) or "any")
+            names[name] += 1
+            unique = name if names[name] == 1 else f"{name}.{names[name]}"
+            found.append(Array(unique, gpu, node, tuple(numbers[start : start + most])))
+    return tuple(found)

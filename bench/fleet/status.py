@@ -1,0 +1,70 @@
+"""How far a fleet run is: what each cell reports, together with what Slurm still lists."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from bench.fleet.state import FAILED, MEASURED, RUNNING, STOPPED, WAITING, CellState
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from bench.fleet.slurm import Task
+    from bench.fleet.state import Cell, Fleet, FleetFolder
+
+#: A clock that is off by more makes times of records implausible.
+CLOCK_TOLERANCE_S = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellStatus:
+    """A cell, how far it is, and whether it is over: measured, or nothing will measure it any more."""
+
+    cell: Cell
+    state: CellState
+    over: bool
+
+    @property
+    def remark(self) -> str:
+        """What should be known about the cell, "" if nothing."""
+        off = self.state.clock_s
+        clock = f"the clock of {self.state.host} is off by {off:+.0f} s" if abs(off) > CLOCK_TOLERANCE_S else ""
+        return "; ".join(filter(None, (self.state.message, clock)))
+
+
+def statuses(folder: FleetFolder, fleet: Fleet, tasks: Mapping[int, Task]) -> tuple[CellStatus, ...]:
+    """Return the status of every cell; ``tasks`` is what Slurm lists, by the number of the cell."""
+    return tuple(_status(cell, folder.state(cell.number), tasks.get(cell.number)) for cell in fleet.cells)
+
+
+def _status(cell: Cell, state: CellState, task: Task | None) -> CellStatus:
+    if state.phase == MEASURED:
+        return CellStatus(cell=cell, state=state, over=True)
+    if task is not None and task.alive:
+        if state.phase == RUNNING and task.state == "PENDING":
+            # its node failed or the job was preempted, and Slurm starts it again
+            state = replace(state, phase=WAITING, message=f"requeued by Slurm: {task.reason or 'waiting'}")
+        elif state.final or state.phase == WAITING:
+            phase = WAITING if task.state == "PENDING" else RUNNING
+            state = replace(state, phase=phase, host=task.node, message=task.reason)
+        return CellStatus(cell=cell, state=state, over=False)
+    if not state.final:
+        state = _lost(state, task)
+    return CellStatus(cell=cell, state=state, over=True)
+
+
+def _lost(state: CellState, task: Task | None) -> CellState:
+    """Return the state of a cell that has reported no end, although Slurm runs it no more."""
+    if task is not None and task.state == "CANCELLED":
+        return replace(state, phase=STOPPED, message="its job was cancelled")
+    ended = f"its job ended ({task.state})" if task is not None else "Slurm no longer knows its job"
+    reason = "before it started: do the nodes see this folder and the checkout?" if not state.host else "without an end"
+    return replace(state, phase=FAILED, message=f"{ended} {reason}")
+
+
+def counts(found: tuple[CellStatus, ...]) -> str:
+    """Return ``12 cells: 7 measured, 3 running, 2 waiting``."""
+    phases = Counter(status.state.phase for status in found)
+    return f"{len(found)} cells: " + ", ".join(f"{number} {phase}" for phase, number in phases.most_common())
