@@ -14,6 +14,7 @@ from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped] #
 
 from bench.engines import docker_probe
 from tests.fault_table import FaultTable, faults_of
+from tests.integration import slurm_cluster
 
 ROOT = Path(__file__).resolve().parents[1]
 #: Files with tests that use a Docker engine.
@@ -46,6 +47,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             missing["docker"] = probe.why
     if shutil.which("chromium") is None and "TFREPRO_REQUIRE_BROWSER" not in os.environ:
         missing["browser"] = "no chromium on the PATH"
+    if (programs := slurm_cluster.missing()) and "TFREPRO_REQUIRE_SLURM" not in os.environ:
+        missing["slurm"] = f"not installed: {', '.join(programs)}"
     for item in items:
         item.user_properties += [("fault", "\n".join(facts)) for facts in faults_of(item)]
         for marker, reason in missing.items():

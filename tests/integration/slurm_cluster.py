@@ -1,0 +1,319 @@
+"""A real Slurm cluster on this host, for tests: one controller and several nodes that listen on 127.0.0.1 only.
+
+Nothing of the system's Slurm is used or changed: key, sockets, configuration, state and logs are in one folder. It runs
+as root or as an ordinary user (whose jobs alone it can then run). There is no accounting: ``sacct`` has no answer.
+The GPUs are links with the names of devices: Slurm assigns them and sets the variables of a job, no more.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import secrets
+import shutil
+import socket
+import subprocess
+import time
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+import psutil
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+#: The programs that a cluster needs (Debian's packages slurm-wlm and munge).
+PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scontrol", "sinfo", "scancel")
+#: Where Debian has daemons, which is on the PATH of root only.
+DAEMONS = "/usr/sbin"
+#: How long a client waits before its command counts as failed, and a daemon for its end.
+COMMAND_S = 60
+STOP_S = 10
+#: The longest path of a socket, as the system defines it.
+LONGEST_SOCKET = 107
+#: What the names of GPUs point to: Slurm wants a device, and without control groups it neither opens nor forbids it.
+ANY_DEVICE = "/dev/full"
+
+#: Short waits for tests: a node without an answer is down after SlurmdTimeout, its jobs start again cred_expire later.
+SETTINGS = {
+    "AuthType": "auth/munge",
+    "ClusterName": "tests",
+    "CommunicationParameters": "NoInAddrAny,NoCtldInAddrAny",
+    "CompleteWait": "0",
+    "GresTypes": "gpu",
+    "InactiveLimit": "0",
+    "JobRequeue": "1",
+    "KillWait": "2",
+    "MaxArraySize": "1001",
+    "MessageTimeout": "5",
+    "MinJobAge": "300",
+    "MpiDefault": "none",
+    "ProctrackType": "proctrack/linuxproc",
+    "ReturnToService": "2",
+    "SchedulerParameters": "batch_sched_delay=0,sched_interval=1,sched_min_interval=0,bf_interval=1",
+    "SelectType": "select/cons_tres",
+    "SelectTypeParameters": "CR_CPU",
+    "SlurmctldDebug": "verbose",
+    "SlurmctldTimeout": "10",
+    "SlurmdDebug": "verbose",
+    "SlurmdParameters": "config_overrides",
+    "SlurmdTimeout": "4",
+    "SwitchType": "switch/none",
+    "TaskPlugin": "task/none",
+    "UnkillableStepTimeout": "10",
+}
+
+
+class ClusterError(RuntimeError):
+    """The cluster did not do in time what it was told; the message ends with the last lines of a daemon's log."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """What one node has."""
+
+    model: str
+    gpus: int
+    cpus: int = 8
+
+
+def missing() -> list[str]:
+    """Return the names of the programs that a cluster needs and this host lacks."""
+    return [name for name in PROGRAMS if shutil.which(name, path=_path()) is None]
+
+
+class SlurmCluster:
+    """A cluster that runs between ``start`` (or ``with``) and ``close``.
+
+    Args:
+        folder: An existing folder with a short path, because it holds a socket; ``close`` leaves only files in it.
+        nodes: What each node has, by the node's name.
+        settings: Lines of slurm.conf that differ from ``SETTINGS``.
+    """
+
+    def __init__(self, folder: Path, nodes: Mapping[str, Node], settings: Mapping[str, str] | None = None) -> None:
+        self.folder = folder
+        self.nodes = dict(nodes)
+        self._settings = SETTINGS | dict(settings or {})
+        self._ports = dict(zip(("slurmctld", *nodes), _free_ports(len(nodes) + 1), strict=True))
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The environment of a client of this cluster."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "SBATCH_"))}
+        return kept | {"SLURM_CONF": str(self.folder / "slurm.conf"), "PATH": _path()}
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Write the configuration, start every daemon and return when all nodes are idle."""
+        self._write_configuration()
+        socket_path = self.folder / "munge.socket"
+        munge = ["munged", "--foreground", "--force", f"--socket={socket_path}", f"--key-file={self.folder / 'key'}"]
+        munge += [f"--{name}-file={self.folder / f'munged.{name}'}" for name in ("log", "pid", "seed")]
+        self._launch("munged", munge)
+        self._wait(socket_path.is_socket, "munged makes its socket", "munged", STOP_S)
+        self.start_controller()
+        for name in self.nodes:
+            self.start_node(name)
+        self.wait_until_idle()
+
+    def run(self, *command: str, limit_s: float = COMMAND_S) -> subprocess.CompletedProcess[str]:
+        """Run a client of this cluster (``"squeue", "--json"``) and return what it printed, whatever its exit code."""
+        return subprocess.run(
+            command, env=self.env, cwd=self.folder, capture_output=True, text=True, timeout=limit_s, check=False
+        )
+
+    def node_states(self) -> dict[str, str]:
+        """Return the state of each node as ``sinfo`` prints it (``idle``, ``mixed``, ``down*``); none on an error."""
+        lines = self.run("sinfo", "-h", "-N", "-o", "%N %T").stdout.splitlines()
+        return dict(line.split(maxsplit=1) for line in lines)
+
+    def wait_until_idle(self, limit_s: float = 30) -> None:
+        """Wait until every node that runs is idle: no job of any kind is on it.
+
+        Raises:
+            ClusterError: A node was not idle in time.
+        """
+        nodes = self.nodes.keys() & self._running.keys()
+
+        def idle() -> bool:
+            states = self.node_states()
+            return all(states.get(name) == "idle" for name in nodes)
+
+        self._wait(idle, f"all of {sorted(nodes)} are idle", "slurmctld", limit_s)
+
+    def wait_for_state(self, name: str, state: str, limit_s: float = 30) -> None:
+        """Wait until a node's state begins with the given word, such as ``down``.
+
+        Raises:
+            ClusterError: It was another state until the end of the time.
+        """
+        self._wait(
+            lambda: self.node_states().get(name, "").startswith(state), f"{name} is {state}", "slurmctld", limit_s
+        )
+
+    def start_node(self, name: str) -> None:
+        """Start a node that does not run; its processes are alone in a process namespace, as on a host of their own."""
+        # a user who is not root needs a user namespace for the one of processes
+        own = [] if os.geteuid() == 0 else ["--user", "--map-current-user"]
+        space = ["unshare", *own, "--pid", "--fork", "--kill-child", "--mount-proc"]
+        # the shell is the first process of the namespace, and collects the processes that others leave behind
+        first = ["bash", "-c", '"$@" & wait', "bash"]
+        (self.folder / "spool" / name).mkdir(parents=True, exist_ok=True)
+        self._launch(name, [*space, *first, "slurmd", "-D", "-N", name, "-f", str(self.folder / "slurm.conf")])
+
+    def kill_node(self, name: str) -> None:
+        """End slurmd, job steps and all their processes at once, as a power cut does.
+
+        Raises:
+            ClusterError: One of them did not end.
+        """
+        process = self._running.pop(name)
+        others = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+        process.kill()  # the first process of the namespace dies with this one, and the kernel then ends all others
+        process.wait(STOP_S)
+        left = psutil.wait_procs(others, STOP_S)[1]
+        if left:
+            raise ClusterError(f"Processes of {name} did not end: {left}.")
+
+    def start_controller(self) -> None:
+        """Start the controller, which goes on from the state that it saved.
+
+        Raises:
+            ClusterError: It gave no answer in time.
+        """
+        self._launch("slurmctld", ["slurmctld", "-D", "-f", str(self.folder / "slurm.conf")])
+        port = self._ports["slurmctld"]
+        self._wait(lambda: _answers(port), "the controller listens", "slurmctld", STOP_S)
+
+    def stop_controller(self) -> None:
+        """Stop the controller, which saves its state; jobs go on, and clients wait for it in vain."""
+        self._stop("slurmctld")
+
+    def close(self) -> None:
+        """End every process of the cluster, those of jobs included, and remove its state, socket and devices."""
+        for name in self.nodes.keys() & self._running.keys():
+            self.kill_node(name)
+        for name in list(self._running):
+            self._stop(name)
+        for name in ("spool", "state", "devices"):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+        for path in (self.folder / "key", self.folder / "munge.socket", self.folder / "munge.socket.lock"):
+            path.unlink(missing_ok=True)
+
+    def _stop(self, name: str) -> None:
+        """End a daemon with SIGTERM, or SIGKILL where that is not enough."""
+        process = self._running.pop(name)
+        process.terminate()
+        try:
+            process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(STOP_S)
+
+    def _launch(self, name: str, command: list[str]) -> None:
+        """Start a daemon whose output is appended to ``NAME.out``."""
+        with (self.folder / f"{name}.out").open("ab") as log:
+            self._running[name] = subprocess.Popen(
+                command, env=self.env, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+
+    def _wait(self, done: Callable[[], bool], what: str, daemon: str, limit_s: float) -> None:
+        """Wait until a condition holds; a daemon that ended ends the wait.
+
+        Raises:
+            ClusterError: The time is over, or a daemon ended.
+        """
+        end = time.monotonic() + limit_s
+        while not done():
+            ended = [name for name, process in self._running.items() if process.poll() is not None]
+            if ended or time.monotonic() > end:
+                name = ended[0] if ended else daemon
+                why = f"{name} ended" if ended else f"not within {limit_s} s"
+                raise ClusterError(f"Waited until {what}: {why}. States: {self._states()}. {name}: {self._tail(name)}")
+            time.sleep(0.05)
+
+    def _states(self) -> str:
+        """Return the nodes' states for a message, without a wait for a controller that is not there."""
+        return str(self.node_states()) if "slurmctld" in self._running else "no controller"
+
+    def _tail(self, name: str) -> str:
+        """Return the last lines of a daemon's output."""
+        return "\n".join((self.folder / f"{name}.out").read_text(errors="replace").splitlines()[-20:])
+
+    def _write_configuration(self) -> None:
+        """Write the key, the devices, slurm.conf and gres.conf.
+
+        Raises:
+            ClusterError: The folder's path is too long for a socket.
+        """
+        folder = self.folder
+        if len(str(folder / "munge.socket")) > LONGEST_SOCKET:
+            raise ClusterError(f"{folder} is too long for the path of a socket in it.")
+        (folder / "state").mkdir(mode=0o700)
+        (folder / "key").touch(mode=0o600)
+        (folder / "key").write_bytes(secrets.token_bytes(64))
+        gpus = ["AutoDetect=off"]
+        nodes = []
+        for name, node in self.nodes.items():
+            devices = folder / "devices" / name
+            devices.mkdir(parents=True)
+            for index in range(node.gpus):
+                (devices / f"gpu{index}").symlink_to(ANY_DEVICE)
+            gpus.append(f"NodeName={name} Name=gpu Type={node.model} File={devices}/gpu[0-{node.gpus - 1}]")
+            nodes.append(
+                f"NodeName={name} NodeHostname=localhost NodeAddr=127.0.0.1 Port={self._ports[name]} CPUs={node.cpus}"
+                f" RealMemory=1000 Gres=gpu:{node.model}:{node.gpus}"
+            )
+        settings = [f"{name}={value}" for name, value in (self._settings | self._own_settings()).items()]
+        partition = "PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP"
+        (folder / "slurm.conf").write_text("\n".join([*settings, *nodes, partition, ""]), encoding="utf-8")
+        (folder / "gres.conf").write_text("\n".join([*gpus, ""]), encoding="utf-8")
+
+    def _own_settings(self) -> dict[str, str]:
+        """Return the lines of slurm.conf that name this cluster's folder, ports and user."""
+        user = pwd.getpwuid(os.geteuid()).pw_name
+        return {
+            "AuthInfo": f"socket={self.folder / 'munge.socket'},cred_expire=5",
+            "SlurmctldHost": "localhost(127.0.0.1)",
+            "SlurmctldPidFile": str(self.folder / "slurmctld.pid"),
+            "SlurmctldPort": str(self._ports["slurmctld"]),
+            "SlurmdPidFile": f"{self.folder}/%n.pid",
+            "SlurmdSpoolDir": f"{self.folder}/spool/%n",
+            "SlurmdUser": user,
+            "SlurmUser": user,
+            "StateSaveLocation": str(self.folder / "state"),
+        }
+
+
+def _path() -> str:
+    """Return the PATH with the folder of daemons."""
+    return f"{os.environ.get('PATH', os.defpath)}{os.pathsep}{DAEMONS}"
+
+
+def _free_ports(number: int) -> list[int]:
+    """Return ports of 127.0.0.1 that nothing uses."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(closing(socket.socket())) for _ in range(number)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+def _answers(port: int) -> bool:
+    """Whether something listens at a port of 127.0.0.1."""
+    with closing(socket.socket()) as one:
+        return one.connect_ex(("127.0.0.1", port)) == 0
