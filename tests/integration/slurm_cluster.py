@@ -30,7 +30,7 @@ PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scontrol", "si
 DAEMONS = "/usr/sbin"
 #: How long a client waits before its command counts as failed, and a daemon for its end.
 COMMAND_S = 60
-STOP_S = 10
+STOP_S = 30
 #: The longest path of a socket, as the system defines it.
 LONGEST_SOCKET = 107
 #: What the names of GPUs point to: Slurm wants a device, and without control groups it neither opens nor forbids it.
@@ -200,29 +200,32 @@ class SlurmCluster:
         self._wait(lambda: _answers(port), "the controller listens", "slurmctld", STOP_S)
 
     def stop_controller(self) -> None:
-        """Stop the controller, which saves its state; jobs go on, and clients wait for it in vain."""
-        self._stop("slurmctld")
+        """Stop the controller, which saves its state; jobs go on, and clients wait for it in vain.
 
-    def close(self) -> None:
-        """End every process of the cluster, those of jobs included, and remove its state, socket and devices."""
-        for name in self.nodes.keys() & self._running.keys():
-            self.kill_node(name)
-        for name in list(self._running):
-            self._stop(name)
-        for name in ("spool", "state", "devices"):
-            shutil.rmtree(self.folder / name, ignore_errors=True)
-        for path in (self.folder / "key", self.folder / "munge.socket", self.folder / "munge.socket.lock"):
-            path.unlink(missing_ok=True)
-
-    def _stop(self, name: str) -> None:
-        """End a daemon with SIGTERM, or SIGKILL where that is not enough."""
-        process = self._running.pop(name)
+        Raises:
+            ClusterError: It did not end in time.
+        """
+        process = self._running.pop("slurmctld")
         process.terminate()
         try:
             process.wait(STOP_S)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait(STOP_S)
+            raise ClusterError(f"The controller did not end within {STOP_S} s: {self._tail('slurmctld')}") from None
+
+    def close(self) -> None:
+        """End every process of the cluster at once, those of jobs included, and remove its state and devices."""
+        for name in self.nodes.keys() & self._running.keys():
+            self.kill_node(name)
+        for process in self._running.values():
+            process.kill()
+            process.wait(STOP_S)
+        self._running.clear()
+        for name in ("spool", "state", "devices"):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+        for name in ("key", "munge.socket", "munge.socket.lock"):
+            (self.folder / name).unlink(missing_ok=True)
 
     def _launch(self, name: str, command: list[str]) -> None:
         """Start a daemon whose output is appended to ``NAME.out``."""
