@@ -14,7 +14,7 @@ import shutil
 import socket
 import subprocess
 import time
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
@@ -31,6 +31,8 @@ DAEMONS = "/usr/sbin"
 #: How long a client waits before its command counts as failed, and a daemon for its end.
 COMMAND_S = 60
 STOP_S = 30
+#: Where ports are chosen: below those of outgoing connections (Linux starts them at 32768).
+PORTS = range(20000, 32000)
 #: The longest path of a socket, as the system defines it.
 LONGEST_SOCKET = 107
 #: What the names of GPUs point to: Slurm wants a device, and without control groups it neither opens nor forbids it.
@@ -47,7 +49,7 @@ SETTINGS = {
     "JobRequeue": "1",
     "KillWait": "2",
     "MaxArraySize": "1001",
-    "MessageTimeout": "5",
+    "MessageTimeout": "3",
     "MinJobAge": "300",
     "MpiDefault": "none",
     "ProctrackType": "proctrack/linuxproc",
@@ -59,7 +61,7 @@ SETTINGS = {
     "SlurmctldTimeout": "10",
     "SlurmdDebug": "verbose",
     "SlurmdParameters": "config_overrides",
-    "SlurmdTimeout": "4",
+    "SlurmdTimeout": "5",
     "SwitchType": "switch/none",
     "TaskPlugin": "task/none",
     "UnkillableStepTimeout": "10",
@@ -181,13 +183,7 @@ class SlurmCluster:
         Raises:
             ClusterError: One of them did not end.
         """
-        process = self._running.pop(name)
-        others = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
-        process.kill()  # the first process of the namespace dies with this one, and the kernel then ends all others
-        process.wait(STOP_S)
-        left = psutil.wait_procs(others, STOP_S)[1]
-        if left:
-            raise ClusterError(f"Processes of {name} did not end: {left}.")
+        self._kill([name])
 
     def start_controller(self) -> None:
         """Start the controller, which goes on from the state that it saved.
@@ -216,16 +212,25 @@ class SlurmCluster:
 
     def close(self) -> None:
         """End every process of the cluster at once, those of jobs included, and remove its state and devices."""
-        for name in self.nodes.keys() & self._running.keys():
-            self.kill_node(name)
-        for process in self._running.values():
-            process.kill()
-            process.wait(STOP_S)
-        self._running.clear()
+        if self._running:
+            self._kill(list(self._running))
         for name in ("spool", "state", "devices"):
             shutil.rmtree(self.folder / name, ignore_errors=True)
         for name in ("key", "munge.socket", "munge.socket.lock"):
             (self.folder / name).unlink(missing_ok=True)
+
+    def _kill(self, names: list[str]) -> None:
+        """End daemons at once, and with each node all that runs on it.
+
+        Raises:
+            ClusterError: A process did not end.
+        """
+        daemons = [self._running.pop(name) for name in names]
+        others = [other for one in daemons if one.poll() is None for other in psutil.Process(one.pid).children(True)]
+        for process in daemons:
+            process.kill()  # the kernel then ends the first process of a node's namespace, and with it all others
+            process.wait(STOP_S)
+        self._wait(lambda: not any(map(_runs, others)), f"the processes of {names} end", names[-1], STOP_S)
 
     def _launch(self, name: str, command: list[str]) -> None:
         """Start a daemon whose output is appended to ``NAME.out``."""
@@ -308,12 +313,25 @@ def _path() -> str:
 
 
 def _free_ports(number: int) -> list[int]:
-    """Return ports of 127.0.0.1 that nothing uses."""
+    """Return ports of 127.0.0.1 that nothing uses, of those that the system gives to no outgoing connection."""
+    found: list[int] = []
     with ExitStack() as stack:
-        sockets = [stack.enter_context(closing(socket.socket())) for _ in range(number)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
+        for port in secrets.SystemRandom().sample(PORTS, 100 * number):
+            one = stack.enter_context(closing(socket.socket()))
+            with suppress(OSError):
+                one.bind(("127.0.0.1", port))
+                found.append(port)
+            if len(found) == number:
+                break
+    return found
+
+
+def _runs(process: psutil.Process) -> bool:
+    """Whether a process runs: it does not if it has ended and only its parent has not asked for its status."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _answers(port: int) -> bool:
