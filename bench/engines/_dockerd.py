@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 #: What a request raises when the daemon has a problem. OSError is not one of these: it is a problem of this host.
 TROUBLE = (DockerException, requests.RequestException)
 
+_MIB = 1 << 20
 _DEFAULT = "unix:///var/run/docker.sock"
 
 
@@ -112,8 +113,33 @@ def host_facts(info: Mapping[str, Any]) -> dict[str, str]:
 
     A daemon in a virtual machine or elsewhere does not say which CPU and how much memory its host has.
     """
-    facts = {"cores": str(info["NCPU"])}
-    if info["KernelVersion"] != platform.release():
+    facts = {"cores": str(cpu_set(info).count(",") + 1 if cpu_set(info) else info["NCPU"])}
+    if not _on_this_host(info):
         system = f"Linux-{info['KernelVersion']}-{info['Architecture']}"
         facts |= {"name": str(info["Name"]), "system": system, "cpu": "", "memory_gb": ""}
     return facts
+
+
+def _on_this_host(info: Mapping[str, Any]) -> bool:
+    return bool(info["KernelVersion"] == platform.release())
+
+
+def cpu_set(info: Mapping[str, Any]) -> str:
+    """Return the cores of a container, as in ``0,2,3``, by the daemon's ``info``; "" for all of the host.
+
+    The daemon starts containers outside the limits of this process, so those of a Slurm job or of ``taskset`` are
+    passed on.
+    """
+    own = sorted(os.sched_getaffinity(0))
+    return ",".join(map(str, own)) if _on_this_host(info) and len(own) < int(info["NCPU"]) else ""
+
+
+def memory_limit(info: Mapping[str, Any], environment: Mapping[str, str]) -> int:
+    """Return the memory limit of a container in bytes: nine tenths of the daemon's memory, or of a Slurm job's.
+
+    The rest, at least 1 GiB where that leaves half, is for the daemon and this process.
+    """
+    names = ("SLURM_MEM_PER_NODE", "SLURM_MEM_PER_CPU", "SLURM_CPUS_ON_NODE")
+    per_node, per_cpu, cpus = (int(text) if (text := environment.get(name, "")).isdecimal() else 0 for name in names)
+    total = min(_MIB * (per_node or per_cpu * cpus) or int(info["MemTotal"]), int(info["MemTotal"]))
+    return max(total - max(total // 10, 1024 * _MIB), min(512 * _MIB, total))

@@ -151,8 +151,8 @@ class Job:
     """One container to run: everything that differs from round to round.
 
     ``interactive`` keeps its standard input open until the first client that attached to it goes away. ``memory`` is
-    its limit in bytes. ``options`` and ``environment`` are what passing a GPU into it requires. ``kernel_files`` are
-    the folders of this host that it gets read-only, each under its name.
+    its limit in bytes, ``cpus`` the cores that it may use, "" for all. ``options`` and ``environment`` are what passing
+    a GPU into it requires. ``kernel_files`` are the folders of this host that it gets read-only, each under its name.
     """
 
     image: Image
@@ -160,6 +160,7 @@ class Job:
     name: str
     labels: Mapping[str, str]
     memory: int
+    cpus: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     interactive: bool = False
@@ -193,6 +194,7 @@ def create(client: DockerClient, job: Job) -> Container:
         init=True,
         mem_limit=job.memory,
         memswap_limit=job.memory,  # swapping would be measured as slowness
+        cpuset_cpus=job.cpus or None,
         pids_limit=16384,
         log_config=LogConfig(type="none", config={}),  # the stream is read live, so a log would be a second copy
         use_config_proxy=False,  # docker-py would add the proxies of the user's config.json

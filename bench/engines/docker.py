@@ -26,7 +26,7 @@ from bench.engines import (
     registry,
 )
 from bench.engines._docker_errors import naming
-from bench.engines._dockerd import TROUBLE, connect, host_facts, reason_of
+from bench.engines._dockerd import TROUBLE, connect, cpu_set, host_facts, memory_limit, reason_of
 from bench.engines._dockerrun import COLUMN, RUN, owner_lives, owner_of
 from bench.engines.base import PROBE_S, Environment, Execution
 from bench.engines.registry import normalized_name
@@ -62,7 +62,7 @@ class DockerEngine:
     """Runs columns in containers.
 
     ``root`` is the checkout. ``cli`` builds images; it is searched for by default. ``memory`` is the limit of a
-    container in bytes, by default the daemon's memory minus a tenth (at least 1 GiB). Images are pulled from
+    container in bytes, by default that of the Slurm job, else the daemon's minus a tenth. Images are pulled from
     ``registry`` instead of being built if it is set; images built here carry ``revision`` as a label.
     """
 
@@ -79,8 +79,7 @@ class DockerEngine:
         self._uv = _images.find_uv()
         self._client = connect(timeout=60)
         self._revision = revision
-        total = int(self._client.info()["MemTotal"])
-        self._memory = memory or max(total - max(total // 10, 1024 * _MIB), 512 * _MIB)
+        self._memory = memory or memory_limit(self._client.info(), os.environ)
         self._guard = threading.Lock()
         self._locks: dict[Recipe | str, threading.Lock] = {}
         self._routes: dict[str, Route] = {}
@@ -281,6 +280,7 @@ class DockerEngine:
             name=f"tfrepro-{uuid.uuid4().hex[:16]}",
             labels={**_dockerrun.owner_labels(), **labels},
             memory=memory,
+            cpus=cpu_set(self._client.info()),
             options=route.options(gpu) if route else {},
             environment=route.environment(gpu) if route else {},
             interactive=interactive,

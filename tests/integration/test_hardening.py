@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -64,6 +65,7 @@ print(json.dumps({
     "mounts": {place: [kind, options.split(",")] for _, place, kind, options in mounts},
     "devices": sorted(os.listdir("/dev")),
     "first_process": open("/proc/1/comm").read().strip(),
+    "cores": sorted(os.sched_getaffinity(0)),
     "pids": limit("pids.max", "pids/pids.max"),
     "memory": limit("memory.max", "memory/memory.limit_in_bytes"),
 }), flush=True)
@@ -93,13 +95,16 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, dict[st
         context={"run": "run-hardening"},
     )  # fmt: skip
     lines: list[str] = []
+    cores = os.sched_getaffinity(0)
     try:
+        os.sched_setaffinity(0, {max(cores)})  # as in a Slurm job that has one core of the host
         assert engine.execute(environment, request, lines.append, folder / "round.log").exit_code == 0, log(folder)
         with engine.open_session(environment, request, folder / "session.log") as session:
             line = session.read(60)
         assert line is not None, log(folder)
         yield {"round": json.loads("".join(lines)), "timing": json.loads(line)}
     finally:
+        os.sched_setaffinity(0, cores)
         engine.close()
         client = DockerClient.from_env()
         client.images.remove(environment.identity, force=True)
@@ -136,6 +141,9 @@ class TestFromInside:
             assert kind in {"tmpfs", "mqueue"}
             assert {"nosuid", "nodev"} <= set(options)
         assert "ro" in inside["mounts"]["/"][1]
+
+    def test_it_has_the_cores_of_the_process_that_started_it(self, inside: dict[str, Any]) -> None:
+        assert inside["cores"] == [max(os.sched_getaffinity(0))]
 
     def test_it_sees_nothing_of_the_host(self, inside: dict[str, Any]) -> None:
         real = {place for place, (kind, _) in inside["mounts"].items() if kind not in VIRTUAL}

@@ -356,6 +356,31 @@ def test_a_missing_daemon_is_explained_in_one_sentence(
     assert hint in explained.hint
 
 
+@pytest.mark.parametrize(
+    ("job", "mib"),
+    [
+        ({}, 21_600),  # nine tenths of the daemon's 24,000 MiB
+        ({"SLURM_MEM_PER_NODE": "16000"}, 14_400),
+        ({"SLURM_MEM_PER_CPU": "2000", "SLURM_CPUS_ON_NODE": "4"}, 6976),  # 1 GiB is left for others
+        ({"SLURM_MEM_PER_NODE": "0"}, 21_600),  # Slurm's word for all of it
+        ({"SLURM_MEM_PER_NODE": "900000"}, 21_600),
+        ({"SLURM_MEM_PER_NODE": "300"}, 300),
+    ],
+)
+def test_a_container_has_the_memory_of_its_slurm_job(job: dict[str, str], mib: int) -> None:
+    assert _dockerd.memory_limit({"MemTotal": 24_000 << 20}, job) == mib << 20
+
+
+def test_a_container_has_the_cores_of_its_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.release", lambda: "6.1")
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {5, 2})
+    info = {"NCPU": 8, "KernelVersion": "6.1", "Architecture": "x86_64", "Name": "vm"}
+    assert _dockerd.cpu_set(info) == "2,5"
+    assert _dockerd.host_facts(info) == {"cores": "2"}
+    assert not _dockerd.cpu_set({**info, "NCPU": 2})
+    assert not _dockerd.cpu_set({**info, "KernelVersion": "5.15"}), "the cores of another host"
+
+
 class Daemon:
     """Answers as two real engines did: Podman 4.3.1, and Docker 20.10 without root on a host with cgroup v1."""
 
