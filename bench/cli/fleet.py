@@ -135,18 +135,18 @@ def _cancel(folder: FleetFolder, submitted: Fleet, _options: argparse.Namespace)
     return errors.OK
 
 
-def _retry(folder: FleetFolder, submitted: Fleet, options: argparse.Namespace) -> int:
+def _retry(folder: FleetFolder, submitted: Fleet, _options: argparse.Namespace) -> int:
     """Submit the cells again that are over without a result."""
     found = current(folder, submitted)
     again = [status.cell for status in found if status.over and status.state.phase != MEASURED]
     if not again:
         raise NothingError(f"No cell of {folder.id} is over without a result.", "See: python -m bench fleet status")
     number = 1 + sum("retry" in array.name for array in submitted.arrays)
-    arrays = planning.arrays(again, slurm.most_tasks(), prefix=f"retry{number}-")
+    settings = config.load(Path(submitted.matrix)).fleet
+    arrays = planning.arrays(again, slurm.most_tasks(), settings.time_limit_min, prefix=f"retry{number}-")
     changed = dataclasses.replace(submitted, arrays=(*submitted.arrays, *arrays))
     folder.cancelled.unlink(missing_ok=True)
     folder.write(changed)
-    settings = config.load(Path(submitted.matrix) if submitted.matrix else options.matrix).fleet
     submit_arrays(folder, changed, arrays, settings, print_progress)
     print(f"submitted {len(again)} cells again; their finished rounds are reused on the same device")
     return errors.OK

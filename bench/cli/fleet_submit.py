@@ -70,9 +70,10 @@ def _fleet(options: argparse.Namespace, inputs: Inputs, planned: Planned, most: 
     settings = inputs.matrix.fleet
     path = options.matrix.absolute()
     python = settings.python or ("python3" if settings.engine == "pyxis" else sys.executable)
+    arrays = planning.arrays(planned.cells, most, settings.time_limit_min)
     return Fleet(
         id="", engine="slurm", command=options.command, submitted=now(), suite_hash=suite_hash(), root=str(ROOT),
-        cells=planned.cells, arrays=planning.arrays(planned.cells, most), matrix=str(path), matrix_hash=file_hash(path),
+        cells=planned.cells, arrays=arrays, matrix=str(path), matrix_hash=file_hash(path),
         node_engine=settings.engine, device="cpu" if options.device == "cpu" else "gpu", python=python,
         arguments=_arguments(options, local=settings.engine in {"local", "pyxis"}), scratch=settings.scratch,
         wait_for_gpu_s=settings.wait_for_gpu_s,

@@ -41,8 +41,8 @@ COPY_EVERY_S = 30.0
 LAST_COPY_S, LAST_COPY_STOPPED_S = 600.0, 20.0
 #: How long a stopped measurement gets to end its round and remove its container.
 _END_S = 150.0
-#: A job that is stopped within this time of its end has reached its time limit.
-_NEAR_LIMIT_S = 600.0
+#: Slurm may warn a job that much too early, and the job began before this process.
+_EARLY_S = 65.0
 #: Exit codes of ``matrix`` after which its run is complete: 1 is a gate.
 _COMPLETE = (0, 1)
 
@@ -53,31 +53,36 @@ def main(arguments: list[str], job: Mapping[str, str]) -> int:
     folder = FleetFolder(Path(arguments[0]))
     try:
         fleet = folder.read()
-        cell = fleet.cells[fleet.array(arguments[1]).cells[int(job["SLURM_ARRAY_TASK_ID"])]]
+        array = fleet.array(arguments[1])
+        cell = fleet.cells[array.cells[int(job["SLURM_ARRAY_TASK_ID"])]]
     except PortableError as error:
         print_progress(f"error: {error}\n\nhint: {error.hint}")
         return error.code
-    return NodeCell(folder, fleet, cell, job).run()
+    return NodeCell(folder, fleet, cell, job, array.limit_min * 60 - array.signal_s).run()
 
 
 class NodeCell:
     """One cell on this node."""
 
-    def __init__(self, folder: FleetFolder, fleet: Fleet, cell: Cell, job: Mapping[str, str]) -> None:
+    def __init__(self, folder: FleetFolder, fleet: Fleet, cell: Cell, job: Mapping[str, str], warning_s: float) -> None:
+        """Take what is measured, and after how many seconds the job is warned of its time limit."""
         self._folder = folder
         self._fleet = fleet
         self._cell = cell
         self._job = job
+        self._warned_at = time.monotonic() + warning_s - _EARLY_S
         self._copied: dict[Path, tuple[int, int]] = {}
         name = "_".join(job[key] for key in ("SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID") if job.get(key))
         self._state = CellState(
             phase=RUNNING, host=job.get("SLURMD_NODENAME") or socket.gethostname().partition(".")[0], job=name,
-            attempt=int(job.get("SLURM_RESTART_COUNT") or 0), started=now(),
+            attempt=int(job.get("SLURM_RESTART_COUNT") or 0), gpu=job.get("SLURM_JOB_GPUS", ""), started=now(),
         )  # fmt: skip
 
     def run(self) -> int:
         """Measure and report; returns the exit code."""
         self._report()
+        for part in self._folder.cell(self._cell.number).rglob(".*.part"):  # of a node that died while it wrote
+            part.unlink(missing_ok=True)
         try:
             uuid = self._check()
             if self._fleet.scratch:
@@ -110,7 +115,7 @@ class NodeCell:
         if fleet.device == "cpu":
             return ""
         inventory = host_facts.gpu_inventory()
-        gpu = node_gpu.allocated(self._job, inventory)
+        gpu = node_gpu.allocated(self._job, inventory, lambda: node_gpu.known_to_slurm(self._state.host))
         self._report(gpu=f"{gpu.name} {gpu.uuid}", driver=inventory.driver)
         wrong = node_gpu.wrong_driver(cell.driver, inventory.driver)
         if wrong:
@@ -203,6 +208,8 @@ class NodeCell:
     def _report(self, **changes: Any) -> None:
         """Write how far the cell is; a shared folder that cannot be written must not end the measurement."""
         self._state = replace(self._state, updated=now(), **changes)
+        if "message" in changes and self._state.message:
+            print_progress(self._state.message)
         written = time.time()
         try:
             file = self._folder.write_state(self._cell.number, self._state)
@@ -214,8 +221,7 @@ class NodeCell:
     def _why_stopped(self) -> str:
         if self._folder.cancelled.exists():
             return "It was cancelled."
-        end = self._job.get("SLURM_JOB_END_TIME", "")
-        if end.isdecimal() and int(end) - time.time() < _NEAR_LIMIT_S:
+        if time.monotonic() >= self._warned_at:
             return "It reached its time limit; finished rounds are kept."
         return "Its job was stopped: preempted, or cancelled in Slurm. Finished rounds are kept."
 

@@ -21,15 +21,21 @@ _QUERY_S = 60.0
 _POLL_S = 5.0
 
 
-def allocated(job: Mapping[str, str], inventory: GpuInventory, driver_folder: Path = DRIVER_FOLDER) -> Gpu:
+def allocated(
+    job: Mapping[str, str],
+    inventory: GpuInventory,
+    known_to_slurm: Callable[[], int],
+    driver_folder: Path = DRIVER_FOLDER,
+) -> Gpu:
     """Return the GPU of a job.
 
-    ``SLURM_JOB_GPUS`` has the numbers of the device files (``/dev/nvidia2``) and does not change with what the job can
-    see. ``CUDA_VISIBLE_DEVICES`` counts from 0 wherever Slurm hides the other GPUs, so it names none.
+    ``SLURM_JOB_GPUS`` has the positions of the job's GPUs among those that Slurm knows, and does not change with what
+    the job can see. ``CUDA_VISIBLE_DEVICES`` counts from 0 wherever Slurm hides the other GPUs, so it names none.
 
     Args:
         job: the environment of the job.
         inventory: the GPUs that this process sees; an exclusive job sees all of the node.
+        known_to_slurm: returns how many GPUs Slurm knows on this node.
         driver_folder: see ``DRIVER_FOLDER``.
 
     Raises:
@@ -43,21 +49,37 @@ def allocated(job: Mapping[str, str], inventory: GpuInventory, driver_folder: Pa
     if not numbers:
         message = f"Slurm gave the job no GPU, and the node has {len(inventory.gpus)}."
         raise PortableError(message, "Set gpu in [[fleet.gpus]] to a type that `sinfo -o %G` lists.", NO_GPU)
-    uuids = _by_number(driver_folder)
-    found = next((gpu for gpu in inventory.gpus if gpu.uuid == uuids.get(numbers[0])), None)
+    uuids, slurm = _in_order(driver_folder), known_to_slurm()
+    position = int(numbers[0]) if numbers[0].isdecimal() else -1
+    named = uuids[position] if len(uuids) == slurm and 0 <= position < slurm else ""
+    found = next((gpu for gpu in inventory.gpus if gpu.uuid == named), None)
     if found is None:
-        message = f"Slurm gave the job GPU {numbers[0]}, but no GPU of the node is known to have this number."
-        raise PortableError(message, f"{driver_folder} and `nvidia-smi -L` on the node say more.", NO_GPU)
+        message = (
+            f"Slurm gave the job GPU {numbers[0]} of {slurm}, but which of {len(inventory.gpus)} GPUs is not known."
+        )
+        raise PortableError(message, "With ConstrainDevices=yes in cgroup.conf, a job sees its own GPUs only.", NO_GPU)
     return found
 
 
-def _by_number(folder: Path) -> dict[str, str]:
-    """Return number of the device file -> UUID, from the driver's descriptions."""
-    uuids = {}
-    for file in sorted(folder.glob("*/information")):
+def _in_order(folder: Path) -> list[str]:
+    """Return the UUIDs of all GPUs of the node in the order of their device files, from the driver's descriptions."""
+    found = []
+    for file in folder.glob("*/information"):
         fields = dict(re.findall(r"^([^:\n]+):\s*(.*?)\s*$", file.read_text(errors="replace"), re.MULTILINE))
-        uuids[fields.get("Device Minor", "")] = fields.get("GPU UUID", "")
-    return uuids
+        if fields.get("Device Minor", "").isdecimal():
+            found.append((int(fields["Device Minor"]), fields.get("GPU UUID", "")))
+    return [uuid for _, uuid in sorted(found)]
+
+
+def known_to_slurm(node: str) -> int:
+    """Return how many GPUs Slurm's configuration has for a node, 0 if it does not answer."""
+    command = ["scontrol", "--oneliner", "show", "node", node]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_QUERY_S, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return 0
+    gres = re.search(r"\bGres=(\S*)", done.stdout)
+    return sum(map(int, re.findall(r"gpu(?::[^:,()]+)?:(\d+)", gres[1]))) if gres else 0
 
 
 def wrong_driver(wanted: str, found: str) -> str:

@@ -118,17 +118,27 @@ def _estimates(plan: Plan) -> dict[str, float]:
     }
 
 
-def arrays(planned: Iterable[Cell], most: int, prefix: str = "") -> tuple[Array, ...]:
-    """Group cells into job arrays of at most ``most`` tasks: all of an array have the same GPU model and node."""
-    groups: dict[tuple[str, str], list[int]] = {}
+def limit_min(seconds: float) -> int:
+    """Return a time limit in minutes for an estimate: half as much again, and ten minutes to make the environment."""
+    return int(seconds * 1.5 / 60) + 11
+
+
+def arrays(planned: Iterable[Cell], most: int, limit: int | None = None, prefix: str = "") -> tuple[Array, ...]:
+    """Group cells into job arrays of at most ``most`` tasks: all of an array have the same GPU model and node.
+
+    ``limit`` is the time limit in minutes, by default one from the estimates; ``prefix`` begins the arrays' names.
+    """
+    groups: dict[tuple[str, str], list[Cell]] = {}
     for cell in planned:
-        groups.setdefault((cell.gpu, cell.node), []).append(cell.number)
+        groups.setdefault((cell.gpu, cell.node), []).append(cell)
     names: Counter[str] = Counter()
     found = []
-    for (gpu, node), numbers in groups.items():
-        for start in range(0, len(numbers), most):
+    for (gpu, node), group in groups.items():
+        minutes = limit or limit_min(max(cell.seconds for cell in group))
+        for start in range(0, len(group), most):
             name = prefix + ("-".join(filter(None, (gpu, node))) or "any")
             names[name] += 1
             unique = name if names[name] == 1 else f"{name}.{names[name]}"
-            found.append(Array(unique, gpu, node, tuple(numbers[start : start + most])))
+            numbers = tuple(cell.number for cell in group[start : start + most])
+            found.append(Array(unique, gpu, node, numbers, minutes))
     return tuple(found)

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 CLIENT_S = 60.0
 #: How long Slurm may take to end cancelled jobs: its KillWait is 30 s by default.
 CANCEL_S = 180.0
-#: Seconds before the time limit at which a job gets SIGTERM, to end its round and copy its records.
-SIGNAL_S = 240
 #: Tasks of one array where Slurm does not say how many it allows: its own default.
 _MAX_ARRAY = 1000
 _POLL_S = 2.0
@@ -81,6 +79,9 @@ def check_requests(arrays: Iterable[Array], settings: FleetSettings) -> None:
     """
     partition = ["--partition", settings.partition] if settings.partition else []
     rows = [line.split("|") for line in client("sinfo", "--noheader", "-N", "-o", "%N|%G", *partition).splitlines()]
+    if not rows and partition:
+        known = ", ".join(sorted(set(client("sinfo", "--noheader", "-o", "%R").split())))
+        raise ConfigError(f"The cluster has no partition {settings.partition!r}.", f"Its partitions are: {known}.")
     nodes = {row[0].strip() for row in rows}
     models = {model for row in rows for model in re.findall(r"gpu:([A-Za-z][^:,()]*)[:(,]?", row[-1])}
     where = f"The partition {settings.partition}" if settings.partition else "The cluster"
@@ -100,15 +101,13 @@ def most_tasks() -> int:
 
 def script(fleet: Fleet, array: Array, folder: FleetFolder, settings: FleetSettings) -> str:
     """Return the batch script of an array."""
-    longest = max((fleet.cells[number].seconds for number in array.cells), default=0.0)
-    minutes = settings.time_limit_min or limit_min(longest)
     options = {
         "--job-name": job_name(folder, array),
         "--array": f"0-{len(array.cells) - 1}",
         "--nodes": "1",
         "--ntasks": "1",
-        "--time": str(minutes),
-        "--signal": f"B:TERM@{min(SIGNAL_S, minutes * 60 // 3)}",
+        "--time": str(array.limit_min),
+        "--signal": f"B:TERM@{array.signal_s}",
         "--output": f"{str(folder.path).replace('%', '%%')}/logs/{array.name}-%a.txt",
         "--open-mode": "append",
         **({"--gres": f"gpu:{array.gpu}:1"} if array.gpu else {}),
@@ -124,11 +123,6 @@ def script(fleet: Fleet, array: Array, folder: FleetFolder, settings: FleetSetti
         node = ["srun", *container, f"--container-workdir={fleet.root}", *node]
     head = "".join(f"#SBATCH {line}\n" for line in lines)
     return f"#!/bin/sh\n{head}cd {shlex.quote(fleet.root)} || exit 4\nexec {shlex.join(node)}\n"
-
-
-def limit_min(seconds: float) -> int:
-    """Return a time limit in minutes for an estimate: half as much again, and ten minutes to make the environment."""
-    return int(seconds * 1.5 / 60) + 11
 
 
 def job_name(folder: FleetFolder, array: Array) -> str:

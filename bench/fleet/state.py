@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 SCHEMA = 1
 #: The phases of a cell; the last four are final.
 WAITING, RUNNING, MEASURED, FAILED, REFUSED, STOPPED = "waiting", "running", "measured", "failed", "refused", "stopped"
+#: Seconds that a task gets at the end of its time, less if it has little time at all.
+_SIGNAL_S = 240
 FINAL = frozenset({MEASURED, FAILED, REFUSED, STOPPED})
 
 
@@ -59,12 +61,21 @@ class Cell:
 
 @dataclass(frozen=True)
 class Array:
-    """Cells that one job array measures: task ``n`` measures ``cells[n]``. All have the same GPU model and node."""
+    """Cells that one job array measures: task ``n`` measures ``cells[n]``. All have the same GPU model and node.
+
+    ``limit_min`` is the time limit of each task, in minutes.
+    """
 
     name: str
     gpu: str
     node: str
     cells: tuple[int, ...]
+    limit_min: int
+
+    @property
+    def signal_s(self) -> int:
+        """Seconds before the time limit at which a task is told to end its round and copy its records."""
+        return min(_SIGNAL_S, self.limit_min * 60 // 3)
 
 
 @dataclass(frozen=True)
@@ -107,7 +118,8 @@ class Fleet:
 class CellState:
     """How far a cell is, as its node reports it. Times are ISO 8601 in UTC.
 
-    ``job`` names the Slurm job, ``attempt`` counts its restarts. ``message`` says why it was not measured completely.
+    ``job`` names the Slurm job, ``attempt`` counts its restarts. ``gpu`` is the number of the GPU that Slurm gave, with
+    name and UUID where it is measured. ``message`` says why it was not measured completely.
     ``clock_s`` is how far the node's clock is ahead of that of the shared folder, in seconds.
     """
 

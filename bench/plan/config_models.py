@@ -212,7 +212,7 @@ class Fleet(Model):
     account: str = ""
     qos: str = ""
     exclusive: bool = Field(default=False, description="no other job on the node meanwhile")
-    time_limit_min: int | None = Field(default=None, ge=10, description="instead of one from the estimate")
+    time_limit_min: int | None = Field(default=None, ge=1, description="instead of one from the estimate")
     options: tuple[str, ...] = Field(default=(), description="more options of sbatch: ['--constraint=nvlink']")
     scratch: str = Field(default="", description="folder on the nodes' own disks; by default TMPDIR, else /tmp")
     wait_for_gpu_s: float = Field(default=600, ge=0, description="how long to wait for a GPU that others still use")

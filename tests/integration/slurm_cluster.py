@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import pwd
 import secrets
+import shlex
 import shutil
 import socket
 import subprocess
@@ -168,12 +169,13 @@ class SlurmCluster:
         )
 
     def start_node(self, name: str) -> None:
-        """Start a node that does not run; its processes are alone in a process namespace, as on a host of their own."""
+        """Start a node that does not run; it has a name and processes of its own, as another host has."""
         # a user who is not root needs a user namespace for the one of processes
-        own = [] if os.geteuid() == 0 else ["--user", "--map-current-user"]
-        space = ["unshare", *own, "--pid", "--fork", "--kill-child", "--mount-proc"]
+        own = [] if os.geteuid() == 0 else ["--user", "--map-current-user", "--keep-caps"]
+        space = ["unshare", *own, "--uts", "--pid", "--fork", "--kill-child", "--mount-proc"]
         # the shell is the first process of the namespace, and collects the processes that others leave behind
-        first = ["bash", "-c", '"$@" & wait', "bash"]
+        named = f"mount --bind {shlex.quote(str(self.folder / 'hosts'))} /etc/hosts && hostname {name}"
+        first = ["bash", "-c", f'{named} && "$@" & wait', "bash"]
         (self.folder / "spool" / name).mkdir(parents=True, exist_ok=True)
         self._launch(name, [*space, *first, "slurmd", "-D", "-N", name, "-f", str(self.folder / "slurm.conf")])
 
@@ -274,6 +276,8 @@ class SlurmCluster:
         (folder / "state").mkdir(mode=0o700)
         (folder / "key").touch(mode=0o600)
         (folder / "key").write_bytes(secrets.token_bytes(64))
+        names = " ".join([socket.gethostname(), *self.nodes])
+        (folder / "hosts").write_text(f"127.0.0.1 localhost {names}\n", encoding="utf-8")
         gpus = ["AutoDetect=off"]
         nodes = []
         for name, node in self.nodes.items():
