@@ -225,3 +225,12 @@ TERMS = (
         "A kernel that was measured under several variations shows the worst one; open the row for each of them.",
     ),
 )
+
+#: The term of a run over several hosts.
+SAME_ACROSS_HOSTS = (
+    "same across hosts",
+    (
+        "The strongest evidence level: reproducible on every host with this device model that is in the run, with the "
+        "same bits on all of them."
+    ),
+)

@@ -45,6 +45,11 @@ _MOST_SHOWN = 80
 _STAMP = "%Y%m%dT%H%M%SZ"
 
 
+def model_of(column: ColumnInfo) -> str:
+    """Return the short name of the device without the digits that tell apart two GPUs of one model."""
+    return _PART_OF_UUID.sub("", column.device)
+
+
 def contradiction(
     info: RunInfo,
     column: ColumnInfo,
@@ -185,7 +190,7 @@ def _of_gpu(column: ColumnInfo, host: Mapping[str, str], name: str) -> Iterator[
     if column.device in ("cpu", "gpu") or not name or column.gpu.startswith("MIG-"):
         return  # driver and NVML may name a slice differently
     words = re.sub(r"[^a-z0-9]+", "-", name.lower())
-    if _PART_OF_UUID.sub("", column.device) not in words:
+    if model_of(column) not in words:
         yield "device", column.device, name
     elif host.get("gpu") and name not in host["gpu"]:
         yield "GPU", host["gpu"], name

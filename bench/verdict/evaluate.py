@@ -12,7 +12,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from bench.store.read_record import paused_garbage_collection
-from bench.verdict import controls, gpu_validity, known_issues, observations
+from bench.verdict import controls, gpu_validity, hosts, known_issues, observations
 from bench.verdict.annotate import measures, overheads, with_digest_groups
 from bench.verdict.invalid_measurement import mapping
 from bench.verdict.messages import count, difference, equality, fault, remarks
@@ -53,13 +53,16 @@ HASH_ORDER = " Python's hash order differs from process to process: try --variat
 
 @paused_garbage_collection()
 def evaluate(run: Run, kernels: Collection[str] | None = None) -> RunResults:
-    """Evaluate a run. A pure function: the same run gives the same results, in the order of run.json.
+    """Evaluate a run. A pure function: the same run gives the same results.
+
+    They are in the order of run.json, or of ``bench.verdict.hosts.in_order`` where columns name their hosts.
 
     Args:
         run: the run.
         kernels: names of the only kernels that get a verdict; None for all. Controls are always evaluated. The verdicts
             do not depend on it: no kernel influences the verdict of another one, only controls do.
     """
+    run = dataclasses.replace(run, info=hosts.in_order(run.info))
     selected = [kernel for kernel in run.info.kernels if kernels is None or kernel.control or kernel.name in kernels]
     records = observations.sort(run)
     groups = [group for column in run.info.columns for group in record_groups(run, column, records, selected)]
@@ -71,7 +74,7 @@ def evaluate(run: Run, kernels: Collection[str] | None = None) -> RunResults:
         if kernel.control or _planned(group, kernel)
     ]
     verdicts = with_digest_groups(run.info, _error_in_both_modes(verdicts))
-    return RunResults(
+    results = RunResults(
         info=run.info,
         verdicts=tuple(verdicts),
         overheads=overheads(verdicts, times),
@@ -84,6 +87,7 @@ def evaluate(run: Run, kernels: Collection[str] | None = None) -> RunResults:
         kept=run.kept,
         tails=run.tails,
     )
+    return hosts.with_level(results)
 
 
 def _error_in_both_modes(verdicts: Sequence[Verdict]) -> list[Verdict]:

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bench.errors import ConfigError
-from bench.verdict.ranking import Fit, choose
+from bench.verdict.hosts import Agreement
+from bench.verdict.messages import enumerate_names
+from bench.verdict.ranking import Fit, Kind, choose
 from bench.verdict.status import OF_COLUMN, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from bench.verdict.ranking import Candidate, Concern
     from bench.verdict.results import RunResults, Verdict
@@ -23,7 +25,8 @@ class ColumnSummary:
     ``safe`` says that every kernel is reproducible. ``rank`` counts from 1 and is None for a column without any
     measurement; columns of which none is known to be better share a rank and are ``tied``. ``bound`` is the weakest
     bound of a reproducible kernel, ``compared`` the fewest independent comparisons. ``also_under`` has the kernels that
-    are worse under other variations.
+    are worse under other variations. ``on_other_hosts`` counts the kernels that are reproducible in this column alone,
+    by ``Kind.OTHER_HOST`` and ``Kind.UNKNOWN_HOST``; they are not among ``reproducible``.
     """
 
     column: str
@@ -37,6 +40,7 @@ class ColumnSummary:
     bound: float
     reason: str
     also_under: tuple[Concern, ...] = ()
+    on_other_hosts: tuple[tuple[Kind, int], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +76,11 @@ def _column(results: RunResults, candidate: Candidate) -> ColumnSummary:
         bound=candidate.bound,
         reason=results.unmeasured[candidate.column][1] if candidate.column in results.unmeasured else "",
         also_under=candidate.also_under,
+        on_other_hosts=tuple(
+            (concern.kind, len(concern.kernels))
+            for concern in (*candidate.reasons, *candidate.unknowns)
+            if isinstance(concern.kind, Kind) and concern.kind in (Kind.OTHER_HOST, Kind.UNKNOWN_HOST)
+        ),
     )
 
 
@@ -98,7 +107,7 @@ _RULES: dict[str, Callable[[Verdict], bool]] = {
 }
 
 #: The gates that a build may fail on.
-GATES = tuple(_RULES)
+GATES = (*_RULES, "host-conflict")
 
 
 def gate(results: RunResults, fail_on: Sequence[str]) -> tuple[str, ...]:
@@ -107,13 +116,24 @@ def gate(results: RunResults, fail_on: Sequence[str]) -> tuple[str, ...]:
     Raises:
         ConfigError: an unknown gate. A misspelt gate must not pass.
     """
-    unknown = [name for name in fail_on if name not in _RULES]
+    unknown = [name for name in fail_on if name not in GATES]
     if unknown:
         raise ConfigError(f"There is no gate {unknown[0]!r}.", f"Choose from: {', '.join(GATES)}.")
     sentences: dict[str, None] = {}
     for name in dict.fromkeys(fail_on):
+        if name == "host-conflict":
+            sentences |= dict.fromkeys(_host_conflicts(results))
+            continue
         for verdict in results.verdicts:
             if not verdict.control and _RULES[name](verdict):
                 where = f"{verdict.column}, {verdict.variation}, determinism {verdict.mode}"
                 sentences[f"{name}: {verdict.kernel} is {verdict.status} in {where}. {verdict.why}"] = None
     return tuple(sentences)
+
+
+def _host_conflicts(results: RunResults) -> Iterator[str]:
+    """Return one sentence for each kernel with other bits on another host, determinism on."""
+    for group in results.hosts:
+        for one in group.of("on", Agreement.CONFLICT):
+            bits = "; ".join(f"{letter} on {enumerate_names(hosts)}" for letter, hosts in one.groups)
+            yield f"host-conflict: {one.kernel} has other bits on another host with the same {group.model}: {bits}."

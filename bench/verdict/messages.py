@@ -20,6 +20,11 @@ def count(number: int, thing: str) -> str:
     return f"{number} {thing if number == 1 else plural}"
 
 
+def enumerate_names(names: Sequence[str]) -> str:
+    """Return ``a``, ``a and b``, ``a, b and c``."""
+    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
+
+
 def bound(comparison: Comparison) -> str:
     """State the evidence behind "none differed": ``0 of 4 processes differed, so at most 53 % can differ (95 %)``."""
     if not comparison.compared:

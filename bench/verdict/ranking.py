@@ -7,6 +7,8 @@ There are five rules and no weights. ``bench.report.build.ranking`` words them f
 2. A column *fits* if every required kernel is reproducible and, with a maximum overhead, each overhead is known to be
    below it: the whole interval is. It *does not fit* if a kernel is not reproducible, does not run, or has a
    significant overhead whose whole interval is above the maximum. Anything else is *unknown*.
+   A kernel that has other bits on another host with the same device model is not reproducible, and where it is not
+   known to have the same bits on all hosts that the run measured, it is unknown.
 3. Results from another device or driver are no evidence: the column is unknown.
 4. Columns that fit come first; then more reproducible kernels; then unknown before does not fit; then the lower
    overhead, if it is known to be lower. A column without a measurement has no rank and comes last.
@@ -29,6 +31,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from bench.verdict.hosts import Agreement, compare_hosts, not_the_same
 from bench.verdict.requirements import Requirements, deciding_variations, not_applicable, required_kernels
 from bench.verdict.status import OF_COLUMN, SEVERITY, Status
 
@@ -67,6 +70,8 @@ class Kind(StrEnum):
     ABSENT = "absent"
     ELSEWHERE = "elsewhere"
     NOTHING = "nothing"
+    OTHER_HOST = "other bits on another host"
+    UNKNOWN_HOST = "not known to be the same on its other hosts"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,7 +181,14 @@ def choose(results: RunResults, requirements: Requirements | None = None) -> tup
     requirements = requirements or Requirements()
     required = required_kernels(results.info, requirements)
     variations = deciding_variations(results, requirements)
-    candidates = [_candidate(results, column, requirements, required, variations) for column in results.info.columns]
+    hosts = results.hosts
+    if hosts and (requirements.device or requirements.driver):
+        columns = [one.id for one in results.info.columns if not not_applicable(results, one, requirements)]
+        hosts = compare_hosts(results, columns)
+    candidates = [
+        _candidate(results, column, requirements, required, variations, not_the_same(hosts, column.id))
+        for column in results.info.columns
+    ]
     ranked = _ranked(candidates)
     return tuple(sorted(ranked, key=lambda candidate: (candidate.rank or math.inf, _ORDER[candidate.fit])))
 
@@ -211,6 +223,7 @@ def _candidate(
     requirements: Requirements,
     required: RequiredKernels,
     variations: tuple[str, ...],
+    other_hosts: Mapping[Agreement, Collection[str]],
 ) -> Candidate:
     """Compare a column with the requirements. Its rank is 1 if it gets one at all."""
     verdicts = {name: results.worst(column.id, name, "on", variations) for name in required.kernels}
@@ -221,8 +234,16 @@ def _candidate(
     if other:
         return _no_evidence(column, len(verdicts), Concern(kind=Kind.ELSEWHERE, why=other))
     by_status = _by_status(results, column, verdicts)
-    reproducible = [name for name, _ in by_status.get(Status.REPRODUCIBLE, ())]
+    here = [name for name, _ in by_status.get(Status.REPRODUCIBLE, ())]
     reasons, unknowns = _concerns(results, column, by_status)
+    for outcome, kind, concerns in (
+        (Agreement.CONFLICT, Kind.OTHER_HOST, reasons),
+        (Agreement.UNKNOWN, Kind.UNKNOWN_HOST, unknowns),
+    ):
+        names = [name for name in here if name in other_hosts[outcome]]
+        if names:
+            concerns.append(Concern(kind=kind, kernels=_under_first(names)))
+    reproducible = [name for name in here if not any(name in names for names in other_hosts.values())]
     if requirements.max_overhead is not None:
         over, unsure = _overheads(results, column, verdicts, variations, requirements.max_overhead)
         unsure = [name for name in unsure if name in reproducible]

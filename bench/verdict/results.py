@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from bench.verdict.controls import ControlSummary
     from bench.verdict.difference_types import Difference
     from bench.verdict.gpu_timing import DiscardedTimings
+    from bench.verdict.hosts import HostGroup
     from bench.verdict.known_issues import KnownIssue
     from bench.verdict.observations import AcceptedRecord, ProcessObservation
     from bench.verdict.paired_times import PairedTimes
@@ -151,7 +152,8 @@ class RunResults:
     decides the headline; it is ``default`` unless the run has only others. ``groups`` has the records that count by
     (column, variation, mode), and ``control_summaries`` what their controls showed. ``left_out`` lists the records of
     rounds and pairs that do not count and ``unreadable`` those that could not be read, each with the reason. ``kept``
-    has the kept values of the run, ``tails`` the ends of the logs of kernels that died.
+    has the kept values of the run, ``tails`` the ends of the logs of kernels that died. ``hosts`` compares the hosts of
+    environments that were measured on several.
     """
 
     info: RunInfo
@@ -165,6 +167,7 @@ class RunResults:
     control_summaries: Mapping[Group, ControlSummary] = field(default_factory=dict)
     kept: StoredValues = field(default_factory=StoredValues)
     tails: Tails = field(default_factory=Tails)
+    hosts: tuple[HostGroup, ...] = ()
 
     @cached_property
     def _by_key(self) -> dict[tuple[str, str, str, str], Verdict]:

@@ -76,13 +76,14 @@ def severity(status: Status) -> int:
 class EvidenceLevel(IntEnum):
     """The strongest claim that the evidence supports, from the weakest up.
 
-    "Same across hosts" needs several runs and is decided when runs are compared.
+    ``SAME_ACROSS_HOSTS`` needs columns of several hosts and is decided by ``bench.verdict.hosts``.
     """
 
     DIFFERS_WITHIN_PROCESS = 0
     SAME_WITHIN_PROCESS = 1
     SAME_ACROSS_PROCESSES = 2
     SAME_ACROSS_CONTAINERS = 3
+    SAME_ACROSS_HOSTS = 4
 
     @property
     def label(self) -> str:

@@ -92,7 +92,7 @@ def steps(columns: Sequence[ColumnInfo], seen: Mapping[str, Mapping[str, str]]) 
 def _place(column: ColumnInfo) -> object:
     # a bundle measures one column, so that columns of one host are of different runs
     host = sorted((key, str(value)) for key, value in column.origin.items() if key not in RUN_FACTS)
-    return column.device, column.gpu, tuple(host)
+    return column.device, column.gpu, column.host, tuple(host)
 
 
 def _of_place(columns: Sequence[tuple[ColumnInfo, _Values]]) -> list[Step]:

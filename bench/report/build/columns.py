@@ -42,7 +42,7 @@ def _column(results: RunResults, column: ColumnInfo, label: str, device: str) ->
         column=clean(column.id),
         label=label,
         release=f"TensorFlow {clean(column.tensorflow)}",
-        accelerator=", ".join(_accelerator(column)) + (f" on {device}" if device else ""),
+        accelerator=", ".join(_accelerator(column)) + (f" on {device}" if device else "") + _host(column),
         versions=f"Python {clean(column.python)} · Keras {clean(column.keras)}",
         device=device or "cpu",
         kind=_KINDS.get(column.kind, ""),
@@ -60,8 +60,17 @@ def _column(results: RunResults, column: ColumnInfo, label: str, device: str) ->
         gpu=clean(column.gpu),
         support=clean(column.kind),
         locked=bool(column.lock_hash),
-        host=tuple((clean(key), clean(str(value))) for key, value in column.origin.items()),
+        host=tuple(
+            (clean(key), clean(str(value)))
+            for key, value in {"label": column.host, **column.origin}.items()
+            if value or key != "label"
+        ),
     )
+
+
+def _host(column: ColumnInfo) -> str:
+    """Return ``, gpu01`` for a column of a run over several hosts."""
+    return f", {clean(column.host)}" if column.host else ""
 
 
 def origin(column: ColumnInfo) -> str:
@@ -87,14 +96,14 @@ def _accelerator(column: ColumnInfo) -> list[str]:
 
 
 def _devices(columns: Sequence[ColumnInfo]) -> list[str]:
-    """Return the short name of every GPU, with the first digits of its UUID where the run has two of one model."""
-    uuids: dict[str, set[str]] = {}
+    """Return the short name of every GPU, with the first digits of its UUID where a host has two of one model."""
+    uuids: dict[tuple[str, str], set[str]] = {}
     for column in columns:
-        uuids.setdefault(column.device, set()).add(column.gpu)
+        uuids.setdefault((column.device, column.host), set()).add(column.gpu)
     names = []
     for column in columns:
         digits = column.gpu.partition("-")[2].replace("-", "")[:_UUID_LENGTH]
-        several = len(uuids[column.device]) > 1 and digits and digits not in column.device
+        several = len(uuids[column.device, column.host]) > 1 and digits and digits not in column.device
         names.append(
             "" if column.device in ("cpu", "") else clean(f"{column.device}-{digits}" if several else column.device)
         )
@@ -109,7 +118,8 @@ def labels(results: RunResults) -> list[str]:
     columns = results.info.columns
     short = [
         f"TF {clean(column.tensorflow)} {' '.join(_accelerator(column))}"
-        f"{f' on {device}' if device else ''}{', existing environment' if column.kind == 'local' else ''}"
+        f"{f' on {device}' if device else ''}{_host(column)}"
+        f"{', existing environment' if column.kind == 'local' else ''}"
         for column, device in zip(columns, _devices(columns), strict=True)
     ]
     with_host = [

@@ -6,7 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from bench.report import labels
-from bench.report.build import summary
+from bench.report.build import hosts, summary
 from bench.report.build.columns import columns
 from bench.report.build.control_checks import control_checks
 from bench.report.build.details import details
@@ -71,10 +71,11 @@ def build(results: RunResults, before: RunResults | None = None, notes: Sequence
         known_issues=tuple(issues[name] for name in sorted(issues)),
         choice=choice(results),
         needs=needs(results),
+        hosts=hosts.comparisons(results),
         upgrades=steps,
         environments=environments(results),
         legend=tuple((word.symbol, word.word, word.tone, word.meaning) for word in legend),
-        terms=labels.TERMS,
+        terms=(*labels.TERMS, *([labels.SAME_ACROSS_HOSTS] if results.hosts else [])),
     )
     pairs = comparisons(view, results)
     return dataclasses.replace(

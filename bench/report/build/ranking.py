@@ -55,6 +55,11 @@ RULES = (
         "evidence does not break ties: it is shown for each pair."
     ),
 )
+#: The rule of a run over several hosts.
+HOSTS_RULE = (
+    "A kernel counts as reproducible only if it has the same bits on all hosts with the same device model that are in "
+    "the run: a pair does not fit if another host has other bits, and is unknown if they cannot be compared."
+)
 _SIGNS = {Fit.FITS: ("✓", "good"), Fit.UNKNOWN: ("?", "control-failed"), Fit.NOT: ("✗", "bad")}
 _ORDER = {str(fit): place for place, fit in enumerate(Fit)}
 _NOT_MEASURED = "nothing was measured for this"
@@ -92,7 +97,7 @@ def choice(
     more = len(candidates) - most
     return Choice(
         question=_question(results, question),
-        rules=RULES,
+        rules=(*RULES, *([HOSTS_RULE] if results.hosts else [])),
         candidates=tuple(candidates[:most]),
         missing=missing(results, question, ranked, [other.pair for other in others if not other.blocked]),
         sentence=_summary(candidates, fitting),
@@ -241,6 +246,8 @@ def _word(concern: Concern, question: Requirements) -> str:
         Kind.ABSENT: "not in this run",
         Kind.ELSEWHERE: clean(concern.why),
         Kind.NOTHING: "no kernel is requested",
+        Kind.OTHER_HOST: str(concern.kind),
+        Kind.UNKNOWN_HOST: str(concern.kind),
     }
     return words[concern.kind]
 

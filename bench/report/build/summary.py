@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from bench.report import labels as status_labels
-from bench.report.build import gpu, timing
+from bench.report.build import gpu, hosts, timing
 from bench.report.build.columns import labels_by_column
 from bench.report.build.ranking import also_under, cost_text
 from bench.report.formatting import clean, listed, moment
@@ -58,6 +58,7 @@ def sentences(results: RunResults, controls: ControlChecks) -> tuple[str, ...]:
     if rest:
         parts = [f"{column.reproducible} of {total} on {names[column.column]}" for column in rest]
         texts.append(f"Reproducible elsewhere: {listed(parts, _MOST_OTHERS)}.")
+    texts += hosts.headline(results)
     texts += _weakest_evidence([column for column in columns if column.reproducible])
     return (*texts, *([controls.sentence] if controls.sentence else []))
 
@@ -99,6 +100,7 @@ def lines(results: RunResults) -> tuple[Line, ...]:
             safe=column.safe,
             sentence=_sentence(column),
             counts=_counts(dict(column.counts)),
+            not_on_all_hosts=sum(number for _, number in column.on_other_hosts),
             overhead=cost_text(summarize_overheads(results, column.column, kernels)) if column.rank is not None else "",
         )
         for column in answer(results).columns
@@ -119,6 +121,7 @@ def _sentence(column: ColumnSummary) -> str:
         for status, number in column.counts
         if status is not Status.REPRODUCIBLE
     ]
+    others += [f"{kind} {number}" for kind, number in column.on_other_hosts]
     return "; ".join([text, *others, *also_under(column.also_under)])
 
 

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from bench.report.view import View
     from bench.report.view.charts import Problem
 
-#: Columns and statuses that are listed before the rest is only counted.
-_MOST_COLUMNS, _MOST_PROBLEMS = 6, 4
+#: Columns, statuses and environments on several hosts that are listed before the rest is only counted.
+_MOST_COLUMNS, _MOST_PROBLEMS, _MOST_HOSTS = 6, 4, 2
 
 
 def render(view: View) -> str:
@@ -31,6 +31,9 @@ def render(view: View) -> str:
     lines += [f"- {_problem(problem)}" for problem in problems[:_MOST_PROBLEMS]]
     lines += [f"- and {more} more statuses"] if (more := len(problems) - _MOST_PROBLEMS) > 0 else []
     lines += [""] if problems else []
+    lines += [f"**Across hosts,** {plain(item.label)}: {plain(item.sentences[0])}" for item in view.hosts[:_MOST_HOSTS]]
+    lines += [f"And {more} more environments."] if (more := len(view.hosts) - _MOST_HOSTS) > 0 else []
+    lines += [""] if view.hosts else []
     lines += [f"**Since the last run:** {plain(view.since.sentence)}", ""]
     titles = ", ".join(dict.fromkeys(plain(notice.title) for notice in view.notices))
     lines += [f"**Warnings:** {titles}.", ""] if titles else []

@@ -18,7 +18,7 @@ from bench.report.build.notes import known_issue
 from bench.verdict.status import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from bench.report.view import ModeResult, Upgrade, UpgradeLine, View
     from bench.verdict.known_issues import KnownIssue
@@ -112,10 +112,21 @@ def _properties(suite: ET.Element, view: View, column: str) -> None:
     for need in view.needs:
         texts = [f"{fact.text} {fact.slowest}" for fact in need.columns if fact.column == column]
         rows += [(f"reproducible: {need.family}", text) for text in texts]
+    rows += [("across hosts", text) for text in _hosts(view, column)]
     properties = ET.SubElement(suite, "properties")
     for name, value in rows:
         if value:
             ET.SubElement(properties, "property", name=name, value=value.strip())
+
+
+def _hosts(view: View, column: str) -> Iterator[str]:
+    """What the hosts of a column's environment show."""
+    for item in view.hosts:
+        if any(one.column == column for one in item.hosts):
+            yield f"{item.label}; {', '.join(dict.fromkeys(one.host for one in item.hosts))}"
+            yield from item.sentences
+            yield from (f"{fact.label}: {fact.value}" for fact in item.differing)
+            yield from (f"{row.kernel}, {row.mode}: {row.agreement}; {row.text}" for row in item.rows)
 
 
 def _changes(step: str, upgrade: Upgrade) -> list[str]:

@@ -13,7 +13,19 @@ from bench.report.build import common_evidence
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from bench.report.view import Candidate, Count, Detail, Entry, ModeResult, Note, Row, Upgrade, UpgradeLine, View
+    from bench.report.view import (
+        Candidate,
+        Count,
+        Detail,
+        Entry,
+        HostComparison,
+        ModeResult,
+        Note,
+        Row,
+        Upgrade,
+        UpgradeLine,
+        View,
+    )
 
 #: Bytes of a page that leave room in a summary for what a workflow adds.
 LIMIT = 900_000
@@ -77,6 +89,7 @@ def _page(view: View, level: int) -> Iterator[str]:
     yield from _choice(view)
     yield from _needs(view)
     yield from [*(f"{place}. {plain(rule)}" for place, rule in enumerate(view.choice.rules, 1)), ""]
+    yield from ["## Across hosts", "", *(line for item in view.hosts for line in _hosts(item))] if view.hosts else []
     upgrades = [line for upgrade in view.upgrades for line in _upgrade(upgrade)]
     yield from ["## What an upgrade changes", "", *upgrades] if upgrades else []
     yield from _evidence(view) if level < _NO_EVIDENCE else []
@@ -152,6 +165,17 @@ def _needs(view: View) -> list[str]:
         [need.family, *(f"{column.text} {column.slowest}".strip() for column in need.columns)] for need in view.needs
     ]
     return table(heads, rows)
+
+
+def _hosts(item: HostComparison) -> list[str]:
+    """One environment: whether its hosts agree, what else differs between them, and the kernels that do not agree."""
+    hosts = ", ".join(dict.fromkeys(one.host for one in item.hosts))
+    texts = [*item.sentences, *(f"{fact.label}: {fact.value}" for fact in item.differing)]
+    lines = [f"**{plain(item.label)}; hosts: {plain(hosts)}.**", "", *(f"- {plain(text)}" for text in texts), ""]
+    rows = [[row.kernel, row.mode, row.agreement, row.text] for row in item.rows[:_MOST_ROWS]]
+    lines += table(["Kernel", "Determinism", "Hosts", "Bits by host"], rows) if rows else []
+    more = len(item.rows) - _MOST_ROWS
+    return [*lines, *([f"And {more} more, listed on the page.", ""] if more > 0 else [])]
 
 
 def _upgrade(upgrade: Upgrade, *, since: bool = False) -> list[str]:

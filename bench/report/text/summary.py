@@ -90,6 +90,7 @@ def render(view: View, page: Path, width: int = WIDTH, *, colour: bool = False, 
         _ranking(view, width, colour=colour),
         _noise_floor(view, width),
         _problems(view, width, colour=colour),
+        _hosts(view, width),
         _changes(view.since, width, colour=colour),
         _warnings(view, width, colour=colour),
     ]
@@ -233,6 +234,12 @@ def _problem(
         issues=tuple(dict.fromkeys(clean(title).rstrip(".") for title in issues)),
         reasons=tuple(dict.fromkeys(result.why.rstrip(".") for result in results if result.why)),
     )
+
+
+def _hosts(view: View, width: int) -> _Section:
+    """Whether hosts with one device model agree, in one item for each environment."""
+    items = [_clipped(f"- {item.label}: {item.sentences[0]}", width) for item in view.hosts]
+    return _Section(head=["Across hosts:"] if items else [], items=items, share=4)
 
 
 def _changes(since: Since, width: int, *, colour: bool) -> _Section:

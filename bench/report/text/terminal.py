@@ -55,6 +55,7 @@ def render(view: View, width: int = WIDTH) -> str:
         "* time of the first call, including trace and compilation" if _has_first(view) else "",
         _choice(view, width),
         _needs(view, width),
+        _hosts(view, width),
         *_upgrades(view, width),
         _reproduce(view),
         _legend(view, width),
@@ -135,6 +136,20 @@ def _needs(view: View, width: int) -> str:
             lines.append(wrapped(f"- {need.family}: {'; '.join(texts)}", width, "  "))
     head = "Kernels that are reproducible with determinism on, and the largest overhead, by family"
     return "\n".join([wrapped(head, width, "  "), *lines])
+
+
+def _hosts(view: View, width: int) -> str:
+    """What several hosts with one device model show about each environment."""
+    lines = []
+    for item in view.hosts:
+        hosts = ", ".join(dict.fromkeys(one.host for one in item.hosts))
+        lines.append(wrapped(f"- {item.label}; hosts: {hosts}", width, "  "))
+        texts = [*item.sentences, *(f"{fact.label}: {fact.value}" for fact in item.differing)]
+        texts += [f"{row.kernel}, {row.mode}: {row.agreement}; {row.text}" for row in item.rows[:_MOST_ROWS]]
+        more = len(item.rows) - _MOST_ROWS
+        texts += [f"and {more} more, listed on the page"] if more > 0 else []
+        lines += [wrapped(f"  {text}", width, "    ") for text in texts]
+    return "\n".join(["Across hosts", *lines]) if lines else ""
 
 
 def _upgrades(view: View, width: int) -> list[str]:

@@ -28,6 +28,7 @@ from bench.report.view.evidence import (
     ProcessLine,
 )
 from bench.report.view.fields import Count, Fact
+from bench.report.view.hosts import HostBits, HostComparison, HostRow, MeasuredHost
 from bench.report.view.matrix import (
     Column,
     Entry,
@@ -67,7 +68,11 @@ __all__ = [
     "FamilyRanking",
     "FamilySummary",
     "GroupDistance",
+    "HostBits",
+    "HostComparison",
+    "HostRow",
     "Line",
+    "MeasuredHost",
     "Missing",
     "ModeResult",
     "NoiseFloor",

@@ -21,7 +21,9 @@ class Line:
     """The summary of one column, used in the ranking.
 
     ``rank`` is "1", "1 (tie)", or "" where nothing was measured. ``safe`` says that every kernel is reproducible with
-    determinism on. ``counts`` has the kernels by status with determinism on, ``overhead`` the cost of determinism.
+    determinism on, and the same on all its hosts. ``counts`` has the kernels by status with determinism on,
+    ``overhead`` the cost of determinism. ``not_on_all_hosts`` counts the kernels that are reproducible in this column,
+    but have other bits on another host with the same device model, or are not known to have the same.
     """
 
     column: str
@@ -31,6 +33,7 @@ class Line:
     sentence: str
     counts: StatusCounts
     overhead: str = ""
+    not_on_all_hosts: int = 0
 
     @property
     def kernels(self) -> int:
@@ -39,8 +42,8 @@ class Line:
 
     @property
     def reproducible(self) -> int:
-        """How many of them are reproducible."""
-        return sum(count.number for count in self.counts if count.tone == "good")
+        """How many of them are reproducible, on all hosts that the run has of the device model."""
+        return sum(count.number for count in self.counts if count.tone == "good") - self.not_on_all_hosts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +65,7 @@ class Column:
     preflight check says of it. ``cuda`` is the minor version, or "cpu"; ``gpu`` the UUID of the GPU. ``support`` says
     how well the pair is supported: "official", "cpu", "local" for an environment without a lock, and so on. ``locked``
     says whether a hash-pinned lock rebuilds the environment. ``host`` has the facts of the host that measured it,
-    where that was another one.
+    where that was another one, and as ``label`` its name in a run over several hosts.
     """
 
     column: str

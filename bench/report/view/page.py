@@ -11,6 +11,7 @@ from bench.report.view.charts import HeatMap, IntervalPlot
 from bench.report.view.comparison import ColumnComparison, Since, Upgrade
 from bench.report.view.evidence import ControlChecks, Detail, Environment
 from bench.report.view.fields import Facts, Hidden, Legend, StatusCounts, Texts
+from bench.report.view.hosts import HostComparison
 from bench.report.view.matrix import Column, Family, Line, Notice, Row
 from bench.report.view.ranking import Choice, FamilyRanking, FamilySummary
 from bench.report.view.timing import NoiseFloor
@@ -63,6 +64,8 @@ class View:
     """What `choose` answers for all kernels."""
     needs: Annotated[tuple[FamilySummary, ...], Field(serialization_alias="family_summary")]
     """The same for each family, in short."""
+    hosts: tuple[HostComparison, ...] = ()
+    """Environments that several hosts with one device model measured, and whether their bits agree."""
     upgrades: tuple[Upgrade, ...]
     """What changes between neighbouring columns."""
     details: Annotated[tuple[Detail, ...], Field(serialization_alias="evidence")]

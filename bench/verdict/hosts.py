@@ -1,0 +1,316 @@
+"""Whether an environment gives the same bits on several hosts with one device model: the strongest level of evidence.
+
+The columns of a run are grouped by environment and device model. Which of them are of different hosts is what their
+records say, not what the columns are called: columns with the same host name or the same GPU are one host. Only kernels
+that are reproducible on every host, with work that may be compared, agree; what differs is a conflict, and everything
+else is not comparable, with the reason. The first variation decides, as in the headline.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from bench.verdict.claims import model_of
+from bench.verdict.comparability import Pair, Side
+from bench.verdict.messages import enumerate_names
+from bench.verdict.status import EvidenceLevel, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from bench.store.run_info import ColumnInfo, RunInfo
+    from bench.verdict.results import RunResults, Verdict
+
+#: Facts of a side that differ between hosts anyway, or that make a group.
+_NOT_STATED = frozenset({"host", "GPU", "device", "lock"})
+
+Bits = tuple[str, tuple[str, ...]]
+
+
+class Agreement(StrEnum):
+    """What several hosts show about one kernel."""
+
+    AGREE = "agree"
+    CONFLICT = "conflict"
+    UNKNOWN = "not comparable"
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostResult:
+    """One kernel in one mode on all hosts of a group.
+
+    ``groups`` has the letter of each digest group with its hosts, the most hosts first. ``dissenting`` names the hosts
+    that differ from a majority of all hosts, none without a majority of at least two. ``why`` says which hosts are not
+    comparable and why, "" where all are.
+    """
+
+    kernel: str
+    mode: str
+    agreement: Agreement
+    groups: tuple[Bits, ...] = ()
+    dissenting: tuple[str, ...] = ()
+    why: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostGroup:
+    """Columns with one environment on one device model, and what their hosts show about each kernel.
+
+    ``measured`` has every column with the name of its host. ``same_host`` has columns that name different hosts and are
+    of one host by their records. ``differing`` maps a fact that is not the same on all hosts to its values with their
+    hosts. A group of a single host, which such names can make, has no results.
+    """
+
+    model: str
+    measured: tuple[tuple[str, str], ...]
+    same_host: tuple[tuple[str, ...], ...] = ()
+    differing: Mapping[str, tuple[Bits, ...]] = field(default_factory=dict)
+    results: tuple[HostResult, ...] = ()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The ids of the columns."""
+        return tuple(column for column, _ in self.measured)
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The names of the hosts."""
+        return tuple(dict.fromkeys(host for _, host in self.measured))
+
+    def of(self, mode: str, agreement: Agreement) -> tuple[HostResult, ...]:
+        """Return the results of one mode that agree, are in conflict, or are not comparable."""
+        return tuple(one for one in self.results if (one.mode, one.agreement) == (mode, agreement))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Host:
+    """The columns of one host; the first one stands for all where work is compared."""
+
+    name: str
+    sides: tuple[Side, ...]
+
+    def bits(self, kernel: str, variation: str, mode: str) -> tuple[Verdict | None, str]:
+        """Return the verdict with the bits of all columns, or None and the reason; no reason where none is planned."""
+        verdicts = [side.results.of(side.column, kernel, variation, mode) for side in self.sides]
+        found = [verdict for verdict in verdicts if verdict is not None]
+        if not found:
+            return None, ""
+        poor = [str(one.status) for one in found if not _reproducible(one)]
+        if poor or len(found) < len(verdicts):
+            return None, poor[0] if poor else "not planned"
+        if len({one.comparison.digests[0][0] for one in found}) > 1:
+            return None, "different bits in its own columns"
+        return found[0], ""
+
+
+def compare_hosts(results: RunResults, columns: Iterable[str] | None = None) -> tuple[HostGroup, ...]:
+    """Compare the hosts of a run, one group for each environment and device model with several of them.
+
+    ``columns`` are the ids of the only columns that count, None for all.
+    """
+    wanted = None if columns is None else frozenset(columns)
+    groups: dict[tuple[str, ...], list[Side]] = {}
+    for column in results.info.columns:
+        side = Side(results=results, column=column.id)
+        key = _environment(side)
+        if key and (wanted is None or column.id in wanted) and _identity(side):
+            groups.setdefault(key, []).append(side)
+    return tuple(group for key, sides in groups.items() if (group := _group(key[0], sides)) is not None)
+
+
+def with_level(results: RunResults) -> RunResults:
+    """Return results with the hosts compared, and the level of evidence of what agrees raised."""
+    groups = compare_hosts(results)
+    same = {
+        (column, one.kernel, results.variations[0], one.mode)
+        for group in groups
+        for one in group.results
+        if one.agreement is Agreement.AGREE
+        for column in group.columns
+    }
+    verdicts = tuple(
+        dataclasses.replace(one, level=EvidenceLevel.SAME_ACROSS_HOSTS) if one.key in same else one
+        for one in results.verdicts
+    )
+    return dataclasses.replace(results, hosts=groups, verdicts=verdicts) if groups else results
+
+
+def in_order(info: RunInfo) -> RunInfo:
+    """Return a run over several hosts with its columns by device model, environment and host."""
+    if not any(column.host for column in info.columns):
+        return info
+    models = list(dict.fromkeys(model_of(column) for column in info.columns))
+    pairs = list(dict.fromkeys(_pair(column) for column in info.columns))
+
+    def place(column: ColumnInfo) -> tuple[int, int, str]:
+        return models.index(model_of(column)), pairs.index(_pair(column)), column.host
+
+    return dataclasses.replace(info, columns=tuple(sorted(info.columns, key=place)))
+
+
+def _pair(column: ColumnInfo) -> str:
+    return column.id.partition("@")[0]
+
+
+def _reproducible(verdict: Verdict) -> bool:
+    return verdict.status is Status.REPRODUCIBLE and len(verdict.comparison.digests) == 1
+
+
+def _environment(side: Side) -> tuple[str, ...]:
+    """Return the device model and what makes up the environment; nothing where either is not known."""
+    info = side.info
+    model = side.facts["CPU"] if info.device == "cpu" else model_of(info)
+    packages = info.lock_hash or info.environment.get("distributions", "")
+    if not packages or model in ("", "gpu"):
+        return ()
+    return (model, info.device if info.device == "cpu" else "gpu", info.tensorflow, info.cuda, info.cudnn, info.python,
+            info.keras, info.kind, packages)  # fmt: skip
+
+
+def _identity(side: Side) -> frozenset[tuple[str, str]]:
+    """Return what tells the host of a column from others by its records; nothing where they do not name it.
+
+    The host name of a process counts where all processes have the same: each container has its own.
+    """
+    records = side.results.records(side.column)
+    names = {_short(str(record.request.context.get("host") or "")) for record in records} - {""}
+    seen = {str(process.provenance.get("hostname") or "") for record in records for process in record.processes}
+    names |= {_short(name) for name in seen if name and len(seen) == 1 and len(records) > 1}
+    gpus = {str(record.request.gpu.get("uuid") or "") for record in records} - {""}
+    return frozenset([*(("name", name) for name in names), *(("GPU", gpu) for gpu in gpus)]) if names else frozenset()
+
+
+def _short(name: str) -> str:
+    """Return a host name without its domain, which the same host may or may not state."""
+    head = name.partition(".")[0].lower()
+    return name if head.isdigit() else head
+
+
+def _group(model: str, sides: Sequence[Side]) -> HostGroup | None:
+    """Compare the hosts of columns with one environment and model; None for one host, unless it has several names."""
+    merged = _by_host(sides)
+    same = [of_host for of_host in merged if len({side.info.host for side in of_host}) > 1]
+    if len(merged) == 1 and not same:
+        return None
+    hosts = _named(merged)
+    pairs = {
+        (one.name, other.name): Pair(one.sides[0], other.sides[0])
+        for place, one in enumerate(hosts)
+        for other in hosts[place + 1 :]
+    }
+    results = sides[0].results
+    found = [
+        _compare(hosts, pairs, kernel.name, results.variations[0], mode)
+        for mode in ("off", "on")
+        for kernel in results.info.kernels
+        if not kernel.control and len(hosts) > 1
+    ]
+    return HostGroup(
+        model=model,
+        measured=tuple((side.column, host.name) for host in hosts for side in host.sides),
+        same_host=tuple(tuple(side.column for side in of_host) for of_host in same),
+        differing=_differing(hosts),
+        results=tuple(one for one in found if one is not None),
+    )
+
+
+def _by_host(sides: Sequence[Side]) -> list[list[Side]]:
+    """Put the columns together that share a host name or a GPU."""
+    merged: list[tuple[set[tuple[str, str]], list[Side]]] = []
+    for side in sides:
+        known, own = set(_identity(side)), [side]
+        for other in [one for one in merged if one[0] & known]:
+            merged.remove(other)
+            known, own = known | other[0], [*other[1], *own]
+        merged.append((known, sorted(own, key=sides.index)))
+    return sorted((own for _, own in merged), key=lambda own: sides.index(own[0]))
+
+
+def _named(merged: Sequence[Sequence[Side]]) -> list[_Host]:
+    """Name each host as its columns do, else by its records; by its column where a name is not unique."""
+    names = [
+        of_host[0].info.host or str((of_host[0].info.origin or of_host[0].results.info.host).get("name") or "")
+        for of_host in merged
+    ]
+    return [
+        _Host(name=name if name and names.count(name) == 1 else of_host[0].column, sides=tuple(of_host))
+        for name, of_host in zip(names, merged, strict=True)
+    ]
+
+
+def _compare(
+    hosts: Sequence[_Host], pairs: Mapping[tuple[str, str], Pair], kernel: str, variation: str, mode: str
+) -> HostResult | None:
+    """Compare a kernel on all hosts, in sets of hosts whose work may be compared; None where no host planned it."""
+    verdicts: dict[str, Verdict] = {}
+    reasons: dict[str, list[str]] = {}
+    found = {host.name: host.bits(kernel, variation, mode) for host in hosts}
+    if all(verdict is None and not why for verdict, why in found.values()):
+        return None
+    sets: list[list[str]] = []
+    for name, (verdict, why) in found.items():
+        if verdict is None:
+            reasons.setdefault(why or "not planned", []).append(name)
+            continue
+        verdicts[name] = verdict
+        for one in sets:
+            if not _obstacle(pairs[one[0], name], verdicts[one[0]], verdict):
+                one.append(name)
+                break
+        else:
+            sets.append([name])
+    bits = [_groups(one, verdicts) for one in sets]
+    conflicts = [groups for groups in bits if len(groups) > 1]
+    for other in sets[1:]:
+        why = _obstacle(pairs[sets[0][0], other[0]], verdicts[sets[0][0]], verdicts[other[0]])
+        reasons.setdefault(f"{why}: not compared with {sets[0][0]}", []).extend(other)
+    agreement = Agreement.CONFLICT if conflicts else Agreement.UNKNOWN if reasons else Agreement.AGREE
+    groups = conflicts[0] if conflicts else bits[0] if bits else ()
+    majority = groups and len(groups[0][1]) > max(1, len(hosts) / 2)
+    return HostResult(
+        kernel=kernel,
+        mode=mode,
+        agreement=agreement,
+        groups=groups,
+        dissenting=tuple(name for _, names in groups[1:] for name in names) if majority else (),
+        why="; ".join(f"{why} on {enumerate_names(names)}" for why, names in reasons.items()),
+    )
+
+
+def _obstacle(pair: Pair, one: Verdict, other: Verdict) -> str:
+    return pair.other_work(one, other) or pair.other_bits(one, other)
+
+
+def _groups(names: Sequence[str], verdicts: Mapping[str, Verdict]) -> tuple[Bits, ...]:
+    """Return the letter and the hosts of each digest, the most hosts first."""
+    by_digest: dict[str, list[str]] = {}
+    for name in names:
+        by_digest.setdefault(verdicts[name].comparison.digests[0][0], []).append(name)
+    ordered = sorted(by_digest.values(), key=len, reverse=True)
+    return tuple((verdicts[hosts[0]].digest_class, tuple(hosts)) for hosts in ordered)
+
+
+def _differing(hosts: Sequence[_Host]) -> dict[str, tuple[Bits, ...]]:
+    """Return the facts that are not the same on all hosts: a driver, a CPU model, an engine and so on."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for host in hosts:
+        for title in host.sides[0].facts:
+            values = dict.fromkeys(side.facts[title] or "unknown" for side in host.sides)
+            found.setdefault(title, {}).setdefault(" and ".join(values), []).append(host.name)
+    return {
+        title: tuple((value, tuple(names)) for value, names in values.items())
+        for title, values in found.items()
+        if title not in _NOT_STATED and len(values) > 1
+    }
+
+
+def not_the_same(groups: Iterable[HostGroup], column: str) -> dict[Agreement, frozenset[str]]:
+    """Return the kernels of a column that do not agree with its other hosts with determinism on, by the outcome."""
+    own = [one for group in groups if column in group.columns for one in group.results if one.mode == "on"]
+    return {
+        outcome: frozenset(one.kernel for one in own if one.agreement is outcome)
+        for outcome in (Agreement.CONFLICT, Agreement.UNKNOWN)
+    }
