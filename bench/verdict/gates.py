@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bench.errors import ConfigError
-from bench.verdict.hosts import Agreement
+from bench.verdict.host_groups import Agreement
 from bench.verdict.messages import enumerate_names
 from bench.verdict.ranking import Fit, Kind, choose
 from bench.verdict.status import OF_COLUMN, Status

@@ -9,12 +9,12 @@ else is not comparable, with the reason. The first variation decides, as in the 
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass, field
-from enum import StrEnum
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bench.verdict.claims import model_of
 from bench.verdict.comparability import Pair, Side
+from bench.verdict.host_groups import Agreement, HostGroup, HostResult
 from bench.verdict.messages import enumerate_names
 from bench.verdict.status import EvidenceLevel, Status
 
@@ -22,67 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from bench.store.run_info import ColumnInfo, RunInfo
+    from bench.verdict.host_groups import Bits
     from bench.verdict.results import RunResults, Verdict
 
 #: Facts of a side that differ between hosts anyway, or that make a group.
 _NOT_STATED = frozenset({"host", "GPU", "device", "lock"})
-
-Bits = tuple[str, tuple[str, ...]]
-
-
-class Agreement(StrEnum):
-    """What several hosts show about one kernel."""
-
-    AGREE = "agree"
-    CONFLICT = "conflict"
-    UNKNOWN = "not comparable"
-
-
-@dataclass(frozen=True, kw_only=True)
-class HostResult:
-    """One kernel in one mode on all hosts of a group.
-
-    ``groups`` has the letter of each digest group with its hosts, the most hosts first. ``dissenting`` names the hosts
-    that differ from a majority of all hosts, none without a majority of at least two. ``why`` says which hosts are not
-    comparable and why, "" where all are.
-    """
-
-    kernel: str
-    mode: str
-    agreement: Agreement
-    groups: tuple[Bits, ...] = ()
-    dissenting: tuple[str, ...] = ()
-    why: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class HostGroup:
-    """Columns with one environment on one device model, and what their hosts show about each kernel.
-
-    ``measured`` has every column with the name of its host. ``same_host`` has columns that name different hosts and are
-    of one host by their records. ``differing`` maps a fact that is not the same on all hosts to its values with their
-    hosts. A group of a single host, which such names can make, has no results.
-    """
-
-    model: str
-    measured: tuple[tuple[str, str], ...]
-    same_host: tuple[tuple[str, ...], ...] = ()
-    differing: Mapping[str, tuple[Bits, ...]] = field(default_factory=dict)
-    results: tuple[HostResult, ...] = ()
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The ids of the columns."""
-        return tuple(column for column, _ in self.measured)
-
-    @property
-    def hosts(self) -> tuple[str, ...]:
-        """The names of the hosts."""
-        return tuple(dict.fromkeys(host for _, host in self.measured))
-
-    def of(self, mode: str, agreement: Agreement) -> tuple[HostResult, ...]:
-        """Return the results of one mode that agree, are in conflict, or are not comparable."""
-        return tuple(one for one in self.results if (one.mode, one.agreement) == (mode, agreement))
 
 
 @dataclass(frozen=True, kw_only=True)

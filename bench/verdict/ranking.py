@@ -31,7 +31,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from bench.verdict.hosts import Agreement, compare_hosts, not_the_same
+from bench.verdict.host_groups import Agreement
+from bench.verdict.hosts import compare_hosts, not_the_same
 from bench.verdict.requirements import Requirements, deciding_variations, not_applicable, required_kernels
 from bench.verdict.status import OF_COLUMN, SEVERITY, Status
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from bench.verdict.controls import ControlSummary
     from bench.verdict.difference_types import Difference
     from bench.verdict.gpu_timing import DiscardedTimings
-    from bench.verdict.hosts import HostGroup
+    from bench.verdict.host_groups import HostGroup
     from bench.verdict.known_issues import KnownIssue
     from bench.verdict.observations import AcceptedRecord, ProcessObservation
     from bench.verdict.paired_times import PairedTimes

@@ -69,8 +69,8 @@ def _column(results: RunResults, column: ColumnInfo, label: str, device: str) ->
 
 
 def _host(column: ColumnInfo) -> str:
-    """Return ``, gpu01`` for a column of a run over several hosts."""
-    return f", {clean(column.host)}" if column.host else ""
+    """Return `` (gpu01)`` for a column of a run over several hosts."""
+    return f" ({clean(column.host)})" if column.host else ""
 
 
 def origin(column: ColumnInfo) -> str:

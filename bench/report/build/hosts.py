@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from bench.report.formatting import cap, clean, listed
 from bench.report.view import Fact, HostBits, HostComparison, HostRow, MeasuredHost
-from bench.verdict.hosts import Agreement
+from bench.verdict.host_groups import Agreement
 from bench.verdict.messages import count, enumerate_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from bench.verdict.hosts import HostGroup, HostResult
+    from bench.verdict.host_groups import HostGroup, HostResult
     from bench.verdict.results import RunResults
 
 #: Kernels that a sentence names, and environments whose conflicts the headline states.
