@@ -128,6 +128,11 @@ LEFT_OUT: dict[tuple[str, str], str] = {
     (_PEOPLE, "*upgrades.packages*"): "a sentence states them, JSON has them as data",
     (_PEOPLE, "*upgrades.untimed_why"): "the sentences count them, JSON has the reasons",
     ("html terminal markdown", "*upgrades.lines.later.*"): "after so many they are only counted; compare lists them",
+    # Hosts
+    (_PEOPLE, "hosts.rows.*groups.*"): "the text says it; JSON has it as data",
+    (_PEOPLE, "hosts.rows.*dissenting"): "the text says it; JSON has it as data",
+    (_PEOPLE, "hosts.rows.*why"): "the text says it; JSON has it as data",
+    ("terminal", "hosts.rows.later.*"): "after so many they are only counted",
     # Families
     ("html terminal", "exact needs.columns.*"): "a family that is reproducible everywhere is only named",
     ("html", "*needs.unlisted.*"): "of the pairs listed above",
@@ -300,7 +305,7 @@ class Numberer:
         if isinstance(value, str):
             return self._mark(value, path, owner)
         if isinstance(value, tuple):
-            later = MOST if path.endswith("upgrades.lines") else len(value)
+            later = MOST if path.endswith(("upgrades.lines", "hosts.rows")) else len(value)
             return tuple(
                 self._walk(one, path if place < later else f"{path}.later", owner) for place, one in enumerate(value)
             )
@@ -429,6 +434,25 @@ def of_gpus() -> Run:
     )
 
 
+def of_hosts() -> Run:
+    """Three hosts, of which one has another driver and other bits, and one does not run a kernel."""
+    columns = tuple(
+        factory.column(
+            cuda="12.5", id=f"tf2.18.1-cuda12.5-py311@h100-{host}", host=host, gpu=f"GPU-{host}",
+            origin={"name": host, "engine": "docker", "cpu": f"CPU of {host}"},
+        )
+        for host in ("one", "two", "three")
+    )  # fmt: skip
+    kernels = [factory.kernel(f"matmul_{number}") for number in range(8)]
+
+    def behave(spot: Spot) -> Behaviour:
+        if spot.kernel == "matmul_1" and spot.column.endswith("two"):
+            return Behaviour(outcome="error", error_class="E", message="m")
+        return Behaviour(("b",)) if spot.column.endswith("three") and spot.kernel.startswith("matmul") else EXACT
+
+    return factory.run(factory.info(columns=columns, kernels=(*kernels, *factory.CONTROLS)), behave)
+
+
 def wide() -> Run:
     """More columns than anyone looks at."""
     columns = tuple(factory.column(f"2.{minor}.{patch}") for minor in range(11, 21) for patch in range(4))
@@ -444,6 +468,7 @@ def sample(root: Path) -> View:
 RUNS: dict[str, Callable[[], View]] = {
     "mixed, after another run": lambda: build(evaluate(mixed()), evaluate(earlier())),
     "of GPUs": lambda: build(evaluate(of_gpus())),
+    "of hosts": lambda: build(evaluate(of_hosts())),
     "empty": lambda: build(evaluate(dataclasses.replace(factory.run(), info=factory.info(columns=(), kernels=())))),
     "one column": lambda: build(
         evaluate(factory.run(factory.info(kernels=(factory.kernel("matmul"), *factory.CONTROLS))))
