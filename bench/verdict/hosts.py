@@ -56,13 +56,17 @@ def compare_hosts(results: RunResults, columns: Iterable[str] | None = None) -> 
     ``columns`` are the ids of the only columns that count, None for all.
     """
     wanted = None if columns is None else frozenset(columns)
-    groups: dict[tuple[str, ...], list[Side]] = {}
+    environments: dict[tuple[str, ...], list[Side]] = {}
     for column in results.info.columns:
-        side = Side(results=results, column=column.id)
-        key = _environment(side)
-        if key and (wanted is None or column.id in wanted) and _identity(side):
-            groups.setdefault(key, []).append(side)
-    return tuple(group for key, sides in groups.items() if (group := _group(key[0], sides)) is not None)
+        if (environment := _environment(column)) and (wanted is None or column.id in wanted):
+            environments.setdefault(environment, []).append(Side(results=results, column=column.id))
+    models: dict[tuple[str, ...], list[Side]] = {}
+    for environment, sides in environments.items():
+        for side in sides if len(sides) > 1 else ():
+            model = side.facts["CPU"] if side.info.device == "cpu" else model_of(side.info)
+            if model not in ("", "gpu") and _identity(side):
+                models.setdefault((model, *environment), []).append(side)
+    return tuple(group for key, sides in models.items() if (group := _group(key[0], sides)) is not None)
 
 
 def with_level(results: RunResults) -> RunResults:
@@ -103,15 +107,12 @@ def _reproducible(verdict: Verdict) -> bool:
     return verdict.status is Status.REPRODUCIBLE and len(verdict.comparison.digests) == 1
 
 
-def _environment(side: Side) -> tuple[str, ...]:
-    """Return the device model and what makes up the environment; nothing where either is not known."""
-    info = side.info
-    model = side.facts["CPU"] if info.device == "cpu" else model_of(info)
-    packages = info.lock_hash or info.environment.get("distributions", "")
-    if not packages or model in ("", "gpu"):
-        return ()
-    return (model, info.device if info.device == "cpu" else "gpu", info.tensorflow, info.cuda, info.cudnn, info.python,
-            info.keras, info.kind, packages)  # fmt: skip
+def _environment(column: ColumnInfo) -> tuple[str, ...]:
+    """Return what makes up the environment of a column; nothing where its packages are not known."""
+    packages = column.lock_hash or column.environment.get("distributions", "")
+    accelerator = "cpu" if column.device == "cpu" else "gpu"
+    versions = (column.tensorflow, column.cuda, column.cudnn, column.python, column.keras)
+    return (accelerator, column.kind, *versions, packages) if packages else ()
 
 
 def _identity(side: Side) -> frozenset[tuple[str, str]]:

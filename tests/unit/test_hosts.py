@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bench.report.build.page import build
 from bench.report.html import render as page
 from bench.report.text import badge, job_summary, summary
-from bench.verdict import EvidenceLevel, evaluate, gate
+from bench.verdict import EvidenceLevel, Status, evaluate, gate
 from bench.verdict.host_groups import Agreement, HostGroup, HostResult
 from bench.verdict.ranking import Fit, choose
 from bench.verdict.requirements import Requirements
@@ -385,3 +385,9 @@ def test_nothing_is_shown_for_one_host(root: Path) -> None:
     assert "Across hosts" not in page.render(view) + job_summary.render(view) + summary.render(view, root, 80)
     for text in (page.render(build(evaluate(dissent()))), job_summary.render(build(evaluate(dissent())))):
         assert "Across hosts" in text
+
+
+def test_an_edited_host_of_a_column_is_a_mismatch() -> None:
+    results = evaluate(run(HOSTS[0], dataclasses.replace(HOSTS[1], host="gpu09")))
+    assert {one.status for one in results.verdicts if one.column == HOSTS[1].id} == {Status.MISMATCH}
+    assert Agreement.AGREE not in {one.agreement for group in results.hosts for one in group.results}

@@ -43,7 +43,8 @@ def sentences(results: RunResults, controls: ControlChecks) -> tuple[str, ...]:
         every = f"all {total} kernels are" if total > 1 else "the one kernel is"
         texts.append(f"With determinism on, {every} reproducible on {listed(safe)}.")
     elif not any(column.reproducible for column in rest) and any(map(_inconclusive, rest)):
-        return (*_too_few_processes(rest, total, names), *([controls.sentence] if controls.sentence else []))
+        few = _too_few_processes(rest, total, names)
+        return (*few, *hosts.headline(results), *([controls.sentence] if controls.sentence else []))
     else:
         most = rest[0].reproducible
         best = [names[column.column] for column in rest if column.reproducible == most]

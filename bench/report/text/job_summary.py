@@ -31,9 +31,10 @@ def render(view: View) -> str:
     lines += [f"- {_problem(problem)}" for problem in problems[:_MOST_PROBLEMS]]
     lines += [f"- and {more} more statuses"] if (more := len(problems) - _MOST_PROBLEMS) > 0 else []
     lines += [""] if problems else []
-    lines += [f"**Across hosts,** {plain(item.label)}: {plain(item.sentences[0])}" for item in view.hosts[:_MOST_HOSTS]]
-    lines += [f"And {more} more environments."] if (more := len(view.hosts) - _MOST_HOSTS) > 0 else []
-    lines += [""] if view.hosts else []
+    if view.hosts:
+        texts = [f"{item.label}: {item.sentences[0]}" for item in view.hosts[:_MOST_HOSTS]]
+        texts += [f"{more} more environments."] if (more := len(view.hosts) - _MOST_HOSTS) > 0 else []
+        lines += [f"**Across hosts:** {plain(' '.join(texts))}", ""]
     lines += [f"**Since the last run:** {plain(view.since.sentence)}", ""]
     titles = ", ".join(dict.fromkeys(plain(notice.title) for notice in view.notices))
     lines += [f"**Warnings:** {titles}.", ""] if titles else []
