@@ -14,7 +14,7 @@ from bench.portable.overrides import host_name
 #: The largest number of rounds or repetitions, as in ``bench.plan.config_models``.
 _MOST = 1000
 #: Gates of a run that apply where ``--fail-on`` is not given.
-DEFAULT_GATES = ("unknown-nondeterminism", "control-failed")
+DEFAULT_GATES = ("unknown-nondeterminism", "control-failed", "host-conflict")
 
 
 def add_matrix_file(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:

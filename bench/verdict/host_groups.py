@@ -44,7 +44,8 @@ class HostGroup:
 
     ``measured`` has every column with the name of its host. ``same_host`` has columns that name different hosts and are
     of one host by their records. ``differing`` maps a fact that is not the same on all hosts to its values with their
-    hosts. A group of a single host, which such names can make, has no results.
+    hosts. A group of a single host, which such names can make, has only results that are not
+    comparable.
     """
 
     model: str

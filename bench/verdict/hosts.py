@@ -151,14 +151,15 @@ def _group(model: str, sides: Sequence[Side]) -> HostGroup | None:
         _compare(hosts, pairs, kernel.name, results.variations[0], mode)
         for mode in ("off", "on")
         for kernel in results.info.kernels
-        if not kernel.control and len(hosts) > 1
+        if not kernel.control
     ]
     return HostGroup(
         model=model,
         measured=tuple((side.column, host.name) for host in hosts for side in host.sides),
         same_host=tuple(tuple(side.column for side in of_host) for of_host in same),
         differing=_differing(hosts),
-        results=tuple(one for one in found if one is not None),
+        # the columns of a single host never agree: they are no evidence of another one
+        results=tuple(one for one in found if one and (len(hosts) > 1 or one.agreement is not Agreement.AGREE)),
     )
 
 
@@ -200,18 +201,16 @@ def _compare(
         if verdict is None:
             reasons.setdefault(why or "not planned", []).append(name)
             continue
+        obstacles = [_obstacle(pairs, verdicts, one, name, verdict) for one in sets]
         verdicts[name] = verdict
-        for one in sets:
-            if not _obstacle(pairs[one[0], name], verdicts[one[0]], verdict):
-                one.append(name)
-                break
-        else:
-            sets.append([name])
+        if "" in obstacles:
+            sets[obstacles.index("")].append(name)
+            continue
+        sets.append([name])
+        if obstacles:
+            reasons.setdefault(f"{obstacles[0]}: not compared with {sets[0][0]}", []).append(name)
     bits = [_groups(one, verdicts) for one in sets]
     conflicts = [groups for groups in bits if len(groups) > 1]
-    for other in sets[1:]:
-        why = _obstacle(pairs[sets[0][0], other[0]], verdicts[sets[0][0]], verdicts[other[0]])
-        reasons.setdefault(f"{why}: not compared with {sets[0][0]}", []).extend(other)
     agreement = Agreement.CONFLICT if conflicts else Agreement.UNKNOWN if reasons else Agreement.AGREE
     groups = conflicts[0] if conflicts else bits[0] if bits else ()
     majority = groups and len(groups[0][1]) > max(1, len(hosts) / 2)
@@ -225,8 +224,16 @@ def _compare(
     )
 
 
-def _obstacle(pair: Pair, one: Verdict, other: Verdict) -> str:
-    return pair.other_work(one, other) or pair.other_bits(one, other)
+def _obstacle(
+    pairs: Mapping[tuple[str, str], Pair],
+    verdicts: Mapping[str, Verdict],
+    names: Sequence[str],
+    name: str,
+    own: Verdict,
+) -> str:
+    """Say why the bits of a host may not be compared with those of any of several hosts, "" if they all may."""
+    compared = ((pairs[other, name], verdicts[other]) for other in names)
+    return next((why for pair, one in compared if (why := pair.other_work(one, own) or pair.other_bits(one, own))), "")
 
 
 def _groups(names: Sequence[str], verdicts: Mapping[str, Verdict]) -> tuple[Bits, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -166,6 +167,16 @@ def test_one_host_under_two_names_is_no_evidence_of_another() -> None:
         )
 
 
+def test_two_names_of_one_host_do_not_hide_other_bits() -> None:
+    """Two machines may share a name: their columns are never safe where their bits differ."""
+    columns = (HOSTS[0], column("gpu02", origin={"name": "gpu01"}))
+    results = evaluate(run(*columns, behave=on_host("gpu02", Behaviour(("b",)))))
+    assert {one.fit for one in choose(results)} == {Fit.UNKNOWN}
+    assert build(results).hosts[0].sentences[1] == (
+        "With determinism on: 1 not comparable (different bits in its own columns on gpu01): matmul."
+    )
+
+
 def test_processes_with_one_host_name_are_of_one_host() -> None:
     whole = run(*HOSTS[:2])
     for host in ("gpu01", "gpu02"):
@@ -185,6 +196,16 @@ def test_two_columns_of_one_host_count_once() -> None:
     assert (found.agreement, found.dissenting) == (Agreement.CONFLICT, ())
     split = outcome(run(HOSTS[0], again, HOSTS[2], behave=on_host("gpu01b", Behaviour(("b",)))))
     assert (split.agreement, split.why) == (Agreement.UNKNOWN, "different bits in its own columns on gpu01")
+
+
+@pytest.mark.parametrize("unknown", ["gpu01", "gpu02", "gpu03"])
+def test_a_host_with_unknown_code_does_not_join_hosts_with_different_code(unknown: str) -> None:
+    known = {"gpu01": "1" * 64, "gpu02": "2" * 64, "gpu03": "3" * 64}
+    whole = run(*HOSTS)
+    for host, code in known.items():
+        hashes = {} if host == unknown else {"matmul": code}
+        whole = edited(whole, host, partial(with_provenance, kernel_hashes=hashes))
+    assert outcome(whole).agreement is Agreement.UNKNOWN
 
 
 @pytest.mark.parametrize(
@@ -377,6 +398,20 @@ def test_hosts_that_agree_fit_and_pass() -> None:
     assert {one.fit for one in choose(results)} == {Fit.FITS}
     assert gate(results, ["host-conflict"]) == ()
     assert build(results).hosts[0].rows == ()
+
+
+def test_the_summary_for_ci_keeps_to_25_lines() -> None:
+    many = [factory.column(f"2.{minor}.0") for minor in range(3, 12)]
+    acts = [Behaviour(("a", "b")), Behaviour(outcome="crashed"), Behaviour(outcome="timeout"), Behaviour(nan=True)]
+    acts += [Behaviour(outcome="oom"), Behaviour(outcome="error", error_class="E", message="m")]
+    kernels = [factory.kernel(f"k{number}") for number in range(len(acts))]
+    facts = factory.info(columns=tuple(many), kernels=(*kernels, *factory.CONTROLS), warnings=("swap",))
+    whole = factory.run(facts, lambda spot: acts[int(spot.kernel[1:])] if spot.kernel[1:].isdigit() else EXACT)
+    hosts = build(two_models()).hosts
+    text = job_summary.render(dataclasses.replace(build(evaluate(whole)), hosts=hosts))
+    assert "Across hosts" in text
+    assert "2 more environments" in text
+    assert len(text.splitlines()) <= 25
 
 
 def test_nothing_is_shown_for_one_host(root: Path) -> None:

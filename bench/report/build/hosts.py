@@ -87,7 +87,9 @@ def _sentences(group: HostGroup) -> Iterator[str]:
         yield f"{_names(columns)} are of one host by their records: together they are no evidence of another host."
     for mode in ("on", "off"):
         planned = sum(one.mode == mode for one in group.results)
-        if planned:
+        if planned and len(group.hosts) == 1:
+            yield f"With determinism {mode}: {'; '.join(_unknown(group, mode))}."
+        elif planned:
             same = len(group.of(mode, Agreement.AGREE))
             hosts = "both hosts" if len(group.hosts) == 2 else f"all {len(group.hosts)} hosts"  # noqa: PLR2004
             text = f"With determinism {mode}, {same} of {count(planned, 'kernel')} give the same bits on {hosts}"

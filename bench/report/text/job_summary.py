@@ -27,9 +27,9 @@ def render(view: View) -> str:
     more = len(rows) - _MOST_COLUMNS
     rows[_MOST_COLUMNS:] = [["", f"and {more} more", "", ""]] if more > 0 else []
     lines += table(["Rank", "Column", "Reproducible", "Overhead of determinism"], rows) if rows else []
-    problems = view.heat_map.problems
-    lines += [f"- {_problem(problem)}" for problem in problems[:_MOST_PROBLEMS]]
-    lines += [f"- and {more} more statuses"] if (more := len(problems) - _MOST_PROBLEMS) > 0 else []
+    problems, most = view.heat_map.problems, _MOST_PROBLEMS - 2 * bool(view.hosts)  # two lines are for the hosts
+    lines += [f"- {_problem(problem)}" for problem in problems[:most]]
+    lines += [f"- and {more} more statuses"] if (more := len(problems) - most) > 0 else []
     lines += [""] if problems else []
     if view.hosts:
         texts = [f"{item.label}: {item.sentences[0]}" for item in view.hosts[:_MOST_HOSTS]]
