@@ -7,6 +7,7 @@ node that dies loses at most the round it was in, and the restarted job continue
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import signal
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from bench.fleet import node_gpu
 from bench.fleet.state import FAILED, MEASURED, REFUSED, RUNNING, STOPPED, CellState, FleetFolder
 from bench.portable import host_facts
-from bench.portable.errors import CONFIG, ENGINE, INTERRUPTED, PortableError
+from bench.portable.errors import CONFIG, ENGINE, INTERRUPTED, NOTHING, PortableError
 from bench.portable.plan_runner import print_progress
 from bench.portable.run_folder import now, write_atomic
 from bench.portable.scratch import remove_abandoned, scratch_folder
@@ -99,9 +100,9 @@ class NodeCell:
         except KeyboardInterrupt:  # before anything was measured
             self._report(phase=STOPPED, message=self._why_stopped())
             return INTERRUPTED
-        phase = MEASURED if code in _COMPLETE and not message else STOPPED if code == INTERRUPTED else FAILED
+        phase = {0: MEASURED, INTERRUPTED: STOPPED}.get(code, FAILED)
         self._report(phase=phase, message=message)
-        return 0 if phase == MEASURED else code or ENGINE
+        return code
 
     def _check(self) -> str:
         """Return the UUID of the GPU to measure, "" for none; raises PortableError where the cell must not run."""
@@ -148,7 +149,8 @@ class NodeCell:
         trouble = self._copy_last(reports, LAST_COPY_STOPPED_S if stopped else LAST_COPY_S)
         if trouble or stopped:
             return INTERRUPTED if stopped and not trouble else ENGINE, trouble or stopped
-        return child.returncode, "" if child.returncode in _COMPLETE else _last_error(log, child.returncode)
+        complete = child.returncode in _COMPLETE or (child.returncode == NOTHING and _finished(reports))
+        return (0, "") if complete else (child.returncode, _last_error(log, child.returncode))
 
     def _follow(self, child: subprocess.Popen[bytes], reports: Path) -> None:
         """Wait for a measurement without a limit, because each of its rounds has one, and copy what it finishes."""
@@ -243,6 +245,14 @@ def _end(child: subprocess.Popen[bytes]) -> None:
     with suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)
     child.wait()
+
+
+def _finished(reports: Path) -> bool:
+    """Return whether the newest run has ended; it may have no result, which its page explains."""
+    newest = max((reports / "runs").glob("*/run.json"), default=None)
+    with suppress(OSError, ValueError):
+        return bool(newest and json.loads(newest.read_text(encoding="utf-8"))["finished"])
+    return False
 
 
 def _last_error(log: Path, code: int) -> str:

@@ -66,10 +66,7 @@ class Fleet:
 
     def run(self, action: str, *more: str) -> Done:
         """Run ``fleet`` with the newest submission."""
-        reports = str(self.checkout.reports)
-        return self.checkout.run("fleet", action, *more, "--reports", reports, *(
-            ["--fail-on", "none"] if action == "collect" else []
-        ))  # fmt: skip
+        return self.checkout.run("fleet", action, "--reports", str(self.checkout.reports), "--fail-on", "none", *more)
 
     def cells(self) -> list[dict[str, Any]]:
         """Return every cell as ``fleet status --json`` prints it."""
@@ -256,3 +253,20 @@ def test_the_scripts_can_be_read_before_they_are_submitted(fleet: Fleet) -> None
     script = fleet.checkout.folder / "script.sh"
     script.write_text(done.out[done.out.index("#!/bin/sh") :].partition("\n\n")[0], encoding="utf-8")
     assert subprocess.run(["sh", "-n", str(script)], check=False).returncode == 0
+
+
+def test_the_bits_of_two_hosts_are_compared(fleet: Fleet) -> None:
+    text = TWO_MODELS.replace('gpu = "a100"\n', 'gpu = "a100"\nnodes = ["a1", "a2"]\n').partition(
+        '[[fleet.gpus]]\ngpu = "h100"'
+    )[0]
+    other = 'return {"x": tf.constant([float(seed + sum(map(ord, os.uname().nodename)))])}'
+    fleet.submit(
+        "--env", "tf2.18*", "--mode", "both", "--rounds", "5", "--repetitions", "4", text=text, names_its_host=other
+    )
+    done = fleet.run("collect", "--wait", "--fail-on", "host-conflict")
+    assert done.code == errors.GATE, done.err
+    assert "names_its_host has other bits on another host" in done.err
+    assert "A on a1; B on a2" in done.err
+    assert "With determinism on, 1 of 2 kernels is reproducible" in done.out
+    page = (fleet.checkout.reports / "index.html").read_text(encoding="utf-8")
+    assert "Across hosts" in page
