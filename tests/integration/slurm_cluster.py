@@ -12,18 +12,21 @@ import pwd
 import secrets
 import shlex
 import shutil
+import signal
 import socket
 import subprocess
+import sys
+import tempfile
 import time
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import psutil
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
 #: The programs that a cluster needs (Debian's packages slurm-wlm and munge).
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scontrol", "sinfo", "scancel")
@@ -80,6 +83,10 @@ class Node:
     model: str
     gpus: int
     cpus: int = 8
+
+
+#: The cluster of ``python -m tests.integration.slurm_cluster``.
+EXAMPLE = {"a1": Node("a100", 2), "a2": Node("a100", 2), "h1": Node("h100", 2)}
 
 
 def missing() -> list[str]:
@@ -316,6 +323,16 @@ def _path() -> str:
     return f"{os.environ.get('PATH', os.defpath)}{os.pathsep}{DAEMONS}"
 
 
+def main() -> None:
+    """Run an example cluster until Ctrl-C or SIGTERM, and print how its clients are called."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with tempfile.TemporaryDirectory(prefix="tfrepro-slurm-") as folder, SlurmCluster(Path(folder), EXAMPLE) as cluster:
+        sys.stdout.write(f"export SLURM_CONF={cluster.env['SLURM_CONF']}\n")
+        sys.stdout.flush()
+        with suppress(KeyboardInterrupt):
+            signal.pause()
+
+
 def _free_ports(number: int) -> list[int]:
     """Return ports of 127.0.0.1 that nothing uses, of those that the system gives to no outgoing connection."""
     found: list[int] = []
@@ -342,3 +359,7 @@ def _answers(port: int) -> bool:
     """Whether something listens at a port of 127.0.0.1."""
     with closing(socket.socket()) as one:
         return one.connect_ex(("127.0.0.1", port)) == 0
+
+
+if __name__ == "__main__":
+    main()

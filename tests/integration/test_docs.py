@@ -26,14 +26,17 @@ if TYPE_CHECKING:
 #: Sessions that are no command of the package, with the file that they run or the tests that cover them.
 SESSIONS = {"tests", "audit", "lint", "typecheck", "docs", "base-image", "simulation", "self-benchmark", "screenshot"}
 #: Commands that cannot run everywhere: parsed only.
-PARSED = {"images", "bundle", "import", "lock", "clean", "reproduce", "local", "export", "nightly", "bisect", "history"}
+PARSED = {
+    *("images", "bundle", "import", "lock", "clean", "reproduce", "local", "export", "nightly", "bisect", "history"),
+    "fleet",
+}
 DRY = {"matrix"}
 #: Exit codes besides 0 that are an answer: of a gate or about this host and this sample.
 ALLOWED = {"choose": {0, 1, 3}, "compare": {0, 1, 3}, "doctor": {0, 3, 4, 5}, "plan": {0, 3, 5}, "matrix": {0, 3, 4, 5}}
 #: Command lines that are no command of the package.
 INSTALLS = (
     *("python3 -m pip install nox", "pip install -e .", ".venv/bin/pip install -e .", "python3 -m venv .venv"),
-    "python -m tests.reference_pages",
+    *("python -m tests.reference_pages", "python -m tests.integration.slurm_cluster"),
 )
 #: What needs root or systemd: ``tests/unit/test_schedulers.py`` checks the files that these lines install.
 OF_THE_SYSTEM = ("sudo ", "journalctl ")
@@ -101,7 +104,7 @@ def test_a_command_of_the_docs_runs(page: str, words: list[str], tmp_path: Path)
         assert set(arguments) <= SESSIONS, "a session of noxfile.py"
         return
     assert name in MODULES, name
-    if name in PARSED or "REGISTRY" in rest:
+    if name in PARSED or {"REGISTRY", "slurm", "ssh"} & set(rest):
         if name != "local":
             parser().parse_args([name, *rest])
         return

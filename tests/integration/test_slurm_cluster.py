@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
+import subprocess
+import sys
 import time
 from collections import defaultdict
 from contextlib import suppress
@@ -141,6 +144,21 @@ def test_a_cancelled_job_leaves_no_process(cluster: SlurmCluster) -> None:
     cluster.wait_until_idle()
     assert processes("98765") == []
     assert [one["job_state"] for one in jobs(cluster)] == ["CANCELLED"]
+
+
+def test_the_example_of_the_documentation_runs_until_it_is_stopped(root: Path) -> None:
+    command = [sys.executable, "-m", "tests.integration.slurm_cluster"]
+    with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True, start_new_session=True) as example:
+        assert example.stdout is not None
+        name, _, configuration = example.stdout.readline().strip().partition("=")
+        environment = {**os.environ, name.removeprefix("export "): configuration}
+        nodes = subprocess.run(
+            ["sinfo", "-h", "-N", "-o", "%N %G"], env=environment, capture_output=True, text=True, check=True
+        )
+        example.terminate()
+        assert example.wait(30) == 0
+    assert nodes.stdout.split() == ["a1", "gpu:a100:2", "a2", "gpu:a100:2", "h1", "gpu:h100:2"]
+    assert processes(configuration) == []
 
 
 def test_an_error_shows_the_end_of_the_log(tmp_path: Path) -> None:
