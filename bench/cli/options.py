@@ -119,7 +119,7 @@ def add_registry(parser: argparse.ArgumentParser) -> None:
         "--from-registry",
         metavar="REGISTRY",
         default="",
-        help="pull images that another host pushed, instead of building",
+        help="pull images that another host pushed, instead of building; with @sha256:... after it, exactly one image",
     )
 
 

@@ -64,8 +64,8 @@ class Recipe:
         return f"r-{hashlib.sha256(text.encode()).hexdigest()[:24]}"
 
     def remote(self, registry: str) -> str:
-        """Return its repository in a registry, which is a host, or a host with a path."""
-        return f"{registry.removesuffix('/')}/{self.repository}"
+        """Return its repository in a registry: a host, or a host with a path; a digest after it plays no part."""
+        return f"{registry.partition('@')[0].removesuffix('/')}/{self.repository}"
 
 
 def recipe_of(root: Path, column: Column) -> Recipe:

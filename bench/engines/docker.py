@@ -73,7 +73,7 @@ class DockerEngine:
     ) -> None:
         self.kernel_store = cache_folder() / KERNEL_FILES
         self._root = root
-        self._registry = normalized_name(registry) if registry else ""
+        self._registry = normalized_name(registry, pull=True) if registry else ""
         self._cli = cli or _dockercli.find_cli(os.environ)
         # Looked up here because it reads sysconfig, whose first use is not thread-safe, and builds run in parallel.
         self._uv = _images.find_uv()

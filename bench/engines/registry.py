@@ -27,16 +27,20 @@ _NAME = re.compile(
     r"(?:localhost|[a-z0-9-]+(?:\.[a-z0-9-]+)+|(?:[a-z0-9.-]+|\[[0-9a-f:]+\])(?::[0-9]{1,5}))"
     r"(?:/[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*)*"
 )
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
-def normalized_name(registry: str) -> str:
+def normalized_name(registry: str, *, pull: bool = False) -> str:
     """Check the name of a registry and return it without a trailing slash.
+
+    To ``pull``, it may have a digest, ``@sha256:...``: that of the one image that is pulled.
 
     Raises:
         ConfigError: it is not a registry name. The message does not repeat it, because it may contain a password.
     """
-    name = registry.removesuffix("/")
-    if not _NAME.fullmatch(name):
+    host, at, digest = registry.partition("@")
+    name = f"{host.removesuffix('/')}{at}{digest}"
+    if not _NAME.fullmatch(host.removesuffix("/")) or (at and not (pull and _DIGEST.fullmatch(digest))):
         raise ConfigError(
             "REGISTRY is not the name of a registry.",
             "Use host and path in lower case, as in host.example:5000/team, without https:// and without a password "
@@ -72,9 +76,37 @@ _LOGIN = "check that it is a registry, that it answers, and that you may push th
 def local(client: DockerClient, recipe: Recipe, registry: str) -> Image | None:
     """Return the image that was pulled from this registry earlier; None if it is not on this host."""
     try:
-        return _checked(client.images.get(f"{recipe.remote(registry)}:{recipe.tag}"), recipe, registry)
+        image = client.images.get(f"{recipe.remote(registry)}:{recipe.tag}")
     except ImageNotFound:
         return None
+    wanted = registry.partition("@")[2]
+    if wanted and not any(digest.endswith(f"@{wanted}") for digest in image.attrs.get("RepoDigests") or ()):
+        return None
+    return _checked(image, recipe, registry)
+
+
+def digest_in(client: DockerClient, recipe: Recipe, registry: str) -> str:
+    """Return the digest of a recipe's image in a registry, ``sha256:...``, without pulling it; raises BuildError."""
+    try:
+        return str(client.images.get_registry_data(f"{recipe.remote(registry)}:{recipe.tag}").id)
+    except NotFound as error:
+        raise _missing(recipe, registry) from error
+    except TROUBLE as error:
+        raise _unreachable(recipe, registry, error) from error
+
+
+def _missing(recipe: Recipe, registry: str) -> BuildError:
+    return BuildError(
+        f"{registry} has no image of {recipe.pair} for this lock, suite and Dockerfile ({recipe.tag})",
+        "Push it from a host that has built it (nox -s images -- --push REGISTRY), or omit --from-registry.",
+    )
+
+
+def _unreachable(recipe: Recipe, registry: str, error: Exception) -> BuildError:
+    return BuildError(
+        f"the image of {recipe.pair} could not be pulled from {registry}: {reason_of(error)}",
+        "Check that the registry answers and that you may pull there ('docker login').",
+    )
 
 
 def pull(client: DockerClient, recipe: Recipe, registry: str) -> Image:
@@ -85,17 +117,12 @@ def pull(client: DockerClient, recipe: Recipe, registry: str) -> Image:
     """
     repository = recipe.remote(registry)
     try:
-        image = client.images.pull(repository, tag=recipe.tag)
+        image = client.images.pull(repository, tag=registry.partition("@")[2] or recipe.tag)
     except NotFound as error:
-        raise BuildError(
-            f"{registry} has no image of {recipe.pair} for this lock, suite and Dockerfile ({recipe.tag})",
-            "Push it from a host that has built it (nox -s images -- --push REGISTRY), or omit --from-registry.",
-        ) from error
+        raise _missing(recipe, registry) from error
     except TROUBLE as error:
-        raise BuildError(
-            f"the image of {recipe.pair} could not be pulled from {registry}: {reason_of(error)}",
-            "Check that the registry answers and that you may pull there ('docker login').",
-        ) from error
+        raise _unreachable(recipe, registry, error) from error
+    image.tag(repository, tag=recipe.tag)  # an image that is pulled by its digest has no name yet
     try:
         _checked(image, recipe, registry)
     except BuildError:

@@ -17,6 +17,7 @@ from docker.errors import ImageNotFound
 
 from bench.engines import _images
 from bench.engines.docker import DockerEngine
+from bench.engines.registry import digest_in
 from bench.errors import BuildError, EngineError
 from tests.integration.test_docker import BASE, SESSION, make_column, make_root, nothing, request
 
@@ -121,6 +122,34 @@ def test_what_one_host_pushes_another_pulls_and_runs(client: DockerClient, regis
     recipe = _images.recipe_of(root, column)
     names = _images.own_tags(client.images.get(identity))
     assert set(names) == {pulled.details["tag"], f"{repository}:{recipe.tag}"}, "both tags can be cleaned up"
+
+
+def test_an_image_is_pulled_by_its_digest_although_its_name_has_moved_on(
+    client: DockerClient, registry: str, tmp_path: Path
+) -> None:
+    root, column, identity, digest = pushed(tmp_path, "24", registry)
+    recipe = _images.recipe_of(root, column)
+    assert digest_in(client, recipe, registry) == digest
+    # the same recipe, built again: another image under the same name
+    again = client.containers.create(identity).commit(
+        recipe.remote(registry), tag=recipe.tag, conf={"Labels": recipe.labels()}
+    )
+    client.images.push(recipe.remote(registry), tag=recipe.tag)
+    assert digest_in(client, recipe, registry) != digest
+    for container in client.containers.list(all=True, filters={"ancestor": identity}):
+        container.remove()
+    for image in (str(again.id), identity):
+        remove_image(client, image)
+    engine = DockerEngine(root, registry=f"{registry}@{digest}")
+    assert not engine.cached(column)
+    assert engine.prepare(column, tmp_path / "pull.log", nothing).identity == identity
+    assert engine.cached(column)
+    engine.close()
+    other = DockerEngine(root, registry=f"{registry}@sha256:{'0' * 64}")
+    assert not other.cached(column)
+    with pytest.raises(BuildError, match=r"could not be pulled|has no image"):
+        other.prepare(column, tmp_path / "none.log", nothing)
+    other.close()
 
 
 def test_an_image_missing_in_the_registry_is_not_built_instead(registry: str, tmp_path: Path) -> None:
