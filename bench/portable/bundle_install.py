@@ -81,12 +81,15 @@ def _command(
     command: list[str], folder: Path, failure: str, hint: str = "", environment: dict[str, str] | None = None
 ) -> None:
     """Run a command in a folder; raises PortableError with its output, or where it exceeds the time limit."""
+    held = _hold_signals()
     try:
         with subprocess.Popen(
             command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             text=True, errors="replace", env={**_clean_environment(), **(environment or {})}, start_new_session=True,
+            preexec_fn=lambda: _release_signals(held),  # noqa: PLW1509 - this program has one thread
         ) as child:  # fmt: skip
             try:
+                _release_signals(held)
                 output, _ = child.communicate(timeout=_LIMIT_S)
             finally:
                 _end(child, _END_S)
@@ -98,9 +101,21 @@ def _command(
     except subprocess.TimeoutExpired as error:
         message = f"{failure}: {Path(command[0]).name} has not ended within {_LIMIT_S:.0f} s, and was stopped."
         raise PortableError(message, "Check the load of this host and its disk, then start again.") from error
+    finally:
+        _release_signals(held)
     if child.returncode != 0:
         text = " ".join(output.split())[-1500:] or f"exit code {child.returncode}"
         raise PortableError(f"{failure}: {text}", hint or "The message above says why; --dir NEW-FOLDER starts afresh.")
+
+
+def _hold_signals() -> set[int | signal.Signals]:
+    """Keep signals waiting until a process that is being started is known and can be ended; returns what was held."""
+    return signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+
+
+def _release_signals(held: set[int | signal.Signals]) -> None:
+    """Hold again only what was held before; a signal that waits is handled at once."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, held)
 
 
 def _end(child: subprocess.Popen[Any], seconds: float) -> None:
@@ -121,8 +136,13 @@ def measure(python: str, unpacked: Path, plan: list[str]) -> int:
     # imports from the current folder first.
     root = unpacked / "root"
     environment = {**_clean_environment(), **_import_path(root)}
-    child = subprocess.Popen(command, cwd=root, env=environment, stdin=subprocess.DEVNULL, start_new_session=True)
+    held = _hold_signals()
+    child = subprocess.Popen(
+        command, cwd=root, env=environment, stdin=subprocess.DEVNULL, start_new_session=True,
+        preexec_fn=lambda: _release_signals(held),  # noqa: PLW1509 - as above
+    )  # fmt: skip
     try:
+        _release_signals(held)
         code = child.wait()  # without a limit: each of its rounds has one
     except KeyboardInterrupt:
         _end(child, _MEASURE_END_S)

@@ -235,6 +235,8 @@ def test_a_run_without_times_has_no_plot_and_says_so() -> None:
     seen = build(evaluate(factory.run(timed=())))
     assert seen.overhead_plots == seen.upgrade_plots == ()
     assert render(seen).count("No times were measured.") == 2
+    unfinished = factory.run(factory.info(finished=""), timed=())
+    assert render(build(evaluate(unfinished))).count("No times were measured yet.") == 2
 
 
 def test_the_mark_in_the_matrix_stays_on_its_axis() -> None:

@@ -62,6 +62,7 @@ APART = (
     "notices.kind",
     "heat_map",
     "overhead_plots",
+    "no_times",
     "upgrade_plots",
     "families.rows.curves.steps",
     "families.rows.curves.curves.values",

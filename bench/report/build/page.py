@@ -83,6 +83,7 @@ def build(results: RunResults, before: RunResults | None = None, notes: Sequence
         comparisons=pairs,
         rankings=family_rankings(results),
         overhead_plots=overhead_plots(view.lines, rows),
+        no_times="No times were measured." if results.info.finished else "No times were measured yet.",
         upgrade_plots=upgrade_plots(pairs, rows),
         history=history,
     )

@@ -85,6 +85,7 @@ class View:
     comparisons: Hidden[tuple[ColumnComparison, ...]] = ()
     rankings: Hidden[tuple[FamilyRanking, ...]] = ()
     overhead_plots: Hidden[tuple[IntervalPlot, ...]] = ()
+    no_times: Hidden[str] = ""
     upgrade_plots: Hidden[tuple[IntervalPlot, ...]] = ()
     history: Hidden[str] = ""
 
