@@ -49,6 +49,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         missing["browser"] = "no chromium on the PATH"
     if (programs := slurm_cluster.missing()) and "TFREPRO_REQUIRE_SLURM" not in os.environ:
         missing["slurm"] = f"not installed: {', '.join(programs)}"
+    if shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin") is None and not os.environ.get(
+        "TFREPRO_REQUIRE_SSH"
+    ):
+        missing["ssh"] = "no sshd on this host"
     for item in items:
         item.user_properties += [("fault", "\n".join(facts)) for facts in faults_of(item)]
         for marker, reason in missing.items():

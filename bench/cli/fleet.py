@@ -16,11 +16,10 @@ from bench.cli import options as shared
 from bench.cli.command import Command
 from bench.cli.results import show
 from bench.errors import EngineError, NothingError
-from bench.fleet import collect, planning, slurm
+from bench.fleet import collect
+from bench.fleet.backend import Backend, backend
 from bench.fleet.state import MEASURED, FleetFolder
-from bench.fleet.status import CellStatus, counts, statuses
-from bench.fleet.submit import submit_arrays
-from bench.plan import config
+from bench.fleet.status import CellStatus, counts
 from bench.portable.plan_runner import print_progress
 
 if TYPE_CHECKING:
@@ -28,11 +27,11 @@ if TYPE_CHECKING:
 
     from bench.fleet.state import Fleet
 
-#: Seconds between two looks at the cluster while waiting.
+#: Seconds between two questions to the cluster or the hosts while waiting.
 POLL_S = 20.0
 #: Cells that the table of the terminal shows; those that were measured come last.
 _MOST_ROWS = 40
-#: How long a cluster may give no answer while somebody waits for its jobs: its controller may be restarted.
+#: How long nothing may answer while somebody waits: a controller or a host may be restarted.
 _SILENCE_S = 1800.0
 
 
@@ -55,24 +54,18 @@ def find(reports: Path, name: Path | None) -> FleetFolder:
     return FleetFolder(found[-1])
 
 
-def current(folder: FleetFolder, submitted: Fleet) -> tuple[CellStatus, ...]:
-    """Return the status of every cell; raises EngineError if Slurm does not answer."""
-    return statuses(folder, submitted, slurm.tasks(folder, submitted.arrays))
-
-
-def wait(folder: FleetFolder) -> tuple[CellStatus, ...]:
+def wait(cells: Backend) -> tuple[CellStatus, ...]:
     """Wait until no cell can be measured any more; prints the counts when they change.
 
-    Waits without a limit, because Slurm decides when jobs run and limits how long. Raises EngineError if Slurm does not
-    answer for half an hour.
+    Waits without a limit, because Slurm decides when jobs run and limits how long. After half an hour in which only
+    hosts are left that do not answer, it returns; raises EngineError if Slurm does not answer for so long.
     """
-    printed, silent_since = "", time.monotonic()
+    printed, answered = "", time.monotonic()
     while True:
         try:
-            found = current(folder, folder.read())
-            silent_since = time.monotonic()
+            found = cells.statuses()
         except EngineError as error:
-            if time.monotonic() - silent_since > _SILENCE_S:
+            if time.monotonic() - answered > _SILENCE_S:
                 raise
             print(f"{error} Asking again.", file=sys.stderr)
             time.sleep(POLL_S)
@@ -80,13 +73,18 @@ def wait(folder: FleetFolder) -> tuple[CellStatus, ...]:
         if counts(found) != printed:
             printed = counts(found)
             print(printed, file=sys.stderr)
-        if all(status.over for status in found):
+        if any(status.answered and not status.over for status in found):
+            answered = time.monotonic()
+        if all(status.over for status in found) or time.monotonic() - answered > _SILENCE_S:
             return found
         time.sleep(POLL_S)
 
 
-def show_collected(folder: FleetFolder, found: tuple[CellStatus, ...], options: argparse.Namespace) -> int:
+def fetch_and_show(
+    folder: FleetFolder, cells: Backend, found: tuple[CellStatus, ...], options: argparse.Namespace
+) -> int:
     """Put the results of all cells into one run, show it, and return the exit code."""
+    found = cells.fetch(found)
     run = collect.collect(folder, found, options.reports.absolute())
     code = show(run, options)
     missing = sum(status.state.phase != MEASURED for status in found)
@@ -96,16 +94,17 @@ def show_collected(folder: FleetFolder, found: tuple[CellStatus, ...], options: 
 
 
 def _status(folder: FleetFolder, submitted: Fleet, options: argparse.Namespace) -> int:
-    found = current(folder, submitted)
+    found = backend(folder, submitted, options.matrix).statuses()
+    code = errors.OK if all(status.answered for status in found) else errors.ENGINE
     if options.json:
         rows = [
             {**dataclasses.asdict(status.cell), **dataclasses.asdict(status.state), "over": status.over}
             for status in found
         ]
         print(json.dumps({"id": folder.id, "cells": rows}, indent=1))
-        return errors.OK
+        return code
     print_status(folder, found)
-    return errors.OK
+    return code
 
 
 def print_status(folder: FleetFolder, found: tuple[CellStatus, ...]) -> None:
@@ -123,31 +122,27 @@ def print_status(folder: FleetFolder, found: tuple[CellStatus, ...]) -> None:
 
 
 def _collect(folder: FleetFolder, submitted: Fleet, options: argparse.Namespace) -> int:
-    found = wait(folder) if options.wait else current(folder, submitted)
-    return show_collected(folder, found, options)
+    cells = backend(folder, submitted, options.matrix)
+    return fetch_and_show(folder, cells, wait(cells) if options.wait else cells.statuses(), options)
 
 
-def _cancel(folder: FleetFolder, submitted: Fleet, _options: argparse.Namespace) -> int:
+def _cancel(folder: FleetFolder, submitted: Fleet, options: argparse.Namespace) -> int:
     folder.cancelled.touch()
-    slurm.cancel(folder, submitted.arrays)
-    found = current(folder, submitted)
+    cells = backend(folder, submitted, options.matrix)
+    cells.cancel()
+    found = cells.statuses()
     print(f"cancelled; {counts(found)}. Finished rounds are kept: see `fleet collect`.")
     return errors.OK
 
 
 def _retry(folder: FleetFolder, submitted: Fleet, _options: argparse.Namespace) -> int:
     """Submit the cells again that are over without a result."""
-    found = current(folder, submitted)
-    again = [status.cell for status in found if status.over and status.state.phase != MEASURED]
+    cells = backend(folder, submitted, options.matrix)
+    again = [status.cell for status in cells.statuses() if status.over and status.state.phase != MEASURED]
     if not again:
         raise NothingError(f"No cell of {folder.id} is over without a result.", "See: python -m bench fleet status")
-    number = 1 + sum("retry" in array.name for array in submitted.arrays)
-    settings = config.load(Path(submitted.matrix)).fleet
-    arrays = planning.arrays(again, slurm.most_tasks(), settings.time_limit_min, prefix=f"retry{number}-")
-    changed = dataclasses.replace(submitted, arrays=(*submitted.arrays, *arrays))
     folder.cancelled.unlink(missing_ok=True)
-    folder.write(changed)
-    submit_arrays(folder, changed, arrays, settings, print_progress)
+    cells.retry(again, print_progress)
     print(f"submitted {len(again)} cells again; their finished rounds are reused on the same device")
     return errors.OK
 
@@ -164,9 +159,9 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 COMMAND = Command(
     name="fleet",
-    summary="Show, collect, cancel or retry a matrix that was submitted with matrix --engine slurm.",
-    details="status lists its cells; collect puts all results so far into one run and shows it; cancel ends its jobs "
-    "and keeps what was measured; retry submits those cells again that ended without a result.",
+    summary="Show, collect, cancel or retry a matrix that was submitted with matrix --engine slurm or ssh.",
+    details="status lists its cells; collect puts all results so far into one run and shows it; cancel ends what "
+    "runs and keeps what was measured; retry submits those cells again that ended without a result.",
     example="nox -s fleet -- status",
     add_arguments=_add_arguments,
     run=fleet,

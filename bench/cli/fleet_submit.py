@@ -1,29 +1,38 @@
-"""``matrix --engine slurm``: plan the cells of a fleet run, state what they cost, and submit them."""
+"""``matrix --engine slurm`` and ``ssh``: plan the cells of a fleet run, state what they cost, and submit them."""
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import re
+import secrets
+import shutil
 import sys
 from typing import TYPE_CHECKING
 
-from bench import errors
-from bench.cli.fleet import show_collected, wait
+from tabulate import tabulate
+
+from bench import bundle, errors
+from bench.cli.fleet import fetch_and_show, wait
 from bench.cli.planning import LOCKS, read_inputs, warn
 from bench.fleet import planning, slurm
-from bench.fleet.state import Fleet
-from bench.fleet.submit import file_hash, new_folder, submit_arrays
+from bench.fleet.backend import backend
+from bench.fleet.slurm_backend import submit_arrays
+from bench.fleet.ssh_backend import SshBackend
+from bench.fleet.ssh_hosts import read_hosts
+from bench.fleet.state import Fleet, FleetFolder
 from bench.plan import custom_kernels
 from bench.portable.plan_runner import print_progress
-from bench.portable.run_folder import now
+from bench.portable.run_folder import now, stamp
 from bench.run import progress
 from bench.suite.suite_hash import ROOT, suite_hash
 
 if TYPE_CHECKING:
     import argparse
+    from pathlib import Path
 
     from bench.cli.planning import Inputs
     from bench.fleet.planning import Planned
-    from bench.fleet.state import FleetFolder
 
 #: Options of ``matrix`` that a node gets as they are, and those that ``local`` knows as well.
 _PASSED = ("profile", "mode", "rounds", "repetitions", "timing_pairs", "from_registry")
@@ -32,30 +41,30 @@ _LOCAL = frozenset({"mode", "rounds", "repetitions", "kernels", "variation", "ke
 
 
 def submit(options: argparse.Namespace) -> int:
-    """Submit the selected cells to Slurm; with ``--dry-run`` print the scripts, with ``--wait`` collect the results.
+    """Submit the selected cells to Slurm, or start them on hosts over ssh; returns the exit code.
 
     Raises:
-        ConfigError: matrix.toml has no ``[[fleet.gpus]]``, or the cluster lacks a GPU model or node.
-        EngineError: Slurm does not answer, or refuses.
+        ConfigError: an option or matrix.toml is wrong, or names what is not there.
+        EngineError: Slurm or a host does not answer, or refuses.
         NothingError: the selection leaves no cell.
     """
     if options.device not in {"auto", "cpu", "gpu"}:
-        message = f"--device {options.device} names a device of this host, but nodes are measured."
-        raise errors.ConfigError(message, "Give cpu or gpu; [[fleet.gpus]] in matrix.toml has the models.")
-    inputs = read_inputs(options)
+        message = f"--device {options.device} names a device of this host, but other hosts are measured."
+        raise errors.ConfigError(message, "Give cpu or gpu.")
+    return _submit_ssh(options) if options.engine == "ssh" else _submit_slurm(options)
+
+
+def _submit_slurm(options: argparse.Namespace) -> int:
+    """Submit the selected cells to Slurm; with ``--dry-run`` print the scripts, with ``--wait`` collect the results."""
+    inputs, request = _request(options)
     settings = inputs.matrix.fleet
-    request = planning.Request(
-        matrix=inputs.matrix, profile=inputs.profile, selection=inputs.selection, locks=LOCKS,
-        suite=custom_kernels.suite(inputs.sources), device="cpu" if options.device == "cpu" else "gpu",
-    )  # fmt: skip
-    warn(request.suite.errors.values())
     planned = planning.cells(request)
     most = slurm.most_tasks()
     fleet = _fleet(options, inputs, planned, most)
     slurm.check_requests(fleet.arrays, settings)
-    folder = new_folder(options.reports)
+    folder = _new_folder(options.reports)
     fleet = dataclasses.replace(fleet, id=folder.id)
-    _state_cost(fleet, planned)
+    _state_cost(fleet, planned, f"{len(fleet.arrays)} job arrays")
     if options.dry_run:
         for array in fleet.arrays:
             print(f"# {folder.path / 'scripts' / array.name}.sh\n{slurm.script(fleet, array, folder, settings)}")
@@ -63,7 +72,83 @@ def submit(options: argparse.Namespace) -> int:
         return errors.OK
     folder.write(fleet)
     submit_arrays(folder, fleet, fleet.arrays, settings, print_progress)
-    return _after(folder, options)
+    return _after(folder, fleet, options)
+
+
+def _submit_ssh(options: argparse.Namespace) -> int:
+    """Send bundles to hosts and start them; with ``--dry-run`` print the cells, with ``--wait`` collect the results."""
+    config = _check_ssh(options)
+    hosts = read_hosts(options.hosts)
+    inputs, request = _request(options)
+    planned = planning.host_cells(request, hosts)
+    folder, path = _new_folder(options.reports), options.matrix.absolute()
+    fleet = Fleet(
+        id=folder.id, engine="ssh", command=options.command, submitted=now(), suite_hash=suite_hash(), root=str(ROOT),
+        cells=planned.cells, matrix=str(path), matrix_hash=_file_hash(path), node_engine="venv", device=request.device,
+        ssh_config=config,
+    )  # fmt: skip
+    _state_cost(fleet, planned, f"{len(hosts)} hosts")
+    if options.dry_run:
+        rows = [[cell.node, cell.pair, progress.duration(cell.seconds)] for cell in fleet.cells]
+        print(tabulate(rows, headers=["host", "environment", "about"]))
+        print("nothing was sent")
+        return errors.OK
+    try:
+        _make_bundles(inputs, fleet, folder)
+        folder.write(fleet)
+    except BaseException:
+        shutil.rmtree(folder.path, ignore_errors=True)
+        raise
+    SshBackend(folder, fleet).submit(fleet.cells, print_progress)
+    return _after(folder, fleet, options)
+
+
+def _check_ssh(options: argparse.Namespace) -> str:
+    """Return the path of the configuration of ssh, "" for the user's own; raises ConfigError for unusable options."""
+    if not options.hosts:
+        raise errors.ConfigError("--engine ssh needs a list of hosts.", "Add --hosts FILE, with one host per line.")
+    for name in ("from_registry", "host_name", "no_resume"):
+        if getattr(options, name):
+            message = f"--{name.replace('_', '-')} cannot be used with --engine ssh."
+            raise errors.ConfigError(message, "Hosts get bundles of wheels, and columns have the names of the file.")
+    if options.ssh_config and not options.ssh_config.is_file():
+        raise errors.ConfigError(f"{options.ssh_config} is not a file.", "Name a configuration file of ssh.")
+    return str(options.ssh_config.absolute()) if options.ssh_config else ""
+
+
+def _make_bundles(inputs: Inputs, fleet: Fleet, folder: FleetFolder) -> None:
+    with progress.view() as view:
+        for pair in dict.fromkeys(cell.pair for cell in fleet.cells):
+            order = bundle.Order(
+                matrix=inputs.matrix, pair=pair, out=folder.path / "bundles" / pair, root=ROOT, profile=inputs.profile,
+                selection=inputs.selection, sources=inputs.sources,
+            )  # fmt: skip
+            view.say(f"{pair}: making the bundle")
+            made = bundle.make(order, view.say)
+            view.say(f"{pair}: {made.bytes / 1e9:.2f} GB for each host")
+
+
+def _request(options: argparse.Namespace) -> tuple[Inputs, planning.Request]:
+    """Return what the options select; prints errors of custom kernel files."""
+    inputs = read_inputs(options)
+    request = planning.Request(
+        matrix=inputs.matrix, profile=inputs.profile, selection=inputs.selection, locks=LOCKS,
+        suite=custom_kernels.suite(inputs.sources), device="cpu" if options.device == "cpu" else "gpu",
+    )  # fmt: skip
+    warn(request.suite.errors.values())
+    return inputs, request
+
+
+def _new_folder(reports: Path) -> FleetFolder:
+    """Return a folder for a new fleet run, which is not made yet; raises ConfigError if scripts cannot name it."""
+    if re.search(r'["\\\n]', str(reports.absolute())):
+        message = f"{str(reports)!a} has a quote, a backslash or a line break, which batch scripts cannot name."
+        raise errors.ConfigError(message, "Use another folder with --reports.")
+    return FleetFolder(reports.absolute() / "fleet" / f"{stamp()}-{secrets.token_hex(2)}")
+
+
+def _file_hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _fleet(options: argparse.Namespace, inputs: Inputs, planned: Planned, most: int) -> Fleet:
@@ -73,7 +158,7 @@ def _fleet(options: argparse.Namespace, inputs: Inputs, planned: Planned, most: 
     arrays = planning.arrays(planned.cells, most, settings.time_limit_min)
     return Fleet(
         id="", engine="slurm", command=options.command, submitted=now(), suite_hash=suite_hash(), root=str(ROOT),
-        cells=planned.cells, arrays=arrays, matrix=str(path), matrix_hash=file_hash(path),
+        cells=planned.cells, arrays=arrays, matrix=str(path), matrix_hash=_file_hash(path),
         node_engine=settings.engine, device="cpu" if options.device == "cpu" else "gpu", python=python,
         arguments=_arguments(options, local=settings.engine in {"local", "pyxis"}), scratch=settings.scratch,
         wait_for_gpu_s=settings.wait_for_gpu_s,
@@ -95,21 +180,22 @@ def _arguments(options: argparse.Namespace, *, local: bool) -> tuple[str, ...]:
     return (*words, *(["--allow-root-kernels"] if options.allow_root_kernels else []))
 
 
-def _state_cost(fleet: Fleet, planned: Planned) -> None:
+def _state_cost(fleet: Fleet, planned: Planned, places: str) -> None:
     for note in planned.notes:
         print(f"note: {note}", file=sys.stderr)
     seconds = [cell.seconds for cell in fleet.cells]
     what = "GPU hours" if fleet.device == "gpu" else "hours"
     print(
-        f"{len(fleet.cells)} cells in {len(fleet.arrays)} job arrays: about {sum(seconds) / 3600:.1f} {what}, "
+        f"{len(fleet.cells)} cells on {places}: about {sum(seconds) / 3600:.1f} {what}, "
         f"the longest cell {progress.duration(max(seconds))}, without making environments"
     )
 
 
-def _after(folder: FleetFolder, options: argparse.Namespace) -> int:
+def _after(folder: FleetFolder, fleet: Fleet, options: argparse.Namespace) -> int:
     """Collect the results if the command waits for them, else say how to."""
     if options.wait:
-        return show_collected(folder, wait(folder), options)
+        cells = backend(folder, fleet, options.matrix)
+        return fetch_and_show(folder, cells, wait(cells), options)
     print(f"submitted as {folder.id}; this command may end now. Continue with:")
     print(f"  nox -s fleet -- status {folder.id}\n  nox -s fleet -- collect {folder.id} --wait")
     return errors.OK

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench import errors, host, report, verdict
@@ -21,7 +22,6 @@ from bench.suite.suite_hash import ROOT
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from bench.engines.base import Engine
     from bench.plan.column import Column
@@ -41,7 +41,9 @@ BUILD_S = {"docker": 60.0, "venv": 15.0}
 
 def matrix(options: argparse.Namespace) -> int:
     """Measure what the options select, here or on a cluster, then write and print the results."""
-    if options.engine == "slurm":
+    if options.hosts and options.engine != "ssh":
+        raise errors.ConfigError("--hosts is for --engine ssh.", "Add --engine ssh, or leave out --hosts.")
+    if options.engine in {"slurm", "ssh"}:
         from bench.cli.fleet_submit import submit  # noqa: PLC0415 - start-up stays quick without it
 
         return submit(options)
@@ -184,10 +186,12 @@ def _print_dry_run(plan: Plan, engine: Engine, *, resume: bool) -> None:
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    shared.add_selection(parser, engines=(*ENGINES, "slurm"))
+    shared.add_selection(parser, engines=(*ENGINES, "slurm", "ssh"))
     shared.add_output(parser)
     add = parser.add_argument
-    add("--wait", action="store_true", help="with --engine slurm: wait for the jobs, then show the results")
+    add("--hosts", type=Path, metavar="FILE", help="with --engine ssh: the hosts to measure, one name in each line")
+    add("--ssh-config", type=Path, metavar="FILE", help="with --engine ssh: configuration file of ssh, as in ssh -F")
+    add("--wait", action="store_true", help="with --engine slurm or ssh: wait for all cells, then show the results")
     add("--no-resume", action="store_true", help="measure everything again, even what an interrupted run completed")
     add("--dry-run", action="store_true", help="print what would be built and run, and how long it would take")
     shared.add_registry(parser)

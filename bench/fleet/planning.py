@@ -1,4 +1,4 @@
-"""The cells of a fleet run: which environment is measured on which GPU model and node, and for how long."""
+"""The cells of a fleet run: which environment is measured on which GPU model, node or host, and for how long."""
 
 from __future__ import annotations
 
@@ -63,26 +63,53 @@ def cells(request: Request) -> Planned:
     if settings.engine in {"local", "pyxis"}:
         found = [Cell(0, "", table.gpu, node, table.driver, _LOCAL_S) for table, node in _places(settings.gpus)]
         return Planned(cells=_numbered(found))
-    notes = dict.fromkeys(f"the estimate does not fit: {text}" for text in request.suite.unknown.values())
+    notes = _notes(request)
     found = []
     for table in settings.gpus:
-        plan = _plan(request, table)
-        estimates = _estimates(plan)
-        for column in plan.columns:
-            if not any(fnmatchcase(column.pair.id, glob) for glob in table.env):
-                continue
-            if column.status == "build-failed":
-                raise ConfigError(f"{column.pair.id} cannot be built: {column.reason}.", "Make the lock first.")
-            if column.status != "ready":
-                notes.setdefault(f"{column.pair.id} is left out: {column.reason}")
-                continue
-            found += [
-                Cell(0, column.pair.id, table.gpu, node, table.driver, estimates[column.id])
-                for node in table.nodes or ("",)
-            ]
+        for pair, seconds in _ready(request, table.gpu, table.env, notes):
+            found += [Cell(0, pair, table.gpu, node, table.driver, seconds) for node in table.nodes or ("",)]
     if not found:
         raise NothingError("The selection leaves no cell.", "Relax --env, or the key env of [[fleet.gpus]].")
     return Planned(cells=_numbered(found), notes=tuple(notes))
+
+
+def host_cells(request: Request, hosts: Iterable[str]) -> Planned:
+    """Return a cell for each host and environment.
+
+    Raises:
+        ConfigError: an environment has no lock.
+        NothingError: the selection leaves no cell.
+    """
+    notes = _notes(request)
+    ready = _ready(request, "", ("*",), notes)
+    if not ready:
+        raise NothingError("The selection leaves no cell.", "Relax --env, or name another --device.")
+    found = [Cell(0, pair, "", host, "", seconds) for host in hosts for pair, seconds in ready]
+    return Planned(cells=_numbered(found), notes=tuple(notes))
+
+
+def _notes(request: Request) -> dict[str, None]:
+    return dict.fromkeys(f"the estimate does not fit: {text}" for text in request.suite.unknown.values())
+
+
+def _ready(request: Request, gpu: str, globs: Iterable[str], notes: dict[str, None]) -> list[tuple[str, float]]:
+    """Return the pairs that can be measured on a GPU model, with their estimates; adds to ``notes`` what cannot.
+
+    Raises ConfigError if an environment has no lock.
+    """
+    plan = _plan(request, gpu)
+    estimates = _estimates(plan)
+    found = []
+    for column in plan.columns:
+        if not any(fnmatchcase(column.pair.id, glob) for glob in globs):
+            continue
+        if column.status == "build-failed":
+            raise ConfigError(f"{column.pair.id} cannot be built: {column.reason}.", "Make the lock first.")
+        if column.status == "ready":
+            found.append((column.pair.id, estimates[column.id]))
+        else:
+            notes.setdefault(f"{column.pair.id} is left out: {column.reason}")
+    return found
 
 
 def _places(tables: Iterable[FleetGpus]) -> Iterator[tuple[FleetGpus, str]]:
@@ -95,9 +122,9 @@ def _numbered(found: list[Cell]) -> tuple[Cell, ...]:
     return tuple(replace(cell, number=number) for number, cell in enumerate(found))
 
 
-def _plan(request: Request, table: FleetGpus) -> Plan:
+def _plan(request: Request, model: str) -> Plan:
     """Return the plan of one node with a GPU of this model, of which only the name is known."""
-    gpu = Gpu(uuid="unknown", name=table.gpu or "gpu", capability=(0, 0), memory_mb=0)
+    gpu = Gpu(uuid="unknown", name=model or "gpu", capability=(0, 0), memory_mb=0)
     gpus = (gpu,) if request.device == "gpu" else ()
     devices = Devices(kind="gpu" if gpus else "cpu", survey=GpuInventory(gpus=gpus), gpus=gpus)
     selection = request.selection

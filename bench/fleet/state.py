@@ -7,10 +7,12 @@
         scripts/<array>.sh       what Slurm runs
         logs/<array>-<task>.txt  the output of a node
         cells/<number>/
-            state.json           how far the cell is; the node that measures it is the only writer
+            state.json           how far the cell is; only the node that measures it writes it, or who asks over ssh
             reports/runs/...     its run folder, copied from the node's own disk as records are finished
         cancelled                exists once somebody cancelled the fleet run
         collected.json           which run the results were put into
+        bundles/<environment>/   what is sent to hosts over ssh
+        removed/<host>           exists once the folder on that host was removed
 
 Every file is written completely or not at all, and has one writer.
 """
@@ -85,7 +87,7 @@ class Fleet:
     ``engine`` is ``slurm`` or ``ssh``; ``node_engine`` is where a node measures, and ``python`` the interpreter that it
     starts; ``device`` is ``cpu`` or ``gpu``. ``root`` is the checkout, ``matrix`` the configuration file and
     ``arguments`` the options of ``matrix`` or ``local`` on a node. A node refuses to measure if suite or configuration
-    are no longer the submitted ones.
+    are no longer the submitted ones. ``ssh_config`` is the configuration file of ssh, "" for the user's own.
     """
 
     id: str
@@ -104,6 +106,7 @@ class Fleet:
     arguments: tuple[str, ...] = ()
     scratch: str = ""
     wait_for_gpu_s: float = 0.0
+    ssh_config: str = ""
     schema: int = SCHEMA
 
     def array(self, name: str) -> Array:

@@ -20,11 +20,15 @@ CLOCK_TOLERANCE_S = 60.0
 
 @dataclass(frozen=True, kw_only=True)
 class CellStatus:
-    """A cell, how far it is, and whether it is over: measured, or nothing will measure it any more."""
+    """A cell, how far it is, and whether it is over: measured, or nothing will measure it any more.
+
+    ``answered`` is whether its host could be asked; if not, ``state`` is the last one that is known.
+    """
 
     cell: Cell
     state: CellState
     over: bool
+    answered: bool = True
 
     @property
     def remark(self) -> str:

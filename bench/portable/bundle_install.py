@@ -58,12 +58,13 @@ def _create(unpacked: Path, work: Path, manifest: dict[str, Any]) -> None:
     root, minor, venv, cache = unpacked / "root", manifest["python"], work / "venv", work / "uv-cache"
     hint = f"Install Python {minor} on this host, or make the bundle with --python and a version that this host has."
     create = ["venv", "--clear", "--no-python-downloads", "--python", minor, str(venv)]
-    _command([*uv, *create], root, f"No virtual environment with Python {minor} can be created", hint)
+    shutil.rmtree(cache, ignore_errors=True)
+    own_cache = {"UV_CACHE_DIR": str(cache)}  # nothing is left in the home folder of the host
+    _command([*uv, *create], root, f"No virtual environment with Python {minor} can be created", hint, own_cache)
     print_progress(f"installing {manifest['lock']}")
     wheels = ["--no-index", "--find-links", str(unpacked / "wheels"), "--require-hashes", "--compile-bytecode"]
     sync = [*uv, "pip", "sync", *wheels, "--python", str(venv / "bin" / "python"), str(unpacked / "lock.txt")]
-    shutil.rmtree(cache, ignore_errors=True)
-    _command(sync, root, "The wheels cannot be installed", environment={"UV_CACHE_DIR": str(cache)})
+    _command(sync, root, "The wheels cannot be installed", environment=own_cache)
     shutil.rmtree(cache, ignore_errors=True)
 
 
