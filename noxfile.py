@@ -26,7 +26,7 @@ COMMANDS = {
     "nightly": "Measure a night within --budget TIME, compare it with the earlier nights, and raise alarms.",
     "history": "Show all runs together: -- show KERNEL, runs, note, accept, export, rebuild.",
     "bisect": "Find the environment in which a kernel changed: -- KERNEL FROM TO.",
-    "fleet": "Show, collect, cancel or retry a matrix submitted to Slurm: -- status, collect, cancel, retry.",
+    "fleet": "Show, collect, cancel or retry a matrix on Slurm or ssh hosts: -- status, collect, cancel, retry.",
     "plan": "List the columns that would be measured, without running anything.",
     "doctor": "Check whether this host can run the matrix: engine, disk, driver, GPUs and every column.",
     "choose": "Rank the pairs for what you need: -- --gpu sm_90 --families conv,scatter --max-overhead 1.15.",

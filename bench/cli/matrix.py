@@ -41,8 +41,10 @@ BUILD_S = {"docker": 60.0, "venv": 15.0}
 
 def matrix(options: argparse.Namespace) -> int:
     """Measure what the options select, here or on a cluster, then write and print the results."""
-    if options.hosts and options.engine != "ssh":
-        raise errors.ConfigError("--hosts is for --engine ssh.", "Add --engine ssh, or leave out --hosts.")
+    if (options.hosts or options.ssh_config) and options.engine != "ssh":
+        raise errors.ConfigError(
+            "--hosts and --ssh-config are for --engine ssh.", "Add --engine ssh, or leave them out."
+        )
     if options.engine in {"slurm", "ssh"}:
         from bench.cli.fleet_submit import submit  # noqa: PLC0415 - start-up stays quick without it
 
