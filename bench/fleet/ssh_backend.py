@@ -158,7 +158,7 @@ class SshBackend:
     def _ask(self, host: str) -> _Answer:
         lines = self._client.call(host, "report", self._name(host)).decode("utf-8", "replace").splitlines()
         if not {"absent", "end"}.intersection(lines):
-            raise HostError(f"{host} does not answer: its report is incomplete.", "Ask again.")
+            raise HostError(f"{host} does not answer: its report is incomplete", "Ask again")
         answer, errors = _Answer(alive="alive" in lines), dict[int, str]()
         for line in lines:
             if clock := re.fullmatch(r"clock (\d{1,12})", line):
@@ -188,12 +188,16 @@ class SshBackend:
         return CellStatus(cell=cell, state=state, over=state.final)
 
     def _send(self, host: str, pair: str) -> None:
-        bundle = self._bundles / pair
-        size = sum(file.stat().st_size for file in bundle.iterdir())
+        try:
+            files = sorted((self._bundles / pair).iterdir())
+            size = sum(file.stat().st_size for file in files)
+        except OSError as error:
+            message = f"The bundle {self._bundles / pair} cannot be read: {error.strerror}."
+            raise StorageError(message, "Submit again with matrix.") from error
 
         def send(stream: IO[bytes]) -> None:
             with tarfile.open(fileobj=stream, mode="w|") as archive:
-                for file in sorted(bundle.iterdir()):
+                for file in files:
                     archive.add(file, file.name)
 
         self._client.call(host, "receive", self._name(host), pair, send=send, limit_s=_START_S + size / _SLOWEST)

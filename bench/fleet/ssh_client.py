@@ -32,7 +32,7 @@ _MOST_ANSWER, _MOST_ERRORS, _BLOCK = 1 << 20, 1 << 14, 1 << 16
 
 
 class HostError(EngineError):
-    """A host does not answer, or a command failed there; the message begins with its name."""
+    """A host does not answer, or a command failed there; the message begins with its name, without a full stop."""
 
 
 class Client:
@@ -66,20 +66,8 @@ class Client:
             HostError: the host does not answer, the command fails there, or prints too much.
             EngineError: this host has no ssh.
         """
-        if self._ended:
-            raise HostError(f"{host} was not asked: this command was interrupted.")
-        command = shlex.join(["sh", "-c", SCRIPT.read_text(encoding="utf-8"), SCRIPT.name, *words])
-        options = [word for option in _OPTIONS for word in ("-o", option)]
-        try:
-            child = subprocess.Popen(
-                ["ssh", *self._config, *options, "-T", "--", host, command],
-                stdin=subprocess.PIPE if send else subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            )  # fmt: skip
-        except OSError as error:
-            message = f"ssh cannot be started: {error.strerror}."
-            raise EngineError(message, "Install the client of OpenSSH on this host.") from error
         target, late = into or io.BytesIO(), threading.Event()
-        self._children.add(child)
+        child = self._start(host, words, piped=send is not None)
 
         def give_up() -> None:
             late.set()
@@ -89,20 +77,36 @@ class Client:
         timer.start()
         try:
             with child:
-                fault, complete = _exchange(child, send, target, most)
+                said, complete = _exchange(child, send, target, most)
         finally:
             timer.cancel()
             self._children.discard(child)
         if late.is_set():
-            raise self._error(host, f"does not answer: it has not ended within {limit_s:.0f} s")
-        if not complete:
-            raise self._error(host, f"was not read to the end: it sends more than {most} bytes")
-        if child.returncode != 0:
-            said = fault or f"exit code {child.returncode}"
-            raise self._error(
-                host, f"does not answer: {said}" if child.returncode == _NO_CONNECTION else f"says: {said}"
-            )
-        return target.getvalue() if isinstance(target, io.BytesIO) else b""
+            what = f"does not answer: it has not ended within {limit_s:.0f} s"
+        elif not complete:
+            what = f"was not read to the end: it sends more than {most} bytes"
+        elif child.returncode != 0:
+            what = "does not answer: " if child.returncode == _NO_CONNECTION else "says: "
+            what += said or f"exit code {child.returncode}"
+        else:
+            return target.getvalue() if isinstance(target, io.BytesIO) else b""
+        raise HostError(f"{host} {what}", f"Check it with: {shlex.join(['ssh', *self._config, host, 'true'])}")
+
+    def _start(self, host: str, words: tuple[str, ...], *, piped: bool) -> subprocess.Popen[bytes]:
+        if self._ended:
+            raise HostError(f"{host} was not asked: this command was interrupted")
+        command = shlex.join(["sh", "-c", SCRIPT.read_text(encoding="utf-8"), SCRIPT.name, *words])
+        options = [word for option in _OPTIONS for word in ("-o", option)]
+        try:
+            child = subprocess.Popen(
+                ["ssh", *self._config, *options, "-T", "--", host, command],
+                stdin=subprocess.PIPE if piped else subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            )  # fmt: skip
+        except OSError as error:
+            message = f"ssh cannot be started: {error.strerror}."
+            raise EngineError(message, "Install the client of OpenSSH on this host.") from error
+        self._children.add(child)
+        return child
 
     def each(
         self, hosts: Collection[str], work: Callable[[str], Result]
@@ -127,9 +131,6 @@ class Client:
                     child.kill()
                 raise
         return results, errors
-
-    def _error(self, host: str, what: str) -> HostError:
-        return HostError(f"{host} {what}", f"Check it with: {shlex.join(['ssh', *self._config, host, 'true'])}")
 
 
 def _exchange(

@@ -19,6 +19,9 @@ import psutil
 import pytest
 
 from bench.engines import wheelhouse
+from bench.fleet.ssh_backend import SshBackend
+from bench.fleet.ssh_client import Client, HostError
+from bench.fleet.state import Cell, Fleet, FleetFolder
 from bench.portable.lock import FileLock
 from bench.store.run import load
 from tests.faults.conftest import ROOT, numpy_pin
@@ -81,12 +84,9 @@ class Host:
 
     name: str
     folder: Path
+    home: Path
     port: int
     sshd: subprocess.Popen[bytes] | None = None
-
-    @property
-    def home(self) -> Path:
-        return self.folder / "home"
 
     def start(self) -> None:
         """Start sshd, and wait until it answers."""
@@ -141,13 +141,14 @@ class Hosts:
     def wait(self) -> Path:
         return self.folder / "wait"
 
-    def add(self, name: str) -> Host:
-        """Make a host, and start its sshd."""
+    def add(self, name: str, home: Path | None = None) -> Host:
+        """Make a host, and start its sshd; ``home`` is a home folder that it shares with another one."""
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        host = Host(name, self.folder / name, port)
-        host.home.mkdir(parents=True)
+        host = Host(name, self.folder / name, home or self.folder / name / "home", port)
+        host.folder.mkdir()
+        host.home.mkdir(exist_ok=True)
         key(host.folder / "host_key")
         shutil.copy(self.folder / "key.pub", host.folder / "authorized_keys")
         wrapper, python = host.folder / "session.sh", Path(sys.base_prefix, "bin")
@@ -319,8 +320,8 @@ def test_cancel_leaves_no_process_and_no_file(hosts: Hosts) -> None:
 
 @pytest.mark.fault("A host refuses the key", "The error of ssh is shown; the other hosts measure, and retry adds it.")
 def test_a_host_that_refuses_the_key(hosts: Hosts) -> None:
-    hosts.add("alpha")
-    keys = hosts.add("beta").folder / "authorized_keys"
+    alpha = hosts.add("alpha")
+    keys = hosts.add("beta", home=alpha.home).folder / "authorized_keys"
     known = keys.read_text()
     keys.write_text("")
     done = hosts.submit("--env", "tf2.18*")
@@ -394,6 +395,50 @@ def test_a_host_that_is_restarted(hosts: Hosts) -> None:
     assert done.code == 0, done.err
     assert len(hosts.collected().records) == 1
     hosts.assert_clean()
+
+
+@pytest.mark.fault("A host hangs, or sends without end", "The command is given up after a limit, and names the host.")
+def test_a_host_that_hangs_or_floods(hosts: Hosts) -> None:
+    session = hosts.add("alpha").folder / "session.sh"
+    client = Client(str(hosts.config))
+    session.write_text("#!/bin/sh\nsleep 6\n")
+    with pytest.raises(HostError, match="alpha does not answer: it has not ended within 3 s"):
+        client.call("alpha", "report", "name", limit_s=3)
+    session.write_text("#!/bin/sh\nyes\n")
+    with pytest.raises(HostError, match="alpha was not read to the end: it sends more than 1048576 bytes"):
+        client.call("alpha", "report", "name")
+    session.write_text("#!/bin/sh\nyes 'a message' >&2 & sleep 2; kill $!; exit 3\n")
+    with pytest.raises(HostError, match=r"alpha says: .*a message a message$") as found:
+        client.call("alpha", "report", "name")
+    assert len(str(found.value)) < 500
+    session.write_text("#!/bin/sh\necho clock 1\n")
+    with pytest.raises(HostError, match="its report is incomplete"):
+        SshBackend(FleetFolder(hosts.folder), fleet_of("alpha", hosts.config))._ask("alpha")
+
+
+def test_a_signal_ends_the_command_while_it_sends(hosts: Hosts) -> None:
+    host = hosts.add("alpha")
+    session = host.folder / "session.sh"
+    text = session.read_text()
+    session.write_text("#!/bin/sh\nexec sleep 20\n")
+    child = hosts.checkout.start(*hosts.words("--env", "tf2.18*"))
+    hosts.checkout.wait_for(lambda: any(line.startswith("ssh ") for line in hosts.checkout.processes()), "no ssh", 60)
+    child.terminate()
+    _, said = child.communicate(timeout=15)
+    assert child.returncode == 130, said
+    session.write_text(text)
+    assert "1 cells: 1 failed" in hosts.fleet("status").out
+    done = hosts.fleet("retry")
+    assert done.code == 0, done.err
+    done = hosts.collect("--wait")
+    assert done.code == 0, done.err
+    hosts.assert_clean()
+
+
+def fleet_of(host: str, config: Path) -> Fleet:
+    """Return a fleet run with one cell."""
+    cells = (Cell(0, "tf2.18.1-cpu", "", host),)
+    return Fleet("name", "ssh", "", "", "", "", cells, ssh_config=str(config))
 
 
 def test_a_dry_run_sends_nothing(hosts: Hosts) -> None:
