@@ -131,7 +131,8 @@ def _cancel(folder: FleetFolder, submitted: Fleet, options: argparse.Namespace) 
     cells = backend(folder, submitted, options.matrix)
     cells.cancel()
     found = cells.statuses()
-    print(f"cancelled; {counts(found)}. Finished rounds are kept: see `fleet collect`.")
+    kept = "cells" if submitted.engine == "ssh" else "rounds"
+    print(f"cancelled; {counts(found)}. Finished {kept} are kept: see `fleet collect`.")
     return errors.OK
 
 

@@ -64,7 +64,7 @@ def _submit_slurm(options: argparse.Namespace) -> int:
     slurm.check_requests(fleet.arrays, settings)
     folder = _new_folder(options.reports)
     fleet = dataclasses.replace(fleet, id=folder.id)
-    _state_cost(fleet, planned, f"{len(fleet.arrays)} job arrays")
+    _state_cost(fleet, planned, f"in {len(fleet.arrays)} job arrays")
     if options.dry_run:
         for array in fleet.arrays:
             print(f"# {folder.path / 'scripts' / array.name}.sh\n{slurm.script(fleet, array, folder, settings)}")
@@ -87,7 +87,7 @@ def _submit_ssh(options: argparse.Namespace) -> int:
         cells=planned.cells, matrix=str(path), matrix_hash=_file_hash(path), node_engine="venv", device=request.device,
         ssh_config=config,
     )  # fmt: skip
-    _state_cost(fleet, planned, f"{len(hosts)} hosts")
+    _state_cost(fleet, planned, f"on {len(hosts)} host{'s' if len(hosts) > 1 else ''}")
     if options.dry_run:
         rows = [[cell.node, cell.pair, progress.duration(cell.seconds)] for cell in fleet.cells]
         print(tabulate(rows, headers=["host", "environment", "about"]))
@@ -186,7 +186,7 @@ def _state_cost(fleet: Fleet, planned: Planned, places: str) -> None:
     seconds = [cell.seconds for cell in fleet.cells]
     what = "GPU hours" if fleet.device == "gpu" else "hours"
     print(
-        f"{len(fleet.cells)} cells on {places}: about {sum(seconds) / 3600:.1f} {what}, "
+        f"{len(fleet.cells)} cells {places}: about {sum(seconds) / 3600:.1f} {what}, "
         f"the longest cell {progress.duration(max(seconds))}, without making environments"
     )
 

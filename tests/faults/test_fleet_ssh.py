@@ -445,7 +445,7 @@ def test_a_dry_run_sends_nothing(hosts: Hosts) -> None:
     host = hosts.add("alpha")
     done = hosts.submit("--dry-run")
     assert done.code == 0, done.err
-    assert "2 cells on 1 hosts" in done.out
+    assert "2 cells on 1 host:" in done.out
     assert "nothing was sent" in done.out
     assert not host.left()
     assert not hosts.checkout.reports.exists()
