@@ -35,15 +35,15 @@ def collect(folder: FleetFolder, found: Iterable[CellStatus], reports: Path) -> 
     warnings: list[str] = []
     runs: list[tuple[Path, RunInfo]] = []
     for status in found:
-        place = next(reversed(find_run.every(folder.reports(status.cell.number))), None)
+        place = _latest(folder.reports(status.cell.number), status.state.run)
         try:
             info = read_info(place) if place else None
         except StorageError as error:
             info = None
             warnings.append(f"{status.cell.name}: its run cannot be read: {error}")
-        if status.state.phase != MEASURED or status.remark:
+        if status.state.phase != MEASURED or status.remark or not (info and info.finished):
             part = "its finished rounds are here" if info else "there is no result of it"
-            remark = status.remark.rstrip(".") or "it is not finished"
+            remark = status.remark.rstrip(".") or ("it is not finished" if info else "its run is missing")
             warnings.append(f"{status.cell.name}: {status.state.phase}, {part}: {remark}.")
         if place and info:
             runs.append((place, info))
@@ -52,6 +52,12 @@ def collect(folder: FleetFolder, found: Iterable[CellStatus], reports: Path) -> 
     if together is None:
         raise NothingError(f"No cell of {folder.id} has a result yet.", "See: python -m bench fleet status")
     return _store(folder, dataclasses.replace(together, command=command), kept, reports)
+
+
+def _latest(reports: Path, name: str) -> Path | None:
+    """Return the run that a node names as its latest, by default the one that began last; None where there is none."""
+    runs = find_run.every(reports)
+    return next((run for run in runs if run.name == name), runs[-1] if runs else None)
 
 
 def _together(runs: list[tuple[Path, RunInfo]], warnings: list[str]) -> tuple[RunInfo | None, list[Path]]:

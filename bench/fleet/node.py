@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -44,8 +45,6 @@ LAST_COPY_S, LAST_COPY_STOPPED_S = 600.0, 20.0
 _END_S = 150.0
 #: Slurm may warn a job that much too early, and the job began before this process.
 _EARLY_S = 65.0
-#: Exit codes of ``matrix`` after which its run is complete: 1 is a gate.
-_COMPLETE = (0, 1)
 
 
 def main(arguments: list[str], job: Mapping[str, str]) -> int:
@@ -77,6 +76,7 @@ class NodeCell:
         self._state = CellState(
             phase=RUNNING, host=job.get("SLURMD_NODENAME") or socket.gethostname().partition(".")[0], job=name,
             attempt=int(job.get("SLURM_RESTART_COUNT") or 0), gpu=job.get("SLURM_JOB_GPUS", ""), started=now(),
+            run=folder.state(cell.number).run,
         )  # fmt: skip
 
     def run(self) -> int:
@@ -132,6 +132,7 @@ class NodeCell:
         shared = self._folder.reports(self._cell.number)
         if shared.is_dir():  # of an earlier attempt, whose finished rounds are not measured again on the same device
             shutil.copytree(shared, reports)
+            self._copied = {file: _facts(file) for file in reports.rglob("*") if file.is_file()}
         log = self._folder.cell(self._cell.number) / "log.txt"
         log.parent.mkdir(parents=True, exist_ok=True)
         stopped = ""
@@ -149,7 +150,7 @@ class NodeCell:
         trouble = self._copy_last(reports, LAST_COPY_STOPPED_S if stopped else LAST_COPY_S)
         if trouble or stopped:
             return INTERRUPTED if stopped and not trouble else ENGINE, trouble or stopped
-        complete = child.returncode in _COMPLETE or (child.returncode == NOTHING and _finished(reports))
+        complete = child.returncode == 0 or (child.returncode == NOTHING and _finished(reports))
         return (0, "") if complete else (child.returncode, _last_error(log, child.returncode))
 
     def _follow(self, child: subprocess.Popen[bytes], reports: Path) -> None:
@@ -167,7 +168,7 @@ class NodeCell:
     def _command(self, reports: Path, uuid: str) -> list[str]:
         """Return the command line that measures the cell."""
         fleet, cell = self._fleet, self._cell
-        host = ["--host-name", self._state.host]
+        host = ["--host-name", re.sub("[^A-Za-z0-9.-]", "-", self._state.host)]  # Slurm's names may have underscores
         python = [fleet.python or sys.executable, "-m", "bench"]
         if not cell.pair:
             device = ["--device", "gpu" if uuid else "cpu"]
@@ -186,26 +187,34 @@ class NodeCell:
         for folder in sorted((reports / "runs").glob("*")):
             files = [file for file in folder.rglob("*") if file.is_file() and not file.name.endswith(".part")]
             for file in sorted(files, key=lambda file: (file.name == "run.json", file)):
-                facts = (file.stat().st_size, file.stat().st_mtime_ns)
+                facts = _facts(file)
                 growing = file.relative_to(folder).parts[0] == "logs"
                 if self._copied.get(file) != facts and (logs or not growing):
                     write_atomic(shared / file.relative_to(reports), file.read_bytes())
                     self._copied[file] = facts
+                    if file == folder / "run.json":  # of this attempt: those of earlier ones do not change
+                        self._state = replace(self._state, run=folder.name)
 
     def _copy_last(self, reports: Path, limit_s: float) -> str:
-        """Copy everything, again and again if the shared folder cannot be written; returns what went wrong, or ""."""
-        deadline = time.monotonic() + limit_s
-        while True:
+        """Copy everything, again and again if the shared folder cannot be written; returns what went wrong, or "".
+
+        A signal shortens the time for that: the job ends soon.
+        """
+        deadline, trouble = time.monotonic() + limit_s, ""
+        while not trouble or time.monotonic() < deadline:
             try:
+                if trouble:
+                    time.sleep(min(5.0, limit_s / 4))
                 self._copy(reports, logs=True)
             except OSError as error:
-                if time.monotonic() < deadline:
-                    time.sleep(min(5.0, limit_s / 4))
-                    continue
-                kept = Path(tempfile.gettempdir(), f"tfrepro-records-{self._fleet.id}-{self._cell.number}")
-                shutil.copytree(reports, kept, dirs_exist_ok=True)
-                return f"The shared folder cannot be written ({error}); the records are kept on the node in {kept}."
-            return ""
+                trouble = str(error)
+            except KeyboardInterrupt:
+                deadline = min(deadline, time.monotonic() + LAST_COPY_STOPPED_S)
+            else:
+                return ""
+        kept = Path(tempfile.mkdtemp(prefix=f"tfrepro-records-{self._fleet.id}-{self._cell.number}-"))
+        reports.rename(kept)  # needs no space, which the disk may not have
+        return f"The shared folder cannot be written ({trouble}); the records are kept on the node in {kept}."
 
     def _report(self, **changes: Any) -> None:
         """Write how far the cell is; a shared folder that cannot be written must not end the measurement."""
@@ -213,6 +222,9 @@ class NodeCell:
         if "message" in changes and self._state.message:
             print_progress(self._state.message)
         written = time.time()
+        shared = self._folder.state(self._cell.number)
+        if shared.job == self._state.job and shared.attempt > self._state.attempt:
+            return  # Slurm lost this node and started the cell again elsewhere
         try:
             file = self._folder.write_state(self._cell.number, self._state)
             # the time of a file is that of the shared folder's clock; the next report has the difference
@@ -226,6 +238,11 @@ class NodeCell:
         if time.monotonic() >= self._warned_at:
             return "It reached its time limit; finished rounds are kept."
         return "Its job was stopped: preempted, or cancelled in Slurm. Finished rounds are kept."
+
+
+def _facts(file: Path) -> tuple[int, int]:
+    """Return size and time of a file, by which a change is noticed."""
+    return file.stat().st_size, file.stat().st_mtime_ns
 
 
 def _file_hash(path: Path) -> str:

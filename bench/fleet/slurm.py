@@ -83,7 +83,7 @@ def check_requests(arrays: Iterable[Array], settings: FleetSettings) -> None:
         known = ", ".join(sorted(set(client("sinfo", "--noheader", "-o", "%R").split())))
         raise ConfigError(f"The cluster has no partition {settings.partition!r}.", f"Its partitions are: {known}.")
     nodes = {row[0].strip() for row in rows}
-    models = {model for row in rows for model in re.findall(r"gpu:([A-Za-z][^:,()]*)[:(,]?", row[-1])}
+    models = {model for row in rows for model in re.findall(r"\bgpu:(?!\d+(?:[(,]|$))([^:,()]+)", row[-1])}
     where = f"The partition {settings.partition}" if settings.partition else "The cluster"
     for array in arrays:
         if array.gpu and array.gpu not in models:
@@ -154,7 +154,7 @@ def tasks(folder: FleetFolder, arrays: Sequence[Array]) -> dict[int, Task]:
         if name in by_name and index.isdecimal() and int(index) < len(by_name[name].cells):
             number = by_name[name].cells[int(index)]
             task = Task(state=state, reason="" if reason == "None" else reason, node=node)
-            if task.alive or number not in found:
+            if task.alive or number not in found or not found[number].alive:
                 found[number] = task
     return found
 

@@ -3,7 +3,7 @@
 ::
 
     reports/fleet/<utc-time>-<id>/
-        fleet.json               what was submitted; written once, before anything starts
+        fleet.json               what was submitted; a retry adds its arrays
         scripts/<array>.sh       what Slurm runs
         logs/<array>-<task>.txt  the output of a node
         cells/<number>/
@@ -123,7 +123,8 @@ class CellState:
 
     ``job`` names the Slurm job, ``attempt`` counts its restarts. ``gpu`` is the number of the GPU that Slurm gave, with
     name and UUID where it is measured. ``message`` says why it was not measured completely.
-    ``clock_s`` is how far the node's clock is ahead of that of the shared folder, in seconds.
+    ``clock_s`` is how far the node's clock is ahead of that of the shared folder, in seconds. ``run`` is the run folder
+    of the latest attempt: names of runs begin with the time of their node, so they do not say which one is the newest.
     """
 
     phase: str = WAITING
@@ -136,6 +137,7 @@ class CellState:
     updated: str = ""
     message: str = ""
     clock_s: float = 0.0
+    run: str = ""
 
     @property
     def final(self) -> bool:

@@ -191,7 +191,7 @@ class FleetGpus(Model):
         default="", pattern=r"^[A-Za-z0-9_.-]*$", description='type in the cluster\'s gres: "h200"; "" requests no GPU'
     )
     env: tuple[Glob, ...] = Field(default=("*",), description="pairs of the profile that are measured on it")
-    nodes: tuple[Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]*$")], ...] = Field(
+    nodes: tuple[Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")], ...] = Field(
         default=(), description="measure on each of these nodes; without it, on one node that Slurm chooses"
     )
     driver: str = Field(
@@ -217,12 +217,23 @@ class Fleet(Model):
     scratch: str = Field(default="", description="folder on the nodes' own disks; by default TMPDIR, else /tmp")
     wait_for_gpu_s: float = Field(default=600, ge=0, description="how long to wait for a GPU that others still use")
 
+    @field_validator("partition", "account", "qos")
+    @classmethod
+    def _quotable(cls, name: str) -> str:
+        if not name.isprintable() or '"' in name or "\\" in name:
+            message = f"{name!r} is no name of Slurm: it has a quote, a backslash or a line break"
+            raise ValueError(message)
+        return name
+
     @field_validator("options")
     @classmethod
     def _one_line(cls, options: tuple[str, ...]) -> tuple[str, ...]:
         for option in options:
             if not option.startswith("-") or not option.isprintable():
                 message = f"{option!r} is not an option of sbatch: it begins with '-' and has one line"
+                raise ValueError(message)
+            if option.startswith(("--job-n", "-J", "--ar", "-a", "--out", "-o", "--open-m", "--si")):
+                message = f"{option!r} is an option that tfrepro sets itself, to find and stop its jobs: leave it out"
                 raise ValueError(message)
         return options
 

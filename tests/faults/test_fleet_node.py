@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -39,7 +41,7 @@ def submitted(checkout: Checkout, **changes: object) -> FleetFolder:
 def measure(checkout: Checkout, folder: FleetFolder, **environment: str) -> tuple[int, CellState, str]:
     """Measure the cell; returns the exit code, what the node reported, and its output."""
     command = [sys.executable, "-m", "bench.fleet.node", str(folder.path), "any"]
-    variables = checkout.variables(SLURM_ARRAY_TASK_ID="0", SLURMD_NODENAME="n1", **environment)
+    variables = checkout.variables(**{"SLURM_ARRAY_TASK_ID": "0", "SLURMD_NODENAME": "n1", **environment})
     done = subprocess.run(
         command, cwd=checkout.root, timeout=120, check=False, env=variables, capture_output=True, text=True
     )
@@ -71,6 +73,31 @@ def test_the_shared_folder_is_full(checkout: Checkout) -> None:
         assert "No space left on device" in said
         (kept,) = (checkout.folder / "tmp").glob("tfrepro-records-*")
         assert f"the records are kept on the node in {kept}" in said
+        assert len(list(kept.glob("runs/*/records/*/*/*.jsonl.xz"))) == 2
+        subprocess.run(["rm", "-r", str(kept)], check=True)
+
+
+@pytest.mark.fault(
+    "The job is stopped while the shared folder is full",
+    "The node gives up within half a minute and keeps the records on its own disk.",
+)
+def test_a_job_is_stopped_while_the_shared_folder_is_full(checkout: Checkout) -> None:
+    folder = submitted(checkout)
+    with mounted(folder.path / "cells", "size=1m") as cells:
+        subprocess.run(["dd", "if=/dev/zero", f"of={cells / 'filler'}"], check=False, capture_output=True)
+        command = [sys.executable, "-m", "bench.fleet.node", str(folder.path), "any"]
+        variables = checkout.variables(SLURM_ARRAY_TASK_ID="0", SLURMD_NODENAME="n1")
+        temporary, run_json = checkout.folder / "tmp", "tfrepro-scratch-cell-*/reports/runs/*/run.json"
+        with subprocess.Popen(command, cwd=checkout.root, env=variables, stderr=subprocess.PIPE, text=True) as node:
+            checkout.wait_for(
+                lambda: any('"finished": "2' in file.read_text("utf-8") for file in temporary.glob(run_json)),
+                "not finished", 60,
+            )  # fmt: skip
+            time.sleep(3)  # the measurement has ended, and the node tries to copy
+            node.terminate()
+            _, said = node.communicate(timeout=60)
+        assert "the records are kept on the node in" in said
+        (kept,) = temporary.glob("tfrepro-records-*")
         assert len(list(kept.glob("runs/*/records/*/*/*.jsonl.xz"))) == 2
         subprocess.run(["rm", "-r", str(kept)], check=True)
 
@@ -122,6 +149,30 @@ def test_a_measurement_that_fails_says_why(checkout: Checkout) -> None:
     assert (code, state.phase) == (errors.CONFIG, "failed")
     assert state.message.startswith("There is no profile 'none'")
     assert f"See {folder.cell(0) / 'log.txt'}" in state.message
+
+
+def test_a_measurement_that_cannot_start_is_no_result(checkout: Checkout) -> None:
+    folder = submitted(checkout, python=shutil.which("python3", path="/usr/bin"))  # without the packages of tfrepro
+    code, state, _ = measure(checkout, folder)
+    assert (code, state.phase) == (1, "failed")
+    assert state.message.startswith("exit code 1")
+
+
+def test_a_node_name_may_have_an_underscore(checkout: Checkout) -> None:
+    code, state, _ = measure(checkout, folder := submitted(checkout), SLURMD_NODENAME="gpu_01")
+    assert (code, state.phase, state.host) == (0, "measured", "gpu_01")
+    assert list(folder.reports(0).glob("runs/*/records/*-gpu-01"))
+    assert (folder.reports(0) / "runs" / state.run).is_dir()
+
+
+@pytest.mark.fault(
+    "A node that Slurm took for dead goes on after its cell was started elsewhere",
+    "It does not overwrite what the later attempt reports.",
+)
+def test_an_earlier_attempt_does_not_report(checkout: Checkout) -> None:
+    folder = submitted(checkout)
+    folder.write_state(0, later := CellState(phase="measured", job="0", attempt=1))
+    assert measure(checkout, folder)[1] == later
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"phase": "moon"}', "\xff", '{"phase": 3}', '{"cells": 1}'])
