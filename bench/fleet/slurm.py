@@ -6,6 +6,7 @@ is killed between two arrays. Only options and formats that every Slurm since 20
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
@@ -30,6 +31,8 @@ CANCEL_S = 180.0
 #: Tasks of one array where Slurm does not say how many it allows: its own default.
 _MAX_ARRAY = 1000
 _POLL_S = 2.0
+#: Variables that give clients other options than a script or command has, so that jobs would not be found or stopped.
+_OTHER_OPTIONS = re.compile("(SQUEUE|SCANCEL|SINFO)_.*|SBATCH_(JOB_NAME|ARRAY_INX|OPEN_MODE|OUTPUT|SIGNAL|NO_REQUEUE)")
 #: States of a task in which Slurm will not run it (again), although it is still listed.
 _ENDED = frozenset(
     {"CANCELLED", "COMPLETED", "FAILED", "TIMEOUT", "DEADLINE", "OUT_OF_MEMORY", "BOOT_FAIL", "NODE_FAIL", "PREEMPTED"}
@@ -59,14 +62,24 @@ def client(*words: str) -> str:
     if shutil.which(words[0]) is None:
         message = f"Slurm's {words[0]} is not installed on this host."
         raise EngineError(message, "Submit from a login node of the cluster, or measure here without --engine slurm.")
+    variables = {name: value for name, value in os.environ.items() if not _OTHER_OPTIONS.fullmatch(name)}
     try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=CLIENT_S, check=False)
+        done = subprocess.run(
+            words,
+            capture_output=True,
+            text=True,
+            timeout=CLIENT_S,
+            check=False,
+            env=variables,
+            stdin=subprocess.DEVNULL,
+        )
     except subprocess.TimeoutExpired as error:
         message = f"{words[0]} had no answer within {CLIENT_S:.0f} s."
         raise EngineError(message, "The controller may be down: `scontrol ping` says more. Try again later.") from error
     if done.returncode != 0:
         said = " ".join((done.stderr or done.stdout).split())[:1000] or f"exit code {done.returncode}"
-        raise EngineError(f"{words[0]} failed: {said}", "Check partition, account and options of [fleet].")
+        hint = "Check partition, account and options of [fleet]." if words[0] == "sbatch" else "Try: scontrol ping"
+        raise EngineError(f"{words[0]} failed: {said}", hint)
     return done.stdout
 
 

@@ -203,6 +203,18 @@ def test_a_requeued_cell_continues(fleet: Fleet) -> None:
     assert next(logs(LOG)).read_text("utf-8").count("[1/8]") == 1, "a finished round was measured again"
 
 
+def test_variables_with_options_for_slurm_do_not_hide_jobs(fleet: Fleet) -> None:
+    fleet.checkout.environment |= {
+        "SBATCH_JOB_NAME": "x", "SBATCH_SIGNAL": "KILL", "SQUEUE_STATES": "PREEMPTED", "SQUEUE_USERS": "nobody",
+        "SCANCEL_STATE": "SUSPENDED",
+    }  # fmt: skip
+    fleet.submit("--env", "tf2.18*", "--rounds", "50")
+    fleet.wait_for("running")
+    assert fleet.run("cancel").code == 0
+    assert {cell["phase"] for cell in fleet.cells()} == {"stopped"}
+    assert fleet.cluster.run("squeue", "-h").stdout == ""
+
+
 def test_what_the_cluster_lacks_is_refused_before_anything_is_submitted(fleet: Fleet) -> None:
     for old, new, says in (
         ('"a100"', '"a200"', "The cluster has no GPU model 'a200'.\n\nhint: Its models are: a100, h100."),
