@@ -195,16 +195,20 @@ def _warnings(imported: RunInfo) -> tuple[str, ...]:
 
 
 def copy_records(source: Path, target: Path) -> None:
-    """Copy records, stored values, kernel files and logs to the same relative paths, hard-linked where that works."""
-    folder = RunFolder(target)
+    """Copy records, stored values, kernel files and logs to the same relative paths, hard-linked where that works.
+
+    Links that lead out of ``source`` are left out: whoever may write there could have other files shown on a page.
+    """
+    folder, inside = RunFolder(target), source.resolve()
     for file in (*record_files(source), *pair_files(source)):
-        folder.take(file, file.relative_to(source).as_posix())
+        if file.resolve().is_relative_to(inside):
+            folder.take(file, file.relative_to(source).as_posix())
     others = (*sorted((source / "kernel-files").glob("*.tar.xz")), *sorted((source / "logs").glob("*/*.log")))
     for file in (*kept_files(source), *others):
         copy = target / file.relative_to(source)
         try:
             copy.parent.mkdir(parents=True, exist_ok=True)
-            if not copy.exists():
+            if not copy.exists() and file.resolve().is_relative_to(inside):
                 shutil.copyfile(file, copy)
         except OSError as error:
             raise unwritable(copy, error) from error

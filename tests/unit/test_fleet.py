@@ -71,6 +71,25 @@ def test_a_measured_cell_without_a_finished_run_is_a_warning(
     assert says in warning
 
 
+def test_links_that_lead_out_of_a_run_are_not_followed(folder: FleetFolder, tmp_path: Path) -> None:
+    write_run(folder, 0, name := "20250101T100500Z-0000")
+    outside = tmp_path / "private"
+    outside.mkdir()
+    for file in ("key.log", "off-001.jsonl.xz"):
+        (outside / file).write_text("a secret", encoding="utf-8")
+    place = folder.reports(0) / "runs" / name
+    for part, target in (
+        ("logs/c/x.log", "key.log"),
+        ("logs/d", ""),
+        ("records/c/default/off-001.jsonl.xz", "off-001.jsonl.xz"),
+    ):
+        (place / part).parent.mkdir(parents=True, exist_ok=True)
+        (place / part).symlink_to(outside / target)
+    folder.write_state(0, CellState(phase=MEASURED))
+    run = collect.collect(folder, statuses(folder, folder.read(), {}), tmp_path)
+    assert {file.name for file in run.rglob("*") if file.is_file()} == {"run.json", "imported"}
+
+
 def test_gpu_models_may_begin_with_a_digit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slurm, "client", lambda *_: "n1|gpu:2080ti:4(S:0-1)\nn2|gpu:1g.10gb:7,gpu:a100:1\nn3|gpu:8\n")
     slurm.check_requests(
