@@ -56,7 +56,9 @@ def parse(text: str, name: str) -> RunInfo:
 def odd_values(value: Any, place: str = "") -> Iterator[str]:
     """Yield where a JSON value has a text that can control a terminal, or anything excessively large."""
     if isinstance(value, str):
-        if len(value) > MOST_TEXT or not all(char.isprintable() or char in "\n\t" for char in value):
+        if len(value) > MOST_TEXT or not (
+            value.isprintable() or all(char.isprintable() or char in "\n\t" for char in value)
+        ):
             yield place
     elif isinstance(value, dict | list):
         if len(value) > _MAX_ITEMS:

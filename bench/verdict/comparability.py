@@ -48,7 +48,7 @@ class Side:
     @cached_property
     def info(self) -> ColumnInfo:
         """The column as planned."""
-        return {column.id: column for column in self.results.info.columns}[self.column]
+        return self.results.columns[self.column]
 
     @cached_property
     def kernels(self) -> dict[str, KernelInfo]:

@@ -9,17 +9,18 @@ else is not comparable, with the reason. The first variation decides, as in the 
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bench.verdict.claims import model_of
-from bench.verdict.comparability import Pair, Side
+from bench.verdict.comparability import Pair, Side, outputs, seeds, shapes
 from bench.verdict.host_groups import Agreement, HostGroup, HostResult
 from bench.verdict.messages import enumerate_names
 from bench.verdict.status import EvidenceLevel, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Hashable, Iterable, Mapping, Sequence
 
     from bench.store.run_info import ColumnInfo, RunInfo
     from bench.verdict.host_groups import Bits
@@ -141,17 +142,10 @@ def _group(model: str, sides: Sequence[Side]) -> HostGroup | None:
     if len(merged) == 1 and not same:
         return None
     hosts = _named(merged)
-    pairs = {
-        (one.name, other.name): Pair(one.sides[0], other.sides[0])
-        for place, one in enumerate(hosts)
-        for other in hosts[place + 1 :]
-    }
     results = sides[0].results
+    compared = [_Compared(hosts, results.variations[0], mode) for mode in ("off", "on")]
     found = [
-        _compare(hosts, pairs, kernel.name, results.variations[0], mode)
-        for mode in ("off", "on")
-        for kernel in results.info.kernels
-        if not kernel.control
+        _compare(of_mode, kernel.name) for of_mode in compared for kernel in results.info.kernels if not kernel.control
     ]
     return HostGroup(
         model=model,
@@ -187,26 +181,59 @@ def _named(merged: Sequence[Sequence[Side]]) -> list[_Host]:
     ]
 
 
-def _compare(
-    hosts: Sequence[_Host], pairs: Mapping[tuple[str, str], Pair], kernel: str, variation: str, mode: str
-) -> HostResult | None:
+class _Compared:
+    """The hosts of a group in one variation and mode, by name, and whether their work may be compared."""
+
+    def __init__(self, hosts: Sequence[_Host], variation: str, mode: str) -> None:
+        self.hosts = hosts
+        self.variation, self.mode = variation, mode
+        self._sides = {host.name: host.sides[0] for host in hosts}
+        self._pairs: dict[tuple[str, str], Pair] = {}
+        self._codes = {name: side.codes(variation, mode) for name, side in self._sides.items()}
+        self._settings = {name: side.requested_settings(variation, mode) for name, side in self._sides.items()}
+        sources = {name: side.sources(variation, mode) for name, side in self._sides.items()}
+        times = Counter(source for own in sources.values() for source in own)
+        self._shared = {name for name, own in sources.items() if any(times[source] > 1 for source in own)}
+
+    def work(self, name: str, own: Verdict) -> Hashable:
+        """Return what decides whether bits may be compared: hosts with equal work need no comparison of their own."""
+        side = self._sides[name]
+        alone = name in self._shared or not side.info.keras
+        of_kernel = (self._codes[name].get(own.kernel, ""), self._settings[name], side.info.keras, seeds(own))
+        return (name if alone else "", *of_kernel, tuple(shapes(own)), frozenset(outputs(own)))
+
+    def obstacle(self, others: Iterable[tuple[str, Verdict]], name: str, own: Verdict) -> str:
+        """Say why the bits of a host may not be compared with those of any of several hosts, "" if they all may."""
+        for other, verdict in others:
+            pair = self._pairs.setdefault((other, name), Pair(self._sides[other], self._sides[name]))
+            if why := pair.other_work(verdict, own) or pair.other_bits(verdict, own):
+                return why
+        return ""
+
+
+def _compare(compared: _Compared, kernel: str) -> HostResult | None:
     """Compare a kernel on all hosts, in sets of hosts whose work may be compared; None where no host planned it."""
     verdicts: dict[str, Verdict] = {}
     reasons: dict[str, list[str]] = {}
-    found = {host.name: host.bits(kernel, variation, mode) for host in hosts}
+    hosts, mode = compared.hosts, compared.mode
+    found = {host.name: host.bits(kernel, compared.variation, mode) for host in hosts}
     if all(verdict is None and not why for verdict, why in found.values()):
         return None
     sets: list[list[str]] = []
+    works: list[dict[Hashable, tuple[str, Verdict]]] = []  # one host of each kind of work in each set
     for name, (verdict, why) in found.items():
         if verdict is None:
             reasons.setdefault(why or "not planned", []).append(name)
             continue
-        obstacles = [_obstacle(pairs, verdicts, one, name, verdict) for one in sets]
+        work = compared.work(name, verdict)
+        obstacles = [compared.obstacle(one.values(), name, verdict) for one in works]
         verdicts[name] = verdict
         if "" in obstacles:
             sets[obstacles.index("")].append(name)
+            works[obstacles.index("")].setdefault(work, (name, verdict))
             continue
         sets.append([name])
+        works.append({work: (name, verdict)})
         if obstacles:
             reasons.setdefault(f"{obstacles[0]}: not compared with {sets[0][0]}", []).append(name)
     bits = [_groups(one, verdicts) for one in sets]
@@ -222,18 +249,6 @@ def _compare(
         dissenting=tuple(name for _, names in groups[1:] for name in names) if majority else (),
         why="; ".join(f"{why} on {enumerate_names(names)}" for why, names in reasons.items()),
     )
-
-
-def _obstacle(
-    pairs: Mapping[tuple[str, str], Pair],
-    verdicts: Mapping[str, Verdict],
-    names: Sequence[str],
-    name: str,
-    own: Verdict,
-) -> str:
-    """Say why the bits of a host may not be compared with those of any of several hosts, "" if they all may."""
-    compared = ((pairs[other, name], verdicts[other]) for other in names)
-    return next((why for pair, one in compared if (why := pair.other_work(one, own) or pair.other_bits(one, own))), "")
 
 
 def _groups(names: Sequence[str], verdicts: Mapping[str, Verdict]) -> tuple[Bits, ...]:

@@ -55,6 +55,12 @@ class SortedRecords:
     left_out: tuple[tuple[str, str], ...]
 
     @cached_property
+    def custom_kernels(self) -> frozenset[str]:
+        """The kernels of files of the user."""
+        records = (accepted.record for group in self.groups.values() for accepted in group)
+        return frozenset(name for record in records for name in record.request.kernel_files)
+
+    @cached_property
     def starts(self) -> Mapping[str, tuple[str, ...]]:
         """Column -> when its processes started, without reused records."""
         starts: dict[str, list[str]] = defaultdict(list)
@@ -144,6 +150,7 @@ def sort(run: Run) -> SortedRecords:
     outdated: dict[tuple[str, str, str], int] = defaultdict(int)
     left_out: list[tuple[str, str]] = []
     seen: dict[tuple[str, int, str], str] = {}
+    statuses = {column.id: column.status for column in run.info.columns}
     for path, record in sorted(run.records.items(), key=lambda item: (item[1].request.round, item[0])):
         request = record.request
         key = (request.column, request.variation, request.mode)
@@ -151,7 +158,7 @@ def sort(run: Run) -> SortedRecords:
             outdated[key] += 1
             left_out.append((path, "outdated: measured with another version of the suite"))
             continue
-        reason = _misplaced(run.info, path, record) or _unrepeated(record) or _copied(record, path, seen)
+        reason = _misplaced(run.info, statuses, path, record) or _unrepeated(record) or _copied(record, path, seen)
         if reason:
             left_out.append((path, reason))
             continue
@@ -170,16 +177,16 @@ def _unrepeated(record: Record) -> str:
     return "foreign: it does not say how often each kernel was to be repeated"
 
 
-def _misplaced(info: RunInfo, path: str, record: Record) -> str:
+def _misplaced(info: RunInfo, statuses: Mapping[str, str], path: str, record: Record) -> str:
     """Say how a record contradicts its path or run.json, or return ""."""
     request = record.request
     folder = f"records/{request.column}/{request.variation}/"
     number = path.removeprefix(f"{folder}{request.mode}-").removesuffix(".jsonl").lstrip("0")
     if number != str(request.round):
         return f"its content says that it is {request.mode}, round {request.round}, of {folder}"
-    if request.column not in {column.id for column in info.columns}:
+    if request.column not in statuses:
         return "run.json has no such column"
-    status = next(column.status for column in info.columns if column.id == request.column)
+    status = statuses[request.column]
     if status != "ready" and not (status == "gpu-not-visible" and _without_gpu(record)):
         return f"run.json says that its column was not measured: {status}"
     if request.variation not in variations(info):

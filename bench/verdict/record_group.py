@@ -92,11 +92,10 @@ def _observed(
     """Return what the processes of each group observed, by kernel."""
     names = [kernel.name for kernel in kernels]
     observed = {key: observations.observe(records.groups.get(key, ()), names) for key in keys}
-    custom = {name for group in records.groups.values() for one in group for name in one.record.request.kernel_files}
     for by_kernel in observed.values():
         for kernel in kernels:
             # those of the suite count, whatever run.json says: where they need not agree, a worker makes none
-            if kernel.name in custom and not kernel.later_calls_must_agree:
+            if kernel.name in records.custom_kernels and not kernel.later_calls_must_agree:
                 by_kernel[kernel.name] = tuple(map(observations.without_later_calls, by_kernel[kernel.name]))
     return observed
 

@@ -170,6 +170,11 @@ class RunResults:
     hosts: tuple[HostGroup, ...] = ()
 
     @cached_property
+    def columns(self) -> Mapping[str, ColumnInfo]:
+        """The columns by id."""
+        return {column.id: column for column in self.info.columns}
+
+    @cached_property
     def _by_key(self) -> dict[tuple[str, str, str, str], Verdict]:
         return {verdict.key: verdict for verdict in self.verdicts}
 
@@ -289,7 +294,7 @@ class RunResults:
 
     def gpu_controls(self, column: str) -> GpuControls:
         """Return the kernels known to be nondeterministic on GPUs, and whether each was; empty for a CPU."""
-        device = next((info.device for info in self.info.columns if info.id == column), "cpu")
+        device = self.columns[column].device if column in self.columns else "cpu"
         names = [kernel.name for kernel in self.info.kernels if kernel.gpu_control and device != "cpu"]
         seen = {name: self._seen_to_vary(column, name) for name in names}
         measured = [name for name, varied in seen.items() if varied is not None]

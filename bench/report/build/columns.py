@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from bench.report import labels as status_labels
@@ -122,13 +123,14 @@ def labels(results: RunResults) -> list[str]:
         f"{', existing environment' if column.kind == 'local' else ''}"
         for column, device in zip(columns, _devices(columns), strict=True)
     ]
+    numbers = Counter(short)
     with_host = [
-        f"{label}, {origin(column)}" if short.count(label) > 1 and column.origin else label
+        f"{label}, {origin(column)}" if numbers[label] > 1 and column.origin else label
         for label, column in zip(short, columns, strict=True)
     ]
+    numbers = Counter(with_host)
     return [
-        label if with_host.count(label) == 1 else clean(column.id)
-        for label, column in zip(with_host, columns, strict=True)
+        label if numbers[label] == 1 else clean(column.id) for label, column in zip(with_host, columns, strict=True)
     ]
 
 

@@ -110,12 +110,13 @@ def beside(files: int) -> str:
 
 def _shorten(sections: Sequence[_Section], most: int) -> None:
     """Leave out last items, of the section that exceeds its share most, until all fit in ``most`` lines."""
-    while sum(len(section.lines) for section in sections) > most:
-        longest = max(
-            (section for section in sections if section.items), key=lambda section: len(section.lines) - section.share
-        )
-        longest.items.pop()
-        longest.left_out += 1
+    sizes = [len(section.lines) for section in sections]
+    while sum(sizes) > most:
+        numbers = (number for number, section in enumerate(sections) if section.items)
+        longest = max(numbers, key=lambda number: sizes[number] - sections[number].share)
+        section = sections[longest]
+        sizes[longest] -= section.items.pop().count("\n") + (section.left_out > 0)
+        section.left_out += 1
 
 
 def _headline(view: View, width: int) -> list[str]:
