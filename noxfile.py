@@ -155,9 +155,9 @@ def audit(session: nox.Session) -> None:
 
 @nox.session(name="self-benchmark")
 def bench_self(session: nox.Session) -> None:
-    """Measure what the tool itself costs on this machine; -- --history measures three years of nights."""
+    """Measure what the tool itself costs here; -- --history measures three years, -- --fleet 10,000 cells."""
     groups(session, "test")
-    run_module(session, "tests.benchmark", history="tests.history_benchmark")
+    run_module(session, "tests.benchmark", history="tests.history_benchmark", fleet="tests.fleet_benchmark")
 
 
 @nox.session

@@ -281,18 +281,18 @@ def main(arguments: list[str] | None = None) -> int:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cells", type=int, default=10_000, help="the most cells: 100, 1000 or 10000")
-    parser.add_argument("--no-slurm", action="store_true", help="only collecting and the pages")
+    parser.add_argument("--only", choices=["submit", "collect"], help="measure one part")
     options = parser.parse_args(arguments)
     sizes = [size for size in SIZES if size.environments * size.hosts <= options.cells]
     table = Table()
     with tempfile.TemporaryDirectory(prefix="fleet-") as name:
-        if not options.no_slurm:
+        if options.only != "collect":
             nodes = {host: Node(GPU_MODEL, 8) for host in sizes[-1].names}
             (Path(name) / "c").mkdir()
             with Cluster(Path(name) / "c", nodes, {"MaxJobCount": "50000"}) as cluster:
                 os.environ |= cluster.env
                 planned_and_submitted(table, sizes[-1], Path(name))
-        for size in sizes:
+        for size in sizes if options.only != "submit" else ():
             collected_and_shown(table, size, Path(name))
     print(table.text())
     return 0

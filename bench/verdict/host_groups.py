@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class HostGroup:
     differing: Mapping[str, tuple[Bits, ...]] = field(default_factory=dict)
     results: tuple[HostResult, ...] = ()
 
-    @property
+    @cached_property
     def columns(self) -> tuple[str, ...]:
         """The ids of the columns."""
         return tuple(column for column, _ in self.measured)

@@ -1,0 +1,41 @@
+"""The benchmark of a fleet runs at a tiny size: its simulated runs are collected, and every host agrees."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bench import verdict
+from bench.fleet import planning
+from bench.fleet.state import FleetFolder
+from bench.store import run as store
+from bench.verdict import EvidenceLevel
+from bench.verdict.host_groups import Agreement
+from tests import fleet_benchmark
+from tests.fleet_benchmark import Size
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SIZE = Size(2, 3)
+
+
+def test_cells_and_arrays_of_the_shipped_matrix() -> None:
+    cells = fleet_benchmark.plan(SIZE)
+    assert len(cells) == 6
+    assert {cell.node for cell in cells} == set(SIZE.names)
+    assert [array.node for array in planning.arrays(cells, 1000)] == list(SIZE.names)
+
+
+def test_simulated_cells_are_collected_and_shown(tmp_path: Path) -> None:
+    folder, reports = FleetFolder(tmp_path / "fleet"), tmp_path / "reports"
+    fleet_benchmark.simulate(folder, SIZE)
+    run = fleet_benchmark.collect_all(folder, reports)
+    results = verdict.evaluate(store.load(run))
+    assert not results.left_out
+    assert len(results.info.columns) == 6
+    on = [one for one in results.verdicts if one.mode == "on" and not one.control]
+    assert {one.level for one in on} == {EvidenceLevel.SAME_ACROSS_HOSTS}
+    assert {one.agreement for group in results.hosts for one in group.results} == {Agreement.AGREE}
+    assert fleet_benchmark.show(run, reports).keys() == {"read", "evaluate", "build", "pages"}
+    assert (reports / "index.html").is_file()
+    assert fleet_benchmark.disk_use(reports)[1] > len(results.info.columns)
