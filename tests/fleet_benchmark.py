@@ -28,9 +28,9 @@ from bench import cli, report, verdict
 from bench.cli.results import PAGES
 from bench.fleet import planning, slurm
 from bench.fleet.collect import collect
+from bench.fleet.slurm_backend import submit_arrays
 from bench.fleet.state import MEASURED, Cell, CellState, Fleet, FleetFolder
 from bench.fleet.status import statuses
-from bench.fleet.submit import submit_arrays
 from bench.plan import config, custom_kernels
 from bench.plan.config_models import Fleet as FleetSettings
 from bench.plan.config_models import FleetGpus
@@ -134,9 +134,10 @@ def simulate(folder: FleetFolder, size: Size) -> None:
     """Write a measured fleet run: each cell has a small run folder and its last state."""
     cells: list[Cell] = []
     for environment in range(size.environments):
-        files = _simulated_run(f"2.{10 + environment // 10}.{environment % 10}")
+        tensorflow = f"2.{10 + environment // 10}.{environment % 10}"
+        files = _simulated_run(tensorflow)
         for host in size.names:
-            cell = Cell(len(cells), f"tf{environment}", GPU_MODEL, host)
+            cell = Cell(len(cells), f"tf{tensorflow}-cuda12.5", GPU_MODEL, host)
             cells.append(cell)
             run = f"{ANY_RUN[:-4]}{cell.number:04x}"
             place = folder.reports(cell.number) / "runs" / run

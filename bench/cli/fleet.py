@@ -6,6 +6,7 @@ import dataclasses
 import json
 import sys
 import time
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from bench.fleet import collect
 from bench.fleet.backend import Backend, backend
 from bench.fleet.state import MEASURED, FleetFolder
 from bench.fleet.status import CellStatus, counts
+from bench.portable.overrides import names
 from bench.portable.plan_runner import print_progress
 
 if TYPE_CHECKING:
@@ -80,11 +82,8 @@ def wait(cells: Backend) -> tuple[CellStatus, ...]:
         time.sleep(POLL_S)
 
 
-def fetch_and_show(
-    folder: FleetFolder, cells: Backend, found: tuple[CellStatus, ...], options: argparse.Namespace
-) -> int:
-    """Put the results of all cells into one run, show it, and return the exit code."""
-    found = cells.fetch(found)
+def show_collected(folder: FleetFolder, found: tuple[CellStatus, ...], options: argparse.Namespace) -> int:
+    """Put the results of cells, which were fetched, into one run, show it, and return the exit code."""
     run = collect.collect(folder, found, options.reports.absolute())
     code = show(run, options)
     missing = sum(status.state.phase != MEASURED for status in found)
@@ -123,7 +122,17 @@ def print_status(folder: FleetFolder, found: tuple[CellStatus, ...]) -> None:
 
 def _collect(folder: FleetFolder, submitted: Fleet, options: argparse.Namespace) -> int:
     cells = backend(folder, submitted, options.matrix)
-    return fetch_and_show(folder, cells, wait(cells) if options.wait else cells.statuses(), options)
+    found = cells.fetch(wait(cells) if options.wait else cells.statuses())
+    chosen = tuple(status for status in found if _selected(status, options))
+    if not chosen:
+        raise NothingError(f"No cell of {folder.id} fits --env and --gpu.", "See: python -m bench fleet status --json")
+    return show_collected(folder, chosen, options)
+
+
+def _selected(status: CellStatus, options: argparse.Namespace) -> bool:
+    """Whether a cell is to be collected."""
+    wanted = ((options.env, status.cell.pair), (options.gpu, status.cell.gpu))
+    return all(not globs or any(fnmatchcase(name, glob) for glob in globs) for globs, name in wanted)
 
 
 def _cancel(folder: FleetFolder, submitted: Fleet, options: argparse.Namespace) -> int:
@@ -136,7 +145,7 @@ def _cancel(folder: FleetFolder, submitted: Fleet, options: argparse.Namespace) 
     return errors.OK
 
 
-def _retry(folder: FleetFolder, submitted: Fleet, _options: argparse.Namespace) -> int:
+def _retry(folder: FleetFolder, submitted: Fleet, options: argparse.Namespace) -> int:
     """Submit the cells again that are over without a result."""
     cells = backend(folder, submitted, options.matrix)
     again = [status.cell for status in cells.statuses() if status.over and status.state.phase != MEASURED]
@@ -153,6 +162,8 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add("action", choices=["status", "collect", "cancel", "retry"], help="what to do (see above)")
     add("folder", nargs="?", type=Path, metavar="FLEET", help="folder or id of a fleet run (default: the newest)")
     add("--wait", action="store_true", help="collect: wait until nothing runs any more")
+    add("--env", type=names, default=(), metavar="PATTERNS", help="collect: only cells of these environments")
+    add("--gpu", type=names, default=(), metavar="PATTERNS", help="collect: only cells of these GPU models")
     add("--json", action="store_true", help="status: print every cell as JSON")
     shared.add_matrix_file(parser)
     shared.add_output(parser)
@@ -161,8 +172,9 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 COMMAND = Command(
     name="fleet",
     summary="Show, collect, cancel or retry a matrix that was submitted with matrix --engine slurm or ssh.",
-    details="status lists its cells; collect puts all results so far into one run and shows it; cancel ends what "
-    "runs and keeps what was measured; retry submits those cells again that ended without a result.",
+    details="status lists its cells; collect puts all results so far, or those of --env and --gpu, into one run, which "
+    "replaces the one collected before, and shows it; cancel ends what runs and keeps what was measured; retry submits "
+    "those cells again that ended without a result.",
     example="nox -s fleet -- status",
     add_arguments=_add_arguments,
     run=fleet,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from tabulate import tabulate
 
 from bench import bundle, errors
-from bench.cli.fleet import fetch_and_show, wait
+from bench.cli.fleet import show_collected, wait
 from bench.cli.planning import LOCKS, read_inputs, warn
 from bench.fleet import planning, slurm
 from bench.fleet.backend import backend
@@ -195,7 +195,7 @@ def _after(folder: FleetFolder, fleet: Fleet, options: argparse.Namespace) -> in
     """Collect the results if the command waits for them, else say how to."""
     if options.wait:
         cells = backend(folder, fleet, options.matrix)
-        return fetch_and_show(folder, cells, wait(cells), options)
+        return show_collected(folder, cells.fetch(wait(cells)), options)
     print(f"submitted as {folder.id}; this command may end now. Continue with:")
     print(f"  nox -s fleet -- status {folder.id}\n  nox -s fleet -- collect {folder.id} --wait")
     return errors.OK
