@@ -172,12 +172,12 @@ def collect_all(folder: FleetFolder, reports: Path) -> Path:
 
 
 def show(run: Path, reports: Path) -> dict[str, float]:
-    """Evaluate a run and write its pages, as the command does; return the seconds of each part."""
+    """Evaluate a run and write its pages, as the command does; return the seconds of CPU time of each part."""
     taken: dict[str, float] = {}
-    start = time.perf_counter()
+    start = time.process_time()
 
     def passed(what: str) -> None:
-        taken[what] = time.perf_counter() - start - sum(taken.values())
+        taken[what] = time.process_time() - start - sum(taken.values())
 
     loaded = store.load(run, partly=True)
     passed("read")
@@ -197,12 +197,13 @@ def disk_use(folder: Path) -> tuple[int, int]:
     return sum(path.stat().st_blocks for path in files) * 512, len(files)
 
 
-def _timed(step: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[Any, float, float]:
+def _timed(step: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[Any, float, float, float]:
+    """Return the result of a step, its seconds, its seconds of CPU time, and the peak memory in MB."""
     resource.setrlimit(resource.RLIMIT_AS, (LIMIT_BYTES, LIMIT_BYTES))
-    start = time.perf_counter()
+    start, used = time.perf_counter(), time.process_time()
     result = step(*arguments)
-    taken = time.perf_counter() - start
-    return result, taken, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+    taken, busy = time.perf_counter() - start, time.process_time() - used
+    return result, taken, busy, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
 
 
 class Table:
@@ -215,13 +216,13 @@ class Table:
         """Run a step in a process of its own, and return its result; None where it is out of reach."""
         with multiprocessing.get_context("spawn").Pool(1) as pool:
             try:
-                result, seconds, memory = pool.apply_async(_timed, (step, arguments)).get(LIMIT_S)
+                result, seconds, busy, memory = pool.apply_async(_timed, (step, arguments)).get(LIMIT_S)
                 pool.close()
                 pool.join()
             except (multiprocessing.TimeoutError, MemoryError) as error:
                 self.add(name, f"out of reach ({type(error).__name__})")
                 return None
-        self.add(name, f"{seconds:.1f} s", f"{memory:.0f} MB")
+        self.add(name, f"{seconds:.1f} s, CPU {busy:.1f} s", f"{memory:.0f} MB")
         return result
 
     def add(self, name: str, *facts: str) -> None:
@@ -263,7 +264,7 @@ def collected_and_shown(table: Table, size: Size, scratch: Path) -> None:
     table.add("collected, a cell", f"{_own(run) / cells / 1e3:.2f} kB besides links, {added[1]} files in all")
     taken = table.measure(f"{cells} columns: read, evaluate, pages", show, run, reports)
     if taken:
-        table.add("of it", ", ".join(f"{name} {seconds:.1f} s" for name, seconds in taken.items()))
+        table.add("of it, CPU", ", ".join(f"{name} {seconds:.1f} s" for name, seconds in taken.items()))
         page = (reports / "index.html").stat().st_size
         table.add("index.html, report.json", f"{page / 1e6:.1f} MB, {_size(reports / 'report.json'):.1f} MB")
 
