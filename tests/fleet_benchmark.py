@@ -168,7 +168,7 @@ def _simulated_run(tensorflow: str) -> dict[str, str]:
 
 def collect_all(folder: FleetFolder, reports: Path) -> Path:
     """Put the runs of all cells into one."""
-    return collect(folder, statuses(folder, folder.read(), {}), reports)
+    return collect(folder, statuses(folder, folder.read(), {}), reports)[0]
 
 
 def show(run: Path, reports: Path) -> dict[str, float]:

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 #: Seconds between two questions to the cluster or the hosts while waiting.
 POLL_S = 20.0
+#: Seconds until a cell without an end is asked for again: network file systems keep what they know of files so long.
+CONFIRM_S = 60.0
 #: Cells that the table of the terminal shows; those that were measured come last.
 _MOST_ROWS = 40
 #: How long nothing may answer while somebody waits: a controller or a host may be restarted.
@@ -62,7 +64,7 @@ def wait(cells: Backend) -> tuple[CellStatus, ...]:
     Waits without a limit, because Slurm decides when jobs run and limits how long. After half an hour in which only
     hosts are left that do not answer, it returns; raises EngineError if Slurm does not answer for so long.
     """
-    printed, answered = "", time.monotonic()
+    printed, answered, confirmed = "", time.monotonic(), False
     while True:
         try:
             found = cells.statuses()
@@ -77,18 +79,24 @@ def wait(cells: Backend) -> tuple[CellStatus, ...]:
             print(printed, file=sys.stderr)
         if any(status.answered and not status.over for status in found):
             answered = time.monotonic()
-        if all(status.over for status in found) or time.monotonic() - answered > _SILENCE_S:
+        over = all(status.over for status in found)
+        if over and not confirmed and any(status.lost for status in found):
+            confirmed = True  # the file in which a node reports its end may take a while to be seen on this host
+            time.sleep(CONFIRM_S)
+            continue
+        if over or time.monotonic() - answered > _SILENCE_S:
             return found
         time.sleep(POLL_S)
 
 
 def show_collected(folder: FleetFolder, found: tuple[CellStatus, ...], options: argparse.Namespace) -> int:
     """Put the results of cells, which were fetched, into one run, show it, and return the exit code."""
-    run = collect.collect(folder, found, options.reports.absolute())
+    run, left_out = collect.collect(folder, found, options.reports.absolute())
     code = show(run, options)
-    missing = sum(status.state.phase != MEASURED for status in found)
+    missing = left_out + sum(status.state.phase != MEASURED for status in found)
     if missing:
-        print(f"{missing} of {len(found)} cells are not measured completely: see `fleet status`.", file=sys.stderr)
+        rest = f"{missing} of {len(found)} cells are not, or not completely, in these results"
+        print(f"{rest}: see the warnings, and `fleet status`.", file=sys.stderr)
     return code or (errors.ENGINE if missing else errors.OK)
 
 
@@ -97,7 +105,7 @@ def _status(folder: FleetFolder, submitted: Fleet, options: argparse.Namespace) 
     code = errors.OK if all(status.answered for status in found) else errors.ENGINE
     if options.json:
         rows = [
-            {**dataclasses.asdict(status.cell), **dataclasses.asdict(status.state), "over": status.over}
+            {"cell": dataclasses.asdict(status.cell), "state": dataclasses.asdict(status.state), "over": status.over}
             for status in found
         ]
         print(json.dumps({"id": folder.id, "cells": rows}, indent=1))
@@ -153,7 +161,8 @@ def _retry(folder: FleetFolder, submitted: Fleet, options: argparse.Namespace) -
         raise NothingError(f"No cell of {folder.id} is over without a result.", "See: python -m bench fleet status")
     folder.cancelled.unlink(missing_ok=True)
     cells.retry(again, print_progress)
-    print(f"submitted {len(again)} cells again; their finished rounds are reused on the same device")
+    amount = f"{len(again)} cell{'s' if len(again) > 1 else ''}"
+    print(f"submitted {amount} again; finished rounds are reused on the same device")
     return errors.OK
 
 

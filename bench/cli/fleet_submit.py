@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import re
 import secrets
 import shutil
@@ -15,12 +14,13 @@ from tabulate import tabulate
 from bench import bundle, errors
 from bench.cli.fleet import show_collected, wait
 from bench.cli.planning import LOCKS, read_inputs, warn
+from bench.engines import registry as images
 from bench.fleet import planning, slurm
 from bench.fleet.backend import backend
 from bench.fleet.slurm_backend import submit_arrays
 from bench.fleet.ssh_backend import SshBackend
 from bench.fleet.ssh_hosts import read_hosts
-from bench.fleet.state import Fleet, FleetFolder
+from bench.fleet.state import Fleet, FleetFolder, file_hash
 from bench.plan import custom_kernels
 from bench.portable.plan_runner import print_progress
 from bench.portable.run_folder import now, stamp
@@ -33,9 +33,11 @@ if TYPE_CHECKING:
 
     from bench.cli.planning import Inputs
     from bench.fleet.planning import Planned
+    from bench.fleet.state import Cell
+    from bench.plan.config_models import Fleet as FleetSettings
 
 #: Options of ``matrix`` that a node gets as they are, and those that ``local`` knows as well.
-_PASSED = ("profile", "mode", "rounds", "repetitions", "timing_pairs", "from_registry")
+_PASSED = ("profile", "mode", "rounds", "repetitions", "timing_pairs")
 _PASSED_LISTS = ("kernels", "variation", "kernel_exclude")
 _LOCAL = frozenset({"mode", "rounds", "repetitions", "kernels", "variation", "kernel_exclude"})
 
@@ -58,7 +60,10 @@ def _submit_slurm(options: argparse.Namespace) -> int:
     """Submit the selected cells to Slurm; with ``--dry-run`` print the scripts, with ``--wait`` collect the results."""
     inputs, request = _request(options)
     settings = inputs.matrix.fleet
+    _check_slurm(options, settings)
     planned = planning.cells(request)
+    if options.from_registry:
+        planned = dataclasses.replace(planned, cells=_with_images(planned.cells, request, options.from_registry))
     most = slurm.most_tasks()
     fleet = _fleet(options, inputs, planned, most)
     slurm.check_requests(fleet.arrays, settings)
@@ -84,7 +89,7 @@ def _submit_ssh(options: argparse.Namespace) -> int:
     folder, path = _new_folder(options.reports), options.matrix.absolute()
     fleet = Fleet(
         id=folder.id, engine="ssh", command=options.command, submitted=now(), suite_hash=suite_hash(), root=str(ROOT),
-        cells=planned.cells, matrix=str(path), matrix_hash=_file_hash(path), node_engine="venv", device=request.device,
+        cells=planned.cells, matrix=str(path), matrix_hash=file_hash(path), node_engine="venv", device=request.device,
         ssh_config=config,
     )  # fmt: skip
     _state_cost(fleet, planned, f"on {len(hosts)} host{'s' if len(hosts) > 1 else ''}")
@@ -101,6 +106,35 @@ def _submit_ssh(options: argparse.Namespace) -> int:
         raise
     SshBackend(folder, fleet).submit(fleet.cells, print_progress)
     return _after(folder, fleet, options)
+
+
+def _check_slurm(options: argparse.Namespace, settings: FleetSettings) -> None:
+    """Raise ConfigError for options and keys that nodes could not honour; print a note about cores."""
+    ignored = ["host_name", "no_resume", *(["timing_pairs", "env"] if settings.engine in {"local", "pyxis"} else [])]
+    for name in ignored:
+        if getattr(options, name) not in (None, "", (), False):
+            message = f"--{name.replace('_', '-')} cannot be used with --engine slurm and engine {settings.engine}."
+            raise errors.ConfigError(message, "Leave it out.")
+    needed = {"pyxis": "image", "local": "python"}.get(settings.engine, "engine")
+    if not getattr(settings, needed):
+        message = f"[fleet] with engine = {settings.engine!r} needs the key {needed}."
+        raise errors.ConfigError(message, "matrix.toml describes it.")
+    if not (settings.cpus or settings.exclusive or any("cpus-per" in option for option in settings.options)):
+        print("note: without cpus in [fleet], a job may get one core, and races between threads cannot show",
+              file=sys.stderr)  # fmt: skip
+
+
+def _with_images(cells: tuple[Cell, ...], request: planning.Request, registry: str) -> tuple[Cell, ...]:
+    """Return the cells with the digests of their images, so that all nodes pull the same ones.
+
+    Raises:
+        BuildError: the registry lacks an image, or does not answer.
+        EngineError: there is no Docker here to ask it.
+    """
+    pairs = {cell.pair for cell in cells}
+    columns = [column for column in planning.columns(request) if column.pair.id in pairs]
+    digests = images.digests(ROOT, columns, registry)
+    return tuple(dataclasses.replace(cell, image=digests[cell.pair]) for cell in cells)
 
 
 def _check_ssh(options: argparse.Namespace) -> str:
@@ -147,10 +181,6 @@ def _new_folder(reports: Path) -> FleetFolder:
     return FleetFolder(reports.absolute() / "fleet" / f"{stamp()}-{secrets.token_hex(2)}")
 
 
-def _file_hash(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def _fleet(options: argparse.Namespace, inputs: Inputs, planned: Planned, most: int) -> Fleet:
     settings = inputs.matrix.fleet
     path = options.matrix.absolute()
@@ -158,10 +188,10 @@ def _fleet(options: argparse.Namespace, inputs: Inputs, planned: Planned, most: 
     arrays = planning.arrays(planned.cells, most, settings.time_limit_min)
     return Fleet(
         id="", engine="slurm", command=options.command, submitted=now(), suite_hash=suite_hash(), root=str(ROOT),
-        cells=planned.cells, arrays=arrays, matrix=str(path), matrix_hash=_file_hash(path),
+        cells=planned.cells, arrays=arrays, matrix=str(path), matrix_hash=file_hash(path),
         node_engine=settings.engine, device="cpu" if options.device == "cpu" else "gpu", python=python,
         arguments=_arguments(options, local=settings.engine in {"local", "pyxis"}), scratch=settings.scratch,
-        wait_for_gpu_s=settings.wait_for_gpu_s,
+        wait_for_gpu_s=settings.wait_for_gpu_s, registry=options.from_registry,
     )  # fmt: skip
 
 

@@ -6,20 +6,24 @@ Credentials stay in the configuration of the Docker client; this module neither 
 from __future__ import annotations
 
 import re
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
 from docker.errors import ImageNotFound, NotFound
 
 from bench.engines import _images
-from bench.engines._dockerd import TROUBLE, reason_of
+from bench.engines._dockerd import TROUBLE, connect, reason_of
 from bench.errors import BuildError, ConfigError, EngineError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
     from docker.client import DockerClient
     from docker.models.images import Image
 
     from bench.engines._images import Recipe
+    from bench.plan.column import Column
 
 
 #: A host with a dot or a port, or localhost, then a path. Without such a host Docker would use its public hub.
@@ -83,6 +87,19 @@ def local(client: DockerClient, recipe: Recipe, registry: str) -> Image | None:
     if wanted and not any(digest.endswith(f"@{wanted}") for digest in image.attrs.get("RepoDigests") or ()):
         return None
     return _checked(image, recipe, registry)
+
+
+def digests(root: Path, columns: Iterable[Column], registry: str) -> dict[str, str]:
+    """Return pair -> digest of its image in a registry, for the images of a checkout; nothing is pulled.
+
+    Raises:
+        ConfigError: ``registry`` is not the name of a registry.
+        EngineError: there is no Docker on this host to ask it.
+        BuildError: the registry lacks an image, or does not answer.
+    """
+    name = normalized_name(registry)
+    with closing(connect(timeout=60)) as client:
+        return {column.pair.id: digest_in(client, _images.recipe_of(root, column), name) for column in columns}
 
 
 def digest_in(client: DockerClient, recipe: Recipe, registry: str) -> str:

@@ -23,10 +23,13 @@ if TYPE_CHECKING:
     from bench.store.run_info import RunInfo
 
 
-def collect(folder: FleetFolder, found: Iterable[CellStatus], reports: Path) -> Path:
-    """Return the run with the results of all cells so far; it replaces what was collected from this fleet run before.
+def collect(folder: FleetFolder, found: Iterable[CellStatus], reports: Path) -> tuple[Path, int]:
+    """Put the results of all cells so far into one run, which replaces the one collected from this fleet run before.
 
     Records are linked, not copied, where that works. What was not measured, or not completely, is in its warnings.
+
+    Returns:
+        The run folder, and how many cells have a result that is not in it.
 
     Raises:
         NothingError: no cell has a result yet.
@@ -51,7 +54,8 @@ def collect(folder: FleetFolder, found: Iterable[CellStatus], reports: Path) -> 
     command = folder.read().command
     if together is None:
         raise NothingError(f"No cell of {folder.id} has a result yet.", "See: python -m bench fleet status")
-    return _store(folder, dataclasses.replace(together, command=command), kept, reports)
+    run = _store(folder, dataclasses.replace(together, command=command), kept, reports)
+    return run, len(runs) - len(kept)
 
 
 def _latest(reports: Path, name: str) -> Path | None:

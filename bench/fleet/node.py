@@ -6,7 +6,6 @@ node that dies loses at most the round it was in, and the restarted job continue
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -23,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.fleet import node_gpu
-from bench.fleet.state import FAILED, MEASURED, REFUSED, RUNNING, STOPPED, CellState, FleetFolder
+from bench.fleet.state import FAILED, MEASURED, REFUSED, RUNNING, STOPPED, CellState, FleetFolder, file_hash
 from bench.portable import host_facts
 from bench.portable.errors import CONFIG, ENGINE, INTERRUPTED, NOTHING, PortableError
 from bench.portable.plan_runner import print_progress
@@ -53,6 +52,9 @@ def main(arguments: list[str], job: Mapping[str, str]) -> int:
     folder = FleetFolder(Path(arguments[0]))
     try:
         fleet = folder.read()
+        if (folder.path / "fleet.json").stat().st_uid != os.geteuid():
+            message = f"{folder.path} belongs to another user, whose commands would run as you."
+            raise PortableError(message, "Submit it yourself.", CONFIG)
         array = fleet.array(arguments[1])
         cell = fleet.cells[array.cells[int(job["SLURM_ARRAY_TASK_ID"])]]
     except PortableError as error:
@@ -101,7 +103,7 @@ class NodeCell:
             self._report(phase=STOPPED, message=self._why_stopped())
             return INTERRUPTED
         phase = {0: MEASURED, INTERRUPTED: STOPPED}.get(code, FAILED)
-        self._report(phase=phase, message=message)
+        self._report(phase=phase, message=message or self._few_cores())
         return code
 
     def _check(self) -> str:
@@ -111,8 +113,11 @@ class NodeCell:
             raise PortableError("The fleet run was cancelled.", "Submit it again to measure.", CONFIG)
         if suite_hash() != fleet.suite_hash:
             raise PortableError("The checkout changed after it was submitted.", "Submit again.", CONFIG)
-        if fleet.matrix and _file_hash(Path(fleet.matrix)) != fleet.matrix_hash:
-            raise PortableError(f"{fleet.matrix} changed after it was submitted.", "Submit again.", CONFIG)
+        submitted = [(Path(fleet.matrix), fleet.matrix_hash)] if fleet.matrix else []
+        submitted += [(Path(fleet.root, "docker", "locks", cell.lock), cell.lock_hash)] if cell.lock else []
+        for path, content in submitted:
+            if file_hash(path) != content:
+                raise PortableError(f"{path} changed after it was submitted.", "Submit again.", CONFIG)
         if fleet.device == "cpu":
             return ""
         inventory = host_facts.gpu_inventory()
@@ -174,7 +179,10 @@ class NodeCell:
             device = ["--device", "gpu" if uuid else "cpu"]
             return [*python, "local", "--out", str(reports), *host, *device, *fleet.arguments]
         fixed = ["--env", cell.pair, "--device", uuid or "cpu", "--reports", str(reports), "--fail-on", "none"]
-        return [*python, "matrix", *fixed, *host, "--engine", fleet.node_engine, *fleet.arguments]
+        fixed += ["--engine", fleet.node_engine, *host]
+        if fleet.registry:
+            fixed += ["--from-registry", "@".join(filter(None, (fleet.registry, cell.image)))]
+        return [*python, "matrix", *fixed, *fleet.arguments]
 
     def _environment(self, uuid: str) -> dict[str, str]:
         """Return the environment of the measurement; ``local`` measures the GPU that CUDA shows first."""
@@ -232,6 +240,11 @@ class NodeCell:
         except (PortableError, OSError) as error:
             print_progress(f"error: {error}")
 
+    def _few_cores(self) -> str:
+        """Return a remark about a job with one core, "" for any other."""
+        one = len(os.sched_getaffinity(0)) == 1
+        return "The job had one core, so races between threads cannot show: set cpus in [fleet]." if one else ""
+
     def _why_stopped(self) -> str:
         if self._folder.cancelled.exists():
             return "It was cancelled."
@@ -243,14 +256,6 @@ class NodeCell:
 def _facts(file: Path) -> tuple[int, int]:
     """Return size and time of a file, by which a change is noticed."""
     return file.stat().st_size, file.stat().st_mtime_ns
-
-
-def _file_hash(path: Path) -> str:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        message = f"{path} cannot be read on the node: {error.strerror}."
-        raise PortableError(message, "The checkout must be on a folder that all nodes share.", CONFIG) from error
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:

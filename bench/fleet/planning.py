@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
+    from bench.plan.column import Column
     from bench.plan.config_models import FleetGpus, Matrix
     from bench.plan.custom_kernels import Suite
     from bench.plan.planner import Plan, Selection
@@ -66,11 +67,22 @@ def cells(request: Request) -> Planned:
     notes = _notes(request)
     found = []
     for table in settings.gpus:
-        for pair, seconds in _ready(request, table.gpu, table.env, notes):
-            found += [Cell(0, pair, table.gpu, node, table.driver, seconds) for node in table.nodes or ("",)]
+        for cell in _ready(request, table.gpu, table.env, notes):
+            found += [replace(cell, gpu=table.gpu, node=node, driver=table.driver) for node in table.nodes or ("",)]
     if not found:
         raise NothingError("The selection leaves no cell.", "Relax --env, or the key env of [[fleet.gpus]].")
+    for (pair, gpu), number in Counter((cell.pair, cell.gpu) for cell in found if not cell.node).items():
+        if number > 1:
+            place = gpu or "any node"
+            notes.setdefault(
+                f"{pair} is measured on {place} {number} times: of results on one node, one counts"
+            )
     return Planned(cells=_numbered(found), notes=tuple(notes))
+
+
+def columns(request: Request) -> tuple[Column, ...]:
+    """Return the columns of a node with any GPU: its environments, whatever the model."""
+    return _plan(request, "").columns
 
 
 def host_cells(request: Request, hosts: Iterable[str]) -> Planned:
@@ -84,7 +96,7 @@ def host_cells(request: Request, hosts: Iterable[str]) -> Planned:
     ready = _ready(request, "", ("*",), notes)
     if not ready:
         raise NothingError("The selection leaves no cell.", "Relax --env, or name another --device.")
-    found = [Cell(0, pair, "", host, "", seconds) for host in hosts for pair, seconds in ready]
+    found = [replace(cell, node=host) for host in hosts for cell in ready]
     return Planned(cells=_numbered(found), notes=tuple(notes))
 
 
@@ -92,8 +104,8 @@ def _notes(request: Request) -> dict[str, None]:
     return dict.fromkeys(f"the estimate does not fit: {text}" for text in request.suite.unknown.values())
 
 
-def _ready(request: Request, gpu: str, globs: Iterable[str], notes: dict[str, None]) -> list[tuple[str, float]]:
-    """Return the pairs that can be measured on a GPU model, with their estimates; adds to ``notes`` what cannot.
+def _ready(request: Request, gpu: str, globs: Iterable[str], notes: dict[str, None]) -> list[Cell]:
+    """Return a cell, without a place, for each pair that can be measured on a GPU model; adds to ``notes`` the others.
 
     Raises ConfigError if an environment has no lock.
     """
@@ -106,7 +118,8 @@ def _ready(request: Request, gpu: str, globs: Iterable[str], notes: dict[str, No
         if column.status == "build-failed":
             raise ConfigError(f"{column.pair.id} cannot be built: {column.reason}.", "Make the lock first.")
         if column.status == "ready":
-            found.append((column.pair.id, estimates[column.id]))
+            lock = {"lock": column.lock.name, "lock_hash": column.lock_hash()}
+            found.append(Cell(0, column.pair.id, seconds=estimates[column.id], **lock))
         else:
             notes.setdefault(f"{column.pair.id} is left out: {column.reason}")
     return found

@@ -125,13 +125,17 @@ def script(fleet: Fleet, array: Array, folder: FleetFolder, settings: FleetSetti
         "--open-mode": "append",
         **({"--gres": f"gpu:{array.gpu}:1"} if array.gpu else {}),
         **({"--nodelist": array.node} if array.node else {}),
+        **({"--cpus-per-task": str(settings.cpus)} if settings.cpus else {}),
+        **({"--mem": settings.memory} if settings.memory else {}),
         **{f"--{key}": value for key in ("partition", "account", "qos") if (value := getattr(settings, key))},
     }
     flags = ["--requeue", *(["--exclusive"] if settings.exclusive else []), *settings.options]
     lines = [*(f'{name}="{value}"' for name, value in options.items()), *flags]
     node = [fleet.python, "-m", "bench.fleet.node", str(folder.path), array.name]
     if fleet.node_engine == "pyxis":
-        mounts = ",".join(f"{place}:{place}" for place in dict.fromkeys([fleet.root, str(folder.path)]))
+        files = (word for word in fleet.arguments if word.startswith("/"))
+        places = dict.fromkeys([fleet.root, str(folder.path), *files, *([fleet.scratch] if fleet.scratch else [])])
+        mounts = ",".join(f"{place}:{place}" for place in places)
         container = [f"--container-image={settings.image}", f"--container-mounts={mounts}", "--no-container-mount-home"]
         node = ["srun", *container, f"--container-workdir={fleet.root}", *node]
     head = "".join(f"#SBATCH {line}\n" for line in lines)

@@ -6,8 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.errors import EngineError, StorageError
+from bench.errors import ConfigError, EngineError, StorageError
 from bench.fleet import planning, slurm
+from bench.fleet.state import file_hash
 from bench.fleet.status import statuses
 from bench.plan import config
 from bench.portable.run_folder import write_atomic
@@ -44,6 +45,8 @@ class SlurmBackend:
     def retry(self, cells: Sequence[Cell], say: Callable[[str], None]) -> None:
         """Submit cells again as arrays of their own; raises what ``submit_arrays`` raises."""
         number = 1 + sum("retry" in array.name for array in self._fleet.arrays)
+        if self._fleet.matrix_hash and file_hash(self._matrix) != self._fleet.matrix_hash:
+            raise ConfigError(f"{self._matrix} changed after it was submitted.", "Submit again: nox -s matrix")
         settings = config.load(self._matrix).fleet
         arrays = planning.arrays(cells, slurm.most_tasks(), settings.time_limit_min, prefix=f"retry{number}-")
         self._fleet = replace(self._fleet, arrays=(*self._fleet.arrays, *arrays))

@@ -19,6 +19,7 @@ Every file is written completely or not at all, and has one writer.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -44,7 +45,8 @@ class Cell:
 
     ``pair`` is an id such as ``tf2.18.1-cuda12.5``, "" where an existing environment is measured. ``gpu`` is the model
     as the cluster names it, "" where none is requested; ``node`` the host, "" where Slurm chooses. ``driver`` is what
-    the version of the GPU's driver must begin with. ``seconds`` is the estimate of its measurement.
+    the version of the GPU's driver must begin with. ``seconds`` is the estimate of its measurement. ``lock`` is the
+    name of the lock and ``lock_hash`` its SHA-256; ``image`` is the digest of the image to pull, "" for none.
     """
 
     number: int
@@ -53,6 +55,9 @@ class Cell:
     node: str = ""
     driver: str = ""
     seconds: float = 0.0
+    lock: str = ""
+    lock_hash: str = ""
+    image: str = ""
 
     @property
     def name(self) -> str:
@@ -87,7 +92,8 @@ class Fleet:
     ``engine`` is ``slurm`` or ``ssh``; ``node_engine`` is where a node measures, and ``python`` the interpreter that it
     starts; ``device`` is ``cpu`` or ``gpu``. ``root`` is the checkout, ``matrix`` the configuration file and
     ``arguments`` the options of ``matrix`` or ``local`` on a node. A node refuses to measure if suite or configuration
-    are no longer the submitted ones. ``ssh_config`` is the configuration file of ssh, "" for the user's own.
+    are no longer the submitted ones. ``registry`` is where a node pulls images from, "" for building them.
+    ``ssh_config`` is the configuration file of ssh, "" for the user's own.
     """
 
     id: str
@@ -106,6 +112,7 @@ class Fleet:
     arguments: tuple[str, ...] = ()
     scratch: str = ""
     wait_for_gpu_s: float = 0.0
+    registry: str = ""
     ssh_config: str = ""
     schema: int = SCHEMA
 
@@ -209,6 +216,15 @@ class FleetFolder:
         except (*UNREADABLE, ValueError) as error:
             return CellState(phase=FAILED, message=f"{path.name} cannot be read: {error}")
         return state
+
+
+def file_hash(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal; raises PortableError if it cannot be read."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        message = f"{path} cannot be read: {error.strerror}."
+        raise PortableError(message, "The checkout must be on a folder that all nodes share.", CONFIG) from error
 
 
 def _read(path: Path) -> dict[str, Any]:

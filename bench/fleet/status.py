@@ -22,13 +22,15 @@ CLOCK_TOLERANCE_S = 60.0
 class CellStatus:
     """A cell, how far it is, and whether it is over: measured, or nothing will measure it any more.
 
-    ``answered`` is whether its host could be asked; if not, ``state`` is the last one that is known.
+    ``answered`` is whether its host could be asked; if not, ``state`` is the last one that is known. ``lost`` is
+    whether the cell has reported no end although nothing runs it any more.
     """
 
     cell: Cell
     state: CellState
     over: bool
     answered: bool = True
+    lost: bool = False
 
     @property
     def remark(self) -> str:
@@ -55,7 +57,7 @@ def _status(cell: Cell, state: CellState, task: Task | None) -> CellStatus:
             state = replace(state, phase=phase, host=task.node, message=task.reason)
         return CellStatus(cell=cell, state=state, over=False)
     if not state.final:
-        state = _lost(state, task)
+        return CellStatus(cell=cell, state=_lost(state, task), over=True, lost=True)
     return CellStatus(cell=cell, state=state, over=True)
 
 

@@ -212,6 +212,8 @@ class Fleet(Model):
     account: str = ""
     qos: str = ""
     exclusive: bool = Field(default=False, description="no other job on the node meanwhile")
+    cpus: int | None = Field(default=None, ge=1, description="cores of a job; without it, the site decides, often one")
+    memory: str = Field(default="", pattern=r"^(\d+[KMGT]?)?$", description='memory of a job: "64G"')
     time_limit_min: int | None = Field(default=None, ge=1, description="instead of one from the estimate")
     options: tuple[str, ...] = Field(default=(), description="more options of sbatch: ['--constraint=nvlink']")
     scratch: str = Field(default="", description="folder on the nodes' own disks; by default TMPDIR, else /tmp")

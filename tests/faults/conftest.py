@@ -248,6 +248,7 @@ def small_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     _replace(root / "bench/engines/install_errors.py", "LIMIT_S = 2 * 3600.0", "LIMIT_S = 30.0")
     # a cluster is asked, and records are copied, often enough for short cells
     _replace(root / "bench/cli/fleet.py", "POLL_S = 20.0", "POLL_S = 1.0")
+    _replace(root / "bench/cli/fleet.py", "CONFIRM_S = 60.0", "CONFIRM_S = 1.0")
     _replace(root / "bench/fleet/node.py", "COPY_EVERY_S = 30.0", "COPY_EVERY_S = 1.0")
     _replace(
         root / "bench/fleet/node.py",

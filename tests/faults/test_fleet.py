@@ -72,8 +72,7 @@ class Fleet:
         """Return every cell as ``fleet status --json`` prints it."""
         done = self.run("status", "--json")
         assert done.code == 0, done.err
-        cells: list[dict[str, Any]] = json.loads(done.out)["cells"]
-        return cells
+        return [{**row["cell"], **row["state"], "over": row["over"]} for row in json.loads(done.out)["cells"]]
 
     def wait_for(self, phase: str, limit_s: float = 60) -> None:
         """Wait until a cell is in a phase."""

@@ -192,8 +192,8 @@ class Hosts:
 
     def phases(self) -> dict[tuple[str, str], str]:
         """Return host and environment -> phase."""
-        cells = json.loads(self.fleet("status", "--json").out)["cells"]
-        return {(cell["node"], cell["pair"]): cell["phase"] for cell in cells}
+        rows = json.loads(self.fleet("status", "--json").out)["cells"]
+        return {(row["cell"]["node"], row["cell"]["pair"]): row["state"]["phase"] for row in rows}
 
     def wait_until(self, **phases: str) -> None:
         """Wait until the first cell of each host is in a phase."""

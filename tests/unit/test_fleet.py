@@ -46,7 +46,7 @@ def write_run(folder: FleetFolder, number: int, name: str, **changes: object) ->
 
 
 def collected(folder: FleetFolder, reports: Path) -> RunInfo:
-    return read_info(collect.collect(folder, statuses(folder, folder.read(), {}), reports))
+    return read_info(collect.collect(folder, statuses(folder, folder.read(), {}), reports)[0])
 
 
 def test_the_run_of_the_latest_attempt_is_collected_although_an_earlier_node_had_a_clock_ahead(
@@ -86,7 +86,7 @@ def test_links_that_lead_out_of_a_run_are_not_followed(folder: FleetFolder, tmp_
         (place / part).parent.mkdir(parents=True, exist_ok=True)
         (place / part).symlink_to(outside / target)
     folder.write_state(0, CellState(phase=MEASURED))
-    run = collect.collect(folder, statuses(folder, folder.read(), {}), tmp_path)
+    run, _ = collect.collect(folder, statuses(folder, folder.read(), {}), tmp_path)
     assert {file.name for file in run.rglob("*") if file.is_file()} == {"run.json", "imported"}
 
 
