@@ -121,7 +121,7 @@ def host_facts(info: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _on_this_host(info: Mapping[str, Any]) -> bool:
-    return bool(info["KernelVersion"] == platform.release())
+    return bool(info["KernelVersion"] == platform.release() and info.get("Name") == socket.gethostname())
 
 
 def cpu_set(info: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -58,6 +59,17 @@ def test_a_cell_is_measured_and_its_records_copied(checkout: Checkout) -> None:
     code, state, _ = measure(checkout, folder)
     assert (code, state.phase, state.host, records(folder)) == (0, "measured", "n1", 2)
     assert abs(state.clock_s) < 5
+
+
+def test_an_existing_environment_is_measured(checkout: Checkout) -> None:
+    (python,) = Path(checkout.environment["XDG_CACHE_HOME"]).glob("tfrepro/**/bin/python")
+    file = str(checkout.kernels())
+    words = ("--kernels", "sound", "--kernel-file", file, "--mode", "off", "--rounds", "2", "--quick")
+    folder = submitted(checkout, cells=(Cell(0, ""),), node_engine="local", python=str(python), arguments=words)
+    code, state, said = measure(checkout, folder)
+    assert (code, state.phase) == (0, "measured"), said + state.message
+    (info,) = folder.reports(0).glob("runs/*/run.json")
+    assert '"id": "tf2.18.1-local-py311@cpu-n1"' in info.read_text("utf-8")
 
 
 @pytest.mark.fault(

@@ -373,12 +373,15 @@ def test_a_container_has_the_memory_of_its_slurm_job(job: dict[str, str], mib: i
 
 def test_a_container_has_the_cores_of_its_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("platform.release", lambda: "6.1")
+    monkeypatch.setattr("socket.gethostname", lambda: "vm")
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {5, 2})
     info = {"NCPU": 8, "KernelVersion": "6.1", "Architecture": "x86_64", "Name": "vm"}
     assert _dockerd.cpu_set(info) == "2,5"
     assert _dockerd.host_facts(info) == {"cores": "2"}
     assert not _dockerd.cpu_set({**info, "NCPU": 2})
-    assert not _dockerd.cpu_set({**info, "KernelVersion": "5.15"}), "the cores of another host"
+    for other in ({"KernelVersion": "5.15"}, {"Name": "another"}):
+        assert not _dockerd.cpu_set({**info, **other}), "the cores of another host"
+        assert _dockerd.host_facts({**info, **other})["name"] == {**info, **other}["Name"]
 
 
 class Daemon:
