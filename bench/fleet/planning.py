@@ -74,9 +74,7 @@ def cells(request: Request) -> Planned:
     for (pair, gpu), number in Counter((cell.pair, cell.gpu) for cell in found if not cell.node).items():
         if number > 1:
             place = gpu or "any node"
-            notes.setdefault(
-                f"{pair} is measured on {place} {number} times: of results on one node, one counts"
-            )
+            notes.setdefault(f"{pair} is measured on {place} {number} times: of results on one node, one counts")
     return Planned(cells=_numbered(found), notes=tuple(notes))
 
 
