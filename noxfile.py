@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -98,8 +99,9 @@ def tests(session: nox.Session) -> None:
     groups(session, "test")
     of_page = sorted(map(str, Path("tests/integration").glob("test_page*.py")))
     first = ["tests/unit", "tests/faults", "tests/fuzz", *of_page]
-    parts = (first, ["tests/integration", "-m", "not browser", "--dist", "loadfile"])
-    for arguments in [session.posargs] if session.posargs else [[*part, "-n", "auto"] for part in parts]:
+    workers = str((os.cpu_count() or 1) + 1)  # some tests wait for a cluster or for hosts most of their time
+    second = ["tests/integration", "-m", "not browser", "--dist", "loadfile", "-n", "auto"]
+    for arguments in [session.posargs] if session.posargs else [[*first, "-n", workers], second]:
         session.run("python", "-m", "pytest", *arguments, interrupt_timeout=GRACE_S)
 
 
