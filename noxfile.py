@@ -97,11 +97,11 @@ def base_image(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run all tests, in parallel where they use no Docker; what this host cannot run is skipped with the reason."""
     groups(session, "test")
-    of_page = sorted(map(str, Path("tests/integration").glob("test_page*.py")))
-    first = ["tests/unit", "tests/faults", "tests/fuzz", *of_page]
     workers = str((os.cpu_count() or 1) + 1)  # some tests wait for a cluster or for hosts most of their time
+    of_page = sorted(map(str, Path("tests/integration").glob("test_page*.py")))
+    first = ["tests/unit", "tests/faults", "tests/fuzz", *of_page, "-n", workers]
     second = ["tests/integration", "-m", "not browser", "--dist", "loadfile", "-n", "auto"]
-    for arguments in [session.posargs] if session.posargs else [[*first, "-n", workers], second]:
+    for arguments in [session.posargs] if session.posargs else [first, second]:
         session.run("python", "-m", "pytest", *arguments, interrupt_timeout=GRACE_S)
 
 
