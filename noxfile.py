@@ -107,10 +107,7 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def fuzz(session: nox.Session) -> None:
-    """Give every reader of files, and the command lines of commands that only read, 1,000 odd inputs each.
-
-    The property tests of tests/unit try new examples too.
-    """
+    """Give readers of files, and commands that only read, 1,000 odd inputs each; property tests try new examples."""
     groups(session, "test")
     paths = session.posargs or ["tests/fuzz", "tests/unit"]
     run = ("python", "-m", "pytest", "-n", "auto", "-m", "hypothesis", *paths)
