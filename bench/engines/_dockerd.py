@@ -137,7 +137,7 @@ def cpu_set(info: Mapping[str, Any]) -> str:
 def memory_limit(info: Mapping[str, Any], environment: Mapping[str, str]) -> int:
     """Return the memory limit of a container in bytes: nine tenths of the daemon's memory, or of a Slurm job's.
 
-    The rest, at least 1 GiB where that leaves half, is for the daemon and this process.
+    At least 1 GiB is left for the daemon and this process, unless the container would get less than 512 MiB.
     """
     names = ("SLURM_MEM_PER_NODE", "SLURM_MEM_PER_CPU", "SLURM_CPUS_ON_NODE")
     per_node, per_cpu, cpus = (int(text) if (text := environment.get(name, "")).isdecimal() else 0 for name in names)
