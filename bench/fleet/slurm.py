@@ -113,7 +113,7 @@ def most_tasks() -> int:
 
 
 def script(fleet: Fleet, array: Array, folder: FleetFolder, settings: FleetSettings) -> str:
-    """Return the batch script of an array."""
+    """Return the batch script of an array; raises ConfigError for a path that a container cannot mount."""
     options = {
         "--job-name": job_name(folder, array),
         "--array": f"0-{len(array.cells) - 1}",
@@ -135,6 +135,8 @@ def script(fleet: Fleet, array: Array, folder: FleetFolder, settings: FleetSetti
     if fleet.node_engine == "pyxis":
         files = (word for word in fleet.arguments if word.startswith("/"))
         places = dict.fromkeys([fleet.root, str(folder.path), *files, *([fleet.scratch] if fleet.scratch else [])])
+        if odd := [place for place in places if re.search("[,:]", place)]:
+            raise ConfigError(f"{odd[0]!r} has a comma or a colon, which a mount cannot name.", "Use another folder.")
         mounts = ",".join(f"{place}:{place}" for place in places)
         container = [f"--container-image={settings.image}", f"--container-mounts={mounts}", "--no-container-mount-home"]
         node = ["srun", *container, f"--container-workdir={fleet.root}", *node]

@@ -1,18 +1,23 @@
-"""Runs of cells put together, and what Slurm's clients print."""
+"""Fleet runs: cells and their arrays, scripts, the GPU of a job, what Slurm's clients print, and collecting."""
 
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from bench.errors import ConfigError
-from bench.fleet import collect, slurm
+from bench.fleet import collect, node_gpu, planning, slurm
 from bench.fleet.state import FAILED, MEASURED, Array, Cell, CellState, Fleet, FleetFolder
 from bench.fleet.status import statuses
 from bench.plan.config_models import Fleet as FleetSettings
+from bench.portable.errors import PortableError
+from bench.portable.host_facts import Gpu, GpuInventory
 from bench.store.run import read_info
 from tests.unit import factory
 
@@ -119,3 +124,108 @@ def test_the_latest_submission_of_a_cell_counts(folder: FleetFolder, monkeypatch
     tasks = slurm.tasks(folder, folder.read().arrays)
     assert (tasks[0].state, tasks[0].node) == ("NODE_FAIL", "n2")
     assert statuses(folder, folder.read(), tasks)[0].state.phase == FAILED
+
+
+def driver_folder(tmp_path: Path, *uuids: str) -> Path:
+    """Describe GPUs as the driver does; the number of each device file is its position here."""
+    for number, uuid in enumerate(uuids):
+        place = tmp_path / "gpus" / f"0000:{9 - number}a:00.0"  # the order on the bus is another one
+        place.mkdir(parents=True)
+        text = f"Model: \t\t NVIDIA H200\nIRQ:   \t\t 16\nGPU UUID: \t {uuid}\nDevice Minor: \t {number}\n"
+        (place / "information").write_text(text, encoding="utf-8")
+    return tmp_path / "gpus"
+
+
+def inventory(*uuids: str) -> GpuInventory:
+    return GpuInventory(driver="580.65.06", gpus=tuple(Gpu(uuid, "NVIDIA H200") for uuid in uuids), why="no driver")
+
+
+@pytest.mark.parametrize(("numbers", "uuid"), [("0", "GPU-a"), ("1", "GPU-b"), ("2,0", "GPU-c")])
+def test_the_gpu_of_a_job_is_found_by_its_number_not_by_what_cuda_shows(
+    tmp_path: Path, numbers: str, uuid: str
+) -> None:
+    job = {"SLURM_JOB_GPUS": numbers, "CUDA_VISIBLE_DEVICES": "0"}
+    seen = inventory("GPU-c", "GPU-b", "GPU-a")
+    folder = driver_folder(tmp_path, "GPU-a", "GPU-b", "GPU-c")
+    assert node_gpu.allocated(job, seen, lambda: 3, folder).uuid == uuid
+
+
+def test_a_gpu_that_is_not_known_to_be_the_jobs_is_not_measured(tmp_path: Path) -> None:
+    folder = driver_folder(tmp_path, "GPU-a", "GPU-b")
+    both, job = inventory("GPU-a", "GPU-b"), {"SLURM_JOB_GPUS": "1"}
+    for environment, seen, configured, says in (
+        (job, both, 1, "which of 2 GPUs is not known"),  # Slurm counts only some of the GPUs
+        ({"SLURM_JOB_GPUS": "2"}, both, 2, "which of 2 GPUs is not known"),
+        ({"SLURM_JOB_GPUS": "x"}, both, 2, "which of 2 GPUs is not known"),
+        ({}, both, 2, "Slurm gave the job no GPU, and the node has 2"),
+        (job, inventory(), 2, "The node has no GPU: no driver"),
+    ):
+        with pytest.raises(PortableError, match=says):
+            node_gpu.allocated(environment, seen, lambda number=configured: number, folder)  # type: ignore[misc]
+    assert node_gpu.allocated(job, inventory("GPU-b"), lambda: 2, folder).uuid == "GPU-b", (
+        "a job that sees its own only"
+    )
+
+
+@pytest.mark.parametrize(("wanted", "found"), [("", ""), ("580", "580.65.06"), ("580.65.06", "580.65.06")])
+def test_the_promised_driver_is_right(wanted: str, found: str) -> None:
+    assert not node_gpu.wrong_driver(wanted, found)
+
+
+@pytest.mark.parametrize("found", ["5800.1", "570.10", ""])
+def test_another_driver_than_the_promised_one_is_named(found: str) -> None:
+    assert node_gpu.wrong_driver("580", found) == f"its driver is {found or 'unknown'}, but [[fleet.gpus]] promises 580"
+
+
+def test_a_gpu_that_others_use_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(node_gpu, "_POLL_S", 0.001)
+    answers = iter([["71"], ["71"], []])
+    said: list[str] = []
+    assert node_gpu.wait_until_free(Gpu("GPU-a", "NVIDIA H200"), 60, said.append, lambda _: next(answers)) == ""
+    assert said == ["waiting up to 60 s for NVIDIA H200 GPU-a, which process 71 uses"]
+    assert node_gpu.wait_until_free(Gpu("GPU-a", "NVIDIA H200"), 0.01, said.append, lambda _: ["7", "8"]) == "7, 8"
+
+
+@given(
+    places=st.lists(st.tuples(st.sampled_from(["", "a", "a-b"]), st.sampled_from(["", "b", "c"])), max_size=60),
+    most=st.integers(1, 20),
+)
+def test_every_cell_is_in_one_array_of_its_place(places: list[tuple[str, str]], most: int) -> None:
+    cells = [Cell(number, "tf", gpu, node, seconds=600) for number, (gpu, node) in enumerate(places)]
+    arrays = planning.arrays(cells, most)
+    assert sorted(number for array in arrays for number in array.cells) == list(range(len(cells)))
+    assert len({array.name for array in arrays}) == len(arrays)
+    for array in arrays:
+        assert 1 <= len(array.cells) <= most
+        assert {(cells[number].gpu, cells[number].node) for number in array.cells} == {(array.gpu, array.node)}
+        assert array.limit_min == 26, "half as much again as ten minutes, and ten minutes more"
+
+
+def test_a_script_names_paths_with_odd_characters(tmp_path: Path) -> None:
+    place = tmp_path / "a b%j $HOME 'c'"
+    array = Array("h200", "h200", "gpu01", (0, 1), 90)
+    fleet = Fleet(
+        id="x", engine="slurm", command="", submitted="", suite_hash="", root=str(place), cells=(), python="/py 3",
+        arguments=("--matrix", "/shared/m.toml"), node_engine="pyxis", scratch="/local",
+    )  # fmt: skip
+    settings = FleetSettings(image="registry#tf:2.18", cpus=8, memory="64G", account="team", exclusive=True)
+    text = slurm.script(fleet, array, FleetFolder(place / "fleet" / "x"), settings)
+    lines = text.splitlines()
+    wanted = ("--array=", "--gres=", "--nodelist=", "--cpus-per-task=", "--mem=", "--account=", "--signal=")
+    assert [line for line in lines if line.startswith(tuple(f"#SBATCH {name}" for name in wanted))] == [
+        *('#SBATCH --array="0-1"', '#SBATCH --signal="B:TERM@240"', '#SBATCH --gres="gpu:h200:1"'),
+        *(
+            '#SBATCH --nodelist="gpu01"',
+            '#SBATCH --cpus-per-task="8"',
+            '#SBATCH --mem="64G"',
+            '#SBATCH --account="team"',
+        ),
+    ]
+    assert f'#SBATCH --output="{place}/fleet/x/logs/h200-%a.txt"'.replace("%j", "%%j") in lines
+    assert {"#SBATCH --requeue", "#SBATCH --exclusive"} <= set(lines)
+    words = shlex.split(lines[-1])
+    assert words[:3] == ["exec", "srun", "--container-image=registry#tf:2.18"]
+    mounted = [place, place / "fleet" / "x", "/shared/m.toml", "/local"]
+    assert f"--container-mounts={','.join(f'{one}:{one}' for one in mounted)}" in words
+    assert words[-5:] == ["/py 3", "-m", "bench.fleet.node", str(place / "fleet" / "x"), "h200"]
+    assert shlex.split(lines[-2]) == ["cd", str(place), "||", "exit", "4"]
