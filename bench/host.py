@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from bench.portable.host_facts import boot_id
+
 if TYPE_CHECKING:
     from bench.gpu.facts import GpuInventory
 
@@ -33,7 +35,7 @@ _NEXT_FLAG = {
 
 
 def facts(survey: GpuInventory) -> dict[str, str]:
-    """Return name, system, CPU, microcode, cores and memory of this host, and its GPUs or ``NO_GPU_SEEN``."""
+    """Return name, system, CPU, microcode, cores, memory and boot of this host, and its GPUs or ``NO_GPU_SEEN``."""
     return {
         "name": socket.gethostname(),
         "system": platform.platform(),
@@ -42,6 +44,7 @@ def facts(survey: GpuInventory) -> dict[str, str]:
         "cores": str(len(os.sched_getaffinity(0))),
         "memory_gb": f"{psutil.virtual_memory().total / 1e9:.0f}",
         "gpu": _gpus(survey),
+        "boot_id": boot_id(),
     }
 
 

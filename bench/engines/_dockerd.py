@@ -116,7 +116,7 @@ def host_facts(info: Mapping[str, Any]) -> dict[str, str]:
     facts = {"cores": str(cpu_set(info).count(",") + 1 if cpu_set(info) else info["NCPU"])}
     if not _on_this_host(info):
         system = f"Linux-{info['KernelVersion']}-{info['Architecture']}"
-        facts |= {"name": str(info["Name"]), "system": system, "cpu": "", "memory_gb": ""}
+        facts |= {"name": str(info["Name"]), "system": system, "cpu": "", "memory_gb": "", "boot_id": ""}
     return facts
 
 

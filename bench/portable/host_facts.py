@@ -54,7 +54,7 @@ class GpuInventory:
 
 
 def facts(inventory: GpuInventory) -> dict[str, str]:
-    """Return name, system, CPU, cores, memory (GB) and GPUs of this host."""
+    """Return name, system, CPU, cores, memory (GB), GPUs and boot of this host."""
     cpu = {row.partition(":")[0].strip(): row.partition(":")[2].strip() for row in _cpu_rows()}
     return {
         "name": socket.gethostname(),
@@ -62,8 +62,17 @@ def facts(inventory: GpuInventory) -> dict[str, str]:
         "cpu": cpu.get("model name") or platform.processor() or platform.machine(),
         "cores": str(provenance.cores()),
         "memory_gb": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 1e9:.0f}",
+        "boot_id": boot_id(),
         "gpu": ", ".join(gpu.name for gpu in inventory.gpus) or NO_GPU_SEEN,
     }
+
+
+def boot_id() -> str:
+    """Return the id of this start of the machine, "" if unknown; it is the same in all containers of the machine."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return ""
 
 
 def _cpu_rows() -> list[str]:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from bench.store.run_info import ColumnInfo, KernelInfo, RunInfo
 
 #: Facts of ``RunInfo.host`` that go into ``ColumnInfo.origin``.
-_HOST_FACTS = ("name", "system", "cpu", "cores", "memory_gb", "gpu")
+_HOST_FACTS = ("name", "system", "cpu", "cores", "memory_gb", "gpu", "boot_id")
 #: The file of a run folder that lists the runs that were imported into it.
 IMPORTED = "imported"
 

@@ -1,7 +1,7 @@
 """Whether an environment gives the same bits on several hosts with one device model: the strongest level of evidence.
 
 The columns of a run are grouped by environment and device model. Which of them are of different hosts is what their
-records say, not what the columns are called: columns with the same host name or the same GPU are one host. Only kernels
+records say, not what the columns are called: columns with the same host name, GPU or boot are one host. Only kernels
 that are reproducible on every host, with work that may be compared, agree; what differs is a conflict, and everything
 else is not comparable, with the reason. The first variation decides, as in the headline.
 """
@@ -119,14 +119,17 @@ def _environment(column: ColumnInfo) -> tuple[str, ...]:
 def _identity(side: Side) -> frozenset[tuple[str, str]]:
     """Return what tells the host of a column from others by its records; nothing where they do not name it.
 
-    The host name of a process counts where all processes have the same: each container has its own.
+    The host name of a process counts where all processes have the same: each container has its own. The boot of the
+    machine, which run.json has, shows that two hosts are containers of one machine.
     """
     records = side.results.records(side.column)
     names = {_short(str(record.request.context.get("host") or "")) for record in records} - {""}
     seen = {str(process.provenance.get("hostname") or "") for record in records for process in record.processes}
     names |= {_short(name) for name in seen if name and len(seen) == 1 and len(records) > 1}
     gpus = {str(record.request.gpu.get("uuid") or "") for record in records} - {""}
-    return frozenset([*(("name", name) for name in names), *(("GPU", gpu) for gpu in gpus)]) if names else frozenset()
+    boot = str((side.info.origin or side.results.info.host).get("boot_id") or "")
+    known = {"name": names, "GPU": gpus, "boot": {boot} - {""}}
+    return frozenset((kind, text) for kind, texts in known.items() for text in texts) if names else frozenset()
 
 
 def _short(name: str) -> str:

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -181,7 +182,10 @@ class SlurmCluster:
         own = [] if os.geteuid() == 0 else ["--user", "--map-current-user", "--keep-caps"]
         space = ["unshare", *own, "--uts", "--pid", "--fork", "--kill-child", "--mount-proc"]
         # the shell is the first process of the namespace, and collects the processes that others leave behind
-        named = f"mount --bind {shlex.quote(str(self.folder / 'hosts'))} /etc/hosts && hostname {name}"
+        (self.folder / f"boot-{name}").write_text(f"{uuid.uuid4()}\n", encoding="ascii")
+        mounts = {"hosts": "/etc/hosts", f"boot-{name}": "/proc/sys/kernel/random/boot_id"}
+        binds = (f"mount --bind {shlex.quote(str(self.folder / own))} {place}" for own, place in mounts.items())
+        named = " && ".join([*binds, f"hostname {name}"])
         first = ["bash", "-c", f'{named} && "$@" & wait', "bash"]
         (self.folder / "spool" / name).mkdir(parents=True, exist_ok=True)
         self._launch(name, [*space, *first, "slurmd", "-D", "-N", name, "-f", str(self.folder / "slurm.conf")])

@@ -167,6 +167,13 @@ def test_one_host_under_two_names_is_no_evidence_of_another() -> None:
         )
 
 
+def test_two_containers_of_one_machine_are_no_evidence_of_another() -> None:
+    one, other, third = (column(host, origin={"boot_id": boot}) for host, boot in (("a", "1"), ("b", "1"), ("c", "2")))
+    group = group_of(run(one, other))
+    assert (group.results, group.same_host) == ((), ((one.id, other.id),))
+    assert outcome(run(one, third)).agreement is Agreement.AGREE
+
+
 def test_two_names_of_one_host_do_not_hide_other_bits() -> None:
     """Two machines may share a name: their columns are never safe where their bits differ."""
     columns = (HOSTS[0], column("gpu02", origin={"name": "gpu01"}))

@@ -17,7 +17,7 @@ ALLOWED: dict[str, set[str]] = {
     "portable": {"suite"},
     "regular_file": set(),
     "gpu": set(),
-    "host": {"gpu"},
+    "host": {"gpu", "portable"},
     "plan": {"suite", "gpu"},
     "engines": {"portable", "plan", "suite", "gpu"},
     "store": {"suite", "portable"},

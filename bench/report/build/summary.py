@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from bench.verdict.gates import ColumnSummary
     from bench.verdict.results import RunResults
 
-_HOST = {"cpu": "CPU", "cpu_model": "CPU", "gpu": "GPU", "memory_gb": "Memory in GB"}
+_HOST = {"cpu": "CPU", "cpu_model": "CPU", "gpu": "GPU", "memory_gb": "Memory in GB", "boot_id": "Boot ID"}
 #: Columns that the headline names besides the best ones, and characters of a hash that are shown.
 _MOST_OTHERS, _HASH_LENGTH = 4, 12
 
