@@ -97,10 +97,10 @@ def base_image(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run all tests, in parallel where they use no Docker; what this host cannot run is skipped with the reason."""
     groups(session, "test")
-    workers = str((os.cpu_count() or 1) + 1)  # some tests wait for a cluster or for hosts most of their time
+    workers = str((os.cpu_count() or 1) + 1)  # some tests wait for a cluster, hosts or Docker most of the time
     of_page = sorted(map(str, Path("tests/integration").glob("test_page*.py")))
     first = ["tests/unit", "tests/faults", "tests/fuzz", *of_page, "-n", workers]
-    second = ["tests/integration", "-m", "not browser", "--dist", "loadfile", "-n", "auto"]
+    second = ["tests/integration", "-m", "not browser", "--dist", "loadfile", "-n", workers]
     for arguments in [session.posargs] if session.posargs else [first, second]:
         session.run("python", "-m", "pytest", *arguments, interrupt_timeout=GRACE_S)
 
@@ -118,7 +118,7 @@ def fuzz(session: nox.Session) -> None:
 def faults(session: nox.Session) -> None:
     """Run the tests that make something go wrong, and write the table in docs/reference/faults.md."""
     groups(session, "test")
-    options = ["tests", "-m", "fault", "--dist", "loadfile", "-n", "auto"]
+    options = ["tests", "-m", "fault", "--dist", "loadfile", "-n", workers]
     table = "--faults=docs/reference/faults.md"
     session.run("python", "-m", "pytest", *options, table, *session.posargs, interrupt_timeout=GRACE_S)
 

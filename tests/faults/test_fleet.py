@@ -77,7 +77,7 @@ class Fleet:
     def wait_for(self, phase: str, limit_s: float = 60) -> None:
         """Wait until a cell is in a phase."""
         self.checkout.wait_for(
-            lambda: any(cell["phase"] == phase for cell in self.cells()), f"no {phase} cell", limit_s
+            lambda: any(cell["phase"] == phase for cell in self.cells()), f"no {phase} cell", limit_s, every_s=0.5
         )
 
     def states(self) -> Iterator[Path]:

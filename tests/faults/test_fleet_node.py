@@ -62,7 +62,7 @@ def test_a_cell_is_measured_and_its_records_copied(checkout: Checkout) -> None:
 
 
 def test_an_existing_environment_is_measured(checkout: Checkout) -> None:
-    (python,) = Path(checkout.environment["XDG_CACHE_HOME"]).glob("tfrepro/**/bin/python")
+    python = next(Path(checkout.environment["XDG_CACHE_HOME"]).glob("tfrepro/**/tf2.18.1-*/bin/python"))
     file = str(checkout.kernels())
     words = ("--kernels", "sound", "--kernel-file", file, "--mode", "off", "--rounds", "2", "--quick")
     folder = submitted(checkout, cells=(Cell(0, ""),), node_engine="local", python=str(python), arguments=words)

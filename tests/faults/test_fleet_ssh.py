@@ -202,7 +202,7 @@ class Hosts:
             found = self.phases()
             return all(found[name, "tf2.18.1-cpu"] == phase for name, phase in phases.items())
 
-        self.checkout.wait_for(reached, f"not {phases}", 120)
+        self.checkout.wait_for(reached, f"not {phases}", 120, every_s=1.0)
 
     def collect(self, *more: str) -> Done:
         return self.fleet("collect", "--fail-on", "none", *more)
@@ -278,7 +278,7 @@ def test_a_host_that_no_longer_answers(hosts: Hosts) -> None:
         assert hosts.submit().code == 0
         hosts.wait_until(alpha="running", beta="measured")
         alpha.kill()
-        hosts.checkout.wait_for(lambda: hosts.phases()["beta", "tf2.21.0-cpu"] == "measured", "beta goes on", 60)
+        hosts.checkout.wait_for(lambda: hosts.phases()["beta", "tf2.21.0-cpu"] == "measured", "beta goes on", 60, 1.0)
         status = hosts.fleet("status")
         assert status.code == 4
         assert "alpha does not answer: ssh: connect to host 127.0.0.1 port" in status.out
