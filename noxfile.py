@@ -19,6 +19,8 @@ nox.options.sessions = ["lint", "typecheck", "tests"]
 
 #: Seconds that a command has to remove its containers after Ctrl-C before nox kills it.
 GRACE_S = 30.0
+#: Processes that run tests: one more than cores, because some tests wait for a cluster, hosts or Docker most of the time.
+WORKERS = str((os.cpu_count() or 1) + 1)
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 
 #: Sessions that pass their options on to the command of the same name, with the text of ``nox -l``.
@@ -97,10 +99,9 @@ def base_image(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run all tests, in parallel where they use no Docker; what this host cannot run is skipped with the reason."""
     groups(session, "test")
-    workers = str((os.cpu_count() or 1) + 1)  # some tests wait for a cluster, hosts or Docker most of the time
     of_page = sorted(map(str, Path("tests/integration").glob("test_page*.py")))
-    first = ["tests/unit", "tests/faults", "tests/fuzz", *of_page, "-n", workers]
-    second = ["tests/integration", "-m", "not browser", "--dist", "loadfile", "-n", workers]
+    first = ["tests/unit", "tests/faults", "tests/fuzz", *of_page, "-n", WORKERS]
+    second = ["tests/integration", "-m", "not browser", "--dist", "loadfile", "-n", WORKERS]
     for arguments in [session.posargs] if session.posargs else [first, second]:
         session.run("python", "-m", "pytest", *arguments, interrupt_timeout=GRACE_S)
 
@@ -118,7 +119,7 @@ def fuzz(session: nox.Session) -> None:
 def faults(session: nox.Session) -> None:
     """Run the tests that make something go wrong, and write the table in docs/reference/faults.md."""
     groups(session, "test")
-    options = ["tests", "-m", "fault", "--dist", "loadfile", "-n", workers]
+    options = ["tests", "-m", "fault", "--dist", "loadfile", "-n", WORKERS]
     table = "--faults=docs/reference/faults.md"
     session.run("python", "-m", "pytest", *options, table, *session.posargs, interrupt_timeout=GRACE_S)
 
