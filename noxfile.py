@@ -19,7 +19,7 @@ nox.options.sessions = ["lint", "typecheck", "tests"]
 
 #: Seconds that a command has to remove its containers after Ctrl-C before nox kills it.
 GRACE_S = 30.0
-#: Processes that run tests: one more than cores, because some tests wait for a cluster, hosts or Docker most of the time.
+#: Processes that run tests: more than cores, because some tests wait for a cluster, hosts or Docker most of the time.
 WORKERS = str((os.cpu_count() or 1) + 1)
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 
