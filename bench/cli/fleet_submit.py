@@ -111,6 +111,7 @@ def _submit_ssh(options: argparse.Namespace) -> int:
 def _check_slurm(options: argparse.Namespace, settings: FleetSettings) -> None:
     """Raise ConfigError for options and keys that nodes could not honour; print a note about cores."""
     ignored = ["host_name", "no_resume", *(["timing_pairs", "env"] if settings.engine in {"local", "pyxis"} else [])]
+    ignored += ["from_registry"] if settings.engine not in {"auto", "docker"} else []
     for name in ignored:
         if getattr(options, name) not in (None, "", (), False):
             message = f"--{name.replace('_', '-')} cannot be used with --engine slurm and engine {settings.engine}."

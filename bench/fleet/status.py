@@ -73,4 +73,5 @@ def _lost(state: CellState, task: Task | None) -> CellState:
 def counts(found: tuple[CellStatus, ...]) -> str:
     """Return ``12 cells: 7 measured, 3 running, 2 waiting``."""
     phases = Counter(status.state.phase for status in found)
-    return f"{len(found)} cells: " + ", ".join(f"{number} {phase}" for phase, number in phases.most_common())
+    amount = f"{len(found)} cell{'s' if len(found) > 1 else ''}"
+    return f"{amount}: " + ", ".join(f"{number} {phase}" for phase, number in phases.most_common())

@@ -224,6 +224,22 @@ def test_what_the_cluster_lacks_is_refused_before_anything_is_submitted(fleet: F
         done = fleet.checkout.run(*fleet.words(text=TWO_MODELS.replace(old, new, 1)))
         assert done.code in {errors.CONFIG, errors.ENGINE}
         assert says in done.err, done.err
+    for engine, more, says in (
+        ("venv", ("--host-name", "x"), "--host-name cannot be used with --engine slurm"),
+        ("venv", ("--no-resume",), "--no-resume cannot be used"),
+        ("venv", ("--from-registry", "127.0.0.1:9"), "--from-registry cannot be used"),
+        ("venv", ("--device", "all"), "--device all names a device of this host"),
+        ("local", ("--env", "tf2.18*"), "--env cannot be used with --engine slurm and engine local"),
+        ("pyxis", (), "[fleet] with engine = 'pyxis' needs the key image"),
+    ):
+        words = fleet.words(*more, text=TWO_MODELS.replace('engine = "venv"', f'engine = "{engine}"'))
+        if engine != "venv":  # options of the small checkout that an existing environment does not have
+            del words[words.index("--timing-pairs") : words.index("--timing-pairs") + 2]
+            if "--env" not in more:
+                del words[words.index("--env") : words.index("--env") + 2]
+        done = fleet.checkout.run(*words)
+        assert done.code == errors.CONFIG
+        assert says in done.err, done.err
     assert fleet.cluster.run("squeue", "-h").stdout == ""
 
 

@@ -408,7 +408,7 @@ def test_a_host_that_hangs_or_floods(hosts: Hosts) -> None:
     with pytest.raises(HostError, match="alpha was not read to the end: it sends more than 1048576 bytes"):
         client.call("alpha", "report", "name")
     session.write_text("#!/bin/sh\nyes 'a message' >&2 & sleep 2; kill $!; exit 3\n")
-    with pytest.raises(HostError, match=r"alpha says: .*a message a message$") as found:
+    with pytest.raises(HostError, match=r"alpha says: .*a message a message") as found:
         client.call("alpha", "report", "name")
     assert len(str(found.value)) < 500
     session.write_text("#!/bin/sh\necho clock 1\n")
@@ -427,7 +427,7 @@ def test_a_signal_ends_the_command_while_it_sends(hosts: Hosts) -> None:
     _, said = child.communicate(timeout=15)
     assert child.returncode == 130, said
     session.write_text(text)
-    assert "1 cells: 1 failed" in hosts.fleet("status").out
+    assert "1 cell: 1 failed" in hosts.fleet("status").out
     done = hosts.fleet("retry")
     assert done.code == 0, done.err
     done = hosts.collect("--wait")
