@@ -38,6 +38,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         rounds=None,
         repetitions=None,
         timing_pairs=None,
+        host_name="",
     )
     shared.add_reports(parser, "folder where runs would be written")
     parser.add_argument("--json", action="store_true", help="print JSON")

@@ -16,7 +16,8 @@ import pytest
 
 from bench import cli, errors
 from bench.cli import images as images_command
-from bench.cli.parser import MODULES, commands
+from bench.cli.parser import MODULES, commands, parser
+from bench.cli.planning import make_plan
 from bench.engines import docker_probe
 from bench.plan import config
 from tests.unit import factory
@@ -45,6 +46,11 @@ def test_kernels_and_plan_as_tables(capsys: pytest.CaptureFixture[str]) -> None:
     assert "seeded_mlp" in capsys.readouterr().out
     assert cli.main(["plan", "--engine", "venv"]) == 0
     assert "tf2.21.0-cpu-py311@cpu" in capsys.readouterr().out
+
+
+def test_doctor_has_every_option_of_a_plan() -> None:
+    options = parser(["doctor"]).parse_args(["doctor", "--env", "tf2.18.1-cpu", "--device", "cpu"])
+    assert [column.id for column in make_plan(options).columns] == ["tf2.18.1-cpu-py311@cpu"]
 
 
 LISTS = """\

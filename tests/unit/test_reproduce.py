@@ -181,6 +181,13 @@ class TestLine:
         assert text == f"nox -s reproduce -- tf2.18.1-cpu-py311@cpu matmul s42-5x3-{lock}-abababab-{bits}"
         assert len(text) < 100
 
+    def test_it_names_no_host_because_another_one_may_repeat_it(self, run: Run) -> None:
+        column = dataclasses.replace(run.info.columns[0], id="tf2.18.1-cpu-py311@cpu-gpu01", host="gpu01")
+        known = {"matmul": "ab" * 8}
+        of_host = factory.run(factory.info(columns=(column,)))
+        text = line_of(evaluate(factory.changed(of_host, factory.facts_of_process(kernel_hashes=known))))
+        assert text.startswith("nox -s reproduce -- tf2.18.1-cpu-py311@cpu matmul s42-5x3-")
+
     def test_what_varies_has_no_bits(self, run: Run) -> None:
         varied = Behaviour(digests=("a", "b"))
         other = factory.changed(

@@ -97,13 +97,14 @@ def line(results: RunResults, column: ColumnInfo, kernel: KernelInfo) -> str:
         return ""
     spec = _spec(results, column, verdict)
     variation = "" if verdict.variation == "default" else verdict.variation
-    names = (column.id, kernel.name, *filter(None, (variation, kernel.file)))
-    if spec is None or not all(_PLAIN.fullmatch(name) for name in names):
+    name = column.id.removesuffix(f"-{column.host}" if column.host else "")  # whichever host repeats it
+    names = (name, kernel.name, *filter(None, (variation, kernel.file)))
+    if spec is None or not all(_PLAIN.fullmatch(text) for text in names):
         return ""
     mode = "off" if verdict.mode == "off" else ""
     options = (("--variation", variation), ("--mode", mode), ("--kernel-file", kernel.file.partition("/")[0]))
     texts = [f"{option} {value}" for option, value in options if value]
-    return " ".join([f"nox -s reproduce -- {column.id} {kernel.name} {spec.text}", *texts])
+    return " ".join([f"nox -s reproduce -- {name} {kernel.name} {spec.text}", *texts])
 
 
 def _chosen(results: RunResults, column: str, kernel: str) -> Verdict | None:
