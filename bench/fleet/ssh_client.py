@@ -41,7 +41,7 @@ class Client:
     def __init__(self, config: str = "") -> None:
         self._config = ["-F", config] if config else []
         self._children: set[subprocess.Popen[bytes]] = set()
-        self._ended = False
+        self._ended = threading.Event()
 
     def call(
         self,
@@ -93,7 +93,7 @@ class Client:
         raise HostError(f"{host} {what}", f"Check it with: {shlex.join(['ssh', *self._config, host, 'true'])}")
 
     def _start(self, host: str, words: tuple[str, ...], *, piped: bool) -> subprocess.Popen[bytes]:
-        if self._ended:
+        if self._ended.is_set():
             raise HostError(f"{host} was not asked: this command was interrupted")
         command = shlex.join(["sh", "-c", SCRIPT.read_text(encoding="utf-8"), SCRIPT.name, *words])
         options = [word for option in _OPTIONS for word in ("-o", option)]
@@ -106,6 +106,8 @@ class Client:
             message = f"ssh cannot be started: {error.strerror}."
             raise EngineError(message, "Install the client of OpenSSH on this host.") from error
         self._children.add(child)
+        if self._ended.is_set():  # the interruption came before this child was known, so nothing else ends it
+            child.kill()
         return child
 
     def each(
@@ -125,7 +127,7 @@ class Client:
             try:
                 list(pool.map(one, hosts))
             except BaseException:
-                self._ended = True
+                self._ended.set()
                 pool.shutdown(wait=False, cancel_futures=True)
                 for child in tuple(self._children):
                     child.kill()
