@@ -176,7 +176,7 @@ class DockerEngine:
     @contextmanager
     def open_session(self, environment: Environment, request: Request, log: Path) -> Iterator[Session]:
         """Start a timing worker in a container, with half the memory of a round; see ``Engine.open_session``."""
-        command = (_PYTHON, "-m", "bench.suite.timing_worker", request.to_json())
+        command = (_PYTHON, "-m", "bench.suite.timing_start", request.to_json())
         gpu = str(request.gpu.get("uuid", "")) if request.device == "gpu" else ""
         labels = {RUN: str(request.context.get("run", "")), COLUMN: environment.column}
         with naming(environment):

@@ -180,7 +180,7 @@ class VenvEngine:
     @contextmanager
     def open_session(self, environment: Environment, request: Request, log: Path) -> Iterator[Session]:
         """Start a timing worker in a session of its own; see ``Engine.open_session``."""
-        arguments = ("-m", "bench.suite.timing_worker", request.to_json())
+        arguments = ("-m", "bench.suite.timing_start", request.to_json())
         gpu = str(request.gpu.get("uuid", "")) if request.device == "gpu" else None
         with self._process(environment.column, arguments, gpu, log, stdin=subprocess.PIPE) as child:
             yield _Session(child, environment.column, lambda: self._halted)

@@ -45,7 +45,7 @@ MAX_GAP_S = 1.0
 HARMFUL = 0x8 | 0x20 | 0x40 | 0x80
 
 #: One of these arguments is in the command line of every process that measures.
-WORKERS = frozenset({"bench.suite.worker_start", "bench.suite.timing_worker"})
+WORKERS = frozenset({"bench.suite.worker_start", "bench.suite.timing_start"})
 #: The inode of the initial process namespace, which Linux fixes (PROC_PID_INIT_INO).
 _INITIAL_NAMESPACE = "pid:[4026531836]"
 _MIB = 1024**2

@@ -33,7 +33,7 @@ _RUN = ("run", "--rm", "--pull", "never", "--network", "none")
 #: Where a container finds custom kernel files.
 _KERNEL_FILES = "/opt/kernel-files"
 _DRIVER_MODULE = ("-m", "bench.suite.driver")
-_TIMING_MODULE = ("-m", "bench.suite.timing_worker")
+_TIMING_MODULE = ("-m", "bench.suite.timing_start")
 #: Checks that a container has the driver: an engine may accept an option and ignore it (Podman does).
 _OPEN_DRIVER = "import ctypes; ctypes.CDLL('libcuda.so.1')"
 

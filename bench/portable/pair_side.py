@@ -74,7 +74,7 @@ class Side:
         if self._process:
             return
         try:
-            row = self._answer(time.monotonic() + START_LIMIT_S, START_LIMIT_S)
+            row = self.answer(time.monotonic() + START_LIMIT_S, START_LIMIT_S)
         except SideError as error:
             self.kill()
             raise StartError(error.outcome, str(error), gone=True) from error
@@ -87,12 +87,16 @@ class Side:
         Raises:
             SideError: The command failed, or the process died or exceeded the limit; it was killed then.
         """
-        if self._session is None:
-            raise SideError("crashed", "its process is gone", gone=True)
-        self._session.send(json.dumps(command) + "\n")
-        return self._answer(deadline, limit_s)
+        self.send(**command)
+        return self.answer(deadline, limit_s)
 
-    def _answer(self, deadline: float, limit_s: float) -> dict[str, Any]:
+    def send(self, **command: Any) -> None:
+        """Send a command, whose answer must be read with ``answer``."""
+        if self._session is not None:
+            self._session.send(json.dumps(command) + "\n")
+
+    def answer(self, deadline: float, limit_s: float) -> dict[str, Any]:
+        """Return the fields of the answer to the last command; raises SideError as ``ask`` does."""
         if self._session is None:
             raise SideError("crashed", "its process is gone", gone=True)
         try:

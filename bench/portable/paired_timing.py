@@ -2,10 +2,11 @@
 
 The two sides of a comparison are called "a" and "b" (see ``bench.suite.paired_record``). Each is one
 ``bench.suite.timing_worker``, opened as a session. For every kernel both prepare it, then they time short blocks in the
-order A B B A, B A A B, ...; only one of them is ever at work, the other waits for its next command. Inputs are built
-anew between blocks, because a process keeps the memory layout of its inputs, and with it a few per cent of its speed.
-A kernel that must be built anew for every call (most trainings) has one block on each side, because it takes seconds;
-the side that has its first turn changes every two pairs.
+order A B B A, B A A B, ...; while one is timed, the other waits for its next command. Inputs are built anew between
+blocks, because a process keeps the memory layout of its inputs, and with it a few per cent of its speed. On a CPU, both
+sides prepare and build at the same time, because most of that is Python code that uses one core. A kernel that must be
+built anew for every call (most trainings) has one block on each side, because it takes seconds; the side that has its
+first turn changes every two pairs.
 
 A failure ends one kernel: its outcome goes to the record, and a process that died, hangs or was left in a changed
 state is replaced before the next kernel.
@@ -27,7 +28,7 @@ from bench.suite.paired_record import pair_name
 from bench.suite.record import SCHEMA, Request, line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from bench.portable.session import Session
@@ -39,8 +40,8 @@ MIN_BLOCK_S = 0.005
 MAX_GROUPS = 8
 #: Clock readings to aim for in a block of short calls.
 READINGS = 20
-#: Inputs are built anew before every second block of a side if that takes fewer seconds than this with one call, else
-#: once in the middle of a kernel's blocks, unless even one takes longer than the second number.
+#: Inputs are built anew before each group of blocks if that takes fewer seconds than this with one call, else once in
+#: the middle of a kernel's blocks, unless even one takes longer than the second number.
 REBUILD_OFTEN_S, REBUILD_ONCE_S = 0.05, 2.0
 #: How often a kernel is taken again whose blocks the guard discards.
 RETAKES = 2
@@ -258,19 +259,53 @@ class _Coordinator:
         try:
             for side in pair:
                 side.used = True
-            warm_up_s = self.plan.budget_s
-            ready = [side.ask(deadline, self.limit_s, do="prepare", kernel=name, warm_up_s=warm_up_s) for side in pair]
+            ready = self._both(pair, deadline, do="prepare", kernel=name)
             taken.kind = str(ready[0]["kind"])
             for side, row in zip(pair, ready):  # noqa: B905 - Python 3.9 has no strict=
                 taken.first_seconds[side.name] = float(row["first_s"])
-            for place, command in _schedule(taken.kind, ready, self.plan.budget_s):
-                row = pair[place].ask(deadline, self.limit_s, do="block", **command)
-                taken.blocks.append({"side": pair[place].name, "batch": command["batch"], **row})
+            self._time_blocks(pair, deadline, taken, max(float(row["rebuild_s"]) for row in ready))
         except SideError as error:
             taken.outcome, taken.message = error.outcome, str(error)
         for side in pair:
             self._release(side, taken)
         return taken
+
+    def _time_blocks(self, pair: tuple[Side, Side], deadline: float, taken: _Taken, rebuild_s: float) -> None:
+        """Time the blocks of a prepared kernel, and add them to what was taken; ``pair`` has the first turn first."""
+        steps: list[int | None] = [0, 1]
+        command: dict[str, Any] = {"seconds": 0.0, "batch": 1, "warm": False}
+        if taken.kind != "first":
+            budget_s = self.plan.budget_s
+            warm = [side.ask(deadline, self.limit_s, do="warm-up", seconds=budget_s) for side in pair]
+            groups, command = _block_command(max(float(row["call_s"]) for row in warm), budget_s)
+            steps = _steps(groups, rebuild_s)
+        for place in steps:
+            if place is None:
+                self._both(pair, deadline, do="rebuild")
+                continue
+            row = pair[place].ask(deadline, self.limit_s, do="block", **command)
+            taken.blocks.append({"side": pair[place].name, "batch": command["batch"], **row})
+
+    def _both(self, pair: tuple[Side, Side], deadline: float, **command: Any) -> list[dict[str, Any]]:
+        """Let both sides carry out a command that is not timed: at the same time on a CPU, else one after the other.
+
+        Raises:
+            SideError: A side failed; the answers of both have been read.
+        """
+        answers, errors = [], []
+        at_once = self.plan.requests["a"].device == "cpu"
+        for side in pair if at_once else ():
+            side.send(**command)
+        for side in pair:
+            try:
+                if not at_once:
+                    side.send(**command)
+                answers.append(side.answer(deadline, self.limit_s))
+            except SideError as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
+        return answers
 
     def _release(self, side: Side, taken: _Taken) -> None:
         """Let a side drop its kernel, and end its process if it cannot be used for another one."""
@@ -289,26 +324,24 @@ class _Coordinator:
         self.write(line("kernel", {"kernel": name, "load": round(os.getloadavg()[0], 2), **asdict(taken)}))
 
 
-def _schedule(kind: str, ready: list[dict[str, Any]], budget_s: float) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield the blocks of a kernel: which of the two sides, in the order of ``ready``, and the command for it."""
-    rebuild_s = max(float(row["rebuild_s"]) for row in ready)
-    if kind == "first":
-        yield from ((place, {"seconds": 0.0, "batch": 1, "rebuild": True, "warm": False}) for place in (0, 1))
-        return
-    call_s = max(float(row["call_s"]) for row in ready)
+def _block_command(call_s: float, budget_s: float) -> tuple[int, dict[str, Any]]:
+    """Return the number of groups of four blocks for a kernel whose calls take so long, and the command for a block."""
     block_s = max(call_s, MIN_BLOCK_S, budget_s / (2 * MAX_GROUPS))
     groups = min(MAX_GROUPS, max(1, round(budget_s / (2 * block_s))))
     batch = max(1, int(block_s / (READINGS * call_s))) if call_s > 0 else 1
-    middle = groups // 2 * 4 or 2  # the first block that is not of the first half
-    since: list[int] = [0, 0]  # blocks of each side so far
-    for group in range(groups):
-        for place in (0, 1, 1, 0) if group % 2 == 0 else (1, 0, 0, 1):
-            once = rebuild_s < REBUILD_ONCE_S and since[place] == middle // 2
-            command = {
-                "seconds": block_s,
-                "batch": batch,
-                "rebuild": (rebuild_s < REBUILD_OFTEN_S and since[place] % 2 == 0) or once,
-                "warm": call_s < block_s / 4,  # the other side has used the caches meanwhile
-            }
-            since[place] += 1
-            yield place, command
+    # the other side has used the caches meanwhile
+    return groups, {"seconds": block_s, "batch": batch, "warm": call_s < block_s / 4}
+
+
+def _steps(groups: int, rebuild_s: float) -> list[int | None]:
+    """Return whose turn is next, 0 or 1, in the order 0 1 1 0, 1 0 0 1, ...; None where both sides build anew."""
+    turns = [place for group in range(groups) for place in ((0, 1, 1, 0) if group % 2 == 0 else (1, 0, 0, 1))]
+    middle = groups // 2 * 4 or 2
+    steps: list[int | None] = []
+    for number, place in enumerate(turns):
+        often = rebuild_s < REBUILD_OFTEN_S and number % 4 == 0 and number > 0
+        once = rebuild_s < REBUILD_ONCE_S and number == middle
+        if often or once:
+            steps.append(None)
+        steps.append(place)
+    return steps

@@ -66,7 +66,7 @@ class Worker:
         self.process = process
         self.current = ""
         self.ended = 0  # kernels that have ended in this process
-        self.restart = self.output_closed = False
+        self.restart = self.output_closed = self.output_ended = False
         self.lines: queue.Queue[Optional[str]] = queue.Queue()
         self.last_event = time.perf_counter()
 
@@ -106,6 +106,7 @@ class Worker:
                     raise SystemExit(1) from None  # the process that requested this round is gone
                 text = ""
             if text is None:
+                self.output_ended = True
                 return self._await_end(child)
             self._forward(text)
             if self._elapsed() > self._limit():
@@ -123,14 +124,13 @@ class Worker:
     def _drain(self) -> None:
         """Forward the lines that the process wrote before its end."""
         deadline = time.perf_counter() + GRACE_S
-        while True:
+        while not self.output_ended:
             try:
                 text = self.lines.get(timeout=max(0.0, deadline - time.perf_counter()))
             except queue.Empty:
                 return  # a process that could not be killed holds the pipe open
-            if text is None:
-                return
-            self._forward(text)
+            self.output_ended = text is None
+            self._forward(text or "")
 
     def _start(self, place: private_tmp.Place) -> subprocess.Popen[str]:
         environment = process_environment(self.request, place.environment)

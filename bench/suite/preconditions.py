@@ -1,4 +1,4 @@
-"""Checks that this process provides what the request asked for; otherwise it must not measure."""
+"""Checks that this process provides what was requested; otherwise it must not measure."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _DEVICE_ERRORS = ("InternalError", "UnknownError", "AbortedError")
 
 
 class MismatchError(Exception):
-    """This process differs from what the request asked for, so it must not measure."""
+    """This process differs from what was requested, so it must not measure."""
 
 
 def mismatch(*problems: str) -> MismatchError:
     """Return the error for these problems. ``bench.verdict.validity`` recognises its prefix."""
-    return MismatchError(f"not what was asked: {'; '.join(problems)}")
+    return MismatchError(f"not what was requested: {'; '.join(problems)}")
 
 
 def check_installation(request: Request) -> None:

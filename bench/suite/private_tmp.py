@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-import shutil
+import subprocess
 import sys
 import tempfile
 from contextlib import contextmanager, suppress
@@ -24,6 +24,8 @@ SHARED = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - the folders themselves
 #: Variables that point to temporary folders.
 _PLACES = ("TMPDIR", "HOME", "XDG_CACHE_HOME")
 _CUDA_CACHE = "CUDA_CACHE_PATH"
+#: Most seconds to delete what a kernel left.
+DELETE_S = 300.0
 #: Start of the names of variables by which the project names folders that a worker needs.
 _PROJECT = "TFREPRO_"
 _NEW_MOUNTS, _NEW_USER = 0x20000, 0x10000000
@@ -60,12 +62,17 @@ def place(*, keep_cuda_cache: bool) -> Iterator[Place]:
         return
     folder = Path(tempfile.mkdtemp(prefix="tfrepro-process-"))
     try:
-        private = folder / "tmp"
-        private.mkdir()
-        (folder / "var").mkdir()
-        yield Place(folder, str(private), _private_places(os.environ, str(private)))
+        yield place_in(folder)
     finally:
         _delete(folder)
+
+
+def place_in(folder: Path) -> Place:
+    """Make the folders that ``mount`` needs in an empty folder, and return the place."""
+    private = folder / "tmp"
+    private.mkdir()
+    (folder / "var").mkdir()
+    return Place(folder, str(private), _private_places(os.environ, str(private)))
 
 
 def mount(folder: Path) -> bool:
@@ -100,7 +107,7 @@ def mount(folder: Path) -> bool:
 def _private_places(environment: Mapping[str, str], private: str) -> Dict[str, str]:
     """Return TMPDIR, and the other variables that point into the round's scratch folder, for a private folder.
 
-    Python is told where the suite lies, because the working directory changes.
+    PYTHONPATH names the folder of the suite, because the working directory changes.
     """
     scratch = environment.get("TMPDIR", "")
     own = {name: private for name in _PLACES if _below(environment.get(name, ""), scratch)}
@@ -177,7 +184,13 @@ def _delete(path: Path) -> None:
         with suppress(OSError):
             path.unlink()
         return
-    for parent, _, _ in os.walk(path):
-        with suppress(OSError):
-            Path(parent).chmod(0o700)
-    shutil.rmtree(path, ignore_errors=True)
+    # a kernel may have nested folders deeper than shutil.rmtree can recurse, or longer than a path may be
+    for command in (["chmod", "-R", "u+rwX", "--"], ["rm", "-rf", "--"]):
+        with suppress(OSError, subprocess.TimeoutExpired):
+            subprocess.run(
+                [*command, str(path)],
+                stdin=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                check=False,
+                timeout=DELETE_S,
+            )

@@ -1,17 +1,19 @@
-"""One side of a pair: a process that prepares a kernel and times blocks of its calls whenever it is told to.
+"""One side of a pair: a process that prepares a kernel and times blocks of its calls, on command.
 
-The coordinator (``bench.portable.paired_timing``) starts it in the column as ``python -m bench.suite.timing_worker
-REQUEST`` and sends one command per line of JSON. Each command gets one line of JSON as its answer:
+The coordinator (``bench.portable.paired_timing``) starts it in the column through ``bench.suite.timing_start``, and
+sends one command per line of JSON. Each command gets one line of JSON as its answer:
 
-=========================================================  ==================================================
-command                                                    answer
-=========================================================  ==================================================
-(none: after the start)                                    ``process``: provenance, settings, suite hash
-``{"do": "prepare", "kernel", "warm_up_s"}``               ``prepared``: kind, first_s, rebuild_s, call_s
-``{"do": "block", "seconds", "batch", "rebuild", "warm"}`` ``block``: seconds, cpu_seconds, switches
-``{"do": "release"}``                                      ``released``: usable (False: end this process)
-``{"do": "end"}``                                          ``loaded``: the libraries; then the process ends
-=========================================================  ==================================================
+==============================================  ==================================================
+command                                         answer
+==============================================  ==================================================
+(none: after the start)                         ``process``: provenance, settings, suite hash
+``{"do": "prepare", "kernel"}``                 ``prepared``: kind, first_s, rebuild_s
+``{"do": "warm-up", "seconds"}``                ``warm``: call_s
+``{"do": "rebuild"}``                           ``rebuilt``
+``{"do": "block", "seconds", "batch", "warm"}`` ``block``: seconds, cpu_seconds, switches
+``{"do": "release"}``                           ``released``: usable (False: end this process)
+``{"do": "end"}``                               ``loaded``: the libraries; then the process ends
+==============================================  ==================================================
 
 A command that fails is answered by ``failed`` with outcome, message and usable. Between commands the process waits in
 a read on its standard input and uses no CPU. What kernels print goes to standard error, and their standard input is
@@ -20,7 +22,6 @@ empty, so that neither can disturb the conversation.
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import sys
@@ -30,33 +31,24 @@ from datetime import datetime, timezone
 from typing import Any, Callable, Dict, List, Mapping, Optional, TextIO, Tuple
 
 from bench.suite import left_behind, preconditions, provenance, timing
-from bench.suite.driver import process_environment
 from bench.suite.kernels import Kernel, Work, all_kernels, clear_input_cache, custom
 from bench.suite.preconditions import MismatchError, mismatch
 from bench.suite.record import Request, line
 from bench.suite.sampler import reseed
 from bench.suite.suite_hash import suite_hash
-from bench.suite.worker import MESSAGE_LIMIT, outcome_of, prepare, private_stdout, settings
+from bench.suite.worker import MESSAGE_LIMIT, forget_garbage, outcome_of, prepare, private_stdout, settings
 
 #: Most clock readings in one block; short calls are timed in batches instead.
 MAX_READINGS = 50
 #: Kernels whose inputs and first call together take longer than this many seconds are not rebuilt on trial.
-REBUILD_TRIAL_S = 1.0
+REBUILD_TRIAL_S = 0.4
 
 
-def main(arguments: List[str]) -> int:
+def main(request: Request) -> int:
     """Serve the coordinator until it ends the conversation or goes away; failures are answers, not exit codes."""
-    request = Request.from_json(arguments[0])
-    environment = process_environment(request, {})
-    if environment != dict(os.environ):  # some variables take effect only at the start of a process
-        command = [sys.executable, "-m", "bench.suite.timing_worker", *arguments]
-        os.execve(sys.executable, command, environment)  # noqa: S606 - no shell is involved
     commands, answers = private_stdin(), private_stdout()
     try:
         tf, no_gpu_reason, loaded = prepare(request)
-        if request.device == "gpu":
-            for gpu in tf.config.list_physical_devices("GPU"):
-                tf.config.experimental.set_memory_growth(gpu, True)  # two processes share the memory of this GPU
         worker = TimingWorker(request, tf, answers, loaded)
         worker.begin(no_gpu_reason)
     except Exception as error:  # noqa: BLE001 - whatever prevents the start must reach the record
@@ -65,7 +57,7 @@ def main(arguments: List[str]) -> int:
         answers.flush()
         return 0
     for text in commands:
-        if not worker.obey(json.loads(text)):
+        if not worker.carry_out(json.loads(text)):
             break
     return 0
 
@@ -87,7 +79,7 @@ class TimingWorker:
 
     def begin(self, no_gpu_reason: str) -> None:
         """Write provenance and settings."""
-        gc.freeze()  # functions of libraries live forever: scanning them would take long
+        forget_garbage()
         hashes = {name: self.kernels[name].source_hash()[:16] for name in self.request.kernels if name in self.kernels}
         on_gpu = self.request.device == "gpu"
         body = {
@@ -101,14 +93,19 @@ class TimingWorker:
         self.answer("process", body)
         self.initial_state = provenance.state(self.tf)
 
-    def obey(self, command: Mapping[str, Any]) -> bool:
+    def carry_out(self, command: Mapping[str, Any]) -> bool:
         """Carry out one command and answer it; returns whether more may follow."""
         if command["do"] == "end":
             self.answer("loaded", {"libraries": provenance.libraries()})
             return False
         try:
             if command["do"] == "prepare":
-                self.answer("prepared", self.prepare(str(command["kernel"]), float(command["warm_up_s"])))
+                self.answer("prepared", self.prepare(str(command["kernel"])))
+            elif command["do"] == "warm-up":
+                self.answer("warm", {"call_s": self.warm_up(float(command["seconds"]))})
+            elif command["do"] == "rebuild":
+                self._build()
+                self.answer("rebuilt", {})
             elif command["do"] == "block":
                 self.answer("block", self.block(command))
             else:
@@ -121,26 +118,24 @@ class TimingWorker:
             self.answer("failed", {"outcome": outcome_of(error), "message": message, "usable": usable})
         return True
 
-    def prepare(self, name: str, warm_up_s: float) -> Dict[str, Any]:
-        """Build a kernel, time its first call, and warm it up; returns its kind and the seconds it needs.
-
-        ``rebuild_s`` is what building it again takes, with one call; ``call_s`` is the time of a call when warm.
-        """
+    def prepare(self, name: str) -> Dict[str, Any]:
+        """Build a kernel and time its first call; returns its kind, and what building it again takes, with one call."""
         self.before = left_behind.snapshot(private_tmp=False, folders=())
         self.kernel = self._find(name)
         build_s, first = self._build()
-        facts = {"kind": "steady", "first_s": timing.seconds(first.wall)}
-        if not self.kernel.call_again:
-            return {**facts, "kind": "first", "rebuild_s": timing.seconds(build_s), "call_s": facts["first_s"]}
         rebuild_s = build_s + first.wall
-        if rebuild_s < REBUILD_TRIAL_S:  # a first call in a process loads and compiles what later ones find
-            build_s, again = self._build()
+        if self.kernel.call_again and rebuild_s < REBUILD_TRIAL_S:
+            build_s, again = self._build()  # a first call in a process loads and compiles what later ones find
             rebuild_s = build_s + again.wall
+        kind = "steady" if self.kernel.call_again else "first"
+        return {"kind": kind, "first_s": timing.seconds(first.wall), "rebuild_s": timing.seconds(rebuild_s)}
+
+    def warm_up(self, budget_s: float) -> float:
+        """Call the kernel until it is warm, and return the seconds of a call; ``budget_s`` is for all its calls."""
         warm: List[timing.Clock] = []
-        while not timing.is_warm(warm, warm_up_s):
+        while not timing.is_warm(warm, budget_s):
             warm.append(timing.timed(self.call)[1])
-        call_s = min(clock.wall for clock in warm[-2:])
-        return {**facts, "rebuild_s": timing.seconds(rebuild_s), "call_s": timing.seconds(call_s)}
+        return timing.seconds(min(clock.wall for clock in warm[-2:]))
 
     def block(self, command: Mapping[str, Any]) -> Dict[str, Any]:
         """Time calls for so many seconds, at least one; ``batch`` calls share one reading of the clock."""
@@ -148,9 +143,7 @@ class TimingWorker:
             raise RuntimeError("no kernel is prepared")
         if not self.kernel.call_again:
             return _block([self._build()[1]], 1)
-        if command["rebuild"]:
-            self._build()  # with one untimed call
-        elif command["warm"]:
+        if command["warm"]:
             self.call()
         batch, spent = int(command["batch"]), 0.0
         clocks: List[timing.Clock] = []
@@ -169,7 +162,7 @@ class TimingWorker:
         """
         self._drop()
         clear_input_cache()
-        gc.collect()
+        forget_garbage()
         preconditions.check_libraries(self.request)
         if provenance.determinism_enabled() != (self.request.mode == "on"):
             raise mismatch(f"a kernel switched determinism, although {self.request.mode} was requested")
@@ -259,7 +252,3 @@ def _message(error: Exception) -> str:
 
 def _nothing() -> None:
     """Stand in for the call of a kernel while none is prepared."""
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

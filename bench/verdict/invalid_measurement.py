@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from bench.verdict.observations import AcceptedRecord
 
 #: How the suite begins the message of a process that refused to start.
-NOT_REQUESTED = "not what was asked: "
+NOT_REQUESTED = "not what was requested: "
 
 
 @dataclass(frozen=True)

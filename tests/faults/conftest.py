@@ -245,8 +245,6 @@ def small_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         root / "bench/portable/lock.py", 'HOST_LOCK_FOLDER = Path("/tmp")',
         'HOST_LOCK_FOLDER = Path(os.environ["FAULT_TEST"])',
     )  # fmt: skip
-    # the driver waits that long after each process, which would be most of the time of these tests
-    _replace(root / "bench/suite/driver.py", "GRACE_S = 2.0", "GRACE_S = 0.3")
     # limits that are minutes or hours, so that faults which reach them do not take that long
     _replace(root / "bench/engines/install_errors.py", "LIMIT_S = 2 * 3600.0", "LIMIT_S = 30.0")
     # compiling NumPy takes longer than all rounds of a test

@@ -139,7 +139,7 @@ def test_without_a_gpu_libraries_report_versions_and_kernels_report_no_gpu(insid
 def test_libraries_that_cannot_be_opened_are_named(inside: Inside) -> None:
     ((outcome, message),) = refusals(inside.round(inside.environment(libraries=False)))
     assert outcome == "mismatch"
-    assert message.startswith("not what was asked: ")
+    assert message.startswith("not what was requested: ")
     assert message.endswith("cannot be opened (cannot open shared object file: No such file or directory)")
     for soname in EXPECTED:
         assert soname in message
@@ -160,7 +160,7 @@ def test_a_foreign_library_that_is_result_first_is_refused(inside: Inside, tmp_p
     foreign = shutil.copy(inside.nvidia / part, tmp_path)
     ((outcome, message),) = refusals(inside.round(inside.environment(first=str(tmp_path))))
     assert outcome == "mismatch"
-    assert message.startswith(f"not what was asked: {foreign} is mapped and belongs to no distribution")
+    assert message.startswith(f"not what was requested: {foreign} is mapped and belongs to no distribution")
 
 
 def test_a_foreign_library_that_a_kernel_loads_fails_that_kernel(inside: Inside, tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_a_foreign_library_that_a_kernel_loads_fails_that_kernel(inside: Inside,
     assert [(outcome.kernel, outcome.outcome, outcome.process) for outcome in result.outcomes] == [
         ("matmul_f32", "ok", 1), ("svd", "ok", 1), ("planted_opens", "mismatch", 2),
     ]  # fmt: skip
-    assert result.outcomes[2].message == f"not what was asked: {foreign} is mapped and belongs to no distribution"
+    assert result.outcomes[2].message == f"not what was requested: {foreign} is mapped and belongs to no distribution"
 
 
 def test_a_cpu_build_in_a_gpu_column_is_refused(inside: Inside, root: Path, tmp_path: Path) -> None:
@@ -188,13 +188,13 @@ def test_a_cpu_build_in_a_gpu_column_is_refused(inside: Inside, root: Path, tmp_
     plain = Inside(root, engine.place(column), tmp_path)
     environment = {**inside.environment(), "PATH": "/usr/bin:/bin"}
     result = plain.round(environment, libraries={}, expect={"tensorflow-cpu": "2.18.1"})
-    assert refusals(result) == {("mismatch", "not what was asked: TensorFlow 2.18.1 was built without CUDA")}
+    assert refusals(result) == {("mismatch", "not what was requested: TensorFlow 2.18.1 was built without CUDA")}
 
 
 def test_a_variable_of_the_host_that_affects_the_gpu_is_refused(inside: Inside) -> None:
     environment = {**inside.environment(), "TF_GPU_ALLOCATOR": "cuda_malloc_async"}
     assert refusals(inside.round(environment)) == {
-        ("mismatch", "not what was asked: the environment sets TF_GPU_ALLOCATOR, but the variation does not")
+        ("mismatch", "not what was requested: the environment sets TF_GPU_ALLOCATOR, but the variation does not")
     }
 
 

@@ -86,7 +86,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, dict[st
     """What is seen from inside a round, and from inside one side of a timing pair."""
     folder = tmp_path_factory.mktemp("hardening")
     root = make_root(folder / "root")
-    for name in ("driver", "timing_worker"):
+    for name in ("driver", "timing_start"):
         (root / f"bench/suite/{name}.py").write_text(LOOK, encoding="utf-8")
     engine = DockerEngine(root, memory=MEMORY)
     environment = engine.prepare(make_column(root, "40"), folder / "build.log", nothing)

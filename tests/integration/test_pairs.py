@@ -325,7 +325,7 @@ def timing_workers(run: str) -> list[str]:
             command = file.read_bytes().decode(errors="replace")
         except OSError:
             continue
-        if "bench.suite.timing_worker" in command and run in command:
+        if "bench.suite.timing_start" in command and run in command:
             found.append(file.parent.name)
     return found
 

@@ -322,7 +322,7 @@ def test_a_column_that_differs_from_the_request_does_not_measure(bench: Bench) -
     result = bench.run(["control_integer"], expect={"tensorflow-cpu": "2.99.0"})
     assert not result.samples
     assert result.outcomes[0].outcome == "mismatch"
-    assert "not what was asked: tensorflow-cpu 2.18.1" in result.outcomes[0].message
+    assert "not what was requested: tensorflow-cpu 2.18.1" in result.outcomes[0].message
 
 
 @pytest.mark.fault(

@@ -381,7 +381,7 @@ def test_stray_records_of_an_unmeasured_column_are_not_used(status: str) -> None
 
 
 def test_a_process_that_refuses_to_start_reports_the_reason() -> None:
-    why = "not what was asked: libcublas.so.12 cannot be opened (no such file)"
+    why = "not what was requested: libcublas.so.12 cannot be opened (no such file)"
 
     def refuses(record: Record) -> Record:
         ended = (

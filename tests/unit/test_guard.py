@@ -257,7 +257,7 @@ class TestProcessOwner:
     ) -> None:
         monkeypatch.setattr(guard_module, "_in_initial_namespace", lambda: initial)
         assert process_owner(start("-m", "bench.suite.worker_start", "{}")) == "ours"
-        assert process_owner(start("-m", "bench.suite.timing_worker", "{}")) == "ours"
+        assert process_owner(start("-m", "bench.suite.timing_start", "{}")) == "ours"
 
     @pytest.mark.parametrize(("initial", "owner"), [(True, "other"), (False, "unknown")])
     def test_another_process_is_known_only_in_the_initial_namespace(

@@ -55,6 +55,8 @@ def main(arguments, *, private_tmp):
             break
     return 0
 """
+#: The options that make Python run the driver.
+DRIVER: tuple[str, ...] = ("-m", "bench.suite.driver")
 #: Holds the pipe to the driver open, outside of the worker's process group.
 FORK = "if os.fork() == 0:\n    os.setsid()\n    time.sleep(600)\n    os._exit(0)\n"
 
@@ -88,7 +90,7 @@ def measure(
         **variables,
     }
     done = subprocess.run(
-        [sys.executable, "-m", "bench.suite.driver", request.to_json()], cwd=scratch, env=environment,
+        [sys.executable, *DRIVER, request.to_json()], cwd=scratch, env=environment,
         stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=120, start_new_session=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -310,6 +312,71 @@ def test_in_a_container_the_driver_empties_tmp_but_keeps_the_code_compiled_for_t
     with private_tmp.place(keep_cuda_cache=False):
         assert [list(folder.iterdir()) for folder in folders] == [[], [], []]
     assert tmp_path.is_dir(), "links are not followed"
+
+
+@pytest.mark.fault(
+    "A kernel leaves 3,000 folders in each other in /tmp", "They are deleted; the next kernel is measured."
+)
+def test_folders_nested_deeper_than_python_can_recurse_are_deleted(suite: Path) -> None:
+    nest = (
+        "here = os.open(os.environ['TMPDIR'], os.O_RDONLY)\n"
+        "for _ in range(3000):\n"
+        "    os.mkdir('deep', dir_fd=here)\n"
+        "    inner = os.open('deep', os.O_RDONLY, dir_fd=here)\n"
+        "    os.fchmod(here, 0)\n"
+        "    os.close(here)\n"
+        "    here = inner\n"
+    )
+    assert outcomes(measure(suite, {"nests": nest, "next": ""})) == {"nests": "ok", "next": "ok"}
+
+
+def test_the_driver_goes_on_as_soon_as_a_process_has_ended(suite: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    start_driver = (
+        "import sys; from bench.suite import driver; driver.GRACE_S = 600.0; sys.exit(driver.main(sys.argv[1:]))"
+    )
+    monkeypatch.setattr(sys.modules[__name__], "DRIVER", ("-c", start_driver))
+    assert len(measure(suite, {"one": "", "two": ""}).processes) == 2, "measure() has a limit far below 600 s"
+
+
+#: Replaces ``bench.suite.timing_worker``: it says where it runs.
+TIMING_WORKER = """
+import json, os
+from pathlib import Path
+
+def main(request):
+    Path("/tmp/left").touch()
+    names = ("TMPDIR", "HOME", "TF_DETERMINISTIC_OPS", "TF_FORCE_GPU_ALLOW_GROWTH")
+    where = {"tmp": os.listdir("/tmp"), "cwd": os.getcwd(), "mode": request.mode}
+    print(json.dumps({**where, **{name: os.environ.get(name) for name in names}}))
+    return 0
+"""
+
+
+@pytest.mark.parametrize("device", ["cpu", "gpu"])
+def test_a_side_of_a_pair_has_its_variables_and_a_private_tmp(suite: Path, tmp_path: Path, device: str) -> None:
+    root = shutil.copytree(suite / "bench", tmp_path / "suite" / "bench").parent
+    (root / "bench" / "suite" / "timing_worker.py").write_text(TIMING_WORKER, encoding="utf-8")
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    request = Request(
+        column="c", mode="on", variation="default", round=1, kernels=("k",), repetitions={}, switch="env", device=device
+    )
+    environment = {
+        **dict.fromkeys(("HOME", "TMPDIR"), str(scratch)), "PATH": os.environ["PATH"], "PYTHONPATH": str(root),
+        "TF_CUDNN_DETERMINISTIC": "1",
+    }  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.suite.timing_start", request.to_json()], cwd=scratch, env=environment,
+        capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    seen = json.loads(done.stdout)
+    assert (seen["mode"], seen["TF_DETERMINISTIC_OPS"]) == ("on", "1")
+    assert seen["TF_FORCE_GPU_ALLOW_GROWTH"] == ("true" if device == "gpu" else None), "both sides share its memory"
+    shared = private_tmp.SHARED[0]
+    if seen["cwd"] == shared:  # the system lets an unprivileged process mount one
+        assert "left" in seen["tmp"]
+        assert not Path(shared, "left").exists()
+        assert seen["TMPDIR"] == shared
 
 
 #: What a kernel may do, and the sentence about it.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
@@ -14,18 +15,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bench.portable import pair_side
+from bench.portable import pair_side, paired_timing
 from bench.portable.errors import PortableError
 from bench.portable.launcher import Local
 from bench.portable.limited_log import LimitedLog
 from bench.portable.paired_timing import Hooks, PairPlan, first_turns, run_pair
+from bench.portable.session import Session
 from bench.suite import paired_record
 from bench.suite.record import SCHEMA, RecordError, Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from bench.portable.session import Session
     from bench.suite.paired_record import PairedKernel, PairedRecord
 
 WORKER = Path(__file__).with_name("timing_side.py")
@@ -76,7 +77,7 @@ def stage(tmp_path: Path) -> Stage:
     (suite / "bench" / "suite").mkdir(parents=True)
     (suite / "bench" / "__init__.py").touch()
     (suite / "bench" / "suite" / "__init__.py").touch()
-    shutil.copy(WORKER, suite / "bench" / "suite" / "timing_worker.py")
+    shutil.copy(WORKER, suite / "bench" / "suite" / "timing_start.py")
     return Stage(Local(sys.executable, suite), tmp_path)
 
 
@@ -130,7 +131,7 @@ def test_brief_calls_are_timed_in_batches_unless_every_block_has_only_one(stage:
     assert {block.batch for block in kernels["once"].blocks} == {1}
 
 
-@pytest.mark.parametrize("when", ["prepare", "block", "release"])
+@pytest.mark.parametrize("when", ["prepare", "warm-up", "rebuild", "block", "release"])
 @pytest.mark.parametrize(
     ("what", "outcome", "message"),
     [
@@ -157,6 +158,62 @@ def test_a_side_that_fails_costs_one_kernel_and_is_replaced(
     assert stage.opened == ["a", "b", "b"], "the healthy side stays"
     assert [process.side for process in record.processes] == ["a", "b", "b"]
     assert record.complete
+
+
+class Scripted(Session):
+    """A side that measures nothing, and writes down what it is sent and when its answer is read."""
+
+    def __init__(self, side: str, heard: list[tuple[str, str]]) -> None:
+        self.side, self.heard = side, heard
+        self.command = ""
+
+    def send(self, text: str) -> None:
+        self.command = json.loads(text)["do"]
+        self.heard.append((self.side, self.command))
+
+    def read(self, timeout_s: float) -> str:
+        answers = {
+            "": {"line": "process", "suite_hash": "s", "no_gpu": "", "pid": 1},
+            "prepare": {"line": "prepared", "kind": "steady", "first_s": 0.1, "rebuild_s": 0.1},
+            "warm-up": {"line": "warm", "call_s": 1.0},
+            "block": {"line": "block", "seconds": [1.0], "cpu_seconds": [1.0], "switches": 0},
+        }
+        if self.command:
+            self.heard.append((self.side, "answered"))
+        return json.dumps(answers.get(self.command, {"line": "done", "usable": True, "libraries": {}}))
+
+
+@pytest.mark.parametrize(("device", "at_once"), [("cpu", True), ("gpu", False)])
+def test_sides_build_at_the_same_time_on_a_cpu_alone(stage: Stage, device: str, at_once: bool) -> None:  # noqa: FBT001
+    plan = stage.plan("one")
+    requests = {side: replace(request, device=device) for side, request in plan.requests.items()}
+    heard: list[tuple[str, str]] = []
+    run_pair(replace(plan, requests=requests), lambda side, _: nullcontext(Scripted(side, heard)), "s", lambda _: None)
+    built = [place for place, (_, what) in enumerate(heard) if what in ("prepare", "rebuild")]
+    assert len(built) == 4
+    for first, second in (built[:2], built[2:]):
+        assert second - first == (1 if at_once else 2), "on a GPU, the first side answers before the second is asked"
+    timed = [place for place, (_, what) in enumerate(heard) if what in ("warm-up", "block")]
+    assert all(heard[place + 1] == (heard[place][0], "answered") for place in timed), "what is timed runs alone"
+
+
+@pytest.mark.parametrize(
+    ("groups", "rebuild_s", "steps"),
+    [
+        (1, 0.01, "ab-ba"),
+        (1, 1.0, "ab-ba"),
+        (1, 3.0, "abba"),
+        (3, 0.01, "abba-baab-abba"),
+        (3, 1.0, "abba-baababba"),
+        (4, 1.0, "abbabaab-abbabaab"),
+        (2, 3.0, "abbabaab"),
+    ],
+)
+def test_inputs_are_built_anew_before_each_group_or_once_in_the_middle(
+    groups: int, rebuild_s: float, steps: str
+) -> None:
+    found = paired_timing._steps(groups, rebuild_s)
+    assert "".join("-" if place is None else "ab"[place] for place in found) == steps
 
 
 def test_an_error_costs_one_kernel_and_keeps_both_processes(stage: Stage) -> None:

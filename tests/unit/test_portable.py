@@ -224,7 +224,7 @@ def pair_of(made: plan_runner.Job, number: int = 1, *kernels: str) -> PairPlan:
     }  # fmt: skip
     shutil.copy(
         Path(__file__).with_name("timing_side.py"),
-        made.launcher.suite / "bench" / "suite" / "timing_worker.py",  # type: ignore[attr-defined]
+        made.launcher.suite / "bench" / "suite" / "timing_start.py",  # type: ignore[attr-defined]
     )
     return PairPlan("overhead", number, "ab"[number % 2], 0.05, sides)
 

@@ -283,13 +283,14 @@ class TestPreconditions:
         self, monkeypatch: pytest.MonkeyPatch, gpus: int, build: dict[str, Any], known: dict[str, str], message: str
     ) -> None:
         monkeypatch.setattr(libcuda, "query_driver", lambda: self.ONE)
-        with pytest.raises(MismatchError, match=r"^not what was asked: ") as caught:
+        with pytest.raises(MismatchError, match=r"^not what was requested: ") as caught:
             preconditions.check_device(tensorflow(gpus, **build), request(device="gpu", gpu=known))
         assert message in str(caught.value)
 
     def test_a_cpu_column_that_sees_a_gpu_is_rejected(self) -> None:
         assert preconditions.check_device(tensorflow(0), request()) == ""
-        with pytest.raises(MismatchError, match="not what was asked: this is a CPU column, but TensorFlow sees 1 GPU"):
+        message = "not what was requested: this is a CPU column, but TensorFlow sees 1 GPU"
+        with pytest.raises(MismatchError, match=message):
             preconditions.check_device(tensorflow(1), request())
 
     def test_a_build_without_a_cuda_version_is_accepted(self) -> None:
@@ -303,7 +304,7 @@ class TestPreconditions:
         with pytest.raises(MismatchError) as caught:
             preconditions.check_installation(request(device="gpu", libraries=required))
         assert str(caught.value) == (
-            "not what was asked: libtfrepro_a.so.1, libtfrepro_b.so.1 cannot be opened "
+            "not what was requested: libtfrepro_a.so.1, libtfrepro_b.so.1 cannot be opened "
             "(cannot open shared object file: No such file or directory)"
         )
 

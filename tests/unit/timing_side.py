@@ -1,6 +1,6 @@
 """A timing worker without TensorFlow: kernels are names that say what happens, on side "b" alone where it fails.
 
-The tests copy it to ``bench/suite/timing_worker.py`` of a suite of its own. Mode "on" makes a process side "b".
+The tests copy it to ``bench/suite/timing_start.py`` of a suite of its own. Mode "on" makes a process side "b".
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def say(kind: str, /, **body: object) -> None:
 
 
 def fail(when: str, kernel: str) -> bool:
-    """Do what the name of a kernel says, at ``prepare``, ``block`` or ``release``; returns whether it was an answer."""
+    """Do what a kernel's name says, at a command like ``prepare`` or ``block``; returns whether it was an answer."""
     if SIDE != "b" or not kernel.endswith(f"_{when}"):
         return False
     what = kernel.split("_", maxsplit=1)[0]
@@ -69,10 +69,13 @@ def main() -> None:
             continue
         if command["do"] == "prepare":
             kind = "first" if kernel.startswith("once") else "steady"
-            slow = 0.2 if kernel.startswith("slow") else CALL_S[SIDE]
             brief = kernel.startswith(("once", "brief"))
-            rebuild_s, call_s = (0.0001, 0.0001) if brief else (0.1, slow)
-            say("prepared", kind=kind, first_s=0.1, rebuild_s=rebuild_s, call_s=call_s)
+            say("prepared", kind=kind, first_s=0.1, rebuild_s=0.0001 if brief else 0.1)
+        elif command["do"] == "warm-up":
+            slow = 0.2 if kernel.startswith("slow") else CALL_S[SIDE]
+            say("warm", call_s=0.0001 if kernel.startswith("brief") else slow)
+        elif command["do"] == "rebuild":
+            say("rebuilt")
         elif command["do"] == "block":
             say("block", seconds=[CALL_S[SIDE]] * 3, cpu_seconds=[0.001] * 3, switches=1)
         else:
