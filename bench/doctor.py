@@ -287,30 +287,32 @@ def as_json(findings: Findings) -> dict[str, Any]:
         "driver": survey.driver,
         "cuda": survey.cuda,
         "no_gpu_why": survey.why,
-        "gpus": [
-            {
-                "uuid": gpu.uuid,
-                "name": gpu.name,
-                "capability": ".".join(map(str, gpu.capability)),
-                "memory_mb": gpu.memory_mb,
-                "facts": dict(gpu.facts),
-                "processes": {str(pid): mib for pid, mib in gpu.processes.items()},
-            }
-            for gpu in survey.gpus
-        ],
-        "columns": [
-            {
-                "id": column.column,
-                "gpu": column.gpu,
-                "status": column.status,
-                "line": column.line,
-                "built": column.built,
-                "rules": [{"id": rule.id, "level": rule.level, "source": rule.source} for rule in column.rules],
-            }
-            for column in findings.columns
-        ],
+        "gpus": [_gpu_fields(gpu) for gpu in survey.gpus],
+        "columns": [_column_fields(column) for column in findings.columns],
         "notes": list(findings.notes),
         "todo": list(findings.todo),
+    }
+
+
+def _gpu_fields(gpu: Gpu) -> dict[str, Any]:
+    return {
+        "uuid": gpu.uuid,
+        "name": gpu.name,
+        "capability": ".".join(map(str, gpu.capability)),
+        "memory_mb": gpu.memory_mb,
+        "facts": dict(gpu.facts),
+        "processes": {str(pid): mib for pid, mib in gpu.processes.items()},
+    }
+
+
+def _column_fields(column: ColumnLine) -> dict[str, Any]:
+    return {
+        "id": column.column,
+        "gpu": column.gpu,
+        "status": column.status,
+        "line": column.line,
+        "built": column.built,
+        "rules": [{"id": rule.id, "level": rule.level, "source": rule.source} for rule in column.rules],
     }
 
 

@@ -61,8 +61,9 @@ def find(reports: Path, name: Path | None) -> FleetFolder:
 def wait(cells: Backend) -> tuple[CellStatus, ...]:
     """Wait until no cell can be measured any more; prints the counts when they change.
 
-    Waits without a limit, because Slurm decides when jobs run and limits how long. After half an hour in which only
-    hosts are left that do not answer, it returns; raises EngineError if Slurm does not answer for so long.
+    Waits without a limit for what is queued or runs, because Slurm decides when jobs run and limits how long. After
+    half an hour in which only jobs are left that are held, or hosts that do not answer, it returns; raises EngineError
+    if Slurm does not answer for so long.
     """
     printed, answered, confirmed = "", time.monotonic(), False
     while True:
@@ -77,7 +78,9 @@ def wait(cells: Backend) -> tuple[CellStatus, ...]:
         if counts(found) != printed:
             printed = counts(found)
             print(printed, file=sys.stderr)
-        if any(status.answered and not status.over for status in found):
+            if held := sum(status.held for status in found):
+                print(f"{held} of them will not start until their jobs are released or changed.", file=sys.stderr)
+        if any(status.answered and not status.over and not status.held for status in found):
             answered = time.monotonic()
         over = all(status.over for status in found)
         if over and not confirmed and any(status.lost for status in found):

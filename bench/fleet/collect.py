@@ -6,13 +6,14 @@ import dataclasses
 import json
 import secrets
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench.errors import NothingError, StorageError
 from bench.fleet.state import MEASURED
 from bench.store import find_run, import_records
 from bench.store.run import read_info
 from bench.store.run_folder import now, write_atomic
+from bench.store.run_info import ColumnInfo
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 def collect(folder: FleetFolder, found: Iterable[CellStatus], reports: Path) -> tuple[Path, int]:
     """Put the results of all cells so far into one run, which replaces the one collected from this fleet run before.
 
-    Records are linked, not copied, where that works. What was not measured, or not completely, is in its warnings.
+    Records are linked, not copied, where that works. A cell without a result is a column that was not run; what was not
+    measured, or not completely, is also in the warnings.
 
     Returns:
         The run folder, and how many cells have a result that is not in it.
@@ -36,6 +38,7 @@ def collect(folder: FleetFolder, found: Iterable[CellStatus], reports: Path) -> 
         StorageError: ``reports`` cannot be written.
     """
     warnings: list[str] = []
+    missing: list[tuple[CellStatus, str]] = []
     runs: list[tuple[Path, RunInfo]] = []
     for status in found:
         place = _latest(folder.reports(status.cell.number), status.state.run)
@@ -48,14 +51,33 @@ def collect(folder: FleetFolder, found: Iterable[CellStatus], reports: Path) -> 
             part = "its finished rounds are here" if info else "there is no result of it"
             remark = status.remark.rstrip(".") or ("it is not finished" if info else "its run is missing")
             warnings.append(f"{status.cell.name}: {status.state.phase}, {part}: {remark}.")
+            if not info:
+                missing.append((status, f"{status.state.phase}: {remark}"))
         if place and info:
             runs.append((place, info))
     together, kept = _together(runs, warnings)
     command = folder.read().command
     if together is None:
         raise NothingError(f"No cell of {folder.id} has a result yet.", "See: python -m bench fleet status")
-    run = _store(folder, dataclasses.replace(together, command=command), kept, reports)
+    columns = _with_missing(together.columns, missing)
+    run = _store(folder, dataclasses.replace(together, command=command, columns=columns), kept, reports)
     return run, len(runs) - len(kept)
+
+
+def _with_missing(measured: tuple[ColumnInfo, ...], missing: list[tuple[CellStatus, str]]) -> tuple[ColumnInfo, ...]:
+    """Return the columns with one for each cell that has no result, where its environment is known."""
+    columns = {column.id: column for column in measured}
+    for status, reason in missing:
+        cell, host = status.cell, status.state.host or status.cell.node
+        if not cell.facts:
+            continue
+        device = "cpu" if cell.facts["cuda"] == "cpu" else cell.gpu.lower() or "gpu"
+        # where Slurm chooses the node, cells of one environment and model have one id, and one column is enough
+        name = f"{cell.lock.removesuffix('.txt')}@{device}{f'-{host}' if host else ''}"
+        facts: dict[str, Any] = {**cell.facts, "lock": cell.lock, "lock_hash": cell.lock_hash}
+        missing_column = ColumnInfo(id=name, device=device, host=host, status="not-run", reason=reason, **facts)
+        columns.setdefault(name, missing_column)
+    return tuple(columns.values())
 
 
 def _latest(reports: Path, name: str) -> Path | None:

@@ -116,8 +116,10 @@ def _ready(request: Request, gpu: str, globs: Iterable[str], notes: dict[str, No
         if column.status == "build-failed":
             raise ConfigError(f"{column.pair.id} cannot be built: {column.reason}.", "Make the lock first.")
         if column.status == "ready":
-            lock = {"lock": column.lock.name, "lock_hash": column.lock_hash()}
-            found.append(Cell(0, column.pair.id, seconds=estimates[column.id], **lock))
+            known = column.facts()
+            facts = {name: known[name] for name in ("tensorflow", "cuda", "cudnn", "kind", "keras", "python")}
+            lock = {"lock": known["lock"], "lock_hash": known["lock_hash"]}
+            found.append(Cell(0, column.pair.id, seconds=estimates[column.id], facts=facts, **lock))
         else:
             notes.setdefault(f"{column.pair.id} is left out: {column.reason}")
     return found

@@ -21,13 +21,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from bench.portable.errors import CONFIG, PortableError
 from bench.portable.run_folder import UNREADABLE, write_atomic
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 #: Version of the two file formats.
@@ -46,7 +47,8 @@ class Cell:
     ``pair`` is an id such as ``tf2.18.1-cuda12.5``, "" where an existing environment is measured. ``gpu`` is the model
     as the cluster names it, "" where none is requested; ``node`` the host, "" where Slurm chooses. ``driver`` is what
     the version of the GPU's driver must begin with. ``seconds`` is the estimate of its measurement. ``lock`` is the
-    name of the lock and ``lock_hash`` its SHA-256; ``image`` is the digest of the image to pull, "" for none.
+    name of the lock and ``lock_hash`` its SHA-256; ``image`` is the digest of the image to pull, "" for none. ``facts``
+    has the versions of the environment by the field names of ``ColumnInfo``, nothing where they are not known.
     """
 
     number: int
@@ -58,6 +60,7 @@ class Cell:
     lock: str = ""
     lock_hash: str = ""
     image: str = ""
+    facts: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 #: A clock that is off by more makes times of records implausible.
 CLOCK_TOLERANCE_S = 60.0
+#: Parts of Slurm's reasons, in lower case, for which a job never starts unless somebody does something.
+_NEVER = ("held", "neversatisfied", "badconstraints")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +33,11 @@ class CellStatus:
     over: bool
     answered: bool = True
     lost: bool = False
+
+    @property
+    def held(self) -> bool:
+        """Whether Slurm starts the cell only after somebody has released or changed its job."""
+        return self.state.phase == WAITING and any(part in self.state.message.lower() for part in _NEVER)
 
     @property
     def remark(self) -> str:
@@ -71,7 +78,11 @@ def _lost(state: CellState, task: Task | None) -> CellState:
 
 
 def counts(found: tuple[CellStatus, ...]) -> str:
-    """Return ``12 cells: 7 measured, 3 running, 2 waiting``."""
+    """Return ``12 cells: 7 measured, 3 running, 2 waiting (Resources)``, with the reasons that Slurm gives."""
     phases = Counter(status.state.phase for status in found)
     amount = f"{len(found)} cell{'s' if len(found) > 1 else ''}"
-    return f"{amount}: " + ", ".join(f"{number} {phase}" for phase, number in phases.most_common())
+    reasons = Counter(status.state.message for status in found if status.state.phase == WAITING)
+    reasons.pop("", None)
+    why = ", ".join(reason if len(reasons) == 1 else f"{reason}: {number}" for reason, number in reasons.most_common(3))
+    parts = [f"{number} {phase}" for phase, number in phases.most_common()]
+    return f"{amount}: " + ", ".join(f"{part} ({why})" if why and part.endswith(WAITING) else part for part in parts)

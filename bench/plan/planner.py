@@ -15,7 +15,7 @@ from bench.plan.suggest import did_you_mean
 from bench.plan.variations import applies, refuse_unknown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from bench.plan.column import Column
@@ -99,12 +99,7 @@ def make(
     columns, notes = column_selection.columns(matrix, profile_name, selection.only, locks, devices)
     kernels = _select_kernels(suite, profile.kernels, selection.kernels)
     chosen, modes = _variations(matrix, profile, selection, kernels)
-    capabilities = {gpu.uuid: gpu.capability for gpu in devices.gpus}
-    chosen = {
-        name: names
-        for name, names in chosen.items()
-        if any(applies(name, column.device, capabilities.get(column.gpu, (0, 0))) for column in columns)
-    }
+    chosen = _applicable(chosen, columns, devices)
     groups = _record_groups(matrix, profile, selection, columns, chosen, suite, devices)
     rounds = tuple(ordered(groups, modes))
     if not rounds and any(column.status == "ready" for column in columns):
@@ -128,6 +123,18 @@ def make(
         devices=devices,
         notes=(*notes, *left_out),
     )
+
+
+def _applicable(
+    variations: Mapping[str, tuple[str, ...]], columns: Sequence[Column], devices: Devices
+) -> dict[str, tuple[str, ...]]:
+    """Return the variations, with their kernels, that concern the device of any column."""
+    capabilities = {gpu.uuid: gpu.capability for gpu in devices.gpus}
+    return {
+        name: kernels
+        for name, kernels in variations.items()
+        if any(applies(name, column.device, capabilities.get(column.gpu, (0, 0))) for column in columns)
+    }
 
 
 def _profile(matrix: Matrix, name: str, selection: Selection) -> Profile:

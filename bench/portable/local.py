@@ -248,30 +248,36 @@ def plan(
             "rounds": rounds,
         },
     }  # fmt: skip
-    requests = _rounds(shared, [kernel["name"] for kernel in kernels], modes, rounds, options.variation)
     run: dict[str, Any] = {
+        "profile": "local, quick" if options.quick else "local",
+        "rounds": rounds,
+        "repetitions": repetitions,
+        "modes": modes,
+        "variations": {name: [] for name in options.variation},
+        "variation_modes": dict.fromkeys(options.variation, modes),
+        "host": host,
+        "columns": [column],
+        "kernels": kernels,
+        "warnings": [f"Custom kernels: {fault}" for fault in custom.faults],
+    }
+    requests = _rounds(shared, [kernel["name"] for kernel in kernels], modes, rounds, options.variation)
+    return {**run, **_own_facts()}, requests
+
+
+def _own_facts() -> dict[str, Any]:
+    """Return what run.json says of every run of this command in this interpreter."""
+    return {
         "schema": SCHEMA,
         "version": bench.__version__,
         "revision": "unknown",
         "command": "tfrepro local",
-        "profile": "local, quick" if options.quick else "local",
-        "rounds": rounds,
-        "repetitions": repetitions,
         "seed": _SEED,
-        "modes": modes,
-        "variations": {name: [] for name in options.variation},
-        "variation_modes": dict.fromkeys(options.variation, modes),
         "engine": "local",
         "engine_why": "measured in the interpreter that started the command, with its environment as it is",
         "engine_facts": {"interpreter": sys.executable, "python": " ".join(sys.version.split())},
-        "host": host,
         "suite_hash": suite_hash(),
-        "columns": [column],
-        "kernels": kernels,
-        "warnings": [f"Custom kernels: {fault}" for fault in custom.faults],
         "reused": {},
     }
-    return run, requests
 
 
 def _rounds(

@@ -128,20 +128,21 @@ def make_job(
     known["column"] = run["columns"][0]["id"]
     context = {"host": run["host"]["name"], "environment": identity}
     run["columns"] = [_with_environment(column, where, identity) for column in run["columns"]]
-
-    def here(request: Request) -> Request:
-        # the cores of ``threads=4xcores`` are those of this host
-        meant = settings(request.variation)
-        changed = {**known, "context": {**request.context, **context}, "threads": meant.threads, "inter": meant.inter}
-        return dataclasses.replace(request, **changed)
-
-    sides = [{side: here(request) for side, request in pair.requests.items()} for pair in pairs]
-    timed = [dataclasses.replace(pair, requests=requests) for pair, requests in zip(pairs, sides)]  # noqa: B905 - 3.9
-    rounds = tuple(map(here, requests))
+    timed = [
+        dataclasses.replace(pair, requests={side: _here(one, known, context) for side, one in pair.requests.items()})
+        for pair in pairs
+    ]
     return Job(
-        run=run, requests=rounds, pairs=tuple(timed), launcher=launcher, out=out, no_gpu=missing,
-        sources=tuple(sources),
+        run=run, requests=tuple(_here(one, known, context) for one in requests), pairs=tuple(timed), launcher=launcher,
+        out=out, no_gpu=missing, sources=tuple(sources),
     )  # fmt: skip
+
+
+def _here(request: Request, known: dict[str, Any], context: dict[str, str]) -> Request:
+    """Return a request with what is known on this host: fields, context, and the cores of ``threads=4xcores``."""
+    meant = settings(request.variation)
+    changed = {**known, "context": {**request.context, **context}, "threads": meant.threads, "inter": meant.inter}
+    return dataclasses.replace(request, **changed)
 
 
 def _with_environment(column: dict[str, Any], where: dict[str, Any], identity: str) -> dict[str, Any]:

@@ -38,8 +38,9 @@ class _Validated:
 class ColumnInfo(_Validated):
     """One column as planned and as it was prepared.
 
-    ``status`` is ``ready``, ``incompatible``, ``gpu-not-visible`` or ``build-failed``, or ``mismatch`` or
-    ``image-missing`` where no round could be run; ``reason`` says why it is not ready. ``device``, ``gpu``, ``kind``,
+    ``status`` is ``ready``, ``incompatible``, ``gpu-not-visible`` or ``build-failed``, ``mismatch`` or
+    ``image-missing`` where no round could be run, or ``not-run`` for a cell of a fleet run that has no result;
+    ``reason`` says why it is not ready. ``device``, ``gpu``, ``kind``,
     ``cudnn``, ``advice`` and ``host`` are those of ``bench.plan.column``. ``origin`` has the facts of the other host
     for an imported column, with the id, start and end (``run``, ``started``, ``finished``) of its run, and is empty
     for one that was measured on this host.

@@ -30,7 +30,9 @@ _FILE = re.compile(
     rf"|paired/{_NAME.pattern}/{_NAME.pattern}-[0-9]{{3,4}}\.jsonl\.xz"
     rf"|logs/{_NAME.pattern}/{_NAME.pattern}\.log|kernel-files/{HASH.pattern}\.tar\.xz"
 )
-_STATUSES = frozenset({"ready", "incompatible", "gpu-not-visible", "build-failed", "mismatch", "image-missing"})
+_STATUSES = frozenset(
+    {"ready", "incompatible", "gpu-not-visible", "build-failed", "mismatch", "image-missing", "not-run"}
+)
 #: What ``odd_values`` finds.
 ODD = "a text has control characters, or a text, list or number is too large"
 _MAX_ITEMS, _MAX_NUMBER = 20_000, 2**53

@@ -26,9 +26,9 @@ class Agreement(StrEnum):
 class HostResult:
     """One kernel in one mode on all hosts of a group.
 
-    ``groups`` has the letter of each digest group with its hosts, the most hosts first. ``dissenting`` names the hosts
-    that differ from a majority of all hosts, none without a majority of at least two. ``why`` says which hosts are not
-    comparable and why, "" where all are.
+    ``groups`` has the letter of each digest group with its hosts, the most hosts first; a host whose own columns differ
+    is there by their ids. ``dissenting`` names the hosts that differ from a majority of all hosts, none without a
+    majority of at least two. ``why`` says which hosts are not comparable and why, "" where all are.
     """
 
     kernel: str
@@ -45,8 +45,8 @@ class HostGroup:
 
     ``measured`` has every column with the name of its host. ``same_host`` has columns that name different hosts and are
     of one host by their records. ``differing`` maps a fact that is not the same on all hosts to its values with their
-    hosts. A group of a single host, which such names can make, has only results that are not
-    comparable.
+    hosts. A group of a single host has only results that are not comparable, and conflicts between its own columns,
+    such as those of two GPUs.
     """
 
     model: str

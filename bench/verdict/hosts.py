@@ -37,18 +37,21 @@ class _Host:
     name: str
     sides: tuple[Side, ...]
 
-    def bits(self, kernel: str, variation: str, mode: str) -> tuple[Verdict | None, str]:
-        """Return the verdict with the bits of all columns, or None and the reason; no reason where none is planned."""
-        verdicts = [side.results.of(side.column, kernel, variation, mode) for side in self.sides]
-        found = [verdict for verdict in verdicts if verdict is not None]
+    def bits(self, kernel: str, variation: str, mode: str) -> dict[str, tuple[Verdict | None, str]]:
+        """Return the verdict with the bits of all columns by the name of the host, or by columns that differ.
+
+        None and the reason where there are no bits; no reason where the kernel is not planned.
+        """
+        verdicts = {side.column: side.results.of(side.column, kernel, variation, mode) for side in self.sides}
+        found = {column: verdict for column, verdict in verdicts.items() if verdict is not None}
         if not found:
-            return None, ""
-        poor = [str(one.status) for one in found if not _reproducible(one)]
+            return {self.name: (None, "")}
+        poor = [str(one.status) for one in found.values() if not _reproducible(one)]
         if poor or len(found) < len(verdicts):
-            return None, poor[0] if poor else "not planned"
-        if len({one.comparison.digests[0][0] for one in found}) > 1:
-            return None, "different bits in its own columns"
-        return found[0], ""
+            return {self.name: (None, poor[0] if poor else "not planned")}
+        if len({one.comparison.digests[0][0] for one in found.values()}) > 1:
+            return {column: (verdict, "") for column, verdict in found.items()}
+        return {self.name: (next(iter(found.values())), "")}
 
 
 def compare_hosts(results: RunResults, columns: Iterable[str] | None = None) -> tuple[HostGroup, ...]:
@@ -139,17 +142,20 @@ def _short(name: str) -> str:
 
 
 def _group(model: str, sides: Sequence[Side]) -> HostGroup | None:
-    """Compare the hosts of columns with one environment and model; None for one host, unless it has several names."""
+    """Compare the hosts of columns with one environment and model.
+
+    None for one host, unless it has several names or its columns are in conflict.
+    """
     merged = _by_host(sides)
     same = [of_host for of_host in merged if len({side.info.host for side in of_host}) > 1]
-    if len(merged) == 1 and not same:
-        return None
     hosts = _named(merged)
     results = sides[0].results
     compared = [_Compared(hosts, results.variations[0], mode) for mode in ("off", "on")]
     found = [
         _compare(of_mode, kernel.name) for of_mode in compared for kernel in results.info.kernels if not kernel.control
     ]
+    if len(hosts) == 1 and not same and all(one is None or one.agreement is not Agreement.CONFLICT for one in found):
+        return None
     return HostGroup(
         model=model,
         measured=tuple((side.column, host.name) for host in hosts for side in host.sides),
@@ -185,12 +191,16 @@ def _named(merged: Sequence[Sequence[Side]]) -> list[_Host]:
 
 
 class _Compared:
-    """The hosts of a group in one variation and mode, by name, and whether their work may be compared."""
+    """The hosts of a group in one variation and mode, by name, and whether their work may be compared.
+
+    Columns of a host with several are here by their ids, too.
+    """
 
     def __init__(self, hosts: Sequence[_Host], variation: str, mode: str) -> None:
         self.hosts = hosts
         self.variation, self.mode = variation, mode
-        self._sides = {host.name: host.sides[0] for host in hosts}
+        columns = {side.column: side for host in hosts if len(host.sides) > 1 for side in host.sides}
+        self._sides = {**{host.name: host.sides[0] for host in hosts}, **columns}
         self._pairs: dict[tuple[str, str], Pair] = {}
         self._codes = {name: side.codes(variation, mode) for name, side in self._sides.items()}
         self._settings = {name: side.requested_settings(variation, mode) for name, side in self._sides.items()}
@@ -205,6 +215,23 @@ class _Compared:
         of_kernel = (self._codes[name].get(own.kernel, ""), self._settings[name], side.info.keras, seeds(own))
         return (name if alone else "", *of_kernel, tuple(shapes(own)), frozenset(outputs(own)))
 
+    def sets(self, verdicts: Mapping[str, Verdict], reasons: dict[str, list[str]]) -> list[list[str]]:
+        """Return the sets of hosts whose work may be compared; adds to ``reasons`` why there is more than one."""
+        sets: list[list[str]] = []
+        works: list[dict[Hashable, tuple[str, Verdict]]] = []  # one host of each kind of work in each set
+        for name, verdict in verdicts.items():
+            work = self.work(name, verdict)
+            obstacles = [self.obstacle(one.values(), name, verdict) for one in works]
+            if "" in obstacles:
+                sets[obstacles.index("")].append(name)
+                works[obstacles.index("")].setdefault(work, (name, verdict))
+                continue
+            sets.append([name])
+            works.append({work: (name, verdict)})
+            if obstacles:
+                reasons.setdefault(f"{obstacles[0]}: not compared with {sets[0][0]}", []).append(name)
+        return sets
+
     def obstacle(self, others: Iterable[tuple[str, Verdict]], name: str, own: Verdict) -> str:
         """Say why the bits of a host may not be compared with those of any of several hosts, "" if they all may."""
         for other, verdict in others:
@@ -215,38 +242,31 @@ class _Compared:
 
 
 def _compare(compared: _Compared, kernel: str) -> HostResult | None:
-    """Compare a kernel on all hosts, in sets of hosts whose work may be compared; None where no host planned it."""
-    verdicts: dict[str, Verdict] = {}
+    """Compare a kernel on all hosts, in sets of hosts whose work may be compared; None where no host planned it.
+
+    The columns of a host count one by one where they differ: it is in conflict with itself.
+    """
     reasons: dict[str, list[str]] = {}
-    hosts, mode = compared.hosts, compared.mode
-    found = {host.name: host.bits(kernel, compared.variation, mode) for host in hosts}
+    found = {
+        name: one
+        for host in compared.hosts
+        for name, one in host.bits(kernel, compared.variation, compared.mode).items()
+    }
     if all(verdict is None and not why for verdict, why in found.values()):
         return None
-    sets: list[list[str]] = []
-    works: list[dict[Hashable, tuple[str, Verdict]]] = []  # one host of each kind of work in each set
     for name, (verdict, why) in found.items():
         if verdict is None:
             reasons.setdefault(why or "not planned", []).append(name)
-            continue
-        work = compared.work(name, verdict)
-        obstacles = [compared.obstacle(one.values(), name, verdict) for one in works]
-        verdicts[name] = verdict
-        if "" in obstacles:
-            sets[obstacles.index("")].append(name)
-            works[obstacles.index("")].setdefault(work, (name, verdict))
-            continue
-        sets.append([name])
-        works.append({work: (name, verdict)})
-        if obstacles:
-            reasons.setdefault(f"{obstacles[0]}: not compared with {sets[0][0]}", []).append(name)
+    verdicts = {name: verdict for name, (verdict, _) in found.items() if verdict is not None}
+    sets = compared.sets(verdicts, reasons)
     bits = [_groups(one, verdicts) for one in sets]
     conflicts = [groups for groups in bits if len(groups) > 1]
     agreement = Agreement.CONFLICT if conflicts else Agreement.UNKNOWN if reasons else Agreement.AGREE
     groups = conflicts[0] if conflicts else bits[0] if bits else ()
-    majority = groups and len(groups[0][1]) > max(1, len(hosts) / 2)
+    majority = groups and len(groups[0][1]) > max(1, len(found) / 2)
     return HostResult(
         kernel=kernel,
-        mode=mode,
+        mode=compared.mode,
         agreement=agreement,
         groups=groups,
         dissenting=tuple(name for _, names in groups[1:] for name in names) if majority else (),

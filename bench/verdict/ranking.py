@@ -37,7 +37,7 @@ from bench.verdict.requirements import Requirements, deciding_variations, not_ap
 from bench.verdict.status import OF_COLUMN, SEVERITY, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from bench.store.run_info import ColumnInfo
     from bench.verdict.ratio import TimeRatio
@@ -237,21 +237,14 @@ def _candidate(
     by_status = _by_status(results, column, verdicts)
     here = [name for name, _ in by_status.get(Status.REPRODUCIBLE, ())]
     reasons, unknowns = _concerns(results, column, by_status)
-    for outcome, kind, concerns in (
-        (Agreement.CONFLICT, Kind.OTHER_HOST, reasons),
-        (Agreement.UNKNOWN, Kind.UNKNOWN_HOST, unknowns),
-    ):
-        names = [name for name in here if name in other_hosts[outcome]]
-        if names:
-            concerns.append(Concern(kind=kind, kernels=_under_first(names)))
+    reasons += _of(Kind.OTHER_HOST, [name for name in here if name in other_hosts[Agreement.CONFLICT]])
+    unknowns += _of(Kind.UNKNOWN_HOST, [name for name in here if name in other_hosts[Agreement.UNKNOWN]])
     reproducible = [name for name in here if not any(name in names for names in other_hosts.values())]
     if requirements.max_overhead is not None:
         over, unsure = _overheads(results, column, verdicts, variations, requirements.max_overhead)
-        unsure = [name for name in unsure if name in reproducible]
-        reasons += [Concern(kind=Kind.OVER_LIMIT, kernels=_under_first(over))] if over else []
-        unknowns += [Concern(kind=Kind.OVERHEAD, kernels=_under_first(unsure))] if unsure else []
-    if required.absent:
-        unknowns.append(Concern(kind=Kind.ABSENT, kernels=_under_first(required.absent)))
+        reasons += _of(Kind.OVER_LIMIT, over)
+        unknowns += _of(Kind.OVERHEAD, [name for name in unsure if name in reproducible])
+    unknowns += _of(Kind.ABSENT, required.absent)
     if not verdicts and not required.absent:
         unknowns.append(Concern(kind=Kind.NOTHING))
     evidence = [
@@ -355,8 +348,10 @@ def _overheads(
     return over, unsure
 
 
-def _under_first(kernels: Sequence[str]) -> tuple[tuple[str, str], ...]:
-    return tuple((name, "") for name in kernels)
+def _of(kind: Kind, kernels: Iterable[str]) -> list[Concern]:
+    """Return the concern of this kind about kernels under the variation that decides; none without a kernel."""
+    named = tuple((name, "") for name in kernels)
+    return [Concern(kind=kind, kernels=named)] if named else []
 
 
 def overheads_of(

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import shlex
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from bench.cli import fleet as fleet_cli
 from bench.errors import ConfigError
 from bench.fleet import collect, node_gpu, planning, slurm
 from bench.fleet.state import FAILED, MEASURED, Array, Cell, CellState, Fleet, FleetFolder
@@ -18,7 +21,9 @@ from bench.fleet.status import statuses
 from bench.plan.config_models import Fleet as FleetSettings
 from bench.portable.errors import PortableError
 from bench.portable.host_facts import Gpu, GpuInventory
-from bench.store.run import read_info
+from bench.report.build.page import build
+from bench.store.run import load, read_info
+from bench.verdict import Status, evaluate
 from tests.unit import factory
 
 if TYPE_CHECKING:
@@ -74,6 +79,40 @@ def test_a_measured_cell_without_a_finished_run_is_a_warning(
         folder.write_state(number, CellState(phase=MEASURED))
     (warning,) = [text for text in collected(folder, tmp_path).warnings if "tf2.19.0-cpu on any node" in text]
     assert says in warning
+
+
+def test_a_cell_without_a_result_is_a_column_that_was_not_run(folder: FleetFolder, tmp_path: Path) -> None:
+    facts = {"tensorflow": "2.19.0", "cuda": "12.5", "cudnn": "9.3", "kind": "official", "keras": "3.15.1"}
+    lost = Cell(1, "tf2.19.0-cuda12.5", "H200", lock="tf2.19.0-cuda12.5-py311.txt", facts={**facts, "python": "3.11"})
+    fleet = folder.read()
+    folder.write(dataclasses.replace(fleet, cells=(*fleet.cells[:1], lost)))
+    write_run(folder, 0, "20250101T100500Z-0000")
+    folder.write_state(0, CellState(phase=MEASURED))
+    folder.write_state(1, CellState(phase=FAILED, host="gpu07", message="its job ended (NODE_FAIL)"))
+    run, _ = collect.collect(folder, statuses(folder, folder.read(), {}), tmp_path)
+    results = evaluate(load(run))
+    column = results.info.columns[1]
+    assert (column.id, column.host) == ("tf2.19.0-cuda12.5-py311@h200-gpu07", "gpu07")
+    assert {(one.status, one.why) for one in results.verdicts if one.column == column.id} == {
+        (Status.NOT_RUN, "failed: its job ended (NODE_FAIL)")
+    }
+    shown = build(results).columns[1]
+    assert (shown.blocked, shown.reason) == ("not-run", "failed: its job ended (NODE_FAIL).")
+
+
+@pytest.mark.parametrize("reason", ["JobHeldUser", "launch failed requeued held", "DependencyNeverSatisfied"])
+def test_nobody_waits_for_ever_for_a_job_that_is_held(
+    folder: FleetFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], reason: str
+) -> None:
+    folder.write_state(0, CellState(phase=MEASURED))
+    now = itertools.count(0, 1000)
+    monkeypatch.setattr("bench.cli.fleet.time", SimpleNamespace(monotonic=lambda: next(now), sleep=lambda _: None))
+    tasks = {1: slurm.Task(state="PENDING", reason=reason, node="")}
+    cells: Any = SimpleNamespace(statuses=lambda: statuses(folder, folder.read(), tasks))
+    (_, held) = fleet_cli.wait(cells)
+    assert not held.over
+    assert f"1 waiting ({reason})" in (said := capsys.readouterr().err)
+    assert "1 of them will not start until their jobs are released or changed." in said
 
 
 def test_links_that_lead_out_of_a_run_are_not_followed(folder: FleetFolder, tmp_path: Path) -> None:

@@ -178,10 +178,33 @@ def test_two_names_of_one_host_do_not_hide_other_bits() -> None:
     """Two machines may share a name: their columns are never safe where their bits differ."""
     columns = (HOSTS[0], column("gpu02", origin={"name": "gpu01"}))
     results = evaluate(run(*columns, behave=on_host("gpu02", Behaviour(("b",)))))
-    assert {one.fit for one in choose(results)} == {Fit.UNKNOWN}
+    assert Fit.FITS not in {one.fit for one in choose(results)}
+    ids = " and ".join(one.id for one in columns)
     assert build(results).hosts[0].sentences[1] == (
-        "With determinism on: 1 not comparable (different bits in its own columns on gpu01): matmul."
+        f"With determinism on: {ids} differ, without a majority, in 1: matmul."
     )
+
+
+def two_gpus() -> list[ColumnInfo]:
+    """The columns of two GPUs of one host."""
+    return [dataclasses.replace(column(gpu, origin={"name": "box"}), host="") for gpu in ("1a2b", "3c4d")]
+
+
+def test_two_gpus_of_one_host_with_other_bits_are_a_conflict() -> None:
+    first, second = two_gpus()
+    assert not evaluate(run(first, second)).hosts, "the same bits are no evidence of another host"
+    results = evaluate(run(first, second, behave=on_host("3c4d", Behaviour(("b",)))))
+    (group,) = results.hosts
+    (found,) = group.of("on", Agreement.CONFLICT)
+    assert found.groups == (("A", (first.id,)), ("B", (second.id,)))
+    assert len(gate(results, ["host-conflict"])) == 1
+    assert "Columns of the host" in " ".join(build(results).answer)
+
+
+def test_a_poor_second_gpu_is_no_conflict() -> None:
+    first, second = two_gpus()
+    for poor in (Behaviour(("a", "b")), Behaviour(outcome="crashed")):
+        assert not evaluate(run(first, second, behave=on_host("3c4d", poor))).hosts
 
 
 def test_processes_with_one_host_name_are_of_one_host() -> None:
@@ -202,7 +225,8 @@ def test_two_columns_of_one_host_count_once() -> None:
     found = outcome(run(HOSTS[0], again, HOSTS[2], behave=other))
     assert (found.agreement, found.dissenting) == (Agreement.CONFLICT, ())
     split = outcome(run(HOSTS[0], again, HOSTS[2], behave=on_host("gpu01b", Behaviour(("b",)))))
-    assert (split.agreement, split.why) == (Agreement.UNKNOWN, "different bits in its own columns on gpu01")
+    assert (split.agreement, split.dissenting) == (Agreement.CONFLICT, (again.id,))
+    assert split.groups == (("A", (HOSTS[0].id, "gpu03")), ("B", (again.id,)))
 
 
 @pytest.mark.parametrize("unknown", ["gpu01", "gpu02", "gpu03"])

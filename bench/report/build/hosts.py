@@ -30,11 +30,15 @@ def headline(results: RunResults) -> tuple[str, ...]:
     """Return a sentence for each environment in which hosts disagree with determinism on, at most two of them."""
     groups = [group for group in results.hosts if group.of("on", Agreement.CONFLICT)]
     texts = [
-        f"Hosts disagree on {_label(group)} with determinism on: {'; '.join(_conflicts(group, 'on'))}."
+        f"{_disagreeing(group)} disagree on {_label(group)} with determinism on: {'; '.join(_conflicts(group, 'on'))}."
         for group in groups[:_MOST_ENVIRONMENTS]
     ]
     more = len(groups) - len(texts)
     return (*texts, *([f"Hosts disagree on {count(more, 'more environment')}."] if more > 0 else []))
+
+
+def _disagreeing(group: HostGroup) -> str:
+    return "Hosts" if len(group.hosts) > 1 else f"Columns of the host {clean(group.hosts[0])}"
 
 
 def _label(group: HostGroup) -> str:
@@ -88,7 +92,7 @@ def _sentences(group: HostGroup) -> Iterator[str]:
     for mode in ("on", "off"):
         planned = sum(one.mode == mode for one in group.results)
         if planned and len(group.hosts) == 1:
-            yield f"With determinism {mode}: {'; '.join(_unknown(group, mode))}."
+            yield f"With determinism {mode}: {'; '.join([*_conflicts(group, mode), *_unknown(group, mode)])}."
         elif planned:
             same = len(group.of(mode, Agreement.AGREE))
             hosts = "both hosts" if len(group.hosts) == 2 else f"all {len(group.hosts)} hosts"  # noqa: PLR2004
