@@ -201,11 +201,13 @@ class _Rounds:
             kind = f"{variation}, {mode}{', first' if first else ''}"
             rows.append([kind, len(members), f"{cost.wall:.1f}", *share, cost.record // 1000, cost.kept // 1000])
         headers = [profile, "rounds", "s a round", "kernels", "hashing", "record kB", "kept kB"]
-        told = f"{profile}: {total:.0f} s a column (budget {BUDGETS.get(profile, 0)} s), {size / 1e6:.2f} MB of records"
+        actual = (
+            f"{profile}: {total:.0f} s a column (budget {BUDGETS.get(profile, 0)} s), {size / 1e6:.2f} MB of records"
+        )
         if profile == "standard":
             worst = max(float(str(row[2])) for row in rows)
-            told += f"; its longest round {worst:.1f} s (budget {ROUND_BUDGET_S} s)"
-        return f"{tabulate(rows, headers=headers)}\n{told}\n"
+            actual += f"; its longest round {worst:.1f} s (budget {ROUND_BUDGET_S} s)"
+        return f"{tabulate(rows, headers=headers)}\n{actual}\n"
 
     def _plan(self, profile: str) -> Plan:
         matrix = config.load(ROOT / "matrix.toml")

@@ -161,8 +161,8 @@ def _simulated_run(tensorflow: str) -> dict[str, str]:
         kernels=(*map(factory.kernel, KERNELS), *factory.CONTROLS),
     )  # fmt: skip
     codes = {kernel.name: factory.digest(kernel.name) for kernel in facts.kernels}
-    told = factory.facts_of_process(kernel_hashes=codes, hostname=ANY_HOST, cpu_model="Xeon")
-    run = factory.changed(factory.run(facts, keep=False), told)
+    actual = factory.facts_of_process(kernel_hashes=codes, hostname=ANY_HOST, cpu_model="Xeon")
+    run = factory.changed(factory.run(facts, keep=False), actual)
     return {"run.json": facts.to_json()} | {f"{name}.xz": text(one) for name, one in run.records.items()}
 
 

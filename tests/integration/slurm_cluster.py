@@ -74,7 +74,7 @@ SETTINGS = {
 
 
 class ClusterError(RuntimeError):
-    """The cluster did not do in time what it was told; the message ends with the last lines of a daemon's log."""
+    """The cluster did not do in time what was requested; the message ends with the last lines of a daemon's log."""
 
 
 @dataclass(frozen=True)

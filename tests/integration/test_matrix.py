@@ -78,10 +78,10 @@ def test_mode_and_rounds_narrow_the_run(root: Path, tmp_path: Path) -> None:
     run = newest(tmp_path)
     assert sorted(record.request.round for record in run.records.values()) == [1, 2, 3]
     assert {record.request.mode for record in run.records.values()} == {"on"}
-    asked = {record.request.round: record.request for record in run.records.values()}
-    assert {number: one.second_seed for number, one in asked.items()} == {1: True, 2: False, 3: False}
-    assert {number: one.order_seed for number, one in asked.items()} == {1: 1, 2: 2, 3: 3}
-    assert len({one.kernels for one in asked.values()}) > 1, "every round has an order of its own"
+    wanted = {record.request.round: record.request for record in run.records.values()}
+    assert {number: one.second_seed for number, one in wanted.items()} == {1: True, 2: False, 3: False}
+    assert {number: one.order_seed for number, one in wanted.items()} == {1: 1, 2: 2, 3: 3}
+    assert len({one.kernels for one in wanted.values()}) > 1, "every round has an order of its own"
     for record in run.records.values():
         assert list(dict.fromkeys(outcome.kernel for outcome in record.outcomes)) == list(record.request.kernels)
         roles = {sample.role for sample in record.samples}

@@ -184,7 +184,7 @@ def run(
     keep: bool = True,
     **context: Any,
 ) -> Run:
-    """A whole run. ``behave`` is asked for every kernel that is no control, unless it wants to speak for them too.
+    """A whole run. ``behave`` is called for every kernel that is no control, unless it takes them, too.
 
     It may return ``EXACT``. ``second_seeds`` are taken in the "first" round or in "all"; ``timed`` names the variations
     with timing pairs (None: all). ``keep`` makes kept values, and tells where samples part. ``context`` goes into
@@ -351,7 +351,7 @@ def again(one: Record, name: str, acts: Behaviour, facts: RunInfo, column: Colum
     place = "CPU:0" if column.device == "cpu" else "GPU:0"
     first = one.processes[0]
     fresh = dataclasses.replace(first, process=number, pid=first.pid + 5000, started=f"{first.started[:14]}05:00+00:00")
-    told = [
+    taken = [
         dataclasses.replace(plain, process=number)
         for plain in samples(name, acts, facts, place)
         if plain.role != "second-seed"
@@ -359,7 +359,7 @@ def again(one: Record, name: str, acts: Behaviour, facts: RunInfo, column: Colum
     return dataclasses.replace(
         one,
         processes=(*one.processes, fresh),
-        samples=(*one.samples, *told),
+        samples=(*one.samples, *taken),
         outcomes=(*one.outcomes, dataclasses.replace(ending(name, acts), process=number)),
     )
 
@@ -644,6 +644,6 @@ def libraries(**values: str | None) -> Callable[[Record], Record]:
 
     def change(old: Process) -> Process:
         merged = {**old.libraries, **values}
-        return dataclasses.replace(old, libraries={name: told for name, told in merged.items() if told is not None})
+        return dataclasses.replace(old, libraries={name: text for name, text in merged.items() if text is not None})
 
     return lambda one: dataclasses.replace(one, processes=tuple(change(old) for old in one.processes))

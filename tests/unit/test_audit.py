@@ -36,8 +36,8 @@ def database(*vulnerable: str) -> Iterator[list[str]]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            known = asked["package"]["name"] in vulnerable
+            requested = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            known = requested["package"]["name"] in vulnerable
             self.send_response(200)
             self.end_headers()
             self.wfile.write(json.dumps({"vulns": [ADVISORY]} if known else {}).encode())

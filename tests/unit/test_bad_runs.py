@@ -155,8 +155,8 @@ def test_every_bad_run_is_looked_at() -> None:
 @pytest.mark.parametrize("name", RUNS)
 def test_it_says_what_is_true(name: str, renderer: str) -> None:
     shown = " ".join(RENDERERS[renderer](view(name)).split())
-    told, never = SAYS[name]
-    for text in told:
+    actual, never = SAYS[name]
+    for text in actual:
         assert text in shown
     for text in never:
         assert text not in shown
@@ -174,8 +174,8 @@ def test_nothing_green_is_made_of_it(name: str) -> None:
 
 def test_no_number_stands_for_a_time_that_is_none() -> None:
     found = view("no time is a time")
-    told = json.loads(json_render.render(found))
-    for kernel in (kernel for family in told["families"] for kernel in family["kernels"]):
+    actual = json.loads(json_render.render(found))
+    for kernel in (kernel for family in actual["families"] for kernel in family["kernels"]):
         if "control" not in kernel:
             cell = kernel["variations"][0]["cells"][0]
             for half in (cell["off"], cell["on"]):
@@ -185,9 +185,9 @@ def test_no_number_stands_for_a_time_that_is_none() -> None:
 
 @pytest.mark.parametrize(("seconds", "shown"), [(1e10, "1.00e+10 s"), (1e300, "overhead: not measured")])
 def test_a_time_of_any_size_keeps_to_the_width(seconds: float, shown: str) -> None:
-    told = terminal.render(build(evaluate(timed(seconds))), 80)
-    assert shown in told
-    assert max(len(line) for line in told.splitlines() if "nox -s" not in line) <= 80
+    actual = terminal.render(build(evaluate(timed(seconds))), 80)
+    assert shown in actual
+    assert max(len(line) for line in actual.splitlines() if "nox -s" not in line) <= 80
 
 
 def test_half_a_pair_is_not_a_safe_pair() -> None:
@@ -261,10 +261,10 @@ def test_a_record_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.fault("A run was measured by a newer version", "It is refused in one sentence.")
 def test_a_run_of_a_later_version_is_refused_in_a_sentence(tmp_path: Path) -> None:
-    told = json.loads(factory.info().to_json())
-    told["columns"][0]["colour"] = "blue"
-    told["moon\x1b"] = 1
-    (tmp_path / "run.json").write_text(json.dumps(told), encoding="utf-8")
+    actual = json.loads(factory.info().to_json())
+    actual["columns"][0]["colour"] = "blue"
+    actual["moon\x1b"] = 1
+    (tmp_path / "run.json").write_text(json.dumps(actual), encoding="utf-8")
     with pytest.raises(StorageError, match=r"fields that this version does not know: 'colour', 'moon\\x1b'") as caught:
         load(tmp_path)
     assert "the tfrepro that wrote it" in str(caught.value.hint)

@@ -70,23 +70,23 @@ class TestHalving:
     @given(rows())
     def test_never_a_wrong_step_and_few_questions(self, row: tuple[list[bool | None], list[int]]) -> None:
         answers, costs = row
-        asked: list[int] = []
-        told: list[int] = []
+        requested: list[int] = []
+        actual: list[int] = []
 
         def ask(place: int) -> bool | None:
-            asked.append(place)
+            requested.append(place)
             return answers[place]
 
-        found = halve(len(answers), ask, costs.__getitem__, lambda place, _: told.append(place))
+        found = halve(len(answers), ask, costs.__getitem__, lambda place, _: actual.append(place))
         assert answers[found.low] is False
         assert answers[found.high] is True
         assert found.between == list(range(found.low + 1, found.high)), "only the undecidable is left open"
         assert all(answers[place] is None for place in found.between)
-        assert asked == told
-        assert len(asked) == len(set(asked))
+        assert requested == actual
+        assert len(requested) == len(set(requested))
         if None not in answers:
             assert found.high == found.low + 1
-            assert len(asked) + 2 <= math.ceil(math.log2(len(answers))) + 2
+            assert len(requested) + 2 <= math.ceil(math.log2(len(answers))) + 2
 
     @given(st.lists(st.sampled_from([True, False, None]), max_size=40))
     def test_of_a_row_that_changes_several_times_it_finds_one_step(self, inner: list[bool | None]) -> None:
@@ -97,11 +97,11 @@ class TestHalving:
         assert all(answers[place] is None for place in range(found.low + 1, found.high))
 
     @pytest.mark.parametrize(
-        ("size", "cheap", "asked"),
+        ("size", "cheap", "requested"),
         [(9, set(), 4), (8, {4}, 4), (8, {3}, 3), (8, {1}, 3), (7, {2}, 2), (7, {1}, 3), (3, set(), 1)],
     )
-    def test_of_equal_places_the_cheapest_is_asked_first(self, size: int, cheap: set[int], asked: int) -> None:
-        assert Halving(low=0, high=size - 1).best(lambda place: place not in cheap) == asked
+    def test_of_equal_places_the_cheapest_is_asked_first(self, size: int, cheap: set[int], requested: int) -> None:
+        assert Halving(low=0, high=size - 1).best(lambda place: place not in cheap) == requested
 
 
 def selected(text: str) -> tuple[list[str], list[str]]:

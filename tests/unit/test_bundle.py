@@ -233,7 +233,7 @@ def test_a_gpu_bundle_is_planned_without_a_gpu(order: bundle.Order, root: Path) 
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "actual"),
     [
         ({"pair": "tf2.18*"}, "a bundle contains one"),
         ({"pair": "nosuch"}, "matches 0 pairs"),
@@ -243,8 +243,8 @@ def test_a_gpu_bundle_is_planned_without_a_gpu(order: bundle.Order, root: Path) 
         ({"python": "3.20"}, "no wheel for Python 3.20"),
     ],
 )
-def test_an_invalid_order_has_a_clear_error(order: bundle.Order, changes: dict[str, Any], told: str) -> None:
-    with pytest.raises(ConfigError, match=told):
+def test_an_invalid_order_has_a_clear_error(order: bundle.Order, changes: dict[str, Any], actual: str) -> None:
+    with pytest.raises(ConfigError, match=actual):
         bundle.make(dataclasses.replace(order, **changes), silent)
     assert not order.out.exists() or not list(order.out.iterdir())
 

@@ -48,7 +48,7 @@ def _in_the_root(monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
     monkeypatch.setattr(choose, "loaded", lambda o: sample_run() if o.run_folder == Path(SAMPLE[-1]) else read(o))
 
 
-def asked(capsys: pytest.CaptureFixture[str], *arguments: str, run: list[str] | None = None) -> tuple[int, str]:
+def run_choose(capsys: pytest.CaptureFixture[str], *arguments: str, run: list[str] | None = None) -> tuple[int, str]:
     """Exit code and what was printed."""
     code = cli.main([*(SAMPLE if run is None else run), *arguments])
     return code, capsys.readouterr().out
@@ -56,12 +56,12 @@ def asked(capsys: pytest.CaptureFixture[str], *arguments: str, run: list[str] | 
 
 def as_json(capsys: pytest.CaptureFixture[str], *arguments: str, run: list[str] | None = None) -> tuple[int, Any]:
     """Exit code and the document."""
-    code, out = asked(capsys, *arguments, "--format", "json", run=run)
+    code, out = run_choose(capsys, *arguments, "--format", "json", run=run)
     return code, json.loads(out)
 
 
 def test_a_need_that_every_pair_of_the_sample_meets(capsys: pytest.CaptureFixture[str]) -> None:
-    code, out = asked(capsys, "--families", "sequences")
+    code, out = run_choose(capsys, "--families", "sequences")
     evaluated = sample()
     assert code == errors.OK
     ranks = {
@@ -94,7 +94,7 @@ def test_what_keeps_a_pair_from_fitting_is_named_with_its_reason(
     run = factory.run(factory.info(kernels=kernels), behave)
     monkeypatch.setattr("bench.cli.choose.store.load", lambda _: run)
     monkeypatch.setenv("COLUMNS", "80")
-    code, out = asked(capsys, run=["choose", "--run", "made-here"])
+    code, out = run_choose(capsys, run=["choose", "--run", "made-here"])
     assert code == errors.GATE
     assert "No pair is known to fit. Closest: TF 2.18.1 CPU." in out
     assert "It would fit without k1, k2 and k3:" in out
@@ -114,7 +114,7 @@ def test_the_terminal_keeps_its_width(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, question: list[str]
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    _, out = asked(capsys, *question)
+    _, out = run_choose(capsys, *question)
     assert max(map(len, out.splitlines())) <= 80
 
 
@@ -184,9 +184,9 @@ def test_every_command_can_be_planned(capsys: pytest.CaptureFixture[str], monkey
     command = measured(monkeypatch, dataclasses.replace(factory.info(), profile="quick"))
     _, body = as_json(capsys, "--families", "scatter", run=command)
     assert "scatter_nd_xla" in body["missing"][0]["command"]
-    for told in body["missing"]:
-        flags = shlex.split(told["command"].partition(" -- ")[2])
-        assert asked(capsys, *flags, "--engine", "venv", run=["plan"])[0] == errors.OK, told
+    for actual in body["missing"]:
+        flags = shlex.split(actual["command"].partition(" -- ")[2])
+        assert run_choose(capsys, *flags, "--engine", "venv", run=["plan"])[0] == errors.OK, actual
 
 
 def test_a_gpu_question_is_answered_from_the_rules(capsys: pytest.CaptureFixture[str]) -> None:
@@ -195,10 +195,10 @@ def test_a_gpu_question_is_answered_from_the_rules(capsys: pytest.CaptureFixture
     assert code == errors.NOTHING
     assert "sm_90, driver 550" in body["question"]
     assert {one["fit"] for one in body["candidates"]} == {"unknown"}
-    told = {one["column"]: " ".join(one["unknowns"]) for one in body["candidates"]}
-    assert "measured on a CPU, which says nothing about a GPU" in told["tf2.18.1-cpu-py311@cpu"]
-    assert "first run compiles PTX" in told["tf2.18.1-cuda12.5-py311"]
-    assert all("rule" in text for column, text in told.items() if "-cuda" in column)
+    actual = {one["column"]: " ".join(one["unknowns"]) for one in body["candidates"]}
+    assert "measured on a CPU, which says nothing about a GPU" in actual["tf2.18.1-cpu-py311@cpu"]
+    assert "first run compiles PTX" in actual["tf2.18.1-cuda12.5-py311"]
+    assert all("rule" in text for column, text in actual.items() if "-cuda" in column)
     command = body["missing"][-1]["command"]
     assert {"--device", "gpu"} <= set(shlex.split(command))
     assert "matmul_f32" in command
@@ -216,8 +216,8 @@ def test_what_the_rules_block_is_told_with_its_rule(capsys: pytest.CaptureFixtur
 
 def test_half_a_driver_blocks_only_what_none_of_its_branch_can_run(capsys: pytest.CaptureFixture[str]) -> None:
     _, body = as_json(capsys, "--gpu", "sm_90", "--driver", "525")
-    told = {one["column"]: one for one in body["candidates"]}
-    newest = told["tf2.18.1-cuda12.5-py311"]
+    actual = {one["column"]: one for one in body["candidates"]}
+    newest = actual["tf2.18.1-cuda12.5-py311"]
     assert newest["fit"] == "unknown"
     assert "with the first drivers of 525: blocked: driver 525 < 525.60.13" in newest["unknowns"][0]
     assert "(rules ptx-driver and minor-version-12)" in newest["unknowns"][0]
@@ -341,7 +341,7 @@ def hostile(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.mark.parametrize("form", ["terminal", "markdown", "json"])
 def test_hostile_names_stay_text(capsys: pytest.CaptureFixture[str], hostile: list[str], form: str) -> None:
-    _, out = asked(capsys, "--format", form, run=hostile)
+    _, out = run_choose(capsys, "--format", form, run=hostile)
     assert "img src" in out
     assert "\x1b" not in out
     assert "\u202e" not in out

@@ -338,7 +338,7 @@ def test_interruption_is_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
 
 
 @pytest.mark.parametrize(
-    ("changes", "harm", "code", "told"),
+    ("changes", "harm", "code", "actual"),
     [
         ({}, "", errors.NOTHING, "No kernel gave a result with determinism on"),
         ({"finished": ""}, "", errors.ENGINE, "The run is not complete"),
@@ -346,13 +346,13 @@ def test_interruption_is_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     ],
 )
 def test_an_incomplete_run_does_not_exit_with_success(
-    changes: dict[str, Any], harm: str, code: int, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    changes: dict[str, Any], harm: str, code: int, actual: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = folder_of(tmp_path / "runs" / "20250101T000000Z-aaaa", factory.run(factory.info(**changes)))
     if harm:
         next(folder.rglob("*.jsonl.xz")).write_text(harm, encoding="utf-8")
     assert cli.main(["report", "--reports", str(tmp_path), "--fail-on", "none"]) == code
-    assert told in capsys.readouterr().err
+    assert actual in capsys.readouterr().err
 
 
 class Hands:
@@ -386,11 +386,11 @@ def test_a_failed_push_of_an_image_does_not_stop_the_others(
 ) -> None:
     monkeypatch.setattr(images_command, "DockerEngine", Hands)
     assert cli.main(["images", "--push", "registry:5000", "--device", "cpu"]) == errors.ENGINE
-    told = capsys.readouterr().out
+    actual = capsys.readouterr().out
     assert [one.partition("-")[0] for one in Hands.pushed] == ["tf2.18.1", "tf2.21.0"]
-    assert told.count("sha256:one") == 1
-    assert told.count("the registry took it not") == 1
-    assert "libcudnn.so.9: not found" in told
+    assert actual.count("sha256:one") == 1
+    assert actual.count("the registry took it not") == 1
+    assert "libcudnn.so.9: not found" in actual
 
 
 def help_text(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:

@@ -97,9 +97,9 @@ def compare(reports: Path, *arguments: str) -> int:
 )
 def test_gates(reports: Path, capsys: pytest.CaptureFixture[str], gates: str, code: int, words: list[str]) -> None:
     assert compare(reports, *PAIRS, "--fail-on", gates) == code
-    told = capsys.readouterr().err
-    assert all(word in told for word in words)
-    assert ("gate" in told) is bool(code)
+    actual = capsys.readouterr().err
+    assert all(word in actual for word in words)
+    assert ("gate" in actual) is bool(code)
 
 
 def test_the_usual_gates_are_what_breaks(reports: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -119,9 +119,9 @@ def test_a_misspelt_gate_is_refused(reports: Path, capsys: pytest.CaptureFixture
     with pytest.raises(SystemExit) as stopped:
         compare(reports, *PAIRS, "--fail-on", gates)
     assert stopped.value.code == 2
-    told = capsys.readouterr().err
-    assert "unknown gate" in told or "invalid factor" in told
-    assert gates != "regresed" or "did you mean 'regressed'" in told
+    actual = capsys.readouterr().err
+    assert "unknown gate" in actual or "invalid factor" in actual
+    assert gates != "regresed" or "did you mean 'regressed'" in actual
 
 
 @pytest.mark.parametrize(
@@ -176,12 +176,12 @@ def test_two_runs_are_compared_column_by_column(
     reports: Path, capsys: pytest.CaptureFixture[str], one: str, other: str
 ) -> None:
     assert compare(reports, one, other) == 0
-    told = capsys.readouterr()
+    actual = capsys.readouterr()
     for name in ("2.15.1", "2.18.1", "2.21.0"):
-        assert f"TF {name} CPU, {FIRST} to {SECOND}" in told.out
-    assert "any drift of the machine is part of these ratios" in told.out
+        assert f"TF {name} CPU, {FIRST} to {SECOND}" in actual.out
+    assert "any drift of the machine is part of these ratios" in actual.out
     assert (
-        "not compared: bits of 6 of 8 results, TF 2.21.0 CPU" in told.err
+        "not compared: bits of 6 of 8 results, TF 2.21.0 CPU" in actual.err
     )  # a control failed on both sides; two end with the same error
 
 
@@ -197,9 +197,9 @@ def test_removed_columns_are_named_and_can_be_a_gate(
 ) -> None:
     reports = place(tmp_path, monkeypatch, {FIRST: made(FIRST), SECOND: made(SECOND, worse, 2)})
     assert compare(reports, FIRST, SECOND, "--fail-on", "removed") == 1
-    told = capsys.readouterr()
-    assert f"Only before: {COLUMNS[2].id}." in told.out
-    assert f"gate removed: {COLUMNS[2].id}" in told.err
+    actual = capsys.readouterr()
+    assert f"Only before: {COLUMNS[2].id}." in actual.out
+    assert f"gate removed: {COLUMNS[2].id}" in actual.err
     assert compare(reports, SECOND, FIRST, "--fail-on", "removed") == 0
     assert f"Only after: {COLUMNS[2].id}." in capsys.readouterr().out
 

@@ -49,7 +49,7 @@ UNKNOWN = frozenset({"deaf", "control-failed", "absent", "refused"})
 WEAK = frozenset({"inconclusive", "weak-moved"})
 #: Nothing but the evidence may be said of what proves nothing.
 OF_EVIDENCE = {Event.LESS_EVIDENCE, Event.MORE_EVIDENCE, Event.UNCONFIRMED}
-#: A bad end after it is told as such.
+#: After a bad end, the comparison says so.
 BAD_ENDS = {Event.STARTS_RAISING, Event.STARTS_FAILING, Event.NONDETERMINISTIC}
 
 
@@ -93,8 +93,8 @@ def of(before: str, after: str, run: str = "one", other: str = "one", mode: str 
 
 
 def test_the_pool_is_what_it_says() -> None:
-    told = {name: pool("one").of(column_of(name), "matmul", "default", "on") for name in POOL}
-    assert {name: one.status for name, one in told.items() if one} == {
+    actual = {name: pool("one").of(column_of(name), "matmul", "default", "on") for name in POOL}
+    assert {name: one.status for name, one in actual.items() if one} == {
         "reproducible": Status.REPRODUCIBLE,
         "twin": Status.REPRODUCIBLE,
         "slow": Status.REPRODUCIBLE,
@@ -284,8 +284,8 @@ def reseeded(one: Record) -> Record:
 def other_env(one: Record) -> Record:
     """A variation of the same name that sets something else."""
     request = dataclasses.replace(one.request, env={"TF_ENABLE_ONEDNN_OPTS": "0"})
-    told = {"TF_CPP_MIN_LOG_LEVEL": "2", "TF_ENABLE_ONEDNN_OPTS": "0"}
-    return factory.settings(env=told)(dataclasses.replace(one, request=request))
+    actual = {"TF_CPP_MIN_LOG_LEVEL": "2", "TF_ENABLE_ONEDNN_OPTS": "0"}
+    return factory.settings(env=actual)(dataclasses.replace(one, request=request))
 
 
 def reshaped(key: str, value: Any) -> Callable[[Record], Record]:

@@ -271,8 +271,8 @@ def test_records_reused_are_not_called_unchanged() -> None:
 
 
 def test_notes_of_runs_that_were_passed_over_reach_the_page() -> None:
-    told = Last(notes=("Run x was passed over: <b>schema 1</b>.",))
-    page = render(now(), Format.HTML, before=told)
+    actual = Last(notes=("Run x was passed over: <b>schema 1</b>.",))
+    page = render(now(), Format.HTML, before=actual)
     assert "<b>schema 1" not in page
     assert "Run x was passed over" in page
 

@@ -252,9 +252,9 @@ class TestKinds:
         ],
     )
     def test_refused(self, tensorflow: str, key: str, cudnn: str, words: list[str]) -> None:
-        told = pair(tensorflow, key, cudnn).refused
+        actual = pair(tensorflow, key, cudnn).refused
         for word in words:
-            assert word in told
+            assert word in actual
 
     def test_allow_older_allows_nothing_else(self) -> None:
         assert cuda.refusal("2.18.1", "12.3", "9.3.0.75", allow_older=True) == ""

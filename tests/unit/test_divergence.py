@@ -83,7 +83,7 @@ def test_inside_a_process_the_record_tells_it_whole() -> None:
     assert found.difference_why == ""
 
 
-def told(step: int | None, rel_max: float, tensor: str = "loss") -> dict[str, Any]:
+def difference_at(step: int | None, rel_max: float, tensor: str = "loss") -> dict[str, Any]:
     row = {**FLAT, "rel_max": rel_max}
     return {
         "step": step,
@@ -114,7 +114,7 @@ def with_parted(run: Run, rows: dict[tuple[int, int], Any]) -> Run:
 
 def test_the_worst_pair_is_measured_and_the_earliest_parting_named() -> None:
     run = factory.run(None, only(Behaviour(digests=("a", "b"))))
-    rows = {(1, 1): told(None, 0.1, "out"), (3, 1): told(2, 0.5), (5, 1): told(1, 0.3)}
+    rows = {(1, 1): difference_at(None, 0.1, "out"), (3, 1): difference_at(2, 0.5), (5, 1): difference_at(1, 0.3)}
     apart = of(evaluate(with_parted(run, rows))).difference
     assert apart is not None
     assert (apart.first, apart.other) == ("round 3 repetition 0", "round 3 repetition 1")
@@ -133,10 +133,10 @@ def test_the_worst_pair_is_measured_and_the_earliest_parting_named() -> None:
     [
         "text",
         {},
-        {**told(1, 0.5), "distance": None},
-        {**told(1, 0.5), "step": "one"},
-        {**told(1, 0.5), "index": 3},
-        {**told(1, 0.5), "index": ["x"]},
+        {**difference_at(1, 0.5), "distance": None},
+        {**difference_at(1, 0.5), "step": "one"},
+        {**difference_at(1, 0.5), "index": 3},
+        {**difference_at(1, 0.5), "index": ["x"]},
     ],
 )
 def test_damaged_words_of_a_record_are_passed_over(row: Any) -> None:
@@ -144,10 +144,10 @@ def test_damaged_words_of_a_record_are_passed_over(row: Any) -> None:
     apart = of(evaluate(with_parted(run, {(1, 1): row}))).difference
     assert apart is not None  # from kept values
     assert not apart.whole
-    both = of(evaluate(with_parted(run, {(1, 1): row, (2, 1): told(1, 0.5)}))).difference
+    both = of(evaluate(with_parted(run, {(1, 1): row, (2, 1): difference_at(1, 0.5)}))).difference
     assert both is not None
     assert both.first == "round 2 repetition 0"
-    outputs = of(evaluate(with_parted(run, {(1, 1): {**told(1, 0.5), "outputs": ["out"]}}))).difference
+    outputs = of(evaluate(with_parted(run, {(1, 1): {**difference_at(1, 0.5), "outputs": ["out"]}}))).difference
     assert outputs is not None
     assert outputs.outputs == {}
 
@@ -205,16 +205,16 @@ def test_the_first_step_and_tensor_lead() -> None:
     assert apart.first_difference is not None
     assert (apart.first_difference.step, apart.first_difference.tensor, apart.first_difference.index) == (2, "loss", ())
     assert list(apart.outputs) == ["weights"]
-    told = difference.side_by_side(run, "matmul", *(factory.digest(f"matmul {text}") for text in "ab"))
-    assert [(one.step, one.tensor, one.same) for one in told] == [
+    actual = difference.side_by_side(run, "matmul", *(factory.digest(f"matmul {text}") for text in "ab"))
+    assert [(one.step, one.tensor, one.same) for one in actual] == [
         (1, "loss", True),
         (1, "gradient dense/kernel", True),
         (2, "loss", False),
         (2, "gradient dense/kernel", False),
         (None, "weights", False),
     ]
-    assert (told[4].index, told[4].first, told[4].other) == ((2,), "3.0", "4.0")
-    assert len(told[0].first_digest) == 16
+    assert (actual[4].index, actual[4].first, actual[4].other) == ((2,), "3.0", "4.0")
+    assert len(actual[0].first_digest) == 16
     assert difference.side_by_side(run, "matmul", "x", "y") == ()
 
 

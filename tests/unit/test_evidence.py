@@ -124,10 +124,10 @@ def test_power_and_false_alarm_are_sane(tallies: dict[Any, simulation.Tally]) ->
 def test_the_table_is_the_same_every_time(tallies: dict[Any, simulation.Tally]) -> None:
     again = simulation.simulate(15, (simulation.Plant("process", 0.2),))
     assert again == [row for row in tallies.values() if row.plant.where == "process"]
-    told: list[str] = []
-    simulation.table(again, told.append)
-    assert len(told) == 1 + 5 + 5 + 1
-    assert told[-1] == "differences in the data that were called reproducible or inconclusive: 0"
+    actual: list[str] = []
+    simulation.table(again, actual.append)
+    assert len(actual) == 1 + 5 + 5 + 1
+    assert actual[-1] == "differences in the data that were called reproducible or inconclusive: 0"
 
 
 # --- detection power ----------------------------------------------------------------------------------

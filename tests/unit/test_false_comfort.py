@@ -73,7 +73,7 @@ def matmul(old: RunResults, new: RunResults) -> KernelChange:
 
 
 # A run of one column (or of one mode, or without a variation) between two nightly ones is taken for the last run of
-# its kind: what the nightly one had measured besides is told as new, and what got worse there is told by nobody.
+# its kind: what the nightly one had measured besides is shown as new, and what got worse there is shown by nobody.
 @pytest.mark.parametrize(
     "narrower",
     [{"columns": BOTH[:1]}, {"modes": ("off",)}, {"variations": {"default": ()}}],
@@ -105,8 +105,8 @@ def test_a_narrower_run_between_two_is_not_the_last_one_of_its_kind(tmp_path: Pa
 )
 def test_what_only_one_run_has_is_told_since_the_last_run(old: dict[str, Any], new: dict[str, Any]) -> None:
     found = since(measured(LATE, **new), measured(EARLY, **old))
-    told = " ".join((found.sentence, *found.notes))
-    assert "removed" in told or "added" in told
+    actual = " ".join((found.sentence, *found.notes))
+    assert "removed" in actual or "added" in actual
 
 
 # The only event is "more evidence", and every gate of `compare` passes: exit code 0. The kernel's bits were the
@@ -132,12 +132,12 @@ def test_other_bits_with_nan_are_not_as_before() -> None:
 
 # `choose --gpu "RTX 2080"` says that a pair fits which was measured on an RTX 2080 Ti: another chip.
 @pytest.mark.parametrize(
-    ("asked", "device"),
+    ("requested", "device"),
     [("rtx-2080", "rtx-2080-ti"), ("rtx-4090", "rtx-4090-laptop-gpu"), ("a100", "a100-sxm4-40gb-mig-1g-5gb")],
 )
-def test_another_chip_whose_name_only_begins_alike_is_no_evidence(asked: str, device: str) -> None:
+def test_another_chip_whose_name_only_begins_alike_is_no_evidence(requested: str, device: str) -> None:
     column = factory.column("2.18.1", "12.5", device=device, id=f"tf2.18.1-cuda12.5-py311@{device}")
-    (found,) = choose(measured(LATE, columns=(column,)), Requirements(device=asked))
+    (found,) = choose(measured(LATE, columns=(column,)), Requirements(device=requested))
     assert found.fit is Fit.UNKNOWN
 
 
@@ -159,8 +159,8 @@ def test_a_overhead_that_is_known_to_be_above_under_another_variation_does_not_f
 # block none of them. With the first number alone (525) it is right.
 def test_the_beginning_of_a_driver_blocks_only_what_none_of_them_can_run(capsys: pytest.CaptureFixture[str]) -> None:
     cli.main(["choose", "--run", "reports/sample", "--gpu", "h100", "--driver", "525.60", "--format", "json"])
-    told = json.loads(capsys.readouterr().out)["candidates"]
-    assert not [one["column"] for one in told if any("driver 525.60 < 525.60.13" in text for text in one["reasons"])]
+    actual = json.loads(capsys.readouterr().out)["candidates"]
+    assert not [one["column"] for one in actual if any("driver 525.60 < 525.60.13" in text for text in one["reasons"])]
 
 
 # "1 result changed (stops raising an error 1)", as good news: it was unsupported, and is silently nondeterministic now.
@@ -213,8 +213,8 @@ def test_a_gate_on_times_is_not_passed_where_none_was_compared(
     monkeypatch.setattr(verdict, "evaluate", lambda name: runs[name])
     words = ["compare", EARLY, LATE, "--reports", str(tmp_path), "--fail-on"]
     assert cli.main([*words, "slower:1.10"]) == 3
-    told = capsys.readouterr()
-    out, err = (" ".join(text.split()) for text in told)
+    actual = capsys.readouterr()
+    out, err = (" ".join(text.split()) for text in actual)
     assert "Nothing that the gate slower is about could be compared, so it did not pass." in err
     assert f"not compared: times of 4 of 4 results, TF 2.18.1 CPU, {EARLY} to {LATE}: {why} (4)" in err
     assert f"no time compared ({why})" in out or "not compared" in out

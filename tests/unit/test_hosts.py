@@ -338,9 +338,9 @@ def test_another_driver_is_stated_with_the_result() -> None:
         (agreeing, "bits that are the same are so despite that"),
         (differing, "a conflict may come from that"),
     ):
-        told = build(evaluate(whole)).hosts[0]
-        assert told.sentences[-1] == f"The hosts also differ in driver: {meaning}."
-        assert told.differing[0].value == f"{factory.DRIVER} on gpu01 and gpu02; 560.35.03 on gpu03"
+        actual = build(evaluate(whole)).hosts[0]
+        assert actual.sentences[-1] == f"The hosts also differ in driver: {meaning}."
+        assert actual.differing[0].value == f"{factory.DRIVER} on gpu01 and gpu02; 560.35.03 on gpu03"
     # with the driver as a requirement, only the hosts that have it count
     (fits, *_), rest = choose(evaluate(differing), Requirements(driver="560")), choose(evaluate(differing))
     assert (fits.column[-5:], fits.fit) == ("gpu03", Fit.FITS)
@@ -400,9 +400,9 @@ def test_a_pair_on_which_hosts_disagree_does_not_fit() -> None:
     candidates = choose(results)
     assert {(one.fit, one.reproducible) for one in candidates} == {(Fit.NOT, 0)}
     assert gate(results, ["unknown-nondeterminism", "faults", "unmeasured"]) == ()
-    (told,) = gate(results, ["host-conflict"])
+    (actual,) = gate(results, ["host-conflict"])
     assert (
-        told
+        actual
         == "host-conflict: matmul has other bits on another host with the same h100: A on gpu01 and gpu02; B on gpu03."
     )
     view = build(results)

@@ -54,8 +54,8 @@ class TestShipped:
     def test_each_pins_the_requirements_of_its_pair(self, root: Path) -> None:
         for row in column_selection.listed(config.load(root / "matrix.toml")):
             pinned = locks.pins(shipped(root)[row.pair.stem])
-            asked = dict(line.split("==") for line in locks.requirements(row.pair) if "==" in line)
-            assert asked.items() <= pinned.items(), row.pair.stem
+            requested = dict(line.split("==") for line in locks.requirements(row.pair) if "==" in line)
+            assert requested.items() <= pinned.items(), row.pair.stem
             nvidia = {name for name in pinned if name.startswith("nvidia-")}
             assert nvidia == {line.split("==")[0] for line in cuda.wheels(row.pair)}, "nothing comes in by itself"
             assert ("tensorflow" in pinned) == (row.pair.cuda != "cpu") == ("tensorflow-cpu" not in pinned)

@@ -46,10 +46,10 @@ def test_every_session_that_passes_options_on_is_a_command(root: Path, capsys: p
 
 
 def test_every_session_has_one_line(root: Path) -> None:
-    for name, told in table(root).items():
-        assert told.endswith("."), name
-        assert "\n" not in told
-        assert len(told) < 120
+    for name, actual in table(root).items():
+        assert actual.endswith("."), name
+        assert "\n" not in actual
+        assert len(actual) < 120
 
 
 def test_an_answer_of_no_fails_no_session_and_a_gate_does(root: Path) -> None:

@@ -97,10 +97,10 @@ def test_repetitions_apply_to_every_kernel() -> None:
 @settings(deadline=None)
 @given(before=st.sampled_from([1, 2, 3]), rounds=st.integers(1, 9))
 def test_more_rounds_continue_the_plan(before: int, rounds: int) -> None:
-    source, asked = planned(before, "standard") if before != 3 else (RUN, REQUESTS)
-    run, requests = overrides.apply(source, asked, Overrides(rounds=rounds))
+    source, requested = planned(before, "standard") if before != 3 else (RUN, REQUESTS)
+    run, requests = overrides.apply(source, requested, Overrides(rounds=rounds))
     assert run["rounds"] == rounds
-    kept = [one for one in asked if one.round <= rounds]
+    kept = [one for one in requested if one.round <= rounds]
     assert [dataclasses.replace(one, context={}) for one in requests[: len(kept)]] == [
         dataclasses.replace(one, context={}) for one in kept
     ]
@@ -108,7 +108,7 @@ def test_more_rounds_continue_the_plan(before: int, rounds: int) -> None:
     by_place: dict[tuple[str, str], list[Request]] = {}
     for one in requests:
         by_place.setdefault((one.variation, one.mode), []).append(one)
-    assert set(by_place) == {(one.variation, one.mode) for one in asked}
+    assert set(by_place) == {(one.variation, one.mode) for one in requested}
     for group in by_place.values():
         assert [one.round for one in group] == list(range(1, rounds + 1))
         default = group[0].variation == "default"

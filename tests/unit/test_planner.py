@@ -46,10 +46,10 @@ TWINS = GpuInventory(
 
 
 def make(
-    matrix: Matrix, profile: str, selection: Selection, locks: Path, asked: str = "any", survey: GpuInventory = BARE
+    matrix: Matrix, profile: str, selection: Selection, locks: Path, requested: str = "any", survey: GpuInventory = BARE
 ) -> Plan:
     """The plan over the fixed suite; for all pairs of the file if no device is named."""
-    return planner.make(matrix, profile, selection, locks, SUITE, devices.choose(asked, survey))
+    return planner.make(matrix, profile, selection, locks, SUITE, devices.choose(requested, survey))
 
 
 def matrix(**changes: Any) -> Matrix:
@@ -402,11 +402,11 @@ class TestTimingPairs:
 
     def test_requests_differ_in_what_is_compared(self, locks: Path) -> None:
         sides = {pair.comparison: pair.requests(custom_kernels.suite([])) for pair in self.pairs(locks)}
-        told = {
+        actual = {
             name: [(requests[side].column[:8], requests[side].mode) for side in "ab"]
             for name, requests in sides.items()
         }
-        assert told == {
+        assert actual == {
             "overhead": [("tf2.18.1", "off"), ("tf2.18.1", "on")],
             "noise-floor": [("tf2.18.1", "off"), ("tf2.18.1", "off")],
             "upgrade": [("tf2.15.1", "off"), ("tf2.18.1", "off")],
@@ -653,9 +653,9 @@ class TestDevices:
         assert plan.notes[0].startswith("1 CUDA pair is left out")
         assert make(matrix(), "p", Selection(only=("tf2.15*",)), locks, "auto").notes == ()
 
-    @pytest.mark.parametrize("asked", ["gpu", "all"])
-    def test_a_required_gpu_that_is_missing_selects_no_cpu_pair(self, locks: Path, asked: str) -> None:
-        plan = make(matrix(), "p", Selection(), locks, asked)
+    @pytest.mark.parametrize("requested", ["gpu", "all"])
+    def test_a_required_gpu_that_is_missing_selects_no_cpu_pair(self, locks: Path, requested: str) -> None:
+        plan = make(matrix(), "p", Selection(), locks, requested)
         assert [(column.id, column.status) for column in plan.columns] == [
             ("tf2.18.1-cuda12.5-py311@gpu", "gpu-not-visible")
         ]
@@ -693,11 +693,11 @@ class TestDevices:
 
     def test_a_request_says_what_a_gpu_column_must_find(self, locks: Path) -> None:
         plan = make(matrix(), "p", Selection(), locks, "auto", HOST)
-        asked = plan.rounds[0].request(SUITE)
-        assert asked.device == "gpu"
-        assert asked.gpu == {"uuid": HOPPER.uuid, "driver": "570.124.06", "cuda": "12080"}
-        assert asked.libraries == cuda.libraries(plan.columns[0].pair)
-        assert asked.libraries["libcudnn.so.9"] == "nvidia-cudnn-cu12==9.3.0.75"
+        requested = plan.rounds[0].request(SUITE)
+        assert requested.device == "gpu"
+        assert requested.gpu == {"uuid": HOPPER.uuid, "driver": "570.124.06", "cuda": "12080"}
+        assert requested.libraries == cuda.libraries(plan.columns[0].pair)
+        assert requested.libraries["libcudnn.so.9"] == "nvidia-cudnn-cu12==9.3.0.75"
         unknown = make(matrix(), "p", Selection(), locks, "auto", GpuInventory(gpus=(HOPPER,)))
         assert unknown.rounds[0].request(SUITE).gpu == {"uuid": HOPPER.uuid}
         plain = make(matrix(), "p", Selection(), locks, "cpu", HOST).rounds[0].request(SUITE)
@@ -711,8 +711,8 @@ class TestDevices:
 
     def test_a_refused_pair_is_incompatible_on_every_device(self, locks: Path) -> None:
         made = matrix(pairs=[{"tensorflow": "2.18.1", "cuda": ("13.0", "12.3"), "keras": "3.15.1"}])
-        for asked, survey in (("gpu", BARE), ("auto", HOST), ("any", BARE)):
-            plan = make(made, "p", Selection(), locks, asked, survey)
+        for requested, survey in (("gpu", BARE), ("auto", HOST), ("any", BARE)):
+            plan = make(made, "p", Selection(), locks, requested, survey)
             assert {column.status for column in plan.columns} == {"incompatible"}
             assert ["CUDA 13 does not have" in plan.columns[0].reason, "older than" in plan.columns[1].reason] == [
                 True,
@@ -742,7 +742,7 @@ class TestChoice:
         assert list(chosen.names.values()) == ["h200", "v100-sxm2-16gb"]
 
     @pytest.mark.parametrize(
-        ("asked", "survey", "words"),
+        ("requested", "survey", "words"),
         [
             ("GPU-5", TWINS, ["no GPU GPU-5", "GPU-1a2b3c4d-0000 (NVIDIA H200)"]),
             ("GPU-", TWINS, ["More than one", "GPU-7"]),
@@ -750,9 +750,11 @@ class TestChoice:
             (",", TWINS, ["--device names no device"]),
         ],
     )
-    def test_an_unknown_or_ambiguous_uuid_is_refused(self, asked: str, survey: GpuInventory, words: list[str]) -> None:
+    def test_an_unknown_or_ambiguous_uuid_is_refused(
+        self, requested: str, survey: GpuInventory, words: list[str]
+    ) -> None:
         with pytest.raises(NoGpuError) as caught:
-            devices.choose(asked, survey)
+            devices.choose(requested, survey)
         assert caught.value.code == 5
         for word in words:
             assert word in f"{caught.value} {caught.value.hint}"
@@ -788,8 +790,8 @@ class TestProfiles:
         profile = {"rounds": 1, "repetitions": 1}
         return matrix(pairs=tables, variations={}, profiles={"p": profile, "q": profile})
 
-    def releases(self, locks: Path, profile: str, only: tuple[str, ...] = (), asked: str = "cpu") -> list[str]:
-        plan = make(self.made(), profile, Selection(only=only), locks, asked)
+    def releases(self, locks: Path, profile: str, only: tuple[str, ...] = (), requested: str = "cpu") -> list[str]:
+        plan = make(self.made(), profile, Selection(only=only), locks, requested)
         return [column.pair.tensorflow for column in plan.columns]
 
     def test_without_profiles_all_include_the_pair_and_with_an_empty_list_none(self, locks: Path) -> None:
@@ -802,7 +804,7 @@ class TestProfiles:
         assert self.releases(locks, "p", ("tf2*",)) == ["2.15.1"]
 
     def test_locks_ignore_profiles(self, locks: Path) -> None:
-        assert self.releases(locks, "p", asked="any") == ["2.15.1", "2.18.1", "2.21.0"]
+        assert self.releases(locks, "p", requested="any") == ["2.15.1", "2.18.1", "2.21.0"]
 
     def test_an_empty_profile_lists_the_available_pairs(self, locks: Path) -> None:
         with pytest.raises(NothingError, match="No CPU pair matches tf3") as caught:

@@ -415,9 +415,9 @@ def test_a_container_gets_its_gpu_by_the_first_option_that_works(tmp_path: Path)
     cli.chmod(0o755)
     assert gpu_options(str(cli), "image", "GPU-1") == ("--gpus", "device=GPU-1")
     cli.write_text(f"#!/bin/sh\n{refuse}\n")
-    with pytest.raises(PortableError, match="could not select device driver") as told:
+    with pytest.raises(PortableError, match="could not select device driver") as actual:
         gpu_options(str(cli), "image", "GPU-1")
-    assert told.value.code == 5
+    assert actual.value.code == 5
 
 
 def test_a_round_of_another_request_is_measured_again(tmp_path: Path) -> None:

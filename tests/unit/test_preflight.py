@@ -301,9 +301,9 @@ def test_a_blocked_result_has_only_blocking_rules_with_sources(minor: str, capab
 
 def test_two_hundred_columns_take_less_than_a_second() -> None:
     rules()
-    asked = [(pair(minor), gpu(capability), "550.54.15") for minor in OFFICIAL for capability in CAPABILITIES][:100]
+    requested = [(pair(minor), gpu(capability), "550.54.15") for minor in OFFICIAL for capability in CAPABILITIES][:100]
     start = time.perf_counter()
-    for given_pair, card, driver in (*asked, *asked):
+    for given_pair, card, driver in (*requested, *requested):
         advise(given_pair, card, driver)
     assert time.perf_counter() - start < 1
 

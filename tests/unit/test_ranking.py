@@ -36,7 +36,7 @@ from tests.unit import factory
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-#: What is an answer against a pair, told a second time.
+#: What speaks against a pair, stated a second time.
 AGAINST = {
     "nondeterministic",
     "reproducible-in-process",
@@ -89,7 +89,7 @@ def verdict(column: str, kernel: str, status: Status, variation: str = "default"
     )  # fmt: skip
 
 
-def told(found: Sequence[Candidate]) -> dict[str, tuple[Any, ...]]:
+def by_column(found: Sequence[Candidate]) -> dict[str, tuple[Any, ...]]:
     """What is said of each column."""
     return {
         one.column: (one.fit, one.rank, one.tied, one.reproducible, one.overhead, one.reasons, one.unknowns)
@@ -189,7 +189,7 @@ def test_other_columns_order_same_answer(table: list[list[Field]], limit: float 
     plain = results(table, [f"c{place}" for place in range(len(table))])
     mixed = results([table[place] for place in places], [f"c{place}" for place in places])
     question = Requirements(max_overhead=limit)
-    assert told(choose(plain, question)) == told(choose(mixed, question))
+    assert by_column(choose(plain, question)) == by_column(choose(mixed, question))
 
 
 @settings(deadline=None)

@@ -190,8 +190,8 @@ def test_the_page_says_what_the_view_says(mixed: RunResults) -> None:
     place = 0
     for text in words:
         place = shown.text.index(text, place)
-    for told in (*(one.overhead for one in found.candidates), *found.rules, *(one.command for one in found.missing)):
-        assert told in shown.text
+    for actual in (*(one.overhead for one in found.candidates), *found.rules, *(one.command for one in found.missing)):
+        assert actual in shown.text
     for one in found.candidates:
         assert all(text in shown.text for text in (*one.reasons, *one.unknowns))
     assert shown.tags.count("caption") == 1
@@ -261,10 +261,10 @@ OTHERS = (
 
 def test_pairs_without_a_column_are_unknown_or_blocked(mixed: RunResults) -> None:
     found = choice(mixed, Requirements(device="cpu"), OTHERS, 100)
-    told = {one.label: one for one in found.candidates}
-    assert told["tf2.21.0-cpu-py311"].unknowns == ("not run",)
-    assert told["tf2.9.1-cuda11.8-py311"].reasons == ("blocked: no wheel (rule wheel)",)
-    assert "(rules minor and jit)" in told["tf2.18.1-cuda12.5-py311"].unknowns[0]
+    actual = {one.label: one for one in found.candidates}
+    assert actual["tf2.21.0-cpu-py311"].unknowns == ("not run",)
+    assert actual["tf2.9.1-cuda11.8-py311"].reasons == ("blocked: no wheel (rule wheel)",)
+    assert "(rules minor and jit)" in actual["tf2.18.1-cuda12.5-py311"].unknowns[0]
     assert [one.fit for one in found.candidates] == ["fits", "does not fit", *["unknown"] * 4, "does not fit"]
     assert "tf2.9.1" not in found.missing[-1].command
 
@@ -287,13 +287,13 @@ def test_text_markdown_and_json_have_the_same_words(mixed: RunResults) -> None:
     found = choice(mixed, Requirements(max_overhead=1.2), (), 100)
     body = json.loads(choose_report.as_json(found, choose(mixed, Requirements(max_overhead=1.2)), "r1"))
     text, marked = choose_report.text(found, width=10_000), choose_report.markdown(found)
-    for one, told in zip(found.candidates, body["candidates"], strict=True):
+    for one, actual in zip(found.candidates, body["candidates"], strict=True):
         for words in (one.label, one.overhead, *one.reasons, *one.unknowns):
             assert words in text
             assert plain(words) in marked
-        assert (told["column"], told["fit"]) == (one.column, one.fit)
-        assert (told["reasons"], told["unknowns"]) == (list(one.reasons), list(one.unknowns))
-        assert (told["rank"] is None) == (one.rank == "")
+        assert (actual["column"], actual["fit"]) == (one.column, one.fit)
+        assert (actual["reasons"], actual["unknowns"]) == (list(one.reasons), list(one.unknowns))
+        assert (actual["rank"] is None) == (one.rank == "")
     assert (body["schema"], body["run"]) == (choose_report.SCHEMA, "r1")
     overheads = {one["label"]: one["overhead"] for one in body["candidates"]}
     assert overheads["TF 2.18.1 CPU"]["slowest"]["kernel"] == "matmul"

@@ -344,11 +344,13 @@ class Numberer:
 
     def _mark(self, value: str, field: str, owner: Any) -> str:
         number = len(self.found)
-        told = f"zq{number}qz {value}"
+        actual = f"zq{number}qz {value}"
         self.found.append(
-            Numbered(field, told, self.symbol, getattr(owner, "column", "") or getattr(owner, "after", ""), self.hidden)
+            Numbered(
+                field, actual, self.symbol, getattr(owner, "column", "") or getattr(owner, "after", ""), self.hidden
+            )
         )
-        return self.instead.get(number, told)
+        return self.instead.get(number, actual)
 
 
 def left_out(renderer: str, text: Numbered) -> bool:
@@ -360,10 +362,10 @@ def left_out(renderer: str, text: Numbered) -> bool:
 
 def faults(texts: list[Numbered], view: View, renderer: str, shown: str) -> list[str]:
     """What a rendering misses, reorders or renames."""
-    told = " ".join(shown.split())
+    actual = " ".join(shown.split())
     places = {column.column: place for place, column in enumerate(view.columns)}
     marks: dict[int, list[int]] = {}
-    for mark in MARK.finditer(told):
+    for mark in MARK.finditer(actual):
         marks.setdefault(int(mark[1]), []).append(mark.start())
     found = []
     by_field: dict[str, list[int]] = {}
@@ -374,15 +376,15 @@ def faults(texts: list[Numbered], view: View, renderer: str, shown: str) -> list
         if renderer == "junit":  # column by column
             wanted.sort(key=lambda number: places.get(texts[number].column, -1))
         order = sorted if (renderer, field) in ANY_ORDER else list
-        asked = set(wanted)
-        if order(number for number in marks if number in asked) != wanted:
+        requested = set(wanted)
+        if order(number for number in marks if number in requested) != wanted:
             found.append(f"{renderer} misses or reorders {field}")
         shorter = SHORTER.get((renderer, field), str)
         for number in wanted:
             symbol = "" if renderer == "json" else texts[number].symbol
             words = " ".join(f"{symbol} {shorter(texts[number].text)}".split())
             left = words.index("zq")
-            if not any(told.startswith(words, place - left) for place in marks.get(number, ())):
+            if not any(actual.startswith(words, place - left) for place in marks.get(number, ())):
                 found.append(f"{renderer} renames {field}: {words}")
     return found
 
@@ -640,10 +642,10 @@ def test_whatever_happens_is_valid(acts: list[Behaviour]) -> None:
 
 
 def test_what_is_unknown_is_left_out() -> None:
-    told = json.loads(json_render.render(view_named("everything failed")))
-    half = told["families"][0]["kernels"][0]["variations"][0]["cells"][0]["on"]
+    actual = json.loads(json_render.render(view_named("everything failed")))
+    half = actual["families"][0]["kernels"][0]["variations"][0]["cells"][0]["on"]
     assert not {"bound", "timing", "overhead", "difference", "digest_group"} & half.keys()
-    assert "run" not in told["since"]
+    assert "run" not in actual["since"]
     properties = DECLARED["$defs"]["ModeResult"]["properties"]
     assert properties["bound"]["default"] is None
     assert properties["timing"]["default"] is None
@@ -715,13 +717,13 @@ def test_a_terminal_lists_what_to_measure_again() -> None:
         for place, one in enumerate(MIXED.details)
     ]
     page = terminal.render(dataclasses.replace(MIXED, details=tuple(details * 3)), 80)
-    told = page[page.index("To measure again") :].split("\n\n")[0].splitlines()[1:]
+    actual = page[page.index("To measure again") :].split("\n\n")[0].splitlines()[1:]
     wanted = [
         one.reproduce_command
         for one in details * 3
         if {"fault", "bad"} & {half.tone for half in one.entry.mode_results}
     ]
-    assert [line.strip() for line in told] == [*wanted[:10], f"and {len(wanted) - 10} more, listed on the page"]
+    assert [line.strip() for line in actual] == [*wanted[:10], f"and {len(wanted) - 10} more, listed on the page"]
 
 
 def test_the_first_lines_answer() -> None:

@@ -497,7 +497,7 @@ def test_clean_makes_controls_visible() -> None:
 
 
 @pytest.mark.parametrize(
-    ("names", "told"),
+    ("names", "actual"),
     [
         ([], ""),
         (["a"], "a"),
@@ -506,8 +506,8 @@ def test_clean_makes_controls_visible() -> None:
         (list("abcd"), "a, b and 2 more"),
     ],
 )
-def test_listed(names: list[str], told: str) -> None:
-    assert report_text.listed(names) == told
+def test_listed(names: list[str], actual: str) -> None:
+    assert report_text.listed(names) == actual
 
 
 def test_moments_are_for_people() -> None:

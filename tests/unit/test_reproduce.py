@@ -78,12 +78,12 @@ def measured(plan: Plan, behave: Callable[[Spot], Behaviour] | None = None) -> R
     )
     hashes = {kernel.name: code_of(kernel.name) for kernel in plan.kernels}
     run = factory.changed(factory.run(info, behave, keep=False), factory.facts_of_process(kernel_hashes=hashes))
-    asked = {(one.variation, str(one.mode), one.number): one for one in plan.rounds}
+    requested = {(one.variation, str(one.mode), one.number): one for one in plan.rounds}
     records = {}
     for path, one in run.records.items():
-        told = asked[one.request.variation, one.request.mode, one.request.round]
-        context = {**one.request.context, "rounds": told.planned}
-        request = dataclasses.replace(told.request(SUITE), context=context)
+        actual = requested[one.request.variation, one.request.mode, one.request.round]
+        context = {**one.request.context, "rounds": actual.planned}
+        request = dataclasses.replace(actual.request(SUITE), context=context)
         in_force: dict[str, Any] = {"env": {"TF_CPP_MIN_LOG_LEVEL": "2", **request.env}}
         if request.threads is not None:
             in_force["intra_op_threads"] = request.threads
@@ -118,7 +118,7 @@ def cases(draw: st.DrawFn) -> tuple[str, str, str, str, int]:
     )
 
 
-#: What a request is asked besides its kernels, their order, and what belongs to a profile's patience.
+#: Fields of a request that measuring again does not change: all but kernels, their order, and limits of a profile.
 SAME = (
     "column", "mode", "variation", "round", "seed", "switch", "env", "threads", "inter", "devices", "tf32",
     "kernel_files",
@@ -329,7 +329,7 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
 
 
 class TestHeld:
-    """What does not fit is told in one sentence each, before anything is measured."""
+    """One sentence says each thing that does not fit, before anything is measured."""
 
     @pytest.mark.parametrize(
         ("changes", "words"),
@@ -417,9 +417,9 @@ class TestHeld:
         self, ran: list[Plan], tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         head = "from bench.suite.kernels import kernel\n\n"
-        told = "family='own', exercises='mine', shapes='[8]', dtypes='float32', source='own'"
+        actual = "family='own', exercises='mine', shapes='[8]', dtypes='float32', source='own'"
         file = tmp_path / "my_kernels.py"
-        file.write_text(f"{head}@kernel({told})\ndef mine(tf, seed):\n    return lambda: {{}}\n", encoding="utf-8")
+        file.write_text(f"{head}@kernel({actual})\ndef mine(tf, seed):\n    return lambda: {{}}\n", encoding="utf-8")
         code = custom_kernels.suite([read_source(file)]).kernels["mine"].source_hash()
         arguments = ["reproduce", f"{CPU}@cpu", "mine", spec_of(code=code[:8]), "--kernel-file", str(file)]
         assert cli.main(arguments) == errors.OK

@@ -446,10 +446,10 @@ class GpuStage(Stage):
     def samples(self, request: Request, of: dict[str, Any]) -> list[str]:
         output = {"dtype": "float32", "shape": [3], "digest": "x", "nan": 0, "inf": 0, "device": "GPU:0"}
         known = {**of, "outputs": {"x": output}, "errors": {}}
-        told = [line("values", {**known, "digest": f"{of['kernel']} {other}"}) for other in (False, True)]
-        told += [sample(of, "repetition", number) for number in range(request.repetitions[of["kernel"]])]
-        told += [sample(of, "second-seed")] if request.second_seed else []
-        return told
+        actual = [line("values", {**known, "digest": f"{of['kernel']} {other}"}) for other in (False, True)]
+        actual += [sample(of, "repetition", number) for number in range(request.repetitions[of["kernel"]])]
+        actual += [sample(of, "second-seed")] if request.second_seed else []
+        return actual
 
     def execute(
         self, environment: Environment, request: Request, on_line: Callable[[str], None], log: Path
@@ -489,12 +489,12 @@ def text_of(run: Run, tmp_path: Path) -> list[dict[str, Any]]:
 def spoils(run: Run, kernel: str, role: str) -> dict[int, list[str]]:
     """Process -> what its guard called discarded, in the record with determinism off."""
     (record,) = (record for record in run.records.values() if record.request.mode == "off")
-    told: dict[int, list[str]] = {}
+    actual: dict[int, list[str]] = {}
     for sample in record.samples:
         if (sample.kernel, sample.role) == (kernel, role):
             assert sample.guard is not None
-            told.setdefault(sample.process, []).append(sample.guard["discarded"])
-    return told
+            actual.setdefault(sample.process, []).append(sample.guard["discarded"])
+    return actual
 
 
 class TestGuard:
@@ -529,13 +529,13 @@ class TestGuard:
         stage = GpuStage()
         stage.sample = UnavailableGpu("there is no NVML here").sample  # type: ignore[method-assign]
         run = on_gpu(stage)
-        told = {
+        actual = {
             found.guard["unwatched"]
             for record in run.records.values()
             for found in record.samples
             if found.guard is not None
         }
-        assert told == {"there is no NVML here"}
+        assert actual == {"there is no NVML here"}
         assert len(stage.requests) == 2
 
     def test_it_waits_for_a_gpu_that_is_still_hot(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -723,9 +723,9 @@ class TestGpuFacts:
     def test_cuda_pairs_that_are_left_out_are_reported(self, go: Callable[..., Run]) -> None:
         nothing = Devices(kind="auto", survey=GpuInventory(why="this host shows no NVIDIA GPU"))
         run = go(Stage(), cuda=("cpu", "12.5"), devices=nothing)
-        (told,) = run.info.warnings
-        assert "left out" in told
-        assert "this host shows no NVIDIA GPU" in told
+        (actual,) = run.info.warnings
+        assert "left out" in actual
+        assert "this host shows no NVIDIA GPU" in actual
 
     def test_a_pair_without_a_gpu_is_recorded_with_the_reason(self, go: Callable[..., Run]) -> None:
         missing = Devices(kind="gpu", survey=GpuInventory(why="this host shows no NVIDIA GPU"))
@@ -748,8 +748,8 @@ class TestGpuFacts:
         self, on_gpu: Callable[..., Run]
     ) -> None:
         def blind(_: Request, lines: list[str]) -> list[str]:
-            told = [text for text in lines if '"line": "sample"' not in text]
-            return [text.replace('"ok"', '"gpu-not-visible", "message": "TensorFlow lists none"') for text in told]
+            actual = [text for text in lines if '"line": "sample"' not in text]
+            return [text.replace('"ok"', '"gpu-not-visible", "message": "TensorFlow lists none"') for text in actual]
 
         stage = GpuStage(script=blind)
         run = on_gpu(stage, rounds=5)
@@ -766,8 +766,8 @@ class TestGpuFacts:
         def lost(request: Request, lines: list[str]) -> list[str]:
             if request.round == 1:
                 return lines
-            told = [text for text in lines if '"line": "sample"' not in text]
-            return [text.replace('"ok"', '"gpu-not-visible", "message": "TensorFlow lists none"') for text in told]
+            actual = [text for text in lines if '"line": "sample"' not in text]
+            return [text.replace('"ok"', '"gpu-not-visible", "message": "TensorFlow lists none"') for text in actual]
 
         stage = GpuStage(script=lost)
         run = on_gpu(stage, rounds=5)
@@ -798,9 +798,9 @@ class TestSideBySide:
         ) -> str:
             assert set(environments) == {column.id for column in pair.columns.values()}
             measured.append(pair)
-            told = {side: json.loads(request.to_json()) for side, request in requests.items()}
+            actual = {side: json.loads(request.to_json()) for side, request in requests.items()}
             head = {
-                "schema": SCHEMA, "comparison": pair.comparison, "number": pair.number, "requests": told,
+                "schema": SCHEMA, "comparison": pair.comparison, "number": pair.number, "requests": actual,
                 "started_first": pair.first, "suite_hash": setting.suite, "budget_s": pair.budget_s,
             }  # fmt: skip
             with setting.folder.recording(setting.folder.pair_path(pair.column.id, pair.name)) as streams:

@@ -128,7 +128,7 @@ FALSE_GREENS: list[tuple[str, Callable[[Record], Record], Change, Status]] = [
     ("'on' is not True", factory.settings(determinism_enabled="on"), ALL_ON, Status.MISMATCH),
     ("1 is not True", factory.settings(determinism_enabled=1), ALL_ON, Status.MISMATCH),
     ("the settings are unknown", no_process, ONE, Status.MISMATCH),
-    ("switched another way than asked", factory.settings(switch="env"), ALL_ON, Status.MISMATCH),
+    ("switched another way than requested", factory.settings(switch="env"), ALL_ON, Status.MISMATCH),
     ("threads differ", factory.settings(intra_op_threads=7), ONE, Status.MISMATCH),
     ("threads differ from those of mode off", factory.settings(intra_op_threads=7), ALL_ON, Status.MISMATCH),
     ("oneDNN differs", factory.settings(onednn="0"), ONE, Status.MISMATCH),
@@ -183,7 +183,7 @@ FALSE_GREENS: list[tuple[str, Callable[[Record], Record], Change, Status]] = [
     ),
     ("another library", factory.libraries(libtensorflow_cc="3"), ONE, Status.MISMATCH),
     ("another library than in mode off", factory.libraries(libtensorflow_cc="3"), ALL_ON, Status.MISMATCH),
-    ("TF32 is not as asked", asking(tf32=False), ALL_ON, Status.MISMATCH),
+    ("TF32 is not as requested", asking(tf32=False), ALL_ON, Status.MISMATCH),
     (
         "nobody knows whether TF32 was on",
         lambda one: asking(tf32=False)(factory.settings(tf32=None)(one)),
@@ -203,7 +203,7 @@ FALSE_GREENS: list[tuple[str, Callable[[Record], Record], Change, Status]] = [
         Status.INCONCLUSIVE,
     ),
     (
-        "fewer repetitions than asked",
+        "fewer repetitions than requested",
         factory.in_samples(lambda s: dataclasses.replace(s, repetition=0)),
         ONE,
         Status.INCONCLUSIVE,
@@ -739,8 +739,8 @@ def test_repetitions_that_differ_in_a_process_vary() -> None:
     found = verdict(factory.run(None, only("matmul", Behaviour(("a", "a", "b")))))
     assert (found.status, found.level) == (Status.NONDETERMINISTIC, EvidenceLevel.DIFFERS_WITHIN_PROCESS)
     assert [number for _, number in found.comparison.digests] == [15, 5]
-    told = "2 digests in 15 repetitions and 5 later calls: bits differed within 5 of 5 processes."
-    assert found.why == told
+    actual = "2 digests in 15 repetitions and 5 later calls: bits differed within 5 of 5 processes."
+    assert found.why == actual
     assert found.digest_class == ""
 
 
@@ -1041,8 +1041,8 @@ def test_letters_go_over_variations_and_a_setting_may_differ_between_them() -> N
     off = Change(variation="tf32=off")
     run = factory.changed(factory.changed(run, factory.settings(tf32=False), off), asking(tf32=False), off)
     evaluated = evaluate(run)
-    told = {(v.variation, v.mode): (v.digest_class, v.status) for v in evaluated.verdicts if v.kernel == "matmul"}
-    assert told == {
+    actual = {(v.variation, v.mode): (v.digest_class, v.status) for v in evaluated.verdicts if v.kernel == "matmul"}
+    assert actual == {
         ("default", "off"): ("A", Status.REPRODUCIBLE),
         ("default", "on"): ("A", Status.REPRODUCIBLE),
         ("tf32=off", "off"): ("B", Status.REPRODUCIBLE),
@@ -1069,8 +1069,8 @@ def test_answer_ranks_and_shows_ties() -> None:
         return Behaviour(("a", "b")) if bad and not spot.kernel.startswith("control") and spot.mode == "on" else EXACT
 
     found = answer(evaluate(factory.run(factory.info(columns=columns), behave)))
-    told = [(one.column.split("-")[0], one.rank, one.tied, one.reproducible, one.safe) for one in found.columns]
-    assert told == [
+    actual = [(one.column.split("-")[0], one.rank, one.tied, one.reproducible, one.safe) for one in found.columns]
+    assert actual == [
         ("tf2.18.1", 1, True, 2, True),
         ("tf2.19.1", 1, True, 2, True),
         ("tf2.17.1", 3, False, 1, False),
