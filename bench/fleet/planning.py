@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from bench.plan.custom_kernels import Suite
     from bench.plan.planner import Plan, Selection
 
+#: What ``Column.facts`` says of the environment, wherever it is measured.
+_OF_ENVIRONMENT = ("tensorflow", "cuda", "cudnn", "kind", "keras", "python", "name", "packages")
 #: Estimate for an existing environment, which is not planned here.
 _LOCAL_S = 3600.0
 #: Rounds that a node runs side by side on its CPU, for the estimate.
@@ -117,7 +119,7 @@ def _ready(request: Request, gpu: str, globs: Iterable[str], notes: dict[str, No
             raise ConfigError(f"{column.pair.id} cannot be built: {column.reason}.", "Make the lock first.")
         if column.status == "ready":
             known = column.facts()
-            facts = {name: known[name] for name in ("tensorflow", "cuda", "cudnn", "kind", "keras", "python")}
+            facts = {name: known[name] for name in _OF_ENVIRONMENT}
             lock = {"lock": known["lock"], "lock_hash": known["lock_hash"]}
             found.append(Cell(0, column.pair.id, seconds=estimates[column.id], facts=facts, **lock))
         else:

@@ -18,7 +18,8 @@ class Pair:
     not change between pairs ("" leaves it to the resolver). ``cudnn`` is the version of the cuDNN wheel ("" for a CPU
     pair); ``own_cudnn`` says that it differs from the release's default, and so is part of the name. ``kind`` is
     ``cpu``, ``official``, ``forward`` (a newer CUDA or cuDNN than TensorFlow was built with), ``older`` or ``legacy``.
-    ``refused`` says why the pair can never run, "" where it can.
+    ``refused`` says why the pair can never run, "" where it can. ``name`` is the end of its id, which tells it from
+    pairs of the same versions, and ``packages`` are further requirements; most pairs have neither.
     """
 
     tensorflow: str
@@ -31,12 +32,15 @@ class Pair:
     own_cudnn: bool = False
     kind: str = "cpu"
     refused: str = ""
+    name: str = ""
+    packages: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
-        """``tf2.18.1-cpu``, ``tf2.18.1-cuda12.5`` or ``tf2.18.1-cuda12.9-cudnn9.10``."""
+        """``tf2.18.1-cpu``, ``tf2.18.1-cuda12.9-cudnn9.10``, or with a name ``tf2.18.1-cpu-mine``."""
         cudnn = f"-cudnn{'.'.join(self.cudnn.split('.')[:2])}" if self.own_cudnn else ""
-        return f"tf{self.tensorflow}-{'cpu' if self.cuda == 'cpu' else 'cuda' + self.cuda}{cudnn}"
+        name = f"-{self.name}" if self.name else ""
+        return f"tf{self.tensorflow}-{'cpu' if self.cuda == 'cpu' else 'cuda' + self.cuda}{cudnn}{name}"
 
     @property
     def stem(self) -> str:
@@ -84,6 +88,8 @@ class Column:
             "cudnn": self.pair.cudnn,
             "kind": self.pair.kind,
             "keras": self.pair.keras,
+            "name": self.pair.name,
+            "packages": self.pair.packages,
             "python": self.pair.python,
             "device": self.device,
             "host": self.host,

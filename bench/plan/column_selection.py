@@ -76,7 +76,8 @@ def listed(matrix: Matrix) -> tuple[Listed, ...]:
     stems = [listing.pair.stem for listing in listings]
     duplicates = sorted({stem for stem in stems if stems.count(stem) > 1})
     if duplicates:
-        raise ConfigError(f"matrix.toml names {', '.join(duplicates)} more than once.", "Remove one of the pairs.")
+        message = f"matrix.toml names {', '.join(duplicates)} more than once."
+        raise ConfigError(message, "Remove one of the pairs, or give it a name.")
     return tuple(listings)
 
 
@@ -109,6 +110,8 @@ def _pair(matrix: Matrix, table: PairTable, minor: str) -> Pair:
         own_cudnn=minor != "cpu" and cudnn != facts.cudnn,
         kind=cuda.kind(table.tensorflow, minor, cudnn),
         refused=cuda.refusal(table.tensorflow, minor, cudnn, allow_older=table.allow_older),
+        name=table.name or "",
+        packages=table.packages,
     )
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
+from packaging import requirements
+from packaging.utils import canonicalize_name
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -30,6 +34,8 @@ Release = Annotated[str, StringConstraints(pattern=r"^\d+\.\d+\.\d+(rc\d+)?$")]
 Minor = Annotated[str, StringConstraints(pattern=r"^\d+\.\d+$")]
 Wheel = Annotated[str, StringConstraints(pattern=r"^\d+(\.\d+){2,3}$")]
 Glob = Annotated[str, StringConstraints(min_length=1)]
+#: Becomes part of the names of columns, images and locks.
+PairName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9.]{0,19}$")]
 
 _CUDA = r"^(cpu|\d+\.\d+)$"
 _ONE_CUDA = {"type": "string", "pattern": _CUDA}
@@ -39,6 +45,29 @@ def _listed(value: Any) -> Any:
     """Return a tuple; a single value becomes a tuple of one."""
     return tuple(value) if isinstance(value, (list, tuple)) else (value,)
 
+
+#: Packages that have keys of their own, or belong to those.
+_OWN_KEYS = re.compile(r"(tensorflow(-cpu|-intel|-gpu)?|keras|numpy|nvidia-.*)")
+
+
+def _requirement(text: str) -> str:
+    """Return a requirement of a package index; raises ValueError for anything else."""
+    try:
+        found = requirements.Requirement(text)
+    except requirements.InvalidRequirement as error:
+        message = f"{text!r} is no requirement such as scipy==1.14.1 ({' '.join(str(error).split())})"
+        raise ValueError(message) from error
+    if found.url:
+        message = f"{text!r} names an address; a lock has packages of the package index only"
+        raise ValueError(message)
+    if _OWN_KEYS.fullmatch(canonicalize_name(found.name)):
+        message = f"{found.name} follows from tensorflow, cuda, cudnn, keras and numpy of the pair"
+        raise ValueError(message)
+    return str(found)
+
+
+#: A requirement as pip takes it, of a package that the other keys do not pin.
+Requirement = Annotated[str, AfterValidator(_requirement)]
 
 #: One CUDA minor or a list of them: each makes a pair.
 Cudas = Annotated[
@@ -73,6 +102,10 @@ class PairTable(Model):
     base: str | None = Field(default=None, description="base image; that of [defaults] if absent")
     cudnn: Wheel | None = Field(default=None, description="version of the cuDNN wheel; the release's default if absent")
     allow_older: bool = Field(default=False, description="try a CUDA older than TensorFlow was built with")
+    name: PairName | None = Field(default=None, description="end of the pair's name, to tell it from others")
+    packages: tuple[Requirement, ...] = Field(
+        default=(), description="further packages of the environment: ['scipy==1.14.1']; they need a name"
+    )
     profiles: tuple[str, ...] | None = Field(
         default=None, description="profiles that include it; all if absent; with an empty list only --env does"
     )
@@ -81,6 +114,13 @@ class PairTable(Model):
     def _cudnn_has_cuda(self) -> Self:
         if self.cudnn and "cpu" in self.cuda:
             message = 'a CPU pair has no cuDNN: move "cpu" to a table of its own'
+            raise ValueError(message)
+        return self
+
+    @model_validator(mode="after")
+    def _packages_have_a_name(self) -> Self:
+        if self.packages and not self.name:
+            message = 'a pair with packages needs a name, such as name = "mine", which tells its columns from others'
             raise ValueError(message)
         return self
 

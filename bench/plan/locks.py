@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import uv
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from bench.errors import LockError
@@ -42,7 +44,7 @@ def requirements(pair: Pair) -> tuple[str, ...]:
     """
     name = "tensorflow-cpu" if pair.cuda == "cpu" else "tensorflow"
     numpy = (f"numpy=={pair.numpy}",) if pair.numpy else ()
-    return (f"{name}=={pair.tensorflow}", f"keras=={pair.keras}", *numpy, *cuda.wheels(pair))
+    return (f"{name}=={pair.tensorflow}", f"keras=={pair.keras}", *numpy, *cuda.wheels(pair), *pair.packages)
 
 
 def make(pair: Pair, lock: Path, *, upgrade: bool = False) -> bool:
@@ -77,7 +79,8 @@ def check(pair: Pair, lock: Path) -> tuple[str, ...]:
         LockError: there is no lock, the index cannot be reached, or it has no version that fits.
     """
     pinned = pins(lock)
-    names = [name for name in (re.split("[=<]", line)[0] for line in requirements(pair)) if name in pinned]
+    wanted = [canonicalize_name(Requirement(line).name) for line in requirements(pair)]
+    names = [name for name in wanted if name in pinned]
     newest = _resolved(pair, [_loose(name, pinned[name]) for name in names], ["--no-deps"], "")
     available = _pinned(newest)
     return tuple(

@@ -71,6 +71,13 @@ def remarks(seed_independent: Sequence[str], *, later_calls_differ: bool) -> str
     return " ".join(texts)
 
 
+#: What to do where a custom kernel imports what its environment does not have.
+_MISSING_MODULE = (
+    "Its environment lacks a package: add it to the key packages of a pair in matrix.toml, or measure an environment "
+    "of your own with `python -m bench local`."
+)
+
+
 def fault(status: Status, counts: Mapping[str, int], worst: str, first: ProcessObservation, *, varies: bool) -> str:
     """How the processes ended, the worst outcome first, with counts."""
     total = sum(counts.values())
@@ -87,4 +94,5 @@ def fault(status: Status, counts: Mapping[str, int], worst: str, first: ProcessO
     others = [f"{outcome} in {number}" for outcome, number in sorted(counts.items()) if outcome != worst]
     text = "; ".join([worst_count, *others])
     text += f" ({first.error_class})" if first.error_class else ""
-    return f"{text[0].upper()}{text[1:]}{'; where it ran, bits differed' if varies else ''}."
+    text = f"{text[0].upper()}{text[1:]}{'; where it ran, bits differed' if varies else ''}."
+    return f"{text} {_MISSING_MODULE}" if first.error_class == "ModuleNotFoundError" else text

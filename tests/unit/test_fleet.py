@@ -82,8 +82,11 @@ def test_a_measured_cell_without_a_finished_run_is_a_warning(
 
 
 def test_a_cell_without_a_result_is_a_column_that_was_not_run(folder: FleetFolder, tmp_path: Path) -> None:
-    facts = {"tensorflow": "2.19.0", "cuda": "12.5", "cudnn": "9.3", "kind": "official", "keras": "3.15.1"}
-    lost = Cell(1, "tf2.19.0-cuda12.5", "H200", lock="tf2.19.0-cuda12.5-py311.txt", facts={**facts, "python": "3.11"})
+    facts = {
+        "tensorflow": "2.19.0", "cuda": "12.5", "cudnn": "9.3", "kind": "official", "keras": "3.15.1",
+        "python": "3.11", "packages": ["scipy==1.14.1"],
+    }  # fmt: skip
+    lost = Cell(1, "tf2.19.0-cuda12.5", "H200", lock="tf2.19.0-cuda12.5-py311.txt", facts=facts)
     fleet = folder.read()
     folder.write(dataclasses.replace(fleet, cells=(*fleet.cells[:1], lost)))
     write_run(folder, 0, "20250101T100500Z-0000")

@@ -73,6 +73,12 @@ def notices(run: Run) -> dict[str, Notice]:
             "CUDA 12.5, cuDNN 9.10 on h100",
             "newer CUDA",
         ),
+        (
+            {"name": "mine", "packages": ("scipy==1.14.1",), "id": "tf2.18.1-cuda12.5-mine-py311@h100"},
+            "TF 2.18.1 CUDA 12.5 mine on h100",
+            "CUDA 12.5, mine on h100",
+            "official pair",
+        ),
         ({"kind": "older"}, "TF 2.18.1 CUDA 12.5 on h100", "CUDA 12.5 on h100", "older CUDA"),
         ({"kind": "local"}, "TF 2.18.1 CUDA 12.5 on h100, existing environment", "CUDA 12.5 on h100", "not locked"),
     ],

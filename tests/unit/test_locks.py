@@ -215,6 +215,17 @@ class TestMaking:
         locks.make(dataclasses.replace(CPU, numpy="1.26.4"), lock)
         assert locks.pins(lock)["numpy"] == "1.26.4"
 
+    def test_further_packages_are_in_the_lock_with_what_they_need(self, index: Path, tmp_path: Path) -> None:
+        wheel(index, "tf-keras", "2.18.0", "scipy")
+        wheel(index, "scipy", "1.14.1")
+        wheel(index, "scipy", "1.14.2")
+        lock = tmp_path / "one.txt"
+        pair = dataclasses.replace(CPU, name="mine", packages=("tf_keras==2.18.0", "scipy<1.14.2"))
+        locks.make(pair, lock)
+        assert (locks.pins(lock)["tf-keras"], locks.pins(lock)["scipy"]) == ("2.18.0", "1.14.1")
+        assert lock.read_text(encoding="utf-8").count("--hash=sha256:") == 5
+        assert locks.check(pair, lock) == ("scipy 1.14.2 is available, the lock has 1.14.1",)
+
     def test_one_numpy_in_the_locks_of_all_releases_since_2_14(self, root: Path) -> None:
         pinned = {path.name: locks.pins(path)["numpy"] for path in (root / "docker" / "locks").glob("*.txt")}
         others = {name: version for name, version in pinned.items() if version != Defaults().numpy}

@@ -35,6 +35,21 @@ repetitions = 2
 """
 
 
+def own_packages(*packages: str) -> str:
+    """A file whose pair has further packages."""
+    listed = ", ".join(f'"{package}"' for package in packages)
+    return GOOD.replace('"cpu"', f'"cpu"\nname = "mine"\npackages = [{listed}]')
+
+
+def test_pairs_of_the_same_versions_are_told_apart_by_their_names(tmp_path: Path) -> None:
+    text = own_packages("tf-keras == 2.18.0", "scipy>=1.14,<2") + GOOD.partition("[profiles")[0]
+    own, plain = (row.pair for row in column_selection.listed(config.load(write(tmp_path, text))))
+    assert (own.id, plain.id) == ("tf2.18.1-cpu-mine", "tf2.18.1-cpu")
+    assert own.packages == ("tf-keras==2.18.0", "scipy<2,>=1.14")
+    with pytest.raises(ConfigError, match=r"names tf2\.18\.1-cpu-py311 more than once"):
+        column_selection.listed(config.load(write(tmp_path, text.replace('name = "mine"\npackages', "#"))))
+
+
 def write(tmp_path: Path, text: str) -> Path:
     path = tmp_path / "matrix.toml"
     path.write_text(text, encoding="utf-8")
@@ -188,6 +203,13 @@ def test_models_are_frozen(tmp_path: Path) -> None:
         (GOOD.replace('"cpu"', "[]"), ["pairs[1] -> cuda", "at least 1"]),
         (GOOD.replace('"cpu"', '"12.5"\ncudnn = "9.3"'), ["pairs[1] -> cudnn"]),
         (GOOD.replace('"cpu"', '"12.5"\ncudn = "9.3.0.75"'), ["pairs[1] -> cudn", "did you mean 'cudnn'"]),
+        (GOOD.replace('"cpu"', '"cpu"\npackages = ["scipy"]'), ["pairs[1]", "a pair with packages needs a name"]),
+        (own_packages("tensorflow==2.18.0"), ["packages", "tensorflow follows from tensorflow, cuda, cudnn"]),
+        (own_packages("Nvidia_cublas-cu12"), ["packages", "Nvidia_cublas-cu12 follows from"]),
+        (own_packages("-r other.txt"), ["packages", "is no requirement such as scipy==1.14.1"]),
+        (own_packages("scipy\\n--index-url=http://x"), ["packages", "is no requirement"]),
+        (own_packages("x @ https://example.org/x.whl"), ["packages", "names an address"]),
+        (own_packages("scipy").replace("mine", "Mine"), ["pairs[1] -> name"]),
         (GOOD.replace('"cpu"', '["cpu", "12.5"]\ncudnn = "9.3.0.75"'), ["pairs[1]", "a CPU pair has no cuDNN"]),
         (GOOD.replace('"cpu"', '"cpu"\nallow_older = "yes"'), ["pairs[1] -> allow_older"]),
         (GOOD.replace('"cpu"', '"cpu"\nprofiles = "quick"'), ["pairs[1] -> profiles"]),

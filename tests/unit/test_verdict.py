@@ -540,6 +540,13 @@ class TestFailed:
         assert gate(evaluate(factory.run(None, only("matmul", self.acts))), ["faults"])
 
 
+def test_a_missing_package_says_how_to_add_it() -> None:
+    acts = Behaviour(outcome="error", error_class="ModuleNotFoundError", message="No module named 'tf_keras'")
+    found = verdict(factory.run(None, only("matmul", acts)))
+    assert found.status is Status.ERROR
+    assert "add it to the key packages of a pair in matrix.toml" in found.why
+
+
 class TestRefusals:
     """With determinism on, TensorFlow also refuses by other classes than UnimplementedError."""
 

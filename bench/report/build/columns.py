@@ -44,7 +44,9 @@ def _column(results: RunResults, column: ColumnInfo, label: str, device: str) ->
         label=label,
         release=f"TensorFlow {clean(column.tensorflow)}",
         accelerator=", ".join(_accelerator(column)) + (f" on {device}" if device else "") + _host(column),
-        versions=f"Python {clean(column.python)} · Keras {clean(column.keras)}",
+        versions=" · ".join(
+            [f"Python {clean(column.python)}", f"Keras {clean(column.keras)}", *map(clean, column.packages)]
+        ),
         device=device or "cpu",
         kind=_KINDS.get(column.kind, ""),
         note=clean(column.advice),
@@ -57,6 +59,7 @@ def _column(results: RunResults, column: ColumnInfo, label: str, device: str) ->
         cudnn=clean(column.cudnn),
         python=clean(column.python),
         keras=clean(column.keras),
+        packages=tuple(map(clean, column.packages)),
         gpu_model=clean(column.device),
         gpu=clean(column.gpu),
         support=clean(column.kind),
@@ -90,10 +93,11 @@ def own_cudnn(column: ColumnInfo) -> str:
 
 
 def _accelerator(column: ColumnInfo) -> list[str]:
+    name = [clean(column.name)] if column.name else []
     if column.cuda == "cpu":
-        return ["CPU"]
+        return ["CPU", *name]
     cudnn = own_cudnn(column)
-    return [f"CUDA {clean(column.cuda)}", *([f"cuDNN {cudnn}"] if cudnn else [])]
+    return [f"CUDA {clean(column.cuda)}", *([f"cuDNN {cudnn}"] if cudnn else []), *name]
 
 
 def _devices(columns: Sequence[ColumnInfo]) -> list[str]:
