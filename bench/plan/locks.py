@@ -122,6 +122,11 @@ def _resolved(pair: Pair, wanted: Iterable[str], options: list[str], before: str
             *("--no-emit-find-links", "--python-version", pair.python, "--python-platform", PLATFORM),
             *("--only-binary", ":all:", "--output-file", str(target), *options, str(source)),
         ]
+        if pair.cuda == "cpu":
+            # packages such as tf-keras need "tensorflow", whose files would overwrite those of tensorflow-cpu
+            overrides = Path(folder) / "overrides.txt"
+            overrides.write_text("tensorflow; python_version < '3'\n", encoding="utf-8")
+            command += ["--overrides", str(overrides)]
         done = _uv(pair, command, folder)
         if done.returncode < 0:  # killed by a signal, as the system does when memory runs out: not an answer
             done = _uv(pair, command, folder)

@@ -216,13 +216,14 @@ class TestMaking:
         assert locks.pins(lock)["numpy"] == "1.26.4"
 
     def test_further_packages_are_in_the_lock_with_what_they_need(self, index: Path, tmp_path: Path) -> None:
-        wheel(index, "tf-keras", "2.18.0", "scipy")
+        wheel(index, "tf-keras", "2.18.0", "scipy\nRequires-Dist: tensorflow<2.19,>=2.18")
         wheel(index, "scipy", "1.14.1")
         wheel(index, "scipy", "1.14.2")
         lock = tmp_path / "one.txt"
         pair = dataclasses.replace(CPU, name="mine", packages=("tf_keras==2.18.0", "scipy<1.14.2"))
         locks.make(pair, lock)
         assert (locks.pins(lock)["tf-keras"], locks.pins(lock)["scipy"]) == ("2.18.0", "1.14.1")
+        assert "tensorflow" not in locks.pins(lock), "its files would overwrite those of tensorflow-cpu"
         assert lock.read_text(encoding="utf-8").count("--hash=sha256:") == 5
         assert locks.check(pair, lock) == ("scipy 1.14.2 is available, the lock has 1.14.1",)
 
