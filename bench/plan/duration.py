@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 #: Seconds on two cores, measured with TensorFlow 2.15.1 to 2.21.0: start of a process with its imports, the first
 #: execution of a kernel in it, and each further one of an average kernel (mostly tracing) and of a heavy one.
-START_S = 3.5
-FIRST_S = 0.05
-EXECUTION_S = 0.05
-HEAVY_S = 0.35
+START_S = 5.0
+FIRST_S = 0.12
+EXECUTION_S = 0.03
+HEAVY_S = 0.45
 #: A round takes longer by this factor while another one runs beside it.
-CONTENTION = 1.2
+CONTENTION = 1.25
 #: Seconds of a timing pair: the start of its two processes, all builds of an average kernel on one side, and all
 #: blocks of a heavy one.
 PAIR_START_S = 5.0
@@ -37,8 +37,10 @@ def seconds(item: Item) -> float:
         light = len(item.kernels) - heavy
         return PAIR_START_S + light * 2 * (PAIR_BUILDS_S + item.budget_s) + heavy * PAIR_HEAVY_S
     processes = bool(len(item.kernels) - len(item.custom)) + len(item.custom)
+    second_seed = item.pass_number == 1
     kernels = [
-        FIRST_S + (HEAVY_S if name in item.heavy else EXECUTION_S) * count for name, count in item.repetitions.items()
+        FIRST_S + (HEAVY_S if name in item.heavy else EXECUTION_S) * (count + second_seed)
+        for name, count in item.repetitions.items()
     ]
     return START_S * processes + sum(kernels)
 

@@ -284,12 +284,14 @@ def _groups(names: Sequence[str], verdicts: Mapping[str, Verdict]) -> tuple[Bits
 
 
 def _differing(hosts: Sequence[_Host]) -> dict[str, tuple[Bits, ...]]:
-    """Return the facts that are not the same on all hosts: a driver, a CPU model, an engine and so on."""
+    """Return the facts that differ between hosts, or between columns of a host: a driver, an engine and so on."""
     found: dict[str, dict[str, list[str]]] = {}
     for host in hosts:
         for title in host.sides[0].facts:
-            values = dict.fromkeys(side.facts[title] or "unknown" for side in host.sides)
-            found.setdefault(title, {}).setdefault(" and ".join(values), []).append(host.name)
+            values = {side.column: side.facts[title] or "unknown" for side in host.sides}
+            same = len(set(values.values())) == 1
+            for name, value in {host.name: next(iter(values.values()))}.items() if same else values.items():
+                found.setdefault(title, {}).setdefault(value, []).append(name)
     return {
         title: tuple((value, tuple(names)) for value, names in values.items())
         for title, values in found.items()

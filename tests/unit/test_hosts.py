@@ -201,6 +201,14 @@ def test_two_gpus_of_one_host_with_other_bits_are_a_conflict() -> None:
     assert "Columns of the host" in " ".join(build(results).answer)
 
 
+def test_what_differs_between_two_gpus_of_one_host_is_stated() -> None:
+    first, second = two_gpus()
+    second = dataclasses.replace(second, origin={**second.origin, "engine": "venv"})
+    results = evaluate(run(first, second, behave=on_host("3c4d", Behaviour(("b",)))))
+    assert results.hosts[0].differing["engine"] == (("docker", (first.id,)), ("venv", (second.id,)))
+    assert build(results).hosts[0].sentences[-1] == "The columns also differ in engine: a conflict may come from that."
+
+
 def test_a_poor_second_gpu_is_no_conflict() -> None:
     first, second = two_gpus()
     for poor in (Behaviour(("a", "b")), Behaviour(outcome="crashed")):

@@ -99,11 +99,12 @@ def _sentences(group: HostGroup) -> Iterator[str]:
             text = f"With determinism {mode}, {same} of {count(planned, 'kernel')} give the same bits on {hosts}"
             yield "; ".join([text, *_conflicts(group, mode), *_unknown(group, mode)]) + "."
     conflict = any(group.of(mode, Agreement.CONFLICT) for mode in ("on", "off"))
+    subject = "hosts" if len(group.hosts) > 1 else "columns"
     if group.differing:
         meaning = "a conflict may come from that" if conflict else "bits that are the same are so despite that"
-        yield f"The hosts also differ in {_names(tuple(group.differing))}: {meaning}."
+        yield f"The {subject} also differ in {_names(tuple(group.differing))}: {meaning}."
     elif conflict:
-        yield "The records state nothing else that differs between the hosts."
+        yield f"The records state nothing else that differs between the {subject}."
 
 
 def _conflicts(group: HostGroup, mode: str) -> list[str]:
