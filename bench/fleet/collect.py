@@ -6,7 +6,7 @@ import dataclasses
 import json
 import secrets
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench.errors import NothingError, StorageError
 from bench.fleet.state import MEASURED
@@ -74,8 +74,7 @@ def _with_missing(measured: tuple[ColumnInfo, ...], missing: list[tuple[CellStat
         device = "cpu" if cell.facts["cuda"] == "cpu" else cell.gpu.lower() or "gpu"
         # where Slurm chooses the node, cells of one environment and model have one id, and one column is enough
         name = f"{cell.lock.removesuffix('.txt')}@{device}{f'-{host}' if host else ''}"
-        facts = {**cell.facts, "packages": tuple(cell.facts["packages"])}
-        facts |= {"lock": cell.lock, "lock_hash": cell.lock_hash}
+        facts: dict[str, Any] = {**cell.facts, "lock": cell.lock, "lock_hash": cell.lock_hash}
         missing_column = ColumnInfo(id=name, device=device, host=host, status="not-run", reason=reason, **facts)
         columns.setdefault(name, missing_column)
     return tuple(columns.values())

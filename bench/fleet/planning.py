@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from bench.plan.planner import Plan, Selection
 
 #: What ``Column.facts`` says of the environment, wherever it is measured.
-_OF_ENVIRONMENT = ("tensorflow", "cuda", "cudnn", "kind", "keras", "python", "name", "packages")
+_OF_ENVIRONMENT = ("tensorflow", "cuda", "cudnn", "kind", "keras", "python")
 #: Estimate for an existing environment, which is not planned here.
 _LOCAL_S = 3600.0
 #: Rounds that a node runs side by side on its CPU, for the estimate.

@@ -60,7 +60,7 @@ class Cell:
     lock: str = ""
     lock_hash: str = ""
     image: str = ""
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:

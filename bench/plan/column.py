@@ -88,8 +88,6 @@ class Column:
             "cudnn": self.pair.cudnn,
             "kind": self.pair.kind,
             "keras": self.pair.keras,
-            "name": self.pair.name,
-            "packages": self.pair.packages,
             "python": self.pair.python,
             "device": self.device,
             "host": self.host,

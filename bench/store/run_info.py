@@ -40,8 +40,8 @@ class ColumnInfo(_Validated):
 
     ``status`` is ``ready``, ``incompatible``, ``gpu-not-visible`` or ``build-failed``, ``mismatch`` or
     ``image-missing`` where no round could be run, or ``not-run`` for a cell of a fleet run that has no result;
-    ``reason`` says why it is not ready. ``device``, ``gpu``, ``kind``, ``cudnn``, ``advice``, ``host``, ``name`` and
-    ``packages`` are those of ``bench.plan.column``. ``origin`` has the facts of the other host
+    ``reason`` says why it is not ready. ``device``, ``gpu``, ``kind``, ``cudnn``, ``advice`` and ``host`` are those of
+    ``bench.plan.column``. ``origin`` has the facts of the other host
     for an imported column, with the id, start and end (``run``, ``started``, ``finished``) of its run, and is empty
     for one that was measured on this host.
     """
@@ -62,8 +62,6 @@ class ColumnInfo(_Validated):
     cudnn: str = ""
     advice: str = ""
     host: str = ""
-    name: str = ""
-    packages: tuple[str, ...] = ()
     origin: Mapping[str, str] = field(default_factory=dict)
 
 

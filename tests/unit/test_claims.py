@@ -198,12 +198,12 @@ def test_two_locks_are_a_mismatch_where_run_json_has_none() -> None:
 
 
 def test_a_record_of_another_run_must_be_listed_as_reused() -> None:
-    assert sample().info.reused, "the sample must have reused records"
-    run = with_info(sample(), reused={})
+    other_run = "20260101T000000Z-abcd"
+    run = with_request(sample(), context={"run": other_run})
     assert set(statuses(run).values()) == {Status.MISMATCH}
-    assert f"but a record says {next(iter(sample().info.reused.values()))}" in reasons(run)
-    listed = dict.fromkeys(sample().info.reused, "20260101T000000Z-abcd")
-    assert set(statuses(with_info(sample(), reused=listed)).values()) == {Status.MISMATCH}
+    assert f"but a record says {other_run}" in reasons(run)
+    listed = dict.fromkeys(map(str, sample().records), "20250101T000000Z-dcba")
+    assert set(statuses(with_info(run, reused=listed)).values()) == {Status.MISMATCH}
 
 
 @pytest.mark.parametrize(

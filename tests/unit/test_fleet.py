@@ -83,8 +83,7 @@ def test_a_measured_cell_without_a_finished_run_is_a_warning(
 
 def test_a_cell_without_a_result_is_a_column_that_was_not_run(folder: FleetFolder, tmp_path: Path) -> None:
     facts = {
-        "tensorflow": "2.19.0", "cuda": "12.5", "cudnn": "9.3", "kind": "official", "keras": "3.15.1",
-        "python": "3.11", "packages": ["scipy==1.14.1"],
+        "tensorflow": "2.19.0", "cuda": "12.5", "cudnn": "9.3", "kind": "official", "keras": "3.15.1", "python": "3.11",
     }  # fmt: skip
     lost = Cell(1, "tf2.19.0-cuda12.5", "H200", lock="tf2.19.0-cuda12.5-py311.txt", facts=facts)
     fleet = folder.read()

@@ -74,7 +74,7 @@ def notices(run: Run) -> dict[str, Notice]:
             "newer CUDA",
         ),
         (
-            {"name": "mine", "packages": ("scipy==1.14.1",), "id": "tf2.18.1-cuda12.5-mine-py311@h100"},
+            {"id": "tf2.18.1-cuda12.5-mine-py311@h100"},
             "TF 2.18.1 CUDA 12.5 mine on h100",
             "CUDA 12.5, mine on h100",
             "official pair",

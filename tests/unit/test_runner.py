@@ -987,7 +987,8 @@ def test_the_time_left_is_that_of_the_slowest_gpu() -> None:
     rounds_of = {
         gpu: [
             SimpleNamespace(
-                column=SimpleNamespace(gpu=gpu), repetitions={"k": 3}, heavy=(), custom=frozenset(), kernels=("k",)
+                column=SimpleNamespace(gpu=gpu), repetitions={"k": 3}, heavy=(), custom=frozenset(), kernels=("k",),
+                pass_number=2,
             )
         ] * number
         for gpu, number in (("GPU-a", 2), ("GPU-b", 5), ("", 1))

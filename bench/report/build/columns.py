@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -44,9 +45,7 @@ def _column(results: RunResults, column: ColumnInfo, label: str, device: str) ->
         label=label,
         release=f"TensorFlow {clean(column.tensorflow)}",
         accelerator=", ".join(_accelerator(column)) + (f" on {device}" if device else "") + _host(column),
-        versions=" · ".join(
-            [f"Python {clean(column.python)}", f"Keras {clean(column.keras)}", *map(clean, column.packages)]
-        ),
+        versions=f"Python {clean(column.python)} · Keras {clean(column.keras)}",
         device=device or "cpu",
         kind=_KINDS.get(column.kind, ""),
         note=clean(column.advice),
@@ -59,7 +58,6 @@ def _column(results: RunResults, column: ColumnInfo, label: str, device: str) ->
         cudnn=clean(column.cudnn),
         python=clean(column.python),
         keras=clean(column.keras),
-        packages=tuple(map(clean, column.packages)),
         gpu_model=clean(column.device),
         gpu=clean(column.gpu),
         support=clean(column.kind),
@@ -86,6 +84,10 @@ def origin(column: ColumnInfo) -> str:
     return f"from {host}{f', engine {engine}' if engine else ''}"
 
 
+#: The name of a pair in the id of a column: ``mine`` in ``tf2.18.1-cpu-mine-py311@cpu``.
+_NAMED = re.compile(r"-(?:cpu|cuda[0-9.]+)(?:-cudnn[0-9.]+)?-(?!cudnn)([a-z][a-z0-9.]*)-py[0-9]+(?:\+[^@]*)?@")
+
+
 def own_cudnn(column: ColumnInfo) -> str:
     """Return the cuDNN version that a pair is named after, because it is not the default one: ``9.10``."""
     named = "-cudnn" in column.id.partition("@")[0]
@@ -93,7 +95,8 @@ def own_cudnn(column: ColumnInfo) -> str:
 
 
 def _accelerator(column: ColumnInfo) -> list[str]:
-    name = [clean(column.name)] if column.name else []
+    named = _NAMED.search(column.id)
+    name = [clean(named[1])] if named else []
     if column.cuda == "cpu":
         return ["CPU", *name]
     cudnn = own_cudnn(column)

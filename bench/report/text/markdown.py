@@ -44,9 +44,9 @@ _BARE_LINK = re.compile(r"(?i)\b(www)\.")
 _SPECIAL = re.compile(r"([\\`*_\[\]#|~@]|:(?=\S)|^[-+])")
 #: A number that would begin a list, which a time of 9.45 ms does not.
 _LISTED = re.compile(r"^(\d+)([.)])(?=\s|$)")
-#: Labels of the notes that a summary has, and characters of each that it shows.
+#: Labels of the notes that a summary has, and characters of each that it shows: at most, and of these at its start.
 _NOTES = ("Difference", "First difference", "Error", "Log tail", "Time")
-_MOST_TEXT = 500
+_MOST_TEXT, _HEAD = 500, 150
 _FINE = frozenset({"good", "control"})
 
 
@@ -215,7 +215,8 @@ def _note(note: Note) -> str:
     sentences = " ".join(note.sentences)
     text = plain(f"{note.where}: {sentences}" if note.where else sentences)
     block = note.block.strip()
-    block = block if len(block) <= _MOST_TEXT else f"{block[:_MOST_TEXT]} [the page has more]"
+    if len(block) > _MOST_TEXT:  # the end of an error or a log says what went wrong
+        block = f"{block[:_HEAD]} [the page has more] {block[_HEAD - _MOST_TEXT :]}"
     return "<br>".join([text, *(plain(line) for line in block.split("\n"))]) if block else text
 
 

@@ -62,8 +62,7 @@ class Column:
     """One column: an environment on a device.
 
     ``blocked`` is the status of a column without measurements, with ``reason``; "" otherwise. ``note`` is what the
-    preflight check says of it. ``cuda`` is the minor version, or "cpu"; ``packages`` are
-    further requirements of the environment; ``gpu`` is the UUID of the GPU. ``support`` says
+    preflight check says of it. ``cuda`` is the minor version, or "cpu"; ``gpu`` the UUID of the GPU. ``support`` says
     how well the pair is supported: "official", "cpu", "local" for an environment without a lock, and so on. ``locked``
     says whether a hash-pinned lock rebuilds the environment. ``host`` has the facts of the host that measured it,
     where that was another one, and as ``label`` its name in a run over several hosts.
@@ -86,7 +85,6 @@ class Column:
     cudnn: str = ""
     python: str = ""
     keras: str = ""
-    packages: tuple[str, ...] = ()
     gpu_model: Annotated[str, Field(serialization_alias="device")] = ""
     gpu: str = ""
     support: str = ""
