@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 #: A clock that is off by more makes times of records implausible.
 CLOCK_TOLERANCE_S = 60.0
 #: Parts of Slurm's reasons, in lower case, for which a job never starts unless somebody does something.
-_NEVER = ("held", "neversatisfied", "badconstraints")
+_NEVER_STARTS = ("held", "neversatisfied", "badconstraints")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ class CellStatus:
     @property
     def held(self) -> bool:
         """Whether Slurm starts the cell only after somebody has released or changed its job."""
-        return self.state.phase == WAITING and any(part in self.state.message.lower() for part in _NEVER)
+        return self.state.phase == WAITING and any(part in self.state.message.lower() for part in _NEVER_STARTS)
 
     @property
     def remark(self) -> str:

@@ -237,14 +237,14 @@ def _candidate(
     by_status = _by_status(results, column, verdicts)
     here = [name for name, _ in by_status.get(Status.REPRODUCIBLE, ())]
     reasons, unknowns = _concerns(results, column, by_status)
-    reasons += _of(Kind.OTHER_HOST, [name for name in here if name in other_hosts[Agreement.CONFLICT]])
-    unknowns += _of(Kind.UNKNOWN_HOST, [name for name in here if name in other_hosts[Agreement.UNKNOWN]])
+    reasons += _concern_about(Kind.OTHER_HOST, [name for name in here if name in other_hosts[Agreement.CONFLICT]])
+    unknowns += _concern_about(Kind.UNKNOWN_HOST, [name for name in here if name in other_hosts[Agreement.UNKNOWN]])
     reproducible = [name for name in here if not any(name in names for names in other_hosts.values())]
     if requirements.max_overhead is not None:
         over, unsure = _overheads(results, column, verdicts, variations, requirements.max_overhead)
-        reasons += _of(Kind.OVER_LIMIT, over)
-        unknowns += _of(Kind.OVERHEAD, [name for name in unsure if name in reproducible])
-    unknowns += _of(Kind.ABSENT, required.absent)
+        reasons += _concern_about(Kind.OVER_LIMIT, over)
+        unknowns += _concern_about(Kind.OVERHEAD, [name for name in unsure if name in reproducible])
+    unknowns += _concern_about(Kind.ABSENT, required.absent)
     if not verdicts and not required.absent:
         unknowns.append(Concern(kind=Kind.NOTHING))
     evidence = [
@@ -348,7 +348,7 @@ def _overheads(
     return over, unsure
 
 
-def _of(kind: Kind, kernels: Iterable[str]) -> list[Concern]:
+def _concern_about(kind: Kind, kernels: Iterable[str]) -> list[Concern]:
     """Return the concern of this kind about kernels under the variation that decides; none without a kernel."""
     named = tuple((name, "") for name in kernels)
     return [Concern(kind=kind, kernels=named)] if named else []
