@@ -50,8 +50,7 @@ if TYPE_CHECKING:
     from bench.plan.config_models import Matrix
     from bench.plan.custom_kernels import Suite
     from bench.plan.planner import Plan
-    from bench.plan.schedule import Pair as TimingPair
-    from bench.plan.schedule import Round
+    from bench.plan.schedule import Round, TimingPair
     from bench.suite.kernel_files import Source
     from bench.suite.record import Request
 
@@ -154,7 +153,7 @@ def _plans(order: Order, folder: Path, say: Callable[[str], None]) -> dict[str, 
     plans = {name: planner.make(matrix, name, selection, lock_folder, suite, devices) for name in names}
     column = plans[order.profile].columns[0]
     if column.status != "ready":
-        raise ConfigError(f"{column.id} cannot be packed: {column.reason}.", "Select another pair with --pair.")
+        raise ConfigError(f"{column.id} cannot be packed: {column.reason}.", "Select another environment with --env.")
     return plans
 
 
@@ -180,7 +179,7 @@ def _pair(matrix: Matrix, glob: str) -> Pair:
         message = f"{glob} matches {len(matches)} pairs, but a bundle contains one."
         raise ConfigError(message, f"Use one of these names: {names}.")
     if matches[0].refused:
-        raise ConfigError(f"{matches[0].id}: {matches[0].refused}.", "Select another pair with --pair.")
+        raise ConfigError(f"{matches[0].id}: {matches[0].refused}.", "Select another environment with --env.")
     return matches[0]
 
 

@@ -157,7 +157,8 @@ def _simulated_run(tensorflow: str) -> dict[str, str]:
         gpu=f"GPU-{ANY_HOST}", lock_hash=factory.digest(tensorflow),
     )  # fmt: skip
     facts = factory.info(
-        schema=SCHEMA, id=ANY_RUN, columns=(column,), host={"name": ANY_HOST, "cpu": "Xeon", "cores": "2"},
+        schema=SCHEMA, id=ANY_RUN, columns=(column,),
+        host={"name": ANY_HOST, "boot_id": ANY_HOST, "cpu": "Xeon", "cores": "2"},
         kernels=(*map(factory.kernel, KERNELS), *factory.CONTROLS),
     )  # fmt: skip
     codes = {kernel.name: factory.digest(kernel.name) for kernel in facts.kernels}

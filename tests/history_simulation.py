@@ -19,7 +19,7 @@ import numpy as np
 
 from bench import verdict
 from bench.history import run_times
-from bench.history.finding import Kind
+from bench.history.finding import FindingKind
 from bench.history.night import Cell, Night, Place, RunRow, Series
 from bench.store import run as store
 from bench.suite.suite_hash import ROOT
@@ -59,7 +59,7 @@ class Noise:
 
     processes: list[float] = field(default_factory=list)
     pairs: list[float] = field(default_factory=list)
-    kinds: list[timing.Kind] = field(default_factory=list)
+    kinds: list[timing.TimeKind] = field(default_factory=list)
     shape: list[float] = field(default_factory=list)
 
 
@@ -163,7 +163,7 @@ def alarms(matrix: Matrix, number: int, slower: Mapping[int, float], changed: se
     before = run_times.changed_environments(night)
     if before:
         found += run_times.from_pairs(night, before, matrix.pairs(list(before), slower))
-    return {int(place.kernel) for one in found if one.kind is Kind.SLOWER for place in one.places}
+    return {int(place.kernel) for one in found if one.kind is FindingKind.SLOWER for place in one.places}
 
 
 def simulate(nights: int, seed: int) -> None:

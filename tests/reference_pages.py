@@ -11,7 +11,7 @@ from typing import Any
 from bench.cli.parser import commands, parser
 from bench.plan import config
 from bench.report.json import render as json_render
-from bench.report.labels import WORDS
+from bench.report.labels import STATUS_LABELS
 
 ROOT = Path(__file__).parents[1]
 
@@ -20,7 +20,10 @@ def cli() -> str:
     """Every command with its help text, as the parser prints it in 80 columns."""
     os.environ["COLUMNS"] = "80"  # argparse wraps at the width of the terminal
     subparsers = next(action for action in parser()._actions if isinstance(action, argparse._SubParsersAction))
-    text = "# Command line\n\n`nox -s NAME -- OPTIONS` and `python -m bench NAME OPTIONS` are the same.\n"
+    text = (
+        "# Command line\n\n`nox -s NAME -- OPTIONS` runs `python -m bench NAME OPTIONS`, with fewer\n"
+        "[exit codes](exit-codes.md). `kernels`, `schema` and `local` have no nox session.\n"
+    )
     for command in commands():
         text += f"\n## {command.name}\n\n"
         if command.name == "local":
@@ -35,15 +38,21 @@ def matrix_toml() -> str:
     schema = json.loads(config.schema())
     text = "# matrix.toml\n\nThe comments in the shipped `matrix.toml` show each table in use.\n"
     for name, body in schema["properties"].items():
-        model = _model(schema, body)
-        text += (
-            f"\n## {name}\n\n{model.get('description', '')}\n\n| key | type | default | meaning |\n|---|---|---|---|\n"
-        )
-        for key, facts in model["properties"].items():
-            required = key in model.get("required", ())
-            default = "required" if required else _code(facts.get("default"))
-            text += f"| `{key}` | {_type(facts)} | {default} | {facts.get('description', '')} |\n"
+        text += _table(schema, name, _model(schema, body))
     return text
+
+
+def _table(schema: dict[str, Any], name: str, model: dict[str, Any]) -> str:
+    """A table of matrix.toml with its keys, and the tables inside of it."""
+    text = f"\n## {name}\n\n{model.get('description', '')}\n\n| key | type | default | meaning |\n|---|---|---|---|\n"
+    inner = ""
+    for key, facts in model["properties"].items():
+        required = key in model.get("required", ())
+        default = "required" if required else _code(facts.get("default"))
+        text += f"| `{key}` | {_type(facts)} | {default} | {facts.get('description', '')} |\n"
+        found = _model(schema, facts)
+        inner += _table(schema, f"{name}.{key}", found) if "properties" in found else ""
+    return text + inner
 
 
 def report_json() -> str:
@@ -62,7 +71,7 @@ def report_json() -> str:
 def statuses() -> str:
     """Every status with its symbol and meaning."""
     text = "# Statuses\n\nOnly `reproducible` is green.\n\n| symbol | status | meaning |\n|---|---|---|\n"
-    for word in WORDS.values():
+    for word in STATUS_LABELS.values():
         text += f"| {word.symbol} | `{word.word}` | {word.meaning} |\n"
     return text
 
@@ -72,7 +81,7 @@ def _model(schema: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:
     for part in (body, body.get("items", {}), body.get("additionalProperties", {})):
         if isinstance(part, dict) and "$ref" in part:
             model: dict[str, Any] = schema["$defs"][part["$ref"].rsplit("/", 1)[-1]]
-            return model
+            return next((one for one in model.get("anyOf", ()) if "properties" in one), model)
     return body
 
 

@@ -22,7 +22,7 @@ from bench.store import run as store
 from bench.verdict import ratio
 from bench.verdict.paired_times import PairedTimes, log_ratio
 from bench.verdict.ratio import PairValues
-from bench.verdict.timing import Kind
+from bench.verdict.timing import TimeKind
 from tests.simulation import interval
 from tests.unit.paired_factory import Noise, Numbers, kernel, times
 
@@ -107,7 +107,7 @@ def page(
     for place in range(len(truth)):
         logs = [log_ratio(kernel("", seconds[place, number - 1], number)) for number in range(1, pairs + 1)]
         samples[place] = PairValues(
-            kind=Kind.STEADY,
+            kind=TimeKind.STEADY,
             logs=tuple(log for log in logs if log is not None),
             a_first=tuple(bool(number % 2) for number in range(1, pairs + 1)),
         )
@@ -144,7 +144,7 @@ def resampled(runs: Sequence[PairedTimes], pages: int, seed: int = SEED) -> Tall
         for place, pairs in enumerate(known):
             drawn = [pairs[number] for number in stream.choice(len(pairs), PAIRS, replace=False)]
             first = tuple(record.started_first == "a" for record, _ in drawn)
-            samples[place] = PairValues(kind=Kind.STEADY, logs=tuple(log for _, log in drawn), a_first=first)
+            samples[place] = PairValues(kind=TimeKind.STEADY, logs=tuple(log for _, log in drawn), a_first=first)
         tally.add(evaluated(samples, [1.0] * len(known)))
     return tally
 

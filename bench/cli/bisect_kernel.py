@@ -248,7 +248,7 @@ class _Search:
             if differs is not False:
                 other = "Ask with --question reproducible" if self._question.word == "bits" else "Swap FROM and TO"
                 hint = f"{other} to find where this changes." if differs else ""
-                raise errors.NothingError(f"{label(first.id)} cannot be where to start: {text}.", hint)
+                raise errors.NothingError(f"{label(first.id)} cannot be the start: {text}.", hint)
         changed = self.ask(len(self._row) - 1)
         text = self._seen[len(self._row) - 1]
         if not changed:
@@ -341,9 +341,9 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 COMMAND = Command(
     name="bisect",
     summary="Find the first environment between two in which the result of a kernel changed.",
-    details="The environments of matrix.toml from FROM to TO are halved. One that cannot be built or gives no answer "
-    "is skipped. If a result changes more than once, one of the steps is found. Run the same command again to "
-    "continue. Exit code 3: nothing changed.",
+    details="Searches the environments of matrix.toml from FROM to TO by bisection. One that cannot be built or "
+    "evaluated is skipped. If a result changes more than once, one of the steps is found. Run the same command "
+    "again to continue. Exit code 3: nothing changed.",
     example="nox -s bisect -- matmul_f32 tf2.15.1-cpu tf2.21.0-cpu",
     add_arguments=_add_arguments,
     run=bisect,

@@ -55,8 +55,8 @@ class Halving:
 
         return places[min(range(len(places)), key=order)]
 
-    def learn(self, place: int, *, changed: bool | None) -> None:
-        """Narrow the row by an answer."""
+    def record_answer(self, place: int, *, changed: bool | None) -> None:
+        """Narrow the search range by the answer for one place."""
         if changed is None:
             self.undecided.add(place)
         elif changed:
@@ -78,7 +78,7 @@ def halve(
     state = Halving(low=0, high=size - 1)
     while state.open:
         place = state.best(cost)
-        state.learn(place, changed=ask(place))
+        state.record_answer(place, changed=ask(place))
         report(place, state)
     return state
 

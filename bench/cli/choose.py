@@ -25,7 +25,7 @@ from bench.report.text.layout import supports_colour
 from bench.store import find_run, run_info
 from bench.store import run as store
 from bench.suite.record import SCHEMA
-from bench.verdict.ranking import Kind, choose
+from bench.verdict.ranking import ConcernKind, choose
 from bench.verdict.requirements import (
     ARCHITECTURE,
     Requirements,
@@ -58,7 +58,7 @@ def choosing(options: argparse.Namespace) -> int:
     measured = [(kernel.name, kernel.family) for kernel in run.info.kernels if not kernel.control]
     device = requested_device(options.gpu, run.info) if options.gpu else _default_device(run.info)
     if options.driver and device == "cpu":
-        raise errors.ConfigError("A driver says nothing about a CPU.", "Name a GPU: --gpu sm_90 --driver 550")
+        raise errors.ConfigError("--driver requires a GPU.", "Name a GPU: --gpu sm_90 --driver 550")
     families, patterns = find_families(options.families, (*measured, *suite))
     requirements = Requirements(
         device=device,
@@ -147,7 +147,7 @@ def _unmeasured(
     measured = {
         candidate.column.partition("@")[0]
         for candidate in candidates
-        if all(concern.kind is not Kind.ELSEWHERE for concern in candidate.unknowns)
+        if all(concern.kind is not ConcernKind.ELSEWHERE for concern in candidate.unknowns)
     }
     configuration = config.load(matrix)
     pairs = [
@@ -222,7 +222,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add = group.add_argument
     text = "a compute capability (sm_90, 9.0), a model (h100), or cpu (default: the device of the run)"
     add("--gpu", default="", metavar="DEVICE", help=text)
-    add("--driver", type=_driver, metavar="VERSION", help="its driver or driver branch: 550.54.15, 550")
+    add("--driver", type=_driver, metavar="VERSION", help="version or branch of the driver of the GPU: 550.54.15, 550")
     text = "kernel families, or words in the names of kernels: conv,scatter (default: all)"
     add("--families", type=shared.patterns, default=(), metavar="NAMES", help=text)
     add("--kernels", type=shared.patterns, default=(), metavar="PATTERNS", help="kernels: 'matmul*,my_model'")

@@ -279,8 +279,8 @@ COMMAND = Command(
     summary="Show what changes from one column or run to another: bits, times and errors.",
     details="A and B are columns (tf2.15.1-cpu, an id, or a pattern that matches one), runs (a folder, an id, latest, "
     "previous), or RUN:COLUMN. Two variations (default eager=on) or two kernels of a run (softmax_xent "
-    "softmax_xent_xla) are compared within each column: same bits, within how many ULP, or wrong against float64; of "
-    "the gates only bits-changed concerns them. Exit code 1: a gate failed; 3: nothing that a gate is about could be "
+    "softmax_xent_xla) are compared within each column: same bits, within how many ULP, or wrong against float64; the "
+    "only gate that applies to them is bits-changed. Exit code 1: a gate failed; 3: no results for a gate could be "
     "compared.",
     example="nox -s compare -- tf2.15.1-cpu tf2.18.1-cpu --run reports/sample",
     add_arguments=_add_arguments,

@@ -41,7 +41,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 COMMAND = Command(
     name="diff",
     summary="Show where two samples of one kernel differ, tensor by tensor.",
-    example="nox -s diff -- tf2.18.1-cpu bincount_weights --run reports/sample",
+    example="nox -s diff -- tf2.18.1-cpu bincount_weighted --run reports/sample",
     add_arguments=_add_arguments,
     run=diff,
 )

@@ -185,8 +185,8 @@ COMMAND = Command(
     name="fleet",
     summary="Show, collect, cancel or retry a matrix that was submitted with matrix --engine slurm or ssh.",
     details="status lists its cells; collect puts all results so far, or those of --env and --gpu, into one run, which "
-    "replaces the one collected before, and shows it; cancel ends what runs and keeps what was measured; retry submits "
-    "those cells again that ended without a result.",
+    "replaces the one collected before, and shows it; cancel stops running cells and keeps what was measured; retry "
+    "resubmits the cells that ended without a result.",
     example="nox -s fleet -- status",
     add_arguments=_add_arguments,
     run=fleet,

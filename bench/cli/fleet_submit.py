@@ -145,7 +145,7 @@ def _check_ssh(options: argparse.Namespace) -> str:
     for name in ("from_registry", "host_name", "no_resume"):
         if getattr(options, name):
             message = f"--{name.replace('_', '-')} cannot be used with --engine ssh."
-            raise errors.ConfigError(message, "Hosts get bundles of wheels, and columns have the names of the file.")
+            raise errors.ConfigError(message, "Hosts receive bundles, and their names come from the file of --hosts.")
     if options.ssh_config and not options.ssh_config.is_file():
         raise errors.ConfigError(f"{options.ssh_config} is not a file.", "Name a configuration file of ssh.")
     return str(options.ssh_config.absolute()) if options.ssh_config else ""

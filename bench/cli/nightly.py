@@ -244,10 +244,16 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add(
         "--budget", type=seconds, metavar="TIME",
-        help="measure what fits into this time, such as 2h: first what was never measured, then what changed, what "
-        "raised an alarm, and the oldest",
+        help="measure what fits into this time, such as 2h: first columns that were never measured, then those with a "
+        "changed lock, those with an alarm, and the oldest",
     )  # fmt: skip
-    add("--wait", type=seconds, default=0.0, metavar="TIME", help="wait this long for another night (default: 0s)")
+    add(
+        "--wait",
+        type=seconds,
+        default=0.0,
+        metavar="TIME",
+        help="wait this long for a nightly run in progress (default: 0s)",
+    )
     text = f"try everything in about three minutes with two kernels, in DIR/{REHEARSAL_FOLDER}"
     add("--rehearse", action="store_true", help=text)
     shared.add_registry(parser)
@@ -255,7 +261,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 COMMAND = Command(
     name="nightly",
-    summary="Measure a night, compare it with the earlier ones, and raise alarms.",
+    summary="Run the nightly measurement, compare it with earlier nights, and raise alarms.",
     details="Writes the page of the run, history.html, and nightly.json, .md, .xml and .prom. Exit code 1: an alarm.",
     example="nox -s nightly -- --budget 2h",
     add_arguments=_add_arguments,

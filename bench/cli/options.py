@@ -61,7 +61,7 @@ def add_selection(
     add_mode(group)
     group.add_argument(
         "--variation", type=patterns, default=(), metavar="NAMES",
-        help="these variations instead of the profile's: default, isa=avx2, threads=1 (see matrix.toml)",
+        help="variations to run instead of those of the profile: default, isa=avx2, threads=1 (see matrix.toml)",
     )  # fmt: skip
     group.add_argument("--rounds", type=_count, metavar="N", help="fresh processes per mode (default: the profile's)")
     group.add_argument(
@@ -69,7 +69,7 @@ def add_selection(
     )
     group.add_argument(
         "--timing-pairs", type=_count_or_zero, metavar="N",
-        help="pairs of processes per column that time determinism off against on, or 0 (default: the profile's)",
+        help="timing pairs per column, determinism off against on; 0: no times (default: the profile's)",
     )  # fmt: skip
     add_engine(group, engines)
     add_root_kernels(group)
@@ -109,7 +109,7 @@ def add_kernel_file(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -
     )  # fmt: skip
     parser.add_argument(
         "--kernel-exclude", type=patterns, default=(), metavar="PATTERNS",
-        help="files and folders that a folder of --kernel-file leaves out: 'tests,*.h5'",
+        help="files and folders to exclude from a folder of --kernel-file: 'tests,*.h5'",
     )  # fmt: skip
 
 

@@ -289,10 +289,10 @@ class DockerEngine:
 
     @contextmanager
     def _registered(self, name: str) -> Iterator[None]:
-        """Let ``halt`` know of a container that is about to run; raises EngineError if this engine was halted."""
+        """Let ``halt`` know of a container that is about to run; raises EngineError if the run was interrupted."""
         with self._guard:
             if self._halted:
-                raise EngineError("this engine was halted")
+                raise EngineError("the run was interrupted")
             self._running.add(name)
         try:
             yield

@@ -201,7 +201,7 @@ class VenvEngine:
         with self._process(column, arguments, gpu, log) as child:
             code = follow(child, limit_s, on_line)
         if self._halted:
-            raise EngineError(f"{column}: this engine was halted")
+            raise EngineError(f"{column}: the run was interrupted")
         return code
 
     @contextmanager
@@ -216,7 +216,7 @@ class VenvEngine:
             environment[STORE_VARIABLE] = str(self.kernel_store)
             with self._guard:
                 if self._halted:
-                    raise EngineError(f"{column}: this engine was halted")
+                    raise EngineError(f"{column}: the run was interrupted")
                 try:
                     child = subprocess.Popen(
                         command, cwd=scratch, env=environment, stdin=stdin, stdout=subprocess.PIPE,
@@ -393,5 +393,5 @@ class _Session(ProcessSession):
         """Return the next line; see ``bench.portable.session.Session.read``."""
         text = super().read(timeout_s)
         if text is None and self._halted():
-            raise EngineError(f"{self._column}: this engine was halted")
+            raise EngineError(f"{self._column}: the run was interrupted")
         return text

@@ -83,10 +83,10 @@ def known_to_slurm(node: str) -> int:
 
 
 def wrong_driver(wanted: str, found: str) -> str:
-    """Return why a driver is not the promised one, "" if it is: ``580`` accepts ``580.65.06`` but not ``5800.1``."""
+    """Return why a driver is not the required one, "" if it is: ``580`` accepts ``580.65.06`` but not ``5800.1``."""
     if not wanted or found == wanted or found.startswith(f"{wanted}."):
         return ""
-    return f"its driver is {found or 'unknown'}, but [[fleet.gpus]] promises {wanted}"
+    return f"its driver is {found or 'unknown'}, but [[fleet.gpus]] requires {wanted}"
 
 
 def wait_until_free(

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from bench.history.night import Place
 
 
-class Kind(StrEnum):
+class FindingKind(StrEnum):
     """The kinds of findings, the most serious first."""
 
     REGRESSED = "no longer reproducible"
@@ -31,12 +31,17 @@ class Kind(StrEnum):
     @property
     def alarm(self) -> bool:
         """Whether somebody should look at it before the next night."""
-        return self not in {Kind.BITS_CHANGED, Kind.UNCONFIRMED, Kind.STILL_SLOWER, Kind.IMPROVED}
+        return self not in {
+            FindingKind.BITS_CHANGED,
+            FindingKind.UNCONFIRMED,
+            FindingKind.STILL_SLOWER,
+            FindingKind.IMPROVED,
+        }
 
 
 def ordered(findings: Iterable[Finding]) -> list[Finding]:
     """Return findings with the most serious kinds first."""
-    order = list(Kind)
+    order = list(FindingKind)
     return sorted(findings, key=lambda finding: order.index(finding.kind))
 
 
@@ -83,7 +88,7 @@ class Finding:
     first, and ``commands`` would test them.
     """
 
-    kind: Kind
+    kind: FindingKind
     column: str
     before: str
     places: Mapping[Place, str]

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 #: Facts of a host that identify a machine for the history of its times: nothing that a measurement or a boot changes.
 MACHINE = ("device", "CPU", "cores", "engine")
+#: What ended a kernel in some of its processes, whether or not those that finished agree.
+_DIED = frozenset({Status.CRASHED, Status.OOM, Status.TIMEOUT, Status.ERROR, Status.FAILED})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +109,7 @@ def _add(connection: sqlite3.Connection, folder: Path, stamp: str) -> bool:
         if not reason:
             run = store.load(folder)
             results = verdict.evaluate(run)
-            lacking = sorted(run.unreadable) or _without_records(results)
+            lacking = sorted(run.unreadable) or results.incomplete
             state = "incomplete" if lacking else "indexed"
             reason = f"{len(lacking)} parts cannot be read, the first is {lacking[0]}" if lacking else ""
             stamp += f" {_record_stamp(folder)}" if lacking else ""
@@ -145,17 +147,6 @@ def _unusable(info: RunInfo) -> str:
     return ""
 
 
-def _without_records(results: RunResults) -> list[str]:
-    """Return the columns that were ready, but lack planned records: their folder was cut off or copied in part."""
-    ready = {column.id for column in results.info.columns if column.status == "ready"}
-    return sorted({cell.column for cell in results.verdicts if cell.column in ready and _lacks_records(cell)})
-
-
-def _lacks_records(cell: Verdict) -> bool:
-    planned = max((seen.planned_rounds or 0 for seen in cell.observations), default=0)
-    return cell.status is Status.NOT_RUN or len({seen.round for seen in cell.observations}) < planned
-
-
 class _Column(NamedTuple):
     """What the history keeps of a column: its cells are rows without series and run, by kernel, variation and mode."""
 
@@ -181,7 +172,7 @@ def _column(results: RunResults, column: ColumnInfo) -> _Column:
         facts=json.dumps(facts),
         cells={
             (cell.kernel, cell.variation, cell.mode): (
-                str(cell.status),
+                str(_status(cell)),
                 _digest(cell),
                 _work(side.kernels[cell.kernel], codes[cell.variation, cell.mode], settings[cell.variation, cell.mode]),
                 cell.comparison.processes,
@@ -190,6 +181,11 @@ def _column(results: RunResults, column: ColumnInfo) -> _Column:
             for cell in cells
         },
     )
+
+
+def _status(cell: Verdict) -> Status:
+    """Return the status, but nondeterministic where bits differed before a process died: an alarm must not miss it."""
+    return Status.NONDETERMINISTIC if cell.comparison.varies and cell.status in _DIED else cell.status
 
 
 def _work(kernel: KernelInfo, codes: Mapping[str, str], settings: str) -> bytes:

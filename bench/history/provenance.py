@@ -11,7 +11,7 @@ from bench.history.finding import Difference, Finding
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from bench.history.finding import Kind, Shift
+    from bench.history.finding import FindingKind, Shift
     from bench.history.night import Night, Place
 
 #: Facts in the order of how often they are the cause of a change; the others follow in their own order.
@@ -22,12 +22,18 @@ CAUSES = (
 )  # fmt: skip
 #: Facts that the lock of an environment decides.
 _OF_ENVIRONMENT = {"TensorFlow", "CUDA", "cuDNN", "Keras", "NumPy", "lock"}
+#: Facts that decide about bits. A virtual machine can get another instruction set although its CPU keeps its name.
+_DECIDES_BITS = ("lock", "driver", "device", "suite", "instruction set", "threads", "libc", "TensorFlow build")
 #: Characters of a hash.
 _SHOWN = 12
 
 
 def explained(
-    night: Night, kind: Kind, before: int, places: Mapping[Place, str], shifts: Mapping[Place, Shift] | None = None
+    night: Night,
+    kind: FindingKind,
+    before: int,
+    places: Mapping[Place, str],
+    shifts: Mapping[Place, Shift] | None = None,
 ) -> Finding:
     """Return a finding about cells of one column, with what changed since the run with id ``before``, and commands."""
     place, name = next(iter(places)), night.runs[before].name
@@ -67,10 +73,10 @@ def _short(title: str, value: str) -> str:
 
 
 def same_environment(facts: Sequence[Mapping[str, str]], codes: Sequence[bytes]) -> bool:
-    """Whether lock, driver, device, suite and the code of a kernel are known to be the same in two runs."""
+    """Whether all that decides about bits is known to be the same in two runs: lock, kernel code and other facts."""
     known = all(fact.get("lock") for fact in facts) and all(codes)
     return known and codes[0] == codes[1] and all(
-        facts[0].get(title) == facts[1].get(title) for title in ("lock", "driver", "device", "suite")
+        facts[0].get(title) == facts[1].get(title) for title in _DECIDES_BITS
     )  # fmt: skip
 
 

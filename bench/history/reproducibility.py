@@ -10,7 +10,7 @@ import json
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from bench.history.finding import Finding, Kind
+from bench.history.finding import Finding, FindingKind
 from bench.history.provenance import explained, same_environment
 from bench.verdict.status import FROM_DIGESTS, OF_COLUMN, Status
 
@@ -53,8 +53,9 @@ def missing(night: Night, before: Mapping[int, Place], left_out: Collection[str]
             groups[place.column][place] = _why_missing(night, place)
     name = night.runs[night.last].name
     return [
-        Finding(kind=Kind.MISSING, column=column, before=name, places=places) for column, places in groups.items()
-    ]  # fmt: skip
+        Finding(kind=FindingKind.MISSING, column=column, before=name, places=places)
+        for column, places in groups.items()
+    ]
 
 
 def _why_missing(night: Night, place: Place) -> str:
@@ -71,7 +72,7 @@ def _why_missing(night: Night, place: Place) -> str:
 
 def findings(night: Night) -> list[Finding]:
     """Return what changed tonight: one finding for each kind, column, and run that it is compared with."""
-    groups: dict[tuple[Kind, str, int], dict[Place, str]] = defaultdict(dict)
+    groups: dict[tuple[FindingKind, str, int], dict[Place, str]] = defaultdict(dict)
     for series in night.series:
         found = _change(night, series)
         if found is not None:
@@ -80,7 +81,7 @@ def findings(night: Night) -> list[Finding]:
     return [explained(night, kind, before, places) for (kind, _, before), places in groups.items()]
 
 
-def _change(night: Night, series: Series) -> tuple[Kind, Cell, str] | None:
+def _change(night: Night, series: Series) -> tuple[FindingKind, Cell, str] | None:
     """Return the kind of change of a cell, the earlier cell that shows it, and a sentence; None without one."""
     now = Status(series.tonight.status)
     if now in FAILS:
@@ -94,7 +95,7 @@ def _change(night: Night, series: Series) -> tuple[Kind, Cell, str] | None:
     return (_no_longer_green(night, series, green) if green else None) or bits
 
 
-def _no_longer_green(night: Night, series: Series, green: Cell) -> tuple[Kind, Cell, str] | None:
+def _no_longer_green(night: Night, series: Series, green: Cell) -> tuple[FindingKind, Cell, str] | None:
     """Return what became of a cell that is reproducible no longer; None if that is known from earlier nights."""
     now, earlier = series.tonight.status, series.earlier
     seen = f"It was reproducible in run {night.runs[green.run].name}"
@@ -102,37 +103,37 @@ def _no_longer_green(night: Night, series: Series, green: Cell) -> tuple[Kind, C
         if any(cell.status in DIFFERS for cell in earlier):
             return None
         nights = sum(cell.status == Status.REPRODUCIBLE for cell in earlier) - 1
-        return Kind.REGRESSED, green, f"{seen}{f' and {nights} earlier' if nights else ''}; tonight it is {now}."
+        return FindingKind.REGRESSED, green, f"{seen}{f' and {nights} earlier' if nights else ''}; tonight it is {now}."
     if any(cell.status not in {Status.REPRODUCIBLE, *FAILS} for cell in earlier[-_RECENT:]):
         return None  # what was lost on one of the last nights is not lost again
     if now == Status.CONTROL_FAILED:
-        return Kind.CONTROLS, green, f"{seen}; tonight a control failed."
-    return Kind.EVIDENCE, green, f"{seen}; tonight it is {now}."
+        return FindingKind.CONTROLS, green, f"{seen}; tonight a control failed."
+    return FindingKind.EVIDENCE, green, f"{seen}; tonight it is {now}."
 
 
 def _last(cells: tuple[Cell, ...], status: Status) -> Cell | None:
     return next((cell for cell in reversed(cells) if cell.status == status), None)
 
 
-def _new_failure(series: Series) -> tuple[Kind, Cell, str] | None:
+def _new_failure(series: Series) -> tuple[FindingKind, Cell, str] | None:
     """Return the failure of a cell that has not failed in this way before, but has run."""
     now = series.tonight.status
     ran = next((cell for cell in reversed(series.earlier) if cell.status in FROM_DIGESTS), None)
     if ran is None or any(cell.status == now for cell in series.earlier):
         return None
     what = "its column is" if now in OF_COLUMN else "it is"
-    return Kind.FAILS, ran, f"It was {ran.status} before; tonight {what} {now}."
+    return FindingKind.FAILS, ran, f"It was {ran.status} before; tonight {what} {now}."
 
 
-def _improved(earlier: tuple[Cell, ...]) -> tuple[Kind, Cell, str] | None:
+def _improved(earlier: tuple[Cell, ...]) -> tuple[FindingKind, Cell, str] | None:
     """Return the improvement of a cell that was known to differ."""
     last = next((cell for cell in reversed(earlier) if cell.status in DIFFERS | FAILS), None)
     if last is None or last is not earlier[-1]:
         return None
-    return Kind.IMPROVED, last, f"It was {last.status} on the last night."
+    return FindingKind.IMPROVED, last, f"It was {last.status} on the last night."
 
 
-def _bits(night: Night, series: Series) -> tuple[Kind, Cell, str] | None:
+def _bits(night: Night, series: Series) -> tuple[FindingKind, Cell, str] | None:
     """Return the change of the bits of a cell whose samples agree tonight, as they did on the earlier nights.
 
     With the same environment the bits must be those of one of the earlier nights: a cell that changes between digests
@@ -152,4 +153,4 @@ def _bits(night: Night, series: Series) -> tuple[Kind, Cell, str] | None:
     if now.digest in {cell.digest for cell in locked or [last]}:
         return None
     sentence = f"Digest {last.digest.hex()} in run {night.runs[last.run].name}, {now.digest.hex()} tonight."
-    return (Kind.DIFFERENT_BITS if locked else Kind.BITS_CHANGED), last, sentence
+    return (FindingKind.DIFFERENT_BITS if locked else FindingKind.BITS_CHANGED), last, sentence

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.history.finding import Kind, Shift
+from bench.history.finding import FindingKind, Shift
 from bench.history.provenance import explained, same_environment
 
 if TYPE_CHECKING:
@@ -73,11 +73,11 @@ class Suspect:
     recent: int
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> FindingKind:
         """An alarm on the second slow night in a row, unless it has been slow before."""
         if self.recent > _ALARM_NIGHTS:
-            return Kind.STILL_SLOWER
-        return Kind.SLOWER if self.nights == _ALARM_NIGHTS else Kind.UNCONFIRMED
+            return FindingKind.STILL_SLOWER
+        return FindingKind.SLOWER if self.nights == _ALARM_NIGHTS else FindingKind.UNCONFIRMED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +116,7 @@ def changed_environments(night: Night) -> dict[Place, Cell]:
 
 def from_history(night: Night, suspects: Sequence[Suspect]) -> list[Finding]:
     """Return the suspects as findings: alarms on the second slow night in a row, and not again on later ones."""
-    groups: dict[tuple[Kind, str, int], dict[Place, Shift]] = defaultdict(dict)
+    groups: dict[tuple[FindingKind, str, int], dict[Place, Shift]] = defaultdict(dict)
     for suspect in suspects:
         groups[suspect.kind, suspect.place.column, suspect.before.run][suspect.place] = suspect.shift
     return [_finding(night, kind, run, shifts) for (kind, _, run), shifts in groups.items()]
@@ -151,10 +151,10 @@ def from_pairs(night: Night, before: Mapping[Place, Cell], pairs: Mapping[Place,
         if _is_slower(ratio, len(pairs)):
             shift = Shift(ratio=ratio.ratio, low=ratio.low, high=ratio.high, paired=True)
             groups[place.column, before[place].run][place] = shift
-    return [_finding(night, Kind.SLOWER, run, shifts) for (_, run), shifts in groups.items()]
+    return [_finding(night, FindingKind.SLOWER, run, shifts) for (_, run), shifts in groups.items()]
 
 
-def _finding(night: Night, kind: Kind, before: int, shifts: Mapping[Place, Shift]) -> Finding:
+def _finding(night: Night, kind: FindingKind, before: int, shifts: Mapping[Place, Shift]) -> Finding:
     return explained(night, kind, before, {place: shift.sentence for place, shift in shifts.items()}, shifts)
 
 
@@ -219,7 +219,7 @@ class _Group:
         series = self.series[0]
         before = next(cell for cell in reversed(series.earlier) if cell.seconds)
         text = f"All {len(self.series)} timed results of the device share a slowdown of {math.exp(distance):.2f}x."
-        found = explained(self.night, Kind.HOST, before.run, {series.place: text})
+        found = explained(self.night, FindingKind.HOST, before.run, {series.place: text})
         # a comparison of one kernel would not show what all of them have in common
         yield replace(found, column=series.place.column.partition("@")[2], commands=())
 

@@ -86,8 +86,8 @@ class Model(BaseModel):
 class Defaults(Model):
     """Values that every pair inherits."""
 
-    python: Minor = "3.11"
-    base: str = "python:3.11-slim-bookworm"
+    python: Minor = Field(default="3.11", description="CPython minor")
+    base: str = Field(default="python:3.11-slim-bookworm", description="base image of the Docker engine")
     numpy: Release = Field(default="1.26.4", description="one NumPy for all pairs that accept it")
 
 
@@ -128,12 +128,12 @@ class PairTable(Model):
 class Select(Model):
     """Which pairs a run includes."""
 
-    include: tuple[Glob, ...] = ("*",)
-    exclude: tuple[Glob, ...] = ()
+    include: tuple[Glob, ...] = Field(default=("*",), description="environments that run")
+    exclude: tuple[Glob, ...] = Field(default=(), description="environments that do not run, although included")
 
 
 class KernelFiles(Model):
-    """A file or folder with custom kernels, and which files of a folder travel with it."""
+    """A file or folder with custom kernels, and which files of a folder are copied with it."""
 
     path: Glob = Field(description="Python file or folder, relative to this file")
     include: tuple[Glob, ...] = Field(default=(), description="only these files of the folder: ['*.py', 'data/*.csv']")
@@ -162,9 +162,9 @@ class Suite(Model):
 class Variation(Model):
     """What runs under a variation: by default all the profile's kernels and repetitions, in both modes."""
 
-    kernels: tuple[Glob, ...] = ("*",)
-    skip: tuple[Glob, ...] = ()
-    modes: tuple[Mode, ...] = MODES
+    kernels: tuple[Glob, ...] = Field(default=("*",), description="kernels that run under it")
+    skip: tuple[Glob, ...] = Field(default=(), description="kernels that do not")
+    modes: tuple[Mode, ...] = Field(default=MODES, description="determinism off, on, or both")
     repetitions: int | None = Field(default=None, ge=1, le=1000, description="upper limit of the profile's")
     heavy_repetitions: int | None = Field(default=None, ge=1, le=1000, description="upper limit of the profile's")
 
@@ -175,8 +175,11 @@ class Profile(Model):
     rounds: int = Field(ge=1, le=1000, description="fresh processes per mode")
     repetitions: int = Field(ge=1, le=1000, description="re-seeded executions per kernel and process")
     heavy_repetitions: int | None = Field(default=None, ge=1, le=1000, description="the same for slow kernels")
-    kernels: tuple[Glob, ...] = ("*",)
-    variations: tuple[str, ...] = (DEFAULT_VARIATION,)
+    kernels: tuple[Glob, ...] = Field(default=("*",), description="kernels that run; controls always do")
+    variations: tuple[str, ...] = Field(
+        default=(DEFAULT_VARIATION,),
+        description="what is changed around a run, one after the other: ['default', 'eager=on']",
+    )
     time_limit_s: float = Field(default=120, gt=0, description="for one kernel with all its repetitions")
     overhead_pairs: int = Field(
         default=5, ge=0, le=1000, description="timing pairs per column, determinism off against on; 0 for no overheads"
@@ -188,7 +191,7 @@ class Profile(Model):
         default=0, ge=0, le=1000, description="timing pairs of each column against the one before it on its device"
     )
     pair_s: float = Field(default=0.1, gt=0, description="timed calls of one kernel on one side of a timing pair")
-    seed: int = Field(default=42, ge=0, le=2**32 - 1)
+    seed: int = Field(default=42, ge=0, le=2**32 - 1, description="seed of every repetition")
     order_seed: int = Field(default=0, ge=0, le=2**32 - 1, description="shuffles the kernels, anew in every round")
 
     @field_validator("variations")
@@ -200,12 +203,12 @@ class Profile(Model):
 class Override(Model):
     """Changes a profile for the pairs that match ``select``."""
 
-    select: Glob
-    rounds: int | None = Field(default=None, ge=1, le=1000)
-    repetitions: int | None = Field(default=None, ge=1, le=1000)
-    heavy_repetitions: int | None = Field(default=None, ge=1, le=1000)
-    time_limit_s: float | None = Field(default=None, gt=0)
-    skip: tuple[Glob, ...] = ()
+    select: Glob = Field(description="environments that it changes: '*cuda12.5*'")
+    rounds: int | None = Field(default=None, ge=1, le=1000, description="instead of the profile's")
+    repetitions: int | None = Field(default=None, ge=1, le=1000, description="instead of the profile's")
+    heavy_repetitions: int | None = Field(default=None, ge=1, le=1000, description="instead of the profile's")
+    time_limit_s: float | None = Field(default=None, gt=0, description="instead of the profile's")
+    skip: tuple[Glob, ...] = Field(default=(), description="kernels that do not run")
 
 
 class Nightly(Model):
@@ -242,15 +245,15 @@ class FleetGpus(Model):
 class Fleet(Model):
     """How ``matrix --engine slurm`` submits. What is empty is not requested of Slurm."""
 
-    gpus: tuple[FleetGpus, ...] = ()
+    gpus: tuple[FleetGpus, ...] = Field(default=(), description="the GPU models of the cluster")
     engine: Literal["auto", "docker", "venv", "local", "pyxis"] = Field(
         default="auto", description="where a node measures; local: in the interpreter of the key python"
     )
     python: str = Field(default="", description="Python on the nodes that runs tfrepro (for local: with TensorFlow)")
     image: str = Field(default="", description="image for pyxis, as --container-image takes it")
-    partition: str = ""
-    account: str = ""
-    qos: str = ""
+    partition: str = Field(default="", description="--partition of sbatch")
+    account: str = Field(default="", description="--account of sbatch")
+    qos: str = Field(default="", description="--qos of sbatch")
     exclusive: bool = Field(default=False, description="no other job on the node meanwhile")
     cpus: int | None = Field(default=None, ge=1, description="cores of a job; without it, the site decides, often one")
     memory: str = Field(default="", pattern=r"^(\d+[KMGT]?)?$", description='memory of a job: "64G"')

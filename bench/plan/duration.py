@@ -6,14 +6,14 @@ import threading
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from bench.plan.schedule import Pair
+from bench.plan.schedule import TimingPair
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from bench.plan.schedule import Round
 
-    Item = Round | Pair
+    Item = Round | TimingPair
 
 #: Seconds on two cores, measured with TensorFlow 2.15.1 to 2.21.0: start of a process with its imports, the first
 #: execution of a kernel in it, and each further one of an average kernel (mostly tracing) and of a heavy one.
@@ -32,7 +32,7 @@ PAIR_HEAVY_S = 1.5
 
 def seconds(item: Item) -> float:
     """Return the seconds that a round or a timing pair takes with the machine to itself."""
-    if isinstance(item, Pair):
+    if isinstance(item, TimingPair):
         heavy = sum(name in item.heavy for name in item.kernels)
         light = len(item.kernels) - heavy
         return PAIR_START_S + light * 2 * (PAIR_BUILDS_S + item.budget_s) + heavy * PAIR_HEAVY_S
@@ -45,7 +45,7 @@ def seconds(item: Item) -> float:
     return START_S * processes + sum(kernels)
 
 
-def total_seconds(rounds: Iterable[Round], pairs: Iterable[Pair] = (), processes: int = 1) -> float:
+def total_seconds(rounds: Iterable[Round], pairs: Iterable[TimingPair] = (), processes: int = 1) -> float:
     """Return the seconds all this takes, if ``processes`` rounds run side by side on the CPU.
 
     Timing pairs have the CPU to themselves. GPUs are measured side by side, each one round or pair at a time.
@@ -90,4 +90,4 @@ class EtaEstimator:
         return seconds(item) * (CONTENTION if parallel > 1 else 1.0) / parallel
 
     def _parallel(self, item: Item) -> int:
-        return self._processes if not item.column.gpu and not isinstance(item, Pair) else 1
+        return self._processes if not item.column.gpu and not isinstance(item, TimingPair) else 1

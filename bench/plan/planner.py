@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from bench.plan.column import Column
     from bench.plan.custom_kernels import Suite
-    from bench.plan.schedule import Pair, Round
+    from bench.plan.schedule import Round, TimingPair
     from bench.suite.kernels import Kernel
 
 #: The default of callers that name no device: CPU pairs only.
@@ -60,7 +60,7 @@ class Plan:
     variations: Mapping[str, tuple[str, ...]]
     variation_modes: Mapping[str, tuple[Mode, ...]]
     rounds: tuple[Round, ...]
-    pairs: tuple[Pair, ...]
+    pairs: tuple[TimingPair, ...]
     suite: Suite
     devices: Devices = CPU
     notes: tuple[str, ...] = ()
@@ -189,7 +189,7 @@ def _refuse_faulty(suite: Suite, requested: tuple[str, ...]) -> None:
         raise ConfigError("; ".join(suite.errors.values()), "Fix the file, or select other kernels with --kernels.")
     if suite.unknown:
         raise NothingError(
-            f"No kernel that is known matches {', '.join(requested)}: {'; '.join(suite.unknown.values())}.",
+            f"No known kernel matches {', '.join(requested)}: {'; '.join(suite.unknown.values())}.",
             "Run 'matrix' with the same options, or leave out --kernels.",
         )
 

@@ -85,7 +85,7 @@ class Round:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pair:
+class TimingPair:
     """Two processes that take turns on the same kernels: one of ``planned`` pairs of a comparison, ``number`` from 1.
 
     Side "b" is ``column``; side "a" is ``other``, the older column of "upgrade", which is else the same one. See
@@ -231,7 +231,7 @@ def ordered(groups: list[RecordGroup], modes: Mapping[str, tuple[Mode, ...]]) ->
                     yield group.round(mode, number, _pass_number(number, leads=leads), order)
 
 
-def timing_pairs(groups: Sequence[RecordGroup], modes: tuple[Mode, ...]) -> Iterator[Pair]:
+def timing_pairs(groups: Sequence[RecordGroup], modes: tuple[Mode, ...]) -> Iterator[TimingPair]:
     """Yield the timing pairs in the order to run them: pair 1 of every column and comparison, then pair 2.
 
     Only the default variation is timed. ``groups`` are all groups of the plan, ``modes`` those of the default
@@ -246,7 +246,7 @@ def timing_pairs(groups: Sequence[RecordGroup], modes: tuple[Mode, ...]) -> Iter
         for position, (comparison, old, group, kernels, planned) in enumerate(comparisons):
             if number <= planned:
                 profile = group.profile
-                yield Pair(
+                yield TimingPair(
                     column=group.column,
                     other=old.column,
                     comparison=comparison,

@@ -1,6 +1,7 @@
 """Verify, unpack and install a bundle on an offline host, then measure. ``run-bundle.sh`` starts it.
 
-It lies beside the bundle's parts and uses the standard library only, because nothing is unpacked yet when it starts.
+It is in the folder of the bundle's parts and uses the standard library only, because nothing is unpacked yet when it
+starts.
 """
 
 from __future__ import annotations

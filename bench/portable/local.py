@@ -76,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
         "--rounds",
         type=positive,
         metavar="N",
-        help="fresh processes per mode (default 5; a verdict needs 5)",
+        help="fresh processes per mode (default: 5; a result is reproducible with at least 5)",
     )
     add("--repetitions", type=positive, metavar="N", help="repetitions per process (default 5; heavy kernels 2)")
     add("--kernels", default="*", metavar="GLOBS", help="kernels: 'matmul*,reduce*'; controls always run")
@@ -86,12 +86,13 @@ def _parser() -> argparse.ArgumentParser:
         help="2 rounds of 3 repetitions without heavy kernels: finds frequent differences only",
     )
     add("--mode", choices=["off", "on", "both"], default="both", help="determinism off, on, or both (default)")
-    add("--out", type=Path, default=Path("tfrepro-local"), metavar="DIR", help="folder for runs and archives")
+    text = "folder for runs and archives (default: tfrepro-local)"
+    add("--out", type=Path, default=Path("tfrepro-local"), metavar="DIR", help=text)
     add(
         "--kernel-file", type=Path, action="append", default=[], metavar="PATH",
         help="Python file with custom kernels, or folder with its modules and data; can be given several times",
     )  # fmt: skip
-    add("--kernel-exclude", type=names, default=(), metavar="PATTERNS", help="files that a folder leaves out: 'tests'")
+    add("--kernel-exclude", type=names, default=(), metavar="PATTERNS", help="files to exclude from a folder: 'tests'")
     add(
         "--variation", type=_variations, default=("default",), metavar="NAMES",
         help="what to change around a run: 'default,threads=1,hashseed=0' (default: default)",

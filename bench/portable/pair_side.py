@@ -60,12 +60,12 @@ class Side:
         return self._session is not None
 
     def launch(self, request: Request) -> None:
-        """Start a process for a request if there is none; ``greet`` waits until it is ready."""
+        """Start a process for a request if there is none; ``wait_until_ready`` waits until it is ready."""
         if self._session is None:
             self._session = self._stack.enter_context(self._open(self.name, request))
             self.used, self._process = False, 0
 
-    def greet(self) -> None:
+    def wait_until_ready(self) -> None:
         """Wait until the process is ready, and write its line to the record.
 
         Raises:

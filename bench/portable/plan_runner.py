@@ -236,7 +236,7 @@ def _writer(request: Request, streams: Recording, watch: Watch, limits: ValueLim
     group = (request.column, request.variation, request.mode)
 
     def write(text: str) -> None:
-        kind, row = watch.see(text)
+        kind, row = watch.read_line(text)
         if kind == "kept":
             if limits.accepts(group, row["kernel"], row["digest"], len(text)):
                 streams.kept.write(text)
@@ -250,9 +250,9 @@ def _writer(request: Request, streams: Recording, watch: Watch, limits: ValueLim
 class Watch(RecordReader):
     """A RecordReader that also notices processes without a GPU, and refuses another version of the suite."""
 
-    def see(self, text: str) -> tuple[str, dict[str, Any]]:
+    def read_line(self, text: str) -> tuple[str, dict[str, Any]]:
         """Take one line (see ``follow``); raises PortableError where the driver's suite is not this one."""
-        kind, row = self.follow(text)
+        kind, row = self.parse_line(text)
         if self.strange:
             message = "The round ran another version of the suite than this command uses."
             raise PortableError(

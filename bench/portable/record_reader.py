@@ -42,7 +42,7 @@ class RecordReader:
         self.outcomes: set[str] = set()
         self.no_gpu = ""
 
-    def follow(self, text: str) -> tuple[str, dict[str, Any]]:
+    def parse_line(self, text: str) -> tuple[str, dict[str, Any]]:
         """Take one line; return its kind and content.
 
         There is no kind for the truncated last line of a killed driver, and for a line without what the host needs.

@@ -11,7 +11,7 @@ from bench.verdict.status import Status
 
 
 @dataclass(frozen=True)
-class Word:
+class StatusLabel:
     """A status as it is shown. ``tone`` selects colour and pattern; colour is never the only sign."""
 
     symbol: str
@@ -20,50 +20,56 @@ class Word:
     meaning: str
 
 
-WORDS: dict[Status, Word] = {
-    Status.REPRODUCIBLE: Word(
+STATUS_LABELS: dict[Status, StatusLabel] = {
+    Status.REPRODUCIBLE: StatusLabel(
         "=",
         "reproducible",
         "good",
         "All repetitions in all processes gave the same bits, and there were enough of both.",
     ),
-    Status.REPRODUCIBLE_IN_PROCESS: Word(
+    Status.REPRODUCIBLE_IN_PROCESS: StatusLabel(
         "≈", "reproducible-in-process", "part", "Each process repeats its own bits, but processes give different ones."
     ),
-    Status.NONDETERMINISTIC: Word("≠", "nondeterministic", "bad", "The same seed gave different bits."),
-    Status.INCONCLUSIVE: Word(
+    Status.NONDETERMINISTIC: StatusLabel("≠", "nondeterministic", "bad", "The same seed gave different bits."),
+    Status.INCONCLUSIVE: StatusLabel(
         "~",
         "inconclusive",
         "inconclusive",
         "The bits were equal so far, but the evidence is too weak; the reason is given.",
     ),
-    Status.UNSUPPORTED: Word("∅", "unsupported", "info", "TensorFlow refuses to run it with determinism on."),
-    Status.ERROR: Word("!", "error", "fault", "TensorFlow, or the code of the kernel, raised an error."),
-    Status.NAN: Word(
+    Status.UNSUPPORTED: StatusLabel("∅", "unsupported", "info", "TensorFlow refuses to run it with determinism on."),
+    Status.ERROR: StatusLabel("!", "error", "fault", "TensorFlow, or the code of the kernel, raised an error."),
+    Status.NAN: StatusLabel(
         "N", "nan", "part", "The bits are equal, but the outputs contain NaN, which can hide differences."
     ),
-    Status.MISMATCH: Word(
-        TIMES, "mismatch", "fault", "Something else ran than was planned, or nothing came back, so there is no result."
+    Status.MISMATCH: StatusLabel(
+        TIMES, "mismatch", "fault", "What ran is not what was planned, or it returned nothing, so there is no result."
     ),
-    Status.FAILED: Word(
+    Status.FAILED: StatusLabel(
         TIMES, "failed", "fault", "The kernel returned something that cannot be compared; the reason says what."
     ),
-    Status.CRASHED: Word("†", "crashed", "fault", "The process died."),
-    Status.TIMEOUT: Word("∞", "timeout", "fault", "The process was stopped at its time limit."),
-    Status.OOM: Word("#", "oom", "fault", "The process ran out of memory."),
-    Status.BUILD_FAILED: Word(TIMES, "build-failed", "none", "The environment could not be built."),
-    Status.IMAGE_MISSING: Word(TIMES, "image-missing", "none", "The image no longer exists."),
-    Status.INCOMPATIBLE: Word(DASH, "incompatible", "none", "This pair cannot run on this host; the reason is given."),
-    Status.GPU_NOT_VISIBLE: Word("○", "gpu-not-visible", "none", "TensorFlow saw no GPU in a GPU column."),
-    Status.CONTROL_FAILED: Word(
+    Status.CRASHED: StatusLabel("†", "crashed", "fault", "The process died."),
+    Status.TIMEOUT: StatusLabel("∞", "timeout", "fault", "The process was stopped at its time limit."),
+    Status.OOM: StatusLabel("#", "oom", "fault", "The process ran out of memory."),
+    Status.BUILD_FAILED: StatusLabel(TIMES, "build-failed", "none", "The environment could not be built."),
+    Status.IMAGE_MISSING: StatusLabel(TIMES, "image-missing", "none", "The image no longer exists."),
+    Status.INCOMPATIBLE: StatusLabel(
+        DASH, "incompatible", "none", "This pair cannot run on this host; the reason is given."
+    ),
+    Status.GPU_NOT_VISIBLE: StatusLabel("○", "gpu-not-visible", "none", "TensorFlow saw no GPU in a GPU column."),
+    Status.CONTROL_FAILED: StatusLabel(
         "?",
         "control-failed",
         "control-failed",
         "A control failed, or another seed gave the same bits, so the result proves nothing.",
     ),
-    Status.THROTTLED: Word("↓", "throttled", "none", "The GPU was throttled during timing. The bits are not affected."),
-    Status.OUTDATED: Word("«", "outdated", "none", "All records were measured with another version of the suite."),
-    Status.NOT_RUN: Word("·", "not-run", "none", "It was planned, but there is no record."),
+    Status.THROTTLED: StatusLabel(
+        "↓", "throttled", "none", "The GPU was throttled during timing. The bits are not affected."
+    ),
+    Status.OUTDATED: StatusLabel(
+        "«", "outdated", "none", "All records were measured with another version of the suite."
+    ),
+    Status.NOT_RUN: StatusLabel("·", "not-run", "none", "It was planned, but there is no record."),
 }
 
 #: Symbol and tone of the changes between two columns, the most severe first.
@@ -89,12 +95,14 @@ EVENTS: dict[Event, tuple[str, str]] = {
 }
 
 #: What a control shows instead of a status.
-PASS = Word("✓", "pass", "control", "A control behaved as required: some must differ, others must not.")
-FAIL = Word("✗", "fail", "fault", "A control did not behave as required, so the results of its group prove nothing.")
-UNDECIDED = Word("~", "undecided", "inconclusive", "A control with too few samples to pass or fail.")
+PASS = StatusLabel("✓", "pass", "control", "A control behaved as required: some must differ, others must not.")
+FAIL = StatusLabel(
+    "✗", "fail", "fault", "A control did not behave as required, so the results of its group prove nothing."
+)
+UNDECIDED = StatusLabel("~", "undecided", "inconclusive", "A control with too few samples to pass or fail.")
 
 #: A mode or variation that the run did not plan.
-NOT_PLANNED = Word("·", "not planned", "none", "The run did not plan this mode under this variation.")
+NOT_PLANNED = StatusLabel("·", "not planned", "none", "The run did not plan this mode under this variation.")
 
 #: Terms besides the statuses, with their explanations.
 TERMS = (

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from bench.engines.base import Environment
     from bench.gpu.guard import Guard
-    from bench.plan.schedule import Pair
+    from bench.plan.schedule import TimingPair
     from bench.portable.session import Session
     from bench.run.rounds import Setting
     from bench.suite.record import Request
@@ -28,14 +28,14 @@ SETTLE_S = 20.0
 _STEP_S = 0.5
 
 
-def label(pair: Pair) -> str:
+def label(pair: TimingPair) -> str:
     """Return the name of a pair in the output."""
     comparison = f"upgrade from {pair.other.id}" if pair.comparison == "upgrade" else pair.comparison
     return f"{pair.column.id} {comparison} pair {pair.number}"
 
 
 def measure_pair(
-    setting: Setting, environments: Mapping[str, Environment], pair: Pair, requests: Mapping[str, Request]
+    setting: Setting, environments: Mapping[str, Environment], pair: TimingPair, requests: Mapping[str, Request]
 ) -> str:
     """Measure a pair into its record. Return why a column saw no GPU, "" where both did or need none.
 
@@ -69,7 +69,7 @@ def measure_pair(
             raise EngineError(str(error), error.hint) from error
 
 
-def _hooks(setting: Setting, pair: Pair, guard: Guard | None) -> Hooks:
+def _hooks(setting: Setting, pair: TimingPair, guard: Guard | None) -> Hooks:
     """Return what connects the coordinator with the output and the guard of a GPU."""
 
     def show(kernel: str) -> None:

@@ -101,7 +101,7 @@ class _Writer:
         follower = self._follower
 
         def on_line(text: str) -> None:
-            kind, row = follower.see(text)
+            kind, row = follower.read_line(text)
             if kind and kind != "end":
                 self._pass_on(kind, row, text)
             if kind == "sample":
@@ -165,13 +165,13 @@ class _Follower(RecordReader):
         self._guard = guard
         self._since = time.monotonic()
 
-    def see(self, text: str) -> tuple[str, dict[str, Any]]:
+    def read_line(self, text: str) -> tuple[str, dict[str, Any]]:
         """Take one line and return its kind and content.
 
         Raises:
             EngineError: the column runs another suite than that of this checkout.
         """
-        kind, row = self.follow(text)
+        kind, row = self.parse_line(text)
         if self.strange:
             message = "The suite inside the column is not the one of this checkout."
             raise EngineError(message, "It was edited during the run: start the run again.")

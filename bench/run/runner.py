@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from bench.engines.base import Engine, Environment
     from bench.plan.column import Column
     from bench.plan.planner import Plan
-    from bench.plan.schedule import Pair, Round
+    from bench.plan.schedule import Round, TimingPair
     from bench.run.progress import View
     from bench.run.rounds import Watching
     from bench.run.scheduler import OnPass
@@ -258,7 +258,7 @@ def _measure(job: Job, state: State, earlier: tuple[Path, ...], view: View) -> b
     return not scheduler.given_up
 
 
-def _is_ready(pair: Pair, state: State) -> bool:
+def _is_ready(pair: TimingPair, state: State) -> bool:
     return all(column.id in state.environments for column in pair.columns.values())
 
 
@@ -311,14 +311,17 @@ def _warn_of_deaths(state: State, left: list[Task], died: Mapping[str, str]) -> 
 
 
 def _round_task(job: Job, state: State, item: Round) -> Task:
-    """Return a round with its request, whose resume key is a hash of all that could change bits or times."""
+    """Return a round with its request, whose resume key is a hash of all that could change bits or times.
+
+    The number of planned rounds is part of it: a record of five planned rounds must not count as one of twenty.
+    """
     request = item.request(job.plan.suite)
-    key = resume.resume_key(_facts(job, state, item.column, request))
+    key = resume.resume_key({**_facts(job, state, item.column, request), "rounds": item.planned})
     context = _context(job, state, item.column, item.planned, key)
     return Task(item=item, requests={"": dataclasses.replace(request, context=context)})
 
 
-def _pair_task(job: Job, state: State, pair: Pair) -> Task:
+def _pair_task(job: Job, state: State, pair: TimingPair) -> Task:
     """Return a timing pair with the requests of its sides. Both have the resume key of the pair."""
     requests = pair.requests(job.plan.suite)
     sides = [_facts(job, state, column, requests[side]) for side, column in pair.columns.items()]
@@ -347,7 +350,7 @@ def _facts(job: Job, state: State, column: Column, request: Request) -> dict[str
 
 
 def _context(job: Job, state: State, column: Column, planned: int, key: str) -> dict[str, Any]:
-    """Return the context of a request: ``planned`` rounds or pairs, and its resume key."""
+    """Return the context of a request: the number of ``planned`` rounds or pairs, and its resume key."""
     return {
         "run": state.folder.id,
         "engine": job.engine.name,

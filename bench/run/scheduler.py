@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import BuildError, EngineError, NoGpuError, TfreproError
-from bench.plan.schedule import Pair
+from bench.plan.schedule import TimingPair
 from bench.portable.value_limits import ValueLimits
 from bench.run import pairs, rounds
 from bench.store.run import record_files
@@ -52,7 +52,7 @@ class PassProgress:
 class PassCounter:
     """Counts complete passes. ``every`` is all that the run measures, ``left`` what is still to be measured."""
 
-    def __init__(self, every: Iterable[Round | Pair], left: Iterable[Round | Pair]) -> None:
+    def __init__(self, every: Iterable[Round | TimingPair], left: Iterable[Round | TimingPair]) -> None:
         remaining = list(left)
         self.planned = max((item.pass_number for item in every), default=0)
         self._open = Counter(item.pass_number for item in remaining)
@@ -60,7 +60,7 @@ class PassCounter:
         self._by_column = Counter((item.column.id, item.pass_number) for item in remaining)
         self._lock = threading.Lock()
 
-    def finish(self, item: Round | Pair) -> bool:
+    def finish(self, item: Round | TimingPair) -> bool:
         """Count as measured, or as given up. Return whether an interim page is due.
 
         That is after each pass of a device, and in the first pass after each column: the first pass of many columns
@@ -87,7 +87,7 @@ class PassCounter:
 class Task:
     """A round or a timing pair, and its requests by side. A round has one, under ""."""
 
-    item: Round | Pair
+    item: Round | TimingPair
     requests: Mapping[str, Request]
 
     @property
@@ -103,7 +103,7 @@ class Task:
     def record_path(self, folder: RunFolder) -> Path:
         """Return where its compressed record belongs."""
         item = self.item
-        if isinstance(item, Pair):
+        if isinstance(item, TimingPair):
             return folder.pair_path(item.column.id, item.name)
         return folder.record_path(item.column.id, item.variation, item.mode, item.number)
 
@@ -258,10 +258,10 @@ class Scheduler:
         item = task.item
         columns = {request.column for request in task.requests.values()}
         environments = self._state.ready(columns)
-        if len(environments) < len(columns) or (isinstance(item, Pair) and self._is_broken(item)):
+        if len(environments) < len(columns) or (isinstance(item, TimingPair) and self._is_broken(item)):
             self._eta.skip(item)
             return
-        name = pairs.label(item) if isinstance(item, Pair) else rounds.label(item)
+        name = pairs.label(item) if isinstance(item, TimingPair) else rounds.label(item)
         self._view.round(name)
         start = time.monotonic()
         self._measure(task, environments)
@@ -277,7 +277,7 @@ class Scheduler:
             return
         self.given_up = True
         self._view.say(f"{column}: {reason(error)}")
-        if isinstance(item, Pair):
+        if isinstance(item, TimingPair):
             self._broken.add((column, item.comparison))
             self._state.warn(f"{pairs.label(item)} failed, and no further one was tried: {reason(error)}")
         else:
@@ -289,7 +289,7 @@ class Scheduler:
         with self._state.lock:
             self._state.running[column] += 1
         try:
-            if isinstance(item, Pair):
+            if isinstance(item, TimingPair):
                 no_gpu = pairs.measure_pair(self._setting, environments, item, task.requests)
             else:
                 no_gpu = rounds.measure(self._setting, environments[column], item, task.request)
@@ -301,7 +301,7 @@ class Scheduler:
         # no later round would see a GPU either; the record that says so stays
         return NoGpuError(no_gpu) if no_gpu else None
 
-    def _is_broken(self, pair: Pair) -> bool:
+    def _is_broken(self, pair: TimingPair) -> bool:
         """Return whether a pair of this column and comparison could not be run before."""
         return (pair.column.id, pair.comparison) in self._broken
 

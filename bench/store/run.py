@@ -85,9 +85,13 @@ def load(folder: Path, *, partly: bool = False) -> Run:
         for file in files:
             name = file.relative_to(folder).as_posix().removesuffix(".xz")
             try:
-                contents[name] = reader(file)
+                content = reader(file)
+                if contents.setdefault(name, content) != content:
+                    unreadable[name] = "the file and its compressed copy have different contents"
             except UNREADABLE as error:
                 unreadable[name] = str(error)
+        for name in unreadable:
+            contents.pop(name, None)
         return contents
 
     with paused_garbage_collection():

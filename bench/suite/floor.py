@@ -5,7 +5,7 @@ Every Python 3 can read this file, so that an old one gets the sentence.
 
 PYTHON = (3, 9)
 TENSORFLOW = (2, 9)
-REASON = "before TensorFlow 2.8 there is no enable_op_determinism() to switch"
+REASON = "enable_op_determinism() exists since 2.8, and 2.9 is the oldest release that is supported"
 
 
 def needs(what: str, found: str) -> str:

@@ -1,4 +1,4 @@
-"""Custom kernel files: what of a user's file or folder travels into an environment, under the hash of its content.
+"""Custom kernel files: what of a user's file or folder is copied into an environment, under the hash of its content.
 
 A source is one Python file, or a folder with modules, packages and data. Its copy is a folder named by its hash in a
 *store*. Requests name a kernel's file as ``HASH/name.py`` or ``HASH/folder/name.py``; the environment variable
@@ -65,8 +65,8 @@ def read_source(path: Path, include: Iterable[str] = (), exclude: Iterable[str] 
     """Read a file, or a folder narrowed by patterns of paths relative to it (``data/*.csv``; ``tests`` is a folder).
 
     Raises:
-        KernelFileError: it cannot be read, is too large, has no kernel module, or imports a module beside it that does
-            not travel.
+        KernelFileError: it cannot be read, is too large, has no kernel module, or imports a module of its folder,
+            which is not copied.
     """
     path = Path(os.path.abspath(path))  # noqa: PTH100 - as the user wrote it: links are not resolved
     if path.is_dir():
@@ -76,7 +76,7 @@ def read_source(path: Path, include: Iterable[str] = (), exclude: Iterable[str] 
         raise KernelFileError(f"{path} is neither a Python file nor a folder.", _HINT)
     if len(content) > LIMIT_BYTES:
         raise _too_large(path.name, {path.name: len(content)})
-    _refuse_modules_beside(path, content)
+    _refuse_modules_of_the_folder(path, content)
     return Source(path.name, path, {path.name: content}, (path.name,), tree_hash({path.name: content}))
 
 
@@ -134,7 +134,7 @@ def _too_large(name: str, sizes: Mapping[str, int]) -> KernelFileError:
     largest = sorted(sizes, key=lambda relative: -sizes[relative])[:3]
     listed = ", ".join(f"{relative} ({sizes[relative] / 1e6:.1f} MB)" for relative in largest)
     return KernelFileError(
-        f"{name} is too large: at most {LIMIT_BYTES // 10**6} MB in {LIMIT_FILES} files travel. Largest: {listed}.",
+        f"{name} is too large: at most {LIMIT_BYTES // 10**6} MB in {LIMIT_FILES} files are copied. Largest: {listed}.",
         "Leave out what the kernels do not need: --kernel-exclude 'PATTERNS', or exclude in [suite] of matrix.toml.",
     )
 
@@ -174,24 +174,24 @@ def _imported(node: ast.AST) -> List[str]:
     return []
 
 
-def _refuse_modules_beside(path: Path, content: bytes) -> None:
-    """Raise KernelFileError where a single file imports a module that lies beside it: it travels alone."""
+def _refuse_modules_of_the_folder(path: Path, content: bytes) -> None:
+    """Raise KernelFileError where a single file imports a module of its folder: only the file itself is copied."""
     try:
         tree = parse(content, path.name)
     except (SyntaxError, ValueError):
         return  # reported when it is loaded
     for node in ast.walk(tree):
         for name in sorted({name.partition(".")[0] for name in _imported(node)}):
-            if _lies_beside(path, name):
+            if _is_own_module(path, name):
                 folder = os.path.relpath(path.parent)
                 raise KernelFileError(
-                    f"{path.name}, line {getattr(node, 'lineno', 0)}: {name} lies beside {path.name}, and a single "
-                    f"file travels alone: pass the folder with --kernel-file {folder}.",
-                    "A folder travels with its modules, packages and data.",
+                    f"{path.name}, line {getattr(node, 'lineno', 0)}: {name} is in the folder of {path.name}, "
+                    f"but only the file itself is copied: pass the folder with --kernel-file {folder}.",
+                    "A folder is copied with its modules, packages and data.",
                 )
 
 
-def _lies_beside(path: Path, name: str) -> bool:
+def _is_own_module(path: Path, name: str) -> bool:
     # sys.stdlib_module_names exists from Python 3.10 on
     known = name in _INSTALLED or name in getattr(sys, "stdlib_module_names", sys.builtin_module_names)
     folder = path.parent / name

@@ -62,6 +62,8 @@ def contradiction(
 
     ``reused_from`` is the run that measured the record by ``RunInfo.reused``, "" where it is not listed there.
     """
+    if other := _other_kernel(info, request):
+        return other
     claims = [*_of_request(info, column, request, reused_from)]
     for process in processes:
         claims += _of_process(info, column, process)
@@ -69,6 +71,17 @@ def contradiction(
         if claimed != recorded:
             return _sentence(what, claimed, recorded)
     return next(filter(None, (_wrong_time(info, column, process, reused_from) for process in processes)), "")
+
+
+def _other_kernel(info: RunInfo, request: Request) -> str:
+    """Name a requested kernel that run.json lacks, or of which it says wrongly whether it is custom; "" if none is."""
+    known = {kernel.name: bool(kernel.file) for kernel in info.kernels}
+    for name in request.kernels:
+        if name not in known:
+            return f"run.json has no kernel {shorten(name)}, but a record has"
+        if known[name] != (name in request.kernel_files):
+            return _sentence(f"kernel {shorten(name)}", *(("custom", "of the suite")[:: 1 if known[name] else -1]))
+    return ""
 
 
 def pair_contradiction(info: RunInfo, record: PairedRecord, *, reused_from: str = "") -> str:
@@ -190,7 +203,7 @@ def _of_gpu(column: ColumnInfo, host: Mapping[str, str], name: str) -> Iterator[
     if column.device in ("cpu", "gpu") or not name or column.gpu.startswith("MIG-"):
         return  # driver and NVML may name a slice differently
     words = re.sub(r"[^a-z0-9]+", "-", name.lower())
-    if model_of(column) not in words:
+    if f"-{model_of(column)}-" not in f"-{words}-":
         yield "device", column.device, name
     elif host.get("gpu") and name not in host["gpu"]:
         yield "GPU", host["gpu"], name

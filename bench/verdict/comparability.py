@@ -136,7 +136,7 @@ def _requested_settings(record: Record, mode: str) -> str:
     return json.dumps([env, request.threads, request.tf32, request.eager, switch], sort_keys=True, default=str)
 
 
-class Pair:
+class SideComparison:
     """Two sides, and what prevents comparing their bits or times. Each variation and mode is examined once."""
 
     def __init__(self, before: Side, after: Side) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from bench.store.kept_values import StoredValues
 from bench.verdict import difference
-from bench.verdict.comparability import PACKAGES, SAME_RECORDS, Pair, Side
+from bench.verdict.comparability import PACKAGES, SAME_RECORDS, Side, SideComparison
 from bench.verdict.status import Status, severity
 from bench.verdict.upgrade_cost import upgrade_costs
 
@@ -244,7 +244,7 @@ def of_step(results: RunResults, step: Step, known: Distances | None = None) -> 
 
 def change(before: Side, after: Side, *, known: Distances | None = None) -> Change:
     """Compare two columns kernel by kernel, without controls. ``known`` are distances to reuse."""
-    pair = Pair(before, after)
+    pair = SideComparison(before, after)
     known = known or Distances(before.results, after.results)
     keys = list(_keys(before, after))
     obstacles = {key: _obstacle(pair, *key) for key in keys}
@@ -272,7 +272,7 @@ def _keys(before: Side, after: Side) -> Iterator[tuple[str, str, str]]:
                     yield name, variation, mode
 
 
-def _obstacle(pair: Pair, kernel: str, variation: str, mode: str) -> str:
+def _obstacle(pair: SideComparison, kernel: str, variation: str, mode: str) -> str:
     """Say why neither bits nor times of a kernel are compared, "" if both can be."""
     before, after = pair.verdicts((kernel, variation, mode))
     if before is None or after is None:
@@ -283,7 +283,7 @@ def _obstacle(pair: Pair, kernel: str, variation: str, mode: str) -> str:
 
 
 def _kernel(
-    pair: Pair, known: Distances, key: tuple[str, str, str], obstacle: str, costs: TimeRatio | str
+    pair: SideComparison, known: Distances, key: tuple[str, str, str], obstacle: str, costs: TimeRatio | str
 ) -> KernelChange:
     kernel, variation, mode = key
     before, after = pair.verdicts(key)
@@ -329,7 +329,7 @@ def _named(sides: Iterable[tuple[str, Verdict]]) -> str:
     return " and ".join(f"{verdict.status} {word}" for word, verdict in sides)
 
 
-def _bits(pair: Pair, before: Verdict, after: Verdict, obstacle: str) -> tuple[Bits, str]:
+def _bits(pair: SideComparison, before: Verdict, after: Verdict, obstacle: str) -> tuple[Bits, str]:
     """Compare the bits of both sides, and say why they are not compared, or are the same only so far."""
     sides = (("before", before), ("after", after))
     mixed = _named((word, verdict) for word, verdict in sides if not verdict.digest_class)
@@ -371,7 +371,7 @@ def _status_events(before: Verdict, after: Verdict) -> Iterator[Event]:
 
 
 def _from_unknown(new: _State) -> Event:
-    """There is more evidence, unless it is evidence of something bad."""
+    """Return more evidence, or the failure or nondeterminism that the new status shows."""
     return _RAN[new][0] if new in _RAN else Event.NONDETERMINISTIC if new is _State.DIFFERS else Event.MORE_EVIDENCE
 
 

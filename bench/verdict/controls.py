@@ -5,8 +5,8 @@ reproducible, so in every column, variation and mode, control kernels run beside
 differs in every sample, others in a known share of samples. If a control that this many samples must expose was not
 seen to differ, the whole group is marked ``control-failed``: equal bits prove nothing there.
 
-A control that is out of reach is no failure: 15 samples cannot be expected to expose what differs in one of 50. The
-page states the detection limit (``ControlSummary.detection_limit``).
+A control that is too rare to detect is no failure: 15 samples cannot be expected to expose what differs in one of 50.
+The page states the detection limit (``ControlSummary.detection_limit``).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ MUST_NOT_DIFFER = "must-not-differ"
 MIN_SAMPLES = 2
 #: A control is within reach if a working measurement misses it in at most this share of groups.
 REACH = 0.001
-#: A count that chance alone gives less often than this comes from duplicated or frozen samples.
+#: A count that chance alone gives less often than this comes from duplicated or cached samples.
 BELIEVABLE = 1e-6
 
 
@@ -43,7 +43,7 @@ BELIEVABLE = 1e-6
 class Check:
     """What a control showed.
 
-    ``passed`` is None if it could not show anything: too few samples, or out of reach and not seen to differ.
+    ``passed`` is None if it could not show anything: too few samples, or too rare to detect.
     ``rate`` is the share of samples in which it must differ, 0 for one that must not; ``seen`` of its
     ``samples`` differed from the most frequent bits. ``reach`` says whether this many samples had to show it.
     """
@@ -101,7 +101,7 @@ def check(
         return _must_differ(rate, observations)
     if kernel.control == MUST_NOT_DIFFER:
         return _must_not_differ(comparison or compare(observations))
-    return Check(passed=False, why=f"this version does not know the demand {kernel.control!r}")
+    return Check(passed=False, why=f"this version does not know the type of control {kernel.control!r}")
 
 
 def within_reach(rate: float, samples: int) -> bool:
@@ -132,7 +132,7 @@ def _compare_with_rate(rate: float, counts: Counter[str], *, reach: bool) -> tup
     if not seen and reach:
         return False, f"it did not differ in {samples} repetitions, but must"
     if not seen:
-        return None, f"out of reach: it differs in {rate:.0%} of samples, and did not in {samples}"
+        return None, f"too rare to detect: it differs in {rate:.0%} of samples, and none of {samples} differed"
     problem = _not_independent(rate, counts, seen)
     return not problem, problem or f"it differs, as it must: {len(counts)} digests in {samples} repetitions"
 
@@ -143,11 +143,11 @@ def _not_independent(rate: float, counts: Counter[str], seen: int) -> str:
     repeated = [number for number in counts.values() if number > 1]
     # entropy never repeats, only the bits without it do: otherwise one sample was counted twice
     if len(repeated) > (0 if rate == 1 else 1):
-        return f"its entropy occurred twice: {len(counts)} digests in {samples} repetitions"
+        return f"its random values were repeated: {len(counts)} digests in {samples} repetitions"
     if rate < 1 and _unbelievable(seen, samples, rate):
         often = "often" if seen > rate * samples else "rarely"
         numbers = f"{seen} of {samples} repetitions had other than the most frequent bits, but {rate:.0%} should"
-        return f"it differs too {often}: {numbers}; samples were duplicated or frozen"
+        return f"it differs too {often}: {numbers}; samples may be duplicated or cached"
     return ""
 
 
@@ -202,5 +202,5 @@ def summarize(
         f"the control {name} is undecided: {result.why}" for name, result in undecided.items() if not result.rate
     ]
     if not any(result.rate and result.reach for result in checks.values()):
-        concerns.append("no control that must differ was within reach of so few repetitions")
+        concerns.append("so few repetitions could detect none of the controls that must differ")
     return ControlSummary(checks=checks, control_failed="; ".join(failed), concerns=tuple(concerns))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from bench.errors import ConfigError
 from bench.verdict.host_groups import Agreement
 from bench.verdict.messages import enumerate_names
-from bench.verdict.ranking import Fit, Kind, choose
+from bench.verdict.ranking import ConcernKind, Fit, choose
 from bench.verdict.status import OF_COLUMN, Status
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class ColumnSummary:
     measurement; columns of which none is known to be better share a rank and are ``tied``. ``bound`` is the weakest
     bound of a reproducible kernel, ``compared`` the fewest independent comparisons. ``also_under`` has the kernels that
     are worse under other variations. ``on_other_hosts`` counts the kernels that are reproducible in this column alone,
-    by ``Kind.OTHER_HOST`` and ``Kind.UNKNOWN_HOST``; they are not among ``reproducible``.
+    by ``ConcernKind.OTHER_HOST`` and ``ConcernKind.UNKNOWN_HOST``; they are not among ``reproducible``.
     """
 
     column: str
@@ -40,7 +40,7 @@ class ColumnSummary:
     bound: float
     reason: str
     also_under: tuple[Concern, ...] = ()
-    on_other_hosts: tuple[tuple[Kind, int], ...] = ()
+    on_other_hosts: tuple[tuple[ConcernKind, int], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +79,8 @@ def _column(results: RunResults, candidate: Candidate) -> ColumnSummary:
         on_other_hosts=tuple(
             (concern.kind, len(concern.kernels))
             for concern in (*candidate.reasons, *candidate.unknowns)
-            if isinstance(concern.kind, Kind) and concern.kind in (Kind.OTHER_HOST, Kind.UNKNOWN_HOST)
+            if isinstance(concern.kind, ConcernKind)
+            and concern.kind in (ConcernKind.OTHER_HOST, ConcernKind.UNKNOWN_HOST)
         ),
     )
 

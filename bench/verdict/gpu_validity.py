@@ -21,7 +21,7 @@ GPU_FACTS = ("uuid", "device_name", "compute_capability", "sm_count")
 
 
 def no_gpu(column: ColumnInfo, group: Sequence[AcceptedRecord]) -> InvalidMeasurement | None:
-    """A GPU column that saw no GPU measured its CPU, which would be the worst possible error."""
+    """Return gpu-not-visible if a process of a GPU column saw no GPU: it measured the CPU."""
     for outcome in (outcome for accepted in group for outcome in accepted.record.outcomes):
         if outcome.outcome == "gpu-not-visible":
             return InvalidMeasurement(Status.GPU_NOT_VISIBLE, outcome.message or "TensorFlow saw no GPU")
@@ -29,7 +29,7 @@ def no_gpu(column: ColumnInfo, group: Sequence[AcceptedRecord]) -> InvalidMeasur
 
 
 def wrong_gpu(column: ColumnInfo, group: Sequence[AcceptedRecord]) -> InvalidMeasurement | None:
-    """All rounds must have run on the GPU of the column, with one driver."""
+    """Return a mismatch if rounds ran on another GPU than that of the column, or with different drivers."""
     for accepted in group:
         if reason := requested.wrong_gpu(column, accepted.record.request, accepted.record.processes):
             return reason
@@ -40,7 +40,7 @@ def wrong_gpu(column: ColumnInfo, group: Sequence[AcceptedRecord]) -> InvalidMea
 
 
 def other_gpu(processes: Sequence[AnyProcess]) -> InvalidMeasurement | None:
-    """Equal bits are only promised for one GPU model, slice and driver: all processes must report one GPU."""
+    """Return a mismatch if processes report different GPUs: only one model, slice and driver must give equal bits."""
     known = [mapping(process.provenance.get("gpu")) for process in processes]
     for key in GPU_FACTS:
         values = {json.dumps(fact[key], sort_keys=True, default=str): None for fact in known if fact.get(key)}
@@ -51,7 +51,7 @@ def other_gpu(processes: Sequence[AnyProcess]) -> InvalidMeasurement | None:
 
 
 def other_cuda(processes: Sequence[AnyProcess]) -> InvalidMeasurement | None:
-    """A library that only some processes loaded is no contradiction; two versions of one are."""
+    """Return a mismatch if processes loaded two versions of a CUDA library; not all need to have loaded it."""
     known: dict[str, str] = {}
     for process in processes:
         for name, version in sorted(mapping(process.provenance.get("cuda")).items()):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bench.verdict.claims import model_of
-from bench.verdict.comparability import Pair, Side, outputs, seeds, shapes
+from bench.verdict.comparability import Side, SideComparison, outputs, seeds, shapes
 from bench.verdict.host_groups import Agreement, HostGroup, HostResult
 from bench.verdict.messages import enumerate_names
 from bench.verdict.status import EvidenceLevel, Status
@@ -120,7 +120,7 @@ def _environment(column: ColumnInfo) -> tuple[str, ...]:
 
 
 def _identity(side: Side) -> frozenset[tuple[str, str]]:
-    """Return what tells the host of a column from others by its records; nothing where they do not name it.
+    """Return what tells the host of a column from others; nothing where its name or its boot is not known.
 
     The host name of a process counts where all processes have the same: each container has its own. The boot of the
     machine, which run.json has, shows that two hosts are containers of one machine.
@@ -131,8 +131,8 @@ def _identity(side: Side) -> frozenset[tuple[str, str]]:
     names |= {_short(name) for name in seen if name and len(seen) == 1 and len(records) > 1}
     gpus = {str(record.request.gpu.get("uuid") or "") for record in records} - {""}
     boot = str((side.info.origin or side.results.info.host).get("boot_id") or "")
-    known = {"name": names, "GPU": gpus, "boot": {boot} - {""}}
-    return frozenset((kind, text) for kind, texts in known.items() for text in texts) if names else frozenset()
+    known = {"name": names, "GPU": gpus, "boot": {boot}}
+    return frozenset((kind, text) for kind, texts in known.items() for text in texts) if names and boot else frozenset()
 
 
 def _short(name: str) -> str:
@@ -201,7 +201,7 @@ class _Compared:
         self.variation, self.mode = variation, mode
         columns = {side.column: side for host in hosts if len(host.sides) > 1 for side in host.sides}
         self._sides = {**{host.name: host.sides[0] for host in hosts}, **columns}
-        self._pairs: dict[tuple[str, str], Pair] = {}
+        self._pairs: dict[tuple[str, str], SideComparison] = {}
         self._codes = {name: side.codes(variation, mode) for name, side in self._sides.items()}
         self._settings = {name: side.requested_settings(variation, mode) for name, side in self._sides.items()}
         sources = {name: side.sources(variation, mode) for name, side in self._sides.items()}
@@ -235,7 +235,7 @@ class _Compared:
     def obstacle(self, others: Iterable[tuple[str, Verdict]], name: str, own: Verdict) -> str:
         """Say why the bits of a host may not be compared with those of any of several hosts, "" if they all may."""
         for other, verdict in others:
-            pair = self._pairs.setdefault((other, name), Pair(self._sides[other], self._sides[name]))
+            pair = self._pairs.setdefault((other, name), SideComparison(self._sides[other], self._sides[name]))
             if why := pair.other_work(verdict, own) or pair.other_bits(verdict, own):
                 return why
         return ""

@@ -19,7 +19,7 @@ from bench.verdict import ratio
 from bench.verdict.gpu_timing import discard_reason, discarded_timings
 from bench.verdict.pair_records import sort_pairs
 from bench.verdict.ratio import PairValues
-from bench.verdict.timing import Kind, Timing, median
+from bench.verdict.timing import TimeKind, Timing, median
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -202,10 +202,10 @@ def pair_values(pairs: Sequence[TimedKernel]) -> PairValues | None:
     )
 
 
-def _kind(kernels: Sequence[PairedKernel]) -> Kind:
+def _kind(kernels: Sequence[PairedKernel]) -> TimeKind:
     """Return the kind of times of most pairs: one pair of another kind must not decide."""
-    first = sum(kernel.kind == Kind.FIRST for kernel in kernels)
-    return Kind.FIRST if first * 2 > len(kernels) else Kind.STEADY
+    first = sum(kernel.kind == TimeKind.FIRST for kernel in kernels)
+    return TimeKind.FIRST if first * 2 > len(kernels) else TimeKind.STEADY
 
 
 def _median(kernel: PairedKernel, side: str, what: str) -> float | None:

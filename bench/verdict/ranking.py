@@ -63,7 +63,7 @@ class Fit(StrEnum):
 _ORDER = {fit: place for place, fit in enumerate(Fit)}
 
 
-class Kind(StrEnum):
+class ConcernKind(StrEnum):
     """What speaks against a column or is unknown, besides a status."""
 
     OVER_LIMIT = "over-limit"
@@ -82,7 +82,7 @@ class Concern:
     ``why`` is a sentence or part of one if the kind does not say everything.
     """
 
-    kind: Kind | Status
+    kind: ConcernKind | Status
     kernels: tuple[tuple[str, str], ...] = ()
     why: str = ""
 
@@ -233,20 +233,24 @@ def _candidate(
     if other and not measured:  # what is incompatible with one device may run on another
         other = "not run on the required device"
     if other:
-        return _no_evidence(column, len(verdicts), Concern(kind=Kind.ELSEWHERE, why=other))
+        return _no_evidence(column, len(verdicts), Concern(kind=ConcernKind.ELSEWHERE, why=other))
     by_status = _by_status(results, column, verdicts)
     here = [name for name, _ in by_status.get(Status.REPRODUCIBLE, ())]
     reasons, unknowns = _concerns(results, column, by_status)
-    reasons += _concern_about(Kind.OTHER_HOST, [name for name in here if name in other_hosts[Agreement.CONFLICT]])
-    unknowns += _concern_about(Kind.UNKNOWN_HOST, [name for name in here if name in other_hosts[Agreement.UNKNOWN]])
+    reasons += _concern_about(
+        ConcernKind.OTHER_HOST, [name for name in here if name in other_hosts[Agreement.CONFLICT]]
+    )
+    unknowns += _concern_about(
+        ConcernKind.UNKNOWN_HOST, [name for name in here if name in other_hosts[Agreement.UNKNOWN]]
+    )
     reproducible = [name for name in here if not any(name in names for names in other_hosts.values())]
     if requirements.max_overhead is not None:
         over, unsure = _overheads(results, column, verdicts, variations, requirements.max_overhead)
-        reasons += _concern_about(Kind.OVER_LIMIT, over)
-        unknowns += _concern_about(Kind.OVERHEAD, [name for name in unsure if name in reproducible])
-    unknowns += _concern_about(Kind.ABSENT, required.absent)
+        reasons += _concern_about(ConcernKind.OVER_LIMIT, over)
+        unknowns += _concern_about(ConcernKind.OVERHEAD, [name for name in unsure if name in reproducible])
+    unknowns += _concern_about(ConcernKind.ABSENT, required.absent)
     if not verdicts and not required.absent:
-        unknowns.append(Concern(kind=Kind.NOTHING))
+        unknowns.append(Concern(kind=ConcernKind.NOTHING))
     evidence = [
         verdict.comparison
         for name in reproducible
@@ -348,7 +352,7 @@ def _overheads(
     return over, unsure
 
 
-def _concern_about(kind: Kind, kernels: Iterable[str]) -> list[Concern]:
+def _concern_about(kind: ConcernKind, kernels: Iterable[str]) -> list[Concern]:
     """Return the concern of this kind about kernels under the variation that decides; none without a kernel."""
     named = tuple((name, "") for name in kernels)
     return [Concern(kind=kind, kernels=named)] if named else []

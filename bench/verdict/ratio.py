@@ -22,7 +22,7 @@ import statistics
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
-from bench.verdict.timing import Kind  # noqa: TC001 - the report schema resolves annotations at run time
+from bench.verdict.timing import TimeKind  # noqa: TC001 - the report schema resolves annotations at run time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -58,7 +58,7 @@ class TimeRatio:
     times, and ``pairs`` is the number of processes of the side with fewer.
     """
 
-    kind: Kind
+    kind: TimeKind
     ratio: float
     low: float | None = None
     high: float | None = None
@@ -80,7 +80,7 @@ class TimeRatio:
 class PairValues:
     """Logarithms of the ratio, one for each pair, and whether side a was started first in it."""
 
-    kind: Kind
+    kind: TimeKind
     logs: tuple[float, ...]
     a_first: tuple[bool, ...]
 
@@ -89,7 +89,7 @@ class PairValues:
 class Estimate:
     """A mean logarithm with its standard error; ``freedom`` is 0 if there are too few pairs for an interval."""
 
-    kind: Kind
+    kind: TimeKind
     mean: float
     error: float
     freedom: float
@@ -181,7 +181,7 @@ def _inverse_trigamma(value: float) -> float:
     return x
 
 
-def welch(numerator: Sequence[float], denominator: Sequence[float], kind: Kind) -> Estimate:
+def welch(numerator: Sequence[float], denominator: Sequence[float], kind: TimeKind) -> Estimate:
     """Compare processes that were not paired, by the logarithms of their times (Welch, B. L., Biometrika 34 (1947)).
 
     Args:

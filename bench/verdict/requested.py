@@ -42,7 +42,7 @@ def as_requested(
 
 
 def without_gpu(column: ColumnInfo, processes: Sequence[AnyProcess]) -> InvalidMeasurement | None:
-    """A GPU column that saw no GPU measured its CPU, which would be the worst possible error."""
+    """Return gpu-not-visible if a process of a GPU column saw no GPU: it measured the CPU."""
     for process in processes:
         seen = "GPU" in json.dumps(process.settings.get("devices"), default=str).upper()
         if column.device == "cpu" and seen:
@@ -63,7 +63,7 @@ def wrong_device(info: RunInfo, column: ColumnInfo, request: Request) -> Invalid
 
 
 def wrong_gpu(column: ColumnInfo, request: Request, processes: Sequence[AnyProcess]) -> InvalidMeasurement | None:
-    """The GPU that was requested and the one that the processes saw must be that of the column."""
+    """Check that the GPU that was requested, and the one that the processes saw, are that of the column."""
     uuid = str(request.gpu.get("uuid") or "")
     if uuid and column.gpu and uuid != column.gpu:
         return mismatch(f"the column is for {column.gpu}, but a round was requested on {uuid}")
@@ -76,7 +76,7 @@ def wrong_gpu(column: ColumnInfo, request: Request, processes: Sequence[AnyProce
 
 
 def wrong_mode(request: Request, process: AnyProcess) -> InvalidMeasurement | None:
-    """Determinism must be on exactly where the mode says so."""
+    """Check that determinism was on exactly where the mode says so."""
     enabled = process.settings.get("determinism_enabled")
     if enabled is (request.mode == "on"):
         return None
@@ -85,7 +85,7 @@ def wrong_mode(request: Request, process: AnyProcess) -> InvalidMeasurement | No
 
 
 def wrong_request(info: RunInfo, request: Request, processes: Sequence[AnyProcess]) -> InvalidMeasurement | None:
-    """Seed, threads, TF32, switch and environment variables must be the requested ones."""
+    """Check that seed, threads, TF32, switch and environment variables were the requested ones."""
     if request.seed != info.seed:
         return mismatch(f"the run's seed is {info.seed}, but round {request.round} used {request.seed}")
     reasons = (reason for process in processes for reason in _other_settings(request, process))
@@ -116,7 +116,7 @@ def _other_settings(request: Request, process: AnyProcess) -> Iterator[str]:
 
 
 def wrong_variation(request: Request, processes: Sequence[AnyProcess]) -> InvalidMeasurement | None:
-    """The settings in effect must be those that the variation's name promises."""
+    """Check that the settings in effect were those that the name of the variation stands for."""
     for process in processes:
         for name, promised in _promised(request, process).items():
             actual = process.settings.get(name)
@@ -127,7 +127,7 @@ def wrong_variation(request: Request, processes: Sequence[AnyProcess]) -> Invali
 
 
 def _promised(request: Request, process: AnyProcess) -> dict[str, Any]:
-    """Return the settings that a variation's name promises; none for names that only later versions know."""
+    """Return the settings that the name of a variation stands for; none for names that only later versions know."""
     key, _, value = request.variation.partition("=")
     if key in ("threads", "inter"):
         factor, times, _ = value.partition("xcores")
@@ -149,7 +149,7 @@ def _promised(request: Request, process: AnyProcess) -> dict[str, Any]:
 
 
 def wrong_versions(column: ColumnInfo, processes: Sequence[AnyProcess]) -> InvalidMeasurement | None:
-    """TensorFlow, Keras, Python, CUDA and cuDNN must be those of the column."""
+    """Check that TensorFlow, Keras, Python, CUDA and cuDNN were those of the column."""
     for process in processes:
         for name, wanted in (("tensorflow", column.tensorflow), ("keras", column.keras), ("python", column.python)):
             actual = str(process.provenance.get(name) or "")

@@ -97,7 +97,7 @@ def required_kernels(info: RunInfo, requirements: Requirements) -> RequiredKerne
         if not any(fnmatchcase(name, glob) for name in known):
             raise ConfigError(
                 f"No kernel matches {glob!r}{_did_you_mean(glob, known)}",
-                "The run and the suite have no such kernel; `nox -s kernels` lists the suite. "
+                "The run and the suite have no such kernel; `python -m bench kernels` lists the suite. "
                 "To choose by a custom kernel, measure it first: nox -s matrix -- --kernel-file FILE.",
             )
     empty = [family for family in requirements.families if family not in families and not of_suite]

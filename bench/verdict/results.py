@@ -103,6 +103,12 @@ class Verdict:
         return len({process.path for process in self.observations if process.reused_from})
 
     @property
+    def lacks_records(self) -> bool:
+        """Whether fewer rounds were found than were planned."""
+        planned = max((process.planned_rounds or 0 for process in self.observations), default=0)
+        return self.status is Status.NOT_RUN or len({process.round for process in self.observations}) < planned
+
+    @property
     def key(self) -> tuple[str, str, str, str]:
         """Column, kernel, variation, mode."""
         return (self.column, self.kernel, self.variation, self.mode)
@@ -185,6 +191,11 @@ class RunResults:
             by_column.setdefault(verdict.column, []).append(verdict)
         return by_column
 
+    @property
+    def deciding_variation(self) -> str:
+        """The variation by which a kernel counts: ``default``, or the first one of a run without it."""
+        return self.variations[0]
+
     def of(self, column: str, kernel: str, variation: str, mode: str) -> Verdict | None:
         """Return one verdict, or None if it was not planned."""
         return self._by_key.get((column, kernel, variation, mode))
@@ -198,12 +209,13 @@ class RunResults:
         verdicts = tuple(verdict for verdict in found if verdict is not None)
         if self.info.finished or self.info.seconds_left <= 0:
             return verdicts
-        first = self.variations[0]
-        return tuple(one for one in verdicts if one.variation == first or one.status is not Status.NOT_RUN)
+        return tuple(
+            one for one in verdicts if one.variation == self.deciding_variation or one.status is not Status.NOT_RUN
+        )
 
     def headline(self, column: str, kernel: str, mode: str) -> Verdict | None:
-        """Return the verdict of the first variation, which decides the headline; None if it was not planned."""
-        return self.of(column, kernel, self.variations[0], mode)
+        """Return the verdict of the variation that decides the headline; None if it was not planned."""
+        return self.of(column, kernel, self.deciding_variation, mode)
 
     def worst(self, column: str, kernel: str, mode: str, variations: Collection[str] = ()) -> Verdict | None:
         """Return the worst verdict over some variations, or over all of them.
@@ -247,6 +259,12 @@ class RunResults:
                 unmeasured[column] = reasons.pop()
         unmeasured |= {column.id: of_column(column) for column in self.info.columns if column.status != "ready"}
         return unmeasured
+
+    @cached_property
+    def incomplete(self) -> tuple[str, ...]:
+        """The columns that were ready, but lack planned records: their folder was cut off or copied in part."""
+        ready = {column.id for column in self.info.columns if column.status == "ready"}
+        return tuple(sorted({one.column for one in self.verdicts if one.column in ready and one.lacks_records}))
 
     @cached_property
     def steps(self) -> tuple[Step, ...]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bench.verdict.observations import ProcessObservation
 
 
-class Kind(StrEnum):
+class TimeKind(StrEnum):
     """Which times: calls after the first, or first calls (trace and compile included)."""
 
     STEADY = "steady"
@@ -35,7 +35,7 @@ class Timing:
     reproducibility pass, whose processes may run side by side, so they are compared with nothing.
     """
 
-    kind: Kind
+    kind: TimeKind
     per_process: tuple[float, ...]
     cpu_median_s: float | None = None
     first_median_s: float | None = None
@@ -74,7 +74,7 @@ def first_calls(observations: Sequence[ProcessObservation]) -> Timing | None:
     if not medians:
         return None
     return Timing(
-        kind=Kind.FIRST,
+        kind=TimeKind.FIRST,
         per_process=tuple(medians),
         cpu_median_s=median(median(sample.first_cpu_s for sample in samples) for samples in processes),
         first_median_s=statistics.median(medians),

@@ -18,7 +18,7 @@ from bench.verdict.messages import count
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from bench.verdict.comparability import Pair
+    from bench.verdict.comparability import SideComparison
     from bench.verdict.ratio import TimeRatio
 
 #: Kernel, variation, mode.
@@ -38,7 +38,7 @@ class UpgradeCosts(NamedTuple):
     common: float = 1.0
 
 
-def upgrade_costs(pair: Pair, obstacles: Mapping[Key, str]) -> UpgradeCosts:
+def upgrade_costs(pair: SideComparison, obstacles: Mapping[Key, str]) -> UpgradeCosts:
     """Return what a change costs in time.
 
     Ratios come from pairs of both columns. Without such pairs the processes of both sides, which were measured at

@@ -169,7 +169,7 @@ def _unshown(info: RunInfo, column: ColumnInfo, accepted: AcceptedRecord) -> Ite
 
 
 def _refused(group: Sequence[AcceptedRecord]) -> InvalidMeasurement | None:
-    """A process that refused to start reports the same reason for every requested kernel."""
+    """Return the reason of a process that refused to start, which it reports for every requested kernel, or None."""
     for accepted in group:
         messages: dict[int, set[str]] = {}
         for outcome in accepted.record.outcomes:
@@ -200,7 +200,7 @@ def _first(reasons: Iterable[InvalidMeasurement | None]) -> InvalidMeasurement |
 
 
 def _other_place(group: Sequence[AcceptedRecord]) -> InvalidMeasurement | None:
-    """Rounds of different engines, environments or hosts do not belong to one column."""
+    """Return a mismatch if rounds of one column ran on different engines, environments or hosts."""
     for key in ("engine", "environment", "host", "lock_hash"):
         values = {str(accepted.record.request.context.get(key, "")) for accepted in group}
         if len(values) > 1:
@@ -217,7 +217,7 @@ def _by_hooks(processes: Sequence[Process]) -> Iterator[list[Process]]:
 
 
 def _other_environment(processes: Sequence[Process]) -> InvalidMeasurement | None:
-    """Apart from the switch, both modes must have one environment; otherwise on and off are not comparable."""
+    """Return a mismatch if, apart from the switch, the environments of both modes differ: they are not comparable."""
     known: dict[str, None] = {}
     for process in processes:
         env = _compared(process.settings, "env")
@@ -249,7 +249,7 @@ def _compared(facts: Mapping[str, Any], key: str) -> Any:
 
 
 def _other_code(processes: Sequence[AnyProcess]) -> InvalidMeasurement | None:
-    """Rounds may run different kernels, so hashes are compared kernel by kernel."""
+    """Return a mismatch if the code of a kernel changed between rounds, which may run different kernels."""
     known: dict[str, str] = {}
     for process in processes:
         hashes = process.provenance.get("kernel_hashes")
@@ -260,7 +260,7 @@ def _other_code(processes: Sequence[AnyProcess]) -> InvalidMeasurement | None:
 
 
 def _other_libraries(processes: Sequence[AnyProcess]) -> InvalidMeasurement | None:
-    """A library that only some processes loaded is no contradiction: libraries are loaded on demand."""
+    """Return a mismatch if processes loaded different files of a library; not all need to have loaded it."""
     known: dict[str, str] = {}
     for process in processes:
         for name, version in process.libraries.items():
@@ -270,7 +270,7 @@ def _other_libraries(processes: Sequence[AnyProcess]) -> InvalidMeasurement | No
 
 
 def _wrong_seeds(group: Sequence[AcceptedRecord]) -> InvalidMeasurement | None:
-    """Repetitions with two seeds would look nondeterministic, and another seed could not be reproduced."""
+    """Return a mismatch if processes had different seeds, or another than that of the run."""
     for accepted in group:
         wanted = accepted.record.request.seed
         for sample in accepted.record.samples:

@@ -49,7 +49,7 @@ LOOP = (
 )
 
 
-def test_a_folder_travels_with_its_modules_and_data(tmp_path: Path) -> None:
+def test_a_folder_is_copied_with_its_modules_and_data(tmp_path: Path) -> None:
     joins_from_a_folder(tmp_path, "venv")
 
 

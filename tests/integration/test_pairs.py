@@ -21,7 +21,7 @@ from bench.engines.docker import DockerEngine
 from bench.engines.venv import VenvEngine
 from bench.errors import EngineError
 from bench.plan import custom_kernels
-from bench.plan.schedule import Pair
+from bench.plan.schedule import TimingPair
 from bench.run import pairs
 from bench.run.progress import PlainView
 from bench.run.rounds import Setting
@@ -110,7 +110,7 @@ class Stage:
     folder: RunFolder
     environments: dict[str, Environment] = field(default_factory=dict)
 
-    def pair(self, *kernels: str, comparison: str = "overhead", old: str = RELEASE, **changes: Any) -> Pair:
+    def pair(self, *kernels: str, comparison: str = "overhead", old: str = RELEASE, **changes: Any) -> TimingPair:
         new, other = column_of(self.root), column_of(self.root, old)
         facts: dict[str, Any] = {
             "column": new, "other": other, "comparison": comparison, "number": 1, "planned": 1, "kernels": kernels,
@@ -120,7 +120,7 @@ class Stage:
             if column.id not in self.environments:
                 log = self.folder.log_path(column.id, "build")
                 self.environments[column.id] = self.engine.prepare(column, log, lambda _: None)
-        return Pair(**{**facts, **changes})
+        return TimingPair(**{**facts, **changes})
 
     def setting(self) -> Setting:
         return Setting(
@@ -141,7 +141,7 @@ class Stage:
         }
         return replace(SUITE, kernels={**SUITE.kernels, **planted})
 
-    def run(self, pair: Pair) -> PairedRecord:
+    def run(self, pair: TimingPair) -> PairedRecord:
         requests = pair.requests(self.suite(pair.kernels))
         assert pairs.measure_pair(self.setting(), self.environments, pair, requests) == ""
         return paired_record.read(self.folder.pair_path(pair.column.id, pair.name))

@@ -388,8 +388,8 @@ class TestCommand:
         [
             ("bits", {}, "tf2.21.0-cpu is not changed: same bits as tf2.15.1-cpu."),
             ("bits", {CPUS[-1]: CRASHING}, "tf2.21.0-cpu gives no answer: crashed"),
-            ("bits", {CPUS[0]: VARYING}, "tf2.15.1-cpu cannot be where to start: nondeterministic"),
-            ("bits", {CPUS[0]: Behaviour(outcome="unbuilt")}, "cannot be where to start: build-failed: no wheel"),
+            ("bits", {CPUS[0]: VARYING}, "tf2.15.1-cpu cannot be the start: nondeterministic"),
+            ("bits", {CPUS[0]: Behaviour(outcome="unbuilt")}, "cannot be the start: build-failed: no wheel"),
             ("reproducible", {CPUS[-1]: OTHER}, "tf2.21.0-cpu is not changed: reproducible."),
             ("error", {CPUS[-1]: OTHER}, "tf2.21.0-cpu is not changed: no error."),
         ],

@@ -163,7 +163,7 @@ KERNELS = (
 )
 
 
-def test_custom_kernels_travel_with_their_files(order: bundle.Order, tmp_path: Path) -> None:
+def test_custom_kernels_are_packed_with_their_files(order: bundle.Order, tmp_path: Path) -> None:
     (tmp_path / "project" / "net").mkdir(parents=True)
     (tmp_path / "project" / "mine.py").write_text(KERNELS, encoding="utf-8")
     (tmp_path / "project" / "net" / "layers.py").write_text("x = 1\n", encoding="utf-8")

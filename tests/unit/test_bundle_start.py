@@ -149,7 +149,7 @@ def test_an_empty_folder_can_be_used(made: Path, tmp_path: Path) -> None:
     assert start(made, "--dir", str(tmp_path / "work"))[0] == 0
 
 
-@pytest.mark.fault("A link or a pipe lies in the folder of a bundle", "It is refused; nothing is written through it.")
+@pytest.mark.fault("A link or a pipe is in the folder of a bundle", "It is refused; nothing is written through it.")
 @pytest.mark.parametrize("name", ["bundle", "venv", "uv-cache", "verified", "records-quick"])
 @pytest.mark.parametrize("kind", ["link", "fifo"])
 def test_links_and_pipes_in_a_marked_folder_are_not_followed(made: Path, tmp_path: Path, name: str, kind: str) -> None:

@@ -288,7 +288,7 @@ def test_rules_apply_however_a_gpu_is_spelled(capsys: pytest.CaptureFixture[str]
         (["--gpu", HOSTILE.replace("2", "")], "Unknown GPU"),
         (["--gpu", "gtx-1655"], "Unknown GPU 'gtx-1655'; did you mean 'GTX 1650'"),
         (["--gpu", "gtx-1655"], "--gpu sm_90; nvidia-smi --query-gpu=compute_cap --format=csv shows it"),
-        (["--gpu", "cpu", "--driver", "550"], "A driver says nothing about a CPU"),
+        (["--gpu", "cpu", "--driver", "550"], "--driver requires a GPU"),
         (["--families", "convolutoins"], "did you mean 'convolutions'?"),
         (["--families", HOSTILE], "No family and no kernel"),
         (["--kernels", "matmul_f23"], "did you mean 'matmul_f32'?"),

@@ -76,6 +76,9 @@ def _own(record: Record, info: RunInfo) -> Record:
 def _only(record: Record, names: set[str]) -> Record:
     return dataclasses.replace(
         record,
+        request=dataclasses.replace(
+            record.request, kernels=tuple(name for name in record.request.kernels if name in names)
+        ),
         samples=tuple(sample for sample in record.samples if sample.kernel in names),
         outcomes=tuple(outcome for outcome in record.outcomes if outcome.kernel in names),
     )

@@ -145,7 +145,7 @@ class TestCustomKernels:
             (["a/my.py", "b/my.py"], ["Two kernel files are named my.py"]),
             (
                 ["project/mine.py"],
-                ["mine.py, line 1: helper lies beside mine.py", "pass the folder with --kernel-file"],
+                ["mine.py, line 1: helper is in the folder of mine.py", "pass the folder with --kernel-file"],
             ),
         ],
     )

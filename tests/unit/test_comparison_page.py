@@ -214,7 +214,7 @@ def varying(spot: Spot) -> Behaviour:
 def test_a_kernel_that_is_nondeterministic_in_both_runs_has_not_changed() -> None:
     found = since(now(varying), last(varying))
     assert found.sentence == (
-        "No change was seen: 3 of 4 results keep status and bits; 1 are nondeterministic, raise or fail as before."
+        "No change was seen: 3 of 4 results keep status and bits; 1 are still nondeterministic or still fail."
     )
 
 

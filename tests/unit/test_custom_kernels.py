@@ -74,7 +74,7 @@ def stand(tmp_path: Path) -> Stand:
 
 
 class TestSources:
-    """What of a file or folder travels."""
+    """What of a file or folder is copied."""
 
     def test_a_file_alone(self, tmp_path: Path) -> None:
         source = read_source(write(tmp_path, {"my.py": GOOD, "other.py": ""}) / "my.py")
@@ -141,7 +141,9 @@ class TestSources:
         )
         monkeypatch.chdir(folder)
         number = (GOOD + line).count("\n") + 1
-        with pytest.raises(KernelFileError, match=rf"k\.py, line {number}: (net|helper) lies beside k\.py") as caught:
+        with pytest.raises(
+            KernelFileError, match=rf"k\.py, line {number}: (net|helper) is in the folder of k\.py"
+        ) as caught:
             read_source(folder / "k.py")
         assert "pass the folder with --kernel-file ." in str(caught.value)
         read_source(folder)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bench.verdict import Status, detection
 from bench.verdict.evidence import percent_up, upper_bound
 from bench.verdict.observations import ProcessObservation
-from bench.verdict.timing import Kind, first_calls, median
+from bench.verdict.timing import TimeKind, first_calls, median
 from tests import simulation
 from tests.unit.factory import SEED, Behaviour, digest, sample
 
@@ -76,7 +76,12 @@ def said(*first: float) -> ProcessObservation:
 def test_the_process_is_the_sampling_unit() -> None:
     found = first_calls([said(2.0, 30.0), said(4.0), said(6.0)])
     assert found is not None
-    assert (found.kind, found.paired, found.per_process, found.median_s) == (Kind.FIRST, False, (16.0, 4.0, 6.0), 6.0)
+    assert (found.kind, found.paired, found.per_process, found.median_s) == (
+        TimeKind.FIRST,
+        False,
+        (16.0, 4.0, 6.0),
+        6.0,
+    )
     assert (found.low_s, found.high_s) == (4.0, 16.0)
     assert first_calls([]) is None
 

@@ -117,7 +117,8 @@ def test_weak_bits_that_vary_now_pass_no_gate() -> None:
     assert gated & set(found.events)
 
 
-# "Nothing changed: ... 1 vary, raise or fail as before": one crash of five led both verdicts, and hides the rest.
+# "No change was seen: ... 1 are still nondeterministic or still fail": one crash of five led both verdicts, and hides
+# the rest.
 @pytest.mark.parametrize("new", [CRASHES, CRASHES_ONCE_AND_VARIES], ids=["all crash", "the others vary now"])
 def test_a_crash_that_leads_does_not_hide_what_got_worse(new: Callable[[Spot], Behaviour]) -> None:
     assert matmul(measured(EARLY, CRASHES_ONCE), measured(LATE, new)).conclusion is not Conclusion.AS_BEFORE
@@ -302,6 +303,20 @@ def test_a_run_without_a_result_is_no_success(
     assert cli.main(["report", str(tmp_path), "--reports", str(tmp_path / "out"), "--fail-on", "none"]) == 3
     assert "No kernel gave a result with determinism on." in capsys.readouterr().err
     assert (tmp_path / "out" / "index.html").is_file()
+
+
+# Exit code 0 for a finished run of which a part of the records is missing.
+@pytest.mark.parametrize("lost", [factory.Change(column=BOTH[1].id), factory.Change(mode="on", rounds=(5,))])
+def test_a_run_without_all_planned_records_is_no_success(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], lost: factory.Change
+) -> None:
+    run = factory.run(factory.info(columns=BOTH))
+    words = ["report", str(tmp_path), "--reports", str(tmp_path / "out"), "--fail-on", "none"]
+    monkeypatch.setattr(store, "load", lambda _, **__: run)
+    assert cli.main(words) == 0
+    monkeypatch.setattr(store, "load", lambda _, **__: factory.without(run, lost))
+    assert cli.main(words) == 4
+    assert BOTH[1].id in capsys.readouterr().err
 
 
 def test_what_was_reused_elsewhere_is_still_reused_here() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import lzma
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,16 +11,21 @@ import pytest
 
 from bench import report
 from bench.report.build.page import build
+from bench.report.text import badge
+from bench.store import run as store
 from bench.store.kept_values import StoredValues
 from bench.suite import kept_values
 from bench.verdict import Status, evaluate, gate
 from bench.verdict.comparison import Side, change
 from tests.unit import factory
 from tests.unit.factory import EXACT, Behaviour, Change
+from tests.unit.test_report import rendered
+from tests.unit.test_tails import folder_of
 from tests.unit.test_verdict import GRADED, control_summary, only, verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from bench.store.run import Run
     from bench.store.run_info import ColumnInfo
@@ -501,3 +507,52 @@ def test_variations_measured_on_two_machines_are_a_mismatch(change: Callable[[Re
     assert verdict(run, variation="onednn=0").status is Status.REPRODUCIBLE
     mixed = factory.changed(run, change, Change(variation="onednn=0"))
     assert {verdict(mixed, variation=variation).status for variation in ("default", "onednn=0")} == {Status.MISMATCH}
+
+
+def test_the_headline_names_the_variation_that_decides_unless_it_is_the_default() -> None:
+    run = factory.run(factory.info(variations={"threads=1": ()}))
+    view = build(evaluate(run))
+    assert view.answer[0].startswith("With determinism on, under the variation threads=1, all 2 kernels are")
+    assert "determinism on under the variation threads=1" in view.choice.question
+    assert "2 of 2, TF 2.18.1 CPU, threads=1" in badge.render(view)
+    for form in (report.Format.HTML, report.Format.MARKDOWN, report.Format.TERMINAL):
+        assert "threads=1" in rendered(run, form)
+    assert "default" not in build(evaluate(factory.run())).answer[0]
+
+
+@pytest.mark.parametrize("name", ["matmul", "control_integer"])
+def test_a_kernel_that_run_json_lacks_is_not_dropped(name: str) -> None:
+    """A kernel that differs, or a control that failed, must not be hidden by removing it from run.json."""
+    run = factory.run(None, only(name, Behaviour(("a", "b"))))
+    kernels = tuple(kernel for kernel in run.info.kernels if kernel.name != name)
+    evaluated = evaluate(dataclasses.replace(run, info=dataclasses.replace(run.info, kernels=kernels)))
+    assert {one.status for one in evaluated.verdicts if not one.control} == {Status.MISMATCH}
+    assert f"run.json has no kernel {name}, but a record has" in evaluated.verdicts[0].why
+
+
+def test_a_custom_kernel_does_not_pass_for_one_of_the_suite() -> None:
+    run = factory.changed(factory.run(), with_request(kernel_files={"matmul": "my.py"}))
+    result = verdict(run)
+    assert (result.status, "custom" in result.why) == (Status.MISMATCH, True)
+
+
+def test_a_record_beside_its_compressed_copy_must_be_the_same(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "run", factory.run())
+    packed = next(folder.rglob("on-002.jsonl.xz"))
+    plain = packed.with_suffix("")
+    plain.write_bytes(lzma.decompress(packed.read_bytes()))
+    assert not store.load(folder).unreadable
+    plain.write_bytes(lzma.decompress(packed.with_name("on-003.jsonl.xz").read_bytes()))
+    run = store.load(folder)
+    (name,) = run.unreadable
+    assert name == plain.relative_to(folder).as_posix()
+    assert name not in run.records
+
+
+@pytest.mark.parametrize(("model", "claimed"), [("NVIDIA A100", "a10"), ("NVIDIA L40S", "l4"), ("NVIDIA L40S", "l40")])
+def test_a_gpu_model_is_not_part_of_the_name_of_another(model: str, claimed: str) -> None:
+    column = dataclasses.replace(H100, id=f"tf2.18.1-cuda12.5-py311@{claimed}", device=claimed)
+    run = factory.run(factory.info(columns=(column,)))
+    gpu = {**run.records[next(iter(run.records))].processes[0].provenance["gpu"], "device_name": model}
+    result = verdict(factory.changed(run, factory.facts_of_process(gpu=gpu)), column=column.id)
+    assert result.status is Status.MISMATCH

@@ -215,7 +215,7 @@ def test_the_promised_driver_is_right(wanted: str, found: str) -> None:
 
 @pytest.mark.parametrize("found", ["5800.1", "570.10", ""])
 def test_another_driver_than_the_promised_one_is_named(found: str) -> None:
-    assert node_gpu.wrong_driver("580", found) == f"its driver is {found or 'unknown'}, but [[fleet.gpus]] promises 580"
+    assert node_gpu.wrong_driver("580", found) == f"its driver is {found or 'unknown'}, but [[fleet.gpus]] requires 580"
 
 
 def test_a_gpu_that_others_use_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:

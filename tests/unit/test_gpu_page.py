@@ -188,12 +188,12 @@ def test_clocks_that_were_not_monitored_are_reported_once(guard: dict[str, Any] 
         return EXACT if spot.kernel.startswith("control") else Behaviour(guard=guard)
 
     run = factory.run(factory.info(columns=(H100,)), behave)
-    notice = notices(run)["Clocks not watched"]
+    notice = notices(run)["GPU clocks not monitored"]
     assert notice.text.startswith("The GPU clocks were not monitored during all timings on TF 2.18.1")
     assert notice.items == (("this host has no NVML",) if guard else ())
     assert evaluate(run).overheads
-    assert "Clocks not watched" not in notices(factory.run(factory.info(columns=(H100,))))
-    assert "Clocks not watched" not in notices(factory.run())
+    assert "GPU clocks not monitored" not in notices(factory.run(factory.info(columns=(H100,))))
+    assert "GPU clocks not monitored" not in notices(factory.run())
 
 
 HARM: tuple[dict[str, Any], ...] = (

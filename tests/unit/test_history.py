@@ -18,14 +18,14 @@ from hypothesis import strategies as st
 
 from bench.errors import NothingError, StorageError
 from bench.history import database, index, journal, night, reproducibility, run_times
-from bench.history.finding import Kind
+from bench.history.finding import FindingKind
 from bench.history.journal import Entry
 from bench.history.night import Cell, Night, Place, RunRow, Series
 from bench.store import find_run
 from bench.store import run as store
 from bench.verdict.ratio import TimeRatio
 from bench.verdict.status import Status
-from bench.verdict.timing import Kind as TimeKind
+from bench.verdict.timing import TimeKind
 from tests.unit import factory
 from tests.unit.factory import Behaviour
 
@@ -253,7 +253,7 @@ def nights(
     )
 
 
-def kinds(whole: Night) -> list[Kind]:
+def kinds(whole: Night) -> list[FindingKind]:
     return [finding.kind for finding in reproducibility.findings(whole)]
 
 
@@ -266,39 +266,39 @@ def test_nothing_has_changed_on_the_first_night_and_on_equal_ones() -> None:
 @pytest.mark.parametrize(
     ("before", "now", "expected"),
     [
-        ("reproducible", "nondeterministic", Kind.REGRESSED),
-        ("reproducible", "reproducible-in-process", Kind.REGRESSED),
-        ("reproducible", "crashed", Kind.FAILS),
-        ("reproducible", "unsupported", Kind.FAILS),
-        ("nondeterministic", "timeout", Kind.FAILS),
-        ("reproducible", "build-failed", Kind.FAILS),
-        ("reproducible", "nan", Kind.FAILS),
-        ("reproducible", "control-failed", Kind.CONTROLS),
-        ("reproducible", "inconclusive", Kind.EVIDENCE),
-        ("reproducible", "not-run", Kind.EVIDENCE),
-        ("nondeterministic", "reproducible", Kind.IMPROVED),
-        ("crashed", "reproducible", Kind.IMPROVED),
+        ("reproducible", "nondeterministic", FindingKind.REGRESSED),
+        ("reproducible", "reproducible-in-process", FindingKind.REGRESSED),
+        ("reproducible", "crashed", FindingKind.FAILS),
+        ("reproducible", "unsupported", FindingKind.FAILS),
+        ("nondeterministic", "timeout", FindingKind.FAILS),
+        ("reproducible", "build-failed", FindingKind.FAILS),
+        ("reproducible", "nan", FindingKind.FAILS),
+        ("reproducible", "control-failed", FindingKind.CONTROLS),
+        ("reproducible", "inconclusive", FindingKind.EVIDENCE),
+        ("reproducible", "not-run", FindingKind.EVIDENCE),
+        ("nondeterministic", "reproducible", FindingKind.IMPROVED),
+        ("crashed", "reproducible", FindingKind.IMPROVED),
     ],
 )
-def test_a_change_of_status(before: str, now: str, expected: Kind) -> None:
+def test_a_change_of_status(before: str, now: str, expected: FindingKind) -> None:
     whole = nights([cell(1, before), cell(2, before), cell(3, now)])
     (finding,) = reproducibility.findings(whole)
     assert (finding.kind, finding.before, finding.column) == (expected, "run-2", COLUMN)
     assert next(iter(finding.places.values()))
-    assert expected.alarm == (expected is not Kind.IMPROVED)
+    assert expected.alarm == (expected is not FindingKind.IMPROVED)
 
 
 def test_what_is_known_to_differ_or_to_fail_raises_no_alarm_again() -> None:
     assert kinds(nights([cell(1), cell(2, "nondeterministic"), cell(3), cell(4, "nondeterministic")])) == []
     assert kinds(nights([cell(1), cell(2, "crashed"), cell(3), cell(4, "crashed")])) == []
-    assert kinds(nights([cell(1), cell(2, "crashed"), cell(3), cell(4, "timeout")])) == [Kind.FAILS]
+    assert kinds(nights([cell(1), cell(2, "crashed"), cell(3), cell(4, "timeout")])) == [FindingKind.FAILS]
     assert kinds(nights([cell(1), cell(2, "inconclusive"), cell(3, "not-run")])) == []
     assert kinds(nights([cell(1, "not-run"), cell(2, "crashed")])) == [], "it never ran"
 
 
 def test_other_bits_in_the_same_environment_are_an_alarm_of_their_own() -> None:
     (finding,) = reproducibility.findings(nights([cell(1), cell(2, digest="e")]))
-    assert finding.kind is Kind.DIFFERENT_BITS
+    assert finding.kind is FindingKind.DIFFERENT_BITS
     assert finding.differences == ()
     assert next(iter(finding.places.values())) == f"Digest {b'd'.hex()} in run run-1, {b'e'.hex()} tonight."
 
@@ -307,14 +307,14 @@ def test_the_bits_of_any_earlier_night_in_the_same_environment_must_come_back() 
     changed = {2: {"lock": "b" * 64, "NumPy": "2.4.6"}}
     cells = [cell(1), cell(2, digest="e"), cell(3, digest="f")]
     (finding,) = reproducibility.findings(nights(cells, facts=changed))
-    assert (finding.kind, finding.before) == (Kind.DIFFERENT_BITS, "run-1")
+    assert (finding.kind, finding.before) == (FindingKind.DIFFERENT_BITS, "run-1")
     assert kinds(nights([cell(1), cell(2, digest="e"), cell(3)], facts=changed)) == []
 
 
 @pytest.mark.parametrize("fact", ["lock", "driver", "device", "suite"])
 def test_other_bits_in_another_environment_are_a_change_with_its_likely_cause(fact: str) -> None:
     (finding,) = reproducibility.findings(nights([cell(1), cell(2, digest="e")], facts={2: {fact: "other"}}))
-    assert finding.kind is Kind.BITS_CHANGED
+    assert finding.kind is FindingKind.BITS_CHANGED
     assert not finding.kind.alarm
     assert [one.title for one in finding.differences] == [fact]
     assert finding.commands[0].startswith("nox -s compare -- run-1:")
@@ -322,13 +322,13 @@ def test_other_bits_in_another_environment_are_a_change_with_its_likely_cause(fa
 
 def test_other_code_of_the_kernel_is_another_environment() -> None:
     (finding,) = reproducibility.findings(nights([cell(1), cell(2, digest="e", code=b"other")]))
-    assert finding.kind is Kind.BITS_CHANGED
+    assert finding.kind is FindingKind.BITS_CHANGED
     assert finding.differences[0].title == "kernel code"
 
 
 def test_two_digests_that_take_turns_raise_one_alarm_each() -> None:
     cells = [cell(number, digest="de"[number % 2]) for number in range(1, 8)]
-    assert kinds(nights(cells[:2])) == [Kind.DIFFERENT_BITS]
+    assert kinds(nights(cells[:2])) == [FindingKind.DIFFERENT_BITS]
     assert [kinds(nights(cells[:last])) for last in range(3, 8)] == [[]] * 5
 
 
@@ -350,8 +350,29 @@ def test_a_planted_digest_is_always_found(where: int, earlier: int) -> None:
     for number, own in enumerate(series):
         own.append(cell(earlier, digest="planted" if number == where else "d"))
     (finding,) = reproducibility.findings(nights(*series))
-    assert finding.kind is Kind.DIFFERENT_BITS
+    assert finding.kind is FindingKind.DIFFERENT_BITS
     assert [one.kernel for one in finding.places] == [f"k{where}"]
+
+
+def test_a_crash_does_not_hide_that_bits_differ(folders: Folders) -> None:
+    crashed, differs = Behaviour(outcome="crashed"), Behaviour(("x", "y"))
+
+    def in_round(**acts: Behaviour) -> Any:
+        return lambda spot: acts.get(f"r{spot.round}", factory.EXACT) if spot.kernel == "matmul" else factory.EXACT
+
+    names = [f"2026110{day}T120000Z-aaaa" for day in range(1, 5)]
+    for name, acts in zip(names, ({}, {"r2": crashed}, {}, {"r2": crashed, "r3": differs}), strict=True):
+        folders.add(name, in_round(**acts))
+    update(folders)
+    with database.opened(folders.reports) as connection:
+        assert kinds(night.load(connection, names[1])) == [FindingKind.FAILS]
+        assert kinds(night.load(connection, names[3])) == [FindingKind.REGRESSED]
+
+
+@pytest.mark.parametrize("title", ["instruction set", "threads", "libc", "TensorFlow build"])
+def test_other_bits_in_another_environment_are_not_called_the_same_environment(title: str) -> None:
+    facts = {1: FACTS | {title: "one"}, 2: FACTS | {title: "other"}}
+    assert kinds(nights([cell(1), cell(2, digest="other")], facts=facts)) == [FindingKind.BITS_CHANGED]
 
 
 def test_an_accepted_change_is_what_later_nights_are_compared_with(folders: Folders) -> None:
@@ -362,10 +383,10 @@ def test_an_accepted_change_is_what_later_nights_are_compared_with(folders: Fold
     started = folders.runs[SECOND].info.started
     entry = Entry(kind="accept", cell=f"{COLUMN}/matmul", text="new oneDNN", run=SECOND, started=started)
     with database.opened(folders.reports) as connection:
-        assert kinds(night.load(connection, SECOND)) == [Kind.DIFFERENT_BITS]
+        assert kinds(night.load(connection, SECOND)) == [FindingKind.DIFFERENT_BITS]
         assert kinds(night.load(connection, SECOND, [entry])) == []
         assert kinds(night.load(connection, last)) == [], "these bits are known"
-        assert kinds(night.load(connection, last, [entry])) == [Kind.DIFFERENT_BITS]
+        assert kinds(night.load(connection, last, [entry])) == [FindingKind.DIFFERENT_BITS]
 
 
 # run times
@@ -401,11 +422,11 @@ def test_a_slow_kernel_is_a_suspect_and_an_alarm_on_the_second_night(quiet: Numb
     assert suspect.shift.smallest is not None
     assert 1.03 <= suspect.shift.smallest < 1.1
     (finding,) = run_times.from_history(whole, [suspect])
-    assert finding.kind is Kind.UNCONFIRMED
+    assert finding.kind is FindingKind.UNCONFIRMED
     quiet[-2, 3] += math.log(1.2)
     whole = nights(*timed(quiet))
     (finding,) = run_times.from_history(whole, run_times.examine(whole).suspects)
-    assert finding.kind is Kind.SLOWER
+    assert finding.kind is FindingKind.SLOWER
 
 
 def test_what_all_kernels_have_in_common_is_one_finding_about_the_host(quiet: Numbers) -> None:
@@ -414,7 +435,7 @@ def test_what_all_kernels_have_in_common_is_one_finding_about_the_host(quiet: Nu
     times = run_times.examine(nights(*timed(quiet)))
     assert [suspect.place.kernel for suspect in times.suspects] == ["k5"]
     (finding,) = times.host
-    assert finding.kind is Kind.HOST
+    assert finding.kind is FindingKind.HOST
     assert next(iter(finding.places.values())).startswith(
         "All 40 timed results of the device share a slowdown of 1.25x"
     )
@@ -444,7 +465,7 @@ def test_pairs_raise_an_alarm_at_a_level_that_all_kernels_share() -> None:
     level = run_times.FALSE_ALARMS / (3 * run_times.MOST_BATCHES)
     pairs = dict(zip(places, [ratio(1.1, level), ratio(1.1, level * 1.01), ratio(0.9, 0.0)], strict=True))
     (finding,) = run_times.from_pairs(whole, before, pairs)
-    assert (finding.kind, list(finding.places)) == (Kind.SLOWER, [places[0]])
+    assert (finding.kind, list(finding.places)) == (FindingKind.SLOWER, [places[0]])
     assert finding.places[places[0]].startswith("1.10x slower (1.08 to 1.12) than in the last environment")
     assert run_times.undecided(pairs) == [places[1]], "the others are alarms, or not slower"
 
@@ -469,7 +490,9 @@ def test_only_nights_that_were_examined_count(folders: Folders) -> None:
     update(folders)
     with database.opened(folders.reports) as connection:
         assert kinds(night.load(connection, last)) == [], "all runs count: it is known"
-        assert kinds(night.load(connection, last, nights={FIRST})) == [Kind.REGRESSED], "nobody was told of the second"
+        assert kinds(night.load(connection, last, nights={FIRST})) == [FindingKind.REGRESSED], (
+            "nobody was told of the second"
+        )
 
 
 def test_a_cell_is_compared_with_its_own_last_nights_however_long_ago(folders: Folders) -> None:
@@ -481,7 +504,7 @@ def test_a_cell_is_compared_with_its_own_last_nights_however_long_ago(folders: F
     update(folders)
     with pytest.MonkeyPatch.context() as patch, database.opened(folders.reports) as connection:
         patch.setattr(night, "NIGHTS", 2)
-        assert kinds(night.load(connection, last)) == [Kind.DIFFERENT_BITS]
+        assert kinds(night.load(connection, last)) == [FindingKind.DIFFERENT_BITS]
 
 
 def test_what_the_last_night_measured_and_tonight_lacks_is_an_alarm_unless_it_was_left_out(folders: Folders) -> None:
@@ -494,7 +517,7 @@ def test_what_the_last_night_measured_and_tonight_lacks_is_an_alarm_unless_it_wa
         assert tonight.last is not None
         before = night.places(connection, tonight.last)
     (finding,) = reproducibility.missing(tonight, before, [])
-    assert (finding.kind, finding.column, len(finding.places)) == (Kind.MISSING, other.id, 4)
+    assert (finding.kind, finding.column, len(finding.places)) == (FindingKind.MISSING, other.id, 4)
     assert reproducibility.missing(tonight, before, [other.id]) == []
     kernels = [f"{other.id} {name}" for name in ("matmul", "conv2d")]
     assert reproducibility.missing(tonight, before, kernels) == []
@@ -509,7 +532,7 @@ def test_another_machine_is_named() -> None:
 
 def test_lost_evidence_is_not_hidden_by_other_bits_and_does_not_alarm_each_night() -> None:
     facts = {2: {"lock": "b" * 64}}
-    assert kinds(nights([cell(1), cell(2, "inconclusive", "e")], facts=facts)) == [Kind.EVIDENCE]
+    assert kinds(nights([cell(1), cell(2, "inconclusive", "e")], facts=facts)) == [FindingKind.EVIDENCE]
     flapping = [cell(number, ("reproducible", "inconclusive")[number % 2]) for number in range(1, 9)]
     assert [kinds(nights(flapping[:last])) for last in range(4, 9)] == [[]] * 5
 
@@ -523,7 +546,7 @@ def test_other_inputs_are_other_work_although_the_code_is_the_same(folders: Fold
     update(folders)
     with database.opened(folders.reports) as connection:
         found = kinds(night.load(connection, SECOND))
-    assert Kind.DIFFERENT_BITS not in found
+    assert FindingKind.DIFFERENT_BITS not in found
 
 
 def test_a_slow_kernel_raises_one_alarm_and_not_one_each_night(quiet: Numbers) -> None:
@@ -534,8 +557,8 @@ def test_a_slow_kernel_raises_one_alarm_and_not_one_each_night(quiet: Numbers) -
     for last in range(len(quiet) + 1, len(logs) + 1):
         whole = nights(*timed(logs[:last]))
         found += [one.kind for one in run_times.from_history(whole, run_times.examine(whole).suspects)]
-    assert found[:3] == [Kind.UNCONFIRMED, Kind.SLOWER, Kind.STILL_SLOWER]
-    assert found.count(Kind.SLOWER) == 1
+    assert found[:3] == [FindingKind.UNCONFIRMED, FindingKind.SLOWER, FindingKind.STILL_SLOWER]
+    assert found.count(FindingKind.SLOWER) == 1
 
 
 def test_a_slow_host_raises_one_alarm(quiet: Numbers) -> None:

@@ -113,7 +113,7 @@ def shown(page: str) -> str:
 def test_an_empty_history_is_a_page(tmp_path: Path) -> None:
     with history(tmp_path) as connection:
         view = build(connection, [], {})
-    assert view.headline == "The history has no night yet."
+    assert view.headline == "No night has been measured yet."
     text = shown(render(view))
     assert "There is no alarm." in text
     assert "Nothing changed so far." in text

@@ -36,6 +36,7 @@ def column(host: str, model: str = "h100", tensorflow: str = "2.18.1", **changes
     """A GPU column of another host, with a GPU of its own; ``origin`` is added to the facts of the host."""
     origin = {
         "name": f"{host}.cluster", "cpu": "Xeon", "cores": "2", "engine": "docker", "run": "20250130T120000Z-abcd",
+        "boot_id": f"boot of {host}",
         "started": "2025-01-30T12:00:00+00:00", "finished": "2025-01-30T12:10:00+00:00", **changes.pop("origin", {}),
     }  # fmt: skip
     facts = {
@@ -172,6 +173,12 @@ def test_two_containers_of_one_machine_are_no_evidence_of_another() -> None:
     group = group_of(run(one, other))
     assert (group.results, group.same_host) == ((), ((one.id, other.id),))
     assert outcome(run(one, third)).agreement is Agreement.AGREE
+
+
+def test_hosts_whose_boot_is_not_known_may_be_containers_of_one_machine() -> None:
+    named = run(HOSTS[0], column("gpu02", origin={"boot_id": ""}))
+    assert not {one.agreement for group in evaluate(named).hosts for one in group.results} & {Agreement.AGREE}
+    assert EvidenceLevel.SAME_ACROSS_HOSTS not in {verdict.level for verdict in evaluate(named).verdicts}
 
 
 def test_two_names_of_one_host_do_not_hide_other_bits() -> None:
@@ -325,7 +332,9 @@ def test_cpu_columns_are_grouped_by_the_model_of_the_cpu() -> None:
             "cpu": model,
             **{key: HOSTS[0].origin[key] for key in ("cores", "engine", "run", "started", "finished")},
         }
-        return factory.column(id=f"tf2.18.1-cpu-py311@cpu-{host}", host=host, origin={"name": host, **facts})
+        return factory.column(
+            id=f"tf2.18.1-cpu-py311@cpu-{host}", host=host, origin={"name": host, "boot_id": host, **facts}
+        )
 
     group = group_of(run(cpu("one", "Xeon"), cpu("two", "Xeon"), cpu("three", "EPYC")))
     assert (group.model, group.hosts) == ("Xeon", ("one", "two"))

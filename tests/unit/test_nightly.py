@@ -24,7 +24,7 @@ from bench.cli import night_files, nightly
 from bench.engines import clean
 from bench.errors import BusyError, StorageError
 from bench.history import reproducibility, run_times
-from bench.history.finding import Kind, Shift
+from bench.history.finding import FindingKind, Shift
 from bench.history.journal import Entry
 from bench.plan import budget, config, custom_kernels, duration, planner
 from bench.plan.budget import Measured
@@ -161,7 +161,7 @@ def view() -> NightView:
     """A night with an alarm of each sort, a change, and hostile notes."""
     slower = [cell(run, seconds=1.0) for run in range(1, 8)]
     whole = nights(
-        [cell(1), cell(7, "nondeterministic")], [cell(1), cell(7, digest="e")], slower, facts={7: {"libc": HOSTILE}}
+        [cell(1), cell(7, "nondeterministic")], [cell(1), cell(7, digest="e")], slower, facts={7: {"protobuf": HOSTILE}}
     )
     suspect = run_times.Suspect(
         place=whole.series[2].place, before=slower[-2], nights=2, recent=2,
@@ -173,10 +173,14 @@ def view() -> NightView:
 
 
 def test_a_night_says_what_its_alarms_are_about(view: NightView) -> None:
-    assert [alarm.kind for alarm in view.alarms] == [Kind.REGRESSED, Kind.DIFFERENT_BITS, Kind.SLOWER]
+    assert [alarm.kind for alarm in view.alarms] == [
+        FindingKind.REGRESSED,
+        FindingKind.DIFFERENT_BITS,
+        FindingKind.SLOWER,
+    ]
     assert view.headline.startswith("3 alarms about 3 of 3 results: tf2.18.1-cpu-py311@cpu: no longer reproducible")
     assert view.alarms[2].results[0].ratio == 1.25
-    assert view.alarms[0].changed == (("libc", harmless(f"unknown to {HOSTILE}")),)
+    assert view.alarms[0].changed == (("protobuf", harmless(f"unknown to {HOSTILE}")),)
     shown = text.terminal(view, 80)
     assert shown.count("ALARM") == 3
     assert "1.25x the usual time in the same environment; anything above 1.05x would have been noticed" in " ".join(

@@ -152,9 +152,9 @@ def test_an_odd_run_json_does_not_stop_a_plan_that_is_resumed(tmp_path: Path, te
 )  # fmt: skip
 def test_an_odd_line_of_a_driver_is_left_out(text: str) -> None:
     reader = RecordReader("hash")
-    assert reader.follow(text) == ("", {})
+    assert reader.parse_line(text) == ("", {})
     assert not any((reader.header, reader.ended, reader.strange, reader.outcomes))
-    assert reader.follow(f'{{"line": "end", "seconds": 1{"0" * 400}}}')[0] == "end"
+    assert reader.parse_line(f'{{"line": "end", "seconds": 1{"0" * 400}}}')[0] == "end"
     assert reader.seconds == 1e9
 
 

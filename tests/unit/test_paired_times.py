@@ -17,7 +17,7 @@ from bench.verdict import evaluate
 from bench.verdict.comparison import Side, change
 from bench.verdict.paired_times import PairedTimes, log_ratio
 from bench.verdict.ratio import TimeRatio
-from bench.verdict.timing import Kind
+from bench.verdict.timing import TimeKind
 from tests import timing_simulation
 from tests.unit import factory, paired_factory
 from tests.unit.factory import with_pairs
@@ -95,7 +95,7 @@ def test_an_overhead_comes_from_the_pairs() -> None:
     assert ratio_text(same) == "no overhead above 1 %"
     timing = results.of(COLUMN, "op0", "default", "on").timing  # type: ignore[union-attr]
     assert timing is not None
-    assert (timing.kind, timing.paired, len(timing.per_process)) == (Kind.STEADY, True, 5)
+    assert (timing.kind, timing.paired, len(timing.per_process)) == (TimeKind.STEADY, True, 5)
     assert timing.first_median_s == 0.06
     assert timing.cpu_median_s == pytest.approx(2 * timing.median_s, rel=0.05)
 
@@ -112,7 +112,7 @@ def test_without_pairs_there_are_only_first_calls_and_no_overhead() -> None:
     verdict = results.of(COLUMN, "op0", "default", "on")
     assert verdict is not None
     assert verdict.timing is not None
-    assert (verdict.timing.kind, verdict.timing.paired) == (Kind.FIRST, False)
+    assert (verdict.timing.kind, verdict.timing.paired) == (TimeKind.FIRST, False)
     assert not results.overheads
     assert build(results).lines[0].overhead == "not measured"
     assert build(results).noise_floor is None
@@ -170,7 +170,11 @@ def test_the_noise_floor_is_shown() -> None:
     line = f"Noise floor: {view.noise_floor.sentence}"
     assert line in [fact.label + ": " + fact.value for fact in view.facts]
     shown = summary.render(view, Path("index.html"), 120)
-    assert [text for text in shown.split("\n") if text.startswith("Noise floor: off against off differs by 0.")]
+    assert [
+        text
+        for text in shown.split("\n")
+        if text.startswith("Noise floor: two timings with determinism off differ by 0.")
+    ]
     assert "Noise floor" in terminal.render(view)
 
 
@@ -253,7 +257,7 @@ def test_first_calls_of_the_reproducibility_pass_are_not_compared() -> None:
 )
 def test_what_the_user_reads(ends: tuple[float, float, float], text: str) -> None:
     low, ratio, high = ends
-    found = TimeRatio(kind=Kind.STEADY, ratio=ratio, low=low, high=high, significant=not low <= 1 <= high, pairs=5)
+    found = TimeRatio(kind=TimeKind.STEADY, ratio=ratio, low=low, high=high, significant=not low <= 1 <= high, pairs=5)
     assert ratio_text(found) == text
     assert ratio_text(dataclasses.replace(found, significant=False)).startswith("no overhead above ")
 

@@ -21,8 +21,8 @@ from bench.verdict.ranking import (
     DOES_NOT_RUN,
     NOT_REPRODUCIBLE,
     Candidate,
+    ConcernKind,
     Fit,
-    Kind,
     choose,
     summarize_overheads,
 )
@@ -30,7 +30,7 @@ from bench.verdict.ratio import TimeRatio
 from bench.verdict.requirements import Requirements, find_families, required_kernels
 from bench.verdict.results import RunResults, Verdict
 from bench.verdict.status import Status
-from bench.verdict.timing import Kind as Times
+from bench.verdict.timing import TimeKind
 from tests.unit import factory
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ Field = tuple[Status, TimeRatio | None]
 
 def overhead(ratio: float, low: float | None, high: float | None, *, significant: bool = True) -> TimeRatio:
     """An overhead of five pairs."""
-    return TimeRatio(kind=Times.STEADY, ratio=ratio, low=low, high=high, pairs=5, significant=significant)
+    return TimeRatio(kind=TimeKind.STEADY, ratio=ratio, low=low, high=high, pairs=5, significant=significant)
 
 
 def results(matrix_columns: Sequence[Sequence[Field]], names: Sequence[str] = (), **changes: Any) -> RunResults:
@@ -264,7 +264,11 @@ def test_a_overhead_counts_with_its_whole_interval(paid: TimeRatio | None, fit: 
 
 def test_a_overhead_that_is_known_to_be_above_counts_whatever_the_bits_say() -> None:
     (found,) = choose(results([[(Status.INCONCLUSIVE, overhead(1.3, 1.2, 1.5))]]), Requirements(max_overhead=1.15))
-    assert (found.fit, found.reasons[0].kind, found.unknowns[0].kind) == (Fit.NOT, Kind.OVER_LIMIT, Status.INCONCLUSIVE)
+    assert (found.fit, found.reasons[0].kind, found.unknowns[0].kind) == (
+        Fit.NOT,
+        ConcernKind.OVER_LIMIT,
+        Status.INCONCLUSIVE,
+    )
 
 
 @pytest.fixture
@@ -326,7 +330,7 @@ def test_not_reproducible_and_does_not_run_are_told_apart() -> None:
 
 def test_what_has_no_kernel_fits_nothing() -> None:
     (found,) = choose(results([[]]))
-    assert (found.fit, found.rank, found.unknowns[0].kind) == (Fit.UNKNOWN, None, Kind.NOTHING)
+    assert (found.fit, found.rank, found.unknowns[0].kind) == (Fit.UNKNOWN, None, ConcernKind.NOTHING)
     assert choose(results([])) == ()
 
 
@@ -363,10 +367,10 @@ def test_evidence_holds_where_it_was_measured(
 ) -> None:
     found = choose(mixed, Requirements(device=device, driver=driver))
     assert {one.column.partition("@")[2] for one in found if one.fit is Fit.FITS} == fitting
-    concerns = [concern for one in found for concern in one.unknowns if concern.kind is Kind.ELSEWHERE]
+    concerns = [concern for one in found for concern in one.unknowns if concern.kind is ConcernKind.ELSEWHERE]
     assert words in " ".join(concern.why for concern in concerns)
     for one in found:
-        if any(concern.kind is Kind.ELSEWHERE for concern in one.unknowns):
+        if any(concern.kind is ConcernKind.ELSEWHERE for concern in one.unknowns):
             assert (one.fit, one.rank, one.reproducible, one.overhead.timed, one.counts) == (
                 Fit.UNKNOWN,
                 None,

@@ -21,19 +21,19 @@ from bench.verdict.ratio import (
     prior_of,
     welch,
 )
-from bench.verdict.timing import Kind
+from bench.verdict.timing import TimeKind
 
 LOGS = st.lists(st.floats(-1.0, 1.0), min_size=1, max_size=8)
 
 
 def values(logs: list[float], a_first: list[bool] | None = None) -> PairValues:
     """Pairs in which side a was started first, unless stated otherwise."""
-    return PairValues(kind=Kind.STEADY, logs=tuple(logs), a_first=tuple(a_first or [True] * len(logs)))
+    return PairValues(kind=TimeKind.STEADY, logs=tuple(logs), a_first=tuple(a_first or [True] * len(logs)))
 
 
 def estimate(mean: float, error: float = 0.01, freedom: float = 4) -> Estimate:
     """A kernel of a page."""
-    return Estimate(kind=Kind.STEADY, mean=mean, error=error, freedom=freedom, pairs=5, spread=0.02)
+    return Estimate(kind=TimeKind.STEADY, mean=mean, error=error, freedom=freedom, pairs=5, spread=0.02)
 
 
 def test_the_interval_of_one_kernel_is_student_s_t() -> None:
@@ -130,14 +130,14 @@ def test_nothing_is_found_between_equals() -> None:
 
 def test_processes_that_were_not_paired_are_compared_by_welch_s_test() -> None:
     new, old = [1.0, 1.1, 1.2, 1.15, 1.05], [0.8, 0.9, 0.7, 0.85]
-    found = corrected({0: welch(new, old, Kind.STEADY)})[0]
+    found = corrected({0: welch(new, old, TimeKind.STEADY)})[0]
     expected = stats.ttest_ind(np.log(new), np.log(old), equal_var=False)
     low, high = expected.confidence_interval(0.95)
     assert found.p_value == pytest.approx(expected.pvalue)
     assert (found.paired, found.pairs) == (False, 4)
     assert [found.low, found.high] == pytest.approx([math.exp(low), math.exp(high)])
-    assert corrected({0: welch(new[:2], old, Kind.STEADY)})[0].low is None
-    assert welch([1.0] * 3, [1.0] * 3, Kind.STEADY).freedom == 4
+    assert corrected({0: welch(new[:2], old, TimeKind.STEADY)})[0].low is None
+    assert welch([1.0] * 3, [1.0] * 3, TimeKind.STEADY).freedom == 4
 
 
 def test_a_ratio_of_absurd_times_is_a_finite_number() -> None:

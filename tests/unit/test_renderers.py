@@ -443,7 +443,7 @@ def of_hosts() -> Run:
     columns = tuple(
         factory.column(
             cuda="12.5", id=f"tf2.18.1-cuda12.5-py311@h100-{host}", host=host, gpu=f"GPU-{host}",
-            origin={"name": host, "engine": "docker", "cpu": f"CPU of {host}"},
+            origin={"name": host, "boot_id": host, "engine": "docker", "cpu": f"CPU of {host}"},
         )
         for host in ("one", "two", "three")
     )  # fmt: skip

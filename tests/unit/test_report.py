@@ -16,7 +16,7 @@ from bench.errors import StorageError
 from bench.report import FORMATS, Format
 from bench.report import formatting as report_text
 from bench.report.build.page import build
-from bench.report.labels import WORDS
+from bench.report.labels import STATUS_LABELS
 from bench.report.text import terminal
 from bench.verdict import Status, evaluate
 from tests.unit import factory
@@ -325,9 +325,9 @@ def test_a_crash_that_leads_wears_no_letter() -> None:
 
 
 def test_every_status_has_a_word_and_no_two_share_one() -> None:
-    assert set(WORDS) == set(Status)
-    assert len({word.word for word in WORDS.values()}) == len(WORDS)
-    assert {status for status, word in WORDS.items() if word.tone == "good"} == {Status.REPRODUCIBLE}
+    assert set(STATUS_LABELS) == set(Status)
+    assert len({word.word for word in STATUS_LABELS.values()}) == len(STATUS_LABELS)
+    assert {status for status, word in STATUS_LABELS.items() if word.tone == "good"} == {Status.REPRODUCIBLE}
 
 
 def test_an_overhead_that_is_not_significant_is_a_bound() -> None:

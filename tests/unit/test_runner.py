@@ -28,7 +28,7 @@ from bench.plan import custom_kernels, duration, planner
 from bench.plan.config_models import Matrix
 from bench.plan.devices import Devices
 from bench.plan.planner import Selection
-from bench.plan.schedule import Pair, ordered
+from bench.plan.schedule import TimingPair, ordered
 from bench.portable.value_limits import kept_files
 from bench.run import pairs, progress, rounds, runner, scheduler
 from bench.store.run import Run, load
@@ -274,6 +274,19 @@ def test_finished_rounds_of_an_interrupted_run_are_reused_with_their_values(go: 
     assert len(run.records) == 4
     assert set(run.info.reused) == {name for name in run.records if name.endswith("-001.jsonl")}
     assert run.kept.tensors("reduce_max", "reduce_max")
+
+
+def test_rounds_of_a_plan_with_another_number_of_rounds_are_not_reused(
+    go: Callable[..., Run],
+) -> None:
+    """The record of a round says how many were planned: five of five must not count as five of twenty."""
+    keys = []
+    for number in (2, 3):
+        stage = Stage()
+        go(stage, rounds=number)
+        keys.append({request.context["resume_key"] for request in stage.requests})
+    assert len(keys[0]) == 4
+    assert not keys[0] & keys[1]
 
 
 @pytest.mark.fault(
@@ -620,7 +633,7 @@ class TestDevices:
                 return lines
             slow.set()
             assert ended.wait(20)
-            raise EngineError("this engine was halted")
+            raise EngineError("the run was interrupted")
 
         with pytest.raises(KeyboardInterrupt):
             on_both(Held(script=hold))
@@ -646,7 +659,7 @@ class TestDevices:
             if request.gpu["uuid"] == CARDS[0].uuid:
                 raise StorageError("the disk is full")
             assert ended.wait(20)
-            raise EngineError("this engine was halted")
+            raise EngineError("the run was interrupted")
 
         with pytest.raises(StorageError, match="the disk is full"):
             on_both(Held(script=fail))
@@ -786,14 +799,14 @@ class TestSideBySide:
         monkeypatch.setattr(host, "parallel_processes", lambda: 2)
 
     @pytest.fixture
-    def paired(self, monkeypatch: pytest.MonkeyPatch) -> list[Pair]:
+    def paired(self, monkeypatch: pytest.MonkeyPatch) -> list[TimingPair]:
         """The pairs that were measured: a stand-in writes their records."""
-        measured: list[Pair] = []
+        measured: list[TimingPair] = []
 
         def measure_pair(
             setting: rounds.Setting,
             environments: Mapping[str, Environment],
-            pair: Pair,
+            pair: TimingPair,
             requests: Mapping[str, Request],
         ) -> str:
             assert set(environments) == {column.id for column in pair.columns.values()}
@@ -810,7 +823,9 @@ class TestSideBySide:
         monkeypatch.setattr(pairs, "measure_pair", measure_pair)
         return measured
 
-    def test_rounds_run_at_the_same_time_and_pairs_alone(self, go: Callable[..., Run], paired: list[Pair]) -> None:
+    def test_rounds_run_at_the_same_time_and_pairs_alone(
+        self, go: Callable[..., Run], paired: list[TimingPair]
+    ) -> None:
         together = threading.Barrier(2)
         busy: list[int] = []
 
@@ -844,11 +859,11 @@ class TestSideBySide:
         assert set(calls) <= {1, 2}
 
     def test_an_interrupt_ends_all_and_pairs_are_reused(
-        self, go: Callable[..., Run], paired: list[Pair], monkeypatch: pytest.MonkeyPatch
+        self, go: Callable[..., Run], paired: list[TimingPair], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         measure = pairs.measure_pair
 
-        def stop(setting: Any, environments: Any, pair: Pair, requests: Any) -> str:
+        def stop(setting: Any, environments: Any, pair: TimingPair, requests: Any) -> str:
             if pair.number == 2:
                 raise KeyboardInterrupt
             return measure(setting, environments, pair, requests)
@@ -876,17 +891,17 @@ class TestSideBySide:
             if request.mode == "off":
                 raise StorageError("the disk is full")
             assert halted.wait(20)
-            raise EngineError("this engine was halted")
+            raise EngineError("the run was interrupted")
 
         with pytest.raises(StorageError, match="the disk is full"):
             go(Held(script=hold), rounds=1)
 
     def test_pairs_that_cannot_be_run_leave_the_others(
-        self, go: Callable[..., Run], paired: list[Pair], monkeypatch: pytest.MonkeyPatch
+        self, go: Callable[..., Run], paired: list[TimingPair], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         measure = pairs.measure_pair
 
-        def refuse(setting: Any, environments: Any, pair: Pair, requests: Any) -> str:
+        def refuse(setting: Any, environments: Any, pair: TimingPair, requests: Any) -> str:
             if pair.comparison == "overhead":
                 raise EngineError("it broke")
             return measure(setting, environments, pair, requests)

@@ -69,8 +69,8 @@ def main() -> None:
             continue
         if command["do"] == "prepare":
             kind = "first" if kernel.startswith("once") else "steady"
-            brief = kernel.startswith(("once", "brief"))
-            say("prepared", kind=kind, first_s=0.1, rebuild_s=0.0001 if brief else 0.1)
+            rebuild_s = {"brief": 0.0001, "once_briefly": 0.01, "once_for_long": 3.0}.get(kernel, 0.1)
+            say("prepared", kind=kind, first_s=0.1, rebuild_s=rebuild_s)
         elif command["do"] == "warm-up":
             slow = 0.2 if kernel.startswith("slow") else CALL_S[SIDE]
             say("warm", call_s=0.0001 if kernel.startswith("brief") else slow)

@@ -39,7 +39,7 @@ def columns(results: RunResults) -> tuple[Column, ...]:
 
 def _column(results: RunResults, column: ColumnInfo, label: str, device: str) -> Column:
     status, reason = results.unmeasured.get(column.id, (None, ""))
-    word = status_labels.WORDS[status] if status else None
+    word = status_labels.STATUS_LABELS[status] if status else None
     return Column(
         column=clean(column.id),
         label=label,

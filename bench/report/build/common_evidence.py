@@ -17,7 +17,9 @@ _MANY = 4
 def common(view: View) -> tuple[str, str]:
     """Return the word for reproducible and the evidence of most such results, both "" where too few share it."""
     tally = Counter(
-        (half.word, half.evidence_text) for half in _halves(view) if half.evidence_text and half.tone == "good"
+        (result.word, result.evidence_text)
+        for result in _mode_results(view)
+        if result.evidence_text and result.tone == "good"
     )
     common, number = max(tally.items(), key=lambda item: (item[1], item[0]), default=(("", ""), 0))
     return common if number >= _MANY else ("", "")
@@ -29,14 +31,14 @@ def sentence(usual: tuple[str, str]) -> str:
     return f"Evidence for {word} unless stated otherwise: {evidence}." if evidence else ""
 
 
-def own(half: ModeResult, usual: tuple[str, str]) -> str:
+def own(result: ModeResult, usual: tuple[str, str]) -> str:
     """Return the evidence of a result, "" where it is the shared one. A result without evidence says so."""
-    if half.word == usual[0] and not half.evidence_text:
+    if result.word == usual[0] and not result.evidence_text:
         return "no evidence"
-    return "" if (half.word, half.evidence_text) == usual else half.evidence_text
+    return "" if (result.word, result.evidence_text) == usual else result.evidence_text
 
 
-def _halves(view: View) -> Iterator[ModeResult]:
+def _mode_results(view: View) -> Iterator[ModeResult]:
     for row in view.rows:
         for entry in (*row.entries, *(entry for sub in row.variations for entry in sub.entries)):
             yield from () if entry.blocked else entry.mode_results

@@ -64,7 +64,7 @@ def _merged(lines: Iterable[ControlLine], total: int) -> tuple[ControlLine, ...]
     for line in lines:
         by_text.setdefault(dataclasses.replace(line, label=""), []).append(line.label)
     return tuple(
-        dataclasses.replace(line, label=f"all {total} pairs" if 1 < total == len(names) else ", ".join(names))
+        dataclasses.replace(line, label=f"all {total} columns" if 1 < total == len(names) else ", ".join(names))
         for line, names in by_text.items()
     )
 
@@ -168,14 +168,14 @@ def _place(keys: Sequence[Group], names: Mapping[str, str]) -> str:
 
 
 def _gpu(results: RunResults, label: str, column: ColumnInfo) -> list[str]:
-    """Say which of the kernels known to vary on GPUs varied in a GPU column."""
+    """Say which of the kernels known to be nondeterministic on GPUs were so in a GPU column."""
     seen = results.gpu_controls(column.id).seen
     if not seen or not any(key[0] == column.id for key in results.groups):
         return []
     rows = (
-        ([clean(name) for name, varies in seen.items() if varies], "varied as expected"),
-        ([clean(name) for name, varies in seen.items() if varies is False], "did not vary"),
+        ([clean(name) for name, varies in seen.items() if varies], "differed, as expected"),
+        ([clean(name) for name, varies in seen.items() if varies is False], "did not differ"),
         ([clean(name) for name, varies in seen.items() if varies is None], "not measured"),
     )
     text = "; ".join(f"{', '.join(names)} {words}" for names, words in rows if names)
-    return [f"{label}, kernels known to vary on GPUs with determinism off: {text}."]
+    return [f"{label}, kernels known to be nondeterministic on GPUs with determinism off: {text}."]

@@ -72,7 +72,7 @@ def _detail(results: RunResults, changes: Changes, row: Row, number: int, label:
     )
 
 
-def _part(verdict: Verdict, half: ModeResult) -> Part:
+def _part(verdict: Verdict, mode_result: ModeResult) -> Part:
     digests = () if verdict.invalid else verdict.comparison.digests
     numbers = _numbers(verdict) if len(digests) > 1 else {}
     equal = verdict.comparison.repetitions > 1 and not verdict.comparison.varies and not verdict.invalid
@@ -83,7 +83,7 @@ def _part(verdict: Verdict, half: ModeResult) -> Part:
     )
     return Part(
         variation=clean(verdict.variation),
-        half=half,
+        mode_result=mode_result,
         evidence="; ".join(filter(None, evidence)),
         digests=_digests(digests, numbers),
         times=verdict.timing.per_process if verdict.timing else (),

@@ -72,7 +72,7 @@ def notices(results: RunResults) -> list[Notice]:
         for column in results.info.columns
         if column.device != "cpu" and not all(map(gpu_timing.watched, results.times.of_column(column.id)))
     ]
-    return [*_discarded(results, names), *([_not_watched(results, names, unwatched)] if unwatched else [])]
+    return [*_discarded(results, names), *([_not_monitored(results, names, unwatched)] if unwatched else [])]
 
 
 def _discarded(results: RunResults, names: Mapping[str, str]) -> list[Notice]:
@@ -97,10 +97,10 @@ def _discarded(results: RunResults, names: Mapping[str, str]) -> list[Notice]:
     return [Notice(kind="warn", title="Times left out", text=text, items=few(items))]
 
 
-def _not_watched(results: RunResults, names: Mapping[str, str], columns: Sequence[str]) -> Notice:
+def _not_monitored(results: RunResults, names: Mapping[str, str], columns: Sequence[str]) -> Notice:
     where = listed([names[column] for column in columns])
     text = f"The GPU clocks were not monitored during all timings on {where}."
-    return Notice(kind="note", title="Clocks not watched", text=text, items=few(_excuses(results, columns)))
+    return Notice(kind="note", title="GPU clocks not monitored", text=text, items=few(_excuses(results, columns)))
 
 
 def _excuses(results: RunResults, columns: Iterable[str]) -> list[str]:

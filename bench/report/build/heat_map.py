@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
     from bench.report.view import Column, Family, Row
 
-_REPRODUCIBLE = labels.WORDS[Status.REPRODUCIBLE].word
+_REPRODUCIBLE = labels.STATUS_LABELS[Status.REPRODUCIBLE].word
 #: What says nothing about a kernel: it was not planned, or was not reached yet.
-_NOT_MEASURED = frozenset({labels.NOT_PLANNED.word, labels.WORDS[Status.NOT_RUN].word})
+_NOT_MEASURED = frozenset({labels.NOT_PLANNED.word, labels.STATUS_LABELS[Status.NOT_RUN].word})
 #: Kernels that a problem names: more would hide the problems below it.
 MOST_NAMED = 15
 
@@ -50,7 +50,7 @@ def _problems(lines: Sequence[HeatMapLine]) -> tuple[Problem, ...]:
         for tile in line.tiles:
             if tile.word != _REPRODUCIBLE and tile.word not in _NOT_MEASURED:
                 found.setdefault(tile.word, {}).setdefault(tile.kernel, []).append((line.label, tile))
-    severities = {word.word: severity(status) for status, word in labels.WORDS.items()}
+    severities = {word.word: severity(status) for status, word in labels.STATUS_LABELS.items()}
     problems = []
     for word in sorted(found, key=lambda word: severities.get(word, 0)):
         kernels = tuple(

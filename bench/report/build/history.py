@@ -6,7 +6,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, TypeAlias
 
 from bench.history.night import runs
-from bench.report.build.time_lines import KEPT_NIGHTS, Axis, Found, anchor, date_of, time_lines
+from bench.report.build.time_lines import KEPT_NIGHTS, Axis, ResultAlarm, anchor, date_of, time_lines
 from bench.report.formatting import cap, clean
 from bench.report.view.history import Alarm, AlarmNight, AlarmResult, CalendarNight, HistoryView
 from bench.verdict.messages import count
@@ -71,7 +71,7 @@ def _lines(
     connection: sqlite3.Connection,
     axis: Axis,
     entries: Sequence[Entry],
-    alarms: Mapping[_Key, Sequence[Found]],
+    alarms: Mapping[_Key, Sequence[ResultAlarm]],
 ) -> tuple[tuple[TimeLine, ...], tuple[TimeLine, ...], int]:
     """Return the time lines to draw, the newest alarm first, the others, and how many of these have changes, too."""
     every = list(time_lines(connection, axis, entries, alarms))
@@ -90,14 +90,14 @@ def _newest(line: TimeLine) -> tuple[int, int]:
     return -max(alarms, default=-1), -line.events[0].slot
 
 
-def _by_result(reports: Mapping[str, NightView], anchors: Mapping[str, str]) -> Mapping[_Key, Sequence[Found]]:
+def _by_result(reports: Mapping[str, NightView], anchors: Mapping[str, str]) -> Mapping[_Key, Sequence[ResultAlarm]]:
     """Return the alarms of each column, kernel, variation and mode."""
-    found: dict[_Key, list[Found]] = defaultdict(list)
+    found: dict[_Key, list[ResultAlarm]] = defaultdict(list)
     for run, report in reports.items():
         for one in report.alarms:
             for result in one.results:
                 found[one.column, result.kernel, result.variation, result.mode].append(
-                    Found(run=run, kind=one.kind, sentence=result.sentence, anchor=anchors.get(run, ""))
+                    ResultAlarm(run=run, kind=one.kind, sentence=result.sentence, anchor=anchors.get(run, ""))
                 )
     return found
 
@@ -143,7 +143,7 @@ def _headline(axis: Axis, calendar: Sequence[CalendarNight], reports: Mapping[st
     unused = sum(not night.measured for night in calendar)
     skipped = f" {count(unused, 'run')} could not be used." if unused else ""
     if not axis.runs:
-        return "The history has no night yet.", skipped.strip()
+        return "No night has been measured yet.", skipped.strip()
     newest = reports.get(axis.runs[-1].name)
     answer = clean(newest.headline) if newest else "The newest run was not examined for alarms."
     with_alarms = count(sum(bool(night.alarms) for night in calendar), "night")
@@ -158,10 +158,10 @@ def _left_out(axis: Axis, nights: int, lines: int) -> list[str]:
         texts.append(
             f"The last {KEPT_NIGHTS} nights are shown one by one. Of older nights, each week is one point: the median, "
             "with a vertical line from the shortest to the longest time, on a grey ground. "
-            "The whole data stays in the run folders."
+            "The run folders keep all data."
         )
     if nights > 0:
         texts.append(f"Of {count(nights, 'older night')}, the alarms are only in reports/nights.")
     if lines > 0:
-        texts.append(f"{count(lines, 'result')} with older changes are among the other results, drawn in short.")
+        texts.append(f"{count(lines, 'result')} with older changes are among the other results, in short form.")
     return texts

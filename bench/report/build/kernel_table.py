@@ -41,10 +41,10 @@ class DetailLevel(IntEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Columns:
+class ModeCells:
     """One mode in one row of the table. Times are in the unit of the table, memory is in MB; "" where unknown."""
 
-    half: ModeResult
+    mode_result: ModeResult
     bits: str
     time: str
     first: str
@@ -54,29 +54,29 @@ class Columns:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lane:
-    """One variation of one pair: both modes side by side, and the plots of their times."""
+class VariationRow:
+    """One variation of one column: both modes side by side, and the plots of their times."""
 
     variation: str
-    off: Columns | None
-    on: Columns | None
+    off: ModeCells | None
+    on: ModeCells | None
     overhead: str
     plot: tuple[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Band:
-    """One pair."""
+class ColumnRows:
+    """The rows of one column."""
 
     anchor: str
     label: str
     environment: str
-    lanes: tuple[Lane, ...]
+    variation_rows: tuple[VariationRow, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class IdenticalColumns:
-    """Pairs with the same text, each with its anchor and name.
+    """Columns with the same text, each with its anchor and name.
 
     ``reproduce_command`` reproduces one of them, with PAIR and LOCK in place of what differs between them.
     """
@@ -98,8 +98,8 @@ class KernelTable:
     high: str
     variations: bool
     gpu: bool
-    bands: tuple[Band, ...]
-    alike: tuple[IdenticalColumns, ...]
+    column_rows: tuple[ColumnRows, ...]
+    identical_columns: tuple[IdenticalColumns, ...]
     letters: tuple[tuple[str, str], ...]
     notes: tuple[Note, ...]
     processes: tuple[Processes, ...]
@@ -113,14 +113,14 @@ def depth(view: View) -> DetailLevel:
     return DetailLevel.FULL if pairs <= _FULL else DetailLevel.SHORT if pairs <= _SHORT else DetailLevel.BARE
 
 
-def sheets(view: View) -> list[KernelTable | None]:
-    """Return one table for each row of the view; None where no pair was measured."""
+def kernel_tables(view: View) -> list[KernelTable | None]:
+    """Return one table for each row of the view; None where no column was measured."""
     by_row: dict[int, list[Detail]] = {}
     for detail in view.details:
         by_row.setdefault(detail.index, []).append(detail)
     names = short_names(view.columns)
     room = depth(view)
-    return [_sheet(details, names, room) if (details := by_row.get(row.index)) else None for row in view.rows]
+    return [_kernel_table(details, names, room) if (details := by_row.get(row.index)) else None for row in view.rows]
 
 
 def short_names(columns: Sequence[Column]) -> dict[str, str]:
@@ -134,30 +134,30 @@ def short_names(columns: Sequence[Column]) -> dict[str, str]:
 
 def plain(detail: Detail) -> bool:
     """Return whether the matrix says it all: reproducible in both modes, or a control that passed."""
-    halves = [part.half if part else None for pair in detail.pairs for part in pair]
-    return bool(halves) and not detail.processes and all(half is not None and half.plain for half in halves)
+    results = [part.mode_result if part else None for pair in detail.pairs for part in pair]
+    return bool(results) and not detail.processes and all(result is not None and result.plain for result in results)
 
 
-def _sheet(details: Sequence[Detail], names: dict[str, str], room: DetailLevel) -> KernelTable:
+def _kernel_table(details: Sequence[Detail], names: dict[str, str], room: DetailLevel) -> KernelTable:
     labels = {detail.column: names[detail.column] for detail in details}
     brief = [detail for detail in details if room is not DetailLevel.FULL and plain(detail)]
     anchors = {detail.anchor for detail in brief}
     shown = [detail for detail in details if detail.anchor not in anchors]
     parts = [part for detail in shown for part in _parts(detail)]
-    kind = "steady" if any(part.half.time_kind == "steady" for part in parts) else "first"
-    times = [time for part in parts if part.half.time_kind == kind for time in part.times]
+    kind = "steady" if any(part.mode_result.time_kind == "steady" for part in parts) else "first"
+    times = [time for part in parts if part.mode_result.time_kind == kind for time in part.times]
     unit, size = _unit(details)
     letters: dict[str, str] = {}
     axis = (kind, min(times), max(times)) if times and room is DetailLevel.FULL else None
-    bands = tuple(_band(detail, labels, letters, size, axis) for detail in shown)
+    column_rows = tuple(_column_rows(detail, labels, letters, size, axis) for detail in shown)
     return KernelTable(
         unit=unit,
         low=seconds(axis[1]) if axis else "",
         high=seconds(axis[2]) if axis else "",
         variations=any(part.variation != "default" for part in parts),
-        gpu=any(part.half.peak_gpu_mb is not None for part in parts),
-        bands=bands,
-        alike=_alike(brief, labels, letters),
+        gpu=any(part.mode_result.peak_gpu_mb is not None for part in parts),
+        column_rows=column_rows,
+        identical_columns=_identical_columns(brief, labels, letters),
         letters=tuple(sorted(letters.items())),
         notes=_notes(details, labels),
         processes=_processes(details, labels),
@@ -174,57 +174,64 @@ def _parts(detail: Detail) -> list[Part]:
 
 def _unit(details: Iterable[Detail]) -> tuple[str, float]:
     """Return the unit in which most times have few digits."""
-    medians = [part.half.timing.median_s for detail in details for part in _parts(detail) if part.half.timing]
+    medians = [
+        part.mode_result.timing.median_s for detail in details for part in _parts(detail) if part.mode_result.timing
+    ]
     middle = statistics.median(medians) if medians else 1e-3
     return next(((name, size) for name, size in _UNITS if middle >= size), _UNITS[-1])
 
 
-def _band(
+def _column_rows(
     detail: Detail,
     labels: dict[str, str],
     letters: dict[str, str],
     size: float,
     axis: tuple[str, float, float] | None,
-) -> Band:
-    lanes = []
+) -> ColumnRows:
+    variation_rows = []
     for off, on in detail.pairs:
         either = off or on
-        lanes.append(
-            Lane(
+        variation_rows.append(
+            VariationRow(
                 variation=either.variation if either else "",
                 off=_columns(off, letters, size) if off else None,
                 on=_columns(on, letters, size) if on else None,
-                overhead=on.half.overhead if on else "",
+                overhead=on.mode_result.overhead if on else "",
                 plot=(_ticks(off, axis, 0), _ticks(on, axis, _SECOND)),
             )
         )
-    return Band(anchor=detail.anchor, label=labels[detail.column], environment=detail.environment, lanes=tuple(lanes))
+    return ColumnRows(
+        anchor=detail.anchor,
+        label=labels[detail.column],
+        environment=detail.environment,
+        variation_rows=tuple(variation_rows),
+    )
 
 
 def _ticks(part: Part | None, axis: tuple[str, float, float] | None, top: int) -> str:
     """Return a tick for every process of one variation and mode; first calls and later ones share no axis."""
-    if part is None or axis is None or part.half.time_kind != axis[0]:
+    if part is None or axis is None or part.mode_result.time_kind != axis[0]:
         return ""
     return _tick_path(part.times, axis[1:], _WIDTH, top, _HEIGHT)
 
 
-def _columns(part: Part, letters: dict[str, str], size: float) -> Columns:
-    half, timing = part.half, part.half.timing
+def _columns(part: Part, letters: dict[str, str], size: float) -> ModeCells:
+    result, timing = part.mode_result, part.mode_result.timing
     main = span = ""
     if timing:
         main = number(timing.median_s / size)
         ends = [number(time / size) for time in (timing.low_s, timing.high_s)]
         span = f" ({ends[0]}{DASH}{ends[1]})" if ends[0] != ends[1] else ""
-    steady = half.time_kind == "steady"
+    steady = result.time_kind == "steady"
     first = timing.first_median_s if timing and steady else None
-    return Columns(
-        half=half,
+    return ModeCells(
+        mode_result=result,
         bits=_bits(part, letters),
         time=f"{main}{span}" if steady else "",
         first=number(first / size) if first is not None else "" if steady else f"{main}{span}",
         cpu=number(timing.cpu_median_s / size) if timing and timing.cpu_median_s is not None else "",
-        peak=_whole(half.peak_mb),
-        gpu_peak=_whole(half.peak_gpu_mb),
+        peak=_whole(result.peak_mb),
+        gpu_peak=_whole(result.peak_gpu_mb),
     )
 
 
@@ -243,22 +250,24 @@ def _bits(part: Part, letters: dict[str, str]) -> str:
     """Return the letter of a single digest with its count, or the number of several digests."""
     if not part.digests:
         return ""
-    if part.half.distinct_digests > 1:
-        return f"{part.half.distinct_digests} digests"
+    if part.mode_result.distinct_digests > 1:
+        return f"{part.mode_result.distinct_digests} digests"
     (digest,) = part.digests
-    letter = part.half.letters
+    letter = part.mode_result.letters
     known = letter and letters.setdefault(letter, digest.label) == digest.label
     return f"{letter if known else digest.label} {digest.value}"
 
 
-def _alike(details: Iterable[Detail], labels: dict[str, str], letters: dict[str, str]) -> tuple[IdenticalColumns, ...]:
+def _identical_columns(
+    details: Iterable[Detail], labels: dict[str, str], letters: dict[str, str]
+) -> tuple[IdenticalColumns, ...]:
     """Group pairs that the matrix describes completely by their bits."""
     groups: dict[tuple[str, str], list[tuple[str, str]]] = {}
     for detail in details:
         by_text: dict[str, list[str]] = {}
         for pair in detail.pairs:
             parts = [part for part in pair if part]
-            modes = [f"{part.half.mode} {part.half.status}, {_bits(part, letters)}" for part in parts]
+            modes = [f"{part.mode_result.mode} {part.mode_result.status}, {_bits(part, letters)}" for part in parts]
             by_text.setdefault("; ".join(modes), []).append(parts[0].variation)
         texts = [f"{', '.join(where)}: {text}" if len(by_text) > 1 else text for text, where in by_text.items()]
         groups.setdefault((". ".join(texts), _pattern(detail)[0]), []).append((detail.anchor, labels[detail.column]))
@@ -324,10 +333,10 @@ def _notes(details: Sequence[Detail], labels: dict[str, str]) -> tuple[Note, ...
 def _evidence(detail: Detail) -> list[tuple[str, str, str]]:
     """Return the evidence behind every status, and the digests where there are several, with where they apply."""
     parts = _parts(detail)
-    places = [f"{part.variation}, {part.half.mode}" for part in parts]
+    places = [f"{part.variation}, {part.mode_result.mode}" for part in parts]
     by_text: dict[tuple[str, str], list[str]] = {}
     for part, where in zip(parts, places, strict=True):
-        evidence = "; ".join(filter(None, (_strength(part.half), part.evidence)))
+        evidence = "; ".join(filter(None, (_evidence_text(part.mode_result), part.evidence)))
         for label, text in ((_EVIDENCE, evidence), ("Digests", _several(part))):
             if text:
                 by_text.setdefault((label, text), []).append(where)
@@ -336,13 +345,13 @@ def _evidence(detail: Detail) -> list[tuple[str, str, str]]:
 
 def _several(part: Part) -> str:
     """Return several digests, numbered; "" for a single one, and for a control that had to differ."""
-    several = len(part.digests) > 1 and not part.half.passed
+    several = len(part.digests) > 1 and not part.mode_result.passed
     return "; ".join(f"{digest.label} {digest.value}".strip() for digest in part.digests) if several else ""
 
 
-def _strength(half: ModeResult) -> str:
+def _evidence_text(result: ModeResult) -> str:
     """Return the evidence of a status; the class of an error is shown with the error."""
-    return "" if half.evidence_text == half.error_class else half.evidence_text
+    return "" if result.evidence_text == result.error_class else result.evidence_text
 
 
 def _processes(details: Sequence[Detail], labels: dict[str, str]) -> tuple[Processes, ...]:

@@ -18,12 +18,12 @@ from bench.verdict.digest_comparison import Comparison
 from bench.verdict.evidence import percent_up
 from bench.verdict.messages import count
 from bench.verdict.status import EvidenceLevel, Status, severity
-from bench.verdict.timing import Kind
+from bench.verdict.timing import TimeKind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bench.report.labels import Word
+    from bench.report.labels import StatusLabel
     from bench.store.run_info import ColumnInfo, KernelInfo
     from bench.verdict.gpu_timing import DiscardedTimings
     from bench.verdict.results import RunResults, Verdict
@@ -253,10 +253,10 @@ def _log_tail(results: RunResults, verdict: Verdict) -> str:
     return clean(words.text, lines=True) if words and words.kernel == verdict.kernel else ""
 
 
-def _word(verdict: Verdict) -> Word:
+def _word(verdict: Verdict) -> StatusLabel:
     evaluated = verdict.observations and verdict.status not in (Status.GPU_NOT_VISIBLE, Status.NOT_RUN)
     if not verdict.control or not evaluated or (verdict.status is Status.MISMATCH and verdict.passed is None):
-        return labels.WORDS[verdict.status]
+        return labels.STATUS_LABELS[verdict.status]
     return {True: labels.PASS, False: labels.FAIL, None: labels.UNDECIDED}[verdict.passed]
 
 
@@ -287,7 +287,7 @@ def level(evidence: EvidenceLevel | None) -> str:
 def _time(timing: Timing | None, discarded: DiscardedTimings | None) -> str:
     if timing is None:
         return discarded.word if discarded else ""
-    return seconds(timing.median_s) + (" first call" if timing.kind is Kind.FIRST else "")
+    return seconds(timing.median_s) + (" first call" if timing.kind is TimeKind.FIRST else "")
 
 
 def _no_overhead(results: RunResults, verdict: Verdict) -> str:

@@ -48,7 +48,7 @@ def build(results: RunResults, before: RunResults | None = None, notes: Sequence
     controls = control_checks(results)
     number_of_controls = sum(bool(row.control) for row in rows)
     numbers = ((len(rows) - number_of_controls, "kernel"), (number_of_controls, "control"), (len(heads), "column"))
-    legend = [*labels.WORDS.values(), labels.PASS, labels.FAIL, labels.UNDECIDED, labels.NOT_PLANNED]
+    legend = [*labels.STATUS_LABELS.values(), labels.PASS, labels.FAIL, labels.UNDECIDED, labels.NOT_PLANNED]
     issues = {verdict.known_issue.id: verdict.known_issue for verdict in results.verdicts if verdict.known_issue}
     view = View(
         schema_version=SCHEMA,
@@ -86,4 +86,5 @@ def build(results: RunResults, before: RunResults | None = None, notes: Sequence
         no_times="No times were measured." if results.info.finished else "No times were measured yet.",
         upgrade_plots=upgrade_plots(pairs, rows),
         history=history,
+        deciding_variation=clean(results.deciding_variation),
     )

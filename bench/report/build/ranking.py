@@ -10,11 +10,11 @@ from bench.report.build.columns import labels_by_column
 from bench.report.build.ratio_text import bound_text, factor_text
 from bench.report.build.suggestions import missing
 from bench.report.formatting import clean, listed
-from bench.report.labels import WORDS
+from bench.report.labels import STATUS_LABELS
 from bench.report.view import Candidate, Choice, FamilyColumn, FamilySummary
 from bench.verdict.evidence import percent_up
 from bench.verdict.messages import count
-from bench.verdict.ranking import Fit, Kind, choose, summarize_overheads
+from bench.verdict.ranking import ConcernKind, Fit, choose, summarize_overheads
 from bench.verdict.ratio import MIN_PAIRS
 from bench.verdict.requirements import Requirements, required_kernels
 from bench.verdict.status import Status
@@ -32,8 +32,8 @@ MOST, _NAMES, _REQUESTED = 20, 4, 8
 #: How pairs are ranked.
 RULES = (
     (
-        "A kernel counts by the default variation with determinism on. Other variations count only if you name them, "
-        'and are otherwise listed as "also under". Controls never count.'
+        "A kernel counts by the default variation with determinism on, or by the first one of a run without it. Other "
+        'variations count only if you name them, and are otherwise listed as "also under". Controls never count.'
     ),
     (
         "A pair fits if every requested kernel is reproducible and, with a maximum overhead, every overhead is known "
@@ -143,7 +143,9 @@ def _question(results: RunResults, question: Requirements) -> str:
     overhead = "at any overhead" if question.max_overhead is None else f"at most {limit(question.max_overhead)}x slower"
     where = f"on {clean(question.device)}" if question.device else "each pair on the device where it was measured"
     driver = f", driver {clean(question.driver)}" if question.driver else ""
-    return f"{what}, determinism on, {overhead}, {where}{driver}."
+    first = results.deciding_variation
+    under = "" if first == "default" else f" under the variation {clean(first)}"
+    return f"{what}, determinism on{under}, {overhead}, {where}{driver}."
 
 
 def limit(overhead: float) -> str:
@@ -196,7 +198,7 @@ def also_under(concerns: Sequence[Concern]) -> Sequence[str]:
         for concern in concerns:
             names = [clean(name) for name, under in concern.kernels if under == variation]
             if names and isinstance(concern.kind, Status):
-                word = WORDS[concern.kind].word
+                word = STATUS_LABELS[concern.kind].word
                 parts.append(f"also under {clean(variation)}: {word} ({len(names)}): {listed(names, _NAMES)}")
     return parts
 
@@ -238,16 +240,16 @@ def _concern(concern: Concern, question: Requirements) -> str:
 def _word(concern: Concern, question: Requirements) -> str:
     """Return what a concern is about in a few words."""
     if isinstance(concern.kind, Status):
-        return WORDS[concern.kind].word
+        return STATUS_LABELS[concern.kind].word
     top = limit(question.max_overhead if question.max_overhead is not None else math.inf)
     words = {
-        Kind.OVER_LIMIT: f"more than {top}x slower",
-        Kind.OVERHEAD: f"overhead not known to be within {top}x",
-        Kind.ABSENT: "not in this run",
-        Kind.ELSEWHERE: clean(concern.why),
-        Kind.NOTHING: "no kernel is requested",
-        Kind.OTHER_HOST: str(concern.kind),
-        Kind.UNKNOWN_HOST: str(concern.kind),
+        ConcernKind.OVER_LIMIT: f"more than {top}x slower",
+        ConcernKind.OVERHEAD: f"overhead not known to be within {top}x",
+        ConcernKind.ABSENT: "not in this run",
+        ConcernKind.ELSEWHERE: clean(concern.why),
+        ConcernKind.NOTHING: "no kernel is requested",
+        ConcernKind.OTHER_HOST: str(concern.kind),
+        ConcernKind.UNKNOWN_HOST: str(concern.kind),
     }
     return words[concern.kind]
 
@@ -277,6 +279,6 @@ def _need(results: RunResults, column: str, names: Sequence[str]) -> FamilyColum
         column=clean(column),
         reproducible=reproducible,
         kernels=len(names),
-        text=WORDS[blocked[0]].word if blocked else f"{reproducible} of {len(names)}",
+        text=STATUS_LABELS[blocked[0]].word if blocked else f"{reproducible} of {len(names)}",
         slowest=slower,
     )

@@ -1,4 +1,4 @@
-"""Word ratios of times: the one sentence that pages, terminal, gates and comparisons show for a ratio."""
+"""StatusLabel ratios of times: the one sentence that pages, terminal, gates and comparisons show for a ratio."""
 
 from __future__ import annotations
 

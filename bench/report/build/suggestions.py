@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from bench.report.formatting import clean, listed
 from bench.report.view import Missing
 from bench.verdict.evidence import percent_up, upper_bound
-from bench.verdict.ranking import Fit, Kind
+from bench.verdict.ranking import ConcernKind, Fit
 from bench.verdict.requirements import required_kernels
 from bench.verdict.status import Status
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 GOAL, _PAIRS = 0.10, 5
 
 #: Unknowns that more processes may settle, and those of a column without measurements.
-_MORE = frozenset({Status.INCONCLUSIVE, Kind.OVERHEAD})
+_MORE = frozenset({Status.INCONCLUSIVE, ConcernKind.OVERHEAD})
 _NEVER = frozenset(
     {
         Status.NOT_RUN,
@@ -91,7 +91,7 @@ def _not_measured(known: Sequence[Candidate]) -> Iterator[_Suggestion]:
 
 
 def _absent_kernels(known: Sequence[Candidate]) -> Iterator[_Suggestion]:
-    absent = next((concern for one in known for concern in one.unknowns if concern.kind is Kind.ABSENT), None)
+    absent = next((concern for one in known for concern in one.unknowns if concern.kind is ConcernKind.ABSENT), None)
     if absent:
         yield f"Not in this run: {listed([clean(name) for name, _ in absent.kernels])}.", _pairs(known)[:_PAIRS], ""
 
@@ -113,7 +113,7 @@ def _elsewhere(question: Requirements, known: Sequence[Candidate], others: Seque
 
 
 def _on_another_device(candidate: Candidate) -> bool:
-    return any(concern.kind is Kind.ELSEWHERE for concern in candidate.unknowns)
+    return any(concern.kind is ConcernKind.ELSEWHERE for concern in candidate.unknowns)
 
 
 def _kernels(results: RunResults, question: Requirements) -> tuple[list[str], list[str]]:

@@ -36,20 +36,28 @@ def sentences(results: RunResults, controls: ControlChecks) -> tuple[str, ...]:
     if not columns:
         return ("Nothing was measured with determinism on, so there is no answer.",)
     total = columns[0].kernels
+    start = "With determinism on, "
+    if results.deciding_variation != "default":
+        start += f"under the variation {clean(results.deciding_variation)}, "
     texts = []
     safe = [names[column.column] for column in columns if column.safe]
     rest = [column for column in columns if not column.safe]
     if safe:
         every = f"all {total} kernels are" if total > 1 else "the one kernel is"
-        texts.append(f"With determinism on, {every} reproducible on {listed(safe)}.")
+        texts.append(f"{start}{every} reproducible on {listed(safe)}.")
     elif not any(column.reproducible for column in rest) and any(map(_inconclusive, rest)):
         few = _too_few_processes(rest, total, names)
-        return (*few, *hosts.headline(results), *([controls.sentence] if controls.sentence else []))
+        return (
+            "Too little evidence to call a kernel reproducible.",
+            start + few,
+            *hosts.headline(results),
+            *([controls.sentence] if controls.sentence else []),
+        )
     else:
         most = rest[0].reproducible
         best = [names[column.column] for column in rest if column.reproducible == most]
         verb = "is" if most == 1 else "are"
-        texts.append(f"With determinism on, {most} of {total} kernels {verb} reproducible on {listed(best)}.")
+        texts.append(f"{start}{most} of {total} kernels {verb} reproducible on {listed(best)}.")
         texts.append(
             "No column is reproducible on every kernel."
             if len(columns) > 1
@@ -68,14 +76,11 @@ def _inconclusive(column: ColumnSummary) -> int:
     return dict(column.counts).get(Status.INCONCLUSIVE, 0)
 
 
-def _too_few_processes(columns: list[ColumnSummary], total: int, names: Mapping[str, str]) -> tuple[str, str]:
-    """Return the headline of a run with too little evidence to call anything reproducible."""
+def _too_few_processes(columns: list[ColumnSummary], total: int, names: Mapping[str, str]) -> str:
+    """Return what is known of a run with too little evidence to call anything reproducible."""
     most = max(map(_inconclusive, columns))
     labels = listed([names[column.column] for column in columns if _inconclusive(column) == most])
-    return (
-        "Too little evidence to call a kernel reproducible.",
-        f"With determinism on, no difference was seen in {most} of {total} kernels on {labels}.",
-    )
+    return f"no difference was seen in {most} of {total} kernels on {labels}."
 
 
 def _weakest_evidence(columns: list[ColumnSummary]) -> list[str]:
@@ -110,7 +115,7 @@ def lines(results: RunResults) -> tuple[Line, ...]:
 
 def _sentence(column: ColumnSummary) -> str:
     if column.rank is None:
-        states = [status_labels.WORDS[status].word for status, _ in column.counts] or ["not-run"]
+        states = [status_labels.STATUS_LABELS[status].word for status, _ in column.counts] or ["not-run"]
         return f"{', '.join(states)}{': ' + clean(column.reason) if column.reason else ''}"
     kernels = count(column.kernels, "kernel")
     text = f"All {kernels}" if column.safe else f"{column.reproducible} of {kernels}"
@@ -118,7 +123,7 @@ def _sentence(column: ColumnSummary) -> str:
     if column.reproducible and column.compared:
         text += f"; weakest evidence: 0 of {column.compared} differed, ≤ {percent_up(column.bound)} %"
     others = [
-        f"{status_labels.WORDS[status].word} {number}"
+        f"{status_labels.STATUS_LABELS[status].word} {number}"
         for status, number in column.counts
         if status is not Status.REPRODUCIBLE
     ]
@@ -131,7 +136,7 @@ def _counts(numbers: dict[Status, int]) -> tuple[Count, ...]:
         Count(symbol=word.symbol, word=word.word, tone=word.tone, number=numbers[status])
         for status in reversed(SEVERITY)
         if numbers.get(status)
-        for word in [status_labels.WORDS[status]]
+        for word in [status_labels.STATUS_LABELS[status]]
     )
 
 

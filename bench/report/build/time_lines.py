@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bench.history.night import Place
 from bench.report.formatting import cap, clean, seconds
-from bench.report.labels import WORDS, Word
+from bench.report.labels import STATUS_LABELS, StatusLabel
 from bench.report.view.history import Event, Point, Slot, Stretch, TimeLine
 from bench.verdict.status import Status
 
@@ -43,7 +43,7 @@ _NEIGHBOURS, _MOST_SIGMAS = 7, 3.0
 #: Events of a time line that are shown, and characters of each.
 MOST_EVENTS, _MOST_TEXT = 12, 300
 #: Statuses from the least serious on; a result that was not measured says nothing.
-_ORDER = {status.value: number for number, status in enumerate(WORDS)} | {Status.NOT_RUN.value: -1}
+_ORDER = {status.value: number for number, status in enumerate(STATUS_LABELS)} | {Status.NOT_RUN.value: -1}
 
 
 def anchor(prefix: str, *names: str) -> str:
@@ -95,7 +95,7 @@ class Night(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class ResultAlarm:
     """What a night's report says about a result."""
 
     run: str
@@ -108,7 +108,7 @@ def time_lines(
     connection: sqlite3.Connection,
     axis: Axis,
     entries: Sequence[Entry],
-    alarms: Mapping[tuple[str, str, str, str], Sequence[Found]],
+    alarms: Mapping[tuple[str, str, str, str], Sequence[ResultAlarm]],
 ) -> Iterator[TimeLine]:
     """Yield the time line of every series; ``alarms`` are those of each column, kernel, variation and mode."""
     places = {
@@ -168,12 +168,12 @@ def _newest(events: Sequence[Event]) -> list[Event]:
     return sorted(events, key=lambda event: (event.slot, event.date, event.symbol == "!"), reverse=True)
 
 
-def word_of(status: str) -> Word:
+def word_of(status: str) -> StatusLabel:
     """Return how a status is shown, also one that this version does not know."""
     try:
-        return WORDS[Status(status)]
+        return STATUS_LABELS[Status(status)]
     except ValueError:
-        return Word("?", clean(status), "none", "")
+        return StatusLabel("?", clean(status), "none", "")
 
 
 def _event(axis: Axis, night: int, symbol: str, tone: str, title: str, text: str, anchor: str = "") -> Event:
@@ -183,7 +183,7 @@ def _event(axis: Axis, night: int, symbol: str, tone: str, title: str, text: str
     )  # fmt: skip
 
 
-def _of_night(found: Sequence[Found], nights: Sequence[Night], axis: Axis) -> Iterator[Event]:
+def _of_night(found: Sequence[ResultAlarm], nights: Sequence[Night], axis: Axis) -> Iterator[Event]:
     """Yield the alarms of a series; those of another machine are of nights on which it was not measured."""
     measured = {night.number for night in nights}
     for one in found:

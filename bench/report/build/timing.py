@@ -33,8 +33,8 @@ def noise_floor(results: RunResults) -> NoiseFloor | None:
     typical, largest = statistics.median(distances), max(distances)
     share = f"all {len(known)}" if inside == len(known) else f"{inside} of {len(known)}"
     return NoiseFloor(
-        sentence=f"off against off differs by {_percent(typical)} typically, {_percent(largest)} at most; {share} "
-        "intervals contain 1",
+        sentence=f"two timings with determinism off differ by {_percent(typical)} (median) and at most "
+        f"{_percent(largest)}; {share} intervals contain 1",
         kernels=len(known),
         contain_one=inside,
         typical=typical,

@@ -168,7 +168,7 @@ def summary(upgrades: Iterable[Upgrade], not_compared: int = 0) -> str:
         return f"Nothing is known: none of {count(results, 'result')} can be compared."
     others = (
         (so_far, "have the same bits so far, on weak evidence"),
-        (as_before, "are nondeterministic, raise or fail as before"),
+        (as_before, "are still nondeterministic or still fail"),
         (unknown, "cannot be compared"),
         (gone, "removed"),
         (new, "added"),

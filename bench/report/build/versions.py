@@ -23,8 +23,8 @@ _SETTINGS, _RECORDS = _PARTS[3:]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Own:
-    """The facts of one pair that not all pairs share."""
+class ColumnFacts:
+    """The facts of one column that not all columns share."""
 
     label: str
     column: str
@@ -34,10 +34,10 @@ class Own:
 
 @dataclass(frozen=True, kw_only=True)
 class Versions:
-    """``shared`` has the facts that are the same in every pair, by part; ``own`` the others, pair by pair."""
+    """``shared`` has the facts that are the same in every column, by part; ``own`` the others, column by column."""
 
     shared: tuple[tuple[str, tuple[Fact, ...]], ...]
-    own: tuple[Own, ...]
+    own: tuple[ColumnFacts, ...]
 
 
 def versions(environments: Sequence[Environment]) -> Versions:
@@ -45,7 +45,7 @@ def versions(environments: Sequence[Environment]) -> Versions:
     parts = [_parts(environment) for environment in environments]
     shared = {part: _shared([facts[part] for facts in parts]) for part in _PARTS}
     own = [
-        Own(
+        ColumnFacts(
             label=environment.label,
             column=environment.column,
             anchor=environment.anchor,

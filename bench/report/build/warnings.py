@@ -90,7 +90,7 @@ def _mismatch(results: RunResults) -> list[Notice]:
     if not places:
         return []
     items = [f"{column}, {listed(list(where))}: {why}" for (column, why), where in places.items()]
-    text = "Something else ran than was planned, so it gives no result."
+    text = "What ran is not what was planned, so there is no result."
     return [Notice(kind="grave", title="Not the planned measurement", text=text, items=few(items))]
 
 
@@ -171,7 +171,7 @@ def _on_host(results: RunResults) -> list[Notice]:
     if not items:
         return []
     number = count(len(set(items)), "kernel")
-    text = f"{number} of a GPU column left all outputs on the CPU, so the result says nothing about the GPU."
+    text = f"{number} in GPU columns placed all outputs on the CPU, so the results say nothing about the GPU."
     return [Notice(kind="grave", title="Outputs on the CPU", text=text, items=few(items))]
 
 
@@ -217,10 +217,11 @@ def _known_issues(results: RunResults) -> list[Notice]:
 
 
 def _gpu_controls(results: RunResults) -> list[Notice]:
-    """Name the GPU columns in which no kernel varied of those that are known to vary on GPUs."""
+    """Name the GPU columns in which every kernel that is known to be nondeterministic there repeated its bits."""
     texts = [clean(results.gpu_controls(column.id).notice) for column in results.info.columns]
     return [
-        Notice(kind="warn", title="Nothing varied on the GPU", text=text) for text in dict.fromkeys(filter(None, texts))
+        Notice(kind="warn", title="No nondeterminism seen on the GPU", text=text)
+        for text in dict.fromkeys(filter(None, texts))
     ]
 
 

@@ -10,11 +10,11 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from bench.report.formatting import clean, listed
-from bench.report.labels import WORDS
+from bench.report.labels import STATUS_LABELS
 from bench.report.text.layout import WIDTH, command, paint, wrapped
 from bench.report.text.markdown import plain
 from bench.verdict.messages import count
-from bench.verdict.ranking import Fit, Kind
+from bench.verdict.ranking import ConcernKind, Fit
 from bench.verdict.status import Status
 
 if TYPE_CHECKING:
@@ -105,13 +105,13 @@ def _against(ranked: Ranked) -> Iterator[str]:
 def _reason(concern: Concern) -> str:
     """``does not run (error): a (onednn=0), b``."""
     names = [clean(name) + (f" ({clean(variation)})" if variation else "") for name, variation in concern.kernels]
-    word = WORDS[concern.kind].word if isinstance(concern.kind, Status) else str(concern.kind)
+    word = STATUS_LABELS[concern.kind].word if isinstance(concern.kind, Status) else str(concern.kind)
     if concern.not_reproducible:
         title = f"not reproducible ({word})"
     elif concern.does_not_run:
         title = f"does not run ({word})"
     else:
-        title = "overhead above the limit" if concern.kind is Kind.OVER_LIMIT else word
+        title = "overhead above the limit" if concern.kind is ConcernKind.OVER_LIMIT else word
     return f"{title}: {', '.join(names) or clean(concern.why)}".removesuffix(": ")
 
 

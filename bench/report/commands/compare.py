@@ -97,7 +97,7 @@ def not_compared(upgrade: Upgrade) -> Counter[str]:
     """
     counts = Counter(dict(upgrade.unknown_why))
     for row in upgrade.rows:
-        statuses = {half.word for half in (row.before, row.after) if half}
+        statuses = {result.word for result in (row.before, row.after) if result}
         evidence = bool(_OF_EVIDENCE & set(row.events))
         if row.bits == Bits.UNKNOWN and (evidence or statuses <= _ONE_DIGEST):
             counts[row.why] += 1
@@ -159,7 +159,7 @@ def _finding(gate: str, row: UpgradeRow) -> str:
         return row.time
     if gate == "bits-changed":
         return row.distance or "how far is not known"
-    statuses = [half.status if half else "nothing" for half in (row.before, row.after)]
+    statuses = [result.status if result else "nothing" for result in (row.before, row.after)]
     return f"{row.events[0]}, {' to '.join(statuses)}"
 
 

@@ -61,9 +61,12 @@ def text(
     seen = difference.digests_of(results, column, kernel)
     head = f"{clean(kernel)} in {clean(column)}"
     if not seen:
-        return "\n".join([wrapped(f"{head}: there is nothing to compare.", width), *_silent(verdicts, width)]) + "\n"
+        return (
+            "\n".join([wrapped(f"{head}: there is nothing to compare.", width), *_without_samples(verdicts, width)])
+            + "\n"
+        )
     parts = [wrapped(f"{head}: {_spread(verdicts, seen)}", width), _digests(results, verdicts, seen, width)]
-    parts += _silent(verdicts, width)
+    parts += _without_samples(verdicts, width)
     pair = _pair(verdicts, seen, digest_a, digest_b)
     if pair is not None:
         parts += _compared(run, results, kernel, pair, width)
@@ -145,7 +148,7 @@ def _pair(
     if all(chosen):
         return chosen[0], chosen[1]
     stored = {digest.digest for digest in seen if digest.kept}
-    pairs = sorted(_telling(verdicts, seen), key=lambda pair: -sum(digest in stored for digest in pair))
+    pairs = sorted(_pairs_to_compare(verdicts, seen), key=lambda pair: -sum(digest in stored for digest in pair))
     if not any(chosen):
         return pairs[0] if pairs else None
     fixed = next(filter(None, chosen))
@@ -166,7 +169,7 @@ def _chosen(seen: Sequence[KernelDigest], prefix: str) -> str:
     raise ConfigError(f"{what} with {clean(prefix)!r}.", f"Choose from: {names}.")
 
 
-def _telling(verdicts: Sequence[Verdict], seen: Sequence[KernelDigest]) -> list[tuple[str, str]]:
+def _pairs_to_compare(verdicts: Sequence[Verdict], seen: Sequence[KernelDigest]) -> list[tuple[str, str]]:
     """Pairs worth comparing, the most telling first: within one mode (on before off), off and on, two variations."""
     stored = {digest.digest for digest in seen if digest.kept}
     pairs: list[tuple[str, str]] = []
@@ -257,7 +260,7 @@ def _recorded(verdicts: Sequence[Verdict], pair: tuple[str, str], width: int) ->
     ]
 
 
-def _silent(verdicts: Sequence[Verdict], width: int) -> list[str]:
+def _without_samples(verdicts: Sequence[Verdict], width: int) -> list[str]:
     """Variations and modes that gave no sample, with the reason."""
     places = [place(verdict) for verdict in verdicts]
     by_reason: dict[str, list[str]] = {}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bench.report.formatting import TIMES, seconds
 from bench.report.html.render import script_values, templates
-from bench.report.labels import WORDS
+from bench.report.labels import STATUS_LABELS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -86,7 +86,7 @@ def render(view: HistoryView) -> str:
             weekly=round(_WIDTH * sum(slot.weekly for slot in view.slots) / max(1, slots)),
             width=_WIDTH,
             height=_HEIGHT,
-            statuses=WORDS.values(),
+            statuses=STATUS_LABELS.values(),
             **script_values(["history.js"]),
         )
     )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from bench.report.build.kernel_table import DetailLevel, common, depth, locks, sheets
+from bench.report.build.kernel_table import DetailLevel, common, depth, kernel_tables, locks
 from bench.report.build.page_data import ALL_PAIRS_LIMIT, script_data
 from bench.report.build.versions import versions
 from bench.report.html.charts import NARROW, WIDE, heat_map_layout, interval_mark, interval_plot_layout
@@ -57,12 +57,12 @@ def render_up_to(view: View, most: int) -> str | None:
 
 def page_values(view: View, *, charts: bool = True) -> dict[str, Any]:
     """Return what the template of a page needs, with or without its charts."""
-    level, kernel_sheets = depth(view), sheets(view)
+    level, tables = depth(view), kernel_tables(view)
     return {
         **shared_values(view, SCRIPTS),
         "heat_maps": tuple(heat_map_layout(view.heat_map, width) for width in (WIDE, NARROW) if charts),
-        "sheets": kernel_sheets,
-        "common": None if level is DetailLevel.FULL else common(kernel_sheets),
+        "tables": tables,
+        "common": None if level is DetailLevel.FULL else common(tables),
         "locks": () if level is DetailLevel.FULL else locks(view),
         "short": level is not DetailLevel.FULL,
         "words": sorted({word for row in view.rows for word in row.words}),

@@ -16,8 +16,9 @@ _GREEN, _ORANGE, _GREY = "#1a7f5a", "#b34700", "#5b616b"
 
 def render(view: View) -> str:
     """Return the badge as SVG: green only if every kernel is reproducible in that column."""
+    under = "" if view.deciding_variation == "default" else f", {view.deciding_variation}"
     best = next((line for line in view.lines if line.rank), None)
-    text = f"{best.reproducible} of {best.kernels}, {best.label}" if best else "not measured"
+    text = f"{best.reproducible} of {best.kernels}, {best.label}{under}" if best else "not measured"
     colour = _GREY if best is None else _GREEN if best.safe else _ORANGE
     left, right = (round(len(part) * _CHARACTER + _SPACE) for part in (_LABEL, text))
     texts = [(left / 2, _LABEL), (left + right / 2, text)]

@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from bench.report.view import ModeResult, Upgrade, UpgradeLine, View
     from bench.verdict.known_issues import KnownIssue
 
-_SUCCESS = frozenset({labels.WORDS[Status.REPRODUCIBLE].word, labels.PASS.word})
+_SUCCESS = frozenset({labels.STATUS_LABELS[Status.REPRODUCIBLE].word, labels.PASS.word})
 _FAILURE = frozenset(
-    {labels.WORDS[status].word for status in (Status.NONDETERMINISTIC, Status.REPRODUCIBLE_IN_PROCESS)}
+    {labels.STATUS_LABELS[status].word for status in (Status.NONDETERMINISTIC, Status.REPRODUCIBLE_IN_PROCESS)}
 )
 #: Statuses of a column without a measurement in which nothing went wrong.
-_SKIPPED = frozenset({labels.WORDS[status].word for status in (Status.INCOMPATIBLE, Status.GPU_NOT_VISIBLE)})
-_ERROR = frozenset({word.word for word in labels.WORDS.values() if word.tone == "fault"} | {labels.FAIL.word})
+_SKIPPED = frozenset({labels.STATUS_LABELS[status].word for status in (Status.INCOMPATIBLE, Status.GPU_NOT_VISIBLE)})
+_ERROR = frozenset({word.word for word in labels.STATUS_LABELS.values() if word.tone == "fault"} | {labels.FAIL.word})
 
 
 def render(view: View) -> str:
@@ -54,8 +54,8 @@ def render(view: View) -> str:
         names = _names(view)
         issues = {issue.id: issue for issue in view.known_issues}
         for row in () if column.blocked else view.rows:
-            for half in row.entries[place].mode_results:
-                _case(suite, column.column, names[row.index], half, issues)
+            for mode_result in row.entries[place].mode_results:
+                _case(suite, column.column, names[row.index], mode_result, issues)
         _counted(suite, list(suite.iter("testcase")))
         upgrades = [("Since the last run", upgrade) for upgrade in view.since.upgrades]
         upgrades += [(upgrade.step, upgrade) for upgrade in view.upgrades]
@@ -143,52 +143,63 @@ def _event(line: UpgradeLine) -> str:
     return f"{line.kernel}, {line.where}: {'; '.join(filter(None, texts))}"
 
 
-def _case(suite: ET.Element, column: str, kernel: str, half: ModeResult, issues: Mapping[str, KnownIssue]) -> None:
-    timing = half.timing
-    name = f"{kernel} [{half.mode}]"
+def _case(
+    suite: ET.Element, column: str, kernel: str, mode_result: ModeResult, issues: Mapping[str, KnownIssue]
+) -> None:
+    timing = mode_result.timing
+    name = f"{kernel} [{mode_result.mode}]"
     case = ET.SubElement(suite, "testcase", classname=column, name=name)
     case.set("time", f"{timing.median_s:.6f}" if timing else "0")
-    tag = _tag(half)
-    where = f"in {half.variation}" if half.variation not in ("", "default") else ""
-    message = ", ".join(filter(None, (half.status, where, half.evidence_text)))
+    tag = _tag(mode_result)
+    where = f"in {mode_result.variation}" if mode_result.variation not in ("", "default") else ""
+    message = ", ".join(filter(None, (mode_result.status, where, mode_result.evidence_text)))
     if tag is None:
         ET.SubElement(case, "system-out").text = "\n".join(
-            filter(None, [f"{message}. {half.why}", _value(half), *_warnings(half)])
+            filter(None, [f"{message}. {mode_result.why}", _value(mode_result), *_warnings(mode_result)])
         )
         return
     result = ET.SubElement(case, tag, message=message)
-    result.text = "\n".join(filter(None, [half.why, _value(half), *_warnings(half), *_evidence(half, issues)]))
+    result.text = "\n".join(
+        filter(None, [mode_result.why, _value(mode_result), *_warnings(mode_result), *_evidence(mode_result, issues)])
+    )
 
 
-def _warnings(half: ModeResult) -> list[str]:
-    return [f"warning: {text}" for text in half.warnings]
+def _warnings(mode_result: ModeResult) -> list[str]:
+    return [f"warning: {text}" for text in mode_result.warnings]
 
 
-def _value(half: ModeResult) -> str:
+def _value(mode_result: ModeResult) -> str:
     """Letters, distance, time and overhead."""
     return ", ".join(
         filter(
-            None, (half.letters, half.distance_text, "new value" if half.new_value else "", half.time, half.overhead)
+            None,
+            (
+                mode_result.letters,
+                mode_result.distance_text,
+                "new value" if mode_result.new_value else "",
+                mode_result.time,
+                mode_result.overhead,
+            ),
         )
     )
 
 
-def _evidence(half: ModeResult, issues: Mapping[str, KnownIssue]) -> list[str]:
+def _evidence(mode_result: ModeResult, issues: Mapping[str, KnownIssue]) -> list[str]:
     """The difference, the error and the known issue behind a result."""
-    difference = half.difference
+    difference = mode_result.difference
     first = difference.first_difference if difference else None
     return [
         *(sentences(difference) if difference else ()),
         first_difference(first) if first else "",
-        half.error_message,
-        *(known_issue(issues[half.known_issue]) if half.known_issue in issues else ()),
+        mode_result.error_message,
+        *(known_issue(issues[mode_result.known_issue]) if mode_result.known_issue in issues else ()),
     ]
 
 
-def _tag(half: ModeResult) -> str | None:
+def _tag(mode_result: ModeResult) -> str | None:
     """The element that says how a case ended, None for a success."""
-    if half.word in _SUCCESS:
+    if mode_result.word in _SUCCESS:
         return None
-    if half.word in _FAILURE and half.mode == "on":
+    if mode_result.word in _FAILURE and mode_result.mode == "on":
         return "failure"
-    return "error" if half.word in _ERROR else "skipped"
+    return "error" if mode_result.word in _ERROR else "skipped"

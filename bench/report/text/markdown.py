@@ -93,9 +93,11 @@ def _page(view: View, level: int) -> Iterator[str]:
     upgrades = [line for upgrade in view.upgrades for line in _upgrade(upgrade)]
     yield from ["## What an upgrade changes", "", *upgrades] if upgrades else []
     yield from _evidence(view) if level < _NO_EVIDENCE else []
-    yield from _instrument(view)
+    yield from _control_checks(view)
     yield from ["## Legend", ""]
-    yield from table(["Word", "Meaning"], [[f"{symbol} {word}", meaning] for symbol, word, _, meaning in view.legend])
+    yield from table(
+        ["StatusLabel", "Meaning"], [[f"{symbol} {word}", meaning] for symbol, word, _, meaning in view.legend]
+    )
     yield from table(["Sign", "Meaning"], [list(term) for term in view.terms])
 
 
@@ -132,7 +134,7 @@ def _matrix(view: View, level: int) -> Iterator[str]:
 
 def _fine(row: Row) -> bool:
     entries = [entry for entry in row.entries if not entry.blocked]
-    return all(half.tone in _FINE for entry in entries for half in entry.mode_results if half.planned)
+    return all(result.tone in _FINE for entry in entries for result in entry.mode_results if result.planned)
 
 
 def _choice(view: View) -> list[str]:
@@ -206,7 +208,9 @@ def _evidence(view: View) -> list[str]:
 def _of_detail(detail: Detail) -> list[list[str]]:
     names = [plain(detail.kernel), plain(detail.label)]
     rows = [[*names, plain(note.label), _note(note)] for note in detail.notes if note.label in _NOTES]
-    if detail.reproduce_command and any(half.planned and half.tone not in _FINE for half in detail.entry.mode_results):
+    if detail.reproduce_command and any(
+        result.planned and result.tone not in _FINE for result in detail.entry.mode_results
+    ):
         rows.append([*names, "Reproduce", _code(detail.reproduce_command)])
     return rows
 
@@ -220,7 +224,7 @@ def _note(note: Note) -> str:
     return "<br>".join([text, *(plain(line) for line in block.split("\n"))]) if block else text
 
 
-def _instrument(view: View) -> list[str]:
+def _control_checks(view: View) -> list[str]:
     shown = view.control_checks
     if not shown.lines:
         return []
@@ -250,17 +254,26 @@ def _entry(entry: Entry, common: tuple[str, str], head: Entry | None = None) -> 
     if entry.blocked:  # the answer gives its reason, once
         return [plain(entry.on.status), ""]
     heads = head.mode_results if head else (None, None)
-    return [_half(half, common, above) for half, above in zip(entry.mode_results, heads, strict=True)]
+    return [_mode_result(result, common, above) for result, above in zip(entry.mode_results, heads, strict=True)]
 
 
-def _half(half: ModeResult, common: tuple[str, str], head: ModeResult | None) -> str:
+def _mode_result(result: ModeResult, common: tuple[str, str], head: ModeResult | None) -> str:
     """What a cell says in one mode; under the row of its kernel, the same overhead is not repeated."""
-    where = f"in {half.variation}" if half.variation not in ("", "default") and head is None else ""
-    new = "new value" if half.new_value else ""
-    strength = common_evidence.own(half, common)
-    overhead = "" if head is not None and head.overhead == half.overhead else half.overhead
-    warnings = [f"warning: {text}" for text in half.warnings]
-    parts = [f"{half.status} {half.letters}", where, strength, half.distance_text, new, half.time, overhead, *warnings]
+    where = f"in {result.variation}" if result.variation not in ("", "default") and head is None else ""
+    new = "new value" if result.new_value else ""
+    strength = common_evidence.own(result, common)
+    overhead = "" if head is not None and head.overhead == result.overhead else result.overhead
+    warnings = [f"warning: {text}" for text in result.warnings]
+    parts = [
+        f"{result.status} {result.letters}",
+        where,
+        strength,
+        result.distance_text,
+        new,
+        result.time,
+        overhead,
+        *warnings,
+    ]
     return "<br>".join(plain(part) for part in parts if part)
 
 

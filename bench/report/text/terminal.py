@@ -68,7 +68,9 @@ def _answer(line: Line) -> str:
 
 
 def _has_first(view: View) -> bool:
-    return any(half.time_kind == "first" for row in view.rows for entry in row.entries for half in entry.mode_results)
+    return any(
+        result.time_kind == "first" for row in view.rows for entry in row.entries for result in entry.mode_results
+    )
 
 
 def _counts(label: str, counts: Sequence[Count], width: int) -> str:
@@ -234,9 +236,9 @@ def _matrix(view: View, width: int) -> list[str]:
 
 def _differing(row: Row) -> tuple[VariationRow, ...]:
     """The variations of a row, or none where all have the statuses of the row."""
-    heads = [half.status for entry in row.entries for half in entry.mode_results]
+    heads = [result.status for entry in row.entries for result in entry.mode_results]
     alike = all(
-        [half.status for entry in sub.entries for half in entry.mode_results] == heads for sub in row.variations
+        [result.status for entry in sub.entries for result in entry.mode_results] == heads for sub in row.variations
     )
     return () if alike else row.variations
 
@@ -277,15 +279,17 @@ def _entry(entry: Entry, common: tuple[str, str]) -> str:
     """Statuses; letters and times; the overhead; then what is special: the evidence, and how far samples differ."""
     lines = [_statuses(entry), f"{_short(entry.off)} | {_short(entry.on)}"]
     lines += [entry.on.overhead.partition(" (")[0]] if entry.on.overhead_data else []
-    for half in entry.mode_results:
-        lines += [f"{half.mode} {text}" for text in (common_evidence.own(half, common), half.distance_text) if text]
-        lines += [f"{half.mode} warning: {text.partition(':')[0]}" for text in half.warnings]
+    for result in entry.mode_results:
+        lines += [
+            f"{result.mode} {text}" for text in (common_evidence.own(result, common), result.distance_text) if text
+        ]
+        lines += [f"{result.mode} warning: {text.partition(':')[0]}" for text in result.warnings]
     return "\n".join(lines)
 
 
-def _short(half: ModeResult) -> str:
+def _short(result: ModeResult) -> str:
     """Letters and time (``*``: of the first call)."""
-    return " ".join(filter(None, [half.letters, half.time.replace(" first call", "*")])) or "-"
+    return " ".join(filter(None, [result.letters, result.time.replace(" first call", "*")])) or "-"
 
 
 def _hanging(rows: Sequence[Sequence[str]], width: int) -> str:

@@ -73,7 +73,7 @@ class Upgrade:
 
     The numbers add up: of ``results`` results that both sides planned, ``changed`` changed and are in ``rows``, the
     most severe first (``lines`` has them grouped by kernel). The others: ``kept`` keep status and bits, ``so_far`` have
-    equal bits on weak evidence, ``as_before`` are nondeterministic, raise or fail as before, and ``unknown`` are not
+    equal bits on weak evidence, ``as_before`` are still nondeterministic or still fail, and ``unknown`` are not
     compared for the reasons in ``unknown_why``, the most frequent first. ``untimed_why`` has the reasons why times are
     not compared. ``gone`` and ``new`` count results that only one side planned.
     ``packages`` has the releases of TensorFlow, Keras, NumPy and protobuf before and after, "" where unknown.
@@ -115,7 +115,7 @@ class Upgrade:
         parts = (
             (self.kept, "keep status and bits"),
             (self.so_far, "have the same bits so far, on weak evidence"),
-            (self.as_before, "are nondeterministic, raise or fail as before"),
+            (self.as_before, "are still nondeterministic or still fail"),
             (self.unknown, f"not compared ({why}{among})"),
             (self.gone, "removed"),
             (self.new, "added"),

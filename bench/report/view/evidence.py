@@ -50,7 +50,7 @@ class Part:
     """One variation and mode of a detail, with its digests and its times per process in seconds."""
 
     variation: str
-    half: ModeResult
+    mode_result: ModeResult
     evidence: str
     digests: tuple[Fact, ...]
     times: tuple[float, ...]

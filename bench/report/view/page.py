@@ -88,6 +88,7 @@ class View:
     no_times: Hidden[str] = ""
     upgrade_plots: Hidden[tuple[IntervalPlot, ...]] = ()
     history: Hidden[str] = ""
+    deciding_variation: Hidden[str] = "default"
 
     @property
     def rows(self) -> tuple[Row, ...]:
