@@ -31,7 +31,10 @@ def write(sample: Path, target: Path) -> Path:
     files = [f"{path}.{kind}.xz" for path in records for kind in ("jsonl", "kept")]
     for name in (*files, *(f"paired/{column}/overhead-001.jsonl.xz" for column in COLUMNS)):
         if (sample / name).is_file():
-            write_lines(target / name, [row for row in read_lines(sample / name) if _kept(row.get("kernel"))])
+            rows = [row for row in read_lines(sample / name) if _kept(row.get("kernel"))]
+            if rows and "request" in rows[0]:  # a round, whose request says how many were planned
+                rows[0]["request"]["context"]["rounds"] = _ROUNDS
+            write_lines(target / name, rows)
     (target / "run.json").write_text(json.dumps(info), encoding="utf-8")
     return target
 

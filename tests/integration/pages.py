@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from bench.report.build.page import build
 from bench.report.html import render as html_render
-from bench.store import run as store
 from bench.verdict import evaluate
-from tests.unit import factory
+from tests.unit import factory, shipped_sample
 from tests.unit.factory import Behaviour
 
 if TYPE_CHECKING:
@@ -81,6 +80,4 @@ def _behave(seen: Any) -> Behaviour:  # noqa: PLR0911 - one kernel after the oth
 @cache
 def page(name: str) -> str:
     """Return the page of the shipped ``sample``, or of ``several``."""
-    return html_render.render(
-        build(evaluate(store.load(ROOT / "reports" / "sample") if name == "sample" else several()))
-    )
+    return html_render.render(shipped_sample.view() if name == "sample" else build(evaluate(several())))

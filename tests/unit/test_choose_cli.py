@@ -6,9 +6,8 @@ import dataclasses
 import json
 import re
 import shlex
-from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -17,27 +16,16 @@ from bench.cli import choose
 from bench.gpu.facts import Gpu, GpuInventory
 from bench.report.commands import choose as choose_report
 from bench.report.formatting import listed
-from bench.store import run as store
-from bench.store import run_info
 from bench.verdict import ranking
 from bench.verdict.requirements import Requirements
 from bench.verdict.status import Status
-from tests.unit import factory
+from tests.unit import factory, shipped_sample
+
+if TYPE_CHECKING:
+    from bench.store import run_info
 
 SAMPLE = ["choose", "--run", "reports/sample"]
 HOSTILE = "<img src=x>\x1b[2J$(reboot)'\"`;|\u202e\n| x"
-
-
-@lru_cache(maxsize=1)
-def sample_run() -> store.Run:
-    """The sample, read once for all tests."""
-    return store.load(Path(__file__).parents[2] / "reports" / "sample")
-
-
-@lru_cache(maxsize=1)
-def sample() -> verdict.RunResults:
-    """The sample, evaluated once for all tests."""
-    return verdict.evaluate(sample_run())
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +33,9 @@ def _in_the_root(monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
     read = choose.loaded
     monkeypatch.chdir(root)
     monkeypatch.setenv("COLUMNS", "400")
-    monkeypatch.setattr(choose, "loaded", lambda o: sample_run() if o.run_folder == Path(SAMPLE[-1]) else read(o))
+    monkeypatch.setattr(
+        choose, "loaded", lambda o: shipped_sample.run() if o.run_folder == Path(SAMPLE[-1]) else read(o)
+    )
 
 
 def run_choose(capsys: pytest.CaptureFixture[str], *arguments: str, run: list[str] | None = None) -> tuple[int, str]:
@@ -62,7 +52,7 @@ def as_json(capsys: pytest.CaptureFixture[str], *arguments: str, run: list[str] 
 
 def test_a_need_that_every_pair_of_the_sample_meets(capsys: pytest.CaptureFixture[str]) -> None:
     code, out = run_choose(capsys, "--families", "sequences")
-    evaluated = sample()
+    evaluated = shipped_sample.results()
     assert code == errors.OK
     ranks = {
         candidate.column: candidate.rank
@@ -155,7 +145,7 @@ def test_all_kernels_of_the_sample_fit_no_pair(capsys: pytest.CaptureFixture[str
     code, body = as_json(capsys)
     assert code == errors.GATE
     ranked = [one for one in body["candidates"] if one["rank"]]
-    evaluated = sample()
+    evaluated = shipped_sample.results()
     assert {(one["column"], one["rank"], one["reproducible"]) for one in ranked} == {
         (one.column, one.rank, one.reproducible) for one in verdict.answer(evaluated).columns
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -10,22 +9,18 @@ from markdown_it import MarkdownIt
 
 from bench.report.build.page import build
 from bench.report.text import badge, job_summary
-from bench.store.run import load
 from bench.verdict import evaluate
-from tests.unit import factory
+from tests.unit import factory, shipped_sample
 from tests.unit.factory import EXACT, Behaviour
 from tests.unit.test_bad_runs import failing, impossible, two_columns
 from tests.unit.test_large_page import view_of
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 GREEN = "#1a7f5a"
 HOSTILE = '</text><script>alert(1)</script> | [x](y) `"'
 
 
-def test_the_summary_of_the_sample_has_the_answer_and_every_problem(root: Path) -> None:
-    view = build(evaluate(load(root / "reports" / "sample")))
+def test_the_summary_of_the_sample_has_the_answer_and_every_problem() -> None:
+    view = shipped_sample.view()
     text = job_summary.render(view)
     assert len(text.splitlines()) <= 25
     rendered = MarkdownIt("commonmark").enable("table").render(text)

@@ -6,7 +6,6 @@ import dataclasses
 import json
 from datetime import datetime, timedelta
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,19 +13,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.errors import StorageError
-from bench.store.run import Run, load, read_info
+from bench.store.run import Run, read_info
 from bench.store.run_info import RunInfo
 from bench.suite.paired_record import PairedRecord, SideProcess
 from bench.verdict import Status, evaluate
 from bench.verdict.claims import CLOCK_TOLERANCE, FUTURE_TOLERANCE, contradiction, pair_contradiction
-from tests.unit import factory
+from tests.unit import factory, shipped_sample
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from bench.suite.record import Process, Record
 
-SAMPLE = Path(__file__).parents[2] / "reports" / "sample"
 KERNEL, COLUMN = "matmul_f32", "tf2.15.1-cpu-py311@cpu"
 GPU = factory.column(cuda="12.5")
 
@@ -46,7 +45,7 @@ def sample() -> Run:
 
     The records with determinism on count as those of the run itself, and those with it off as reused.
     """
-    run = load(SAMPLE)
+    run = shipped_sample.run()
     kept = {path: record for path, record in run.records.items() if path.startswith(f"records/{COLUMN}/default/")}
     info = dataclasses.replace(
         run.info,

@@ -13,7 +13,7 @@ from bench import cli, verdict
 from bench.report.commands.compare import uncompared
 from bench.report.view import Upgrade
 from bench.store import run as store
-from tests.unit import factory
+from tests.unit import factory, shipped_sample
 from tests.unit.factory import EXACT, Behaviour, Spot
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bench.store.run import Run
-    from bench.verdict import RunResults
 
 HOST = {"name": "box", "cpu": "Example", "cores": "2"}
 COLUMNS = (factory.column("2.15.1"), factory.column("2.18.1"), factory.column("2.21.0"))
@@ -273,15 +272,10 @@ def test_the_terminal_keeps_its_width(
 # --- the real sample -----------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=1)
-def sampled(root: Path) -> RunResults:
-    return verdict.evaluate(store.load(root / "reports" / "sample"))
-
-
 def test_the_sample_from_2_15_to_2_18(
     root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    evaluated = sampled(root)
+    evaluated = shipped_sample.results()
     monkeypatch.setattr(store, "load", lambda folder: folder)
     monkeypatch.setattr(verdict, "evaluate", lambda _: evaluated)
     command = ["compare", *PAIRS, "--run", str(root / "reports" / "sample")]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.errors import ConfigError
-from bench.store.run import load
 from bench.verdict import evaluate
 from bench.verdict.digest_comparison import Comparison
 from bench.verdict.gates import answer
@@ -31,7 +29,7 @@ from bench.verdict.requirements import Requirements, find_families, required_ker
 from bench.verdict.results import RunResults, Verdict
 from bench.verdict.status import Status
 from bench.verdict.timing import TimeKind
-from tests.unit import factory
+from tests.unit import factory, shipped_sample
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -47,7 +45,6 @@ AGAINST = {
     "unsupported",
     "incompatible",
 }
-SAMPLE = Path(__file__).parents[2] / "reports" / "sample"
 
 Field = tuple[Status, TimeRatio | None]
 
@@ -481,7 +478,7 @@ def test_controls_never_count() -> None:
 
 
 def test_the_sample_ranks_the_same_whoever_asks() -> None:
-    found = evaluate(load(SAMPLE))
+    found = shipped_sample.results()
     ranks = {one.column: one.rank for one in choose(found)}
     assert {one.column: one.rank for one in answer(found).columns} == ranks
     assert len(ranks) == len(found.info.columns)

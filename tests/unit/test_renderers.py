@@ -28,9 +28,8 @@ from bench.report.json import render as json_render
 from bench.report.text import junit, markdown, terminal
 from bench.report.view import View
 from bench.store.log_tails import Tails
-from bench.store.run import load
 from bench.verdict import evaluate
-from tests.unit import factory
+from tests.unit import factory, shipped_sample
 from tests.unit.factory import EXACT, Behaviour, Spot
 
 if TYPE_CHECKING:
@@ -464,11 +463,6 @@ def wide() -> Run:
     return factory.run(facts, lambda spot: Behaviour(("a", "b")) if spot.column.startswith("tf2.12.2") else EXACT)
 
 
-@lru_cache(maxsize=1)
-def sample(root: Path) -> View:
-    return build(evaluate(load(root / "reports" / "sample")))
-
-
 RUNS: dict[str, Callable[[], View]] = {
     "mixed, after another run": lambda: build(evaluate(mixed()), evaluate(earlier())),
     "of GPUs": lambda: build(evaluate(of_gpus())),
@@ -503,8 +497,8 @@ def test_a_renderer_shows_the_whole_view(name: str, renderer: str) -> None:
 
 
 @pytest.mark.parametrize("renderer", RENDERERS)
-def test_a_renderer_shows_the_whole_sample(root: Path, renderer: str) -> None:
-    assert check(sample(root), renderer) == []
+def test_a_renderer_shows_the_whole_sample(renderer: str) -> None:
+    assert check(shipped_sample.view(), renderer) == []
 
 
 class _Titles(HTMLParser):
@@ -581,9 +575,9 @@ def test_a_renderer_that_drops_reorders_or_renames_is_caught(data: st.DataObject
     assert check(MIXED, renderer, data.draw(st.sampled_from(faulty)))
 
 
-def test_nothing_is_left_out_that_is_shown(root: Path) -> None:
+def test_nothing_is_left_out_that_is_shown() -> None:
     """A line of the table that no field needs any more goes."""
-    views = [*map(view_named, RUNS), sample(root)]
+    views = [*map(view_named, RUNS), shipped_sample.view()]
     fields = set()
     for view in views:
         numbered = Numberer()
@@ -618,8 +612,8 @@ def test_what_is_rendered_is_valid(name: str) -> None:
     SCHEMA.validate(json.loads(json_render.render(view_named(name))))
 
 
-def test_the_sample_is_valid(root: Path) -> None:
-    SCHEMA.validate(json.loads(json_render.render(sample(root))))
+def test_the_sample_is_valid() -> None:
+    SCHEMA.validate(json.loads(json_render.render(shipped_sample.view())))
 
 
 _BEHAVIOURS = st.builds(
@@ -652,11 +646,11 @@ def test_what_is_unknown_is_left_out() -> None:
     assert properties["timing"]["default"] is None
 
 
-def test_the_sample_stays_small_and_states_nothing_twice(root: Path) -> None:
-    text = json_render.render(sample(root))
+def test_the_sample_stays_small_and_states_nothing_twice() -> None:
+    text = json_render.render(shipped_sample.view())
     assert len(text) <= 1_500_000
     digests = re.findall(r'"([0-9a-f]{64})"', json.dumps(json.loads(text)["families"]))
-    groups = [row.digest_groups for row in sample(root).rows]
+    groups = [row.digest_groups for row in shipped_sample.view().rows]
     assert len(digests) == sum(map(len, groups))
 
 

@@ -31,8 +31,7 @@ from bench.store.run import compact, load
 from bench.store.run_folder import RunFolder, kept_path, reports_lock, write_atomic
 from bench.suite.kept_values import keep
 from bench.suite.record import SCHEMA, Request, line
-from bench.verdict import evaluate
-from tests.unit import factory
+from tests.unit import factory, shipped_sample
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -620,11 +619,11 @@ class TestCompact:
         assert len(load(tmp_path / "kept").records) == 2
 
 
-def test_the_report_of_the_sample_matches_its_records(root: Path) -> None:
+def test_the_report_of_the_sample_matches_its_records() -> None:
     """Numbers are ignored: another SciPy may round an interval's last digit differently."""
-    sample = root / "reports" / "sample"
-    kept = (sample / "report.md").read_text(encoding="utf-8")
-    made = report.render(evaluate(load(sample)), report.Format.MARKDOWN)
+    kept = (shipped_sample.SAMPLE / "report.md").read_text(encoding="utf-8")
+    made = report.render(shipped_sample.results(), report.Format.MARKDOWN)
     words = [re.sub(r"[0-9]+", "0", text) for text in (kept, made)]
     assert words[0] == words[1], "run: python -m bench report reports/sample --reports elsewhere, and compare"
-    assert load(sample).info.id in (sample / "index.html").read_text(encoding="utf-8")
+    page = (shipped_sample.SAMPLE / "index.html").read_text(encoding="utf-8")
+    assert shipped_sample.run().info.id in page

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bench import errors
+from tests.fuzz import small_run
+from tests.unit import shipped_sample
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-REPORT = ("report", "reports/sample", "--full")
 
 
 def bench(root: Path, *words: str, out: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
@@ -28,9 +28,15 @@ def bench(root: Path, *words: str, out: str = "", **environment: str) -> subproc
         )  # fmt: skip
 
 
+def report_of_a_small_run(folder: Path) -> tuple[str, ...]:
+    """Return the words of the report of a small run."""
+    run = small_run.write(shipped_sample.SAMPLE, folder / "run")
+    return ("report", str(run), "--full", "--reports", str(folder))
+
+
 @pytest.mark.fault("The disk behind the output is full", "The pages are written, and the exit code is that of the run.")
 def test_a_full_disk_behind_the_output_does_not_fail_a_command_that_writes_pages(root: Path, tmp_path: Path) -> None:
-    done = bench(root, *REPORT, "--reports", str(tmp_path), out="/dev/full")
+    done = bench(root, *report_of_a_small_run(tmp_path), out="/dev/full")
     assert done.returncode == errors.OK, done.stderr
     assert "could not be written: No space left on device. The pages are complete." in done.stderr
     assert (tmp_path / "index.html").is_file()
@@ -44,7 +50,7 @@ def test_a_full_disk_behind_the_output_fails_a_command_that_only_prints(root: Pa
 
 @pytest.mark.fault("A terminal knows only ASCII", "Other characters are shown as question marks.")
 def test_an_ascii_terminal_shows_question_marks(root: Path, tmp_path: Path) -> None:
-    done = bench(root, *REPORT, "--reports", str(tmp_path), PYTHONIOENCODING="ascii")
+    done = bench(root, *report_of_a_small_run(tmp_path), PYTHONIOENCODING="ascii")
     assert done.returncode == errors.OK, done.stderr
     assert done.stdout.isascii()
     assert "?" in done.stdout

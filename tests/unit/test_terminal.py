@@ -17,9 +17,10 @@ from bench import cli
 from bench.report.build.page import build
 from bench.report.text import layout, summary
 from bench.verdict import evaluate
-from tests.unit import factory
+from tests.fuzz import small_run
+from tests.unit import factory, shipped_sample
 from tests.unit.factory import EXACT, Behaviour, Spot
-from tests.unit.test_renderers import MIXED, RUNS, sample, view_named
+from tests.unit.test_renderers import MIXED, RUNS, view_named
 
 if TYPE_CHECKING:
     from bench.report.view import View
@@ -41,8 +42,8 @@ def test_a_summary_fits_a_screen(name: str, width: int) -> None:
     assert lines[-1].startswith(f"Page: {PAGE}")
 
 
-def test_the_summary_of_the_sample(root: Path) -> None:
-    view = sample(root)
+def test_the_summary_of_the_sample() -> None:
+    view = shipped_sample.view()
     text = shown(view)
     assert len(text.splitlines()) <= summary.LINES
     assert view.answer[0] in " ".join(text.split())
@@ -110,13 +111,14 @@ def test_colour_is_for_terminals(
     assert layout.supports_colour(stream) is (expected == "colour")
 
 
-def test_full_prints_everything(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    command = ["report", str(root / "reports" / "sample"), "--reports", str(tmp_path)]
+def test_full_prints_everything(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small_run.write(shipped_sample.SAMPLE, tmp_path / "run")
+    command = ["report", str(tmp_path / "run"), "--reports", str(tmp_path)]
     assert cli.main(command) == 0
     assert len(capsys.readouterr().out.splitlines()) <= summary.LINES
     assert cli.main([*command, "--full"]) == 0
     text = capsys.readouterr().out
-    assert len(text.splitlines()) > 500
+    assert len(text.splitlines()) > 2 * summary.LINES
     assert text.endswith(f"Page: {tmp_path / 'index.html'}\n")
 
 
