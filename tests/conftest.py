@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 from pathlib import Path
@@ -61,11 +62,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class FilesOrDocker(LoadFileScheduling):  # type: ignore[misc] # pytest-xdist has no types
-    """Gives whole files to workers, and all files that use Docker to one of them: they share its images."""
+    """Gives whole files to workers, and all files that use Docker to one of them: they share its images.
+
+    Tests of one TensorFlow release and mode share a long measurement, and are apart from the rest of their file.
+    """
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
-        return "docker" if Path(file).stem in WITH_DOCKER else file
+        release = re.search(r"\[\d+\.\d+\.\d+-(off|on)\]$", nodeid)
+        return "docker" if Path(file).stem in WITH_DOCKER else file + (release[0] if release else "")
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
