@@ -37,10 +37,8 @@ def print_line(text: str) -> None:
     sys.stderr.write(f"{text}\n")
 
 
-def import_archive(
-    file: Path, reports: Path, into: Path | None = None, say: Callable[[str], None] = print_line
-) -> Path:
-    """Verify a records archive and merge it with the run ``into`` (default: the newest in ``reports``).
+def import_archive(file: Path, reports: Path, say: Callable[[str], None] = print_line) -> Path:
+    """Verify a records archive and merge it with the newest run in ``reports``.
 
     Returns a new run folder: both runs together, or the imported one alone where they cannot be merged; then ``say``
     gets the reason.
@@ -57,8 +55,8 @@ def import_archive(
                 say(f"{name} cannot be read and will not count: {reason}")
             imported = unpacked.info
             _check_new(reports, imported)
-            base = into or next(reversed(find_run.every(reports)), None)
-            existing, obstacle = _existing(base, required=into is not None)
+            base = next(reversed(find_run.every(reports)), None)
+            existing, obstacle = _existing(base)
             obstacle = merge_obstacle(existing, imported) if existing else obstacle
             folder = scratch / "merged"
             if base and existing and not obstacle:
@@ -75,15 +73,13 @@ def import_archive(
             shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _existing(base: Path | None, *, required: bool) -> tuple[RunInfo | None, str]:
-    """Return the facts of the run to merge with, or None and the reason; raises StorageError if it is ``required``."""
+def _existing(base: Path | None) -> tuple[RunInfo | None, str]:
+    """Return the facts of the run to merge with, or None and the reason."""
     if base is None:
         return None, "there is no other run yet"
     try:
         return read_info(base), ""
     except StorageError as error:
-        if required:
-            raise
         return None, f"the newest run cannot be read ({error})"
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from bench.verdict import difference, digest_groups, known_issues
+from bench.verdict.comparability import shapes
 from bench.verdict.status import COMPARABLE, Status
 from bench.verdict.timing import first_calls
 
@@ -131,23 +132,16 @@ def _other_workloads(info: RunInfo, verdicts: Sequence[Verdict]) -> frozenset[tu
     """
     declared = {kernel.name for kernel in info.kernels if "GPU" in kernel.shapes}
     on_gpu = {column.id for column in info.columns if column.device != "cpu"}
-    shapes: dict[str, set[str]] = {}
+    known: dict[str, set[tuple[str, ...]]] = {}
     for verdict in verdicts if on_gpu else ():
         if verdict.column not in on_gpu and _has_one_digest(verdict):
-            shapes.setdefault(verdict.kernel, set()).add(_shapes(verdict))
+            known.setdefault(verdict.kernel, set()).add(shapes(verdict))
     return frozenset(
         (verdict.column, verdict.kernel)
         for verdict in verdicts
         if verdict.column in on_gpu and _has_one_digest(verdict)
-        if verdict.kernel in declared or _shapes(verdict) not in shapes.get(verdict.kernel, {_shapes(verdict)})
+        if verdict.kernel in declared or shapes(verdict) not in known.get(verdict.kernel, {shapes(verdict)})
     )
-
-
-def _shapes(verdict: Verdict) -> str:
-    """Return the shapes of the outputs of the first sample that describes them."""
-    samples = (sample for process in verdict.observations for sample in process.own)
-    outputs = next((sample.outputs for sample in samples if sample.outputs), {})
-    return str(sorted(str(facts.get("shape")) for facts in outputs.values()))
 
 
 def _has_one_digest(verdict: Verdict) -> bool:

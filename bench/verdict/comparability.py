@@ -255,9 +255,9 @@ def seeds(verdict: Verdict) -> frozenset[int]:
     return frozenset().union(*(process.seeds for process in verdict.observations))
 
 
-def shapes(verdict: Verdict) -> list[str]:
+def shapes(verdict: Verdict) -> tuple[str, ...]:
     """Return the shapes of the outputs, whatever their names."""
-    return sorted(str(facts.get("shape")) for facts in outputs(verdict).values())
+    return tuple(sorted(str(facts.get("shape")) for facts in outputs(verdict).values()))
 
 
 def outputs(verdict: Verdict) -> dict[str, Any]:

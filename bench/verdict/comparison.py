@@ -42,11 +42,7 @@ __all__ = [
 
 
 class Event(StrEnum):
-    """What can happen to a kernel, the most serious first.
-
-    Swapping the sides gives the mirrored event, except where a bad result has no good counterpart: a kernel that was
-    unknown and crashes starts failing, one that was unsupported and varies becomes nondeterministic.
-    """
+    """What can happen to a kernel, the most serious first."""
 
     REGRESSED = "no longer reproducible"
     STARTS_RAISING = "starts raising an error"
@@ -71,23 +67,6 @@ class Event(StrEnum):
     def seriousness(self) -> int:
         """The position in the order of seriousness: 0 is the most serious."""
         return list(Event).index(self)
-
-    @property
-    def mirrored(self) -> Event:
-        """The event with sides swapped."""
-        return _MIRROR.get(self, self)
-
-
-_BOTH_WAYS = (
-    (Event.REGRESSED, Event.IMPROVED),
-    (Event.STARTS_RAISING, Event.STOPS_RAISING),
-    (Event.STARTS_FAILING, Event.STOPS_FAILING),
-    (Event.VARIES_MORE, Event.VARIES_LESS),
-    (Event.LESS_EVIDENCE, Event.MORE_EVIDENCE),
-    (Event.SLOWER, Event.FASTER),
-    (Event.REMOVED, Event.ADDED),
-)
-_MIRROR = {event: mirrored for pair in _BOTH_WAYS for event, mirrored in (pair, pair[::-1])}
 
 
 class Bits(StrEnum):

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     AnyProcess = Process | SideProcess
 
-#: The schema of run.json before GPUs: its processes could not report what a GPU column must show.
-BEFORE_GPUS = 2
 #: Distributions that a lock pins and a process reports.
 PINNED = frozenset({"tensorflow", "keras", "numpy", "protobuf"})
 
@@ -31,7 +29,7 @@ def as_requested(
 ) -> InvalidMeasurement | None:
     """Return the first reason why processes did not run what was requested, or None."""
     reasons = (
-        wrong_device(info, column, request),
+        wrong_device(column, request),
         wrong_gpu(column, request, processes),
         *(wrong_mode(request, process) for process in processes),
         wrong_request(info, request, processes),
@@ -54,10 +52,10 @@ def without_gpu(column: ColumnInfo, processes: Sequence[AnyProcess]) -> InvalidM
     return None
 
 
-def wrong_device(info: RunInfo, column: ColumnInfo, request: Request) -> InvalidMeasurement | None:
-    """Check that the request named the kind of device of the column; before GPUs were supported, all say ``cpu``."""
+def wrong_device(column: ColumnInfo, request: Request) -> InvalidMeasurement | None:
+    """Check that the request named the kind of device of the column."""
     wanted = "cpu" if column.device == "cpu" else "gpu"
-    if request.device == wanted or info.schema <= BEFORE_GPUS:
+    if request.device == wanted:
         return None
     return mismatch(f"the column is for a {wanted.upper()}, but a round was requested on a {request.device.upper()}")
 

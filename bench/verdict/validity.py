@@ -83,7 +83,7 @@ def invalid_measurement(
         (
             no_gpu(column, group),
             _refused(group),
-            *(requested.wrong_device(info, column, request) for request, _ in own),
+            *(requested.wrong_device(column, request) for request, _ in own),
             wrong_gpu(column, everything),
             _wrong_mode(group),
             *(requested.wrong_request(info, *pair) for pair in own),
@@ -147,7 +147,7 @@ def unshown(info: RunInfo, column: ColumnInfo, group: Sequence[AcceptedRecord]) 
 
 def _unshown(info: RunInfo, column: ColumnInfo, accepted: AcceptedRecord) -> Iterator[str]:
     request = accepted.record.request
-    on_gpu = column.device != "cpu" and info.schema > requested.BEFORE_GPUS
+    on_gpu = column.device != "cpu"
     if on_gpu and column.gpu and not request.gpu.get("uuid"):
         yield "a round did not request its GPU by UUID"
     for process in accepted.record.processes:

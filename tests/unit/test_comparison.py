@@ -168,6 +168,18 @@ def test_events(before: str, after: str, events: tuple[Event, ...], bits: Bits) 
     assert (found.difference is not None) == (bits is Bits.CHANGED)
 
 
+#: Events of which one becomes the other if the sides are swapped. A bad result may have no good counterpart: a kernel
+#: that was unknown and crashes starts failing, one that was unsupported and varies becomes nondeterministic.
+OPPOSITES = (
+    (Event.REGRESSED, Event.IMPROVED),
+    (Event.STARTS_RAISING, Event.STOPS_RAISING),
+    (Event.STARTS_FAILING, Event.STOPS_FAILING),
+    (Event.VARIES_MORE, Event.VARIES_LESS),
+    (Event.LESS_EVIDENCE, Event.MORE_EVIDENCE),
+    (Event.SLOWER, Event.FASTER),
+    (Event.REMOVED, Event.ADDED),
+)
+OPPOSITE = {event: other for pair in OPPOSITES for event, other in (pair, pair[::-1])}
 names = st.sampled_from(sorted(POOL))
 runs = st.sampled_from(["one", "two"])
 
@@ -177,9 +189,8 @@ runs = st.sampled_from(["one", "two"])
 def test_swapped_sides_mirror(before: str, after: str, other: str, mode: str) -> None:
     there, back = of(before, after, "one", other, mode), of(after, before, other, "one", mode)
     if not UNKNOWN & {before, after}:
-        assert {event.mirrored for event in there.events} - {Event.NONDETERMINISTIC} == set(back.events) - {
-            Event.NONDETERMINISTIC
-        }
+        opposite = {OPPOSITE.get(event, event) for event in there.events}
+        assert opposite - {Event.NONDETERMINISTIC} == set(back.events) - {Event.NONDETERMINISTIC}
     assert there.bits is back.bits
     assert there.conclusion is back.conclusion
     assert (there.cost is None) == (back.cost is None)
@@ -207,11 +218,6 @@ def test_of_what_proves_nothing_only_the_evidence_and_a_new_fault_are_told(befor
         assert found.conclusion in (Conclusion.UNKNOWN, Conclusion.CHANGED)
     if WEAK & {before, after}:
         assert found.bits is not Bits.SAME
-
-
-def test_gravity_and_mirrors_are_whole() -> None:
-    assert [event.seriousness for event in Event] == list(range(len(Event)))
-    assert all(event.mirrored.mirrored is event for event in Event)
 
 
 # --- what would make equal or moved bits a lie --------------------------------------------------------

@@ -254,8 +254,6 @@ def test_a_gpu_column_without_gpu_and_library_facts_is_inconclusive(
     run = factory.changed(factory.run(GPU_RUN), change)
     result = verdict(run, column=H100.id)
     assert (result.status, expected in result.why) == (Status.INCONCLUSIVE, True)
-    old = dataclasses.replace(run, info=dataclasses.replace(run.info, schema=2))
-    assert verdict(old, column=H100.id).status is Status.REPRODUCIBLE
 
 
 @pytest.mark.parametrize(("seen", "word"), [(THROTTLED, "throttled"), (SHARED, "shared")])

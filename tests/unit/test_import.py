@@ -183,7 +183,7 @@ def test_no_run_is_imported_twice(tmp_path: Path) -> None:
     whole = import_records.import_archive(third, reports)
     assert len(store.load(whole).info.columns) == 3
     with pytest.raises(StorageError, match="was imported or measured already"):
-        import_records.import_archive(file, reports, into=whole)
+        import_records.import_archive(file, reports)
     own = archived(tmp_path / "own", factory.run(info()))
     with pytest.raises(StorageError, match=f"Run {HERE} was imported or measured already"):
         import_records.import_archive(own, reports)
@@ -202,16 +202,6 @@ def test_variations_and_kernels_of_both_are_planned(tmp_path: Path) -> None:
     assert set(facts.variations["default"]) == {kernel.name for kernel in facts.kernels}
     assert facts.variations["tf32=off"] == ("matmul",)
     assert facts.variation_modes == {"default": ("off", "on"), "tf32=off": ("on",)}
-
-
-def test_another_run_may_be_named(tmp_path: Path) -> None:
-    reports = home(tmp_path)
-    put(factory.run(info(id="20250301T120000Z-dddd", columns=(GPU,))), reports / "runs" / "20250301T120000Z-dddd")
-    file = archived(tmp_path, theirs())
-    folder = import_records.import_archive(file, reports, into=reports / "runs" / HERE)
-    assert len(store.load(folder).info.columns) == 2
-    with pytest.raises(StorageError, match="is no run folder"):
-        import_records.import_archive(archived(tmp_path, theirs(id="20250302T120000Z-eeee")), reports, into=tmp_path)
 
 
 def test_an_interrupted_run_can_be_resumed_after_an_import(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from bench.history.night import Place
 from bench.report.formatting import cap, clean, seconds
 from bench.report.labels import STATUS_LABELS, StatusLabel
 from bench.report.view.history import Event, Point, Slot, Stretch, TimeLine
+from bench.verdict.digest_groups import letter
 from bench.verdict.status import Status
 
 if TYPE_CHECKING:
@@ -218,14 +219,10 @@ def _bit_changes(nights: Sequence[Night], letters: dict[bytes, str], axis: Axis)
     for night in nights:
         if night.digest in (b"", before):
             continue
-        new = letters.setdefault(night.digest, _letter(len(letters)))
+        new = letters.setdefault(night.digest, letter(len(letters)))
         if before:
             yield _event(axis, night.number, new, "part", "bits", f"{letters[before]} → {new}")
         before = night.digest
-
-
-def _letter(number: int) -> str:
-    return chr(ord("A") + number) if number < 26 else f"A{number - 25}"  # noqa: PLR2004 - letters of the alphabet
 
 
 def _time_changes(nights: Sequence[Night], axis: Axis) -> Iterator[Event]:
