@@ -11,6 +11,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import StorageError
+from bench.regular_file import read_bytes
 from bench.store.run_folder import now, unwritable
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def read(reports: Path) -> tuple[list[Entry], list[str]]:
     """Return the entries of a reports folder, and a sentence for each line that is none. Raises StorageError."""
     path = reports / NAME
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").rstrip("\n").split("\n")
+        lines = read_bytes(path).decode(errors="replace").rstrip("\n").split("\n")
     except FileNotFoundError:
         return [], []
     except OSError as error:
