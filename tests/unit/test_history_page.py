@@ -75,10 +75,10 @@ def add_run(connection: sqlite3.Connection, name: str, state: str = "indexed", r
 
 def add_cell(
     connection: sqlite3.Connection, run: int, seconds: float | None = 0.001, *, status: str = "reproducible",
-    digest: bytes = b"same", column: str = COLUMN, kernel: str = "matmul", device: str = "cpu",
+    digest: bytes = b"same", column: str = COLUMN, kernel: str = "matmul", cpu: str = "a CPU",
 ) -> None:  # fmt: skip
     """Add a result of a run."""
-    place = (json.dumps({"device": device}), column, kernel, "default", "on")
+    place = (json.dumps({"device": "cpu", "CPU": cpu}), column, kernel, "default", "on")
     connection.execute("INSERT OR IGNORE INTO columns VALUES (?, ?, ?, '{}')", (run, column, place[0]))
     connection.execute("INSERT OR IGNORE INTO statuses (word) VALUES (?)", (status,))
     connection.execute(
@@ -234,8 +234,8 @@ def test_a_status_that_flaps_does_not_fill_the_page(tmp_path: Path) -> None:
 
 def test_machines_have_time_lines_of_their_own(tmp_path: Path) -> None:
     with history(tmp_path) as connection:
-        for number, device in enumerate(("one", "other")):
-            add_cell(connection, add_run(connection, day(number)), device=device)
+        for number, cpu in enumerate(("one", "other")):
+            add_cell(connection, add_run(connection, day(number)), cpu=cpu)
         view = build(connection, [], {day(1): nightly()})
     assert [line.machine for line in (*view.lines, *view.others)] == ["other", "one"]
 
@@ -261,7 +261,7 @@ def test_a_status_of_a_newer_version_is_shown_as_it_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", HOSTILE)
 def test_hostile_text_stays_text(tmp_path: Path, text: str) -> None:
     with history(tmp_path) as connection:
-        add_cell(connection, add_run(connection, day(0)), kernel=text, column=text, device=text)
+        add_cell(connection, add_run(connection, day(0)), kernel=text, column=text, cpu=text)
         add_cell(connection, add_run(connection, day(1)), kernel=text, column=text)
         add_run(connection, f"x{text}", "skipped", text, started=text)
         entries = [Entry(kind="note", cell="*", text=text, run=text, who=text)]

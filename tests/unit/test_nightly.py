@@ -183,6 +183,7 @@ def test_a_night_says_what_its_alarms_are_about(view: NightView) -> None:
     assert view.alarms[0].changed == (("protobuf", harmless(f"unknown to {HOSTILE}")),)
     shown = text.terminal(view, 80)
     assert shown.count("ALARM") == 3
+    assert shown.count("measured on: x, 2 cores, venv") == 3
     assert "1.25x the usual time in the same environment; anything above 1.05x would have been noticed" in " ".join(
         shown.split()
     )

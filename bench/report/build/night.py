@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bench.history.finding import ordered
+from bench.report.build.time_lines import machine_name
 from bench.report.formatting import clean
 from bench.report.view.night import SCHEMA, LeftOut, NightFinding, NightResult, NightView
 from bench.store.run_folder import now
@@ -85,6 +86,7 @@ def _finding(finding: Finding, entries: Sequence[Entry]) -> NightFinding:
         ),
         commands=finding.commands,
         notes=tuple(dict.fromkeys(notes)),
+        machine=machine_name(next(iter(finding.places)).machine),
     )
 
 

@@ -129,12 +129,15 @@ def time_lines(
             Night(axis.night[run], words[status], digest, time) for _, run, status, digest, time in group
         )  # fmt: skip
         found = alarms.get((place.column, place.kernel, place.variation, place.mode), ())
-        machine = _machine(place.machine) if len(machines[place.column]) > 1 else ""
+        machine = machine_name(place.machine) if len(machines[place.column]) > 1 else ""
         yield _line(place, machine, nights, axis, [*_of_night(found, nights, axis), *_notes(entries, place, axis)])
 
 
-def _machine(text: str) -> str:
-    return clean(", ".join(str(value) for value in json.loads(text).values() if value))
+def machine_name(text: str) -> str:
+    """Return the CPU, cores and engine of ``Place.machine`` in words; "" if nothing is known."""
+    facts = json.loads(text)
+    cores = f"{facts['cores']} cores" if facts.get("cores") else ""
+    return clean(", ".join(filter(None, (str(facts.get("CPU") or ""), cores, str(facts.get("engine") or "")))))
 
 
 def _line(place: Place, machine: str, nights: Sequence[Night], axis: Axis, written: Sequence[Event]) -> TimeLine:

@@ -46,6 +46,8 @@ def _details(finding: NightFinding) -> Iterator[str]:
     for result in finding.results[:_MOST_RESULTS]:
         where = ", ".join(filter(None, (result.mode, "" if result.variation == "default" else result.variation)))
         yield f"{result.kernel} ({where}): {result.sentence}"
+    if finding.machine:
+        yield f"measured on: {finding.machine}"
     if finding.changed:
         yield "changed since: " + "; ".join(f"{title}: {text}" for title, text in finding.changed[:4])
     elif finding.before:
@@ -59,7 +61,8 @@ def markdown(view: NightView) -> str:
     findings = [("ALARM", one) for one in view.alarms] + [("change", one) for one in view.changes]
     for word, finding in findings[:_MOST_LINES]:
         first = plain(finding.results[0].sentence)
-        lines.append(f"- **{word}** {plain(finding.sentence)}. {first}")
+        where = f" Measured on {plain(finding.machine)}." if finding.machine else ""
+        lines.append(f"- **{word}** {plain(finding.sentence)}. {first}{where}")
         if finding.changed:
             lines.append(f"  Changed: {plain('; '.join(f'{title}: {text}' for title, text in finding.changed[:3]))}")
     if len(findings) > _MOST_LINES:

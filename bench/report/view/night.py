@@ -32,8 +32,9 @@ class NightResult:
 class NightFinding:
     """One kind of change in one column, against run ``before``.
 
-    ``changed`` has the facts of environment and host that differ, each with "before to after", the most likely cause
-    first; ``commands`` test them. ``notes`` are what people wrote about these results.
+    ``machine`` is the kind of machine that measured them: CPU, cores and engine. ``changed`` has the facts of
+    environment and host that differ, each with "before to after", the most likely cause first; ``commands`` test them.
+    ``notes`` are what people wrote about these results.
     """
 
     kind: str
@@ -43,6 +44,7 @@ class NightFinding:
     changed: Texts = ()
     commands: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    machine: str = ""
 
     @property
     def sentence(self) -> str:
