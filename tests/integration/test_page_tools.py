@@ -446,7 +446,7 @@ def test_a_comparison_that_the_page_lacks_names_the_command(visit: Callable[...,
 
 def test_a_ranking_by_family_unfolds(visit: Callable[..., Page]) -> None:
     page = visit(made("several"), java_script_enabled=False)
-    ranking = page.locator(".family-ranking", has_text="linalg")
+    ranking = page.locator(".narrower-ranking", has_text="linalg")
     assert not ranking.locator(".candidates").is_visible()
     ranking.locator("summary").click()
     assert ranking.locator(".candidates").is_visible()
@@ -460,19 +460,26 @@ def test_the_form_shows_the_ranking_of_a_family_and_the_command_for_other_requir
     assert not command.is_visible()
     form.get_by_label("Family").select_option("linalg")
     assert page.locator(".candidates:visible").count() == 1
-    assert page.locator(".family-ranking:visible").get_attribute("data-family") == "linalg"
+    assert page.locator(".narrower-ranking:visible").get_attribute("data-family") == "linalg"
     assert not page.locator("#choose-all").is_visible()
     assert not command.is_visible(), "the page has the whole answer"
-    form.get_by_label("Highest overhead").fill("15")
+    form.get_by_label("Highest overhead").select_option("25")
+    assert page.locator(".narrower-ranking:visible").get_attribute("data-family") == "linalg"
+    assert command.is_visible(), "the page has no ranking of a family with a limit"
     form.get_by_label("GPU").fill("it's; $(touch x)")
     words = shlex.split(command.locator(".command").inner_text())
     assert words == [
         *("nox", "-s", "choose", "--", "--families", "linalg"),
-        *("--max-overhead", "15%", "--gpu", "it's; $(touch x)"),
+        *("--max-overhead", "25%", "--gpu", "it's; $(touch x)"),
     ]
     form.get_by_text("Reset").click()
     wait_until(page, "!document.getElementById('choose-all').hidden")
     assert not command.is_visible()
+    form.get_by_label("Highest overhead").select_option("10")
+    shown = page.locator(".narrower-ranking:visible")
+    assert shown.locator("summary").inner_text().startswith("all kernels, at most 10 % slower")
+    assert shown.locator(".candidates").is_visible()
+    assert not command.is_visible(), "the page has the whole answer"
 
 
 def test_motion_is_reduced_where_that_is_asked(visit: Callable[..., Page], page_text: str) -> None:

@@ -130,16 +130,21 @@ def test_columns_without_results_are_not_compared() -> None:
 
 def test_a_ranking_by_family_says_what_the_choose_command_says() -> None:
     results: RunResults = evaluate(test_report.mixed())
-    rankings = page_data.family_rankings(results)
-    assert [ranking.family for ranking in rankings] == [need.family for need in build(results).needs]
-    for ranking in rankings:
+    rankings = page_data.narrower_rankings(results)
+    of_families = [ranking for ranking in rankings if ranking.family]
+    assert [ranking.family for ranking in of_families] == [need.family for need in build(results).needs]
+    for ranking in of_families:
         assert ranking.choice == choice(results, Requirements(families=(ranking.family,)))
         assert ranking.command == f"nox -s choose -- --families {ranking.family}"
+    limits = rankings[: -len(of_families)]
+    assert [int(ranking.limit_percent) for ranking in limits] == list(page_data.LIMITS_PERCENT)
+    assert limits[0].choice == choice(results, Requirements(max_overhead=1.05))
+    assert limits[0].command == "nox -s choose -- --max-overhead 5%"
 
 
 def test_a_single_family_has_no_ranking_of_its_own() -> None:
     run = factory.run(factory.info(kernels=(factory.kernel("matmul"), *factory.CONTROLS)))
-    assert page_data.family_rankings(evaluate(run)) == ()
+    assert not [ranking for ranking in page_data.narrower_rankings(evaluate(run)) if ranking.family]
 
 
 def test_the_script_has_no_foreign_code_and_makes_no_markup() -> None:

@@ -15,7 +15,7 @@ from bench.report.build.group_distances import with_distances
 from bench.report.build.heat_map import heat_map
 from bench.report.build.interval_plots import overhead_plots, upgrade_plots
 from bench.report.build.matrix import families
-from bench.report.build.page_data import comparisons, family_rankings
+from bench.report.build.page_data import comparisons, narrower_rankings
 from bench.report.build.previous_run import since
 from bench.report.build.ranking import choice, needs
 from bench.report.build.timing import noise_floor
@@ -81,7 +81,7 @@ def build(results: RunResults, before: RunResults | None = None, notes: Sequence
     return dataclasses.replace(
         view,
         comparisons=pairs,
-        rankings=family_rankings(results),
+        rankings=narrower_rankings(results),
         overhead_plots=overhead_plots(view.lines, rows),
         no_times="No times were measured." if results.info.finished else "No times were measured yet.",
         upgrade_plots=upgrade_plots(pairs, rows),

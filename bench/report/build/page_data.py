@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from bench.report.build.ranking import choice
 from bench.report.build.upgrade import compared
 from bench.report.formatting import clean
-from bench.report.view import ColumnComparison, FamilyRanking
+from bench.report.view import ColumnComparison, NarrowerRanking
 from bench.verdict.comparison import Distances, Side
 from bench.verdict.evidence import percent_up
 from bench.verdict.requirements import Requirements
@@ -56,18 +56,38 @@ def argument(view: View, place: int) -> str:
     return shlex.quote(f"{view.run}:{view.columns[place].column}")
 
 
-def family_rankings(results: RunResults) -> tuple[FamilyRanking, ...]:
-    """Return one ranking for each family, in the order of run.json; none where there is a single family."""
+#: Limits on the overhead of determinism that a page has rankings for, in per cent.
+LIMITS_PERCENT = (5, 10, 25, 50, 100)
+
+
+def narrower_rankings(results: RunResults) -> tuple[NarrowerRanking, ...]:
+    """Return one ranking for each limit on the overhead, then one for each family in the order of run.json.
+
+    There are none for limits where no overhead was measured, and none for families where there is a single one.
+    """
+    limits = LIMITS_PERCENT if results.times.overheads else ()
     families = dict.fromkeys(kernel.family for kernel in results.info.kernels if not kernel.control)
-    if len(families) < 2:  # noqa: PLR2004 - the ranking over all kernels is that of the only family
-        return ()
-    return tuple(
-        FamilyRanking(
-            family=clean(family),
-            choice=choice(results, Requirements(families=(family,))),
-            command=f"nox -s choose -- --families {shlex.quote(clean(family))}",
-        )
-        for family in families
+    return (
+        *(
+            NarrowerRanking(
+                title=f"all kernels, at most {percent} % slower",
+                family="",
+                limit_percent=str(percent),
+                choice=choice(results, Requirements(max_overhead=1 + percent / 100)),
+                command=f"nox -s choose -- --max-overhead {percent}%",
+            )
+            for percent in limits
+        ),
+        *(
+            NarrowerRanking(
+                title=clean(family),
+                family=clean(family),
+                limit_percent="",
+                choice=choice(results, Requirements(families=(family,))),
+                command=f"nox -s choose -- --families {shlex.quote(clean(family))}",
+            )
+            for family in (families if len(families) > 1 else ())
+        ),
     )
 
 

@@ -42,7 +42,7 @@ from bench.report.view.matrix import (
     Worst,
 )
 from bench.report.view.page import SCHEMA, View
-from bench.report.view.ranking import Candidate, Choice, FamilyColumn, FamilyRanking, FamilySummary, Missing
+from bench.report.view.ranking import Candidate, Choice, FamilyColumn, FamilySummary, Missing, NarrowerRanking
 from bench.report.view.timing import NoiseFloor
 
 __all__ = [
@@ -65,7 +65,6 @@ __all__ = [
     "Fact",
     "Family",
     "FamilyColumn",
-    "FamilyRanking",
     "FamilySummary",
     "GroupDistance",
     "HostBits",
@@ -75,6 +74,7 @@ __all__ = [
     "MeasuredHost",
     "Missing",
     "ModeResult",
+    "NarrowerRanking",
     "NoiseFloor",
     "Note",
     "Notice",

@@ -13,7 +13,7 @@ from bench.report.view.evidence import ControlChecks, Detail, Environment
 from bench.report.view.fields import Facts, Hidden, Legend, StatusCounts, Texts
 from bench.report.view.hosts import HostComparison
 from bench.report.view.matrix import Column, Family, Line, Notice, Row
-from bench.report.view.ranking import Choice, FamilyRanking, FamilySummary
+from bench.report.view.ranking import Choice, FamilySummary, NarrowerRanking
 from bench.report.view.timing import NoiseFloor
 from bench.verdict.known_issues import KnownIssue
 
@@ -83,7 +83,7 @@ class View:
     terms: Texts
     """The meaning of other terms."""
     comparisons: Hidden[tuple[ColumnComparison, ...]] = ()
-    rankings: Hidden[tuple[FamilyRanking, ...]] = ()
+    rankings: Hidden[tuple[NarrowerRanking, ...]] = ()
     overhead_plots: Hidden[tuple[IntervalPlot, ...]] = ()
     no_times: Hidden[str] = ""
     upgrade_plots: Hidden[tuple[IntervalPlot, ...]] = ()

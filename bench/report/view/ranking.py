@@ -80,9 +80,15 @@ class FamilySummary:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FamilyRanking:
-    """The columns ranked by one family of kernels, and the command that computes the same ranking."""
+class NarrowerRanking:
+    """The columns ranked by one family of kernels, or by all with a limit on the overhead.
 
+    ``title`` names the family or the limit, ``family`` and ``limit_percent`` are "" where they do not narrow it down.
+    ``command`` computes the same ranking.
+    """
+
+    title: str
     family: str
+    limit_percent: str
     choice: Choice
     command: str
