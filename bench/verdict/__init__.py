@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from bench.verdict.evaluate import MIN_PROCESSES, MIN_REPETITIONS, evaluate
-from bench.verdict.gates import GATES, Answer, ColumnSummary, answer, gate
-from bench.verdict.ranking import Fit
+from bench.verdict.gates import GATES, gate
+from bench.verdict.ranking import Fit, choose
 from bench.verdict.results import RunResults, Verdict
 from bench.verdict.status import EvidenceLevel, Status
 
@@ -12,14 +12,12 @@ __all__ = [
     "GATES",
     "MIN_PROCESSES",
     "MIN_REPETITIONS",
-    "Answer",
-    "ColumnSummary",
     "EvidenceLevel",
     "Fit",
     "RunResults",
     "Status",
     "Verdict",
-    "answer",
+    "choose",
     "evaluate",
     "gate",
 ]

@@ -146,6 +146,18 @@ class Candidate:
     fits_without: tuple[Concern, ...] = ()
     also_under: tuple[Concern, ...] = ()
 
+    @property
+    def fits(self) -> bool:
+        """Whether it meets the requirements; without any: whether every kernel is reproducible."""
+        return self.fit is Fit.FITS
+
+    @property
+    def on_other_hosts(self) -> tuple[tuple[ConcernKind, int], ...]:
+        """Numbers of kernels that are reproducible in this column, but have other or unknown bits on another host."""
+        kinds = (ConcernKind.OTHER_HOST, ConcernKind.UNKNOWN_HOST)
+        concerns = (*self.reasons, *self.unknowns)
+        return tuple((kind, len(one.kernels)) for one in concerns for kind in kinds if one.kind is kind)
+
 
 def summarize_overheads(results: RunResults, column: str, kernels: Sequence[str]) -> OverheadSummary:
     """Summarize what determinism costs in a column over some kernels, under the first variation."""

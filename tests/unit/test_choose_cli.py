@@ -147,7 +147,7 @@ def test_all_kernels_of_the_sample_fit_no_pair(capsys: pytest.CaptureFixture[str
     ranked = [one for one in body["candidates"] if one["rank"]]
     evaluated = shipped_sample.results()
     assert {(one["column"], one["rank"], one["reproducible"]) for one in ranked} == {
-        (one.column, one.rank, one.reproducible) for one in verdict.answer(evaluated).columns
+        (one.column, one.rank, one.reproducible) for one in verdict.choose(evaluated)
     }
     assert all(one["reasons"] and one["fit"] == "does not fit" for one in ranked)
     others = [one for one in body["candidates"] if not one["rank"]]

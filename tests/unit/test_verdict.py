@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bench.errors import ConfigError
 from bench.suite.record import Outcome
-from bench.verdict import GATES, MIN_PROCESSES, EvidenceLevel, Status, Verdict, answer, controls, evaluate, gate
+from bench.verdict import GATES, MIN_PROCESSES, EvidenceLevel, Status, Verdict, choose, controls, evaluate, gate
 from bench.verdict.comparison import of_step
 from bench.verdict.digest_groups import letter, letters
 from bench.verdict.results import Accuracy, GpuControls
@@ -365,7 +365,7 @@ def test_a_failed_control_blinds_its_whole_column(name: str, acts: Behaviour) ->
     showed = acts.outcome == "ok"
     assert verdict(run, mode="off").status is (Status.CONTROL_FAILED if showed else Status.REPRODUCIBLE)
     assert verdict(run, name=name).passed is False
-    assert not answer(evaluate(run)).safe
+    assert not any(column.fits for column in choose(evaluate(run)))
 
 
 def test_a_run_without_controls_is_blind() -> None:
@@ -876,8 +876,8 @@ def test_the_first_variation_is_the_headline_and_worse_ones_are_known() -> None:
     assert evaluated.worse_under(COLUMN, "matmul", "on", ("isa=avx2",)) == ()
     assert evaluated.headline(COLUMN, "matmul", "off") == evaluated.of(COLUMN, "matmul", "default", "off")
     assert evaluated.of(COLUMN, "conv2d", "isa=avx2", "on") is None
-    (found,) = answer(evaluated).columns
-    assert (found.reproducible, found.safe) == (2, True)
+    (found,) = choose(evaluated)
+    assert (found.reproducible, found.fits) == (2, True)
     assert [(one.kind, one.kernels) for one in found.also_under] == [(Status.CRASHED, (("matmul", "isa=avx2"),))]
 
 
@@ -887,8 +887,8 @@ def test_a_planned_variation_that_was_not_run_is_reported_beside_the_headline() 
     worst = evaluated.worst(COLUMN, "matmul", "on")
     assert worst is not None
     assert worst.status is Status.NOT_RUN
-    (found,) = answer(evaluated).columns
-    assert found.safe
+    (found,) = choose(evaluated)
+    assert found.fits
     assert [(one.kind, len(one.kernels)) for one in found.also_under] == [(Status.NOT_RUN, 2)]
 
 
@@ -898,7 +898,7 @@ def test_the_default_variation_that_was_not_run_keeps_the_headline_from_green() 
     head = evaluated.headline(COLUMN, "matmul", "on")
     assert head is not None
     assert head.status is Status.NOT_RUN
-    assert not answer(evaluated).safe
+    assert not any(column.fits for column in choose(evaluated))
 
 
 def test_overhead_is_a_ratio_with_an_interval() -> None:
@@ -1075,8 +1075,8 @@ def test_answer_ranks_and_shows_ties() -> None:
         bad = "2.16" in spot.column or ("2.17" in spot.column and spot.kernel == "matmul")
         return Behaviour(("a", "b")) if bad and not spot.kernel.startswith("control") and spot.mode == "on" else EXACT
 
-    found = answer(evaluate(factory.run(factory.info(columns=columns), behave)))
-    actual = [(one.column.split("-")[0], one.rank, one.tied, one.reproducible, one.safe) for one in found.columns]
+    found = choose(evaluate(factory.run(factory.info(columns=columns), behave)))
+    actual = [(one.column.split("-")[0], one.rank, one.tied, one.reproducible, one.fits) for one in found]
     assert actual == [
         ("tf2.18.1", 1, True, 2, True),
         ("tf2.19.1", 1, True, 2, True),
@@ -1084,8 +1084,8 @@ def test_answer_ranks_and_shows_ties() -> None:
         ("tf2.16.2", 4, False, 0, False),
         ("tf2.15.1", None, False, 0, False),
     ]
-    assert found.columns[0].counts == ((Status.REPRODUCIBLE, 2),)
-    assert found.columns[0].compared == 4
+    assert found[0].counts == ((Status.REPRODUCIBLE, 2),)
+    assert found[0].compared == 4
 
 
 @pytest.mark.parametrize(
@@ -1102,7 +1102,7 @@ def test_safe_needs_every_kernel_exact(status: str) -> None:
         "nothing": lambda: factory.run(factory.info(kernels=factory.CONTROLS)),
     }
     run = runs[status]() if status != "control-failed" else factory.run(None, _still_flicker)
-    assert answer(evaluate(run)).safe == ()
+    assert not any(column.fits for column in choose(evaluate(run)))
 
 
 def _still_flicker(spot: Spot) -> Behaviour:

@@ -12,16 +12,15 @@ from bench.report.build.ranking import also_under, cost_text
 from bench.report.formatting import clean, listed, moment
 from bench.report.view import Count, Fact, Line
 from bench.verdict.evidence import percent_up
-from bench.verdict.gates import answer
 from bench.verdict.messages import count
-from bench.verdict.ranking import summarize_overheads
+from bench.verdict.ranking import choose, summarize_overheads
 from bench.verdict.status import SEVERITY, Status
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from bench.report.view import ControlChecks
-    from bench.verdict.gates import ColumnSummary
+    from bench.verdict.ranking import Candidate
     from bench.verdict.results import RunResults
 
 _HOST = {"cpu": "CPU", "cpu_model": "CPU", "gpu": "GPU", "memory_gb": "Memory in GB", "boot_id": "Boot ID"}
@@ -32,7 +31,7 @@ _MOST_OTHERS, _HASH_LENGTH = 4, 12
 def sentences(results: RunResults, controls: ControlChecks) -> tuple[str, ...]:
     """Return the headline: which columns are reproducible, how strong the evidence is, and the detection limit."""
     names = labels_by_column(results)
-    columns = [column for column in answer(results).columns if column.rank is not None and column.kernels]
+    columns = [column for column in choose(results) if column.rank is not None and column.kernels]
     if not columns:
         return ("Nothing was measured with determinism on, so there is no answer.",)
     total = columns[0].kernels
@@ -40,8 +39,8 @@ def sentences(results: RunResults, controls: ControlChecks) -> tuple[str, ...]:
     if results.deciding_variation != "default":
         start += f"under the variation {clean(results.deciding_variation)}, "
     texts = []
-    safe = [names[column.column] for column in columns if column.safe]
-    rest = [column for column in columns if not column.safe]
+    safe = [names[column.column] for column in columns if column.fits]
+    rest = [column for column in columns if not column.fits]
     if safe:
         every = f"all {total} kernels are" if total > 1 else "the one kernel is"
         texts.append(f"{start}{every} reproducible on {listed(safe)}.")
@@ -72,18 +71,18 @@ def sentences(results: RunResults, controls: ControlChecks) -> tuple[str, ...]:
     return (*texts, *([controls.sentence] if controls.sentence else []))
 
 
-def _inconclusive(column: ColumnSummary) -> int:
+def _inconclusive(column: Candidate) -> int:
     return dict(column.counts).get(Status.INCONCLUSIVE, 0)
 
 
-def _too_few_processes(columns: list[ColumnSummary], total: int, names: Mapping[str, str]) -> str:
+def _too_few_processes(columns: list[Candidate], total: int, names: Mapping[str, str]) -> str:
     """Return what is known of a run with too little evidence to call anything reproducible."""
     most = max(map(_inconclusive, columns))
     labels = listed([names[column.column] for column in columns if _inconclusive(column) == most])
     return f"no difference was seen in {most} of {total} kernels on {labels}."
 
 
-def _weakest_evidence(columns: list[ColumnSummary]) -> list[str]:
+def _weakest_evidence(columns: list[Candidate]) -> list[str]:
     if not columns:
         return []
     weakest = min(columns, key=lambda column: column.compared)
@@ -103,22 +102,23 @@ def lines(results: RunResults) -> tuple[Line, ...]:
             column=clean(column.column),
             label=names[column.column],
             rank="" if column.rank is None else f"{column.rank}{' (tie)' if column.tied else ''}",
-            safe=column.safe,
-            sentence=_sentence(column),
+            safe=column.fits,
+            sentence=_sentence(results, column),
             counts=_counts(dict(column.counts)),
             not_on_all_hosts=sum(number for _, number in column.on_other_hosts),
             overhead=cost_text(summarize_overheads(results, column.column, kernels)) if column.rank is not None else "",
         )
-        for column in answer(results).columns
+        for column in choose(results)
     )
 
 
-def _sentence(column: ColumnSummary) -> str:
+def _sentence(results: RunResults, column: Candidate) -> str:
     if column.rank is None:
+        reason = clean(results.unmeasured[column.column][1]) if column.column in results.unmeasured else ""
         states = [status_labels.STATUS_LABELS[status].word for status, _ in column.counts] or ["not-run"]
-        return f"{', '.join(states)}{': ' + clean(column.reason) if column.reason else ''}"
+        return f"{', '.join(states)}{f': {reason}' if reason else ''}"
     kernels = count(column.kernels, "kernel")
-    text = f"All {kernels}" if column.safe else f"{column.reproducible} of {kernels}"
+    text = f"All {kernels}" if column.fits else f"{column.reproducible} of {kernels}"
     text += " reproducible"
     if column.reproducible and column.compared:
         text += f"; weakest evidence: 0 of {column.compared} differed, ≤ {percent_up(column.bound)} %"
