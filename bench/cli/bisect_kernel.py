@@ -25,11 +25,11 @@ from bench.gpu import facts
 from bench.plan import column_selection, config, planner
 from bench.plan.config_models import DEFAULT_VARIATION
 from bench.plan.planner import Selection
-from bench.plan.suggest import nearest
 from bench.plan.variations import refuse_unknown
 from bench.report.build.reproduce import ReproduceSpec
 from bench.store import find_run
 from bench.store import run as store
+from bench.suggest import nearest
 from bench.suite.suite_hash import ROOT, suite_hash
 from bench.verdict.comparison import Side
 

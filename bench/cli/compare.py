@@ -19,6 +19,7 @@ from bench.report.commands import executions as execution_report
 from bench.store import find_run as store_runs
 from bench.store import run as store
 from bench.store.previous_run import previous_run
+from bench.suggest import nearest
 from bench.verdict.comparison import Distances, Side
 
 if TYPE_CHECKING:
@@ -226,8 +227,8 @@ def _require_known_kernels(evaluated: Sequence[RunResults], patterns: Sequence[s
     )
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in names):
-            near = difflib.get_close_matches(pattern, names, 1, 0.5)
-            hint = f"Did you mean {near[0]!r}?" if near else f"The kernels are {', '.join(names[:8]) or 'none'}, ..."
+            near = nearest(pattern, names)
+            hint = f"Did you mean {near!r}?" if near else f"The kernels are {', '.join(names[:8]) or 'none'}, ..."
             raise errors.ConfigError(f"No kernel matches {pattern!r}.", hint)
 
 

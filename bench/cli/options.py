@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import re
 from pathlib import Path
 
 from bench import verdict
 from bench.engines import ENGINES
 from bench.portable.overrides import host_name
+from bench.suggest import did_you_mean
 
 #: The largest number of rounds or repetitions, as in ``bench.plan.config_models``.
 _MOST = 1000
@@ -169,8 +169,7 @@ def digest(text: str) -> str:
 
 def unknown_gate(name: str, known: tuple[str, ...]) -> argparse.ArgumentTypeError:
     """The error for a gate that does not exist, with the nearest name that does."""
-    near = difflib.get_close_matches(name, known, 1, 0.5)
-    guess = f"; did you mean {near[0]!r}?" if near else ""
+    guess = did_you_mean(name, known, otherwise="")
     return argparse.ArgumentTypeError(f"unknown gate {name!r}; choose from {', '.join(known)}, or none{guess}")
 
 

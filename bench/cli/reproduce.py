@@ -21,10 +21,10 @@ from bench.gpu import facts
 from bench.plan import config, custom_kernels, devices
 from bench.plan.config_models import Matrix, Profile, Select, Variation
 from bench.plan.planner import Plan, Selection
-from bench.plan.suggest import nearest
 from bench.plan.variations import refuse_unknown
 from bench.report.build.reproduce import Answer, ReproduceSpec, answer
 from bench.store import run as store
+from bench.suggest import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

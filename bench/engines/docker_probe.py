@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from bench.engines import _dockercli
 from bench.engines._dockerd import TROUBLE, connect, reason_of
 from bench.errors import EngineError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from docker.client import DockerClient
-
 
 _PODMAN_HINT = "start Docker, without root if you like, and unset DOCKER_HOST or set it to its socket"
 
@@ -32,7 +25,7 @@ class Probe:
 def probe() -> Probe:
     """Query the daemon and look for a command line that can build; takes about a second if nothing hangs."""
     try:
-        with _closing(connect(timeout=10)) as client:
+        with closing(connect(timeout=10)) as client:
             answer = client.version()
             version = str(answer["Version"])
         cli = _dockercli.find_cli(os.environ)
@@ -44,11 +37,3 @@ def probe() -> Probe:
         return Probe(answers=False, why=f"Podman {version} answers, which cannot build with BuildKit; {_PODMAN_HINT}")
     kind = "buildx" if cli.buildx else "built-in BuildKit"
     return Probe(answers=True, why=f"Docker {version} answers, and {cli.path} builds ({kind})", version=version)
-
-
-@contextmanager
-def _closing(client: DockerClient) -> Iterator[DockerClient]:
-    try:
-        yield client
-    finally:
-        client.close()

@@ -12,7 +12,7 @@ from bench.errors import ConfigError, NothingError
 from bench.plan import cuda, preflight
 from bench.plan.column import Column, Pair
 from bench.plan.releases import release, releases
-from bench.plan.suggest import did_you_mean
+from bench.suggest import did_you_mean
 from bench.suite import floor
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from pydantic import BaseModel, ValidationError
 
 from bench.errors import ConfigError
 from bench.plan.config_models import Matrix
-from bench.plan.suggest import did_you_mean
 from bench.regular_file import read_text
+from bench.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,8 +11,8 @@ from bench.plan import column_selection
 from bench.plan.config_models import DEFAULT_VARIATION, MODES, Matrix, Mode, Profile, Variation
 from bench.plan.devices import Devices
 from bench.plan.schedule import RecordGroup, ordered, timing_pairs
-from bench.plan.suggest import did_you_mean
 from bench.plan.variations import applies, refuse_unknown
+from bench.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from bench.errors import ConfigError
 from bench.plan.config_models import variation_name
-from bench.plan.suggest import nearest
+from bench.suggest import nearest
 from bench.suite.variation import COMMON
 
 if TYPE_CHECKING:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -10,6 +9,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from bench.errors import ConfigError
+from bench.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,8 +22,6 @@ _SAME_CHIP = re.compile(r"pcie|sxm\d?|nvl|hbm\d?e?|\d+gb|[0-9a-f]{8}")
 #: How a compute capability is written: ``sm_90``.
 ARCHITECTURE = "sm_"
 _WORD = re.compile(r"\w+")
-#: How similar a suggestion must be, for ``difflib``.
-_SIMILAR = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +70,7 @@ def find_families(words: Iterable[str], known: Iterable[tuple[str, str]]) -> tup
         matching = [word] if word in names else [name for name in names if name.startswith(word)]
         if not matching and not (_WORD.fullmatch(word) and any(word in kernel for kernel, _ in pairs)):
             raise ConfigError(
-                f"No family and no kernel is named {word!r}{_did_you_mean(word, names)}",
+                f"No family and no kernel is named {word!r}{did_you_mean(word, names)}",
                 f"Families: {', '.join(names)}. Their first letters, or a part of a kernel's name, are enough.",
             )
         families.update(matching)
@@ -96,7 +94,7 @@ def required_kernels(info: RunInfo, requirements: Requirements) -> RequiredKerne
     for glob in requirements.kernels:
         if not any(fnmatchcase(name, glob) for name in known):
             raise ConfigError(
-                f"No kernel matches {glob!r}{_did_you_mean(glob, known)}",
+                f"No kernel matches {glob!r}{did_you_mean(glob, known)}",
                 "The run and the suite have no such kernel; `python -m bench kernels` lists the suite. "
                 "To choose by a custom kernel, measure it first: nox -s matrix -- --kernel-file FILE.",
             )
@@ -113,16 +111,11 @@ def deciding_variations(results: RunResults, requirements: Requirements) -> tupl
     for name in requirements.variations:
         if name not in results.variations:
             raise ConfigError(
-                f"The run has no variation {name!r}{_did_you_mean(name, results.variations)}",
+                f"The run has no variation {name!r}{did_you_mean(name, results.variations)}",
                 f"It was measured under: {', '.join(results.variations)}.",
             )
     wanted = {results.variations[0], *requirements.variations}
     return tuple(name for name in results.variations if name in wanted)
-
-
-def _did_you_mean(word: str, names: Iterable[str]) -> str:
-    near = difflib.get_close_matches(word, list(names), 1, _SIMILAR)
-    return f"; did you mean {near[0]!r}?" if near else "."
 
 
 def _required(name: str, family: str, requirements: Requirements) -> bool:

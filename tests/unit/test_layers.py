@@ -10,12 +10,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 #: What every part may import.
-ALWAYS = {"errors", "regular_file", "__init__", "report.__init__"}
+ALWAYS = {"errors", "regular_file", "suggest", "__init__", "report.__init__"}
 #: Part -> parts that it may import besides itself. Inside ``report`` every subpackage is a part.
 ALLOWED: dict[str, set[str]] = {
     "suite": set(),
     "portable": {"suite"},
     "regular_file": set(),
+    "suggest": set(),
     "gpu": set(),
     "host": {"gpu", "portable"},
     "plan": {"suite", "gpu"},
