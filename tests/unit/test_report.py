@@ -289,7 +289,7 @@ def test_a_tie_is_shown_as_a_tie_and_unmeasured_pairs_come_last() -> None:
             lambda: factory.changed(factory.run(), lambda one: dataclasses.replace(one, suite_hash="old")),
             "Records left out",
         ),
-        (lambda: factory.run(factory.info(warnings=("Swap is in use",))), "From the run"),
+        (lambda: factory.run(factory.info(warnings=("Swap is in use",))), "Notes of the run"),
     ],
 )
 def test_what_must_be_known_is_said_everywhere(run: Callable[[], Run], title: str) -> None:

@@ -65,7 +65,7 @@ def narrower_rankings(results: RunResults) -> tuple[NarrowerRanking, ...]:
 
     There are none for limits where no overhead was measured, and none for families where there is a single one.
     """
-    limits = LIMITS_PERCENT if results.times.overheads else ()
+    limits = LIMITS_PERCENT if results.overheads else ()
     families = dict.fromkeys(kernel.family for kernel in results.info.kernels if not kernel.control)
     return (
         *(

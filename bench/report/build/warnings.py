@@ -245,9 +245,9 @@ def _scope(results: RunResults) -> list[Notice]:
     if len(info.warnings) > _MOST_OWN_NOTICES:
         text = f"{len(info.warnings)} remarks, listed in the details."
         items = few([clean(text) for text in info.warnings])
-        warnings.append(Notice(kind="note", title="From the run", text=text, items=items))
+        warnings.append(Notice(kind="note", title="Notes of the run", text=text, items=items))
     else:
-        warnings += [Notice(kind="note", title="From the run", text=clean(text)) for text in info.warnings]
+        warnings += [Notice(kind="note", title="Notes of the run", text=clean(text)) for text in info.warnings]
     return warnings
 
 
