@@ -435,7 +435,7 @@ def test_halting_ends_what_runs_and_nothing_starts_after(
         for run in runs:
             with pytest.raises(EngineError):
                 run.result(timeout=30)
-    with pytest.raises(EngineError, match="halted"):
+    with pytest.raises(EngineError, match="the run was interrupted"):
         engine.execute(environment, wanted, nothing, tmp_path / "late.log")
     engine.close()
     assert owned(client) == []
