@@ -40,7 +40,7 @@ MIN_NIGHTS = 5
 SUSPECT_SIGMAS, MIN_RATIO = 4.0, 1.03
 #: Timing pairs of a batch, and the most batches. The first has all kernels of a column whose environment has changed,
 #: the others those that look slower: with a p-value (two-sided) of at most ``LOOKS_SLOWER``.
-BATCH_PAIRS, MOST_BATCHES = 8, 12
+BATCH_PAIRS, MOST_BATCHES = 8, 6
 LOOKS_SLOWER = 0.4
 #: Slow nights in a row that are an alarm, and the nights in which no more than these may have been slow.
 _ALARM_NIGHTS, RECENT_NIGHTS = 2, 7
