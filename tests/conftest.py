@@ -64,7 +64,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 class FilesOrDocker(LoadFileScheduling):  # type: ignore[misc] # pytest-xdist has no types
     """Gives whole files to workers, and all files that use Docker to one of them: they share its images.
 
-    Tests of one TensorFlow release and mode share a long measurement, and are apart from the rest of their file.
+    Tests of one TensorFlow release and mode share a long measurement: they are a group of their own.
     """
 
     def _split_scope(self, nodeid: str) -> str:

@@ -37,8 +37,7 @@ SIDES = ("a", "b")
 #: Least seconds of timed calls in a block (one call may take longer).
 MIN_BLOCK_S = 0.005
 #: Most groups of four blocks (A B B A) for one kernel. A kernel whose calls take longer than the budget gets one.
-#: More time in a block helps more than more inputs: at 0.05, 0.2 and 0.4 s of calls for each kernel and side, the
-#: standard deviation between pairs of off against off was 9, 5 and 5 % (median of 12 kernels, 8 pairs of each).
+#: Longer blocks narrow the intervals more than rebuilding the inputs before each group did.
 MAX_GROUPS = 8
 #: Clock readings to aim for in a block of short calls.
 READINGS = 20

@@ -75,12 +75,13 @@ def contradiction(
 
 def _other_kernel(info: RunInfo, request: Request) -> str:
     """Name a requested kernel that run.json lacks, or of which it says wrongly whether it is custom; "" if none is."""
-    known = {kernel.name: bool(kernel.file) for kernel in info.kernels}
+    known = {kernel.name: "custom" if kernel.file else "of the suite" for kernel in info.kernels}
     for name in request.kernels:
+        recorded = "custom" if name in request.kernel_files else "of the suite"
         if name not in known:
             return f"run.json has no kernel {shorten(name)}, but a record has"
-        if known[name] != (name in request.kernel_files):
-            return _sentence(f"kernel {shorten(name)}", *(("custom", "of the suite")[:: 1 if known[name] else -1]))
+        if known[name] != recorded:
+            return _sentence(f"kernel {shorten(name)}", known[name], recorded)
     return ""
 
 
