@@ -54,7 +54,7 @@ class ModeCells:
 
 
 @dataclass(frozen=True, kw_only=True)
-class VariationRow:
+class VariationCells:
     """One variation of one column: both modes side by side, and the plots of their times."""
 
     variation: str
@@ -71,7 +71,7 @@ class ColumnRows:
     anchor: str
     label: str
     environment: str
-    variation_rows: tuple[VariationRow, ...]
+    variation_rows: tuple[VariationCells, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,7 +192,7 @@ def _column_rows(
     for off, on in detail.pairs:
         either = off or on
         variation_rows.append(
-            VariationRow(
+            VariationCells(
                 variation=either.variation if either else "",
                 off=_columns(off, letters, size) if off else None,
                 on=_columns(on, letters, size) if on else None,

@@ -1,4 +1,4 @@
-"""StatusLabel ratios of times: the one sentence that pages, terminal, gates and comparisons show for a ratio."""
+"""Put ratios of times into words: the one sentence that pages, terminal, gates and comparisons show for a ratio."""
 
 from __future__ import annotations
 

@@ -95,9 +95,7 @@ def _page(view: View, level: int) -> Iterator[str]:
     yield from _evidence(view) if level < _NO_EVIDENCE else []
     yield from _control_checks(view)
     yield from ["## Legend", ""]
-    yield from table(
-        ["StatusLabel", "Meaning"], [[f"{symbol} {word}", meaning] for symbol, word, _, meaning in view.legend]
-    )
+    yield from table(["Status", "Meaning"], [[f"{symbol} {word}", meaning] for symbol, word, _, meaning in view.legend])
     yield from table(["Sign", "Meaning"], [list(term) for term in view.terms])
 
 
