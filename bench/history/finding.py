@@ -16,6 +16,7 @@ class FindingKind(StrEnum):
     """The kinds of findings, the most serious first."""
 
     REGRESSED = "no longer reproducible"
+    NONDETERMINISTIC = "becomes nondeterministic"
     DIFFERENT_BITS = "same environment, different bits"
     FAILS = "starts failing"
     CONTROLS = "controls failed"

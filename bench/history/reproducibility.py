@@ -92,7 +92,7 @@ def _change(night: Night, series: Series) -> tuple[FindingKind, Cell, str] | Non
     if now is Status.REPRODUCIBLE:
         return bits or _improved(series.earlier)
     green = _last(series.earlier, Status.REPRODUCIBLE)
-    return (_no_longer_green(night, series, green) if green else None) or bits
+    return (_no_longer_green(night, series, green) if green else _first_difference(night, series)) or bits
 
 
 def _no_longer_green(night: Night, series: Series, green: Cell) -> tuple[FindingKind, Cell, str] | None:
@@ -109,6 +109,16 @@ def _no_longer_green(night: Night, series: Series, green: Cell) -> tuple[Finding
     if now == Status.CONTROL_FAILED:
         return FindingKind.CONTROLS, green, f"{seen}; tonight a control failed."
     return FindingKind.EVIDENCE, green, f"{seen}; tonight it is {now}."
+
+
+def _first_difference(night: Night, series: Series) -> tuple[FindingKind, Cell, str] | None:
+    """Return what became of a cell whose samples agreed so far, but were too few to call it reproducible."""
+    now, agreed = series.tonight.status, _last(series.earlier, Status.INCONCLUSIVE)
+    if agreed is None or now not in DIFFERS or any(cell.status in DIFFERS for cell in series.earlier):
+        return None
+    run = night.runs[agreed.run].name
+    sentence = f"Its samples agreed in run {run}, too few to call it reproducible; tonight it is {now}."
+    return FindingKind.NONDETERMINISTIC, agreed, sentence
 
 
 def _last(cells: tuple[Cell, ...], status: Status) -> Cell | None:

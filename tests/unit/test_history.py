@@ -268,6 +268,8 @@ def test_nothing_has_changed_on_the_first_night_and_on_equal_ones() -> None:
     [
         ("reproducible", "nondeterministic", FindingKind.REGRESSED),
         ("reproducible", "reproducible-in-process", FindingKind.REGRESSED),
+        ("inconclusive", "nondeterministic", FindingKind.NONDETERMINISTIC),
+        ("inconclusive", "reproducible-in-process", FindingKind.NONDETERMINISTIC),
         ("reproducible", "crashed", FindingKind.FAILS),
         ("reproducible", "unsupported", FindingKind.FAILS),
         ("nondeterministic", "timeout", FindingKind.FAILS),
@@ -294,6 +296,8 @@ def test_what_is_known_to_differ_or_to_fail_raises_no_alarm_again() -> None:
     assert kinds(nights([cell(1), cell(2, "crashed"), cell(3), cell(4, "timeout")])) == [FindingKind.FAILS]
     assert kinds(nights([cell(1), cell(2, "inconclusive"), cell(3, "not-run")])) == []
     assert kinds(nights([cell(1, "not-run"), cell(2, "crashed")])) == [], "it never ran"
+    differed = [cell(1, "nondeterministic"), cell(2, "inconclusive"), cell(3, "nondeterministic")]
+    assert kinds(nights(differed)) == []
 
 
 def test_other_bits_in_the_same_environment_are_an_alarm_of_their_own() -> None:
