@@ -1,20 +1,20 @@
 """Digests: SHA-256 over identity, dtype, shape and bytes of every output.
 
 Bytes are compared, not values: -0.0 differs from 0.0, and NaNs are equal only if their bits are. What has no meaning
-does not count: memory layout, byte order, padding, and the numbers in automatic names (see ``outputs``).
+does not count: memory layout, byte order, and padding.
 """
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple
 
 import numpy as np
 
 from bench.suite.arrays import Array
 from bench.suite.kernels import Traced
-from bench.suite.outputs import Leaf, OutputError, leaves
+from bench.suite.outputs import Leaf, OutputError, identities_of_first, leaves
 
 #: Name under which the steps of a training appear among its outputs.
 TRAIL = "trail"
@@ -61,14 +61,14 @@ def collect(value: Any, tf: Any = None) -> Result:
         tf: TensorFlow, which is needed for variants only.
 
     Raises:
-        OutputError: An output cannot be compared, there is nothing to compare, or the output of a training is named
-            ``trail``.
+        OutputError: An output cannot be compared, there is nothing to compare, the output of a training is named
+            ``trail``, or a step holds something whose value the next step changes.
     """
     outputs, steps = value if isinstance(value, Traced) else (value, ())
     found = leaves(outputs, tf)
     if isinstance(steps, (str, bytes, Mapping)) or not isinstance(steps, Iterable):
         raise OutputError(f"the steps of a Traced are a {type(steps).__name__}, but must be a list of mappings")
-    found_steps = [leaves(step, tf) for step in steps]
+    found_steps = [leaves(step, tf, step=True) for step in steps]
     if found_steps and any(leaf.name == TRAIL for leaf in found):
         raise OutputError(f"a training kernel cannot have an output named {TRAIL!r}: its steps use that name")
     return Result(
@@ -77,6 +77,14 @@ def collect(value: Any, tf: Any = None) -> Result:
         devices={leaf.name: leaf.device for leaf in found},
         identities=tuple({leaf.name: leaf.identity for leaf in part} for part in (found, *found_steps)),
     )
+
+
+def with_names_of(first: Result, later: Result) -> Result:
+    """Return the result of a later call with the names of the first call, where only automatic numbers differ."""
+    if first.identities == later.identities or len(first.identities) != len(later.identities):
+        return later
+    renamed = tuple(identities_of_first(own, names) for own, names in zip(later.identities, first.identities))
+    return replace(later, identities=renamed)
 
 
 def digest(result: Result) -> Digest:

@@ -133,6 +133,7 @@ class Worker:
             self._forward(text or "")
 
     def _start(self, place: private_tmp.Place) -> subprocess.Popen[str]:
+        processes.skip_process_ids()
         environment = process_environment(self.request, place.environment)
         request = json.loads(self.request.to_json())
         request["kernels"] = self.remaining

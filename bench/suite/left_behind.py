@@ -16,7 +16,7 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Dict, FrozenSet, Iterable, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, FrozenSet, Iterable, List, Mapping, NamedTuple, Optional, Tuple
 
 from bench.suite import processes
 from bench.suite.private_tmp import SHARED
@@ -71,7 +71,7 @@ def snapshot(*, private_tmp: bool, folders: Optional[Iterable[str]] = None) -> S
         children=processes.descendants(os.getpid()) if processes.has_children() else {},
         descriptors=_descriptors(),
         streams=(sys.stdin, sys.stdout, sys.stderr),
-        environment=_environment(),
+        environment=variables(),
         directory=_directory(),
         status=_status(),
         handlers={number: signal.getsignal(number) for number in signal.valid_signals()},
@@ -154,11 +154,7 @@ def _is_file(target: str) -> bool:
 
 
 def _changed(before: Snapshot, after: Snapshot) -> List[str]:
-    result = []
-    names = before.environment.keys() | after.environment.keys()
-    variables = sorted(name for name in names if before.environment.get(name) != after.environment.get(name))
-    if variables:
-        result.append(f"changed {_count(len(variables), 'environment variable')}: {_listed(variables)}")
+    result = changed_variables(before.environment, after.environment)
     if before.directory != after.directory:
         result.append(f"changed the working directory to {_clean(after.directory)}")
     if before.status.get(_UMASK) != after.status.get(_UMASK):
@@ -171,6 +167,13 @@ def _changed(before: Snapshot, after: Snapshot) -> List[str]:
     if after.timer and not before.timer:
         result.append("left a timer running that sends SIGALRM")
     return result
+
+
+def changed_variables(before: Mapping[str, str], after: Optional[Mapping[str, str]] = None) -> List[str]:
+    """Return a sentence about the environment variables that changed, or none; ``after`` is by default what is now."""
+    now = variables() if after is None else after
+    changed = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+    return [f"changed {_count(len(changed), 'environment variable')}: {_listed(changed)}"] if changed else []
 
 
 def _written(before: Snapshot, after: Snapshot, *, private_tmp: bool) -> List[str]:
@@ -215,8 +218,8 @@ def _descriptors() -> Dict[int, str]:
     return result
 
 
-def _environment() -> Dict[str, str]:
-    """Return the environment as C code sees it: ``os.environ`` does not show what ``putenv`` changed."""
+def variables() -> Dict[str, str]:
+    """Return the environment variables as C code sees it: ``os.environ`` does not show what ``putenv`` changed."""
     result = {}
     with suppress(ValueError, OSError):
         entries = ctypes.POINTER(ctypes.c_char_p).in_dll(ctypes.CDLL(None), "environ")

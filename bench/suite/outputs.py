@@ -15,6 +15,7 @@ from typing import Any, Dict, Iterable, Iterator, List, Tuple
 
 import numpy as np
 
+from bench.suite import variants
 from bench.suite.arrays import Array, native_copy, text_array
 
 #: Attributes that are the components of a composite tensor, by the name of its class.
@@ -35,8 +36,10 @@ _REMEDIES = {
     "SymbolicTensor": "return it from the tf.function that computes it",
 }
 _REMEDY = "return tensors, arrays, numbers, text, or mappings and lists of them"
-#: Types of variants that TensorFlow serializes completely; of others it may write the name only.
-_SERIALIZED_VARIANTS = ("tensorflow::data::Optional", "tensorflow::TensorList")
+#: What to return instead of an object of another library, such as a table or an image.
+_CONVERT = "return its parts as arrays, for example its values and its index"
+#: Classes whose ``numpy()`` returns all of their value, by the name of the class or of one of its bases.
+_TENSORS = ("Tensor", "Variable")
 _SCALARS = (bool, int, float, complex)
 _MAX_DEPTH = 64
 #: Name, key and value of a part of a container.
@@ -71,13 +74,14 @@ class Leaf:
     device: str = ""
 
 
-def leaves(value: Any, tf: Any = None) -> List[Leaf]:
+def leaves(value: Any, tf: Any = None, *, step: bool = False) -> List[Leaf]:
     """Return all arrays of a value that a kernel's work returned, or of one training step.
 
     Args:
         value: A mapping of names to outputs; also a sequence, a Keras model or an optimizer, whose parts are numbered,
             or a single tensor.
         tf: TensorFlow, which is needed for variants only.
+        step: Whether it is a step of a training, of which no part may change with the next step.
 
     Raises:
         OutputError: A part cannot be compared, or there is nothing to compare.
@@ -88,7 +92,7 @@ def leaves(value: Any, tf: Any = None) -> List[Leaf]:
             "for example {'loss': loss}"
         )
     found: Dict[str, Leaf] = {}
-    for leaf in _Flattener(tf).walk(value, "", "", 0):
+    for leaf in _Flattener(tf, step=step).walk(value, "", "", 0):
         name = leaf.name or "output"
         while name in found:  # {"a/b": x, "a": {"b": y}}
             name += "'"
@@ -97,16 +101,25 @@ def leaves(value: Any, tf: Any = None) -> List[Leaf]:
         raise OutputError("work() returned no outputs, so there is nothing to compare")
     if not any(leaf.array.size for leaf in found.values()):
         raise OutputError(f"output {next(iter(found))!r} is empty, so there is nothing to compare")
-    names = same_whatever_numbers([leaf.identity for leaf in found.values()])
-    return [dataclasses.replace(leaf, identity=names[leaf.identity]) for leaf in found.values()]
+    return list(found.values())
 
 
-def same_whatever_numbers(identities: Iterable[str]) -> Dict[str, str]:
-    """Replace the numbers in automatic names by ranks, so that ``dense_3/kernel`` is what ``dense/kernel`` was.
+def identities_of_first(own: Mapping[str, str], first: Mapping[str, str]) -> Dict[str, str]:
+    """Give the outputs of a later call the identities of the first call, where only automatic numbers differ.
 
-    Keras numbers layers by session: a second model in one session has other names, but the same variables. Names that
-    differ in such numbers only are told apart by the order of the numbers.
+    Keras numbers layers by session: a second model in one session has other names (``dense_3/kernel``), but the same
+    variables. Names that differ in such numbers only are told apart by the order of the numbers.
+
+    Args:
+        own: Name of each output -> its identity.
+        first: The same of the first call.
     """
+    ranks, first_of = _ranks(own.values()), {rank: identity for identity, rank in _ranks(first.values()).items()}
+    return {name: first_of.get(ranks[identity], identity) for name, identity in own.items()}
+
+
+def _ranks(identities: Iterable[str]) -> Dict[str, str]:
+    """Return each identity with a rank in the place of the numbers in automatic names."""
     groups: Dict[str, List[Tuple[List[int], str]]] = {}
     for identity in identities:
         numbers = [int(number) for number in _AUTOMATIC_NUMBER.findall(identity)]
@@ -121,13 +134,19 @@ def same_whatever_numbers(identities: Iterable[str]) -> Dict[str, str]:
 class _Flattener:
     """Walks through a returned value. Classes of TensorFlow are recognized by name, because it may be absent."""
 
-    def __init__(self, tf: Any) -> None:
+    def __init__(self, tf: Any, *, step: bool) -> None:
         self.tf = tf
+        self.step = step
 
     def walk(self, value: Any, name: str, path: str, depth: int) -> Iterator[Leaf]:
         """Yield the leaves of a value that is shown as ``name`` and found at ``path``."""
         if depth > _MAX_DEPTH:
             raise OutputError(f"output {name!r} is nested more than {_MAX_DEPTH} deep")
+        if self.step and (_is(value, "Variable") or _variables(value) is not None):
+            raise OutputError(
+                f"output {name!r} of a step is {described(value)}, whose value is read after the last step: "
+                "return a copy of it, for example tf.identity(variable)"
+            )
         leaf = _python_leaf(value, name, path) or _tensor_leaf(value, name, path)
         if leaf is not None:
             yield leaf
@@ -150,9 +169,9 @@ class _Flattener:
         if fields is not None:
             return own_kind, [(field, f".{field}", getattr(value, field)) for field in fields]
         if _opaque_type(value) == "variant" and self.tf is not None:
-            types, variants = _variants(self.tf, value)
-            if variants:
-                return types, [(str(number), f"[{number}]", part) for number, part in enumerate(variants)]
+            types, elements = variants.parsed(self.tf, value)
+            if elements:
+                return types, [(str(number), f"[{number}]", part) for number, part in enumerate(elements)]
         parts = _numbered(value)
         if parts is None:
             raise _refusal(value, name)
@@ -182,29 +201,29 @@ def _of_scalars(values: Sequence[Any], name: str, path: str) -> Leaf | None:
     if len({type(value) for value in values}) > 1 or not isinstance(values[0], (*_SCALARS, np.generic)):
         return None
     array = np.array(values)
-    return None if array.dtype.hasobject or array.dtype.names else Leaf(name, f"{path} numbers", native_copy(array))
+    rounded = isinstance(values[0], int) and array.dtype.kind not in "biu"  # NumPy makes [2**63, -1] float64
+    if rounded or array.dtype.hasobject or array.dtype.names:
+        return None
+    return Leaf(name, f"{path} numbers", native_copy(array))
 
 
 def _tensor_leaf(value: Any, name: str, path: str) -> Leaf | None:
-    """Return an array, or anything that NumPy can represent, as a leaf; None for what has parts."""
+    """Return an array, tensor or variable as a leaf; None for what has parts.
+
+    Other objects that NumPy can convert may hold more than their values: a table has an index and names, too.
+    """
     if isinstance(value, (np.ma.MaskedArray, type)) or _opaque_type(value):
         return None
     if isinstance(value, (np.ndarray, np.generic)):
         return _array_leaf(value, name, path)
     if _is(value, *_COMPONENTS):
         return None
-    if callable(getattr(value, "numpy", None)):
+    if _is(value, *_TENSORS) and callable(getattr(value, "numpy", None)):
         try:
             array = value.numpy()
         except (AttributeError, NotImplementedError) as error:  # a symbolic tensor
             raise _refusal(value, name) from error
         return dataclasses.replace(_array_leaf(array, name, path), device=_device(value))
-    if hasattr(value, "__array__") and not _is_list(value):
-        try:
-            array = np.asarray(value)
-        except (TypeError, ValueError, NotImplementedError) as error:  # the symbolic tensor of a Keras model
-            raise _refusal(value, name) from error
-        return _array_leaf(array, name, path)
     return None
 
 
@@ -281,11 +300,14 @@ def _fields(value: Any) -> List[str] | None:
 
 
 def _variables(value: Any) -> List[Tuple[str, Any]] | None:
-    """Return the variables of a Keras model, layer or optimizer, or of a ``tf.Module``, each with its short name."""
+    """Return the variables of a Keras model, layer or optimizer, or of a ``tf.Module``, each with its short name.
+
+    Those of a compiled model include the variables of its optimizer.
+    """
     if hasattr(value, "_type_spec"):
         return None
     try:
-        found: Any = value.weights if hasattr(value, "get_weights") else getattr(value, "variables", None)
+        found: Any = getattr(value, "variables", None)
     except ValueError:  # the variables do not exist yet
         return None
     if callable(found) and not _is_list(found):
@@ -293,58 +315,19 @@ def _variables(value: Any) -> List[Tuple[str, Any]] | None:
     if not _is_list(found) or not found or not all(callable(getattr(variable, "numpy", None)) for variable in found):
         return None
     names = [str(variable.name).rpartition("/")[2].partition(":")[0] for variable in found]
-    return [(_AUTOMATIC_NUMBER.sub("", name), variable) for name, variable in zip(names, found)]
-
-
-def _variants(tf: Any, value: Any) -> Tuple[str, List[Any]]:
-    """Return types and metadata, and the tensors, of each element of a tensor of optionals or lists.
-
-    The list is empty for other variants. TensorFlow serializes the elements of a variant tensor as their lengths,
-    followed by one message each.
-    """
-    proto = type(tf.make_tensor_proto(0)).FromString(tf.io.serialize_tensor(value).numpy())
-    content, position = proto.tensor_content, 0
-    lengths: List[int] = []
-    for _ in range(int(np.prod(value.shape))):
-        length, position = _varint(content, position)
-        lengths.append(length)
-    for length in lengths:
-        proto.variant_val.add().ParseFromString(content[position : position + length])
-        position += length
-    parts = [_variant_parts(tf, variant) for variant in proto.variant_val]
-    types = [(variant.type_name, variant.metadata) for variant in proto.variant_val]
-    return f"variants {list(value.shape)} {types} ", [] if None in parts else [part[2] for part in parts if part]
-
-
-def _variant_parts(tf: Any, variant: Any) -> List[Any] | None:
-    """Return type, metadata and tensors of one variant; None if TensorFlow does not serialize all of it."""
-    if variant.type_name not in _SERIALIZED_VARIANTS:
-        return None
-    tensors: List[Any] = []
-    for tensor in variant.tensors:
-        inner = [_variant_parts(tf, part) for part in tensor.variant_val]
-        if None in inner:
-            return None
-        tensors.append(inner or tf.make_ndarray(tensor))
-    return [variant.type_name, variant.metadata, tensors]
-
-
-def _varint(content: bytes, position: int) -> Tuple[int, int]:
-    """Read an integer of seven bits a byte; return it, and the position after it."""
-    value = shift = 0
-    while True:
-        byte = content[position]
-        value |= (byte & 0x7F) << shift
-        position, shift = position + 1, shift + 7
-        if byte < 0x80:  # noqa: PLR2004 - the top bit says that another byte follows
-            return value, position
+    own = [(_AUTOMATIC_NUMBER.sub("", name), variable) for name, variable in zip(names, found)]
+    optimizer = getattr(value, "optimizer", None) if hasattr(value, "get_weights") else None
+    known = {id(variable) for variable in found}
+    more = [] if optimizer is None else _variables(optimizer) or []
+    return own + [(f"optimizer/{name}", variable) for name, variable in more if id(variable) not in known]
 
 
 def _refusal(value: Any, name: str) -> OutputError:
     if _is(value, "Tensor") and not _is(value, *_REMEDIES):
         remedy = _REMEDIES["SymbolicTensor"] if not callable(getattr(value, "numpy", None)) else _REMEDY
     else:
-        remedy = next((_REMEDIES[base] for base in _bases(value) if base in _REMEDIES), _REMEDY)
+        fallback = _CONVERT if hasattr(value, "__array__") or hasattr(value, "numpy") else _REMEDY
+        remedy = next((_REMEDIES[base] for base in _bases(value) if base in _REMEDIES), fallback)
     subject = f"output {name!r} is" if name else "work() returned"
     return OutputError(f"{subject} {described(value)}, which tfrepro cannot compare: {remedy}")
 

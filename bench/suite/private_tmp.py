@@ -3,7 +3,7 @@
 A file that one process leaves in /tmp could make a random value of the next one look reproducible. In a container /tmp
 belongs to the round, so the driver empties it before each process. Elsewhere each process gets a folder of its own; it
 is mounted over /tmp and /var/tmp in a mount namespace, which needs no privileges where the system allows user
-namespaces. Where it does not, only TMPDIR and HOME are private, and the record says so.
+namespaces; so is System V shared memory. Where it does not, only TMPDIR and HOME are private, and the record says so.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _CUDA_CACHE = "CUDA_CACHE_PATH"
 DELETE_S = 300.0
 #: Start of the names of variables by which the project names folders that a worker needs.
 _PROJECT = "TFREPRO_"
-_NEW_MOUNTS, _NEW_USER = 0x20000, 0x10000000
+_NEW_MOUNTS, _NEW_IPC, _NEW_USER = 0x20000, 0x8000000, 0x10000000
 _BIND, _RECURSIVE, _PRIVATE = 4096, 16384, 1 << 18
 
 
@@ -143,12 +143,13 @@ def _below(path: str, folder: str) -> bool:
 
 
 def _new_namespace() -> bool:
-    """Give this process a mount namespace of its own; False where the system does not allow it."""
+    """Give this process its own mounts, and its own System V shared memory; False where the system refuses."""
     uid, gid = os.getuid(), os.getgid()
     try:
         libc = ctypes.CDLL(None, use_errno=True)
-        if libc.unshare(_NEW_MOUNTS) != 0:  # only root may do so without a user namespace
-            if libc.unshare(_NEW_MOUNTS | _NEW_USER) != 0:
+        own = _NEW_MOUNTS | _NEW_IPC
+        if libc.unshare(own) != 0:  # only root may do so without a user namespace
+            if libc.unshare(own | _NEW_USER) != 0:
                 return False
             Path("/proc/self/setgroups").write_text("deny", encoding="ascii")
             Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1", encoding="ascii")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import random
 import signal
 import time
 from contextlib import suppress
@@ -17,6 +18,8 @@ _SET_DEATH_SIGNAL, _SET_CHILD_SUBREAPER = 1, 36
 #: States of processes that have ended and are not reaped yet.
 _ENDED = "ZX"
 _MOST_SCANS = 5
+#: Ids that are skipped before a process, at most. Each takes about a millisecond.
+_MOST_SKIPPED = 100
 #: Seconds after which descendants that do not die (they wait for a device) are given up.
 _GIVE_UP_S = 5.0
 
@@ -36,6 +39,17 @@ def die_with_parent(parent: int) -> None:
     _prctl(_SET_DEATH_SIGNAL, int(signal.SIGKILL))
     if os.getppid() != parent:
         os._exit(1)
+
+
+def skip_process_ids() -> None:
+    """Let the next process have an id that cannot be foreseen.
+
+    A container counts processes from 1, so that the same kernel would have the same id in every round, and a random
+    value made from it would look reproducible.
+    """
+    for _ in range(random.SystemRandom().randrange(_MOST_SKIPPED)):
+        with suppress(OSError):
+            os.waitpid(os.posix_spawnp("true", ["true"], os.environ), 0)
 
 
 def has_children() -> bool:

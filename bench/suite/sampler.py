@@ -12,7 +12,7 @@ from typing import Any, Callable, Dict, Optional, Tuple
 import numpy as np
 
 from bench.suite import provenance, timing
-from bench.suite.digest import Digest, Result, collect, digest, raw, same_bits
+from bench.suite.digest import Digest, Result, collect, digest, raw, same_bits, with_names_of
 from bench.suite.distance import reference_error
 from bench.suite.first_difference import find_first_difference
 from bench.suite.kept_values import encode_tensors
@@ -78,6 +78,8 @@ class Sampler:
                 traceback.print_exc()
                 return False
             result = self._collect(value, work)
+            if self.first is not None:  # Keras goes on counting: a new session begins with a new seed only
+                result = with_names_of(self.first, result)
             result_digest = self._digest(result)
             self._write("later-call", number, self.request.seed, (result, result_digest), (timing.NO_TIME, clock))
             digests.add(result_digest.hexadecimal)
@@ -111,7 +113,7 @@ class Sampler:
         Returns:
             The work, which can be called again.
         """
-        self.tf.keras.backend.clear_session()
+        clear_sessions(self.tf)
         reseed(self.tf, seed)
         finish = self.finish
         work, setup = timing.timed(lambda: self._build(seed))
@@ -197,6 +199,16 @@ class Sampler:
         """Raise MismatchError if the kernel itself switched determinism: its sample does not belong to this mode."""
         if provenance.determinism_enabled() != (self.request.mode == "on"):
             raise mismatch(f"a kernel switched determinism, although {self.request.mode} was requested")
+
+
+def clear_sessions(tf: Any) -> None:
+    """Clear the session of ``tf.keras``, and of other Keras packages that a kernel imported: they count layers anew."""
+    clear_session = tf.keras.backend.clear_session
+    clear_session()
+    for name in ("keras", "tf_keras"):
+        backend: Any = getattr(sys.modules.get(name), "backend", None)
+        if getattr(backend, "clear_session", clear_session) is not clear_session:
+            backend.clear_session()
 
 
 def reseed(tf: Any, seed: int) -> None:

@@ -11,6 +11,8 @@ import time
 from dataclasses import dataclass
 from typing import Any, Callable, Iterator, List, Mapping, Tuple, TypeVar
 
+import numpy as np
+
 from bench.suite.kernels import Traced
 
 T = TypeVar("T")
@@ -57,8 +59,17 @@ def finisher(tf: Any, device: str) -> Callable[[Any], Any]:
 def materialise(value: Any) -> Any:
     """Return the same outputs with all training steps computed: a kernel may return a generator of steps."""
     if isinstance(value, Traced) and hasattr(value.steps, "__next__"):
-        return Traced(value.outputs, tuple(value.steps))
+        return Traced(value.outputs, tuple(map(_with_copies, value.steps)))
     return value
+
+
+def _with_copies(value: Any) -> Any:
+    """Copy the NumPy arrays of a step, which the next step may overwrite."""
+    if isinstance(value, np.ndarray):
+        return value.copy()
+    if isinstance(value, dict):
+        return {name: _with_copies(part) for name, part in value.items()}
+    return [_with_copies(part) for part in value] if type(value) is list else value
 
 
 def timed(call: Callable[[], T]) -> Tuple[T, Clock]:

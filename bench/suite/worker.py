@@ -59,8 +59,13 @@ def prepare(request: Request) -> Tuple[Any, str, custom.Loaded]:
     """
     preconditions.check_installation(request)
     tf = importlib.import_module("tensorflow")
+    before = left_behind.variables()
     loaded = custom.requested(request.kernel_files, request.kernels)
+    loaded.changed_variables = left_behind.changed_variables(before)
     loaded.run_hooks(tf)
+    if loaded.kernels and request.mode == "off" and provenance.determinism_enabled():
+        files = ", ".join(sorted({kernel.file for kernel in loaded.kernels.values()}))
+        raise mismatch(f"{files} switches determinism on, which is for tfrepro to do: leave that call out")
     _configure(tf, request)
     if request.mode == "on" and request.switch == "api":
         tf.config.experimental.enable_op_determinism()
@@ -194,6 +199,7 @@ class Worker:
     def _left_behind(self, before: left_behind.Snapshot) -> Dict[str, Any]:
         """Return the outcome's field about what a kernel left behind; empty if it left nothing."""
         sentences = left_behind.sentences(before, private_tmp=self.private_tmp, channels=not self.on_gpu)
+        sentences += [f"its file {text}" for text in self.custom.changed_variables]
         return {"left_behind": sentences} if sentences else {}
 
     def _gpu_peak(self, tf: Any) -> Dict[str, Any]:
@@ -211,9 +217,10 @@ def forget_garbage() -> None:
 
 
 def settings(tf: Any, request: Request, loaded: custom.Loaded) -> Dict[str, Any]:
-    """Return the settings of this process, with the hooks that may have changed them."""
+    """Return the settings of this process, with the user's files that may have changed them."""
     found = provenance.settings(tf, request.switch if request.mode == "on" else "none")
-    return {**found, "hooks": sorted(loaded.hooks)} if loaded.hooks else found
+    files = sorted({request.kernel_files[name] for name in loaded.kernels if name in request.kernel_files})
+    return {**found, "kernel_files": files} if files else found
 
 
 def _class_of(error: Exception) -> str:

@@ -152,8 +152,9 @@ def _verdict(group: RecordGroup, kernel: KernelInfo) -> Verdict:
         status, why = _without_records(group)
         return dataclasses.replace(blank, status=status, why=why)
     outcomes = tuple(sorted(Counter(process.outcome for process in processes).items()))
-    if group.invalid_measurement:
-        status, why = group.invalid_measurement.status, _sentence(group.invalid_measurement.reason)
+    invalid = group.invalid_measurement or group.invalid_custom.get(kernel.name)
+    if invalid:
+        status, why = invalid.status, _sentence(invalid.reason)
         return dataclasses.replace(
             blank, observations=processes, outcomes=outcomes, status=status, why=why, invalid=True
         )

@@ -32,6 +32,7 @@ _WORST_FIRST = ("crashed", "oom", "timeout", "mismatch", "gpu-not-visible", "fai
 _RESULT = attrgetter("role", "seed", "digest")
 _UNIQUE = attrgetter("role", "repetition", "seed", "digest")
 _KERNEL = attrgetter("kernel", "process")
+_PLACE = attrgetter("process", "kernel")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,6 +229,24 @@ def variations(info: RunInfo) -> tuple[str, ...]:
 def modes(info: RunInfo, variation: str) -> tuple[str, ...]:
     """Return the modes planned for a variation, off before on."""
     return tuple(sorted(info.variation_modes.get(variation, info.modes)))
+
+
+def of_process(accepted: AcceptedRecord, custom_kernel: str) -> AcceptedRecord:
+    """Return a record with the processes of one custom kernel only; without a name, with those that ran none."""
+    record = accepted.record
+    if not record.request.kernel_files:
+        return accepted
+    ran: dict[int, set[str]] = defaultdict(set)
+    for process, kernel in map(_PLACE, (*record.outcomes, *record.samples)):
+        ran[process].add(kernel if kernel in record.request.kernel_files else "")
+    wanted = {custom_kernel}
+    of_wanted = dataclasses.replace(
+        record,
+        processes=tuple(process for process in record.processes if (ran[process.process] or {""}) == wanted),
+        samples=tuple(sample for sample in record.samples if ran[sample.process] == wanted),
+        outcomes=tuple(outcome for outcome in record.outcomes if ran[outcome.process] == wanted),
+    )
+    return dataclasses.replace(accepted, record=of_wanted)
 
 
 def observe(group: Iterable[AcceptedRecord], kernels: Sequence[str]) -> dict[str, tuple[ProcessObservation, ...]]:

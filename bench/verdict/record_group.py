@@ -27,9 +27,10 @@ class RecordGroup:
     """One column, variation and mode.
 
     ``outdated`` counts records of another suite, and ``unreadable`` says why others could not be read. ``unshown`` says
-    what the processes did not report. ``sensitive`` has the kernels that were seen to depend on their seed anywhere in
-    the column: a second seed runs in only one round of each variation and mode. ``control_failed_elsewhere`` says which
-    control failed in another group of the column.
+    what the processes did not report. ``invalid_custom`` has the reasons that concern the processes of one custom
+    kernel only, because its file may have changed their settings. ``sensitive`` has the kernels that were seen to
+    depend on their seed anywhere in the column: a second seed runs in only one round of each variation and mode.
+    ``control_failed_elsewhere`` says which control failed in another group of the column.
     """
 
     info: RunInfo
@@ -40,6 +41,7 @@ class RecordGroup:
     outdated: int
     unreadable: tuple[str, ...]
     invalid_measurement: InvalidMeasurement | None
+    invalid_custom: Mapping[str, InvalidMeasurement]
     unshown: tuple[str, ...]
     observations: Mapping[str, tuple[ProcessObservation, ...]]
     comparisons: Mapping[str, Comparison]
@@ -59,6 +61,11 @@ def record_groups(
         key: {name: compare(processes) for name, processes in by_kernel.items()} for key, by_kernel in observed.items()
     }
     invalid = _invalid_measurements(run, column, records, keys)
+    invalid_custom = {
+        kernel.name: _invalid_measurements(run, column, records, keys, kernel.name)
+        for kernel in kernels
+        if kernel.name in records.custom_kernels
+    }
     sensitive = _sensitive(compared, invalid)
     groups = []
     for key in keys:
@@ -76,6 +83,7 @@ def record_groups(
                 outdated=records.outdated.get(key, 0),
                 unreadable=_unreadable(run, f"records/{column.id}/{variation}/{mode}-"),
                 invalid_measurement=invalid.get(key),
+                invalid_custom={name: reason for name, found in invalid_custom.items() if (reason := found.get(key))},
                 unshown=validity.unshown(info, column, records_of_group),
                 observations=observed[key],
                 comparisons=compared[key],
@@ -101,17 +109,21 @@ def _observed(
 
 
 def _invalid_measurements(
-    run: Run, column: ColumnInfo, records: observations.SortedRecords, keys: Sequence[Group]
+    run: Run, column: ColumnInfo, records: observations.SortedRecords, keys: Sequence[Group], custom_kernel: str = ""
 ) -> dict[Group, InvalidMeasurement | None]:
-    """Return why the records of a group, or of the whole column, cannot be used, for each group with records."""
-    everything = [accepted for key in keys for accepted in records.groups.get(key, ())]
+    """Return why the records of a group, or of the whole column, cannot be used, for each group with records.
+
+    Only the processes of one custom kernel are considered, or, without its name, those that ran none.
+    """
+    groups = {key: [observations.of_process(one, custom_kernel) for one in records.groups.get(key, ())] for key in keys}
+    everything = [accepted for group in groups.values() for accepted in group]
     # an imported column is of a run of its own, all others are of this one
     of_run = [column] if column.origin else [other for other in run.info.columns if not other.origin]
     starts = [time for other in of_run for time in records.starts.get(other.id, ())]
     of_column = validity.of_whole_column(run.info, column, everything, starts, run.read_at)
     found = {}
-    for key in filter(records.groups.get, keys):
-        by_mode = {mode: records.groups.get((*key[:2], mode), ()) for mode in ("off", "on")}
+    for key in filter(groups.get, keys):
+        by_mode = {mode: groups.get((*key[:2], mode), ()) for mode in ("off", "on")}
         found[key] = validity.invalid_measurement(run.info, column, by_mode, key[2]) or of_column
     return found
 

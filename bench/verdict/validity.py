@@ -89,11 +89,11 @@ def invalid_measurement(
             *(requested.wrong_request(info, *pair) for pair in own),
             *(requested.wrong_variation(*pair) for pair in own),
             _other_place(everything),
-            *(_other_environment(alike) for alike in _by_hooks(processes)),
+            _other_environment(processes),
             *(requested.wrong_versions(column, known) for _, known in own),
             other_processes(processes),
-            *(_disagree(alike, SAME_SETTINGS, "settings") for alike in _by_hooks(processes)),
-            *(_disagree(alike, SAME_IN_MODE, "settings") for alike in _by_hooks(processes_of(group))),
+            _disagree(processes, SAME_SETTINGS, "settings"),
+            _disagree(processes_of(group), SAME_IN_MODE, "settings"),
             _wrong_seeds(everything),
         )
     )
@@ -206,14 +206,6 @@ def _other_place(group: Sequence[AcceptedRecord]) -> InvalidMeasurement | None:
         if len(values) > 1:
             return mismatch(f"the rounds ran in more than one {key}")
     return None
-
-
-def _by_hooks(processes: Sequence[Process]) -> Iterator[list[Process]]:
-    """Yield the processes that called the same functions ``before_tensorflow``: these may change what a process has."""
-    groups: dict[str, list[Process]] = {}
-    for process in processes:
-        groups.setdefault(json.dumps(process.settings.get("hooks", [])), []).append(process)
-    yield from groups.values()
 
 
 def _other_environment(processes: Sequence[Process]) -> InvalidMeasurement | None:

@@ -6,7 +6,7 @@ import hashlib
 import os
 import shutil
 import subprocess
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -41,11 +41,12 @@ def mounted(folder: Path, options: str) -> Iterator[Path]:
 
 
 def fill(folder: Path) -> Path:
-    """Use all free space of a file system."""
+    """Use all free space of a file system, while others may still write to it."""
     filler = folder / "filler"
-    with filler.open("wb") as stream:
-        free = shutil.disk_usage(folder).free
-        os.posix_fallocate(stream.fileno(), 0, free)
+    with filler.open("wb") as stream, suppress(OSError):
+        while block := b"\0" * min(1 << 20, shutil.disk_usage(folder).free):
+            stream.write(block)
+            stream.flush()
     return filler
 
 

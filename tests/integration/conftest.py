@@ -217,6 +217,20 @@ def planted_leak(tf, seed):
         return {"x": tf.constant([float(seed)])}
     return work
 
+@plant()
+def planted_shared_memory(tf, seed):
+    import ctypes
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.shmat.restype = ctypes.c_void_p
+    def work():  # the first process creates System V shared memory with a random number, and later ones read it
+        segment = libc.shmget(0x7F5EED, 8, 0o1600)
+        address = libc.shmat(segment, None, 0)
+        number = ctypes.c_double.from_address(address)
+        if not number.value:
+            number.value = np.random.default_rng().random()
+        return {"x": tf.constant([number.value + seed], tf.float64)}
+    return work
+
 def constant(tf, seed):
     return {"x": tf.constant([float(seed)])}
 

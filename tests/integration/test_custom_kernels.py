@@ -35,6 +35,7 @@ DEVICES = (
     "    strategy = tf.distribute.MirroredStrategy(['CPU:0', 'CPU:1'])\n"
     "    return lambda: {'y': tf.constant([float(strategy.num_replicas_in_sync), float(seed)])}\n"
 )
+CONSTANT = "def constant(tf, seed):\n    return lambda: {'y': tf.constant([float(seed)])}\n"
 SETS = (
     HEAD
     + DECLARED
@@ -93,7 +94,24 @@ def test_a_hook_runs_before_tensorflow_makes_its_devices(bench: Bench) -> None:
     found, outcome = settings(bench, HOOKED, "two_devices")
     assert outcome.outcome == "ok", outcome
     assert found["devices"] == ["/device:CPU:0", "/device:CPU:1"]
-    assert found["hooks"] == ["file.py"]
+
+
+def test_what_a_file_sets_when_it_is_loaded_is_reported(bench: Bench) -> None:
+    text = HEAD + "import os\nos.environ['TF_CPP_MIN_LOG_LEVEL'] = '3'\n" + DECLARED + CONSTANT
+    _, outcome = settings(bench, text, "constant")
+    assert outcome.outcome == "ok", outcome
+    assert list(outcome.left_behind) == ["its file changed 1 environment variable: TF_CPP_MIN_LOG_LEVEL"]
+
+
+def test_a_file_that_switches_determinism_on_costs_only_its_own_kernels(bench: Bench) -> None:
+    text = HEAD + "import tensorflow\ntensorflow.config.experimental.enable_op_determinism()\n" + DECLARED + CONSTANT
+    record = bench.run(["constant", "control_integer"], kernel_files={"file.py": text})
+    ended = {outcome.kernel: outcome for outcome in record.outcomes}
+    assert ended["control_integer"].outcome == "ok"
+    assert ended["constant"].outcome == "mismatch"
+    assert (
+        "file.py switches determinism on, which is for tfrepro to do: leave that call out" in ended["constant"].message
+    )
 
 
 def test_without_a_hook_the_error_says_what_to_do_and_the_variation_does_it(bench: Bench) -> None:

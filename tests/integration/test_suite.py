@@ -431,6 +431,14 @@ def test_what_a_kernel_does_to_its_process_costs_only_itself(planted: Bench) -> 
         assert len(digests(result, "planted_tmp") | digests(result, "planted_tmp_again")) == 2
 
 
+def test_shared_memory_does_not_survive_a_process(planted: Bench) -> None:
+    results = [planted.run(["planted_shared_memory"]) for _ in range(2)]
+    assert all(result.outcomes[0].outcome == "ok" for result in results)
+    if results[0].processes[0].settings["private_tmp"]:
+        first, second = (digests(result, "planted_shared_memory") for result in results)
+        assert not first & second
+
+
 def test_a_reused_buffer_is_detected_as_nondeterministic(planted: Bench) -> None:
     result = planted.run(["planted_buffer"], repetitions=3)
     assert len({sample.digest for sample in result.samples if sample.role == "repetition"}) == 3

@@ -44,7 +44,7 @@ def flipped(array: np.ndarray[Any, Any], bit: int) -> np.ndarray[Any, Any]:
     return np.frombuffer(bytes(raw), dtype=array.dtype).reshape(array.shape)
 
 
-class FakeTensor:
+class Tensor:
     """A stand-in for a TensorFlow tensor."""
 
     def __init__(self, array: np.ndarray[Any, Any], device: str) -> None:
@@ -139,7 +139,7 @@ def test_same_bits_sees_shape_name_and_dtype(array: np.ndarray[Any, Any]) -> Non
 
 def test_facts_include_nan_infinity_and_device() -> None:
     array = np.array([np.nan, np.inf, -np.inf, 0.1], "float32")
-    found = digest(collect({"x": FakeTensor(array, "/job:localhost/replica:0/task:0/device:GPU:0"), "y": array}))
+    found = digest(collect({"x": Tensor(array, "/job:localhost/replica:0/task:0/device:GPU:0"), "y": array}))
     assert (found.outputs["x"]["nan"], found.outputs["x"]["inf"]) == (1, 2)
     assert (found.outputs["x"]["device"], found.outputs["y"]["device"]) == ("GPU:0", "")
     assert (found.outputs["x"]["dtype"], found.outputs["x"]["shape"]) == ("float32", [4])

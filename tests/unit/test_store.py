@@ -545,11 +545,12 @@ class TestCompact:
 
     def test_it_reads_the_same_and_can_be_copied_again(self, tmp_path: Path) -> None:
         folder = self.make(tmp_path)
+        original = dataclasses.replace(load(folder.path), read_at="")
         for _ in range(2):
             compact(folder.path, tmp_path / "kept")
-            assert load(tmp_path / "kept") == load(folder.path)
+            assert dataclasses.replace(load(tmp_path / "kept"), read_at="") == original
         compact(tmp_path / "kept", tmp_path / "again")
-        assert load(tmp_path / "again") == load(folder.path)
+        assert dataclasses.replace(load(tmp_path / "again"), read_at="") == original
         names = sorted(path.name for path in (tmp_path / "again").rglob("*") if path.is_file())
         assert names == [
             "noise-floor-001.jsonl.xz", "off-001.jsonl.xz", "off-001.kept.xz", "off-002.jsonl.xz", "run.json",

@@ -34,12 +34,14 @@ class Loaded:
         errors: Module (``my_kernels.py``) -> why it could not be loaded, with the line.
         failures: Kernel -> what the hook of its module raised.
         hooks: Module -> its function ``before_tensorflow``.
+        changed_variables: A sentence about environment variables that changed while the modules were loaded, if any.
     """
 
     kernels: Dict[str, Kernel] = field(default_factory=dict)
     errors: Dict[str, str] = field(default_factory=dict)
     failures: Dict[str, Exception] = field(default_factory=dict)
     hooks: Dict[str, Callable[[Any], object]] = field(default_factory=dict)
+    changed_variables: List[str] = field(default_factory=list)
 
     def run_hooks(self, tf: Any) -> None:
         """Call every hook with TensorFlow. What one raises is raised again by the kernels of its module."""
