@@ -130,21 +130,18 @@ _collected: Optional[List[Kernel]] = None
 
 
 def kernel(
-    family: str,
-    exercises: str,
-    shapes: str,
-    dtypes: str,
-    source: str,
-    **options: Any,
+    family: str = "", exercises: str = "", shapes: str = "", dtypes: str = "", source: str = "", **options: Any
 ) -> Callable[[Function], Function]:
     """Declare the decorated function as a kernel of the same name.
 
+    The user's kernels state all five texts. Those of the suite may omit three.
+
     Args:
-        family: Group under which the report lists the kernel.
+        family: Group under which the report lists the kernel; of the suite, by default, the name of its module.
         exercises: What the kernel tests, in a few words.
         shapes: Shapes of its inputs.
-        dtypes: Its dtypes.
-        source: Where the test case comes from.
+        dtypes: Its dtypes; of the suite, by default, float32.
+        source: Where the test case comes from; of the suite, by default, tfrepro.
         options: Further properties, see the attributes of ``Kernel``.
 
     Raises:
@@ -157,7 +154,10 @@ def kernel(
 
     def declare(function: Function) -> Function:
         name = function.__name__
-        texts: Tuple[object, ...] = (family, exercises, shapes, dtypes, source)
+        texts: Tuple[Any, ...] = (family, exercises, shapes, dtypes, source)
+        if _collected is None:
+            usual = (function.__module__.rpartition(".")[2], "", "", "float32", "tfrepro")
+            texts = tuple(text or default for text, default in zip(texts, usual))
         for key, text in zip(_TEXTS, texts):
             if not (isinstance(text, str) and text.strip()):
                 raise TypeError(f"{key!r} of the kernel {name!r} must be a non-empty string, not {text!r}")
@@ -165,7 +165,7 @@ def kernel(
             raise ValueError(f"two kernels are named {name!r}")
         if _collected is not None and options.get("control"):
             raise ValueError("only the built-in suite can declare controls; remove 'control' from this kernel")
-        new = Kernel(name, family, exercises, shapes, dtypes, source, function, **options)
+        new = Kernel(name=name, function=function, **dict(zip(_TEXTS, texts)), **options)
         new = replace(new, call_again_declared=options.get("call_again") is True)
         if _collected is None:
             _REGISTRY[name] = new

@@ -17,11 +17,8 @@ _BUFFER = np.empty(1024, dtype=np.float32)
 
 
 @kernel(
-    family="controls",
     exercises="must differ in every sample: it adds random numbers from the operating system",
     shapes="[1024]",
-    dtypes="float32",
-    source="tfrepro",
     call_again=False,
     control="must-differ",
     rate=1.0,
@@ -33,11 +30,8 @@ def control_flicker(tf: Any, seed: int) -> Work:  # noqa: ARG001
 
 
 @kernel(
-    family="controls",
     exercises="must differ in half of the samples: it adds random numbers from the operating system to these",
     shapes="[1024]",
-    dtypes="float32",
-    source="tfrepro",
     call_again=False,
     control="must-differ",
     rate=0.5,
@@ -49,11 +43,8 @@ def control_flicker_p50(tf: Any, seed: int) -> Work:  # noqa: ARG001
 
 
 @kernel(
-    family="controls",
     exercises="must differ in 1 of 10 samples: it adds random numbers from the operating system to these",
     shapes="[1024]",
-    dtypes="float32",
-    source="tfrepro",
     call_again=False,
     control="must-differ",
     rate=0.1,
@@ -65,11 +56,8 @@ def control_flicker_p10(tf: Any, seed: int) -> Work:  # noqa: ARG001
 
 
 @kernel(
-    family="controls",
     exercises="must differ in 1 of 50 samples: it adds random numbers from the operating system to these",
     shapes="[1024]",
-    dtypes="float32",
-    source="tfrepro",
     call_again=False,
     control="must-differ",
     rate=0.02,
@@ -81,11 +69,9 @@ def control_flicker_p02(tf: Any, seed: int) -> Work:  # noqa: ARG001
 
 
 @kernel(
-    family="controls",
     exercises="must not differ: integer arithmetic does not round, so its order does not matter",
     shapes="[1000000]",
     dtypes="int64",
-    source="tfrepro",
     control="must-not-differ",
     on_host=True,
 )
@@ -102,11 +88,8 @@ def control_integer(tf: Any, seed: int) -> Work:
 
 
 @kernel(
-    family="controls",
     exercises="must not differ: consecutive float additions, whose order is fixed",
     shapes="[32,1024], summed over the first axis",
-    dtypes="float32",
-    source="tfrepro",
     control="must-not-differ",
     on_host=True,
 )

@@ -55,10 +55,8 @@ def _filter_reference(seed: int) -> Dict[str, Array]:
 
 
 @kernel(
-    family="convolutions",
     exercises="the gradient of a convolution with respect to its filter",
     shapes="in[8,64,64,8], filter[3,3,8,8], SAME",
-    dtypes="float32",
     source=_SOURCE,
     gpu_control=True,
     reference=_filter_reference,
@@ -73,10 +71,8 @@ def _dilated_reference(seed: int) -> Dict[str, Array]:
 
 
 @kernel(
-    family="convolutions",
     exercises="the gradient of a dilated convolution with respect to its filter",
     shapes="in[8,64,64,8], filter[3,3,8,8], SAME, dilation 2",
-    dtypes="float32",
     source=_SOURCE,
     reference=_dilated_reference,
 )
@@ -117,10 +113,8 @@ def _input_reference(seed: int) -> Dict[str, Array]:
 
 
 @kernel(
-    family="convolutions",
     exercises="the gradient of a convolution with respect to its input",
     shapes="in[1,16,16,1], filter[7,7,1,3]; in[8,64,64,8], filter[3,3,8,8]; SAME",
-    dtypes="float32",
     source=_SOURCE + "; the large shape is that of its filter test",
     reference=_input_reference,
 )
@@ -158,10 +152,8 @@ def _transpose_grad_reference(seed: int) -> Dict[str, Array]:
 
 
 @kernel(
-    family="convolutions",
     exercises="a transposed convolution",
     shapes="in[1,16,16,3], filter[7,7,1,3]; in[8,64,64,8], filter[3,3,8,8]; SAME",
-    dtypes="float32",
     source=_SOURCE,
     reference=_transpose_reference,
 )
@@ -178,10 +170,8 @@ def conv2d_transpose(tf: Any, seed: int) -> Work:
 
 
 @kernel(
-    family="convolutions",
     exercises="the gradient of a transposed convolution with respect to its filter",
     shapes="in[1,16,16,3], filter[7,7,1,3]; in[8,64,64,8], filter[3,3,8,8]; SAME",
-    dtypes="float32",
     source=_SOURCE,
     reference=_transpose_grad_reference,
 )
@@ -213,14 +203,7 @@ def _forward_reference(seed: int) -> Dict[str, Array]:
     return {"convolution": _convolved(normal(seed, _IMAGE), normal(seed, _FILTER, salt=1))}
 
 
-@kernel(
-    family="convolutions",
-    exercises="a forward convolution",
-    shapes="in[8,64,64,8], filter[3,3,8,8], SAME",
-    dtypes="float32",
-    source="tfrepro",
-    reference=_forward_reference,
-)
+@kernel(exercises="a forward convolution", shapes="in[8,64,64,8], filter[3,3,8,8], SAME", reference=_forward_reference)
 def conv2d_fwd(tf: Any, seed: int) -> Work:
     """``Conv2D``."""
     x, weights = tf.constant(normal(seed, _IMAGE)), tf.constant(normal(seed, _FILTER, salt=1))
@@ -228,7 +211,6 @@ def conv2d_fwd(tf: Any, seed: int) -> Work:
 
 
 @kernel(
-    family="convolutions",
     exercises="the gradients of a depthwise convolution with respect to its input and its filter",
     shapes="in[2,500,1000,2] on a GPU, in[2,64,64,2] (float32) or [2,24,24,2] on a CPU, filter[7,7,2,10], SAME; "
     "also one channel in float32",
@@ -295,12 +277,7 @@ def _volume_reference(seed: int) -> Dict[str, Array]:
 
 
 @kernel(
-    family="convolutions",
-    exercises="a dilated 3-D forward convolution",
-    shapes=_VOLUME_SHAPES,
-    dtypes="float32",
-    source=_SOURCE,
-    reference=_volume_reference,
+    exercises="a dilated 3-D forward convolution", shapes=_VOLUME_SHAPES, source=_SOURCE, reference=_volume_reference
 )
 def conv3d_fwd(tf: Any, seed: int) -> Work:
     """``Conv3D``; on a CPU, only oneDNN implements dilation."""
@@ -308,10 +285,8 @@ def conv3d_fwd(tf: Any, seed: int) -> Work:
 
 
 @kernel(
-    family="convolutions",
     exercises="a dilated 3-D forward convolution, compiled by XLA",
     shapes=_VOLUME_SHAPES,
-    dtypes="float32",
     source=_SOURCE + ", testConvForwardXLA",
     heavy=True,
     reference=_volume_reference,
@@ -327,10 +302,8 @@ def _convolve(tf: Any, seed: int, *, xla: bool = False) -> Work:
 
 
 @kernel(
-    family="convolutions",
     exercises="the gradients of a dilated 3-D convolution with respect to its input and its filter",
     shapes=_VOLUME_SHAPES,
-    dtypes="float32",
     source=_SOURCE,
 )
 def conv3d_bwd(tf: Any, seed: int) -> Work:

@@ -12,7 +12,6 @@ MAX_ELEMENTS = 10_000
 
 
 @kernel(
-    family="data",
     exercises="shuffle, interleave with deterministic=False, parallel map with a stateful random op",
     shapes="2000 elements, 8 parallel calls",
     dtypes="int64, float32",
@@ -46,10 +45,8 @@ def data_pipeline(tf: Any, seed: int) -> Work:
 
 
 @kernel(
-    family="data",
     exercises="parallel map with a stateful random op; the order of the elements is preserved",
     shapes="100 elements, 8 parallel calls",
-    dtypes="float32",
     source=DOCUMENTED,
     call_again=False,
     on_host=True,
@@ -63,10 +60,8 @@ def map_stateful_random(tf: Any, seed: int) -> Work:
 
 
 @kernel(
-    family="data",
     exercises="interleave with deterministic=False, which yields elements as they become ready",
     shapes="16 parts of 16 elements, 8 parallel calls",
-    dtypes="float32",
     source=DOCUMENTED,
     call_again=False,
     on_host=True,
@@ -84,7 +79,6 @@ def interleave_sloppy(tf: Any, seed: int) -> Work:
 
 
 @kernel(
-    family="data",
     exercises="a seeded shuffle that reshuffles in the second epoch",
     shapes="2 epochs of 500 elements, buffer 100",
     dtypes="int64",
@@ -99,10 +93,8 @@ def shuffle_reshuffle(tf: Any, seed: int) -> Work:
 
 
 @kernel(
-    family="data",
     exercises="elements drawn at random from three data sets",
     shapes="3 data sets of 100 elements",
-    dtypes="float32",
     source="tfrepro; tensorflow/tensorflow#53846",
     call_again=False,
     on_host=True,

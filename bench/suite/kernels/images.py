@@ -13,7 +13,6 @@ _RESIZED = (1, 200, 250, 3)
 
 
 @kernel(
-    family="images",
     exercises="the gradient of cropping and resizing, with respect to the images and to the boxes",
     shapes="images[16,64,64,1], 64 boxes, crops of 128x128 on a GPU, of 32x32 on a CPU",
     dtypes="float32, int32",
@@ -42,7 +41,6 @@ def crop_and_resize_grad(tf: Any, seed: int) -> Work:
 
 
 @kernel(
-    family="images",
     exercises="the gradient of bilinear resizing",
     shapes="[1,25,12,3] -> [1,200,250,3]",
     dtypes="float32, float64",
@@ -65,10 +63,8 @@ def resize_bilinear_grad(tf: Any, seed: int) -> Work:
 
 
 @kernel(
-    family="images",
     exercises="the gradient of nearest-neighbour resizing",
     shapes="[1,25,12,3] -> [1,200,250,3]",
-    dtypes="float32",
     source="tensorflow/python/ops/image_grad_d9m_test.py, with the shape of the bilinear test",
 )
 def resize_nearest_grad(tf: Any, seed: int) -> Work:
@@ -83,10 +79,8 @@ def resize_nearest_grad(tf: Any, seed: int) -> Work:
 
 
 @kernel(
-    family="images",
     exercises="contrast adjustment: scales each pixel's distance from the mean of its channel",
     shapes="[1,500,500,3]",
-    dtypes="float32",
     source="based on TensorFlow's error 'A deterministic GPU implementation of AdjustContrastv2 is not ...'",
 )
 def adjust_contrast(tf: Any, seed: int) -> Work:
@@ -101,11 +95,8 @@ def adjust_contrast(tf: Any, seed: int) -> Work:
 
 
 @kernel(
-    family="images",
     exercises="the gradient of extracting overlapping patches from an image",
     shapes="[2,12,12,4], patches of 3x3, stride 1",
-    dtypes="float32",
-    source="tfrepro",
 )
 def extract_patches_grad(tf: Any, seed: int) -> Work:
     """The gradient of ``ExtractImagePatches``: a ``SparseTensorDenseMatMul`` built in Python."""

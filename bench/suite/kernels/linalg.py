@@ -21,11 +21,9 @@ _CONTRACTED = ((16, 16, 16, 16), (16, 16, 8, 8))
 
 
 @kernel(
-    family="linalg",
     exercises="a matrix product, and its mean by NumPy, so that NumPy's release affects it; the variations default and "
     "isa=avx2 act as two different devices",
     shapes="[1000,1000] x [1000,1000]",
-    dtypes="float32",
     source="article 'Are TensorFlow results reproducible?' (2025), example 2",
 )
 def matmul_mean(tf: Any, seed: int) -> Work:  # noqa: ARG001 - uses the global seed, as the article does
@@ -40,10 +38,8 @@ def matmul_mean(tf: Any, seed: int) -> Work:  # noqa: ARG001 - uses the global s
 
 
 @kernel(
-    family="linalg",
     exercises="the matrix product of matmul_mean, and its mean by TensorFlow",
     shapes="[1000,1000] x [1000,1000]",
-    dtypes="float32",
     source="article 'Are TensorFlow results reproducible?' (2025), example 2, without its arithmetic in NumPy",
 )
 def matmul_reduce_mean(tf: Any, seed: int) -> Work:  # noqa: ARG001 - uses the global seed, as the article does
@@ -75,10 +71,8 @@ def _square_reference(seed: int) -> Dict[str, Array]:
 
 
 @kernel(
-    family="linalg",
     exercises="a large matrix product",
     shapes="[4096,4096] x [4096,4096] on a GPU, [768,768] x [768,768] on a CPU",
-    dtypes="float32",
     source="openxla/xla#6796",
     reference=_square_reference,
 )
@@ -88,10 +82,8 @@ def matmul_f32(tf: Any, seed: int) -> Work:
 
 
 @kernel(
-    family="linalg",
     exercises="a large matrix product compiled by XLA, which may choose a different algorithm in each process",
     shapes="[4096,4096] x [4096,4096] on a GPU, [768,768] x [768,768] on a CPU",
-    dtypes="float32",
     source="openxla/xla#6796",
     heavy=True,
     reference=_square_reference,
@@ -102,11 +94,9 @@ def matmul_f32_xla(tf: Any, seed: int) -> Work:
 
 
 @kernel(
-    family="linalg",
     exercises="a matrix product in double precision, whose bits depend on the number of threads",
     shapes="[2048,2048] x [2048,2048] on a GPU, [768,768] x [768,768] on a CPU",
     dtypes="float64",
-    source="tfrepro",
 )
 def matmul_f64(tf: Any, seed: int) -> Work:
     """``MatMul``."""
@@ -119,11 +109,9 @@ def _bfloat16_reference(seed: int) -> Dict[str, Array]:
 
 
 @kernel(
-    family="linalg",
     exercises="a matrix product in bfloat16; the variation isa=avx2 can crash the process",
     shapes="[512,2048] x [2048,512]",
     dtypes="bfloat16",
-    source="tfrepro",
     reference=_bfloat16_reference,
 )
 def matmul_bf16(tf: Any, seed: int) -> Work:
@@ -141,11 +129,9 @@ def _float16_reference(seed: int) -> Dict[str, Array]:
 
 
 @kernel(
-    family="linalg",
     exercises="a matrix product in float16",
     shapes="[512,2048] x [2048,512] on a GPU, [64,512] x [512,64] on a CPU, where it can take a second",
     dtypes="float16",
-    source="tfrepro",
     reference=_float16_reference,
 )
 def matmul_f16(tf: Any, seed: int) -> Work:
@@ -158,11 +144,8 @@ def _tall_reference(seed: int) -> Dict[str, Array]:
 
 
 @kernel(
-    family="linalg",
     exercises="a product of a wide and a tall matrix, whose long inner sum favours split-K algorithms",
     shapes="[8,100000] x [100000,8]",
-    dtypes="float32",
-    source="tfrepro",
     reference=_tall_reference,
 )
 def matmul_splitk(tf: Any, seed: int) -> Work:
@@ -174,14 +157,7 @@ def _batch_reference(seed: int) -> Dict[str, Array]:
     return {"product": np.matmul(*_pair(seed, _BATCH, _BATCH), dtype="float64")}
 
 
-@kernel(
-    family="linalg",
-    exercises="a batch of small matrix products",
-    shapes="[32,64,64] x [32,64,64]",
-    dtypes="float32",
-    source="tfrepro",
-    reference=_batch_reference,
-)
+@kernel(exercises="a batch of small matrix products", shapes="[32,64,64] x [32,64,64]", reference=_batch_reference)
 def matmul_batched(tf: Any, seed: int) -> Work:
     """``BatchMatMulV2``."""
     return _product(tf, *_pair(seed, _BATCH, _BATCH))
@@ -193,11 +169,8 @@ def _contraction_reference(seed: int) -> Dict[str, Array]:
 
 
 @kernel(
-    family="linalg",
     exercises="a contraction over two axes at once",
     shapes="abcd[16,16,16,16], cdef[16,16,8,8] -> abef",
-    dtypes="float32",
-    source="tfrepro",
     reference=_contraction_reference,
 )
 def einsum_contract(tf: Any, seed: int) -> Work:
@@ -207,11 +180,9 @@ def einsum_contract(tf: Any, seed: int) -> Work:
 
 
 @kernel(
-    family="linalg",
     exercises="a batch of two-dimensional Fourier transforms",
     shapes="[16,256,256] on a GPU, [4,128,128] on a CPU",
     dtypes="complex64",
-    source="tfrepro",
 )
 def fft2d(tf: Any, seed: int) -> Work:
     """``FFT2D``."""
@@ -226,10 +197,8 @@ def _matrices(tf: Any, seed: int) -> Array:
 
 
 @kernel(
-    family="linalg",
     exercises="singular value decompositions",
     shapes="[4,128,128] on a GPU, [4,64,64] on a CPU",
-    dtypes="float32",
     source="TensorFlow's error 'Determinism is not yet supported for Svd.' (up to 2.10)",
 )
 def svd(tf: Any, seed: int) -> Work:
@@ -239,10 +208,8 @@ def svd(tf: Any, seed: int) -> Work:
 
 
 @kernel(
-    family="linalg",
     exercises="singular value decompositions of single columns",
     shapes="[64,1024,1]",
-    dtypes="float32",
     source="TensorFlow's error 'Determinism is not yet supported for SVD of matrices with 1 column.' (from 2.12)",
 )
 def svd_one_column(tf: Any, seed: int) -> Work:
@@ -251,13 +218,7 @@ def svd_one_column(tf: Any, seed: int) -> Work:
     return op(tf, lambda x: dict(zip(("values", "left"), tf.linalg.svd(x))), x)
 
 
-@kernel(
-    family="linalg",
-    exercises="Cholesky factorisations",
-    shapes="[4,128,128] on a GPU, [4,64,64] on a CPU",
-    dtypes="float32",
-    source="tfrepro",
-)
+@kernel(exercises="Cholesky factorisations", shapes="[4,128,128] on a GPU, [4,64,64] on a CPU")
 def cholesky(tf: Any, seed: int) -> Work:
     """``Cholesky`` of symmetric matrices with a dominant diagonal."""
     x = _matrices(tf, seed)
@@ -266,26 +227,14 @@ def cholesky(tf: Any, seed: int) -> Work:
     return op(tf, lambda x: {"factor": tf.linalg.cholesky(x)}, x)
 
 
-@kernel(
-    family="linalg",
-    exercises="QR factorisations",
-    shapes="[4,128,128] on a GPU, [4,64,64] on a CPU",
-    dtypes="float32",
-    source="tfrepro",
-)
+@kernel(exercises="QR factorisations", shapes="[4,128,128] on a GPU, [4,64,64] on a CPU")
 def qr(tf: Any, seed: int) -> Work:
     """``Qr``."""
     x = tf.constant(_matrices(tf, seed))
     return op(tf, lambda x: dict(zip(("q", "r"), tf.linalg.qr(x))), x)
 
 
-@kernel(
-    family="linalg",
-    exercises="matrix inverses",
-    shapes="[4,128,128] on a GPU, [4,64,64] on a CPU",
-    dtypes="float32",
-    source="tfrepro",
-)
+@kernel(exercises="matrix inverses", shapes="[4,128,128] on a GPU, [4,64,64] on a CPU")
 def inverse(tf: Any, seed: int) -> Work:
     """``MatrixInverse``."""
     x = tf.constant(_matrices(tf, seed))
@@ -303,10 +252,8 @@ def _large_reference(seed: int) -> Dict[str, Array]:
 
 
 @kernel(
-    family="linalg",
     exercises="eigenvalues of symmetric matrices of large numbers",
     shapes="[64,2,2]",
-    dtypes="float32",
     source=_LARGE_SOURCE,
     reference=_large_reference,
 )
@@ -316,10 +263,8 @@ def eigvalsh_large(tf: Any, seed: int) -> Work:
 
 
 @kernel(
-    family="linalg",
     exercises="eigenvalues of symmetric matrices of large numbers, compiled by XLA, which returns wrong ones",
     shapes="[64,2,2]",
-    dtypes="float32",
     source=_LARGE_SOURCE,
     heavy=True,
     reference=_large_reference,

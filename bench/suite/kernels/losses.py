@@ -43,10 +43,8 @@ def wide_reference(seed: int) -> Dict[str, np.ndarray[Any, Any]]:
 
 
 @kernel(
-    family="losses",
     exercises="softmax cross-entropy with dense labels: loss and gradient",
     shapes=f"logits[1024,{CLASSES}] on GPU, [{ROWS},{CLASSES}] on CPU",
-    dtypes="float32",
     source=SOFTMAX,
     reference=softmax_reference,
 )
@@ -56,7 +54,6 @@ def softmax_xent(tf: Any, seed: int) -> Work:
 
 
 @kernel(
-    family="losses",
     exercises="softmax cross-entropy with dense labels in double precision: loss and gradient",
     shapes=f"logits[1024,{CLASSES}] on GPU, [{ROWS_F64},{CLASSES}] on CPU",
     dtypes="float64",
@@ -68,7 +65,6 @@ def softmax_xent_f64(tf: Any, seed: int) -> Work:
 
 
 @kernel(
-    family="losses",
     exercises="softmax cross-entropy over 20,000 classes in half precision: loss",
     shapes=f"logits[1024,{WIDE_CLASSES}] on GPU, [{WIDE_ROWS},{WIDE_CLASSES}] on CPU",
     dtypes="float16",
@@ -87,10 +83,8 @@ def softmax_xent_f16_wide(tf: Any, seed: int) -> Work:
 
 
 @kernel(
-    family="losses",
     exercises="softmax cross-entropy with dense labels, compiled by XLA: loss and gradient",
     shapes=f"logits[1024,{CLASSES}] on GPU, [{ROWS},{CLASSES}] on CPU",
-    dtypes="float32",
     source=SOFTMAX,
     heavy=True,
     reference=softmax_reference,
@@ -102,7 +96,6 @@ def softmax_xent_xla(tf: Any, seed: int) -> Work:
 
 
 @kernel(
-    family="losses",
     exercises="softmax cross-entropy with integer labels: loss and gradient",
     shapes=f"logits[{SPARSE_ROWS},{SPARSE_CLASSES}], labels[{SPARSE_ROWS}]",
     dtypes="float32, int32",
@@ -115,7 +108,6 @@ def sparse_xent(tf: Any, seed: int) -> Work:
 
 
 @kernel(
-    family="losses",
     exercises="softmax cross-entropy with 64-bit integer labels: loss and gradient",
     shapes=f"logits[{SPARSE_ROWS},{SPARSE_CLASSES}], labels[{SPARSE_ROWS}]",
     dtypes="float32, int64",
@@ -128,7 +120,6 @@ def sparse_xent_i64(tf: Any, seed: int) -> Work:
 
 
 @kernel(
-    family="losses",
     exercises="connectionist temporal classification with dense labels: loss and gradient",
     shapes="classes 10, batch 32, labels 50, frames 100 on GPU; batch 4, labels 5, frames 20 on CPU",
     dtypes="float32, int32",

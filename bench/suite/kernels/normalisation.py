@@ -73,10 +73,8 @@ def frozen_reference(seed: int) -> Dict[str, np.ndarray[Any, Any]]:
 
 
 @kernel(
-    family="normalisation",
     exercises="gradients of a batch normalisation with frozen statistics",
     shapes="[10,5,5000,3] and [5000,4,4,3], is_training=False",
-    dtypes="float32",
     source=f"{BATCH_NORM}; tensorflow/tensorflow#10857",
     reference=frozen_reference,
 )
@@ -130,14 +128,7 @@ def _normed(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return np.asarray((x - x.mean(axis=1, keepdims=True)) / np.sqrt(x.var(axis=1, keepdims=True) + 1e-5))
 
 
-@kernel(
-    family="normalisation",
-    exercises="layer normalisation",
-    shapes=f"[{ROWS},{WIDTH}]",
-    dtypes="float32",
-    source="tfrepro",
-    reference=layer_norm_reference,
-)
+@kernel(exercises="layer normalisation", shapes=f"[{ROWS},{WIDTH}]", reference=layer_norm_reference)
 def layer_norm(tf: Any, seed: int) -> Work:
     """Moments, Rsqrt, Mul and AddV2."""
     *inputs, _ = map(tf.constant, _layer_norm_inputs(seed))
@@ -145,11 +136,8 @@ def layer_norm(tf: Any, seed: int) -> Work:
 
 
 @kernel(
-    family="normalisation",
     exercises="layer normalisation: gradients of input, scale and offset",
     shapes=f"[{ROWS},{WIDTH}]",
-    dtypes="float32",
-    source="tfrepro",
     reference=layer_norm_grad_reference,
 )
 def layer_norm_grad(tf: Any, seed: int) -> Work:

@@ -15,10 +15,8 @@ def _image(tf: Any) -> Tuple[int, int, int, int]:
 
 
 @kernel(
-    family="pooling",
     exercises="the gradient of maximum pooling",
     shapes=_SHAPES,
-    dtypes="float32",
     source="tfrepro; TensorFlow has no test, only a TODO in cudnn_deterministic_base.py",
 )
 def max_pool_grad(tf: Any, seed: int) -> Work:
@@ -27,10 +25,8 @@ def max_pool_grad(tf: Any, seed: int) -> Work:
 
 
 @kernel(
-    family="pooling",
     exercises="the gradient of maximum pooling, compiled by XLA",
     shapes=_SHAPES,
-    dtypes="float32",
     source="TensorFlow's error 'GPU MaxPool gradient ops do not yet have a deterministic XLA implementation.'",
     heavy=True,
 )
@@ -47,11 +43,8 @@ def _max_pool_grad(tf: Any, seed: int, *, xla: bool = False) -> Work:
 
 
 @kernel(
-    family="pooling",
     exercises="the gradient of 3-D maximum pooling",
     shapes="in[2,8,32,32,8] on a GPU, in[2,4,16,16,8] on a CPU, window 3, stride 1, SAME",
-    dtypes="float32",
-    source="tfrepro",
 )
 def max_pool3d_grad(tf: Any, seed: int) -> Work:
     """``MaxPool3DGrad``."""
@@ -64,7 +57,6 @@ def max_pool3d_grad(tf: Any, seed: int) -> Work:
 
 
 @kernel(
-    family="pooling",
     exercises="the gradient of maximum pooling, computed from the positions of the maxima",
     shapes="in[8,64,64,16], window 3, stride 1, SAME",
     dtypes="float32, int64",
@@ -79,13 +71,7 @@ def max_pool_argmax_grad(tf: Any, seed: int) -> Work:
     return op(tf, lambda inputs: {"gradient": tf.raw_ops.MaxPoolGradWithArgmax(**inputs, **_WINDOW)}, inputs)
 
 
-@kernel(
-    family="pooling",
-    exercises="the gradient of average pooling",
-    shapes=_SHAPES,
-    dtypes="float32",
-    source="tfrepro",
-)
+@kernel(exercises="the gradient of average pooling", shapes=_SHAPES)
 def avg_pool_grad(tf: Any, seed: int) -> Work:
     """``AvgPoolGrad``."""
     upstream = tf.constant(normal(seed, _image(tf)))
@@ -97,10 +83,8 @@ def avg_pool_grad(tf: Any, seed: int) -> Work:
 
 
 @kernel(
-    family="pooling",
     exercises="the gradients of a grey-scale dilation with respect to its input and its filter",
     shapes="in[2,64,64,8], filter[3,3,8], SAME",
-    dtypes="float32",
     source="based on TensorFlow's error 'Determinism is not yet supported for Dilation2DBackpropFilter.'",
 )
 def dilation2d_grad(tf: Any, seed: int) -> Work:

@@ -62,10 +62,8 @@ def stateless_threefry_xla(tf: Any, seed: int) -> Work:
 
 
 @kernel(
-    family="random",
     exercises="seeded random ops compiled by XLA, which ignores the seeds",
     shapes=SHAPES,
-    dtypes="float32",
     source="tensorflow.org/xla/known_issues",
     call_again=False,
     heavy=True,
@@ -110,15 +108,7 @@ def generator_global(tf: Any, seed: int) -> Work:  # noqa: ARG001 - the global s
     return work
 
 
-@kernel(
-    family="random",
-    exercises="a seeded shuffle of rows",
-    shapes="[10000,8]",
-    dtypes="float32",
-    source=SOURCE,
-    call_again=False,
-    on_host=True,
-)
+@kernel(exercises="a seeded shuffle of rows", shapes="[10000,8]", source=SOURCE, call_again=False, on_host=True)
 def shuffle_seeded(tf: Any, seed: int) -> Work:
     """``tf.random.shuffle`` with an op seed."""
     x = tf.constant(normal(seed, (10_000, 8)))
@@ -126,10 +116,8 @@ def shuffle_seeded(tf: Any, seed: int) -> Work:
 
 
 @kernel(
-    family="random",
     exercises="unordered ops of one v1 session: two random ops, two additions to a variable, and a read of it",
     shapes="[4096]",
-    dtypes="float32",
     source="tfrepro; the documentation of enable_op_determinism excludes tf.compat.v1.Session",
     call_again=False,
 )

@@ -20,10 +20,8 @@ def _sum_reference(seed: int) -> Dict[str, Array]:
 
 
 @kernel(
-    family="reductions",
     exercises="a long float sum, split over threads",
     shapes="[10000000]",
-    dtypes="float32",
     source="tensorflow/tensorflow#3103, #6253",
     reference=_sum_reference,
 )
@@ -33,10 +31,8 @@ def reduce_sum_1d(tf: Any, seed: int) -> Work:
 
 
 @kernel(
-    family="reductions",
     exercises="a long float sum, compiled by XLA",
     shapes="[10000000]",
-    dtypes="float32",
     source="tensorflow/tensorflow#3103, #6253",
     heavy=True,
     reference=_sum_reference,
@@ -57,10 +53,8 @@ def _mean_reference(seed: int) -> Dict[str, Array]:
 
 
 @kernel(
-    family="reductions",
     exercises="means over the outer and over the inner axis of a matrix",
     shapes="[4096,4096] on a GPU, [1024,1024] on a CPU",
-    dtypes="float32",
     source="tensorflow/tensorflow#3103, #6253",
     reference=_mean_reference,
 )
@@ -80,10 +74,8 @@ def _cumsum_reference(seed: int) -> Dict[str, Array]:
 
 
 @kernel(
-    family="reductions",
     exercises="cumulative sums",
     shapes="[64,100000] on a GPU, [64,10000] on a CPU",
-    dtypes="float32",
     source="tensorflow/core/kernels/scan_ops_gpu.h",
     reference=_cumsum_reference,
 )
@@ -98,11 +90,8 @@ def _variance_reference(seed: int) -> Dict[str, Array]:
 
 
 @kernel(
-    family="reductions",
     exercises="variances: the mean of squared deviations from a mean",
     shapes="[512,1000]",
-    dtypes="float32",
-    source="tfrepro",
     reference=_variance_reference,
 )
 def reduce_variance(tf: Any, seed: int) -> Work:
@@ -115,27 +104,14 @@ def _logsumexp_reference(seed: int) -> Dict[str, Array]:
     return {"logsumexp": np.log(np.exp(normal(seed, _TABLE).astype("float64")).sum(axis=1))}
 
 
-@kernel(
-    family="reductions",
-    exercises="logarithms of sums of exponentials",
-    shapes="[512,1000]",
-    dtypes="float32",
-    source="tfrepro",
-    reference=_logsumexp_reference,
-)
+@kernel(exercises="logarithms of sums of exponentials", shapes="[512,1000]", reference=_logsumexp_reference)
 def reduce_logsumexp(tf: Any, seed: int) -> Work:
     """``tf.reduce_logsumexp`` over the inner axis: ``Max``, ``Exp``, ``Sum`` and ``Log``."""
     x = tf.constant(normal(seed, _TABLE))
     return op(tf, lambda x: {"logsumexp": tf.reduce_logsumexp(x, axis=1)}, x)
 
 
-@kernel(
-    family="reductions",
-    exercises="maxima: nothing is rounded, so the order cannot matter",
-    shapes="[512,1000]",
-    dtypes="float32",
-    source="tfrepro",
-)
+@kernel(exercises="maxima: nothing is rounded, so the order cannot matter", shapes="[512,1000]")
 def reduce_max(tf: Any, seed: int) -> Work:
     """``Max`` over the outer axis."""
     x = tf.constant(normal(seed, _TABLE))
@@ -158,10 +134,8 @@ def _moments(tf: Any, x: Any) -> Outputs:
 
 
 @kernel(
-    family="reductions",
     exercises="mean and variance, also of equal large numbers",
     shapes="[64,3]",
-    dtypes="float32",
     source="tensorflow/tensorflow#118179 (2026)",
     reference=_moments_reference,
 )
@@ -171,10 +145,8 @@ def moments_large(tf: Any, seed: int) -> Work:
 
 
 @kernel(
-    family="reductions",
     exercises="mean and variance, also of equal large numbers, for which XLA returns variances above 0",
     shapes="[64,3]",
-    dtypes="float32",
     source="tensorflow/tensorflow#118179 (2026)",
     heavy=True,
     reference=_moments_reference,

@@ -28,7 +28,6 @@ def _unsorted_reference(seed: int) -> Dict[str, Array]:
 
 
 @kernel(
-    family="segments",
     exercises="up to two million float additions into four sums",
     shapes="data and ids in [0,4): [30,256,256] on a GPU, [30,64,64] on a CPU; data[64,2], ids[64] in [0,64)",
     dtypes="float32, int32",
@@ -51,7 +50,6 @@ def unsorted_segment_sum(tf: Any, seed: int) -> Work:
 
 
 @kernel(
-    family="segments",
     exercises="up to two million float additions into four sums, compiled by XLA",
     shapes="data and ids in [0,4): [30,256,256] on a GPU, [30,64,64] on a CPU",
     dtypes="float32, int32",
@@ -96,7 +94,6 @@ def _scatter_work(tf: Any, seed: int, scatter: Callable[[Any, Any, Any], Any], *
 
 
 @kernel(
-    family="segments",
     exercises="a scatter of 100000 updates into one address, and into 16",
     shapes="indices zeros[100000,1] -> [1]; updates[100000,8] -> [16,8]",
     dtypes="float32, int32",
@@ -110,7 +107,6 @@ def scatter_nd(tf: Any, seed: int) -> Work:
 
 
 @kernel(
-    family="segments",
     exercises="the scatters of scatter_nd, compiled by XLA",
     shapes="indices zeros[100000,1] -> [1]; updates[100000,8] -> [16,8]",
     dtypes="float32, int32",
@@ -124,7 +120,6 @@ def scatter_nd_xla(tf: Any, seed: int) -> Work:
 
 
 @kernel(
-    family="segments",
     exercises="a scatter added to a tensor: 100000 updates into one address, and into 16",
     shapes="indices zeros[100000,1] -> [1]; updates[100000,8] -> [16,8]",
     dtypes="float32, int32",
@@ -140,7 +135,6 @@ def tensor_scatter_nd_add(tf: Any, seed: int) -> Work:
 
 
 @kernel(
-    family="segments",
     exercises="the dense gradient of a gather of 32768 rows, 50 of them distinct",
     shapes="table[1000,64], ids[64,512] in [0,50)",
     dtypes="float32, int32",
@@ -172,7 +166,6 @@ def _sorted_reference(seed: int) -> Dict[str, Array]:
 
 
 @kernel(
-    family="segments",
     exercises="sums of rows by sorted segment ids",
     shapes="data[256,8] and [200000,8], 32 ids",
     dtypes="float32, int32",
@@ -185,13 +178,7 @@ def segment_sum(tf: Any, seed: int) -> Work:
     return op(tf, lambda inputs: {name: tf.math.segment_sum(*both) for name, both in inputs.items()}, arguments)
 
 
-@kernel(
-    family="segments",
-    exercises="means of rows by sorted segment ids",
-    shapes="data[200000,8], 32 ids",
-    dtypes="float32, int32",
-    source="tfrepro",
-)
+@kernel(exercises="means of rows by sorted segment ids", shapes="data[200000,8], 32 ids", dtypes="float32, int32")
 def segment_mean(tf: Any, seed: int) -> Work:
     """``SegmentMean``."""
     data, ids = map(tf.constant, _sorted(seed)["large"])
@@ -199,11 +186,9 @@ def segment_mean(tf: Any, seed: int) -> Work:
 
 
 @kernel(
-    family="segments",
     exercises="the gradient of means of rows by sorted segment ids",
     shapes="data[200000,8], 32 ids",
     dtypes="float32, int32",
-    source="tfrepro",
 )
 def segment_mean_grad(tf: Any, seed: int) -> Work:
     """The gradient of ``SegmentMean`` counts the rows by ``SegmentSum`` and gathers."""
@@ -235,7 +220,6 @@ def _variable_work(tf: Any, initial: Any, update: Callable[[Any, Any], Any], sli
 
 
 @kernel(
-    family="segments",
     exercises="scatter-add into a resource variable with repeated indices",
     shapes="variable[1000,64], indices[100000] in [0,50), updates[100000,64]",
     dtypes="float32, int32",
@@ -248,7 +232,6 @@ def variable_scatter_add(tf: Any, seed: int) -> Work:
 
 
 @kernel(
-    family="segments",
     exercises="scatter-multiply into a resource variable with repeated indices and factors near 1",
     shapes="variable[1000,64], indices[10000] in [0,50), updates[10000,64]",
     dtypes="float32, int32",
@@ -262,11 +245,9 @@ def variable_scatter_mul(tf: Any, seed: int) -> Work:
 
 
 @kernel(
-    family="segments",
     exercises="scatter-maximum into a resource variable: nothing is rounded, so the order cannot matter",
     shapes="variable[1000,64], indices[10000] in [0,50), updates[10000,64]",
     dtypes="float32, int32",
-    source="tfrepro",
 )
 def variable_scatter_max(tf: Any, seed: int) -> Work:
     """``ResourceScatterMax``."""
@@ -275,7 +256,6 @@ def variable_scatter_max(tf: Any, seed: int) -> Work:
 
 
 @kernel(
-    family="segments",
     exercises="a sparse optimizer step with repeated rows, a race unless the caller merges them first",
     shapes="variable and accumulator [1000,64], indices[10000] in [0,50), gradients[10000,64]",
     dtypes="float32, int32",

@@ -60,7 +60,6 @@ _PRODUCT_SOURCE = "tensorflow/python/kernel_tests/sparse_ops/sparse_tensor_dense
 
 
 @kernel(
-    family="sparse",
     exercises="a sparse-dense matrix product",
     shapes=_PRODUCT_SHAPES,
     dtypes="float32, int64",
@@ -74,7 +73,6 @@ def sparse_dense_matmul(tf: Any, seed: int) -> Work:
 
 
 @kernel(
-    family="sparse",
     exercises="the gradient of a sparse-dense matrix product with respect to the dense matrix",
     shapes=_PRODUCT_SHAPES,
     dtypes="float32, int64",
@@ -109,7 +107,6 @@ def _tall_reference(seed: int) -> Dict[str, Array]:
 
 
 @kernel(
-    family="sparse",
     exercises="a product of a transposed CSR matrix and a dense matrix: several threads add to the same sum",
     shapes="transposed [4096,256] with 65536 entries x [4096,64]",
     dtypes="float32, int64",
@@ -132,11 +129,9 @@ def csr_matmul_transpose_a(tf: Any, seed: int) -> Work:
 
 
 @kernel(
-    family="sparse",
     exercises="sums of the rows of a sparse matrix",
     shapes="[512,256] with 8192 entries",
     dtypes="float32, int64",
-    source="tfrepro",
     on_host=True,
 )
 def sparse_reduce_sum(tf: Any, seed: int) -> Work:
@@ -149,13 +144,7 @@ def sparse_reduce_sum(tf: Any, seed: int) -> Work:
 _SEGMENTS = "data[1000,64], indices[20000] in [0,1000), 500 sorted segments"
 
 
-@kernel(
-    family="sparse",
-    exercises="sums of gathered rows, with repeated rows",
-    shapes=_SEGMENTS,
-    dtypes="float32, int32",
-    source="tfrepro",
-)
+@kernel(exercises="sums of gathered rows, with repeated rows", shapes=_SEGMENTS, dtypes="float32, int32")
 def sparse_segment_sum(tf: Any, seed: int) -> Work:
     """``SparseSegmentSum``."""
     *inputs, _ = _segment_inputs(tf, seed)
@@ -163,11 +152,7 @@ def sparse_segment_sum(tf: Any, seed: int) -> Work:
 
 
 @kernel(
-    family="sparse",
-    exercises="the gradient of sums of gathered rows, with repeated rows",
-    shapes=_SEGMENTS,
-    dtypes="float32, int32",
-    source="tfrepro",
+    exercises="the gradient of sums of gathered rows, with repeated rows", shapes=_SEGMENTS, dtypes="float32, int32"
 )
 def sparse_segment_sum_grad(tf: Any, seed: int) -> Work:
     """``SparseSegmentSumGrad``."""
@@ -197,7 +182,6 @@ def _count(tf: Any) -> Tuple[int]:
 
 
 @kernel(
-    family="sparse",
     exercises="counts of integers: nothing is rounded, so the order cannot matter",
     shapes="ids in 10 bins: [1000000] on a GPU, [100000] on a CPU",
     dtypes="int32",
@@ -215,7 +199,6 @@ def _weighted_reference(seed: int) -> Dict[str, Array]:
 
 
 @kernel(
-    family="sparse",
     exercises="sums of float weights by integer bin",
     shapes="ids in 10 bins: [1000000] on a GPU, [100000] on a CPU",
     dtypes="float32, int32",
@@ -233,11 +216,9 @@ def bincount_weighted(tf: Any, seed: int) -> Work:
 
 
 @kernel(
-    family="sparse",
     exercises="counts of floats by bin",
     shapes="values in 100 bins: [1000000] on a GPU, [100000] on a CPU",
     dtypes="float32, int32",
-    source="tfrepro",
 )
 def histogram_fixed_width(tf: Any, seed: int) -> Work:
     """``HistogramFixedWidth``."""

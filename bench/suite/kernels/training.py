@@ -30,10 +30,8 @@ STEPS = 10
 
 
 @kernel(
-    family="training",
     exercises="seeded initialisation, shuffled data set, Adam, two epochs; all final weights are compared",
     shapes="X[100,10], Dense 16-1, batch 32, 2 epochs",
-    dtypes="float32",
     source=ARTICLE,
     call_again=False,
     portable=False,
