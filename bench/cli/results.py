@@ -71,7 +71,7 @@ def _completeness(folder: Path, run: store.Run, results: verdict.RunResults) -> 
         message = "No kernel gave a result with determinism on."
         raise errors.NothingError(message, "The page gives the reason for each kernel; logs are beside the records.")
     if results.incomplete:
-        print(f"planned records are missing: {', '.join(results.incomplete)}", file=sys.stderr)
+        print(f"planned records are missing or cut off: {', '.join(results.incomplete)}", file=sys.stderr)
         return errors.ENGINE
     return errors.OK
 

@@ -1,7 +1,8 @@
 """Changes of reproducibility from the earlier nights to tonight.
 
 An alarm is something new. A cell that has been nondeterministic, or has failed in the same way, on a night since the
-last accepted change is known to do so: a race that shows on one night in three must not raise an alarm each time.
+last accepted change is known to do so: a race that shows on one night in three must not raise an alarm each time. Where
+there are earlier nights in the environment of tonight, only these can have shown that bits differ.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from bench.history.provenance import explained, same_environment
 from bench.verdict.status import FROM_DIGESTS, OF_COLUMN, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from bench.history.night import Cell, Night, Place, Series
 
@@ -91,19 +92,16 @@ def _change(night: Night, series: Series) -> tuple[FindingKind, Cell, str] | Non
         return bits
     if now is Status.REPRODUCIBLE:
         return bits or _improved(series.earlier)
+    if now in DIFFERS:
+        return _first_difference(night, series)
     green = _last(series.earlier, Status.REPRODUCIBLE)
-    return (_no_longer_green(night, series, green) if green else _first_difference(night, series)) or bits
+    return (_no_longer_green(night, series, green) if green else None) or bits
 
 
 def _no_longer_green(night: Night, series: Series, green: Cell) -> tuple[FindingKind, Cell, str] | None:
     """Return what became of a cell that is reproducible no longer; None if that is known from earlier nights."""
     now, earlier = series.tonight.status, series.earlier
     seen = f"It was reproducible in run {night.runs[green.run].name}"
-    if now in DIFFERS:
-        if any(cell.status in DIFFERS for cell in earlier):
-            return None
-        nights = sum(cell.status == Status.REPRODUCIBLE for cell in earlier) - 1
-        return FindingKind.REGRESSED, green, f"{seen}{f' and {nights} earlier' if nights else ''}; tonight it is {now}."
     if any(cell.status not in {Status.REPRODUCIBLE, *FAILS} for cell in earlier[-_RECENT:]):
         return None  # what was lost on one of the last nights is not lost again
     if now == Status.CONTROL_FAILED:
@@ -112,13 +110,29 @@ def _no_longer_green(night: Night, series: Series, green: Cell) -> tuple[Finding
 
 
 def _first_difference(night: Night, series: Series) -> tuple[FindingKind, Cell, str] | None:
-    """Return what became of a cell whose samples agreed so far, but were too few to call it reproducible."""
-    now, agreed = series.tonight.status, _last(series.earlier, Status.INCONCLUSIVE)
-    if agreed is None or now not in DIFFERS or any(cell.status in DIFFERS for cell in series.earlier):
+    """Return what became of a cell whose samples differ tonight; None if that is known, or on its first night."""
+    now, earlier = series.tonight.status, series.earlier
+    if not earlier or _known_to_differ(night, series):
         return None
-    run = night.runs[agreed.run].name
-    sentence = f"Its samples agreed in run {run}, too few to call it reproducible; tonight it is {now}."
-    return FindingKind.NONDETERMINISTIC, agreed, sentence
+    green = _last(earlier, Status.REPRODUCIBLE)
+    if green is None:
+        last = _last(earlier, Status.INCONCLUSIVE) or earlier[-1]
+        seen = f"It was {last.status} in run {night.runs[last.run].name}; no earlier night shows that its bits differ"
+        return FindingKind.NONDETERMINISTIC, last, f"{seen}, but tonight it is {now}."
+    nights = sum(cell.status == Status.REPRODUCIBLE for cell in earlier) - 1
+    seen = f"It was reproducible in run {night.runs[green.run].name}{f' and {nights} earlier' if nights else ''}"
+    return FindingKind.REGRESSED, green, f"{seen}; tonight it is {now}."
+
+
+def _known_to_differ(night: Night, series: Series) -> bool:
+    return any(cell.status in DIFFERS for cell in _alike(night, series, series.earlier) or series.earlier)
+
+
+def _alike(night: Night, series: Series, cells: Iterable[Cell]) -> list[Cell]:
+    """Return the cells that were measured in the environment, and with the code, of tonight."""
+    now, place = series.tonight, series.place
+    facts = night.facts_of(now, place)
+    return [cell for cell in cells if same_environment([night.facts_of(cell, place), facts], [cell.code, now.code])]
 
 
 def _last(cells: tuple[Cell, ...], status: Status) -> Cell | None:
@@ -151,14 +165,9 @@ def _bits(night: Night, series: Series) -> tuple[FindingKind, Cell, str] | None:
     """
     now = series.tonight
     known = [cell for cell in series.earlier if cell.status in AGREES and cell.digest]
-    if not (known and now.digest) or any(cell.status in DIFFERS for cell in series.earlier):
+    if not (known and now.digest) or _known_to_differ(night, series):
         return None
-    facts = night.facts_of(now, series.place)
-    locked = [
-        cell
-        for cell in known
-        if same_environment([night.facts_of(cell, series.place), facts], [cell.code, now.code])
-    ]  # fmt: skip
+    locked = _alike(night, series, known)
     last = (locked or known)[-1]
     if now.digest in {cell.digest for cell in locked or [last]}:
         return None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from bench.errors import ConfigError
 from bench.verdict.host_groups import Agreement
 from bench.verdict.messages import enumerate_names
-from bench.verdict.status import OF_COLUMN, Status
+from bench.verdict.status import UNMEASURED, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 _FAULTS = frozenset(
     {Status.CRASHED, Status.OOM, Status.TIMEOUT, Status.MISMATCH, Status.FAILED, Status.ERROR, Status.NAN}
 )
-_UNMEASURED = OF_COLUMN | {Status.NOT_RUN, Status.OUTDATED}
 
 
 def _nondeterministic(verdict: Verdict, mode: str) -> bool:
@@ -34,7 +33,7 @@ _RULES: dict[str, Callable[[Verdict], bool]] = {
     "control-failed": lambda verdict: verdict.status is Status.CONTROL_FAILED,
     "inconclusive": lambda verdict: verdict.status is Status.INCONCLUSIVE,
     "faults": lambda verdict: verdict.status in _FAULTS,
-    "unmeasured": lambda verdict: verdict.status in _UNMEASURED,
+    "unmeasured": lambda verdict: verdict.status in UNMEASURED,
 }
 
 #: The gates that a build may fail on.

@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING
 from bench.verdict.host_groups import Agreement
 from bench.verdict.hosts import compare_hosts, not_the_same
 from bench.verdict.requirements import Requirements, deciding_variations, not_applicable, required_kernels
-from bench.verdict.status import OF_COLUMN, SEVERITY, Status
+from bench.verdict.status import SEVERITY, UNMEASURED, Status, severity
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -49,7 +49,8 @@ NOT_REPRODUCIBLE = frozenset({Status.NONDETERMINISTIC, Status.REPRODUCIBLE_IN_PR
 DOES_NOT_RUN = frozenset(
     {Status.CRASHED, Status.OOM, Status.TIMEOUT, Status.ERROR, Status.UNSUPPORTED, Status.INCOMPATIBLE}
 )
-UNMEASURED = OF_COLUMN | {Status.NOT_RUN, Status.OUTDATED}
+#: Statuses of kernels without a measurement that counts.
+_WITHOUT_RESULT = UNMEASURED | {Status.MISMATCH}
 
 
 class Fit(StrEnum):
@@ -240,13 +241,13 @@ def _candidate(
 ) -> Candidate:
     """Compare a column with the requirements. Its rank is 1 if it gets one at all."""
     verdicts = {name: results.worst(column.id, name, "on", variations) for name in required.kernels}
-    measured = any(verdict is not None and verdict.status not in UNMEASURED for verdict in verdicts.values())
+    measured = any(verdict is not None and verdict.status not in _WITHOUT_RESULT for verdict in verdicts.values())
     other = not_applicable(results, column, requirements)
     if other and not measured:  # what is incompatible with one device may run on another
         other = "not run on the required device"
     if other:
         return _no_evidence(column, len(verdicts), Concern(kind=ConcernKind.ELSEWHERE, why=other))
-    by_status = _by_status(results, column, verdicts)
+    by_status = _by_status(results, column, verdicts, variations)
     here = [name for name, _ in by_status.get(Status.REPRODUCIBLE, ())]
     reasons, unknowns = _concerns(results, column, by_status)
     reasons += _concern_about(
@@ -296,15 +297,21 @@ def _no_evidence(column: ColumnInfo, kernels: int, concern: Concern) -> Candidat
 
 
 def _by_status(
-    results: RunResults, column: ColumnInfo, verdicts: Mapping[str, Verdict | None]
+    results: RunResults, column: ColumnInfo, verdicts: Mapping[str, Verdict | None], variations: Sequence[str]
 ) -> dict[Status, list[tuple[str, str]]]:
-    """Group the kernels by status, each with the variation it has this status under, "" for the first one."""
+    """Group the kernels by status, each with the variation it has this status under, "" for the first one.
+
+    A kernel that was not planned under one of the variations was not run there.
+    """
     first = results.variations[0]
     groups: dict[Status, list[tuple[str, str]]] = {}
     for name, verdict in verdicts.items():
-        status = verdict.status if verdict else Status.NOT_RUN
-        named = verdict and verdict.variation != first and column.id not in results.unmeasured
-        groups.setdefault(status, []).append((name, verdict.variation if verdict and named else ""))
+        status, where = (verdict.status, verdict.variation) if verdict else (Status.NOT_RUN, first)
+        unplanned = next((one for one in variations if results.of(column.id, name, one, "on") is None), "")
+        if unplanned and severity(status) > severity(Status.NOT_RUN):
+            status, where = Status.NOT_RUN, unplanned
+        named = where != first and column.id not in results.unmeasured
+        groups.setdefault(status, []).append((name, where if named else ""))
     return groups
 
 

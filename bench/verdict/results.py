@@ -10,6 +10,7 @@ from bench.store.kept_values import StoredValues
 from bench.store.log_tails import Tails
 from bench.verdict.digest_comparison import Comparison
 from bench.verdict.messages import count
+from bench.verdict.observations import CUT_OFF
 from bench.verdict.status import FROM_DIGESTS, OF_COLUMN, EvidenceLevel, Status, severity
 from bench.verdict.steps import steps
 
@@ -104,9 +105,10 @@ class Verdict:
 
     @property
     def lacks_records(self) -> bool:
-        """Whether fewer rounds were found than were planned."""
+        """Whether fewer rounds were found than were planned, or a record was cut off."""
         planned = max((process.planned_rounds or 0 for process in self.observations), default=0)
-        return self.status is Status.NOT_RUN or len({process.round for process in self.observations}) < planned
+        complete = {process.round for process in self.observations if process.outcome != CUT_OFF}
+        return self.status is Status.NOT_RUN or len(complete) < planned
 
     @property
     def key(self) -> tuple[str, str, str, str]:

@@ -66,6 +66,8 @@ COMPARABLE = frozenset({Status.REPRODUCIBLE, Status.INCONCLUSIVE, Status.NAN})
 
 #: The statuses of a whole column that was never measured.
 OF_COLUMN = frozenset({Status.BUILD_FAILED, Status.IMAGE_MISSING, Status.INCOMPATIBLE, Status.GPU_NOT_VISIBLE})
+#: Statuses of results that no process measured, or none of this suite.
+UNMEASURED = OF_COLUMN | {Status.NOT_RUN, Status.OUTDATED}
 
 
 def severity(status: Status) -> int:

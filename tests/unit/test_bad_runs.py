@@ -123,7 +123,7 @@ SAYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "no records": ((NO_ANSWER, "not-run"), ("All 2 kernels reproducible",)),
     "one column": (("the one kernel is reproducible on TF 2.18.1 CPU", "All 1 kernel reproducible"), ()),
     "all error": (("0 of 2 kernels are reproducible", "error 2", "not measured"), ("All 2 kernels reproducible",)),
-    "all mismatch": (("0 of 2 kernels are reproducible", "mismatch 2"), ("All 2 kernels reproducible",)),
+    "all mismatch": (("Nothing valid was measured", "mismatch"), ("All 2 kernels reproducible", "0 of 2 kernels")),
     "all incompatible": (
         (NO_ANSWER, "incompatible: the driver is too old", "incompatible: there is no wheel"),
         ("All 2 kernels reproducible",),

@@ -165,7 +165,8 @@ def test_the_command_for_pairs_that_were_not_run_names_five_of_them(
     named = words[words.index("--env") + 1].split(",")
     possible = [one for one in body["candidates"] if any(text.startswith("not run") for text in one["unknowns"])]
     assert len(named) == 5 < len(possible)
-    assert suggestion["why"].startswith(f"Not run: {listed(named, 5)}, and {len(possible) - 5} more.")
+    more = f"and {len(possible) - 5} more, which the command leaves out."
+    assert suggestion["why"].startswith(f"Not run: {listed(named, 5)}, {more}")
     assert set(named) <= {one["column"].partition("@")[0] for one in possible}
 
 

@@ -57,6 +57,15 @@ def test_two_digests_of_one_nondeterministic_mode() -> None:
     assert line.endswith("yes")
 
 
+def test_processes_that_agree_with_themselves_only_have_the_status_of_the_report() -> None:
+    def by_process(spot: Spot) -> Behaviour:
+        return Behaviour((f"{spot.round}",)) if (spot.kernel, spot.mode) == ("matmul", "on") else EXACT
+
+    page = unwrapped(printed(factory.run(None, by_process)))
+    assert "reproducible-in-process under on." in page
+    assert "nondeterministic" not in page
+
+
 def test_off_against_on_where_neither_varies() -> None:
     page = printed(factory.run(None, only(off=Behaviour(("a",)), on=Behaviour(("b",)))))
     assert "within one variation and mode the bits were always equal." in unwrapped(page)

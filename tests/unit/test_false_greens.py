@@ -534,6 +534,43 @@ def test_a_custom_kernel_does_not_pass_for_one_of_the_suite() -> None:
     assert (result.status, "custom" in result.why) == (Status.MISMATCH, True)
 
 
+def of_own_process(**settings: Any) -> Callable[[Record], Record]:
+    """A change that moves ``mine``, a custom kernel, to a process of its own, whose file changed some settings."""
+
+    def moved(record: Record) -> Record:
+        first = record.processes[0]
+        replace = dataclasses.replace
+        own = replace(first, process=2, pid=first.pid + 1000, settings={**first.settings, **settings})
+        samples = tuple(replace(one, process=2) if one.kernel == "mine" else one for one in record.samples)
+        outcomes = tuple(replace(one, process=2) if one.kernel == "mine" else one for one in record.outcomes)
+        request = dataclasses.replace(record.request, kernel_files={"mine": f"{'a' * 64}/my.py"})
+        return dataclasses.replace(
+            record, request=request, processes=(first, own), samples=samples, outcomes=outcomes
+        )  # fmt: skip
+
+    return moved
+
+
+@pytest.mark.parametrize(
+    ("settings", "own"),
+    [
+        ({}, Status.REPRODUCIBLE),
+        ({"intra_op_threads": 1}, Status.REPRODUCIBLE),
+        ({"env": {"TF_CPP_MIN_LOG_LEVEL": "3"}}, Status.REPRODUCIBLE),
+        ({"determinism_enabled": False}, Status.MISMATCH),
+    ],
+)
+def test_what_a_custom_file_sets_concerns_its_own_kernels_only(settings: dict[str, Any], own: Status) -> None:
+    kernels = (factory.kernel("matmul"), factory.kernel("mine", file="my.py"), *factory.CONTROLS)
+    run = factory.changed(factory.run(factory.info(kernels=kernels)), of_own_process(**settings), Change(mode="on"))
+    run = factory.changed(run, of_own_process(**{**settings, "determinism_enabled": False}), Change(mode="off"))
+    assert verdict(run).status is Status.REPRODUCIBLE
+    assert verdict(run, name="mine").status is own
+    one = factory.changed(run, of_own_process(intra_op_threads=7), Change(mode="on", rounds=(2,)))
+    assert verdict(one).status is Status.REPRODUCIBLE, "its rounds are compared with each other"
+    assert verdict(one, name="mine").status is Status.MISMATCH
+
+
 def test_a_record_beside_its_compressed_copy_must_be_the_same(tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "run", factory.run())
     packed = next(folder.rglob("on-002.jsonl.xz"))

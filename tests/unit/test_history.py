@@ -270,6 +270,9 @@ def test_nothing_has_changed_on_the_first_night_and_on_equal_ones() -> None:
         ("reproducible", "reproducible-in-process", FindingKind.REGRESSED),
         ("inconclusive", "nondeterministic", FindingKind.NONDETERMINISTIC),
         ("inconclusive", "reproducible-in-process", FindingKind.NONDETERMINISTIC),
+        ("unsupported", "nondeterministic", FindingKind.NONDETERMINISTIC),
+        ("error", "nondeterministic", FindingKind.NONDETERMINISTIC),
+        ("control-failed", "nondeterministic", FindingKind.NONDETERMINISTIC),
         ("reproducible", "crashed", FindingKind.FAILS),
         ("reproducible", "unsupported", FindingKind.FAILS),
         ("nondeterministic", "timeout", FindingKind.FAILS),
@@ -298,6 +301,15 @@ def test_what_is_known_to_differ_or_to_fail_raises_no_alarm_again() -> None:
     assert kinds(nights([cell(1, "not-run"), cell(2, "crashed")])) == [], "it never ran"
     differed = [cell(1, "nondeterministic"), cell(2, "inconclusive"), cell(3, "nondeterministic")]
     assert kinds(nights(differed)) == []
+
+
+def test_what_differed_in_another_environment_is_known_until_this_one_has_nights_of_its_own() -> None:
+    other = {1: {"lock": "b" * 64}}
+    cells = [cell(1, "nondeterministic"), cell(2), cell(3), cell(4, "nondeterministic")]
+    assert kinds(nights([cells[0], cells[3]], facts=other)) == [], "it may race here as it does there"
+    assert kinds(nights(cells, facts=other)) == [FindingKind.REGRESSED]
+    assert kinds(nights(cells)) == []
+    assert kinds(nights([*cells[:3], cell(4, digest="e")], facts=other)) == [FindingKind.DIFFERENT_BITS]
 
 
 def test_other_bits_in_the_same_environment_are_an_alarm_of_their_own() -> None:

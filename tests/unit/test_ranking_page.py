@@ -133,6 +133,18 @@ def test_what_is_missing_is_a_command(mixed: RunResults) -> None:
     assert choice(mixed).missing[1].command.endswith("--env tf2.20.0-cpu-py311")
 
 
+def test_a_variation_under_which_a_kernel_was_not_planned_is_unknown() -> None:
+    found = evaluate(factory.run(factory.info(variations={"default": (), "eager=on": ("conv2d",)})))
+    assert choose(found, Requirements(kernels=("matmul",)))[0].fits
+    answer = choice(found, Requirements(kernels=("matmul",), variations=("eager=on",)))
+    (candidate,) = answer.candidates
+    assert (candidate.fit, candidate.unknowns) == ("unknown", ("not-run (1): matmul (eager=on)",))
+    assert candidate.evidence.startswith("0 of 1 kernel reproducible")
+    assert "determinism on under the variations default and eager=on, at any overhead" in answer.question
+    assert "--variation default,eager=on" in answer.missing[0].command
+    assert choose(found, Requirements(kernels=("conv2d",), variations=("eager=on",)))[0].fits
+
+
 def test_a_custom_kernel_needs_the_file_that_declares_it(mixed: RunResults) -> None:
     requirements = Requirements(kernels=("conv2d", "matmul"), suite=(("conv2d", "convolutions"),))
     for suggestion in choice(mixed, requirements).missing:
@@ -179,7 +191,9 @@ def test_a_median_is_only_stated_where_it_is_significant(ends: list[tuple[float,
 
 def test_no_interval_no_number() -> None:
     column: list[Field] = [(Status.REPRODUCIBLE, overhead(1.5, None, None, significant=False))]
-    assert cost_text(choose(results([column]))[0].overhead) == "not measured for most kernels: 3 pairs needed"
+    assert cost_text(choose(results([column]))[0].overhead) == (
+        "no interval: at least 3 timing pairs of most kernels are needed"
+    )
 
 
 def test_the_page_says_what_the_view_says(mixed: RunResults) -> None:

@@ -47,6 +47,24 @@ def test_kinds_that_change_are_counted_and_the_others_named() -> None:
     )
 
 
+def test_a_change_under_another_variation_is_not_called_no_change() -> None:
+    columns = (factory.column("2.15.1"), factory.column("2.18.1"))
+
+    def behave(spot: Spot) -> Behaviour:
+        if spot.kernel.startswith("control"):
+            return EXACT
+        if spot.kernel == "conv2d" and spot.variation == "eager=on" and spot.column == columns[1].id:
+            return Behaviour(("a", "b"))
+        slow = spot.kernel == "matmul" and spot.column == columns[1].id
+        return Behaviour(("same",), steady_s=((0.02 if slow else 0.01) * (1 + 0.001 * spot.round),))
+
+    facts = {"variations": {"default": (), "eager=on": ()}, "kernels": (*KERNELS, *factory.CONTROLS)}
+    (step,) = build(evaluate(factory.run(factory.info(columns=columns, **facts), behave))).upgrades
+    (kinds,) = (text for text in step.sentences if "By kind" in text)
+    assert "changes under other variations only in convolutions" in kinds
+    assert "convolutions" not in kinds.partition("no change in")[2].partition(";")[0]
+
+
 def test_nothing_is_said_where_nothing_changed_or_there_is_one_kind() -> None:
     assert not any("By kind" in text for text in sentences({}))
     alone = (factory.kernel("matmul", "linalg"), *factory.CONTROLS)

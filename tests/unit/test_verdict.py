@@ -1201,3 +1201,10 @@ def test_taking_evidence_away_never_makes_a_verdict_green(
     before = verdict(run).status
     after = verdict(factory.without(run, Change(mode="on", rounds=(1,)))).status
     assert before is Status.REPRODUCIBLE or after is not Status.REPRODUCIBLE
+
+
+def test_a_record_that_is_missing_or_cut_off_leaves_its_column_incomplete() -> None:
+    run = factory.run()
+    assert evaluate(run).incomplete == ()
+    assert evaluate(factory.without(run, ONE)).incomplete == (COLUMN,)
+    assert evaluate(factory.changed(run, cut_off, ONE)).incomplete == (COLUMN,)

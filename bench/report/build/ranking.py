@@ -16,7 +16,7 @@ from bench.verdict.evidence import percent_up
 from bench.verdict.messages import count
 from bench.verdict.ranking import ConcernKind, Fit, choose, summarize_overheads
 from bench.verdict.ratio import MIN_PAIRS
-from bench.verdict.requirements import Requirements, required_kernels
+from bench.verdict.requirements import Requirements, deciding_variations, required_kernels
 from bench.verdict.status import Status
 
 if TYPE_CHECKING:
@@ -143,8 +143,9 @@ def _question(results: RunResults, question: Requirements) -> str:
     overhead = "at any overhead" if question.max_overhead is None else f"at most {limit(question.max_overhead)}x slower"
     where = f"on {clean(question.device)}" if question.device else "each pair on the device where it was measured"
     driver = f", driver {clean(question.driver)}" if question.driver else ""
-    first = results.deciding_variation
-    under = "" if first == "default" else f" under the variation {clean(first)}"
+    deciding = deciding_variations(results, question)
+    several = f" under the variation{'s' * (len(deciding) > 1)} {listed(list(map(clean, deciding)))}"
+    under = "" if deciding == ("default",) else several
     return f"{what}, determinism on{under}, {overhead}, {where}{driver}."
 
 
@@ -216,7 +217,7 @@ def cost_text(cost: OverheadSummary) -> str:
     if cost.median is None:
         return "not measured"
     if cost.low is None or cost.high is None:
-        text = f"not measured for most kernels: {MIN_PAIRS} pairs needed"
+        text = f"no interval: at least {MIN_PAIRS} timing pairs of most kernels are needed"
     elif cost.low <= 1 <= cost.high:
         text = f"{count(cost.timed, 'kernel')}: median {bound_text(cost.high)}"
     else:
@@ -224,7 +225,11 @@ def cost_text(cost: OverheadSummary) -> str:
     if cost.slowest is None:
         return text
     name, overhead = cost.slowest
-    worst = f"worst {clean(name)}, {factor_text(overhead.ratio)}" if overhead.ratio > 1 else "no kernel got slower"
+    worst = (
+        f"worst {clean(name)}, {factor_text(overhead.ratio)}"
+        if overhead.ratio > 1
+        else "no kernel significantly slower"
+    )
     return f"{text}; {worst}"
 
 

@@ -10,7 +10,7 @@ from bench.report.formatting import clean, listed
 from bench.report.view import Missing
 from bench.verdict.evidence import percent_up, upper_bound
 from bench.verdict.ranking import ConcernKind, Fit
-from bench.verdict.requirements import required_kernels
+from bench.verdict.requirements import deciding_variations, required_kernels
 from bench.verdict.status import Status
 
 if TYPE_CHECKING:
@@ -60,14 +60,18 @@ def missing(
     )
     names, own = _kernels(results, question)
     hint = f" Replace FILE with the file that declares {listed(own)}." if own else ""
+    named = ",".join(map(clean, deciding_variations(results, question)))
+    variations = f"--variation {shlex.quote(named)}" if question.variations else ""
     return tuple(
-        Missing(why=f"{why}{hint}", command=_command(results, pairs, names, own, flags))
+        Missing(
+            why=f"{why}{hint}", command=_command(results, pairs[:_PAIRS], names, own, f"{variations} {flags}".strip())
+        )
         for why, pairs, flags in suggestions
     )
 
 
 #: A reason, pairs, and further options.
-_Suggestion = tuple[str, "Sequence[str]", str]
+_Suggestion = tuple[str, list[str], str]
 
 
 def _more_rounds(known: Sequence[Candidate]) -> Iterator[_Suggestion]:
@@ -79,21 +83,21 @@ def _more_rounds(known: Sequence[Candidate]) -> Iterator[_Suggestion]:
     weak = [one for one in known if one.fit is Fit.UNKNOWN and any(concern.kind in _MORE for concern in one.unknowns)]
     thin = [one for one in known if one.fit is Fit.FITS and one.bound > GOAL]
     for group, what in ((weak, "Too little evidence"), (thin, "Reproducible, but measured in few processes")):
-        pairs = _pairs(group)[:_PAIRS]
+        pairs = _pairs(group)
         if pairs:
-            yield f"{what}: {listed(pairs, _PAIRS)}. {why}", pairs, f"--rounds {rounds}"
+            yield f"{what}: {_first(pairs)}. {why}", pairs, f"--rounds {rounds}"
 
 
 def _not_measured(known: Sequence[Candidate]) -> Iterator[_Suggestion]:
-    pairs = _pairs(one for one in known if any(concern.kind in _NEVER for concern in one.unknowns))[:_PAIRS]
+    pairs = _pairs(one for one in known if any(concern.kind in _NEVER for concern in one.unknowns))
     if pairs:
-        yield f"Not fully measured: {listed(pairs, _PAIRS)}.", pairs, ""
+        yield f"Not fully measured: {_first(pairs)}.", pairs, ""
 
 
 def _absent_kernels(known: Sequence[Candidate]) -> Iterator[_Suggestion]:
     absent = next((concern for one in known for concern in one.unknowns if concern.kind is ConcernKind.ABSENT), None)
     if absent:
-        yield f"Not in this run: {listed([clean(name) for name, _ in absent.kernels])}.", _pairs(known)[:_PAIRS], ""
+        yield f"Not in this run: {listed([clean(name) for name, _ in absent.kernels])}.", _pairs(known), ""
 
 
 def _elsewhere(question: Requirements, known: Sequence[Candidate], others: Sequence[str]) -> Iterator[_Suggestion]:
@@ -106,10 +110,13 @@ def _elsewhere(question: Requirements, known: Sequence[Candidate], others: Seque
         return
     device, driver = clean(question.device), clean(question.driver)
     where = f" Run it on a host with {device or 'a GPU'}{f' and driver {driver}' if driver else ''}." if gpu else ""
-    more = len(pairs[_PAIRS:])
-    rest = f", and {more} more" if more else ""
-    named = pairs[:_PAIRS]
-    yield f"Not run: {listed(named, _PAIRS)}{rest}.{where}", named, f"--device {'gpu' if gpu else 'cpu'}"
+    yield f"Not run: {_first(pairs)}.{where}", pairs, f"--device {'gpu' if gpu else 'cpu'}"
+
+
+def _first(pairs: list[str]) -> str:
+    """Return the pairs that a command names, and how many more there are."""
+    more = len(pairs) - _PAIRS
+    return listed(pairs[:_PAIRS], _PAIRS) + (f", and {more} more, which the command leaves out" if more > 0 else "")
 
 
 def _on_another_device(candidate: Candidate) -> bool:

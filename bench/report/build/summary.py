@@ -33,7 +33,8 @@ def sentences(results: RunResults, controls: ControlChecks) -> tuple[str, ...]:
     names = labels_by_column(results)
     columns = [column for column in choose(results) if column.rank is not None and column.kernels]
     if not columns:
-        return ("Nothing was measured with determinism on, so there is no answer.",)
+        invalid = any(one.mode == "on" and one.status is Status.MISMATCH for one in results.verdicts)
+        return (f"Nothing {'valid ' if invalid else ''}was measured with determinism on, so there is no answer.",)
     total = columns[0].kernels
     start = "With determinism on, "
     if results.deciding_variation != "default":

@@ -29,9 +29,14 @@ def kinds_sentence(difference: Change) -> str:
     infos = {**difference.before.kernels, **difference.after.kernels}
     first = difference.after.results.variations[0]
     kinds: dict[str, list[KernelChange]] = {}
+    elsewhere = set()
     for change in difference.kernels:
-        if change.variation == first and change.before and change.after:
-            kinds.setdefault(_kind(infos[change.kernel]), []).append(change)
+        if change.before and change.after:
+            kind = _kind(infos[change.kernel])
+            if change.variation == first:
+                kinds.setdefault(kind, []).append(change)
+            elif change.events:
+                elsewhere.add(kind)
     texts = {kind: text for kind, changes in kinds.items() if (text := _changes(changes))}
     if len(kinds) < 2 or not texts:  # noqa: PLR2004 - one kind is what the other sentences are about
         return ""
@@ -39,7 +44,10 @@ def kinds_sentence(difference: Change) -> str:
     partly = [kind for kind, changes in rest.items() if not all(map(_compared, changes))]
     unchanged = [kind for kind in rest if kind not in partly]
     parts = [f"{kind} {text}" for kind, text in texts.items()]
+    other = [kind for kind in unchanged if kind in elsewhere]
+    unchanged = [kind for kind in unchanged if kind not in elsewhere]
     parts += [f"no change in {listed(unchanged, _MOST_NAMED)}"] if unchanged else []
+    parts += [f"changes under other variations only in {listed(other, _MOST_NAMED)}"] if other else []
     parts += [f"not all compared in {listed(partly, _MOST_NAMED)}"] if partly else []
     return f"By kind, counting each kernel off and on: {'; '.join(parts)}."
 

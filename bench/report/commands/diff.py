@@ -13,6 +13,7 @@ from bench.report.formatting import TIMES, clean, hexadecimal
 from bench.report.text.layout import WIDTH, table, wrapped
 from bench.verdict import difference
 from bench.verdict.messages import count
+from bench.verdict.status import Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -98,14 +99,25 @@ def _spread(verdicts: Sequence[Verdict], seen: Sequence[KernelDigest]) -> str:
     """How many digests there are, and under which variations and modes the kernel was nondeterministic."""
     total = count(sum(digest.total for digest in seen), "sample")
     places = [place(verdict) for verdict in verdicts]
-    varied = [place(verdict) for verdict in verdicts if verdict.comparison.varies]
-    named = together(varied, places) or "every variation and mode"
+    varied = [verdict for verdict in verdicts if verdict.comparison.varies]
+    words = dict.fromkeys(_difference_word(verdict) for verdict in varied)
+    named = " and ".join(
+        f"{word} under {together(where, places) or 'every variation and mode'}"
+        for word in words
+        for where in [[place(verdict) for verdict in varied if _difference_word(verdict) == word]]
+    )
     if len(seen) == 1:
         if varied:
-            return f"one digest in {total}, but nondeterministic under {named}; the page gives the reason."
+            return f"one digest in {total}, but {named}; the page gives the reason."
         return f"one digest in {total}, over all variations and modes, so there is nothing to compare."
-    where = f"nondeterministic under {named}" if varied else "within one variation and mode the bits were always equal"
+    where = named if varied else "within one variation and mode the bits were always equal"
     return f"{count(len(seen), 'digest')} in {total}; {where}."
+
+
+def _difference_word(verdict: Verdict) -> str:
+    """Return ``nondeterministic``, or that each process agreed with itself."""
+    inside = verdict.status is Status.REPRODUCIBLE_IN_PROCESS
+    return str(verdict.status if inside else Status.NONDETERMINISTIC)
 
 
 def _digests(results: RunResults, verdicts: Sequence[Verdict], seen: Sequence[KernelDigest], width: int) -> str:
