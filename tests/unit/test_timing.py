@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from bench.suite import timing
@@ -110,3 +111,15 @@ class TestFinish:
 def test_times_that_no_clock_shows_do_not_count() -> None:
     assert median([8.9e307, 8.9e307, 2.0]) == 2.0
     assert median([float("inf"), float("nan"), 0.0, -1.0]) is None
+
+
+def test_each_step_of_a_generator_keeps_its_own_values() -> None:
+    def steps() -> Iterator[dict[str, Any]]:
+        array = np.zeros(2)
+        for number in range(3):
+            array += number
+            yield {"array": array, "list": [array]}
+
+    made = timing.materialise(Traced({}, steps()))
+    assert [step["array"].tolist() for step in made.steps] == [[0, 0], [1, 1], [3, 3]]
+    assert [step["list"][0].tolist() for step in made.steps] == [[0, 0], [1, 1], [3, 3]]
