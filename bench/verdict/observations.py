@@ -232,21 +232,23 @@ def modes(info: RunInfo, variation: str) -> tuple[str, ...]:
 
 
 def of_process(accepted: AcceptedRecord, custom_kernel: str) -> AcceptedRecord:
-    """Return a record with the processes of one custom kernel only; without a name, with those that ran none."""
+    """Return a record with the processes that ran one custom kernel; without a name, with those that ran others."""
     record = accepted.record
     if not record.request.kernel_files:
         return accepted
     ran: dict[int, set[str]] = defaultdict(set)
     for process, kernel in map(_PLACE, (*record.outcomes, *record.samples)):
         ran[process].add(kernel if kernel in record.request.kernel_files else "")
-    wanted = {custom_kernel}
-    of_wanted = dataclasses.replace(
+    wanted = {number for number, kernels in ran.items() if custom_kernel in kernels}
+    if not custom_kernel:  # a process that gave nothing could be anyone's
+        wanted |= {process.process for process in record.processes if not ran[process.process]}
+    kept = dataclasses.replace(
         record,
-        processes=tuple(process for process in record.processes if (ran[process.process] or {""}) == wanted),
-        samples=tuple(sample for sample in record.samples if ran[sample.process] == wanted),
-        outcomes=tuple(outcome for outcome in record.outcomes if ran[outcome.process] == wanted),
+        processes=tuple(process for process in record.processes if process.process in wanted),
+        samples=tuple(sample for sample in record.samples if sample.process in wanted),
+        outcomes=tuple(outcome for outcome in record.outcomes if outcome.process in wanted),
     )
-    return dataclasses.replace(accepted, record=of_wanted)
+    return dataclasses.replace(accepted, record=kept)
 
 
 def observe(group: Iterable[AcceptedRecord], kernels: Sequence[str]) -> dict[str, tuple[ProcessObservation, ...]]:

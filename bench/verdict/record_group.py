@@ -113,7 +113,7 @@ def _invalid_measurements(
 ) -> dict[Group, InvalidMeasurement | None]:
     """Return why the records of a group, or of the whole column, cannot be used, for each group with records.
 
-    Only the processes of one custom kernel are considered, or, without its name, those that ran none.
+    Only the processes of one custom kernel are considered, or, without its name, those that ran other kernels.
     """
     groups = {key: [observations.of_process(one, custom_kernel) for one in records.groups.get(key, ())] for key in keys}
     everything = [accepted for group in groups.values() for accepted in group]

@@ -571,6 +571,23 @@ def test_what_a_custom_file_sets_concerns_its_own_kernels_only(settings: dict[st
     assert verdict(one, name="mine").status is Status.MISMATCH
 
 
+def test_a_process_of_both_kinds_is_checked_for_both() -> None:
+    """Moving a sample of another kernel into a process must not exempt the process from the checks."""
+    kernels = (factory.kernel("matmul"), factory.kernel("mine", file="my.py"), *factory.CONTROLS)
+    run = factory.run(factory.info(kernels=kernels))
+
+    def in_one_process(record: Record) -> Record:
+        request = dataclasses.replace(record.request, kernel_files={"mine": f"{'a' * 64}/my.py"})
+        off = [
+            dataclasses.replace(one, settings={**one.settings, "determinism_enabled": False})
+            for one in record.processes
+        ]
+        return dataclasses.replace(record, request=request, processes=tuple(off))
+
+    mixed = factory.changed(run, in_one_process, Change(mode="on"))
+    assert {verdict(mixed).status, verdict(mixed, name="mine").status} == {Status.MISMATCH}
+
+
 def test_a_record_beside_its_compressed_copy_must_be_the_same(tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "run", factory.run())
     packed = next(folder.rglob("on-002.jsonl.xz"))
