@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import random
+import sys
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
@@ -19,9 +21,9 @@ def test_processes_are_started_to_skip_their_ids(monkeypatch: pytest.MonkeyPatch
         started.append(os.posix_spawn("/bin/sh", ["sh", "-c", "exit"], os.environ))
         return started[-1]
 
-    monkeypatch.setattr(processes.os, "posix_spawnp", spawn)
+    monkeypatch.setattr(os, "posix_spawnp", spawn)
     numbers = iter([0, 3])
-    monkeypatch.setattr(processes.random.SystemRandom, "randrange", lambda *_: next(numbers))
+    monkeypatch.setattr(random.SystemRandom, "randrange", lambda *_: next(numbers))
     processes.skip_process_ids()
     assert started == []
     processes.skip_process_ids()
@@ -31,7 +33,7 @@ def test_processes_are_started_to_skip_their_ids(monkeypatch: pytest.MonkeyPatch
 
 def test_without_a_program_to_start_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    monkeypatch.setattr(processes.random.SystemRandom, "randrange", lambda *_: 2)
+    monkeypatch.setattr(random.SystemRandom, "randrange", lambda *_: 2)
     processes.skip_process_ids()
 
 
@@ -42,10 +44,10 @@ def test_the_session_of_every_keras_is_cleared_once(monkeypatch: pytest.MonkeyPa
         return SimpleNamespace(backend=SimpleNamespace(clear_session=lambda: cleared.append(name)))
 
     own, legacy = package("tf.keras"), package("tf_keras")
-    monkeypatch.setitem(sampler.sys.modules, "keras", own)
-    monkeypatch.setitem(sampler.sys.modules, "tf_keras", legacy)
+    monkeypatch.setitem(sys.modules, "keras", own)
+    monkeypatch.setitem(sys.modules, "tf_keras", legacy)
     sampler.clear_sessions(SimpleNamespace(keras=own))
     assert cleared == ["tf.keras", "tf_keras"]
-    monkeypatch.delitem(sampler.sys.modules, "tf_keras")
+    monkeypatch.delitem(sys.modules, "tf_keras")
     sampler.clear_sessions(SimpleNamespace(keras=own))
     assert cleared == ["tf.keras", "tf_keras", "tf.keras"]
