@@ -1,8 +1,9 @@
 """Changes of reproducibility from the earlier nights to tonight.
 
 An alarm is something new. A cell that has been nondeterministic, or has failed in the same way, on a night since the
-last accepted change is known to do so: a race that shows on one night in three must not raise an alarm each time. Where
-there are earlier nights in the environment of tonight, only these can have shown that bits differ.
+last accepted change is known to do so: a race that shows on one night in three must not raise an alarm each time.
+Whether bits are known to differ is decided by the earlier nights in tonight's environment, and by all others only if
+there are none.
 """
 
 from __future__ import annotations
@@ -93,7 +94,7 @@ def _change(night: Night, series: Series) -> tuple[FindingKind, Cell, str] | Non
     if now is Status.REPRODUCIBLE:
         return bits or _improved(series.earlier)
     if now in DIFFERS:
-        return _first_difference(night, series)
+        return _newly_different(night, series)
     green = _last(series.earlier, Status.REPRODUCIBLE)
     return (_no_longer_green(night, series, green) if green else None) or bits
 
@@ -109,7 +110,7 @@ def _no_longer_green(night: Night, series: Series, green: Cell) -> tuple[Finding
     return FindingKind.EVIDENCE, green, f"{seen}; tonight it is {now}."
 
 
-def _first_difference(night: Night, series: Series) -> tuple[FindingKind, Cell, str] | None:
+def _newly_different(night: Night, series: Series) -> tuple[FindingKind, Cell, str] | None:
     """Return what became of a cell whose samples differ tonight; None if that is known, or on its first night."""
     now, earlier = series.tonight.status, series.earlier
     if not earlier or _known_to_differ(night, series):
@@ -125,10 +126,11 @@ def _first_difference(night: Night, series: Series) -> tuple[FindingKind, Cell, 
 
 
 def _known_to_differ(night: Night, series: Series) -> bool:
-    return any(cell.status in DIFFERS for cell in _alike(night, series, series.earlier) or series.earlier)
+    decisive = _in_same_environment(night, series, series.earlier) or series.earlier
+    return any(cell.status in DIFFERS for cell in decisive)
 
 
-def _alike(night: Night, series: Series, cells: Iterable[Cell]) -> list[Cell]:
+def _in_same_environment(night: Night, series: Series, cells: Iterable[Cell]) -> list[Cell]:
     """Return the cells that were measured in the environment, and with the code, of tonight."""
     now, place = series.tonight, series.place
     facts = night.facts_of(now, place)
@@ -167,7 +169,7 @@ def _bits(night: Night, series: Series) -> tuple[FindingKind, Cell, str] | None:
     known = [cell for cell in series.earlier if cell.status in AGREES and cell.digest]
     if not (known and now.digest) or _known_to_differ(night, series):
         return None
-    locked = _alike(night, series, known)
+    locked = _in_same_environment(night, series, known)
     last = (locked or known)[-1]
     if now.digest in {cell.digest for cell in locked or [last]}:
         return None

@@ -32,7 +32,6 @@ _WORST_FIRST = ("crashed", "oom", "timeout", "mismatch", "gpu-not-visible", "fai
 _RESULT = attrgetter("role", "seed", "digest")
 _UNIQUE = attrgetter("role", "repetition", "seed", "digest")
 _KERNEL = attrgetter("kernel", "process")
-_PLACE = attrgetter("process", "kernel")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,7 +236,7 @@ def of_process(accepted: AcceptedRecord, custom_kernel: str) -> AcceptedRecord:
     if not record.request.kernel_files:
         return accepted
     ran: dict[int, set[str]] = defaultdict(set)
-    for process, kernel in map(_PLACE, (*record.outcomes, *record.samples)):
+    for kernel, process in map(_KERNEL, (*record.outcomes, *record.samples)):
         ran[process].add(kernel if kernel in record.request.kernel_files else "")
     wanted = {number for number, kernels in ran.items() if custom_kernel in kernels}
     if not custom_kernel:  # a process that gave nothing could be anyone's

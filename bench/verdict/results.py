@@ -107,8 +107,8 @@ class Verdict:
     def lacks_records(self) -> bool:
         """Whether fewer rounds were found than were planned, or a record was cut off."""
         planned = max((process.planned_rounds or 0 for process in self.observations), default=0)
-        complete = {process.round for process in self.observations if process.outcome != CUT_OFF}
-        return self.status is Status.NOT_RUN or len(complete) < planned
+        ended = {process.round for process in self.observations if process.outcome != CUT_OFF}
+        return self.status is Status.NOT_RUN or len(ended) < planned
 
     @property
     def key(self) -> tuple[str, str, str, str]:

@@ -187,9 +187,9 @@ def test_an_overhead_is_measured_off_against_on(stage: Stage) -> None:
         assert process.settings["determinism_enabled"] is (process.side == "b")
         assert process.provenance["tensorflow"] == RELEASE
         assert process.libraries
-    hooked = [process for process in record.processes if process.settings.get("kernel_files")]
-    assert hooked == list(record.processes[2:]), "the hook of a custom file is called for its own kernels alone"
-    assert {process.settings["intra_op_threads"] for process in hooked} == {1}
+    custom = [process for process in record.processes if process.settings.get("kernel_files")]
+    assert custom == list(record.processes[2:]), "a custom file is loaded for its own kernels alone"
+    assert {process.settings["intra_op_threads"] for process in custom} == {1}, "its hook was called"
     kernels = by_name(record)
     for kernel in kernels.values():
         check_blocks(kernel)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import lzma
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -539,14 +540,11 @@ def of_own_process(**settings: Any) -> Callable[[Record], Record]:
 
     def moved(record: Record) -> Record:
         first = record.processes[0]
-        replace = dataclasses.replace
         own = replace(first, process=2, pid=first.pid + 1000, settings={**first.settings, **settings})
         samples = tuple(replace(one, process=2) if one.kernel == "mine" else one for one in record.samples)
         outcomes = tuple(replace(one, process=2) if one.kernel == "mine" else one for one in record.outcomes)
-        request = dataclasses.replace(record.request, kernel_files={"mine": f"{'a' * 64}/my.py"})
-        return dataclasses.replace(
-            record, request=request, processes=(first, own), samples=samples, outcomes=outcomes
-        )  # fmt: skip
+        request = replace(record.request, kernel_files={"mine": f"{'a' * 64}/my.py"})
+        return replace(record, request=request, processes=(first, own), samples=samples, outcomes=outcomes)
 
     return moved
 
@@ -577,12 +575,8 @@ def test_a_process_of_both_kinds_is_checked_for_both() -> None:
     run = factory.run(factory.info(kernels=kernels))
 
     def in_one_process(record: Record) -> Record:
-        request = dataclasses.replace(record.request, kernel_files={"mine": f"{'a' * 64}/my.py"})
-        off = [
-            dataclasses.replace(one, settings={**one.settings, "determinism_enabled": False})
-            for one in record.processes
-        ]
-        return dataclasses.replace(record, request=request, processes=tuple(off))
+        request = replace(record.request, kernel_files={"mine": f"{'a' * 64}/my.py"})
+        return replace(factory.settings(determinism_enabled=False)(record), request=request)
 
     mixed = factory.changed(run, in_one_process, Change(mode="on"))
     assert {verdict(mixed).status, verdict(mixed, name="mine").status} == {Status.MISMATCH}

@@ -24,7 +24,7 @@ def kinds_sentence(difference: Change) -> str:
     """Say for each kind what happened to its results; "" if nothing did, or if there is only one kind.
 
     A result is a kernel in one mode, under the variation that decides. A kind is called unchanged only if all of its
-    results were compared.
+    results were compared, and none changed under another variation either.
     """
     infos = {**difference.before.kernels, **difference.after.kernels}
     first = difference.after.results.variations[0]
@@ -42,10 +42,9 @@ def kinds_sentence(difference: Change) -> str:
         return ""
     rest = {kind: changes for kind, changes in kinds.items() if kind not in texts}
     partly = [kind for kind, changes in rest.items() if not all(map(_compared, changes))]
-    unchanged = [kind for kind in rest if kind not in partly]
+    other = [kind for kind in rest if kind not in partly and kind in elsewhere]
+    unchanged = [kind for kind in rest if kind not in partly and kind not in elsewhere]
     parts = [f"{kind} {text}" for kind, text in texts.items()]
-    other = [kind for kind in unchanged if kind in elsewhere]
-    unchanged = [kind for kind in unchanged if kind not in elsewhere]
     parts += [f"no change in {listed(unchanged, _MOST_NAMED)}"] if unchanged else []
     parts += [f"changes under other variations only in {listed(other, _MOST_NAMED)}"] if other else []
     parts += [f"not all compared in {listed(partly, _MOST_NAMED)}"] if partly else []

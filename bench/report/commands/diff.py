@@ -99,12 +99,12 @@ def _spread(verdicts: Sequence[Verdict], seen: Sequence[KernelDigest]) -> str:
     """How many digests there are, and under which variations and modes the kernel was nondeterministic."""
     total = count(sum(digest.total for digest in seen), "sample")
     places = [place(verdict) for verdict in verdicts]
-    varied = [verdict for verdict in verdicts if verdict.comparison.varies]
-    words = dict.fromkeys(_difference_word(verdict) for verdict in varied)
+    varied: dict[str, list[str]] = {}
+    for verdict in verdicts:
+        if verdict.comparison.varies:
+            varied.setdefault(_difference_word(verdict), []).append(place(verdict))
     named = " and ".join(
-        f"{word} under {together(where, places) or 'every variation and mode'}"
-        for word in words
-        for where in [[place(verdict) for verdict in varied if _difference_word(verdict) == word]]
+        f"{word} under {together(where, places) or 'every variation and mode'}" for word, where in varied.items()
     )
     if len(seen) == 1:
         if varied:
@@ -115,7 +115,7 @@ def _spread(verdicts: Sequence[Verdict], seen: Sequence[KernelDigest]) -> str:
 
 
 def _difference_word(verdict: Verdict) -> str:
-    """Return ``nondeterministic``, or that each process agreed with itself."""
+    """Return ``nondeterministic``, or ``reproducible-in-process`` where each process agreed with itself."""
     inside = verdict.status is Status.REPRODUCIBLE_IN_PROCESS
     return str(verdict.status if inside else Status.NONDETERMINISTIC)
 
