@@ -34,7 +34,7 @@ class Agreement:
     """How far two verdicts of one column and mode agree.
 
     ``word`` is ``same bits``, ``within 3 ULP`` (the largest distance of two elements), ``different`` (NaN or infinity
-    on one side only, or another dtype or shape) or ``not compared``; ``why`` says over how many elements, or why not.
+    on one side only, another dtype or shape, or one side is nondeterministic) or ``not compared``; ``why`` says over how many elements, or why not.
     ``ulps`` is None unless it is known. ``wrong`` maps "first" and "other" to the outputs that are wrong against
     float64, each with its error as a share of the reference's largest value.
     """
@@ -55,9 +55,12 @@ def agreement(kept: StoredValues, first: Verdict, other: Verdict) -> Agreement:
     sides = {"first": first, "other": other}
     wrong = {side: errors for side, verdict in sides.items() if (errors := wrong_outputs(verdict))}
     without = [verdict for verdict in sides.values() if verdict.invalid or not verdict.digest_class]
-    if without:
-        return Agreement(word="not compared", why=" and ".join(_status(verdict) for verdict in without), wrong=wrong)
     facts = [outputs(verdict) for verdict in sides.values()]
+    if without:
+        # more than one value cannot all be the one of the other side
+        differ = len(without) == 1 and _varies(without[0]) and facts[0].keys() == facts[1].keys()
+        why = " and ".join(map(_status, without))
+        return Agreement(word="different" if differ else "not compared", why=why, wrong=wrong)
     common = [name for name in facts[0] if name in facts[1]]
     if not common:
         return Agreement(word="not compared", why="they have no output in common", wrong=wrong)
@@ -112,6 +115,10 @@ def ways(results: RunResults, column: str, kernel: str, mode: str) -> dict[str, 
     if default is None:
         return {}
     return {name: agreement(results.kept, default, other) for name, other in others.items() if other is not None}
+
+
+def _varies(verdict: Verdict) -> bool:
+    return not verdict.invalid and len(verdict.comparison.digests) > 1
 
 
 def _status(verdict: Verdict) -> str:

@@ -301,6 +301,9 @@ def cache(small_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with checking(small_root, made, tmp_path_factory.mktemp("first")) as checkout:
         done = checkout.run(*checkout.builtin())
         assert done.code == 0, done.err
+    # what workers import; their own processes write no bytecode, and would compile it again each time
+    (python,) = made.glob("tfrepro/venvs/*/bin/python")
+    subprocess.run([python, "-c", "import numpy, tensorflow"], check=True, timeout=120, env={})
     return made
 
 

@@ -77,6 +77,10 @@ def test_what_is_nondeterministic_is_not_compared(results: RunResults) -> None:
     assert text.startswith("not compared (varies is nondeterministic (default)")
 
 
+def test_a_nondeterministic_side_differs_from_a_reproducible_one(results: RunResults) -> None:
+    assert found(results, "varies", "default", "sum") == "different (varies is nondeterministic (default))"
+
+
 def test_values_that_were_not_kept_are_only_known_to_differ(results: RunResults) -> None:
     first, other = (results.of(COLUMN, "softmax", name, "off") for name in ("default", "eager=on"))
     assert first is not None
