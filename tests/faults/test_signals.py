@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import signal
 import time
 from typing import TYPE_CHECKING
@@ -116,6 +117,11 @@ def test_the_command_is_killed(checkout: Checkout) -> None:
     checkout.wait_for(checkout.records, "no record", 60)
     checkout.kill(child)
     known = {path.name for path in checkout.records()}
+    elsewhere = ("--reports", str(checkout.folder / "again"))
+    shutil.copytree(checkout.reports, elsewhere[1])
     done = checkout.matrix(*ROUNDS)
     assert done.code == 0, done.err
     assert f"reused from interrupted runs: {len(known)} of 8" in done.err
+    done = checkout.matrix(*ROUNDS, *elsewhere, "--no-resume")
+    assert done.code == 0, done.err
+    assert "reused" not in done.err

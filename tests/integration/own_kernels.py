@@ -41,57 +41,69 @@ UNREADABLE = "def f(:\n"
 
 
 def joins(folder: Path, engine: str) -> None:
-    """Run the matrix with three custom kernel files, one valid and two faulty."""
+    """Run the matrix with a custom kernel file, two faulty files, and a folder with a package and data.
+
+    The folder is read-only where the engine can do it.
+    """
     files = {"my_kernels.py": MINE, "imports.py": BROKEN, "syntax.py": UNREADABLE}
-    arguments = []
-    for name, text in files.items():
-        (folder / name).write_text(text, encoding="utf-8")
-        arguments += ["--kernel-file", str(folder / name)]
-    command = [sys.executable, "-m", "bench", "matrix", "--engine", engine, "--profile", "quick", "--rounds", "1"]
-    command += ["--repetitions", "2", "--env", "tf2.18*", "--reports", str(folder / "reports"), "--fail-on", "none"]
-    command += ["--timing-pairs", "1", "--allow-root-kernels"]
-    kernels = ["--kernels", "my_*,reduce_sum_1d"]
-    done = subprocess.run(
-        [*command, *kernels, *arguments], cwd=ROOT, env=os.environ, capture_output=True, text=True, check=False,
-        timeout=550,
-    )  # fmt: skip
+    given = [*(write(folder, files) / name for name in files), write(folder / "model", MODEL)]
+    protected = engine == "docker" or os.getuid() != 0  # root can write to the copy, and later processes refuse it then
+    names = ["my_squares", "my_broken", "my_layer", *(["my_writer"] if protected else []), "reduce_sum_1d"]
+    done = matrix(
+        *(folder, "--kernels", ",".join(names), "--rounds", "1", "--timing-pairs", "1", "--mode", "both"),
+        *(word for path in given for word in ("--kernel-file", str(path))),
+        engine=engine,
+    )
     # everything else was measured, but the exit code reports the faulty files
     assert done.returncode == errors.CONFIG, done.stderr
     assert "Not all custom kernels were measured" in done.stderr
     for sentence in ("imports.py, line 1: ModuleNotFoundError", "syntax.py, line 1: SyntaxError"):
         assert f"warning: {sentence}" in done.stderr
-    run = load(max((folder / "reports" / "runs").iterdir()))
+    run = the_run(folder)
     assert run.info.finished
     assert run.info.engine == engine
-    assert {kernel.name: kernel.file for kernel in run.info.kernels if kernel.file} == dict.fromkeys(
-        ("my_squares", "my_broken"), "my_kernels.py"
-    )
+    assert {kernel.name: kernel.file for kernel in run.info.kernels if kernel.file} == {
+        **dict.fromkeys(("my_squares", "my_broken"), "my_kernels.py"),
+        **dict.fromkeys(names[2:-1], "model/check_model.py"),
+    }
     assert [warning for warning in run.info.warnings if "imports.py" in warning]
     assert [warning for warning in run.info.warnings if "syntax.py" in warning]
     assert {record.request.mode for record in run.records.values()} == {"off", "on"}
     for record in run.records.values():
-        check(record)
-    timed = {(kernel.kernel, kernel.outcome) for record in run.paired.values() for kernel in record.kernels}
-    assert timed == {("my_squares", "ok"), ("my_broken", "error"), ("reduce_sum_1d", "ok")}
+        check(record, set(names[:-1]))
+    timed = {kernel.kernel: kernel.outcome for record in run.paired.values() for kernel in record.kernels}
+    assert {name: outcome for name, outcome in timed.items() if outcome != "ok"} == {
+        name: "error" for name in names if name in ("my_broken", "my_writer")
+    }
+    assert set(timed) == set(names)
     page = (folder / "reports" / "index.html").read_text(encoding="utf-8")
-    for word in ("my_squares", "my_broken", "syntax.py, line 1", "my_kernels.py, line 13"):
+    for word in ("my_squares", "my_broken", "syntax.py, line 1", "my_kernels.py, line 13", "my_layer"):
         assert word in page
     digest = next(
         sample.digest for record in run.records.values() for sample in record.samples if sample.kernel == "my_squares"
     )
     assert run.kept.tensors("my_squares", digest)
+    kept = {path.name for path in (max((folder / "reports" / "runs").iterdir()) / "kernel-files").iterdir()}
+    assert {f"{read_source(given[0]).hash}.tar.xz", f"{read_source(given[-1]).hash}.tar.xz"} <= kept
 
 
-def check(record: Record) -> None:
-    """Check one round: the valid kernel is measured, the broken one has a location, and the rest is unaffected."""
+def check(record: Record, names: set[str]) -> None:
+    """Check one round: valid kernels are measured, those that fail have a location, and the rest is unaffected."""
     assert record.complete
-    assert set(record.request.kernel_files) == {"my_squares", "my_broken"}
-    assert {path.partition("/")[2] for path in record.request.kernel_files.values()} == {"my_kernels.py"}
+    assert set(record.request.kernel_files) == names
+    assert {path.partition("/")[2] for path in record.request.kernel_files.values()} == {
+        "my_kernels.py", "model/check_model.py",
+    }  # fmt: skip
+    assert len(json.dumps(record.request.kernel_files)) < 150 * len(names), "hashes, no texts"
     ended = {outcome.kernel: outcome for outcome in record.outcomes}
-    assert ended["my_squares"].outcome == ended["reduce_sum_1d"].outcome == ended["control_integer"].outcome == "ok"
+    for name in ("my_squares", "my_layer", "reduce_sum_1d", "control_integer"):
+        assert ended[name].outcome == "ok", ended[name]
     broken = ended["my_broken"]
     assert (broken.outcome, broken.error_class) == ("error", "AttributeError")
     assert broken.where == "my_kernels.py, line 13"
+    if "my_writer" in names:
+        assert ended["my_writer"].error_class in {"OSError", "PermissionError"}
+        assert ended["my_writer"].where == "model/check_model.py, line 14"
     digests = {(sample.role, sample.digest) for sample in record.samples if sample.kernel == "my_squares"}
     assert len({digest for role, digest in digests if role == "repetition"}) == 1
     assert len({digest for _, digest in digests}) == 2, "the repetitions, and the second seed"
@@ -135,23 +147,3 @@ def matrix(folder: Path, *arguments: str, engine: str = "venv") -> subprocess.Co
 
 def the_run(folder: Path) -> Run:
     return load(max((folder / "reports" / "runs").iterdir()))
-
-
-def joins_from_a_folder(folder: Path, engine: str) -> None:
-    """Run the matrix with a folder: its package and data are there, and it is read-only where the engine can do it."""
-    model = write(folder / "model", MODEL)
-    protected = engine == "docker" or os.getuid() != 0  # root can write to the copy, and later processes refuse it then
-    names = "my_layer,my_writer" if protected else "my_layer"
-    done = matrix(folder, "--kernel-file", str(model), "--kernels", names, engine=engine)
-    assert done.returncode == errors.OK, done.stderr
-    run = the_run(folder)
-    for record in run.records.values():
-        outcomes = {outcome.kernel: outcome for outcome in record.outcomes}
-        assert outcomes["my_layer"].outcome == "ok", outcomes["my_layer"]
-        assert len(json.dumps(record.request.kernel_files)) < 300, "hashes, no texts"
-        if protected:
-            assert outcomes["my_writer"].error_class in {"OSError", "PermissionError"}
-            assert outcomes["my_writer"].where == "model/check_model.py, line 14"
-    assert {kernel.file for kernel in run.info.kernels if not kernel.control} == {"model/check_model.py"}
-    (kept,) = (max((folder / "reports" / "runs").iterdir()) / "kernel-files").iterdir()
-    assert kept.name == f"{read_source(model).hash}.tar.xz"

@@ -15,7 +15,7 @@ from bench.engines.base import declare_command
 from bench.engines.venv import VenvEngine
 from bench.plan import custom_kernels
 from bench.suite.kernel_files import hashes_of, read_source, stage
-from tests.integration.own_kernels import DECLARED, FACTS, HEAD, MODEL, joins_from_a_folder, matrix, the_run, write
+from tests.integration.own_kernels import DECLARED, FACTS, HEAD, MODEL, matrix, the_run, write
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Bench
@@ -48,10 +48,6 @@ LOOP = (
     "        return lambda: {'y': tf.constant([float(seed)])}\n    work.__name__ = f'own_{number}'\n"
     f"    kernel({FACTS})(work)\n\nfor number in range(2):\n    make(number)\n"
 )
-
-
-def test_a_folder_is_copied_with_its_modules_and_data(tmp_path: Path) -> None:
-    joins_from_a_folder(tmp_path, "venv")
 
 
 @pytest.mark.fault(
@@ -131,7 +127,7 @@ def test_one_inter_op_thread(bench: Bench) -> None:
 
 def test_the_hash_order_is_named_and_can_be_fixed(tmp_path: Path) -> None:
     file = write(tmp_path, {"sets.py": SETS}) / "sets.py"
-    arguments = ["--kernels", "by_set", "--rounds", "3", "--variation", "default,hashseed=0"]
+    arguments = ["--kernels", "by_set", "--variation", "default,hashseed=0"]
     done = matrix(tmp_path, "--kernel-file", str(file), *arguments)
     assert done.returncode == errors.OK, done.stderr
     found = {one.variation: one for one in verdict.evaluate(the_run(tmp_path)).verdicts if one.kernel == "by_set"}

@@ -36,7 +36,7 @@ from bench.plan.column import Column, Pair
 from bench.plan.sbom import document as sbom_document
 from bench.suite import verify_install
 from bench.suite.record import Request
-from tests.integration.own_kernels import joins, joins_from_a_folder
+from tests.integration.own_kernels import joins
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -720,11 +720,6 @@ def test_ctrl_c_ends_a_build(client: DockerClient, tmp_path: Path) -> None:
 @pytest.mark.tensorflow
 def test_custom_kernels_in_a_real_run_in_containers(tmp_path: Path) -> None:
     joins(tmp_path, "docker")
-
-
-@pytest.mark.tensorflow
-def test_a_folder_of_custom_kernels_is_mounted_read_only(tmp_path: Path) -> None:
-    joins_from_a_folder(tmp_path, "docker")
 
 
 def test_columns_are_prepared_in_parallel(client: DockerClient, tmp_path: Path) -> None:
