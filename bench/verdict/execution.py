@@ -34,7 +34,8 @@ class Agreement:
     """How far two verdicts of one column and mode agree.
 
     ``word`` is ``same bits``, ``within 3 ULP`` (the largest distance of two elements), ``different`` (NaN or infinity
-    on one side only, another dtype or shape, or one side is nondeterministic) or ``not compared``; ``why`` says over how many elements, or why not.
+    on one side only, another dtype or shape, or one side is nondeterministic) or ``not compared``; ``why`` says over
+    how many elements, or why not.
     ``ulps`` is None unless it is known. ``wrong`` maps "first" and "other" to the outputs that are wrong against
     float64, each with its error as a share of the reference's largest value.
     """

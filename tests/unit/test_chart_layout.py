@@ -178,7 +178,8 @@ def test_an_empty_heat_map_has_a_layout() -> None:
 
 def marks(*ratios: tuple[float, float, float]) -> IntervalPlot:
     made = tuple(
-        IntervalMark(kernel="k", low=low, ratio=ratio, high=high, text="", anchor="d0-0") for low, ratio, high in ratios
+        IntervalMark(kernel="k", low=low, ratio=ratio, high=high, text="", interval="", anchor="d0-0")
+        for low, ratio, high in ratios
     )
     return IntervalPlot(title="", axis="", marks=made, rest="")
 
@@ -205,10 +206,12 @@ def test_an_interval_plot_has_finite_places_inside_its_width(ratios: tuple[tuple
 
 def test_a_name_that_is_too_long_for_a_plot_is_cut_and_whole_in_its_title() -> None:
     name = "a_kernel_with_a_name_that_is_longer_than_most, off"
-    mark = dataclasses.replace(marks((1.1, 1.2, 1.3)).marks[0], kernel=name, text="1.20x slower")
+    mark = dataclasses.replace(marks((1.1, 1.2, 1.3)).marks[0], kernel=name, interval="1.20x slower (1.10 to 1.30)")
     plot = IntervalPlot(title="", axis="", marks=(mark,), rest="")
     assert len(interval_plot_layout(plot).marks[0].name) < 33
-    assert f"<title>{name}: 1.20x slower</title>" in render(dataclasses.replace(view(), overhead_plots=(plot,)))
+    assert f"<title>{name}: 1.20x slower (1.10 to 1.30)</title>" in render(
+        dataclasses.replace(view(), overhead_plots=(plot,))
+    )
 
 
 def test_a_plot_draws_the_largest_ratios_and_says_what_the_others_are() -> None:
@@ -234,9 +237,18 @@ def test_a_plot_draws_the_largest_ratios_and_says_what_the_others_are() -> None:
 def test_a_run_without_times_has_no_plot_and_says_so() -> None:
     seen = build(evaluate(factory.run(timed=())))
     assert seen.overhead_plots == seen.upgrade_plots == ()
-    assert render(seen).count("No times were measured.") == 2
+    assert render(seen).count("No times were measured.") == 1
+    assert render(seen).count("There are no two columns with results to compare.") == 1
     unfinished = factory.run(factory.info(finished=""), timed=())
-    assert render(build(evaluate(unfinished))).count("No times were measured yet.") == 2
+    assert render(build(evaluate(unfinished))).count("No times were measured yet.") == 1
+
+
+def test_an_upgrade_without_times_says_how_many_results_changed() -> None:
+    columns = tuple(factory.column(id=f"tf{name}-cpu", tensorflow=name) for name in ("2.15.1", "2.18.1"))
+    plot = build(evaluate(factory.run(factory.info(columns=columns), timed=()))).upgrade_plots[0]
+    assert plot.title.startswith("TF 2.15.1 CPU to TF 2.18.1 CPU: 0 of ")
+    assert plot.marks == ()
+    assert plot.rest.startswith("No times were compared (not timed on both sides")
 
 
 def test_the_mark_in_the_matrix_stays_on_its_axis() -> None:

@@ -63,7 +63,7 @@ def test_a_step_names_significant_changes_of_time_and_counts_the_others() -> Non
         f"Determinism off: {times}; bits changed in 0 of 2 kernels.",
         f"Determinism on: {times}; bits changed in 0 of 2 kernels.",
         "By kind, counting each kernel off and on: linalg slower in 2 of 2 (1.97x); no change in convolutions.",
-        "TensorFlow changed: 2.15.1 -> 2.18.1; stayed: Keras 3.15.1, NumPy 2.0.2, protobuf 5.29.5.",
+        "Changed: TensorFlow 2.15.1 to 2.18.1; stayed: Keras 3.15.1, NumPy 2.0.2, protobuf 5.29.5.",
     )
     assert one.packages[2] == ("NumPy", "2.0.2", "2.0.2")
     assert (one.step, one.changed_facts, one.alone) == ("TensorFlow step", "TensorFlow 2.15.1 to 2.18.1 alone.", True)

@@ -170,11 +170,11 @@ def test_the_comparison_as_json(reports: Path, capsys: pytest.CaptureFixture[str
     [
         (
             {"TensorFlow": ("2.18.1", "2.21.0"), "Keras": ("3.15.1", "3.15.1"), "NumPy": ("2.0.2", "2.4.6")},
-            "Besides TensorFlow, NumPy changed: 2.0.2 -> 2.4.6; stayed: Keras 3.15.1.",
+            "Changed besides TensorFlow: NumPy 2.0.2 to 2.4.6; stayed: Keras 3.15.1.",
         ),
         (
             {"TensorFlow": ("2.18.1", "2.21.0"), "Keras": ("3.15.1", "3.15.1")},
-            "TensorFlow changed: 2.18.1 -> 2.21.0; stayed: Keras 3.15.1.",
+            "Changed: TensorFlow 2.18.1 to 2.21.0; stayed: Keras 3.15.1.",
         ),
         (
             {"TensorFlow": ("2.18.1", "2.18.1"), "protobuf": ("5.29.6", "")},

@@ -131,12 +131,18 @@ def test_columns_without_results_are_not_compared() -> None:
 def test_a_ranking_by_family_says_what_the_choose_command_says() -> None:
     results: RunResults = evaluate(test_report.mixed())
     rankings = page_data.narrower_rankings(results)
-    of_families = [ranking for ranking in rankings if ranking.family]
-    assert [ranking.family for ranking in of_families] == [need.family for need in build(results).needs]
+    of_families = [ranking for ranking in rankings if ranking.family and not ranking.limit_percent]
+    families = [need.family for need in build(results).needs]
+    assert [ranking.family for ranking in of_families] == families
     for ranking in of_families:
         assert ranking.choice == choice(results, Requirements(families=(ranking.family,)))
         assert ranking.command == f"nox -s choose -- --families {ranking.family}"
-    limits = rankings[: -len(of_families)]
+    both = {(ranking.family, ranking.limit_percent): ranking for ranking in rankings if ranking.family}
+    assert len(both) == len(families) * (1 + len(page_data.LIMITS_PERCENT))
+    narrow = both[families[0], "10"]
+    assert narrow.choice == choice(results, Requirements(families=(families[0],), max_overhead=1.1))
+    assert narrow.command == f"nox -s choose -- --families {families[0]} --max-overhead 10%"
+    limits = [ranking for ranking in rankings if not ranking.family]
     assert [int(ranking.limit_percent) for ranking in limits] == list(page_data.LIMITS_PERCENT)
     assert limits[0].choice == choice(results, Requirements(max_overhead=1.05))
     assert limits[0].command == "nox -s choose -- --max-overhead 5%"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bench.report.build.columns import columns
-from bench.report.build.page_data import narrower_rankings
+from bench.report.build.page_data import LIMITS_PERCENT, narrower_rankings
 from bench.report.build.ranking import MOST, RULES, Unmeasured, choice, cost_text, limit, needs
 from bench.report.build.suggestions import rounds_for
 from bench.report.commands import choose as choose_report
@@ -220,7 +220,8 @@ def test_every_family_has_a_ranking_that_needs_no_script(mixed: RunResults) -> N
         assert f"nox -s choose -- --families {family}" in shown.text
     assert "nox -s choose -- --max-overhead 10%" in shown.text
     hidden = [name for name, _ in shown.attributes].count("hidden")
-    assert hidden == 2, "only the form and its command, which need the script"
+    both = 2 * len(LIMITS_PERCENT)
+    assert hidden == 2 + both, "only the form and its command, which need the script, and what it narrows down"
 
 
 def test_families_that_are_reproducible_in_every_column_take_one_line() -> None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from bench.report.view import View
     from bench.store.run import Run
+    from bench.suite.record import Record
 
 HOSTILE = "<script>alert(1)</script>\"'`|\x00\x1b[31m\u202e{{7*7}}\u2028&amp;\ud800"
 ABORT = Behaviour(outcome="crashed", message="SIGABRT")
@@ -256,6 +257,36 @@ def test_the_answer_names_the_best_pair() -> None:
     assert view_of(mixed()).answer[:2] == (
         ("With determinism on, 2 of 3 kernels are reproducible on TF 2.15.1 CPU and TF 2.18.1 CPU."),
         "No column is reproducible on every kernel.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("outcome", "kernels", "sentence"),
+    [
+        ("crashed", ("matmul", "softmax"), "no kernel is reproducible on TF 2.18.1 CPU (all 2 are crashed)."),
+        ("crashed", ("matmul",), "no kernel is reproducible on TF 2.18.1 CPU (it is crashed)."),
+    ],
+)
+def test_the_answer_says_why_no_kernel_is_reproducible(outcome: str, kernels: tuple[str, ...], sentence: str) -> None:
+    info = factory.info(kernels=(*map(factory.kernel, kernels), *factory.CONTROLS))
+    run = factory.run(info, lambda spot: EXACT if "control" in spot.kernel else Behaviour(outcome=outcome))
+    assert view_of(run).answer[0] == f"With determinism on, {sentence}"
+
+
+def test_the_answer_counts_what_was_not_run() -> None:
+    columns = tuple(factory.column(id=f"tf{name}-cpu", tensorflow=name) for name in ("2.15.1", "2.18.1"))
+    whole = factory.run(factory.info(columns=columns))
+
+    def cut_off(record: Record) -> Record:
+        if record.request.column != "tf2.15.1-cpu":
+            return record
+        outcomes = tuple(one for one in record.outcomes if one.kernel != "matmul")
+        samples = tuple(one for one in record.samples if one.kernel != "matmul")
+        return dataclasses.replace(record, outcomes=outcomes, samples=samples, complete=False)
+
+    assert (
+        "Reproducible elsewhere: 1 of 2 (1 not run) on TF 2.15.1 CPU."
+        in view_of(factory.changed(whole, cut_off)).answer
     )
 
 

@@ -31,27 +31,39 @@ def overhead_plots(lines: Sequence[Line], rows: Sequence[Row]) -> tuple[Interval
     for line in lines:
         entries = by_column.get(line.column, [])
         if any(overhead for *_, overhead in entries):
-            plots.append(
-                _plot(f"on {line.label}", "time with determinism on, divided by time with it off", "overhead", entries)
-            )
+            plot = _plot("", "time with determinism on, divided by time with it off", "overhead", entries)
+            plots.append(dataclasses.replace(plot, title=f"on {line.label}: {_slower(entries)}"))
     return tuple(plots)
 
 
 def upgrade_plots(comparisons: Sequence[ColumnComparison], rows: Sequence[Row]) -> tuple[IntervalPlot, ...]:
-    """Return one plot of changed run times for each comparison that has any times, the run's own steps first."""
+    """Return one plot of changed run times for each comparison, the run's own steps first."""
     anchors = {row.kernel: row for row in rows}
     plots = []
     for item in sorted(comparisons, key=lambda item: not item.is_step):
-        timed = [
+        changed = [
             (f"{row.kernel}, {row.mode}", anchors[row.kernel].deciding[item.after].anchor, row.overhead)
             for row in item.upgrade.rows
             if row.variation == "default" and row.kernel in anchors
         ]
-        if any(overhead for *_, overhead in timed):
-            title = f"{item.upgrade.label}: {item.upgrade.changed} of {count(item.upgrade.results, 'result')} changed"
-            plot = _plot(title, "time after, divided by time before", "slowdown", timed)
-            plots.append(dataclasses.replace(plot, rest=f"{plot.rest} A result is a kernel in one mode and variation."))
+        title = f"{item.upgrade.label}: {item.upgrade.changed} of {count(item.upgrade.results, 'result')} changed"
+        plot = _plot(title, "time after, divided by time before", "slowdown", changed)
+        if not item.upgrade.timed:
+            reasons = [reason for reason, _ in item.upgrade.untimed_why[:1]]
+            rest = f"No times were compared{''.join(f' ({reason})' for reason in reasons)}."
+        else:
+            rest = plot.rest or ("" if plot.marks else "No time changed significantly.")
+        plots.append(dataclasses.replace(plot, rest=f"{rest} A result is a kernel in one mode and variation.".strip()))
     return tuple(plots)
+
+
+def _slower(entries: Iterable[tuple[str, str, TimeRatio | None]]) -> str:
+    """Return how many kernels are significantly slower, and by how much at most."""
+    known = [overhead for *_, overhead in entries if overhead is not None]
+    slower = [overhead.ratio for overhead in known if overhead.significant and overhead.ratio > 1]
+    if not slower:
+        return f"none of {count(len(known), 'kernel')} significantly slower"
+    return f"{len(slower)} of {count(len(known), 'kernel')} slower (most: {factor_text(max(slower))})"
 
 
 def _plot(title: str, axis: str, what: str, ratios: Iterable[tuple[str, str, TimeRatio | None]]) -> IntervalPlot:
@@ -64,6 +76,7 @@ def _plot(title: str, axis: str, what: str, ratios: Iterable[tuple[str, str, Tim
             low=overhead.low,
             high=overhead.high,
             text=factor_text(overhead.ratio),
+            interval=factor_text(overhead.ratio, (overhead.low, overhead.high)),
             anchor=anchor,
         )
         for kernel, anchor, overhead in known

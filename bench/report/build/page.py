@@ -31,6 +31,13 @@ if TYPE_CHECKING:
     from bench.verdict.results import RunResults
 
 
+def _no_times(results: RunResults) -> str:
+    """Say why there is no overhead."""
+    if any(verdict.discarded for verdict in results.verdicts):
+        return "No usable times were measured; the warnings say why times were left out."
+    return "No times were measured." if results.info.finished else "No times were measured yet."
+
+
 def build(results: RunResults, before: RunResults | None = None, notes: Sequence[str] = (), history: str = "") -> View:
     """Return the view of a run. The same results always give the same view.
 
@@ -83,7 +90,7 @@ def build(results: RunResults, before: RunResults | None = None, notes: Sequence
         comparisons=pairs,
         rankings=narrower_rankings(results),
         overhead_plots=overhead_plots(view.lines, rows),
-        no_times="No times were measured." if results.info.finished else "No times were measured yet.",
+        no_times=_no_times(results),
         upgrade_plots=upgrade_plots(pairs, rows),
         history=history,
         deciding_variation=clean(results.deciding_variation),

@@ -1,9 +1,9 @@
-"""What only the HTML page shows: comparisons of columns, rankings by family, and the data its script works on."""
+"""What only the HTML page shows: comparisons of columns, rankings by family and limit, and data for its script."""
 
 from __future__ import annotations
 
 import shlex
-from itertools import permutations
+from itertools import permutations, product
 from typing import TYPE_CHECKING, Any
 
 from bench.report.build.ranking import choice
@@ -61,40 +61,36 @@ LIMITS_PERCENT = (5, 10, 25, 50, 100)
 
 
 def narrower_rankings(results: RunResults) -> tuple[NarrowerRanking, ...]:
-    """Return one ranking for each limit on the overhead, then one for each family in the order of run.json.
+    """Return one ranking for each limit on the overhead, each family, and in a run of few columns each pair of both.
 
     There are none for limits where no overhead was measured, and none for families where there is a single one.
     """
     limits = LIMITS_PERCENT if results.overheads else ()
-    families = dict.fromkeys(kernel.family for kernel in results.info.kernels if not kernel.control)
-    return (
-        *(
-            NarrowerRanking(
-                title=f"all kernels, at most {percent} % slower",
-                family="",
-                limit_percent=str(percent),
-                choice=choice(results, Requirements(max_overhead=1 + percent / 100)),
-                command=f"nox -s choose -- --max-overhead {percent}%",
-            )
-            for percent in limits
-        ),
-        *(
-            NarrowerRanking(
-                title=clean(family),
-                family=clean(family),
-                limit_percent="",
-                choice=choice(results, Requirements(families=(family,))),
-                command=f"nox -s choose -- --families {shlex.quote(clean(family))}",
-            )
-            for family in (families if len(families) > 1 else ())
-        ),
+    families = list(dict.fromkeys(kernel.family for kernel in results.info.kernels if not kernel.control))
+    families = families if len(families) > 1 else []
+    both = product(families, limits) if len(results.info.columns) <= ALL_PAIRS_LIMIT else ()
+    requirements = [*(("", limit) for limit in limits), *((family, 0) for family in families), *both]
+    return tuple(_ranking(results, family, percent) for family, percent in requirements)
+
+
+def _ranking(results: RunResults, family: str, percent: int) -> NarrowerRanking:
+    """Return the ranking for a family, "" for all kernels, and a limit on the overhead, 0 for none."""
+    options = [f"--families {shlex.quote(clean(family))}"] if family else []
+    options += [f"--max-overhead {percent}%"] if percent else []
+    question = Requirements(families=(family,) if family else (), max_overhead=1 + percent / 100 if percent else None)
+    return NarrowerRanking(
+        title=(clean(family) or "all kernels") + (f", at most {percent} % slower" if percent else ""),
+        family=clean(family),
+        limit_percent=str(percent or ""),
+        choice=choice(results, question),
+        command=f"nox -s choose -- {' '.join(options)}",
     )
 
 
 #: What the script knows of one kernel in one column and mode, in the order in which it copies it.
 _CELL_FIELDS = (
     "status", "evidence", "compared", "bound_percent", "digest_groups", "difference",
-    "seconds", "overhead", "overhead_low", "overhead_high",
+    "seconds", "time_kind", "overhead", "overhead_low", "overhead_high", "overhead_text",
 )  # fmt: skip
 
 
@@ -150,6 +146,8 @@ def _cell(row: Row, place: int, result: ModeResult) -> dict[str, Any]:
         "compared": result.compared if good else None,
         "bound_percent": percent_up(result.bound) if good and result.bound is not None else None,
         "seconds": result.timing.median_s if result.timing else None,
+        "time_kind": result.time_kind,
+        "overhead_text": result.overhead,
         "overhead": overhead.ratio if overhead else None,
         "overhead_low": overhead.low if overhead else None,
         "overhead_high": overhead.high if overhead else None,

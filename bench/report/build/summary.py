@@ -57,19 +57,31 @@ def sentences(results: RunResults, controls: ControlChecks) -> tuple[str, ...]:
         most = rest[0].reproducible
         best = [names[column.column] for column in rest if column.reproducible == most]
         verb = "is" if most == 1 else "are"
-        texts.append(f"{start}{most} of {total} kernels {verb} reproducible on {listed(best)}.")
-        texts.append(
-            "No column is reproducible on every kernel."
-            if len(columns) > 1
-            else "It is not reproducible on every kernel."
-        )
+        some = f"{most} of {total} kernels {verb}" if most else "no kernel is"
+        texts.append(f"{start}{some} reproducible on {listed(best)}{'' if most else _why_none(rest, total)}.")
+        if most and len(columns) > 1:
+            texts.append("No column is reproducible on every kernel.")
         rest = [column for column in rest if column.reproducible != most]
     if rest:
-        parts = [f"{column.reproducible} of {total} on {names[column.column]}" for column in rest]
+        parts = [f"{column.reproducible} of {total}{_not_run(column)} on {names[column.column]}" for column in rest]
         texts.append(f"Reproducible elsewhere: {listed(parts, _MOST_OTHERS)}.")
     texts += hosts.headline(results)
     texts += _weakest_evidence([column for column in columns if column.reproducible])
     return (*texts, *([controls.sentence] if controls.sentence else []))
+
+
+def _why_none(columns: list[Candidate], total: int) -> str:
+    """Return the status that all kernels of all columns have: `` (all 8 are crashed)``; "" if they have several."""
+    found = {status for column in columns for status, _ in column.counts}
+    if len(found) != 1:
+        return ""
+    word = status_labels.STATUS_LABELS[found.pop()].word
+    return f" (all {total} are {word})" if total > 1 else f" (it is {word})"
+
+
+def _not_run(column: Candidate) -> str:
+    number = dict(column.counts).get(Status.NOT_RUN, 0)
+    return f" ({number} not run)" if number else ""
 
 
 def _inconclusive(column: Candidate) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import Counter
 from itertools import groupby
@@ -118,7 +119,7 @@ def _of_step(difference: Change, label: str, step: Step) -> Upgrade:
 def of_change(difference: Change, label: str, *, step: str, changed_facts: str, alone: bool) -> Upgrade:
     """Return a comparison as the report shows it; the caller names what it compares."""
     both = [kernel for kernel in difference.kernels if kernel.events not in _ONE_SIDE]
-    changed = sorted((kernel for kernel in both if kernel.events), key=lambda kernel: kernel.events[0].seriousness)
+    changed = sorted((kernel for kernel in both if kernel.events), key=_by_size)
     outcomes = Counter(kernel.conclusion for kernel in both)
     counts = Counter(event for kernel in difference.kernels for event in kernel.events)
     reasons = Counter(clean(kernel.bits_why) for kernel in both if kernel.conclusion is Conclusion.UNKNOWN)
@@ -244,15 +245,22 @@ def _load(side: Side) -> float | None:
     return statistics.median(loads) if loads else None
 
 
+def _by_size(kernel: KernelChange) -> tuple[int, float]:
+    """Order changes by how serious they are, and those of one kind by the change of time, the largest first."""
+    significant = kernel.cost is not None and kernel.cost.significant
+    size = abs(math.log(kernel.cost.ratio)) if kernel.cost and significant else 0.0
+    return kernel.events[0].seriousness, -size
+
+
 def packages_sentence(packages: Mapping[str, tuple[str, str]]) -> str:
-    """Say which packages changed and which stayed: ``Besides TensorFlow, NumPy changed: 2.0.2 -> 2.4.6.``."""
-    changed = {title: f"{old} -> {new}" for title, (old, new) in packages.items() if old and new and old != new}
+    """Say which packages changed and which stayed: ``Changed besides TensorFlow: NumPy 2.0.2 to 2.4.6.``."""
+    changed = {title: f"{title} {old} to {new}" for title, (old, new) in packages.items() if old and new and old != new}
     stayed = [f"{title} {old}" for title, (old, new) in packages.items() if old and old == new]
     unknown = [title for title, (old, new) in packages.items() if not (old and new)]
     besides = {title: values for title, values in changed.items() if title != "TensorFlow"}
-    head = "Besides TensorFlow, " if "TensorFlow" in changed and besides else ""
+    head = "Changed besides TensorFlow" if "TensorFlow" in changed and besides else "Changed"
     shown = besides or changed
-    texts = [f"{head}{', '.join(shown)} changed: {', '.join(shown.values())}"] if shown else []
+    texts = [f"{head}: {', '.join(shown.values())}"] if shown else []
     texts += [f"stayed: {', '.join(stayed)}"] if stayed else []
     texts += [f"not known on both sides: {', '.join(unknown)}"] if unknown else []
     text = clean("; ".join(texts))

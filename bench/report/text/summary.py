@@ -67,7 +67,7 @@ class _Problem:
     def text(self) -> str:
         """``≠ nondeterministic 3: a, b and c - known issue: ...``."""
         if self.issues:
-            several = f"{len(self.issues)} known issues, explained on the page"
+            several = f"{len(self.issues)} known issues"
             reason = several if len(self.issues) > _MOST_REASONS else f"known issue: {self.issues[0]}"
         elif self.tone == "bad":
             reason = "no known issue explains this"

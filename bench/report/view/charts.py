@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bench.verdict.status import Status
+
 
 @dataclass(frozen=True, kw_only=True)
 class Tile:
@@ -69,6 +71,17 @@ class HeatMap:
         return any(tile.also for line in self.lines for tile in line.tiles)
 
     @property
+    def has_tiles(self) -> bool:
+        """Whether a column has results."""
+        return any(line.tiles for line in self.lines)
+
+    @property
+    def not_run(self) -> str:
+        """The symbol of kernels that were planned and have not run, "" where all have."""
+        tiles = (tile for line in self.lines for tile in line.tiles if tile.word == Status.NOT_RUN)
+        return next((tile.symbol for tile in tiles), "")
+
+    @property
     def kernels(self) -> int:
         """The number of tiles in a line."""
         return sum(number for _, number in self.families)
@@ -76,13 +89,17 @@ class HeatMap:
 
 @dataclass(frozen=True, kw_only=True)
 class IntervalMark:
-    """One ratio of times with its interval, as a line of an interval plot. ``text`` states it in words."""
+    """One ratio of times with its interval, as a line of an interval plot.
+
+    ``text`` states the ratio in words, ``interval`` the ratio and its interval.
+    """
 
     kernel: str
     ratio: float
     low: float
     high: float
     text: str
+    interval: str
     anchor: str
 
 

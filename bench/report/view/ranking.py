@@ -74,6 +74,11 @@ class FamilySummary:
     columns: tuple[FamilyColumn, ...]
 
     @property
+    def slowest(self) -> bool:
+        """Whether a kernel of a column has a significant overhead."""
+        return any(column.slowest for column in self.columns)
+
+    @property
     def reproducible(self) -> bool:
         """Whether every kernel is reproducible in every column."""
         return all(column.reproducible == column.kernels for column in self.columns)
@@ -81,7 +86,7 @@ class FamilySummary:
 
 @dataclass(frozen=True, kw_only=True)
 class NarrowerRanking:
-    """The columns ranked by one family of kernels, or by all with a limit on the overhead.
+    """The columns ranked by one family of kernels or by all of them, with or without a limit on the overhead.
 
     ``title`` names the family or the limit, ``family`` and ``limit_percent`` are "" where they do not narrow it down.
     ``command`` computes the same ranking.

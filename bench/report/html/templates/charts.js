@@ -23,13 +23,17 @@ const startHeatMap = (map) => {
   });
 };
 // A file has no style sheet, so a saved chart carries the styles that it has on the page, in the theme of the page.
-const CHART_STYLES = ["fill", "stroke", "stroke-width", "stroke-linecap", "opacity", "font-family", "font-size", "font-weight", "text-anchor"];
-const standaloneChart = (chart, title) => {
+const SHAPE_STYLES = ["fill", "stroke", "stroke-width", "stroke-linecap", "opacity"];
+const TEXT_STYLES = ["fill", "font-family", "font-size", "font-weight", "text-anchor"];
+const TITLE_HEIGHT = 58;
+const standaloneChart = (chart, title, about) => {
   const copy = chart.cloneNode(true);
-  const copied = [copy, ...findAll("*", copy)];
-  [chart, ...findAll("*", chart)].forEach((element, place) => {
+  const shapes = "text,rect,path,circle,polyline";
+  const copied = findAll(shapes, copy);
+  findAll(shapes, chart).forEach((element, place) => {
     const style = getComputedStyle(element);
-    copied[place].setAttribute("style", CHART_STYLES.map((name) => `${name}:${style.getPropertyValue(name)}`).join(";"));
+    const names = element.matches("text") ? TEXT_STYLES : SHAPE_STYLES;
+    copied[place].setAttribute("style", names.map((name) => `${name}:${style.getPropertyValue(name)}`).join(";"));
   });
   for (const link of findAll("a", copy)) link.removeAttribute("href");  // it leads to a place in this page
   const {width, height} = chart.viewBox.baseVal;
@@ -38,18 +42,29 @@ const standaloneChart = (chart, title) => {
     for (const [key, value] of Object.entries(values)) element.setAttribute(key, value);
     return element;
   };
-  const heading = svg("title", {});
-  heading.textContent = `${title}, ${DATA.run}`;
-  copy.prepend(heading, svg("rect", {width, height, style: `fill:${getComputedStyle(document.body).backgroundColor}`}));
+  const colors = getComputedStyle(document.body);
+  const text = (content, y, size) => {
+    const element = svg("text", {x: 0, y, style: `fill:${colors.color};font-family:${colors.fontFamily};font-size:${size}`});
+    element.textContent = content;
+    return element;
+  };
+  const full = height + TITLE_HEIGHT;
+  copy.prepend(
+    svg("rect", {y: -TITLE_HEIGHT, width, height: full, style: `fill:${colors.backgroundColor}`}),
+    text(title, 16 - TITLE_HEIGHT, "15px"),
+    text(about || "", 32 - TITLE_HEIGHT, "11px"),
+    text(`${DATA.run}, ${DATA.measured}`, 47 - TITLE_HEIGHT, "11px"));
+  copy.setAttribute("viewBox", `0 ${-TITLE_HEIGHT} ${width} ${full}`);
   copy.setAttribute("width", width);
-  copy.setAttribute("height", height);
+  copy.setAttribute("height", full);
   return new XMLSerializer().serializeToString(copy);
 };
 const saveChart = async (figure, format) => {
   const chart = findAll(".chart", figure).find((element) => element.checkVisibility());
   const title = find("h2", figure).textContent;
   const link = document.createElement("a");
-  link.href = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(standaloneChart(chart, title))}`;
+  const about = find("summary", chart.closest("details") || figure)?.textContent;
+  link.href = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(standaloneChart(chart, title, about))}`;
   link.download = `${DATA.run}-${title.toLowerCase().replaceAll(/\W+/g, "-")}.${format}`;
   if (format === "png") {
     const image = new Image();

@@ -11,8 +11,15 @@ const openElement = (id) => {
   if (body) find("details", body).open = true;
   const container = body || element;
   const distance = element.getBoundingClientRect().top - container.getBoundingClientRect().top;
-  scroller.style.scrollPadding = `${table.tHead.offsetHeight}px 0 0 0`;
-  (distance < innerHeight / 2 ? container : element).scrollIntoView();
+  const target = distance < innerHeight / 2 ? container : element;
+  if (!scroller.contains(target)) {
+    target.scrollIntoView();
+    return element;
+  }
+  // Both the window and the matrix scroll: first the matrix comes into view, then the target below its head.
+  scroller.scrollIntoView();
+  const below = target.getBoundingClientRect().top - scroller.getBoundingClientRect().top;
+  scroller.scrollTop += below - table.tHead.offsetHeight;
   return element;
 };
 let lastMatrixLink = null;  // where Escape returns to
@@ -87,12 +94,16 @@ const loadAddress = () => {
   }
   for (const name of FILTERS) setField(filterForm, name);
   if (comparisonForm) for (const name of ["from", "to"]) setField(comparisonForm, name);
+  if (chooseForm) for (const name of REQUIREMENTS) if (chooseForm.elements[name]) setField(chooseForm, name);
   applySort();
   applyFilter();
   showComparison();
+  showRanking();
   const open = address.get("open") || "";
   if (anchor) openElement(anchor);
-  else if (open) openElement(open);
+  else if (open) {
+    if (!openElement(open)) setAddress("open", "");  // a link from another page, or a mistyped one
+  } else if (REQUIREMENTS.some((name) => address.has(name))) byId("choose").scrollIntoView();
   else if (address.size) byId("matrix").scrollIntoView();
 };
 
