@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 NO_GPU_SEEN = "none seen"
 #: Free bytes of memory that a process of a round must find: the suite's peak is 0.75 GB.
 PROCESS_BYTES = 2_000_000_000
+#: Seconds that git may take; on a large checkout or a slow disk it takes one or two.
+_GIT_S = 30.0
 
 #: Instruction set of oneDNN -> a CPU flag beyond it; without that flag, limiting oneDNN to the set changes nothing.
 _NEXT_FLAG = {
@@ -73,7 +75,10 @@ def revision(root: Path) -> str:
     if git is None:
         return "unknown"
     command = [git, "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_GIT_S)
+    except subprocess.TimeoutExpired:
+        return "unknown"
     return done.stdout.strip() if done.returncode == 0 else "unknown"
 
 

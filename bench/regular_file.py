@@ -5,18 +5,25 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-def read_bytes(path: Path) -> bytes:
-    """Return the content of a regular file; raises OSError, also for anything else, which is not opened for long."""
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file for reading; raises OSError, also for anything else, which is not opened for long."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as stream:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+    stream = os.fdopen(descriptor, "rb")
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        stream.close()
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+    return stream
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return the content of a regular file; raises OSError."""
+    with open_regular(path) as stream:
         return stream.read()
 
 

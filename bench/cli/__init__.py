@@ -13,6 +13,7 @@ from bench.cli.parser import MODULES, parser
 from bench.cli.streams import Streams
 from bench.portable.errors import PortableError
 from bench.portable.terminate import interrupt_on_signals
+from bench.report import formatting
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,9 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (errors.TfreproError, PortableError) as error:
         if options.debug:
             traceback.print_exc()
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {formatting.clean(str(error), lines=True)}", file=sys.stderr)
         if error.hint:
-            print(f"\nhint: {error.hint}", file=sys.stderr)
+            print(f"\nhint: {formatting.clean(error.hint, lines=True)}", file=sys.stderr)
         return error.code
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)

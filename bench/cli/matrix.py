@@ -15,6 +15,7 @@ from bench.cli.planning import print_columns, read_inputs
 from bench.cli.results import PAGES, show
 from bench.engines import ENGINES, select
 from bench.plan import custom_kernels, duration
+from bench.report.write import refuse_foreign_page
 from bench.run import progress, runner
 from bench.store import run as store
 from bench.suite.suite_hash import ROOT
@@ -49,6 +50,7 @@ def matrix(options: argparse.Namespace) -> int:
         from bench.cli.fleet_submit import submit  # noqa: PLC0415 - start-up stays quick without it
 
         return submit(options)
+    refuse_foreign_page(options.reports)  # before hours of measuring, not after
     inputs = read_inputs(options)
     suite, chosen = read_suite(inputs.sources, inputs.columns, inputs.devices, options)
     plan = inputs.plan(suite)

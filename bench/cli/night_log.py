@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import TYPE_CHECKING, TextIO, cast
@@ -53,7 +54,9 @@ def night_log(reports: Path) -> Iterator[NightLog]:
     path = reports / FOLDER / "latest.log"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("w", encoding="utf-8", errors="replace")
+        # nothing that a link leads to, and no pipe: another file would be lost, or the night would wait
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        file = os.fdopen(os.open(path, flags, 0o644), "w", encoding="utf-8", errors="replace")
     except OSError as error:
         raise unwritable(path, error) from error
     with file:

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.errors import BusyError
+from bench.errors import BusyError, StorageError
 from bench.portable.lock import FileLock, LockedError
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ def exclusive(cache: Path) -> Iterator[None]:
 
     Raises:
         BusyError: a run is using the cache.
+        StorageError: the lock cannot be taken.
     """
     path = cache / _NAME
     if not cache.is_dir():
@@ -73,6 +74,8 @@ def exclusive(cache: Path) -> Iterator[None]:
     except LockedError as error:
         message = f"Nothing was removed, because the cache is in use by {error.owner}."
         raise BusyError(message, "Wait until that process has ended, then clean up again.") from error
+    except OSError as error:
+        raise StorageError(f"{path} cannot be locked: {error.strerror}.", "Remove what is in its place.") from error
     with lock:
         yield
         path.unlink(missing_ok=True)

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from bench.errors import NothingError, StorageError
 from bench.fleet.state import MEASURED
+from bench.regular_file import read_text
 from bench.store import find_run, import_records
 from bench.store.run import read_info
 from bench.store.run_folder import now, write_atomic
 from bench.store.run_info import ColumnInfo
+from bench.store.valid_info import is_run_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -120,7 +122,7 @@ def _store(folder: FleetFolder, info: RunInfo, places: list[Path], reports: Path
     collected = folder.path / "collected.json"
     earlier = _earlier(collected)
     write_atomic(collected, json.dumps({"run": run.name}) + "\n")
-    if earlier and earlier != run.name and find_run.named(reports, earlier):
+    if earlier and earlier != run.name:
         shutil.rmtree(reports / "runs" / earlier, ignore_errors=True)
     return run
 
@@ -128,6 +130,7 @@ def _store(folder: FleetFolder, info: RunInfo, places: list[Path], reports: Path
 def _earlier(collected: Path) -> str:
     """Return the id of the run that was collected before, "" if there is none."""
     try:
-        return str(json.loads(collected.read_text(encoding="utf-8"))["run"])
+        earlier = str(json.loads(read_text(collected))["run"])
     except (OSError, ValueError, KeyError, TypeError):
         return ""
+    return earlier if is_run_id(earlier) else ""

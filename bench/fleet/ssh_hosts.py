@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from bench.errors import ConfigError
 from bench.portable.overrides import host_name
+from bench.regular_file import read_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,9 +22,10 @@ def read_hosts(path: Path) -> tuple[str, ...]:
         ConfigError: the file cannot be read, names no host, or a line is not one name or repeats an earlier one.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_text(path).splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}.", "Name a file with one host per line.") from error
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{path} cannot be read: {reason}.", "Name a file with one host per line.") from error
     found: list[str] = []
     for number, line in enumerate(lines, 1):
         host = line.partition("#")[0].strip()

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.portable.errors import CONFIG, PortableError
 from bench.portable.run_folder import UNREADABLE, write_atomic
+from bench.regular_file import read_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -231,7 +232,7 @@ def file_hash(path: Path) -> str:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    found = json.loads(path.read_text(encoding="utf-8"))
+    found = json.loads(read_text(path))
     if not isinstance(found, dict):
         raise ValueError("it is not a JSON object")  # noqa: TRY004 - a wrong content, not a wrong argument
     return found

@@ -6,9 +6,10 @@ import fcntl
 import getpass
 import json
 import os
+import time
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from bench.errors import StorageError
 from bench.regular_file import read_bytes
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 
 #: The file below the reports folder, one JSON object a line.
 NAME = "history-notes.jsonl"
-#: Characters of a note.
-MOST_TEXT = 2000
+#: Characters of a note, and seconds that another process may hold the file.
+MOST_TEXT, _LOCK_S = 2000, 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +54,7 @@ def add(reports: Path, entry: Entry) -> None:
     try:
         reports.mkdir(parents=True, exist_ok=True)
         with path.open("a+b") as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX)  # held for one write
+            _lock(stream)
             stream.seek(max(0, stream.seek(0, os.SEEK_END) - 1))
             cut_off = stream.read() not in {b"", b"\n"}  # by a crash: the next entry gets a line of its own
             stream.write((b"\n" if cut_off else b"") + line.encode())
@@ -61,6 +62,19 @@ def add(reports: Path, entry: Entry) -> None:
             os.fsync(stream.fileno())
     except OSError as error:
         raise unwritable(path, error) from error
+
+
+def _lock(stream: BinaryIO) -> None:
+    """Lock the file, which others hold for one write; raises OSError if it is not free within ``_LOCK_S``."""
+    deadline = time.monotonic() + _LOCK_S
+    while True:
+        try:
+            return fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if time.monotonic() > deadline:
+                message = f"another process has locked it for {_LOCK_S:.0f} s"
+                raise OSError(error.errno, message, stream.name) from error
+        time.sleep(0.05)
 
 
 def read(reports: Path) -> tuple[list[Entry], list[str]]:

@@ -95,12 +95,19 @@ def declared_by(files: Iterable[Source], execute: Callable[[str], str]) -> Suite
     """
     found = tuple(files)
     hashes = {f"{source.hash}/{module}": source.hash for source in found for module in source.modules}
-    answers = json.loads(execute(json.dumps({"files": list(hashes), "limit_s": LIMIT_S})))["files"]
-    fatal = [answer["error"] for answer in answers if answer["fatal"]]
+    printed = execute(json.dumps({"files": list(hashes), "limit_s": LIMIT_S}))
+    hint = "Move what a file does into its kernels, which run in processes of their own."
+    try:
+        answers = json.loads(printed)["files"]
+        fatal = [answer["error"] for answer in answers if answer["fatal"]]
+        errors = {answer["path"].partition("/")[2]: answer["error"] for answer in answers if answer["error"]}
+        declared = [_kernel(row, hashes[answer["path"]]) for answer in answers for row in answer["kernels"]]
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        names = ", ".join(source.name for source in found)
+        message = f"{names} gave no valid declarations ({type(error).__name__}: {error})."
+        raise ConfigError(message, hint) from error
     if fatal:
-        raise ConfigError(f"{'. '.join(fatal)}.", "Move what a file does into its kernels, which run in own processes.")
-    errors = {answer["path"].partition("/")[2]: answer["error"] for answer in answers if answer["error"]}
-    declared = [_kernel(row, hashes[answer["path"]]) for answer in answers for row in answer["kernels"]]
+        raise ConfigError(f"{'. '.join(map(str, fatal))}.", hint)
     return _suite(found, declared, errors, {})
 
 

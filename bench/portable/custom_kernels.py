@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-#: Seconds that the declarations of one file may take.
-_LIMIT_S = 60.0
+#: Seconds that the declarations of one file may take, and that the process may take besides to start and to end.
+_LIMIT_S, _START_S = 60.0, 150.0
+_HINT = "Move what a file does into its kernels, which run in processes of their own."
 
 
 def read(paths: Iterable[Path], exclude: Iterable[str]) -> list[Source]:
@@ -43,20 +44,27 @@ def declarations(
     for source in sources:
         kernel_files.stage(source, store)
     files = [f"{source.hash}/{module}" for source in sources for module in source.modules]
-    done = subprocess.run(
-        [sys.executable, "-m", "bench.suite.declare", json.dumps({"files": files, "limit_s": _LIMIT_S})],
-        env={**environment, STORE_VARIABLE: str(store)}, cwd=suite, capture_output=True, text=True, errors="replace",
-        check=False, stdin=subprocess.DEVNULL,
-    )  # fmt: skip
     try:
-        answers = json.loads(done.stdout)["files"]
-    except ValueError as error:
-        message = f"The kernel files cannot be read: {(done.stderr.strip().splitlines() or ['no answer'])[-1]}"
-        raise PortableError(message) from error
+        done = subprocess.run(
+            [sys.executable, "-m", "bench.suite.declare", json.dumps({"files": files, "limit_s": _LIMIT_S})],
+            env={**environment, STORE_VARIABLE: str(store)}, cwd=suite, capture_output=True, text=True,
+            errors="replace", check=False, stdin=subprocess.DEVNULL, timeout=(_LIMIT_S + _START_S) * len(files),
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        message = f"The kernel files did not declare their kernels within {error.timeout:.0f} s."
+        raise PortableError(message, _HINT, CONFIG) from error
+    try:
+        return _evaluated(json.loads(done.stdout)["files"])
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        reason = (done.stderr.strip().splitlines() or [f"{type(error).__name__}: {error}"])[-1]
+        raise PortableError(f"The kernel files gave no valid declarations: {reason}.", _HINT, CONFIG) from error
+
+
+def _evaluated(answers: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], dict[str, str], list[str]]:
+    """Return what ``declarations`` does; raises PortableError, or KeyError and the like for an answer that is none."""
     fatal = [answer["error"] for answer in answers if answer["fatal"]]
     if fatal:
-        hint = "Move what a file does into its kernels, which run in processes of their own."
-        raise PortableError(f"{'. '.join(fatal)}.", hint, CONFIG)
+        raise PortableError(f"{'. '.join(fatal)}.", _HINT, CONFIG)
     rows = [(row, answer["path"]) for answer in answers for row in answer["kernels"]]
     names = [row["name"] for row, _ in rows]
     twice = [f"two files declare the kernel {name}" for name in dict.fromkeys(names) if names.count(name) > 1]

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from bench.errors import StorageError
+from bench.regular_file import open_regular
 from bench.report.build.page import build
 from bench.report.html import large
 from bench.report.html import render as html_render
@@ -102,8 +104,9 @@ class Pages:
         """Write several formats under their usual names, each file whole or not at all.
 
         Raises:
-            StorageError: a file could not be written.
+            StorageError: a file could not be written, or the page of somebody else would be lost.
         """
+        refuse_foreign_page(folder)
         with paused_garbage_collection():
             for form in forms:
                 if form is Format.HTML:
@@ -123,6 +126,22 @@ class Pages:
         write_atomic(folder / FORMATS[Format.HTML], text)
         self.files = len(written)
         _remove_others(beside, written)
+
+
+def refuse_foreign_page(folder: Path) -> None:
+    """Raise StorageError where a folder has an ``index.html`` that this project did not write."""
+    page = folder / FORMATS[Format.HTML]
+    try:
+        with open_regular(page) as stream:
+            foreign = b"tfrepro" not in stream.read(_HEAD_BYTES)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise unwritable(page, error) from error
+    if foreign:
+        raise StorageError(
+            f"{page} was not written by tfrepro, and would be lost.", "Use another folder: --reports DIR."
+        )
 
 
 def _remove_others(folder: Path, keep: Collection[str]) -> None:

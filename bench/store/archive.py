@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from bench.errors import StorageError
 from bench.portable.archive import KIND, MANIFEST, SCHEMA
+from bench.regular_file import open_regular
 from bench.store.read_record import UNREADABLE, read_pair, read_record
 from bench.store.run import pair_files, read_info, record_files
 from bench.store.valid_info import HASH, allowed_file
@@ -89,7 +90,7 @@ def _unpack(file: Path, target: Path, limits: Limits) -> Unpacked:
 
     if file.stat().st_size > limits.packed:
         raise refuse(f"it is larger than {limits.packed} bytes")
-    with gzip.open(file, "rb") as stream:
+    with open_regular(file) as packed, gzip.open(packed, "rb") as stream:
         reader = _Reader(_Limited(stream, limits.unpacked, refuse), refuse)
         files = _manifest(reader, limits, refuse)
         reader.write_files(target, files)

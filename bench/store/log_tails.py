@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from bench.portable.redaction import without_credentials
+from bench.regular_file import open_regular, read_text
 from bench.store.run_folder import write_atomic
 from bench.suite.driver import death_marker
 
@@ -90,7 +91,7 @@ def tail(log: Path, end: str = "") -> str:
     After a process died, the round may go on in another one. So the log is read up to ``end`` where it contains that.
     """
     try:
-        with log.open("rb") as stream:
+        with open_regular(log) as stream:
             size = stream.seek(0, 2)
             stream.seek(max(0, size - _SEARCHED))
             content = stream.read(_SEARCHED)
@@ -132,7 +133,7 @@ def _last_log(logs: Path, column: ColumnInfo) -> str:
 def _read_tails(file: Path) -> Tails:
     """Read what ``write_tails`` has written; without a file or with an invalid one, there are no tails."""
     try:
-        body: Any = json.loads(file.read_text(encoding="utf-8"))
+        body: Any = json.loads(read_text(file))
         if body["schema"] != SCHEMA:
             return Tails(problem=f"schema {body['schema']!r} is not known")
         return Tails(records=_texts(body["records"]), columns=_texts(body["columns"]))

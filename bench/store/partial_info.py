@@ -1,8 +1,9 @@
 """Read what can be read of a damaged run.json, so that one odd value in it does not hide a whole run.
 
-Only what cannot change a verdict of the rest is left out: a whole column, whose records then belong to nothing, and
-texts that are shown and decide nothing. Anything else is refused, as everything is where a run is imported, resumed or
-compared with (see ``bench.store.valid_info``).
+Only what cannot change a verdict of the rest is left out: a whole column or kernel, whose records then belong to
+nothing, facts of the host, with which records are then not compared, and texts that are shown and decide nothing.
+Anything else is refused, as everything is where a run is imported, resumed or compared with (see
+``bench.store.valid_info``).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ _SHOWN: dict[str, Any] = {
     "profile": "",
     "engine_why": "",
     "engine_facts": {},
+    "host": {},
     "warnings": [],
     "passes_done": 0,
     "passes_planned": 0,
@@ -56,23 +58,42 @@ def _without_odd_parts(content: Any, cause: BaseException | None) -> dict[str, s
         raise ValueError("not a JSON object")  # noqa: TRY004 - a value of a file, not of a caller
     problems = dict.fromkeys(odd_values(content), ODD)
     faults = cause.errors(include_url=False, include_input=False) if isinstance(cause, ValidationError) else []
-    columns = set()
+    odd: dict[str, set[int]] = {"columns": set(), "kernels": set()}
     for fault in faults:
         place = [part for part in fault["loc"] if not isinstance(part, str) or part]
         problems[".".join(map(str, place))] = fault["msg"]
+        if fault["type"] == "unexpected_keyword_argument":
+            raise ValueError("a field that this version does not know may decide about anything")
         match place:
-            case _ if fault["type"] == "unexpected_keyword_argument":
-                raise ValueError("a field that this version does not know may decide about anything")
             case ["columns", int(number), *_]:
-                columns.add(number)
-            case ["kernels", int(number), str(key), *_] if key in _SHOWN_OF_KERNEL:
-                content["kernels"][number][key] = "unknown"
-            case [str(key), *_] if key in _SHOWN:
-                content[key] = _SHOWN[key]
+                odd["columns"].add(number)
+            case ["kernels", int(number), str(key), *_] if key not in _SHOWN_OF_KERNEL:
+                odd["kernels"].add(_no_control(content["kernels"], number))
             case _:
-                raise ValueError(f"{place} decides about the rest")
+                _replace(content, place)
     if not problems:
         raise ValueError("what is wrong is not a value of the wrong type")
-    if columns:
-        content["columns"] = [column for number, column in enumerate(content["columns"]) if number not in columns]
+    for name, numbers in odd.items():
+        if numbers:
+            content[name] = [item for number, item in enumerate(content[name]) if number not in numbers]
     return problems
+
+
+def _replace(content: dict[str, Any], place: list[int | str]) -> None:
+    """Replace a value that decides nothing; raises ValueError for any other."""
+    match place:
+        case ["kernels", int(number), str(key), *_]:
+            content["kernels"][number][key] = "unknown"
+        case ["host", str(key), *_]:
+            del content["host"][key]
+        case [str(key), *_] if key in _SHOWN:
+            content[key] = _SHOWN[key]
+        case _:
+            raise ValueError(f"{place} decides about the rest")
+
+
+def _no_control(kernels: list[Any], number: int) -> int:
+    """Return the number of a kernel; raises ValueError for what may be a control: its column is judged by it."""
+    if not isinstance(kernels[number], dict) or kernels[number].get("control") != "":
+        raise ValueError("a control decides about the rest")
+    return number

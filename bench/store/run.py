@@ -189,14 +189,19 @@ def _check_target(source: Path, target: Path) -> None:
     place = target.resolve()
     if (target / "logs").exists() or place == source.resolve() or place.parent.name == "runs":
         raise StorageError(f"{target} is a run of its own, and would be lost.", "Use another folder.")
+    ours: set[Path] = set()
     if (target / "run.json").exists():
-        return
-    for folder in (target / name for name in RECORD_FOLDERS):
         try:
-            foreign = any(folder.iterdir())
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            raise unwritable(target, error) from error
-        if foreign:
-            raise StorageError(f"{folder} exists, and is no copy of a run.", "Use another folder.")
+            read_info(target)
+        except StorageError as error:
+            raise StorageError(f"{target} has a run.json that is no copy of a run.", "Use another folder.") from error
+        ours = {*record_files(target, _raise), *kept_files(target), *pair_files(target, _raise)}
+    try:
+        for folder in (target / name for name in RECORD_FOLDERS):
+            foreign = next((path for path in folder.rglob("*") if not path.is_dir() and path not in ours), None)
+            if foreign:
+                raise StorageError(
+                    f"{foreign} is not part of a copy of a run, and would be lost.", "Use another folder."
+                )
+    except OSError as error:
+        raise unwritable(target, error) from error

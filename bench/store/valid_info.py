@@ -45,6 +45,11 @@ def allowed_file(name: str) -> bool:
     return _FILE.fullmatch(name) is not None
 
 
+def is_run_id(name: str) -> bool:
+    """Whether a text is the name of a run, and so of a single folder."""
+    return _RUN.fullmatch(name) is not None
+
+
 def parse(text: str, name: str) -> RunInfo:
     """Read run.json; raises StorageError, with ``name`` and the position, where anything in it is not valid."""
     info = RunInfo.from_json(text, name)
@@ -91,7 +96,7 @@ def _problem(info: RunInfo) -> str:
         (not all(map(_KERNEL.fullmatch, kernels)), "a kernel has an odd name"),
         (not _is_time(info.started), f"{info.started!r} is not the time of a start"),
         (bool(info.finished) and not _is_time(info.finished), f"{info.finished!r} is not the time of an end"),
-        (not _RUN.fullmatch(info.id), f"{info.id!r} is not a valid name of a run"),
+        (not is_run_id(info.id), f"{info.id!r} is not a valid name of a run"),
         (not HASH.fullmatch(info.suite_hash), "the suite hash is not a SHA-256"),
         (not columns, "it has no column"),
         (len(set(columns)) != len(columns), "a column is in it twice"),

@@ -122,14 +122,20 @@ SAYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "no kernels": ((NO_ANSWER, "not-run"), ("All 2 kernels reproducible",)),
     "no records": ((NO_ANSWER, "not-run"), ("All 2 kernels reproducible",)),
     "one column": (("the one kernel is reproducible on TF 2.18.1 CPU", "All 1 kernel reproducible"), ()),
-    "all error": (("0 of 2 kernels are reproducible", "error 2", "not measured"), ("All 2 kernels reproducible",)),
+    "all error": (
+        ("no kernel is reproducible on TF 2.18.1 CPU (all 2: error)", "error 2", "not measured"),
+        ("All 2 kernels reproducible",),
+    ),
     "all mismatch": (("Nothing valid was measured", "mismatch"), ("All 2 kernels reproducible", "0 of 2 kernels")),
     "all incompatible": (
         (NO_ANSWER, "incompatible: the driver is too old", "incompatible: there is no wheel"),
         ("All 2 kernels reproducible",),
     ),
     "no time is a time": (("all 2 kernels are reproducible", "not measured"), ("nan µs", "inf s", "-1.00", "0.00 µs")),
-    "half missing": (("1 of 2 on TF 2.15.1 CPU", "not-run 1", "all 2 kernels are reproducible on TF 2.18.1 CPU"), ()),
+    "half missing": (
+        ("1 of 2 (1 not run) on TF 2.15.1 CPU", "not-run 1", "all 2 kernels are reproducible on TF 2.18.1 CPU"),
+        (),
+    ),
     "two suites": (("Records left out", "6 records", "measured with another version of the suite"), ()),
     "a column of another suite": (
         ("outdated", "all 2 kernels are reproducible on TF 2.18.1 CPU"),

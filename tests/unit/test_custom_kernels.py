@@ -335,6 +335,12 @@ class TestDeclarations:
         fatal = {"path": "h/a.py", "kernels": [], "error": "a.py, line 3: ended", "fatal": True}
         with pytest.raises(ConfigError, match=r"a\.py, line 3: ended\."):
             custom_kernels.declared_by(sources, lambda _: json.dumps({"files": [fatal]}))
+        # the process of a file can write its answer itself
+        odd = [{"kernels": 5, "path": {}, "error": [1]}, {**fatal, "fatal": False, "kernels": [{}]}, 7]
+        texts = iter([json.dumps({"files": [answer]}) for answer in odd])
+        for _ in odd:
+            with pytest.raises(ConfigError, match=r"a\.py gave no valid declarations"):
+                custom_kernels.declared_by(sources, lambda _: next(texts))
 
 
 class TestStaticReading:

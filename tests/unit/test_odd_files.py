@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -9,14 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bench import cli, errors, verdict
+from bench import cli, errors, host, verdict
+from bench.cli.night_log import night_log
+from bench.engines import usage_lock
 from bench.errors import ConfigError, StorageError
+from bench.fleet import collect
+from bench.fleet.ssh_hosts import read_hosts
+from bench.history import journal
 from bench.plan import config
 from bench.portable.record_reader import RecordReader
 from bench.portable.run_folder import PlannedFolder
+from bench.store import log_tails
 from bench.store import run as store
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -82,6 +90,9 @@ def test_a_pipe_in_the_place_of_a_record_costs_only_that_record(tmp_path: Path, 
             {"kernels": [{"exercises": None}, {"source": 10**400}]},
             ["run.json, kernels.0.exercises", "run.json, kernels.1.source"],
         ),
+        ({"host": "python:3.11"}, ["run.json, host"]),
+        ({"host": {"cores": None, "name": "a"}}, ["run.json, host.cores"]),
+        ({"kernels": [{"family": None}, {"dtypes": {}}]}, ["run.json, kernels.0.family", "run.json, kernels.1.dtypes"]),
     ],
 )
 def test_what_does_not_fit_in_run_json_is_listed_and_the_rest_is_shown(
@@ -93,7 +104,12 @@ def test_what_does_not_fit_in_run_json_is_listed_and_the_rest_is_shown(
     assert set(places) <= set(run.unreadable)
     lost = sum("columns." in place for place in places)
     assert len(run.info.columns) == len(content["columns"]) - lost
-    assert len(run.info.kernels) == len(content["kernels"])
+    odd = sum("kernels." in place and not place.endswith(("exercises", "source")) for place in places)
+    assert len(run.info.kernels) == len(content["kernels"]) - odd
+    assert {kernel.name for kernel in run.info.kernels if kernel.control} == {
+        kernel["name"] for kernel in content["kernels"] if kernel["control"]
+    }
+    assert verdict.evaluate(run).unreadable
     for read in (store.read_info, store.load):
         with pytest.raises(StorageError, match=places[0].removeprefix("run.json, ")):
             read(tmp_path)
@@ -103,10 +119,8 @@ def test_what_does_not_fit_in_run_json_is_listed_and_the_rest_is_shown(
     "changes",
     [
         {"seed": "42"},
-        {"host": "python:3.11"},
-        {"kernels": [{"family": None}]},
-        {"kernels": [{"dtypes": None}]},
         {"kernels": [{"control": None}]},
+        {"kernels": [{"control": "must-differ", "rate": "often"}]},
         {"columns": [{"colour": "blue"}]},
         {"suite_hash": None},
         {"variation_modes": []},
@@ -116,8 +130,80 @@ def test_what_decides_about_the_rest_is_refused(tmp_path: Path, root: Path, chan
     content = changed(json.loads((root / "reports" / "sample" / "run.json").read_text()), changes)
     (tmp_path / "run.json").write_text(json.dumps(content))
     with pytest.raises(StorageError) as caught:
-        store.load(tmp_path)
+        store.load(tmp_path, partly=True)
     assert caught.value.hint
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
+@pytest.mark.fault("A log, tails.json or a file of hosts is a named pipe or a device", "Nothing waits for it.")
+def test_a_pipe_in_the_place_of_a_text_is_not_read(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    make(tmp_path / "pipe")
+    assert log_tails.tail(tmp_path / "pipe") == ""
+    with pytest.raises(ConfigError, match="not a regular file"):
+        read_hosts(tmp_path / "pipe")
+    make(tmp_path / "tails.json")
+    assert log_tails._read_tails(tmp_path / "tails.json").problem
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to(path.with_name("precious"))])
+@pytest.mark.fault("The log of a night is a link or a named pipe", "The command ends with exit code 4; the file stays.")
+def test_the_log_of_a_night_overwrites_no_other_file(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    (tmp_path / "nightly-logs").mkdir()
+    precious = tmp_path / "nightly-logs" / "precious"
+    precious.write_text("years of it")
+    make(tmp_path / "nightly-logs" / "latest.log")
+    with pytest.raises(StorageError, match=r"latest\.log cannot be written"), night_log(tmp_path):
+        pass
+    assert precious.read_text() == "years of it"
+
+
+@pytest.mark.fault("The reports folder has an index.html of somebody else", "Nothing is measured; the file stays.")
+def test_the_page_of_somebody_else_is_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "index.html").write_text("<h1>My site</h1>")
+    for words in (["matrix"], ["report", "reports/sample"]):
+        assert cli.main([*words, "--reports", str(tmp_path)]) == errors.ENGINE
+        assert "was not written by tfrepro, and would be lost" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["index.html"]
+    assert (tmp_path / "index.html").read_text() == "<h1>My site</h1>"
+
+
+@pytest.mark.parametrize("name", ["/etc", "../../mine", "20250130T120000Z-abcd/../..", "", "x"])
+def test_only_a_run_can_have_been_collected_before(tmp_path: Path, name: str) -> None:
+    (tmp_path / "collected.json").write_text(json.dumps({"run": name}))
+    assert collect._earlier(tmp_path / "collected.json") == ""
+
+
+@pytest.mark.fault("Another process keeps the file of notes locked", "The command says so after ten seconds.")
+def test_a_note_does_not_wait_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal, "_LOCK_S", 0.2)
+    entry = journal.Entry(kind="note", cell="*", text="hello")
+    journal.add(tmp_path, entry)
+    with (tmp_path / journal.NAME).open("a") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(StorageError, match="another process has locked it"):
+            journal.add(tmp_path, entry)
+    journal.add(tmp_path, entry)
+    assert len(journal.read(tmp_path)[0]) == 2
+
+
+def test_git_that_does_not_answer_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    git = tmp_path / "git"
+    git.write_text("#!/bin/sh\nexec sleep 60\n")
+    git.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(host, "_GIT_S", 0.2)
+    assert host.revision(tmp_path) == "unknown"
+
+
+def test_an_odd_lock_of_the_cache_is_a_clear_error(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "in-use.lock")
+    with pytest.raises(StorageError, match=r"in-use\.lock cannot be locked"), usage_lock.exclusive(tmp_path):
+        pass
+
+
+def test_an_error_message_cannot_control_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["plan", "--matrix", "/x\x1b[31my"]) == errors.CONFIG
+    assert "\x1b" not in capsys.readouterr().err
 
 
 def changed(content: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

@@ -597,9 +597,18 @@ class TestCompact:
         mine = tmp_path / "desk" / "records" / "mine.txt"
         mine.parent.mkdir(parents=True)
         mine.write_text("years of it", encoding="utf-8")
-        with pytest.raises(StorageError, match="no copy of a run"):
+        with pytest.raises(StorageError, match="part of a copy of a run"):
+            compact(folder.path, tmp_path / "desk")
+        (tmp_path / "desk" / "run.json").write_text('{"a": 1}', encoding="utf-8")
+        with pytest.raises(StorageError, match=r"a run\.json that is no copy of a run"):
             compact(folder.path, tmp_path / "desk")
         assert mine.read_text(encoding="utf-8") == "years of it"
+        assert (tmp_path / "desk" / "run.json").read_text(encoding="utf-8") == '{"a": 1}'
+        compact(folder.path, tmp_path / "copy")
+        compact(folder.path, tmp_path / "copy")
+        (tmp_path / "copy" / "records" / "mine.txt").write_text("more", encoding="utf-8")
+        with pytest.raises(StorageError, match="part of a copy of a run"):
+            compact(folder.path, tmp_path / "copy")
         with pytest.raises(StorageError, match="of its own"):
             compact(folder.path, folder.path.parent / "20250101T000000Z-abcd")
 

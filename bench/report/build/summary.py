@@ -71,12 +71,12 @@ def sentences(results: RunResults, controls: ControlChecks) -> tuple[str, ...]:
 
 
 def _why_none(columns: list[Candidate], total: int) -> str:
-    """Return the status that all kernels of all columns have: `` (all 8 are crashed)``; "" if they have several."""
+    """Return the status that all kernels of all columns have: `` (all 8: crashed)``; "" if they have several."""
     found = {status for column in columns for status, _ in column.counts}
-    if len(found) != 1:
+    if len(found) != 1 or Status.REPRODUCIBLE in found:  # that is what hosts with other bits make of it
         return ""
     word = status_labels.STATUS_LABELS[found.pop()].word
-    return f" (all {total} are {word})" if total > 1 else f" (it is {word})"
+    return f" (all {total}: {word})" if total > 1 else f" ({word})"
 
 
 def _not_run(column: Candidate) -> str:
