@@ -16,7 +16,7 @@ from bench import errors
 from bench.cli import options as shared
 from bench.cli.command import Command
 from bench.cli.results import show
-from bench.errors import EngineError, NothingError
+from bench.errors import ConfigError, EngineError, NothingError, StorageError
 from bench.fleet import collect
 from bench.fleet.backend import Backend, backend
 from bench.fleet.state import MEASURED, FleetFolder
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 POLL_S = 20.0
 #: Seconds until a cell without an end is asked for again: network file systems keep what they know of files so long.
 CONFIRM_S = 60.0
+#: Options that only one action has.
+_OPTION_OF = {"wait": "collect", "env": "collect", "gpu": "collect", "json": "status"}
 #: Cells that the table of the terminal shows; those that were measured come last.
 _MOST_ROWS = 40
 #: How long nothing may answer while somebody waits: a controller or a host may be restarted.
@@ -40,7 +42,15 @@ _SILENCE_S = 1800.0
 
 
 def fleet(options: argparse.Namespace) -> int:
-    """Do what the action says with a fleet run, and return the exit code."""
+    """Do what the action says with a fleet run, and return the exit code.
+
+    Raises:
+        ConfigError: the action does not have one of the options.
+    """
+    for name, action in _OPTION_OF.items():
+        if getattr(options, name) and options.action != action:
+            message = f"--{name} is for `fleet {action}`; `fleet {options.action}` acts on the whole fleet run."
+            raise ConfigError(message, "Leave it out.")
     folder = find(options.reports, options.folder)
     submitted = folder.read()
     actions = {"status": _status, "collect": _collect, "cancel": _cancel, "retry": _retry}
@@ -147,9 +157,15 @@ def _selected(status: CellStatus, options: argparse.Namespace) -> bool:
 
 
 def _cancel(folder: FleetFolder, submitted: Fleet, options: argparse.Namespace) -> int:
-    folder.cancelled.touch()
+    try:
+        folder.cancelled.touch()
+        unwritable = None
+    except OSError as error:  # jobs must end all the same: the disk may be full because of them
+        unwritable = StorageError(f"{folder.cancelled} cannot be written: {error.strerror}.", "Jobs were cancelled.")
     cells = backend(folder, submitted, options.matrix)
     cells.cancel()
+    if unwritable:
+        raise unwritable
     found = cells.statuses()
     kept = "cells" if submitted.engine == "ssh" else "rounds"
     print(f"cancelled; {counts(found)}. Finished {kept} are kept: see `fleet collect`.")

@@ -111,6 +111,11 @@ def _submit_ssh(options: argparse.Namespace) -> int:
 def _check_slurm(options: argparse.Namespace, settings: FleetSettings) -> None:
     """Raise ConfigError for options and keys that nodes could not honour; print a note about cores."""
     ignored = ["host_name", "no_resume", *(["timing_pairs", "env"] if settings.engine in {"local", "pyxis"} else [])]
+    if settings.engine in {"local", "pyxis"}:
+        ignored += ["profile"] if options.profile not in {"standard", "quick"} else []
+        if any(table.env != ("*",) for table in settings.gpus):
+            message = f"env in [[fleet.gpus]] cannot be used: the engine {settings.engine} measures what is there."
+            raise errors.ConfigError(message, "Leave it out.")
     ignored += ["from_registry"] if settings.engine not in {"auto", "docker"} else []
     for name in ignored:
         if getattr(options, name) not in (None, "", (), False):

@@ -44,11 +44,11 @@ def allocated(
     numbers = [number for number in job.get("SLURM_JOB_GPUS", "").split(",") if number]
     if not inventory.gpus:
         raise PortableError(f"The node has no GPU: {inventory.why}.", "Ask the administrator of the cluster.", NO_GPU)
+    if not numbers:
+        message = f"Slurm gave the job no GPU, although the node has {len(inventory.gpus)}."
+        raise PortableError(message, "Set gpu in [[fleet.gpus]] to a type that `sinfo -o %G` lists.", NO_GPU)
     if len(inventory.gpus) == 1:
         return inventory.gpus[0]
-    if not numbers:
-        message = f"Slurm gave the job no GPU, and the node has {len(inventory.gpus)}."
-        raise PortableError(message, "Set gpu in [[fleet.gpus]] to a type that `sinfo -o %G` lists.", NO_GPU)
     uuids, slurm = _in_order(driver_folder), known_to_slurm()
     position = int(numbers[0]) if numbers[0].isdecimal() else -1
     named = uuids[position] if len(uuids) == slurm and 0 <= position < slurm else ""

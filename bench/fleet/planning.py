@@ -69,7 +69,10 @@ def cells(request: Request) -> Planned:
     notes = _notes(request)
     found = []
     for table in settings.gpus:
-        for cell in _ready(request, table.gpu, table.env, notes):
+        ready = _ready(request, table.gpu, table.env, notes)
+        if not ready:
+            notes.setdefault(f"nothing is measured on {table.gpu or 'any node'}: no pair fits {', '.join(table.env)}")
+        for cell in ready:
             found += [replace(cell, gpu=table.gpu, node=node, driver=table.driver) for node in table.nodes or ("",)]
     if not found:
         raise NothingError("The selection leaves no cell.", "Relax --env, or the key env of [[fleet.gpus]].")

@@ -31,8 +31,9 @@ CANCEL_S = 180.0
 #: Tasks of one array where Slurm does not say how many it allows: its own default.
 _MAX_ARRAY = 1000
 _POLL_S = 2.0
-#: Variables that give clients other options than a script or command has, so that jobs would not be found or stopped.
-_OTHER_OPTIONS = re.compile("(SQUEUE|SCANCEL|SINFO)_.*|SBATCH_(JOB_NAME|ARRAY_INX|OPEN_MODE|OUTPUT|SIGNAL|NO_REQUEUE)")
+#: Variables that give clients other options than a script or command has: jobs would run elsewhere, or not be found.
+#: Those of sbatch that name an account or a place remain; what [fleet] says is on the command line, which decides.
+_OTHER_OPTIONS = re.compile("(SQUEUE|SCANCEL|SINFO)_.*|SBATCH_(?!(ACCOUNT|PARTITION|QOS|RESERVATION|CONSTRAINT)$).*")
 #: States of a task in which Slurm will not run it (again), although it is still listed.
 _ENDED = frozenset(
     {"CANCELLED", "COMPLETED", "FAILED", "TIMEOUT", "DEADLINE", "OUT_OF_MEMORY", "BOOT_FAIL", "NODE_FAIL", "PREEMPTED"}
@@ -74,7 +75,8 @@ def client(*words: str) -> str:
             stdin=subprocess.DEVNULL,
         )
     except subprocess.TimeoutExpired as error:
-        message = f"{words[0]} had no answer within {CLIENT_S:.0f} s."
+        said = " ".join((error.stderr or b"").decode(errors="replace").split())[:1000]
+        message = f"{words[0]} had no answer within {CLIENT_S:.0f} s{f': {said}' if said else '.'}"
         raise EngineError(message, "The controller may be down: `scontrol ping` says more. Try again later.") from error
     if done.returncode != 0:
         said = " ".join((done.stderr or done.stdout).split())[:1000] or f"exit code {done.returncode}"
@@ -96,7 +98,7 @@ def check_requests(arrays: Iterable[Array], settings: FleetSettings) -> None:
         known = ", ".join(sorted(set(client("sinfo", "--noheader", "-o", "%R").split())))
         raise ConfigError(f"The cluster has no partition {settings.partition!r}.", f"Its partitions are: {known}.")
     nodes = {row[0].strip() for row in rows}
-    models = {model for row in rows for model in re.findall(r"\bgpu:(?!\d+(?:[(,]|$))([^:,()]+)", row[-1])}
+    models = {model for row in rows for model in _models(row)}
     where = f"The partition {settings.partition}" if settings.partition else "The cluster"
     for array in arrays:
         if array.gpu and array.gpu not in models:
@@ -104,12 +106,26 @@ def check_requests(arrays: Iterable[Array], settings: FleetSettings) -> None:
             raise ConfigError(f"{where} has no GPU model {array.gpu!r}.", f"Its models are: {known}.")
         if array.node and array.node not in nodes:
             raise ConfigError(f"{where} has no node {array.node!r}.", f"Its nodes are: {', '.join(sorted(nodes))}.")
+        of_node = {model for row in rows if row[0].strip() == array.node for model in _models(row)}
+        if array.gpu and array.node and array.gpu not in of_node:
+            known = ", ".join(sorted(of_node)) or "none"
+            raise ConfigError(f"The node {array.node} has no GPU model {array.gpu!r}.", f"Its models are: {known}.")
+
+
+def _models(row: Sequence[str]) -> list[str]:
+    """Return the GPU models of a row ``node|gres`` of sinfo."""
+    return re.findall(r"\bgpu:(?!\d+(?:[(,]|$))([^:,()]+)", row[-1])
 
 
 def most_tasks() -> int:
-    """Return how many tasks an array of this cluster may have."""
-    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", client("scontrol", "show", "config"), re.MULTILINE)
-    return max(int(found[1]) - 1, 1) if found else _MAX_ARRAY
+    """Return how many tasks an array of this cluster may have; raises EngineError if it has no arrays."""
+    config = client("scontrol", "show", "config")
+    size = re.search(r"^MaxArraySize\s*=\s*(\d+)", config, re.MULTILINE)
+    limit = re.search(r"\bmax_array_tasks=(\d+)", config)
+    if size and int(size[1]) == 0:
+        raise EngineError("This cluster has no job arrays (MaxArraySize is 0).", "Ask its administrator for them.")
+    most = max(int(size[1]) - 1, 1) if size else _MAX_ARRAY
+    return min(most, int(limit[1])) if limit else most
 
 
 def script(fleet: Fleet, array: Array, folder: FleetFolder, settings: FleetSettings) -> str:
@@ -127,7 +143,7 @@ def script(fleet: Fleet, array: Array, folder: FleetFolder, settings: FleetSetti
         **({"--nodelist": array.node} if array.node else {}),
         **({"--cpus-per-task": str(settings.cpus)} if settings.cpus else {}),
         **({"--mem": settings.memory} if settings.memory else {}),
-        **{f"--{key}": value for key in ("partition", "account", "qos") if (value := getattr(settings, key))},
+        **_place(settings),
     }
     flags = ["--requeue", *(["--exclusive"] if settings.exclusive else []), *settings.options]
     lines = [*(f'{name}="{value}"' for name, value in options.items()), *flags]
@@ -149,9 +165,14 @@ def job_name(folder: FleetFolder, array: Array) -> str:
     return f"tfrepro-{folder.id}-{array.name}"
 
 
-def submit(path: Path) -> None:
+def _place(settings: FleetSettings) -> dict[str, str]:
+    """Return the options of sbatch that say where and for whom jobs run."""
+    return {f"--{key}": value for key in ("partition", "account", "qos") if (value := getattr(settings, key))}
+
+
+def submit(path: Path, settings: FleetSettings) -> None:
     """Submit a batch script; raises EngineError with what Slurm says."""
-    client("sbatch", "--parsable", str(path))
+    client("sbatch", "--parsable", *(f"{name}={value}" for name, value in _place(settings).items()), str(path))
 
 
 def tasks(folder: FleetFolder, arrays: Sequence[Array]) -> dict[int, Task]:

@@ -71,10 +71,13 @@ def submit_arrays(
         except OSError as error:
             raise StorageError(f"{path} cannot be written: {error.strerror}.", "Use another --reports.") from error
         try:
-            slurm.submit(path)
+            slurm.submit(path, settings)
         except EngineError as error:
             message = f"{error} Array {array.name} was not submitted; {number} of {len(arrays)} were."
-            hint = f"{error.hint} Then: nox -s fleet -- retry {folder.id}, or cancel."
+            hint = (
+                f"{error.hint} After a change of matrix.toml: nox -s fleet -- cancel {folder.id}, and submit again; "
+                f"else: nox -s fleet -- retry {folder.id}."
+            )
             raise EngineError(message, hint) from error
         tasks = f"{len(array.cells)} task{'s' if len(array.cells) > 1 else ''}"
         say(f"submitted array {array.name}: {tasks}")

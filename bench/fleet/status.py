@@ -49,10 +49,13 @@ class CellStatus:
 
 def statuses(folder: FleetFolder, fleet: Fleet, tasks: Mapping[int, Task]) -> tuple[CellStatus, ...]:
     """Return the status of every cell; ``tasks`` is what Slurm lists, by the number of the cell."""
-    return tuple(_status(cell, folder.state(cell.number), tasks.get(cell.number)) for cell in fleet.cells)
+    cancelled = folder.cancelled.exists()
+    return tuple(
+        _status(cell, folder.state(cell.number), tasks.get(cell.number), cancelled=cancelled) for cell in fleet.cells
+    )
 
 
-def _status(cell: Cell, state: CellState, task: Task | None) -> CellStatus:
+def _status(cell: Cell, state: CellState, task: Task | None, *, cancelled: bool) -> CellStatus:
     if state.phase == MEASURED:
         return CellStatus(cell=cell, state=state, over=True)
     if task is not None and task.alive:
@@ -64,13 +67,13 @@ def _status(cell: Cell, state: CellState, task: Task | None) -> CellStatus:
             state = replace(state, phase=phase, host=task.node, message=task.reason)
         return CellStatus(cell=cell, state=state, over=False)
     if not state.final:
-        return CellStatus(cell=cell, state=_lost(state, task), over=True, lost=True)
+        return CellStatus(cell=cell, state=_lost(state, task, cancelled=cancelled), over=True, lost=True)
     return CellStatus(cell=cell, state=state, over=True)
 
 
-def _lost(state: CellState, task: Task | None) -> CellState:
+def _lost(state: CellState, task: Task | None, *, cancelled: bool) -> CellState:
     """Return the state of a cell that has reported no end, although Slurm runs it no more."""
-    if task is not None and task.state == "CANCELLED":
+    if (task is None and cancelled) or (task is not None and task.state == "CANCELLED"):
         return replace(state, phase=STOPPED, message="its job was cancelled")
     ended = f"its job ended ({task.state})" if task is not None else "Slurm no longer knows its job"
     reason = "before it started: do the nodes see this folder and the checkout?" if not state.host else "without an end"

@@ -238,8 +238,17 @@ class FleetGpus(Model):
         default=(), description="measure on each of these nodes; without it, on one node that Slurm chooses"
     )
     driver: str = Field(
-        default="", pattern=r"^[0-9.]*$", description='driver that the nodes must have: "580" or "580.65.06"'
+        default="",
+        pattern=r"^([0-9]+([.][0-9]+)*)?$",
+        description='driver that the nodes must have: "580" or "580.65.06"',
     )
+
+
+#: Beginnings of options of sbatch, which takes every abbreviation, that would contradict what tfrepro needs.
+_OF_TFREPRO = (
+    *("--job-n", "-J", "--ar", "-a", "--out", "-o", "--open-m", "--si", "--test", "--wa", "-W", "--wr", "--no-r"),
+    *("--ti", "-t", "--gr", "--gp", "-G", "--cl", "-M", "--nodes", "-N", "--nodel", "-w", "--nt", "-n", "--pars"),
+)
 
 
 class Fleet(Model):
@@ -277,8 +286,8 @@ class Fleet(Model):
             if not option.startswith("-") or not option.isprintable():
                 message = f"{option!r} is not an option of sbatch: it begins with '-' and has one line"
                 raise ValueError(message)
-            if option.startswith(("--job-n", "-J", "--ar", "-a", "--out", "-o", "--open-m", "--si")):
-                message = f"{option!r} is an option that tfrepro sets itself, to find and stop its jobs: leave it out"
+            if option.startswith(_OF_TFREPRO):
+                message = f"{option!r} is an option that tfrepro sets itself, or that hides its jobs: leave it out"
                 raise ValueError(message)
         return options
 

@@ -205,7 +205,7 @@ def test_a_requeued_cell_continues(fleet: Fleet) -> None:
 def test_variables_with_options_for_slurm_do_not_hide_jobs(fleet: Fleet) -> None:
     fleet.checkout.environment |= {
         "SBATCH_JOB_NAME": "x", "SBATCH_SIGNAL": "KILL", "SQUEUE_STATES": "PREEMPTED", "SQUEUE_USERS": "nobody",
-        "SCANCEL_STATE": "SUSPENDED",
+        "SCANCEL_STATE": "SUSPENDED", "SBATCH_WAIT": "1", "SBATCH_GRES": "gpu:h100:2", "SBATCH_TIMELIMIT": "1",
     }  # fmt: skip
     fleet.submit("--env", "tf2.18*", "--rounds", "50")
     fleet.wait_for("running")
@@ -218,6 +218,7 @@ def test_what_the_cluster_lacks_is_refused_before_anything_is_submitted(fleet: F
     for old, new, says in (
         ('"a100"', '"a200"', "The cluster has no GPU model 'a200'.\n\nhint: Its models are: a100, h100."),
         ('gpu = "a100"', 'gpu = "a100"\nnodes = ["a9"]', "has no node 'a9'.\n\nhint: Its nodes are: a1, a2, h1."),
+        ('gpu = "a100"', 'gpu = "a100"\nnodes = ["h1"]', "The node h1 has no GPU model 'a100'."),
         ("[fleet]", '[fleet]\npartition = "none"', "no partition 'none'.\n\nhint: Its partitions are: all."),
         ("[fleet]", '[fleet]\noptions = ["--nonsense"]', "sbatch failed: sbatch: unrecognized option '--nonsense'"),
     ):

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from bench.cli import fleet as fleet_cli
-from bench.errors import ConfigError
+from bench.errors import ConfigError, EngineError
 from bench.fleet import collect, node_gpu, planning, slurm
-from bench.fleet.state import FAILED, MEASURED, Array, Cell, CellState, Fleet, FleetFolder
+from bench.fleet.state import FAILED, MEASURED, STOPPED, Array, Cell, CellState, Fleet, FleetFolder
 from bench.fleet.status import statuses
 from bench.plan.config_models import Fleet as FleetSettings
 from bench.portable.errors import PortableError
@@ -138,24 +138,65 @@ def test_links_that_lead_out_of_a_run_are_not_followed(folder: FleetFolder, tmp_
 
 def test_gpu_models_may_begin_with_a_digit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slurm, "client", lambda *_: "n1|gpu:2080ti:4(S:0-1)\nn2|gpu:1g.10gb:7,gpu:a100:1\nn3|gpu:8\n")
-    slurm.check_requests(
-        [Array(model, model, "n1", (0,), 1) for model in ("2080ti", "1g.10gb", "a100")], FleetSettings()
-    )
+    slurm.check_requests([Array(model, model, "", (0,), 1) for model in ("2080ti", "1g.10gb", "a100")], FleetSettings())
+    slurm.check_requests([Array("a100", "a100", "n2", (0,), 1)], FleetSettings())
+    with pytest.raises(ConfigError, match="The node n1 has no GPU model 'a100'") as caught:
+        slurm.check_requests([Array("a100", "a100", "n1", (0,), 1)], FleetSettings())
+    assert caught.value.hint == "Its models are: 2080ti."
     with pytest.raises(ConfigError) as caught:
         slurm.check_requests([Array("8", "8", "", (0,), 1)], FleetSettings())
     assert caught.value.hint == "Its models are: 1g.10gb, 2080ti, a100."
 
 
 @pytest.mark.parametrize(
+    ("config", "most"),
+    [
+        ("MaxArraySize            = 1001\nSchedulerParameters     = (null)\n", 1000),
+        ("MaxArraySize            = 10001\nSchedulerParameters     = bf_max=1,max_array_tasks=3\n", 3),
+        ("MaxArraySize            = 10001\n", 10000),
+        ("", 1000),
+    ],
+)
+def test_an_array_has_as_many_tasks_as_the_cluster_allows(
+    monkeypatch: pytest.MonkeyPatch, config: str, most: int
+) -> None:
+    monkeypatch.setattr(slurm, "client", lambda *_: config)
+    assert slurm.most_tasks() == most
+
+
+def test_a_cluster_without_arrays_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slurm, "client", lambda *_: "MaxArraySize            = 0\n")
+    with pytest.raises(EngineError, match="no job arrays"):
+        slurm.most_tasks()
+
+
+def test_waiting_cells_that_were_cancelled_are_stopped_and_not_lost(folder: FleetFolder) -> None:
+    folder.cancelled.touch()
+    found = statuses(folder, folder.read(), {})
+    assert {(status.state.phase, status.state.message) for status in found} == {(STOPPED, "its job was cancelled")}
+
+
+@pytest.mark.parametrize(
+    ("action", "option"), [("cancel", "gpu"), ("retry", "env"), ("status", "wait"), ("collect", "json")]
+)
+def test_an_option_of_another_action_is_refused(action: str, option: str) -> None:
+    options = SimpleNamespace(**{"wait": False, "env": (), "gpu": (), "json": False, "action": action, option: ("a",)})
+    with pytest.raises(ConfigError, match=f"--{option} is for `fleet (collect|status)`"):
+        fleet_cli.fleet(options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
     "settings",
     [
         *({"options": (option,)} for option in ("--job-name=x", "-J x", "--array=0-9", "-o/dev/null", "--signal=KILL")),
+        *({"options": (option,)} for option in ("--test-only", "--wait", "--no-requeue", "--time=1", "--gres=gpu:2")),
+        *({"options": (option,)} for option in ("-M other", "--wrap=x", "--nodes=2", "-w n1", "--ntasks=4", "-G1")),
         {"partition": 'a"\ntouch x\n"'},
         {"account": 'a"b'},
     ],
 )
 def test_settings_that_would_break_the_batch_script_are_refused(settings: dict[str, object]) -> None:
-    with pytest.raises(ValidationError, match=r"sets itself|no name of Slurm"):
+    with pytest.raises(ValidationError, match=r"sets itself|hides its jobs|no name of Slurm"):
         FleetSettings.model_validate(settings)
 
 
@@ -198,7 +239,8 @@ def test_a_gpu_that_is_not_known_to_be_the_jobs_is_not_measured(tmp_path: Path) 
         (job, both, 1, "which of 2 GPUs is not known"),  # Slurm counts only some of the GPUs
         ({"SLURM_JOB_GPUS": "2"}, both, 2, "which of 2 GPUs is not known"),
         ({"SLURM_JOB_GPUS": "x"}, both, 2, "which of 2 GPUs is not known"),
-        ({}, both, 2, "Slurm gave the job no GPU, and the node has 2"),
+        ({}, both, 2, "Slurm gave the job no GPU, although the node has 2"),
+        ({}, inventory("GPU-a"), 1, "Slurm gave the job no GPU, although the node has 1"),
         (job, inventory(), 2, "The node has no GPU: no driver"),
     ):
         with pytest.raises(PortableError, match=says):
