@@ -100,7 +100,8 @@ def tests(session: nox.Session) -> None:
     """Run all tests, in parallel where they use no Docker; what this host cannot run is skipped with the reason."""
     groups(session, "test")
     of_page = sorted(map(str, Path("tests/integration").glob("test_page*.py")))
-    first = ["tests/unit", "tests/faults", "tests/fuzz", *of_page, "-n", WORKERS]
+    # "worksteal" gives each process neighbouring tests, which share what they have read and measured
+    first = ["tests/unit", "tests/faults", "tests/fuzz", *of_page, "--dist", "worksteal", "-n", WORKERS]
     second = ["tests/integration", "-m", "not browser", "--dist", "loadfile", "-n", WORKERS]
     for arguments in [session.posargs] if session.posargs else [first, second]:
         session.run("python", "-m", "pytest", *arguments, interrupt_timeout=GRACE_S)

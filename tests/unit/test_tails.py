@@ -201,6 +201,16 @@ class TestShortened:
             "UV_INDEX_X_PASSWORD = hunter2",
             "passwd: hunter2",
             "API-KEY=hunter2",
+            "api key: hunter2",
+            "Authorization: ApiKey hunter2",
+            'Authorization: Digest username="me", response="hunter2"',
+            "the password is hunter2",
+            "passphrase=hunter2 pwd=hunter2",
+            "upload --token hunter2 --file x",
+            "Cookie: a=b; session=hunter2",
+            "ghp_hunter2hunter2hunter2 and glpat-hunter2hunter2",
+            "eyJhunter2abcd.eyJhunter2abcd.hunter2",
+            "-----BEGIN RSA PRIVATE KEY-----\nhunter2\nhunter2\n-----END RSA PRIVATE KEY-----",
         ],
     )
     @pytest.mark.fault("A dying kernel prints a token", "Pages show the end of its log without the token.")
