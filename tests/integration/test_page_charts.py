@@ -223,6 +223,20 @@ def test_arrow_keys_move_between_the_tiles_of_the_heat_map(visit: Callable[..., 
     assert page.evaluate("location.hash"), "a tile leads to its evidence"
 
 
+def test_one_of_many_upgrades_is_picked_from_a_list(visit: Callable[..., Page]) -> None:
+    page = visit(like_the_sample(), viewport=WIDE)
+    figure = page.locator(".plots").last
+    picker = figure.get_by_label("What an upgrade changes")
+    titles = picker.locator("option").all_inner_texts()
+    assert len(titles) == 6
+    assert figure.locator("details:visible").count() == 1
+    picker.select_option(titles[3])
+    shown = figure.locator("details:visible")
+    assert shown.count() == 1
+    assert shown.locator("summary").text_content() == titles[3]
+    assert shown.locator("p").is_visible()
+
+
 @pytest.mark.parametrize("figure", [".heat", ".plots >> nth=0"])
 def test_a_chart_can_be_saved_as_svg_and_png(visit: Callable[..., Page], tmp_path: Path, figure: str) -> None:
     page = visit(like_the_sample(), viewport=WIDE)

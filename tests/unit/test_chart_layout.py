@@ -21,6 +21,7 @@ from bench.report.html.charts import (
     heat_map_layout,
     interval_mark,
     interval_plot_layout,
+    sample_paths,
 )
 from bench.report.html.render import render
 from bench.report.view.charts import IntervalMark, IntervalPlot
@@ -202,6 +203,19 @@ def test_an_interval_plot_has_finite_places_inside_its_width(ratios: tuple[tuple
     assert 2 <= len(layout.ticks) <= 7
     assert {tick.x for tick in layout.ticks if tick.text == "1x"} == {layout.one}
     assert all(after.x - before.x >= 20 for before, after in pairwise(layout.ticks)), "their texts do not overlap"
+
+
+def test_every_sample_of_a_process_is_drawn_in_the_colour_of_its_digest() -> None:
+    assert sample_paths((1, 1, 2, 1, 9, 6)) == [
+        (1, "M0,5h7M9,5h7M27,5h7"), (2, "M18,5h7"), (6, "M36,5h7M45,5h7"),
+    ]  # fmt: skip
+    assert sample_paths(()) == []
+
+
+def test_the_samples_of_a_nondeterministic_kernel_are_plotted() -> None:
+    run = factory.run(None, lambda spot: Behaviour(("a", "b", "a")) if spot.kernel == "matmul" else EXACT)
+    text = render(build(evaluate(run)))
+    assert "<path class=digest1 d=M0,5h7M18,5h7 /><path class=digest2 d=M9,5h7 />" in text
 
 
 def test_a_name_that_is_too_long_for_a_plot_is_cut_and_whole_in_its_title() -> None:

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from bench.verdict.observations import ProcessObservation
     from bench.verdict.results import RunResults, Verdict
 
-_MOST_DIGESTS = 6
+#: Digests that are listed, and samples of a process that are drawn.
+_MOST_DIGESTS, _MOST_SAMPLES = 6, 40
 
 
 def details(results: RunResults, rows: Sequence[Row]) -> tuple[Detail, ...]:
@@ -157,9 +158,11 @@ def _process(observation: ProcessObservation, numbers: Mapping[str, int]) -> Pro
         f"process {observation.process} of its round" if observation.process > 1 else "",
         f"a later call gave other bits: {numbers.get(other[0].digest, '')}".rstrip(": ") if other else "",
     ]
+    samples = [numbers[sample.digest] for sample in observation.repetitions if sample.digest in numbers]
     return ProcessLine(
         name=f"round {observation.round}",
-        bits=bits([numbers[sample.digest] for sample in observation.repetitions if sample.digest in numbers]),
+        bits=bits(samples),
+        samples=tuple(samples[:_MOST_SAMPLES]),
         second_seed=_second_seed(observation),
         note="; ".join(filter(None, notes)),
     )

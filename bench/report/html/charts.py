@@ -226,6 +226,19 @@ def _covers(ticks: Sequence[float], low: float, high: float) -> bool:
     return ticks[0] <= low * 2 and high <= ticks[-1] * 2
 
 
+#: Pixels from sample to sample, and of a sample; digests with this number and later ones share a colour.
+_SAMPLE_PITCH, _SAMPLE, _LAST_COLOUR = 9, 7, 6
+
+
+def sample_paths(samples: Sequence[int]) -> list[tuple[int, str]]:
+    """Return a path for each number of a digest, which draws a square for each of its samples, in their order."""
+    paths: dict[int, str] = {}
+    for place, number in enumerate(samples):
+        key = min(number, _LAST_COLOUR)
+        paths[key] = f"{paths.get(key, '')}M{_SAMPLE_PITCH * place},5h{_SAMPLE}"
+    return sorted(paths.items())
+
+
 #: The mark of an overhead in the matrix: its width in pixels, and the factor at its right end (inverse at the left).
 _MARK_WIDTH, _MARK_END = 40.0, 2.0
 

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from bench.report.build.kernel_table import DetailLevel, common, depth, kernel_tables, locks
 from bench.report.build.page_data import ALL_PAIRS_LIMIT, script_data
 from bench.report.build.versions import versions
-from bench.report.html.charts import NARROW, WIDE, heat_map_layout, interval_mark, interval_plot_layout
+from bench.report.html.charts import NARROW, WIDE, heat_map_layout, interval_mark, interval_plot_layout, sample_paths
 from bench.report.html.curves import curves_layout
 from bench.report.labels import EVENTS
 
@@ -121,6 +121,7 @@ def templates() -> Environment:
     environment.filters["interval_plot_layout"] = interval_plot_layout
     environment.filters["curves_layout"] = curves_layout
     environment.filters["interval_mark"] = interval_mark
+    environment.filters["sample_paths"] = sample_paths
     environment.filters["result_text"] = result_text
     environment.filters["split_source"] = split_source
     return environment

@@ -16,12 +16,16 @@ from bench.verdict.difference_types import Difference
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessLine:
-    """Consecutive processes with the same result: ``bits`` numbers the digests of their repetitions in order."""
+    """Consecutive processes with the same result: ``bits`` numbers the digests of their repetitions in order.
+
+    ``samples`` has these numbers for the plot, the first ones where there are many.
+    """
 
     name: str
     bits: str
     second_seed: str
     note: str
+    samples: Hidden[tuple[int, ...]] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -77,8 +77,26 @@ const saveChart = async (figure, format) => {
   }
   link.click();
 };
+// A list to pick one of many plots from; a few stay below each other, each with its summary.
+const MANY_PLOTS = 5;
+const startPicker = (figure) => {
+  const plots = findAll("details", figure);
+  if (plots.length < MANY_PLOTS) return;
+  const picker = document.createElement("select");
+  picker.setAttribute("aria-label", find("h2", figure).textContent);
+  picker.append(...plots.map((plot, index) => new Option(find("summary", plot).textContent, index)));
+  const show = () => plots.forEach((plot, index) => {
+    plot.hidden = index !== Number(picker.value);
+    plot.open = !plot.hidden;
+  });
+  for (const plot of plots) find("summary", plot).hidden = true;  // the list has the same words
+  picker.addEventListener("change", show);
+  find(".chart-head", figure).after(picker);
+  show();
+};
 const startCharts = () => {
   for (const map of findAll(".heat-map")) startHeatMap(map);
+  for (const figure of findAll(".plots")) startPicker(figure);
   for (const buttons of findAll(".save-chart")) {
     buttons.hidden = false;
     buttons.addEventListener("click", ({target}) => {
