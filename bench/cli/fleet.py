@@ -161,7 +161,9 @@ def _cancel(folder: FleetFolder, submitted: Fleet, options: argparse.Namespace) 
         folder.cancelled.touch()
         unwritable = None
     except OSError as error:  # jobs must end all the same: the disk may be full because of them
-        unwritable = StorageError(f"{folder.cancelled} cannot be written: {error.strerror}.", "Jobs were cancelled.")
+        unwritable = StorageError(
+            f"{folder.cancelled} cannot be written: {error.strerror}.", "The jobs were cancelled all the same."
+        )
     cells = backend(folder, submitted, options.matrix)
     cells.cancel()
     if unwritable:

@@ -48,7 +48,7 @@ def declarations(
         done = subprocess.run(
             [sys.executable, "-m", "bench.suite.declare", json.dumps({"files": files, "limit_s": _LIMIT_S})],
             env={**environment, STORE_VARIABLE: str(store)}, cwd=suite, capture_output=True, text=True,
-            errors="replace", check=False, stdin=subprocess.DEVNULL, timeout=(_LIMIT_S + _START_S) * len(files),
+            errors="replace", check=False, stdin=subprocess.DEVNULL, timeout=(_LIMIT_S + _START_S) * max(1, len(files)),
         )  # fmt: skip
     except subprocess.TimeoutExpired as error:
         message = f"The kernel files did not declare their kernels within {error.timeout:.0f} s."

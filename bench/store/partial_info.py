@@ -85,7 +85,7 @@ def _replace(content: dict[str, Any], place: list[int | str]) -> None:
         case ["kernels", int(number), str(key), *_]:
             content["kernels"][number][key] = "unknown"
         case ["host", str(key), *_]:
-            del content["host"][key]
+            content["host"].pop(key, None)
         case [str(key), *_] if key in _SHOWN:
             content[key] = _SHOWN[key]
         case _:

@@ -202,6 +202,32 @@ def test_a_requeued_cell_continues(fleet: Fleet) -> None:
     assert next(logs(LOG)).read_text("utf-8").count("[1/8]") == 1, "a finished round was measured again"
 
 
+@pytest.mark.fault(
+    "A cell is preempted by a job of a partition with a higher priority",
+    "Slurm starts it again when that job has ended; finished rounds are not measured again.",
+)
+def test_a_preempted_cell_continues(checkout: Checkout, tmp_path_factory: pytest.TempPathFactory) -> None:
+    settings = {"PreemptType": "preempt/partition_prio", "PreemptMode": "REQUEUE"}
+    partitions = {"all": "Default=YES PriorityTier=1 PreemptMode=REQUEUE", "urgent": "PriorityTier=10"}
+    with SlurmCluster(tmp_path_factory.mktemp("c"), {"a1": Node("a100", 1)}, settings, partitions) as cluster:
+        fleet = Fleet(checkout, cluster)
+        one_model = TWO_MODELS.replace('[[fleet.gpus]]\ngpu = "h100"\n', "")
+        fleet.submit("--env", "tf2.18*", "--rounds", "8", text=one_model)
+        logs = checkout.reports.glob
+        checkout.wait_for(lambda: any("[2/8]" in log.read_text("utf-8") for log in logs(LOG)), "no second round", 90)
+        urgent = ("sbatch", "--partition=urgent", "--gres=gpu:a100:1", "--output=/dev/null", "--wrap=sleep 3")
+        assert cluster.run(*urgent).returncode == 0
+        running = ("squeue", "-h", "--partition=urgent", "--states=running,completing,completed")
+        checkout.wait_for(lambda: cluster.run(*running).stdout, "it does not preempt", 60, every_s=0.5)
+        done = fleet.run("collect", "--wait")
+        assert done.code == 0, done.err
+        (cell,) = fleet.cells()
+        assert (cell["phase"], cell["attempt"]) == ("measured", 1)
+        assert len(checkout.newest().records) == 8
+        assert next(logs(LOG)).read_text("utf-8").count("[1/8]") == 1, "a finished round was measured again"
+        cluster.wait_until_idle(60)
+
+
 def test_variables_with_options_for_slurm_do_not_hide_jobs(fleet: Fleet) -> None:
     fleet.checkout.environment |= {
         "SBATCH_JOB_NAME": "x", "SBATCH_SIGNAL": "KILL", "SQUEUE_STATES": "PREEMPTED", "SQUEUE_USERS": "nobody",

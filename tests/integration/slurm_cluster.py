@@ -102,12 +102,20 @@ class SlurmCluster:
         folder: An existing folder with a short path, because it holds a socket; ``close`` leaves only files in it.
         nodes: What each node has, by the node's name.
         settings: Lines of slurm.conf that differ from ``SETTINGS``.
+        partitions: The names of partitions with all nodes, each with its other settings in slurm.conf.
     """
 
-    def __init__(self, folder: Path, nodes: Mapping[str, Node], settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        nodes: Mapping[str, Node],
+        settings: Mapping[str, str] | None = None,
+        partitions: Mapping[str, str] | None = None,
+    ) -> None:
         self.folder = folder
         self.nodes = dict(nodes)
         self._settings = SETTINGS | dict(settings or {})
+        self._partitions = dict(partitions or {"all": "Default=YES"})
         self._ports = dict(zip(("slurmctld", *nodes), _free_ports(len(nodes) + 1), strict=True))
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -302,8 +310,11 @@ class SlurmCluster:
                 f" RealMemory=1000 Gres=gpu:{node.model}:{node.gpus}"
             )
         settings = [f"{name}={value}" for name, value in (self._settings | self._own_settings()).items()]
-        partition = "PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP"
-        (folder / "slurm.conf").write_text("\n".join([*settings, *nodes, partition, ""]), encoding="utf-8")
+        partitions = [
+            f"PartitionName={name} Nodes=ALL MaxTime=INFINITE State=UP {more}"
+            for name, more in self._partitions.items()
+        ]
+        (folder / "slurm.conf").write_text("\n".join([*settings, *nodes, *partitions, ""]), encoding="utf-8")
         (folder / "gres.conf").write_text("\n".join([*gpus, ""]), encoding="utf-8")
 
     def _own_settings(self) -> dict[str, str]:
