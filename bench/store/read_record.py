@@ -23,7 +23,7 @@ from bench.suite.paired_record import PairedKernel, PairedRecord, SideProcess
 from bench.suite.record import Outcome, Process, Record, Sample
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from bench.store.record_lines import Kind
@@ -121,8 +121,8 @@ def _pair(rows: list[dict[str, Any]]) -> PairedRecord:
     """Build the record of a pair, as ``_record`` does that of a round."""
     header, by_kind = _by_kind(rows, ("process", "loaded", "kernel", "end"))
     kernels = tuple(PairedKernel(**{**_fields(row), "blocks": tuple(row["blocks"])}) for row in by_kind["kernel"])
-    times = (time for kernel in kernels for block in kernel.blocks for time in (*block.seconds, *block.cpu_seconds))
-    if header["comparison"] not in paired_record.COMPARISONS or not all(0 <= time < math.inf for time in times):
+    times = (times for kernel in kernels for block in kernel.blocks for times in (block.seconds, block.cpu_seconds))
+    if header["comparison"] not in paired_record.COMPARISONS or not all(map(_are_times, times)):
         raise ValueError("not a comparison, or not a time")
     libraries = {row["process"]: row["libraries"] for row in by_kind["loaded"]}
     end = by_kind["end"]
@@ -138,6 +138,11 @@ def _pair(rows: list[dict[str, Any]]) -> PairedRecord:
         seconds=end[0]["seconds"] if end else 0.0,
         budget_s=header.get("budget_s", 0.0),
     )
+
+
+def _are_times(seconds: Sequence[float]) -> bool:
+    """Whether all numbers are seconds. A run has half a million: looping over each would take as long as reading."""
+    return math.isfinite(sum(seconds)) and min(seconds, default=0) >= 0
 
 
 def _by_kind(
