@@ -9,17 +9,19 @@ import pytest
 from tests.fuzz import small_run
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
-@pytest.fixture(autouse=True, scope="session")
-def _no_docker(tmp_path_factory: pytest.TempPathFactory) -> None:
+@pytest.fixture(autouse=True, scope="module")
+def _no_docker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Let no command reach a Docker engine or another cache: what is fuzzed could remove or build something there."""
     place = tmp_path_factory.mktemp("host")
-    patch = pytest.MonkeyPatch()
-    patch.setenv("DOCKER_HOST", f"unix://{place / 'no-docker.sock'}")
-    patch.setenv("TFREPRO_CACHE", str(place / "cache"))
-    patch.setenv("HOME", str(place))
+    with pytest.MonkeyPatch.context() as patch:  # tests elsewhere that run in the same process need their own
+        patch.setenv("DOCKER_HOST", f"unix://{place / 'no-docker.sock'}")
+        patch.setenv("TFREPRO_CACHE", str(place / "cache"))
+        patch.setenv("HOME", str(place))
+        yield
 
 
 @pytest.fixture(scope="module")
