@@ -11,7 +11,7 @@ const openElement = (id) => {
   if (body) find("details", body).open = true;
   const container = body || element;
   const distance = element.getBoundingClientRect().top - container.getBoundingClientRect().top;
-  const target = distance < innerHeight / 2 ? container : element;
+  const target = distance < 0.7 * innerHeight ? container : element;
   if (!scroller.contains(target)) {
     target.scrollIntoView();
     return element;
