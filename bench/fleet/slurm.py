@@ -75,14 +75,19 @@ def client(*words: str) -> str:
             stdin=subprocess.DEVNULL,
         )
     except subprocess.TimeoutExpired as error:
-        said = " ".join((error.stderr or b"").decode(errors="replace").split())[:1000]
-        message = f"{words[0]} had no answer within {CLIENT_S:.0f} s{f': {said}' if said else '.'}"
+        printed = _shortened((error.stderr or b"").decode(errors="replace"))
+        message = f"{words[0]} had no answer within {CLIENT_S:.0f} s{f': {printed}' if printed else '.'}"
         raise EngineError(message, "The controller may be down: `scontrol ping` says more. Try again later.") from error
     if done.returncode != 0:
-        said = " ".join((done.stderr or done.stdout).split())[:1000] or f"exit code {done.returncode}"
+        printed = _shortened(done.stderr or done.stdout) or f"exit code {done.returncode}"
         hint = "Check partition, account and options of [fleet]." if words[0] == "sbatch" else "Try: scontrol ping"
-        raise EngineError(f"{words[0]} failed: {said}", hint)
+        raise EngineError(f"{words[0]} failed: {printed}", hint)
     return done.stdout
+
+
+def _shortened(output: str) -> str:
+    """Return what a client printed as one line for an error message."""
+    return " ".join(output.split())[:1000]
 
 
 def check_requests(arrays: Iterable[Array], settings: FleetSettings) -> None:

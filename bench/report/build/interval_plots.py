@@ -31,8 +31,8 @@ def overhead_plots(lines: Sequence[Line], rows: Sequence[Row]) -> tuple[Interval
     for line in lines:
         entries = by_column.get(line.column, [])
         if any(overhead for *_, overhead in entries):
-            plot = _plot("", "time with determinism on, divided by time with it off", "overhead", entries)
-            plots.append(dataclasses.replace(plot, title=f"on {line.label}: {_slower(entries)}"))
+            title = f"on {line.label}: {_slower(entries)}"
+            plots.append(_plot(title, "time with determinism on, divided by time with it off", "overhead", entries))
     return tuple(plots)
 
 

@@ -119,7 +119,7 @@ def _of_step(difference: Change, label: str, step: Step) -> Upgrade:
 def of_change(difference: Change, label: str, *, step: str, changed_facts: str, alone: bool) -> Upgrade:
     """Return a comparison as the report shows it; the caller names what it compares."""
     both = [kernel for kernel in difference.kernels if kernel.events not in _ONE_SIDE]
-    changed = sorted((kernel for kernel in both if kernel.events), key=_by_size)
+    changed = sorted((kernel for kernel in both if kernel.events), key=_order)
     outcomes = Counter(kernel.conclusion for kernel in both)
     counts = Counter(event for kernel in difference.kernels for event in kernel.events)
     reasons = Counter(clean(kernel.bits_why) for kernel in both if kernel.conclusion is Conclusion.UNKNOWN)
@@ -245,8 +245,8 @@ def _load(side: Side) -> float | None:
     return statistics.median(loads) if loads else None
 
 
-def _by_size(kernel: KernelChange) -> tuple[int, float]:
-    """Order changes by how serious they are, and those of one kind by the change of time, the largest first."""
+def _order(kernel: KernelChange) -> tuple[int, float]:
+    """Return the place of a change: by how serious it is, then by the change of time, the largest first."""
     significant = kernel.cost is not None and kernel.cost.significant
     size = abs(math.log(kernel.cost.ratio)) if kernel.cost and significant else 0.0
     return kernel.events[0].seriousness, -size

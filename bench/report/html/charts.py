@@ -99,17 +99,17 @@ def _bands(
 ) -> list[list[tuple[float, int, tuple[str, int]]]]:
     """Return the families of each band, each with its distance from the left and the number of kernels before it."""
     bands: list[list[tuple[float, int, tuple[str, int]]]] = [[]]
-    names = [max(number * pitch, (len(name) + 1) * _CHARACTER) for name, number in families]
+    with_names = [max(number * pitch, (len(name) + 1) * _CHARACTER) for name, number in families]
     # where there is space for it, a family of few kernels is as wide as its name
-    spacious = sum(names) + _FAMILY_GAP * len(names) <= width
+    names_fit = sum(with_names) + _FAMILY_GAP * len(families) <= width
     x, kernels = 0.0, 0
-    for (name, number), as_wide in zip(families, names, strict=True):
+    for (name, number), with_name in zip(families, with_names, strict=True):
         # a pixel of tolerance: the last family of a full band must not wrap because of rounding
         if bands[-1] and x + number * pitch > width + 1:
             bands.append([])
             x = 0.0
         bands[-1].append((round(x, 1), kernels, (name, number)))
-        x += (as_wide if spacious else number * pitch) + _FAMILY_GAP
+        x += (with_name if names_fit else number * pitch) + _FAMILY_GAP
         kernels += number
     return bands
 
