@@ -186,7 +186,8 @@ def test_a_cell_at_its_time_limit_keeps_its_rounds(fleet: Fleet) -> None:
 
 
 @pytest.mark.fault(
-    "A job is requeued while it measures", "It ends its round in order, and continues with the others when it starts again."
+    "A job is requeued while it measures",
+    "It ends its round in order, and continues with the others when it starts again.",
 )
 def test_a_requeued_cell_continues(fleet: Fleet) -> None:
     text = TWO_MODELS.partition('[[fleet.gpus]]\ngpu = "h100"')[0]

@@ -205,6 +205,15 @@ def test_an_interval_plot_has_finite_places_inside_its_width(ratios: tuple[tuple
     assert all(after.x - before.x >= 20 for before, after in pairwise(layout.ticks)), "their texts do not overlap"
 
 
+def test_a_column_that_has_not_run_yet_changes_nothing() -> None:
+    columns = tuple(factory.column(id=f"tf{name}-cpu", tensorflow=name) for name in ("2.15.1", "2.18.1"))
+    whole = factory.run(factory.info(columns=columns, finished=""), timed=())
+    begun = {path: one for path, one in whole.records.items() if one.request.column == "tf2.15.1-cpu"}
+    seen = build(evaluate(dataclasses.replace(whole, records=begun)))
+    assert seen.upgrade_plots == ()
+    assert "There are no two columns with results to compare." in render(seen)
+
+
 def test_every_sample_of_a_process_is_drawn_in_the_colour_of_its_digest() -> None:
     assert sample_paths((1, 1, 2, 1, 9, 6)) == [
         (1, "M0,5h7M9,5h7M27,5h7"), (2, "M18,5h7"), (6, "M36,5h7M45,5h7"),
