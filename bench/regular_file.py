@@ -21,6 +21,12 @@ def open_regular(path: Path) -> BinaryIO:
     return stream
 
 
+def refuse_special(path: Path) -> None:
+    """Raise OSError if ``path`` is a pipe, a device or a socket, which a later read could wait for without end."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise OSError(errno.EINVAL, "it is neither a regular file nor a folder", str(path))
+
+
 def read_bytes(path: Path) -> bytes:
     """Return the content of a regular file; raises OSError."""
     with open_regular(path) as stream:

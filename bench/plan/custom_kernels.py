@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.errors import ConfigError
 from bench.plan import static_declarations
+from bench.regular_file import refuse_special
 from bench.suite import kernel_files
 from bench.suite.kernel_files import KernelFileError, Source
 from bench.suite.kernels import Kernel, all_kernels
@@ -59,10 +60,14 @@ def sources(listed: Iterable[KernelFiles], folder: Path, given: Iterable[Path], 
     paths = {path.absolute() for path, _, _ in wanted}
     wanted += [(path, (), tuple(exclude)) for path in given if path.absolute() not in paths]
     try:
+        for path, *_ in wanted:
+            refuse_special(path)
         read = {path.absolute(): kernel_files.read_source(path, *patterns) for path, *patterns in wanted}
         kernel_files.check_total(read.values())
     except KernelFileError as error:
         raise ConfigError(str(error), error.hint) from error
+    except OSError as error:
+        raise ConfigError(f"The kernel file {error.filename} cannot be read: {error.strerror}.") from error
     return list(read.values())
 
 

@@ -8,11 +8,12 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from bench.portable.errors import CONFIG, PortableError
+from bench.regular_file import refuse_special
 from bench.suite import kernel_files
 from bench.suite.kernel_files import STORE_VARIABLE, KernelFileError, Source
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
 #: Seconds that the declarations of one file may take, and that the process may take besides to start and to end.
@@ -20,13 +21,18 @@ _LIMIT_S, _START_S = 60.0, 150.0
 _HINT = "Move what a file does into its kernels, which run in processes of their own."
 
 
-def read(paths: Iterable[Path], exclude: Iterable[str]) -> list[Source]:
+def read(paths: Sequence[Path], exclude: Iterable[str]) -> list[Source]:
     """Read files and folders; raises PortableError where one cannot be used."""
     try:
+        for path in paths:
+            refuse_special(path)
         sources = [kernel_files.read_source(path, (), exclude) for path in paths]
         kernel_files.check_total(sources)
     except KernelFileError as error:
         raise PortableError(str(error), error.hint, CONFIG) from error
+    except OSError as error:
+        message = f"The kernel file {error.filename} cannot be read: {error.strerror}."
+        raise PortableError(message, "Check --kernel-file.", CONFIG) from error
     return sources
 
 

@@ -11,20 +11,24 @@ from bench.suite import processes
 
 #: Seconds the driver gets to kill its worker and the worker's descendants.
 _CLEAN_UP_S = 5.0
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def interrupt_on_signals() -> None:
     """Handle SIGTERM and SIGHUP as Ctrl-C, so that processes, containers and temporary files are removed.
 
-    SIGHUP stays ignored where it is, as under nohup.
+    The clean-up takes a limited time, and a second signal does not disturb it. What is ignored stays ignored, as SIGHUP
+    under nohup and SIGINT in a background job of a shell.
     """
-    signal.signal(signal.SIGTERM, _interrupt)
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        signal.signal(signal.SIGHUP, _interrupt)
+    for number in _SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _interrupt)
 
 
-def _interrupt(number: int, _frame: object) -> None:
-    signal.signal(number, lambda *_: None)  # a second one must not disturb the clean-up
+def _interrupt(_number: int, _frame: object) -> None:
+    for number in _SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)  # unlike SIG_IGN, a child process does not inherit it
     raise KeyboardInterrupt
 
 

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
+from playwright.sync_api import expect
 
 from bench.report import Format
 from bench.report.html import render as html_render
@@ -101,17 +102,17 @@ def test_complete_without_javascript(visit: Callable[..., Page], page_text: str)
         assert list(map(words, theirs)) == list(map(words, ours))
     for unseen in ("#filter", "#comparison-form", ".sort", "#copy-text"):
         assert without.locator(unseen).filter(visible=True).count() == 0
-    assert not without.locator("#theme").is_visible()
+    expect(without.locator("#theme")).to_be_hidden()
     without.locator("summary", has_text="matmul").first.click()
-    assert without.locator("tr.more:not(.evidence)", has_text="isa=avx2").first.is_visible()
+    expect(without.locator("tr.more:not(.evidence)", has_text="isa=avx2").first).to_be_visible()
 
 
 def test_rows_of_variations_unfold(visit: Callable[..., Page], page_text: str) -> None:
     page = visit(page_text)
     under = page.locator("tr.more:not(.evidence)").first
-    assert not under.is_visible()
+    expect(under).to_be_hidden()
     page.locator(".matrix summary", has_text="matmul").click()
-    assert under.is_visible()
+    expect(under).to_be_visible()
 
 
 def test_gpu_columns_say_what_they_are(visit: Callable[..., Page]) -> None:
@@ -193,8 +194,9 @@ def test_printed_whole(visit: Callable[..., Page], page_text: str, size: tuple[i
     assert page.evaluate(CUT) == []
     page.emulate_media(media="print", color_scheme="dark")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
-    assert size or page.locator("tr.more:not(.evidence)").first.is_visible()
-    assert not page.locator("#filter").is_visible()
+    if not size:
+        expect(page.locator("tr.more:not(.evidence)").first).to_be_visible()
+    expect(page.locator("#filter")).to_be_hidden()
     assert page.evaluate("getComputedStyle(document.querySelector('.scroller')).overflowX") == "visible"
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 import pytest
+from playwright.sync_api import expect
 
 from bench.report.build.page import build
 from bench.report.html import render as html_render
@@ -68,9 +69,9 @@ def test_back_returns_to_where_a_link_of_the_heat_map_was_clicked(visit: Callabl
     wait_until(page, "scrollY === 150")
     link = page.locator(f"{MAP} a.info").first
     target = page.locator(str(link.get_attribute("href")))
-    assert not target.is_visible()
+    expect(target).to_be_hidden()
     link.locator("rect").click()
-    assert target.is_visible()
+    expect(target).to_be_visible()
     assert page.url.endswith(f"#open={target.get_attribute('id')}")
     assert scrolled(page) > 600
     page.go_back()
@@ -79,7 +80,7 @@ def test_back_returns_to_where_a_link_of_the_heat_map_was_clicked(visit: Callabl
     assert "#" not in page.url
     page.go_forward()
     wait_until(page, "scrollY > 600")
-    assert target.is_visible()
+    expect(target).to_be_visible()
 
 
 def test_a_link_of_the_heat_map_shows_the_line_of_the_kernel_above_its_evidence(visit: Callable[..., Page]) -> None:
@@ -143,7 +144,7 @@ def test_arrows_skip_the_evidence(visit: Callable[..., Page]) -> None:
     page = visit(made("several"), viewport=WIDE, reduced_motion="reduce")
     first, second = (page.locator("tbody.kernel-row").nth(place) for place in (0, 1))
     first.locator("summary").click()
-    assert first.locator(".kernel-evidence").is_visible()
+    expect(first.locator(".kernel-evidence")).to_be_visible()
     first.locator("tr").first.locator("td a").first.focus()
     for key, inside in (("ArrowDown", second), ("ArrowUp", first)):
         for _ in range(4):  # lines of variations come first
@@ -234,7 +235,7 @@ def test_one_of_many_upgrades_is_picked_from_a_list(visit: Callable[..., Page]) 
     shown = figure.locator("details:visible")
     assert shown.count() == 1
     assert shown.locator("summary").text_content() == titles[3]
-    assert shown.locator("p").is_visible()
+    expect(shown.locator("p")).to_be_visible()
 
 
 @pytest.mark.parametrize("figure", [".heat", ".plots >> nth=0"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from playwright.sync_api import expect
 
 from bench import report
 from bench.report import write
@@ -54,7 +55,7 @@ def test_a_tile_leads_to_its_evidence_and_back(opened: Page) -> None:
     assert evidence.evaluate("(element) => element.closest('tbody[data-row]').innerText").startswith("kernel_5")
     opened.get_by_role("link", name="Back to the summary").click()
     wait_until(opened, "() => location.pathname.endsWith('/index.html')")
-    assert opened.locator("#matrix").is_visible()
+    expect(opened.locator("#matrix")).to_be_visible()
 
 
 def test_a_file_filters_its_kernels_and_the_list_leads_to_it(opened: Page) -> None:

@@ -10,6 +10,7 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from playwright.sync_api import expect
 
 from bench.report import Format
 from bench.report.html import render as html_render
@@ -264,7 +265,7 @@ def test_a_copy_that_is_not_allowed_is_selected_text(visit: Callable[..., Page],
     assert "does not allow copying" in page.locator("#copy-status").inner_text()
     assert page.evaluate("getSelection().toString() || document.activeElement.value").startswith("kernel,")
     page.get_by_role("searchbox", name="Search").fill("conv")  # what was copied is no longer what is shown
-    assert not box.is_visible()
+    expect(box).to_be_hidden()
     assert page.locator("#copy-status").inner_text() == ""
 
 
@@ -370,7 +371,7 @@ def test_enter_opens_the_evidence_and_escape_comes_back(visit: Callable[..., Pag
     link.focus()
     page.keyboard.press("Enter")
     place = page.locator(target)
-    assert place.is_visible()
+    expect(place).to_be_visible()
     assert page.evaluate("document.activeElement.id") == target[1:]
     assert place.evaluate(
         "one => one.getBoundingClientRect().top >= 0 && one.getBoundingClientRect().top < innerHeight"
@@ -382,7 +383,7 @@ def test_enter_opens_the_evidence_and_escape_comes_back(visit: Callable[..., Pag
     page.keyboard.press("Escape")
     assert link.evaluate("one => one === document.activeElement")
     assert "open=" not in page.url
-    assert not place.is_visible()
+    expect(place).to_be_hidden()
 
 
 def test_escape_folds_a_row_again(visit: Callable[..., Page], page_text: str) -> None:
@@ -390,9 +391,9 @@ def test_escape_folds_a_row_again(visit: Callable[..., Page], page_text: str) ->
     summary = page.locator("tbody[data-row] summary", has_text="matmul").first
     summary.focus()
     page.keyboard.press("Enter")
-    assert page.locator("tr.more:not(.evidence)").first.is_visible()
+    expect(page.locator("tr.more:not(.evidence)").first).to_be_visible()
     page.keyboard.press("Escape")
-    assert not page.locator("tr.more:not(.evidence)").first.is_visible()
+    expect(page.locator("tr.more:not(.evidence)").first).to_be_hidden()
     assert summary.evaluate("one => one === document.activeElement")
 
 
@@ -422,11 +423,11 @@ def test_two_columns_are_compared_and_swapped(visit: Callable[..., Page]) -> Non
     ends.nth(1).select_option(index=2)
     assert shown.count() == 1
     assert "TF 2.15.1 CPU to TF 2.18.1 CPU" in shown.inner_text()
-    assert shown.get_by_text("slower").first.is_visible()
+    expect(shown.get_by_text("slower").first).to_be_visible()
     page.get_by_role("button", name="Swap").click()
     assert shown.count() == 1
     assert "TF 2.18.1 CPU to TF 2.15.1 CPU" in shown.inner_text()
-    assert shown.get_by_text("faster").first.is_visible()
+    expect(shown.get_by_text("faster").first).to_be_visible()
     assert "#from=tf2.18.1" in page.url
     ends.nth(1).select_option(index=0)
     assert shown.count() > 1
@@ -441,15 +442,15 @@ def test_a_comparison_that_the_page_lacks_names_the_command(visit: Callable[...,
     command = page.locator("#comparison-missing").inner_text()
     assert re.search(r"python -m bench compare \S+:tf2\.12\.1-\S+ \S+:tf2\.15\.1-\S+$", command)
     ends.nth(1).select_option(index=2)
-    assert not page.locator("#comparison-missing").is_visible()
+    expect(page.locator("#comparison-missing")).to_be_hidden()
 
 
 def test_a_ranking_by_family_unfolds(visit: Callable[..., Page]) -> None:
     page = visit(made("several"), java_script_enabled=False)
     ranking = page.locator(".narrower-ranking[data-family=linalg][data-overhead='']")
-    assert not ranking.locator(".candidates").is_visible()
+    expect(ranking.locator(".candidates")).to_be_hidden()
     ranking.locator("summary").click()
-    assert ranking.locator(".candidates").is_visible()
+    expect(ranking.locator(".candidates")).to_be_visible()
 
 
 def test_the_form_shows_the_ranking_of_a_family_and_the_command_for_other_requirements(
@@ -457,22 +458,22 @@ def test_the_form_shows_the_ranking_of_a_family_and_the_command_for_other_requir
 ) -> None:
     page = visit(made("several"))
     form, command = page.locator("#choose-form"), page.locator("#choose-command")
-    assert not command.is_visible()
+    expect(command).to_be_hidden()
     form.get_by_label("Family").select_option("linalg")
     assert page.locator(".candidates:visible").count() == 1
     assert page.locator(".narrower-ranking:visible").get_attribute("data-family") == "linalg"
-    assert not page.locator("#choose-all").is_visible()
-    assert not command.is_visible(), "the page has the whole answer"
+    expect(page.locator("#choose-all")).to_be_hidden()
+    expect(command).to_be_hidden()
     form.get_by_label("Highest overhead").select_option("25")
     shown = page.locator(".narrower-ranking:visible")
     assert shown.locator("summary").inner_text().startswith("linalg, at most 25 % slower")
     assert "at most 1.25x slower" in shown.inner_text()
-    assert not command.is_visible(), "the page has the whole answer"
+    expect(command).to_be_hidden()
     again = visit(made("several"), page.evaluate("location.hash"))
     assert again.locator(".narrower-ranking:visible").get_attribute("data-overhead") == "25"
     form.get_by_label("GPU").fill("it's; $(touch x)")
     assert shown.count() == 0, "no ranking of the page is for another GPU"
-    assert command.is_visible()
+    expect(command).to_be_visible()
     words = shlex.split(command.locator(".command").inner_text())
     assert words == [
         *("nox", "-s", "choose", "--", "--families", "linalg"),
@@ -480,12 +481,12 @@ def test_the_form_shows_the_ranking_of_a_family_and_the_command_for_other_requir
     ]
     form.get_by_text("Reset").click()
     wait_until(page, "!document.getElementById('choose-all').hidden")
-    assert not command.is_visible()
+    expect(command).to_be_hidden()
     form.get_by_label("Highest overhead").select_option("10")
     shown = page.locator(".narrower-ranking:visible")
     assert shown.locator("summary").inner_text().startswith("all kernels, at most 10 % slower")
-    assert shown.locator(".candidates").is_visible()
-    assert not command.is_visible(), "the page has the whole answer"
+    expect(shown.locator(".candidates")).to_be_visible()
+    expect(command).to_be_hidden()
 
 
 def test_motion_is_reduced_where_that_is_asked(visit: Callable[..., Page], page_text: str) -> None:
@@ -496,7 +497,7 @@ def test_motion_is_reduced_where_that_is_asked(visit: Callable[..., Page], page_
 
 def test_a_filter_with_one_choice_is_not_shown(visit: Callable[..., Page], page_text: str) -> None:
     page = visit(made("several"))
-    assert page.locator("#filter [name=device]").is_visible()
+    expect(page.locator("#filter [name=device]")).to_be_visible()
     page.locator("#filter [name=device]").select_option("h100")
     assert counts(page).endswith("2 of 5 columns")
-    assert not visit(page_text).locator("#filter [name=device]").is_visible()
+    expect(visit(page_text).locator("#filter [name=device]")).to_be_hidden()

@@ -18,6 +18,9 @@ from bench.fleet import collect
 from bench.fleet.ssh_hosts import read_hosts
 from bench.history import journal
 from bench.plan import config
+from bench.plan import custom_kernels as plan_kernels
+from bench.portable import custom_kernels as local_kernels
+from bench.portable.errors import PortableError
 from bench.portable.record_reader import RecordReader
 from bench.portable.run_folder import PlannedFolder
 from bench.store import log_tails
@@ -64,6 +67,18 @@ def test_what_is_no_regular_file_is_not_read(tmp_path: Path, make: object) -> No
     place.rename(tmp_path / "run.json")
     with pytest.raises(StorageError, match="cannot be read"):
         store.read_info(tmp_path)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
+@pytest.mark.fault("A file of custom kernels is a named pipe or a device", "It is refused at once.")
+def test_a_kernel_file_that_is_a_pipe_is_refused(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    place = tmp_path / "my.py"
+    make(place)
+    with pytest.raises(ConfigError, match=r"my\.py cannot be read: it is neither a regular file nor a folder"):
+        plan_kernels.sources([], tmp_path, [place], [])
+    with pytest.raises(PortableError, match=r"my\.py cannot be read") as caught:
+        local_kernels.read([place], [])
+    assert caught.value.code == errors.CONFIG
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
