@@ -11,7 +11,7 @@ from bench.store.log_tails import Tails
 from bench.verdict.digest_comparison import Comparison
 from bench.verdict.messages import count
 from bench.verdict.observations import CUT_OFF
-from bench.verdict.status import FROM_DIGESTS, OF_COLUMN, EvidenceLevel, Status, severity
+from bench.verdict.status import FROM_DIGESTS, UNMEASURED, EvidenceLevel, Status, severity
 from bench.verdict.steps import steps
 
 if TYPE_CHECKING:
@@ -251,13 +251,13 @@ class RunResults:
     def unmeasured(self) -> Mapping[str, tuple[Status, str]]:
         """The columns without any result, with their status and the one sentence that says why.
 
-        These are columns that were never started, and those in which every process reports the same, for instance that
-        TensorFlow saw no GPU.
+        These are columns that were never started or not reached yet, and those in which every process reports the same,
+        for instance that TensorFlow saw no GPU.
         """
         unmeasured: dict[str, tuple[Status, str]] = {}
         for column, verdicts in self._by_column.items():
             reasons = {(verdict.status, verdict.why) for verdict in verdicts}
-            if len(reasons) == 1 and all(status in OF_COLUMN for status, _ in reasons):
+            if len(reasons) == 1 and all(status in UNMEASURED for status, _ in reasons):
                 unmeasured[column] = reasons.pop()
         unmeasured |= {column.id: of_column(column) for column in self.info.columns if column.status != "ready"}
         return unmeasured
@@ -270,11 +270,10 @@ class RunResults:
 
     @cached_property
     def steps(self) -> tuple[Step, ...]:
-        """Columns one step apart, in the order of the columns they lead to: see ``bench.verdict.steps``."""
-        ready = [column for column in self.info.columns if column.status == "ready"]
-        return steps(
-            ready, {column.id: {key: self.seen(column.id, key) for key in ("driver", "numpy")} for column in ready}
-        )
+        """Measured columns one step apart, in the order of the columns they lead to: see ``bench.verdict.steps``."""
+        columns = [column for column in self.info.columns if column.id not in self.unmeasured]
+        seen = {column.id: {key: self.seen(column.id, key) for key in ("driver", "numpy")} for column in columns}
+        return steps(columns, seen)
 
     def seen(self, column: str, key: str) -> str:
         """Return a fact that the processes of a column report, or the host about the requested GPU; "" if unknown."""

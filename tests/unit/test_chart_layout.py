@@ -207,11 +207,15 @@ def test_an_interval_plot_has_finite_places_inside_its_width(ratios: tuple[tuple
 
 def test_a_column_that_has_not_run_yet_changes_nothing() -> None:
     columns = tuple(factory.column(id=f"tf{name}-cpu", tensorflow=name) for name in ("2.15.1", "2.18.1"))
-    whole = factory.run(factory.info(columns=columns, finished=""), timed=())
+    whole = factory.run(factory.info(columns=columns, finished=""), lambda _: Behaviour(("a", "b")), timed=())
     begun = {path: one for path, one in whole.records.items() if one.request.column == "tf2.15.1-cpu"}
     seen = build(evaluate(dataclasses.replace(whole, records=begun)))
-    assert seen.upgrade_plots == ()
-    assert "There are no two columns with results to compare." in render(seen)
+    assert seen.upgrade_plots == seen.comparisons == seen.upgrades == ()
+    text = render(seen)
+    assert "There are no two columns with results to compare." in text
+    assert "in every column with results unless one is named" in text
+    assert {where for problem in seen.heat_map.problems for _, where, _ in problem.kernels} == {""}
+    assert [(line.mode, line.blocked) for line in seen.heat_map.lines] == [("off", ""), ("on", ""), ("", "not-run")]
 
 
 def test_every_sample_of_a_process_is_drawn_in_the_colour_of_its_digest() -> None:
