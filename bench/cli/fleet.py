@@ -58,11 +58,20 @@ def fleet(options: argparse.Namespace) -> int:
 
 
 def find(reports: Path, name: Path | None) -> FleetFolder:
-    """Return a fleet run by its folder or id, or the newest; raises NothingError where there is none."""
+    """Return a fleet run by its folder or id, or the newest.
+
+    Raises:
+        NothingError: there is none.
+        StorageError: it may not be read, because it is another user's.
+    """
     place = reports.absolute() / "fleet"
-    if name is not None:
-        return FleetFolder(name.absolute() if (name / "fleet.json").is_file() else place / name.name)
-    found = sorted(file.parent for file in place.glob("*/fleet.json"))
+    try:
+        if name is not None:
+            return FleetFolder(name.absolute() if (name / "fleet.json").is_file() else place / name.name)
+        found = sorted(file.parent for file in place.glob("*/fleet.json"))
+    except PermissionError as error:
+        message = f"{error.filename} cannot be read: {error.strerror}."
+        raise StorageError(message, "Name a folder of your own with --reports, or ask its owner.") from error
     if not found:
         raise NothingError(f"Nothing was submitted in {place}.", "Submit: nox -s matrix -- --engine slurm")
     return FleetFolder(found[-1])
@@ -180,7 +189,11 @@ def _retry(folder: FleetFolder, submitted: Fleet, options: argparse.Namespace) -
     again = [status.cell for status in cells.statuses() if status.over and status.state.phase != MEASURED]
     if not again:
         raise NothingError(f"No cell of {folder.id} is over without a result.", "See: python -m bench fleet status")
-    folder.cancelled.unlink(missing_ok=True)
+    try:
+        folder.cancelled.unlink(missing_ok=True)
+    except OSError as error:
+        message = f"{folder.cancelled} cannot be removed: {error.strerror}."
+        raise StorageError(message, "Only who may write there can submit its cells again.") from error
     cells.retry(again, print_progress)
     amount = f"{len(again)} cell{'s' if len(again) > 1 else ''}"
     print(f"submitted {amount} again; finished rounds are reused on the same device")

@@ -121,7 +121,11 @@ def _store(folder: FleetFolder, info: RunInfo, places: list[Path], reports: Path
         shutil.rmtree(scratch, ignore_errors=True)
     collected = folder.path / "collected.json"
     earlier = _earlier(collected)
-    write_atomic(collected, json.dumps({"run": run.name}) + "\n")
+    try:
+        write_atomic(collected, json.dumps({"run": run.name}) + "\n")
+    except StorageError:  # another user's folder, or a full disk: nothing would ever replace this run
+        shutil.rmtree(run, ignore_errors=True)
+        raise
     if earlier and earlier != run.name:
         shutil.rmtree(reports / "runs" / earlier, ignore_errors=True)
     return run

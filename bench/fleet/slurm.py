@@ -34,6 +34,11 @@ _POLL_S = 2.0
 #: Variables that give clients other options than a script or command has: jobs would run elsewhere, or not be found.
 #: Those of sbatch that name an account or a place remain; what [fleet] says is on the command line, which decides.
 _OTHER_OPTIONS = re.compile("(SQUEUE|SCANCEL|SINFO)_.*|SBATCH_(?!(ACCOUNT|PARTITION|QOS|RESERVATION|CONSTRAINT)$).*")
+#: What to try where a client fails; for the others, whether the controller answers.
+_HINTS = {
+    "sbatch": "Check partition, account and options of [fleet].",
+    "scancel": "Jobs are cancelled by the user who submitted them. For other reasons, try: scontrol ping",
+}
 #: States of a task in which Slurm will not run it (again), although it is still listed.
 _ENDED = frozenset(
     {"CANCELLED", "COMPLETED", "FAILED", "TIMEOUT", "DEADLINE", "OUT_OF_MEMORY", "BOOT_FAIL", "NODE_FAIL", "PREEMPTED"}
@@ -80,8 +85,7 @@ def client(*words: str) -> str:
         raise EngineError(message, "The controller may be down: `scontrol ping` says more. Try again later.") from error
     if done.returncode != 0:
         printed = _shortened(done.stderr or done.stdout) or f"exit code {done.returncode}"
-        hint = "Check partition, account and options of [fleet]." if words[0] == "sbatch" else "Try: scontrol ping"
-        raise EngineError(f"{words[0]} failed: {printed}", hint)
+        raise EngineError(f"{words[0]} failed: {printed}", _HINTS.get(words[0], "Try: scontrol ping"))
     return done.stdout
 
 

@@ -29,6 +29,7 @@ HOST_LOCK_FOLDER = Path("/tmp")  # noqa: S108 - opened with O_NOFOLLOW and check
 MEASURING_TIMEOUT_S = 24 * 3600.0
 _HOST_LOCK = "tfrepro-measuring"
 _FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # a link is refused, and a pipe cannot block the open
+_MODE = 0o644  # less the umask
 _FIRST_POLL_S, _LAST_POLL_S = 0.02, 0.5
 _OWNER_BYTES, _OWNER_CHARACTERS = 4096, 200
 
@@ -46,6 +47,7 @@ class FileLock:
 
     ``acquire`` waits up to ``timeout_s`` seconds (0: not at all) and calls ``on_wait`` once with a description of the
     owner when it has to wait. ``command`` is what the owner is recorded as doing (default: this process's arguments).
+    ``every_user`` makes a new file readable by all users whatever the umask, so that they can lock it as well.
     """
 
     def __init__(
@@ -56,12 +58,14 @@ class FileLock:
         timeout_s: float = 0.0,
         command: str = "",
         on_wait: Callable[[str], None] | None = None,
+        every_user: bool = False,
     ) -> None:
         self.path = path
         self._shared = shared
         self._timeout_s = timeout_s
         self._command = command or " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
         self._on_wait = on_wait
+        self._every_user = every_user
         self._descriptor = -1
 
     def acquire(self) -> None:
@@ -73,7 +77,7 @@ class FileLock:
         """
         deadline = time.monotonic() + self._timeout_s
         while self._descriptor < 0:
-            descriptor = _open(self.path)
+            descriptor = _open(self.path, every_user=self._every_user)
             try:
                 self._wait(descriptor, deadline)
                 # a previous owner may have removed the file meanwhile: a lock on a removed file protects nothing
@@ -120,15 +124,22 @@ class FileLock:
             pause = min(2 * pause, _LAST_POLL_S)
 
 
-def _open(path: Path) -> int:
+def _open(path: Path, *, every_user: bool) -> int:
     """Open a lock file, creating it if needed, and never truncating it: it may be locked by another process."""
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _FLAGS, 0o644)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _FLAGS, _MODE)
     except PermissionError:  # another user's file: reading is enough to lock it
+        time.sleep(_FIRST_POLL_S)  # its owner may have made it just now, and not yet readable for all
         descriptor = os.open(path, os.O_RDONLY | _FLAGS)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    facts = os.fstat(descriptor)
+    if not stat.S_ISREG(facts.st_mode):
         os.close(descriptor)
         raise OSError(errno.EINVAL, "not a regular file", str(path))
+    if (
+        every_user and facts.st_uid == os.geteuid() and facts.st_nlink == 1
+    ):  # no link to a secret, which others can make
+        with suppress(OSError):
+            os.fchmod(descriptor, _MODE)
     return descriptor
 
 
@@ -189,7 +200,7 @@ def _measuring(name: str, what: str, say: Callable[[str], None], *, shared: bool
         say(f"another run measures on {what}: {owner}; waiting for it to end")
 
     path = HOST_LOCK_FOLDER / name
-    lock = FileLock(path, shared=shared, timeout_s=MEASURING_TIMEOUT_S, on_wait=report)
+    lock = FileLock(path, shared=shared, timeout_s=MEASURING_TIMEOUT_S, on_wait=report, every_user=True)
     try:
         lock.acquire()
     except OSError as error:

@@ -112,11 +112,16 @@ class Done:
 
 @dataclass
 class Checkout:
-    """Runs commands of a small checkout in real processes; ``folder`` is that of one test."""
+    """Runs commands of a small checkout in real processes; ``folder`` is that of one test.
+
+    ``python`` runs them, and ``options`` are those of each process (``user`` and the like).
+    """
 
     root: Path
     folder: Path
     environment: dict[str, str] = field(default_factory=dict)
+    python: str = sys.executable
+    options: dict[str, Any] = field(default_factory=dict)
 
     @property
     def reports(self) -> Path:
@@ -162,9 +167,9 @@ class Checkout:
         """Start a command in a process group of its own."""
         facts: dict[str, Any] = {
             "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "errors": "replace",
-            "env": self.variables(), "start_new_session": True, **options,
+            "env": self.variables(), "start_new_session": True, **self.options, **options,
         }  # fmt: skip
-        command = [*prefix, sys.executable, "-m", "bench", *words]
+        command = [*prefix, self.python, "-m", "bench", *words]
         return subprocess.Popen(command, cwd=self.root, **facts)
 
     def run(self, *words: str, timeout: float = 240.0, **options: Any) -> Done:

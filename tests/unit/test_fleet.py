@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 import shlex
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 from hypothesis import given
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from bench.cli import fleet as fleet_cli
-from bench.errors import ConfigError, EngineError
+from bench.errors import ConfigError, EngineError, StorageError
 from bench.fleet import collect, node_gpu, planning, slurm
 from bench.fleet.state import FAILED, MEASURED, STOPPED, Array, Cell, CellState, Fleet, FleetFolder
 from bench.fleet.status import statuses
@@ -115,6 +115,41 @@ def test_nobody_waits_for_ever_for_a_job_that_is_held(
     assert not held.over
     assert f"1 waiting ({reason})" in (said := capsys.readouterr().err)
     assert "1 of them will not start until their jobs are released or changed." in said
+
+
+def test_a_collection_that_cannot_be_recorded_leaves_no_run(folder: FleetFolder, tmp_path: Path) -> None:
+    write_run(folder, 0, "20250101T100500Z-0000")
+    (folder.path / "collected.json").mkdir()  # as if it were another user's
+    with pytest.raises(StorageError, match=r"collected\.json cannot be written"):
+        collected(folder, tmp_path / "reports")
+    assert not list((tmp_path / "reports" / "runs").iterdir())
+
+
+def test_the_folder_of_another_user_is_an_error_that_says_so(
+    folder: FleetFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tests may run as root, who can read everything: the refusal is simulated."""
+
+    def refuse(path: Path, *_: object, **__: object) -> NoReturn:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(type(tmp_path), "is_file", refuse)
+    monkeypatch.setattr(type(tmp_path), "glob", refuse)
+    for name in (folder.path, None):
+        with pytest.raises(StorageError, match="cannot be read: Permission denied") as caught:
+            fleet_cli.find(tmp_path, name)
+        assert "--reports" in caught.value.hint
+
+
+def test_what_another_user_cancelled_cannot_be_submitted_again(
+    folder: FleetFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.cancelled.mkdir()  # as if it were another user's file
+    monkeypatch.setattr(slurm, "client", lambda *_: "")
+    facts = {"action": "retry", "reports": tmp_path, "folder": None, "matrix": tmp_path}
+    options = SimpleNamespace(**{"wait": False, "env": (), "gpu": (), "json": False, **facts})
+    with pytest.raises(StorageError, match="cancelled cannot be removed"):
+        fleet_cli.fleet(options)  # type: ignore[arg-type]
 
 
 def test_links_that_lead_out_of_a_run_are_not_followed(folder: FleetFolder, tmp_path: Path) -> None:

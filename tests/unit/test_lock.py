@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 
-from bench.portable.lock import FileLock, LockedError
+from bench.portable.lock import FileLock, LockedError, measuring_lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -113,6 +113,28 @@ def test_what_is_no_regular_file_is_refused_without_blocking(path: Path, kind: s
         path.mkdir()
     with pytest.raises(OSError, match=r"symbolic links|not a regular file|directory"):
         FileLock(path).acquire()
+
+
+@pytest.mark.fault(
+    "A user whose umask hides new files measures first on a host that others share",
+    "Their lock file can be read by all: the others wait for the measurement, and are not refused.",
+)
+def test_the_lock_of_a_measurement_can_be_used_by_every_user(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        with measuring_lock(print, ["GPU-1"]):
+            modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    finally:
+        os.umask(before)
+    assert modes == {"tfrepro-measuring-GPU-1.lock": 0o644, "tfrepro-measuring-cpu.lock": 0o644}
+
+
+def test_the_mode_of_a_file_that_is_linked_to_a_lock_stays(path: Path, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.touch(0o600)
+    path.hardlink_to(secret)
+    with FileLock(path, every_user=True):
+        assert secret.stat().st_mode & 0o777 == 0o600
 
 
 def test_another_users_file_can_be_locked_by_reading_it(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
