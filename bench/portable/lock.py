@@ -135,9 +135,8 @@ def _open(path: Path, *, every_user: bool) -> int:
     if not stat.S_ISREG(facts.st_mode):
         os.close(descriptor)
         raise OSError(errno.EINVAL, "not a regular file", str(path))
-    if (
-        every_user and facts.st_uid == os.geteuid() and facts.st_nlink == 1
-    ):  # no link to a secret, which others can make
+    # where others can write, they can also make a link to a file of this user, whose mode must stay as it is
+    if every_user and facts.st_uid == os.geteuid() and facts.st_nlink == 1:
         with suppress(OSError):
             os.fchmod(descriptor, _MODE)
     return descriptor
