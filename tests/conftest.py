@@ -18,8 +18,8 @@ from tests.fault_table import FaultTable, faults_of
 from tests.integration import slurm_cluster
 
 ROOT = Path(__file__).resolve().parents[1]
-#: Files with tests that use a Docker engine.
-WITH_DOCKER = {"test_docker", "test_hardening", "test_registry", "test_diagnosis", "test_gpu_images", "test_pairs"}
+#: Files with tests that use a Docker engine; tests of several engines end with [docker].
+WITH_DOCKER = {"test_docker", "test_hardening", "test_registry", "test_diagnosis", "test_gpu_images"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -62,15 +62,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class FilesOrDocker(LoadFileScheduling):  # type: ignore[misc] # pytest-xdist has no types
-    """Gives whole files to workers, and all files that use Docker to one of them: they share its images.
+    """Gives whole files to workers, and all tests that use Docker to one of them: they share its images.
 
     Tests of one TensorFlow release and mode share a long measurement: they are a group of their own.
     """
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
+        with_docker = Path(file).stem in WITH_DOCKER or nodeid.endswith("docker]")
         release = re.search(r"\[\d+\.\d+\.\d+-(off|on)\]$", nodeid)
-        return "docker" if Path(file).stem in WITH_DOCKER else file + (release[0] if release else "")
+        return "docker" if with_docker else file + (release[0] if release else "")
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:

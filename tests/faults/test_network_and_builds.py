@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 import socket
 import threading
 import time
 from contextlib import suppress
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
@@ -157,6 +159,28 @@ def test_a_damaged_wheel_costs_only_its_own_column(checkout: Checkout) -> None:
 
 
 @pytest.mark.fault(
+    "A wheel has another hash than the lock pins",
+    "Its column is build-failed; the other one is measured; exit code 4.",
+)
+def test_a_wrong_hash_costs_only_its_own_column(checkout: Checkout) -> None:
+    root = shutil.copytree(checkout.root, checkout.folder / "root")
+    (lock,) = (root / "docker" / "locks").glob("tf2.21.0-cpu-*")
+    pin = re.compile(r"(?<=^keras==3\.15\.1 --hash=sha256:)\w+", re.MULTILINE)
+    lock.write_text(pin.sub("0" * 64, lock.read_text(encoding="utf-8")), encoding="utf-8")
+    copy = replace(checkout, root=root)
+    done = copy.run(*copy.builtin("--env", "tf2.18*,tf2.21*"))
+    assert done.code == errors.ENGINE, done.err
+    assert "keras" in done.err
+    assert lock.name in done.err
+    run = copy.newest()
+    assert [column.status for column in run.info.columns] == ["ready", "build-failed"]
+    assert {record.request.column for record in run.records.values()} == {run.info.columns[0].id}
+    page = (copy.reports / "index.html").read_text(encoding="utf-8")
+    assert "build-failed" in page
+    assert "keras" in page
+
+
+@pytest.mark.fault(
     "The Python of a pair does not exist", "Its column is build-failed, and the error names the version; exit code 4."
 )
 def test_a_python_that_does_not_exist(checkout: Checkout) -> None:
@@ -193,13 +217,33 @@ def test_ctrl_c_during_a_build(checkout: Checkout, index: str) -> None:
 @pytest.mark.fault(
     "Files of an installed environment are damaged", "The damage is found before the run, and the environment rebuilt."
 )
-@pytest.mark.parametrize("what", ["bin/python", "tfrepro.whole", "site"])
+@pytest.mark.parametrize("what", ["bin/python", "tfrepro.whole", "lib/*/site-packages/tensorflow"])
 def test_an_installed_environment_is_damaged(checkout: Checkout, what: str) -> None:
-    checkout.environment["XDG_CACHE_HOME"] = str(checkout.folder / "cache")
-    assert checkout.run(*checkout.builtin()).code == 0
-    (place,) = (path for path in (checkout.folder / "cache/tfrepro/venvs").iterdir() if path.is_dir())
-    target: Path = next(place.glob("lib/*/site-packages/tensorflow")) if what == "site" else place / what
+    (target,) = installed(checkout).glob(what)
     shutil.rmtree(target) if target.is_dir() else target.unlink()
     done = checkout.run(*checkout.builtin())
     assert done.code == 0, done.err
     assert "environment built" in done.err
+
+
+@pytest.mark.fault("A file of TensorFlow is edited after its installation", "It is found, and the environment rebuilt.")
+def test_an_edited_environment_is_rebuilt(checkout: Checkout) -> None:
+    (victim,) = installed(checkout).glob("lib/*/site-packages/tensorflow/__init__.py")
+    text = victim.read_text(encoding="utf-8")
+    victim.unlink()  # write a new file, because the old one is hard-linked to uv's cache
+    victim.write_text(text.replace("float32", "float64", 1), encoding="utf-8")
+    done = checkout.run(*checkout.builtin())
+    assert done.code == 0, done.err
+    assert "environment built" in done.err
+    assert victim.read_text(encoding="utf-8") == text
+    done = checkout.run(*checkout.builtin())
+    assert done.code == 0, done.err
+    assert "environment built" not in done.err
+
+
+def installed(checkout: Checkout) -> Path:
+    """Install an environment for one test and return its folder."""
+    checkout.environment["XDG_CACHE_HOME"] = str(checkout.folder / "cache")
+    assert checkout.run(*checkout.builtin()).code == 0
+    (place,) = (path for path in (checkout.folder / "cache/tfrepro/venvs").iterdir() if path.is_dir())
+    return place

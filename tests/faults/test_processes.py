@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
+from bench import verdict
 from bench.portable import limited_log
 from tests.faults.conftest import Checkout, checking, outcomes
 
@@ -52,6 +53,26 @@ FAULTS = [
         "A kernel starts 200 processes that go on",
         "keep = [subprocess.Popen(['sleep', '600'], start_new_session=True) for _ in range(50)]",
         "ok", "left 200 processes running", OK,
+    ),
+    fault("A kernel exits with code 7", "os._exit(7)", "crashed", "exit code 7", CRASHED),
+    fault("A kernel exits with code 75", "os._exit(75)", "crashed", "exit code 75", CRASHED),
+    fault("A kernel returns no output", "return {}", "failed", "", "The kernel is failed; the others are measured."),
+    fault(
+        "A kernel stops its process", "os.kill(os.getpid(), signal.SIGSTOP)",
+        "timeout", "time limit of 4 s", "The kernel is stopped at its time limit; the others are measured.",
+    ),
+    fault(
+        "A kernel closes its standard output", "sys.stdout.close(); os.closerange(1, 2)",
+        "ok", "closed or redirected standard output", OK,
+    ),
+    fault(
+        "A kernel forks its process", "os.fork() or (os.setsid(), time.sleep(600), os._exit(0))",
+        "ok", "left 4 processes running: python", OK,
+    ),
+    fault(
+        "A kernel writes a line of a record to standard output",
+        r"""print('{"line": "end"}', flush=True); os.write(1, b'raw words\n')""",
+        "ok", "", OK,
     ),
     fault("A kernel floods its standard output", "[os.write(1, b'x' * 10**6) for _ in range(40)]", "ok", "", OK),
     fault("A kernel writes bytes that are no text", r"os.write(1, b'\xff\n'); os.write(2, b'\x80')", "ok", "", OK),
@@ -106,6 +127,33 @@ def test_the_pages_and_the_log_of_so_many_faults_are_whole(measured: tuple[Check
     logs = list((checkout.reports / "runs" / run.info.id / "logs").rglob("default-off-*.log"))
     assert logs
     assert all(log.stat().st_size < limited_log.HEAD_BYTES + limited_log.TAIL_BYTES + 1000 for log in logs)
+
+
+def test_a_file_in_tmp_is_named_and_seen_by_no_other_kernel(checkout: Checkout) -> None:
+    own = "p, me = '/tmp/planted', str(os.getpid()); os.path.exists(p) or open(p, 'w').write(me)"
+    done = checkout.matrix(codes=dict.fromkeys(("first", "second"), f"{own}; assert open(p).read() == me"))
+    assert done.code == 0, done.err
+    (record,) = checkout.newest().records.values()
+    left = {outcome.kernel: " ".join(outcome.left_behind) for outcome in record.outcomes}
+    if record.processes[0].settings["private_tmp"]:
+        assert outcomes(checkout.newest()) == {name: {"ok"} for name in ("sound", "first", "second")}
+        assert "planted" in left["second"]
+    assert "planted" in left["first"]
+
+
+def test_the_hash_order_is_named_and_can_be_fixed(checkout: Checkout) -> None:
+    by_set = (
+        "words = 'the cat sat on a mat'.split(); order = list(set(words)); "
+        "return {'x': tf.constant([float(seed), *(float(order.index(word)) for word in words)])}"
+    )
+    done = checkout.matrix("--rounds", "2", "--variation", "default,hashseed=0", codes={"by_set": by_set})
+    assert done.code == 0, done.err
+    verdicts = verdict.evaluate(checkout.newest()).verdicts
+    found = {one.variation: one for one in verdicts if one.kernel == "by_set"}
+    assert found["default"].status == "reproducible-in-process", found["default"].why
+    assert found["default"].why.endswith("try --variation hashseed=0.")
+    assert len(found["hashseed=0"].comparison.digests) == 1
+    assert "hash order" not in found["hashseed=0"].why
 
 
 @pytest.mark.fault(

@@ -70,6 +70,36 @@ def test_a_run_is_interrupted_at_random_moments(checkout: Checkout, how: signal.
     assert len(run.records) == 8
 
 
+@pytest.mark.fault("Ctrl-C during a run", "The same command reuses every finished round.")
+def test_an_interrupted_run_is_resumed(checkout: Checkout) -> None:
+    slow = {"slow": "time.sleep(0.3)"}  # the run goes on while another one is refused
+    rounds = ("--rounds", "5")
+    child = checkout.start(*checkout.arguments(*rounds, codes=slow))
+    checkout.wait_for(lambda: len(checkout.records()) >= 2, "no records", 60)
+    held = checkout.matrix(*rounds, codes=slow)
+    assert held.code == errors.ENGINE
+    assert f"process {child.pid}" in held.err
+    child.send_signal(signal.SIGINT)
+    err = ended(child)
+    assert child.returncode == errors.INTERRUPTED, err
+    before = checkout.newest()
+    assert not before.info.finished
+    kept = len(before.records)
+    assert 2 <= kept < 5
+    done = checkout.matrix(*rounds, codes=slow)
+    assert done.code == 0, done.err
+    after = checkout.newest()
+    assert len(after.records) == 5
+    assert len(after.info.reused) == kept
+    assert set(after.info.reused.values()) == {before.info.id}
+    assert f"reused from interrupted runs: {kept} of 5" in done.err
+    assert set(after.info.reused) <= set(after.records), "under the names they are read by"
+    assert f"{kept} reused" in (checkout.reports / "index.html").read_text(encoding="utf-8")
+    # a finished run gives nothing to the next: every night measures afresh
+    assert checkout.matrix(codes=slow).code == 0
+    assert not checkout.newest().info.reused
+
+
 @pytest.mark.fault("Ctrl-C while the command is being started", "It ends with exit code 130 and without a traceback.")
 @pytest.mark.parametrize("after_s", [0.2, 0.5, 1.0])
 def test_ctrl_c_during_imports(checkout: Checkout, after_s: float) -> None:

@@ -82,6 +82,12 @@ class Bench:
         self.engine.execute(self.environment, request, self.lines.append, self.folder / "round.log")
         return record.parse(self.lines)
 
+    def with_kernel_file(self, name: str, text: str) -> Bench:
+        """Return the same environment, which is not verified again, with a custom kernel file."""
+        bench = Bench(self.engine, self.column, self.folder, kernel_files={name: text})
+        bench.environment = self.environment
+        return bench
+
     def stage(self, texts: Mapping[str, str], kernels: Sequence[str]) -> dict[str, str]:
         """Copy the kernel file to where the engine gets it from; return custom kernel -> ``HASH/name.py``."""
         suite, paths = all_kernels(), dict[str, str]()
@@ -109,9 +115,9 @@ def bench(benches: dict[str, Bench]) -> Bench:
 
 
 @pytest.fixture(scope="session")
-def planted(bench: Bench, root: Path) -> Bench:
+def planted(bench: Bench) -> Bench:
     """The same environment with misbehaving kernels, which are added like custom kernels."""
-    return Bench(VenvEngine(root), bench.column, bench.folder, kernel_files={"planted.py": PLANTED})
+    return bench.with_kernel_file("planted.py", PLANTED)
 
 
 #: Options of a browser that needs no display and makes no network requests of its own.
@@ -159,7 +165,7 @@ def visit(browser: Browser, tmp_path: Path) -> Iterator[Callable[..., Page]]:
 
 
 PLANTED = '''
-import os, signal, sys, threading, time
+import os, threading, time
 import numpy as np
 from bench.suite.kernels import Traced, kernel, stream
 
@@ -174,10 +180,6 @@ def planted_abort(tf, seed):
     return lambda: os.abort()
 
 @plant()
-def planted_exit(tf, seed):
-    return lambda: os._exit(7)
-
-@plant()
 def planted_hang(tf, seed):
     return lambda: time.sleep(3600)
 
@@ -187,21 +189,9 @@ def planted_unimplemented(tf, seed):
         raise tf.errors.UnimplementedError(None, None, "A deterministic GPU implementation of X is not available.")
     return work
 
-@plant()
-def planted_nothing(tf, seed):
-    return lambda: {}
-
 @plant(reference=lambda seed: {"x": np.ones(2)})
 def planted_nan(tf, seed):
     return lambda: {"x": tf.constant([float("nan"), 1.0 + seed])}
-
-@plant()
-def planted_noise_on_stdout(tf, seed):
-    def work():
-        print('{"line": "end"}', flush=True)
-        os.write(1, b"raw words\\n")
-        return {"x": tf.constant([float(seed)])}
-    return work
 
 @plant()
 def planted_switch(tf, seed):
@@ -251,50 +241,6 @@ def planted_debug_mode(tf):
 @act
 def planted_thread(tf):
     threading.Thread(target=time.sleep, args=(3600,)).start()
-
-@act
-def planted_closed(tf):
-    try:
-        sys.stdout.close()
-        os.close(1)
-    except OSError:
-        pass
-
-@act
-def planted_exit_75(tf):
-    os._exit(75)
-
-@act
-def planted_fork(tf):
-    if os.fork() == 0:
-        os.setsid()
-        time.sleep(3600)
-        os._exit(0)
-
-@act
-def planted_stop(tf):
-    os.kill(os.getpid(), signal.SIGSTOP)
-
-def cached(tf, seed):
-    """A random value that is cached in /tmp for ever."""
-    def work():
-        try:
-            with open("/tmp/planted_random") as stream:
-                value = float(stream.read())
-        except OSError:
-            value = float(int.from_bytes(os.urandom(4), "big"))
-            with open("/tmp/planted_random", "w") as stream:
-                stream.write(repr(value))
-        return {"x": tf.constant([value], tf.float64)}
-    return work
-
-@plant()
-def planted_tmp(tf, seed):
-    return cached(tf, seed)
-
-@plant()
-def planted_tmp_again(tf, seed):
-    return cached(tf, seed)
 
 BUFFER = None
 

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from bench.engines.base import probe_command
 from bench.engines.venv import VenvEngine
+from bench.plan import locks
 from bench.plan.column import Column, Pair
 from bench.suite import record
 from bench.suite.kernel_files import STORE_VARIABLE, read_source, stage
@@ -20,6 +22,9 @@ from bench.suite.record import Record, Request
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    from bench.engines.base import Environment
+    from tests.integration.conftest import Bench
 
 pytestmark = pytest.mark.tensorflow
 
@@ -102,14 +107,27 @@ class Inside:
         return done.returncode, json.loads(line)
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """The same environment for its engine."""
+
+    engine: VenvEngine
+    column: Column
+    environment: Environment
+
+
 @pytest.fixture(scope="session")
-def inside(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Inside:
+def prepared(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     """The lock of the pair, installed once by the venv engine into the user's cache."""
-    scratch = tmp_path_factory.mktemp("inside")
     engine = VenvEngine(root)
     column = Column(pair=PAIR, device="gpu", lock=root / "docker" / "locks" / f"{PAIR.stem}.txt")
-    engine.prepare(column, scratch / "build.log", lambda _: None)
-    return Inside(root, engine.place(column), scratch)
+    log = tmp_path_factory.mktemp("prepared") / "build.log"
+    return Prepared(engine, column, engine.prepare(column, log, lambda _: None))
+
+
+@pytest.fixture(scope="session")
+def inside(root: Path, prepared: Prepared, tmp_path_factory: pytest.TempPathFactory) -> Inside:
+    return Inside(root, prepared.engine.place(prepared.column), tmp_path_factory.mktemp("inside"))
 
 
 def refusals(result: Record) -> set[tuple[str, str]]:
@@ -121,8 +139,17 @@ def refusals(result: Record) -> set[tuple[str, str]]:
 
 
 @pytest.mark.skipif(GPU, reason="this host has a driver")
-def test_without_a_gpu_libraries_report_versions_and_kernels_report_no_gpu(inside: Inside) -> None:
-    result = inside.round(inside.environment())
+def test_without_a_gpu_libraries_report_versions_and_kernels_report_no_gpu(prepared: Prepared, tmp_path: Path) -> None:
+    """In a round that the engine starts."""
+    lock, kernels = prepared.column.lock, ("matmul_f32", "svd")
+    request = Request(
+        column="c", mode="off", variation="default", round=1, kernels=kernels, repetitions=dict.fromkeys(kernels, 1),
+        device="gpu", libraries=EXPECTED, expect=locks.expected(lock),
+    )  # fmt: skip
+    lines: list[str] = []
+    done = prepared.engine.execute(prepared.environment, request, lines.append, tmp_path / "round.log")
+    assert done.exit_code == 0
+    result = record.parse(lines)
     assert refusals(result) == {("gpu-not-visible", NO_DRIVER)}
     (process,) = result.processes
     assert process.provenance["cuda"] == VERSIONS
@@ -178,14 +205,15 @@ def test_a_foreign_library_that_a_kernel_loads_fails_that_kernel(inside: Inside,
         ("matmul_f32", "ok", 1), ("svd", "ok", 1), ("planted_opens", "mismatch", 2),
     ]  # fmt: skip
     assert result.outcomes[2].message == f"not what was requested: {foreign} is mapped and belongs to no distribution"
+    if not GPU:  # the same environment works for a CPU column
+        assert [outcome.peak_gpu_mb for outcome in result.outcomes[:2]] == [None, None]
+        assert "gpu_allocator" not in result.processes[0].settings
 
 
-def test_a_cpu_build_in_a_gpu_column_is_refused(inside: Inside, root: Path, tmp_path: Path) -> None:
-    engine = VenvEngine(root)
-    pair = Pair(tensorflow="2.18.1", cuda="cpu", python="3.11", keras="3.15.1", base="")
-    column = Column(pair=pair, device="cpu", lock=root / "docker" / "locks" / f"{pair.stem}.txt")
-    engine.prepare(column, tmp_path / "build.log", lambda _: None)
-    plain = Inside(root, engine.place(column), tmp_path)
+def test_a_cpu_build_in_a_gpu_column_is_refused(inside: Inside, bench: Bench, root: Path, tmp_path: Path) -> None:
+    assert bench.environment.column == "tf2.18.1-cpu-py311@cpu"  # it is installed
+    assert isinstance(bench.engine, VenvEngine)
+    plain = Inside(root, bench.engine.place(bench.column), tmp_path)
     environment = {**inside.environment(), "PATH": "/usr/bin:/bin"}
     result = plain.round(environment, libraries={}, expect={"tensorflow-cpu": "2.18.1"})
     assert refusals(result) == {("mismatch", "not what was requested: TensorFlow 2.18.1 was built without CUDA")}
@@ -198,26 +226,25 @@ def test_a_variable_of_the_host_that_affects_the_gpu_is_refused(inside: Inside) 
     }
 
 
-@pytest.mark.skipif(GPU, reason="this host has a driver")
-def test_the_same_environment_works_for_a_cpu_column(inside: Inside) -> None:
-    result = inside.round(inside.environment(), device="cpu")
-    assert [outcome.outcome for outcome in result.outcomes] == ["ok", "ok"]
-    assert [outcome.peak_gpu_mb for outcome in result.outcomes] == [None, None]
-    assert "gpu_allocator" not in result.processes[0].settings
-
-
 class TestProbe:
     """The probe alone, for images that are built on a host without a GPU."""
 
-    def test_a_good_environment(self, inside: Inside) -> None:
-        code, result = inside.probe(inside.environment())
-        assert (code, result["missing"], result["problems"]) == (0, {}, [])
+    def test_a_good_environment(self, inside: Inside, prepared: Prepared, tmp_path: Path) -> None:
+        """As the engine starts it, with the libraries that the planner names."""
+        engine, column = prepared.engine, prepared.column
+        result = json.loads(
+            engine.run_python(prepared.environment, column, probe_command(column), tmp_path / "probe.log")
+        )
+        assert (result["missing"], result["problems"]) == ({}, [])
         assert result["versions"] == VERSIONS
         assert result["tensorflow"] == "2.18.1"
         assert result["build"]["cuda_version"] == "12.5.1"
         assert set(result["libraries"]) == set(EXPECTED)
         cublas = result["libraries"]["libcublas.so.12"]
         assert (cublas["version"], cublas["distribution"]) == ("12.5.3", "nvidia-cublas-cu12 12.5.3.2")
+        assert {
+            name: found["distribution"].replace(" ", "==") for name, found in result["libraries"].items()
+        } == EXPECTED
         assert cublas["path"] == str((inside.nvidia / "cublas" / "lib" / "libcublas.so.12").resolve())
         if not GPU:
             assert (result["gpus"], result["driver"], result["why_no_gpu"]) == (0, "", NO_DRIVER)

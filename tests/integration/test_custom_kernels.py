@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bench import errors, verdict
+from bench import errors
 from bench.engines.base import declare_command
 from bench.engines.venv import VenvEngine
 from bench.plan import custom_kernels
@@ -123,18 +123,6 @@ def test_without_a_hook_the_error_says_what_to_do_and_the_variation_does_it(benc
 def test_one_inter_op_thread(bench: Bench) -> None:
     found, outcome = settings(bench, SETS, "by_set", variation="inter=1", inter=1)
     assert (outcome.outcome, found["inter_op_threads"]) == ("ok", 1)
-
-
-def test_the_hash_order_is_named_and_can_be_fixed(tmp_path: Path) -> None:
-    file = write(tmp_path, {"sets.py": SETS}) / "sets.py"
-    arguments = ["--kernels", "by_set", "--variation", "default,hashseed=0"]
-    done = matrix(tmp_path, "--kernel-file", str(file), *arguments)
-    assert done.returncode == errors.OK, done.stderr
-    found = {one.variation: one for one in verdict.evaluate(the_run(tmp_path)).verdicts if one.kernel == "by_set"}
-    assert found["default"].status == "reproducible-in-process", found["default"].why
-    assert found["default"].why.endswith("try --variation hashseed=0.")
-    assert len(found["hashseed=0"].comparison.digests) == 1
-    assert "hash order" not in found["hashseed=0"].why
 
 
 def test_local_measures_custom_kernels_and_the_archive_carries_them(bench: Bench, tmp_path: Path) -> None:

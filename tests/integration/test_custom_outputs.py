@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bench.engines.venv import VenvEngine
-from tests.integration.conftest import RELEASE, RELEASES, Bench
+from tests.integration.conftest import RELEASE, RELEASES
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from bench.suite.record import Record, Sample
+    from tests.integration.conftest import Bench
 
 SOURCE = """
 import collections
@@ -28,7 +26,7 @@ def own(**facts):
 
 def trained(tf, seed):
     model = tf.keras.Sequential([tf.keras.Input((4,)), tf.keras.layers.Dense(3), tf.keras.layers.Dense(1)])
-    model.compile("adam", "mse")
+    model.compile("adam", "mse", run_eagerly=True)  # compiling it would take most of the time
     model.fit(normal(seed, (8, 4)), normal(seed, (8, 1), 1), batch_size=4, verbose=0, shuffle=False)
     return model
 
@@ -163,10 +161,9 @@ REFUSED = {
 
 
 @pytest.fixture(params=RELEASES)
-def custom(benches: dict[str, Bench], root: Path, request: pytest.FixtureRequest) -> Bench:
+def custom(benches: dict[str, Bench], request: pytest.FixtureRequest) -> Bench:
     """A bench of each release with the kernels of this file."""
-    bench = benches[request.param]
-    return Bench(VenvEngine(root), bench.column, bench.folder, kernel_files={"outputs.py": SOURCE})
+    return benches[request.param].with_kernel_file("outputs.py", SOURCE)
 
 
 def of(record: Record, kernel: str, role: str = "repetition") -> list[Sample]:

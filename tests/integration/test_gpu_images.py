@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from docker.client import DockerClient
 
-from bench.engines import docker, venv
+from bench.engines import docker
 from bench.engines.base import probe_command
 from bench.plan import cuda, locks
 from bench.plan.column import Column, Pair
@@ -21,7 +21,7 @@ from bench.suite.record import Request
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bench.engines.base import Engine, Environment
+    from bench.engines.base import Environment
 
 pytestmark = [
     pytest.mark.docker,
@@ -91,14 +91,10 @@ def test_pairs_of_one_cuda_share_its_layers(images: dict[str, PreparedColumn]) -
 def test_every_library_of_an_image_loads_from_where_it_is_pinned(
     engine: docker.DockerEngine, images: dict[str, PreparedColumn], release: str, tmp_path: Path
 ) -> None:
+    """Each library that TensorFlow opens has its pinned version, from its wheel, without problems."""
     prepared = images[release]
-    check_probe(engine, prepared, tmp_path)
-
-
-def check_probe(engine: Engine, prepared: PreparedColumn, folder: Path) -> None:
-    """Check that each library that TensorFlow opens has its pinned version, from its wheel, without problems."""
     command = probe_command(prepared.column)
-    state = json.loads(engine.run_python(prepared.environment, prepared.column, command, folder / "probe.log"))
+    state = json.loads(engine.run_python(prepared.environment, prepared.column, command, tmp_path / "probe.log"))
     expected = cuda.libraries(prepared.column.pair)
     assert {"libcudart.so.12", "libcublas.so.12", "libcudnn.so.9"} <= set(expected)
     assert (state["missing"], state["problems"]) == ({}, [])
@@ -114,11 +110,8 @@ def check_probe(engine: Engine, prepared: PreparedColumn, folder: Path) -> None:
 def test_a_round_without_a_gpu_measures_nothing(
     engine: docker.DockerEngine, images: dict[str, PreparedColumn], release: str, tmp_path: Path
 ) -> None:
-    check_round(engine, images[release], tmp_path)
-
-
-def check_round(engine: Engine, prepared: PreparedColumn, folder: Path) -> None:
-    """Check that a request for a GPU on a host without one measures nothing, on no device."""
+    """A request for a GPU on a host without one measures nothing, on no device."""
+    prepared = images[release]
     request = Request(
         column=prepared.column.id,
         mode="off",
@@ -131,7 +124,7 @@ def check_round(engine: Engine, prepared: PreparedColumn, folder: Path) -> None:
         libraries=cuda.libraries(prepared.column.pair),
     )
     lines: list[str] = []
-    done = engine.execute(prepared.environment, request, lines.append, folder / "round.log")
+    done = engine.execute(prepared.environment, request, lines.append, tmp_path / "round.log")
     result = record.parse(lines)
     assert (done.exit_code, result.complete) == (0, True)
     assert {outcome.kernel: outcome.outcome for outcome in result.outcomes} == {
@@ -139,11 +132,3 @@ def check_round(engine: Engine, prepared: PreparedColumn, folder: Path) -> None:
         "reduce_sum_1d": "gpu-not-visible",
     }
     assert result.samples == ()
-
-
-def test_a_virtual_environment_of_a_cuda_pair_works_too(root: Path, tmp_path: Path) -> None:
-    engine = venv.VenvEngine(root)
-    column = column_of(root, RELEASES[0])
-    prepared = PreparedColumn(column, engine.prepare(column, tmp_path / "build.log", lambda _: None))
-    check_probe(engine, prepared, tmp_path)
-    check_round(engine, prepared, tmp_path)

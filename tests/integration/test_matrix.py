@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import signal
 import subprocess
 import sys
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -119,83 +116,6 @@ def test_variations_run_with_their_settings_and_only_the_default_one_is_timed(ro
         samples = [sample for sample in one.samples if sample.kernel == "reduce_sum_1d"]
         assert [sample.role for sample in samples].count("repetition") == (3 if variation == "default" else 2)
     assert [sorted(record.requests) for record in run.paired.values()] == [["a", "b"]]
-
-
-@pytest.mark.fault(
-    "A wheel has another hash than the lock pins",
-    "Its column is build-failed; the other one is measured; exit code 4.",
-)
-def test_a_wrong_hash_costs_only_its_own_column(root: Path, tmp_path: Path) -> None:
-    copy = tmp_path / "root"
-    for name in ("bench", "docker", "matrix.toml"):
-        source = root / name
-        if source.is_dir():
-            shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(source, copy / name)
-    lock = copy / "docker" / "locks" / "tf2.15.1-cpu-py311.txt"
-    lines = lock.read_text(encoding="utf-8").splitlines(keepends=True)
-    start = next(number for number, text in enumerate(lines) if text.startswith("absl-py=="))
-    for number in range(start + 1, len(lines)):
-        if not lines[number].startswith(" "):
-            break
-        lines[number] = f"    --hash=sha256:{'0' * 64}{' ' + chr(92) if chr(92) in lines[number] else ''}\n"
-    lock.write_text("".join(lines), encoding="utf-8")
-    only = (*UNTIMED, "--env", "tf2.15*,tf2.18*")
-    done = bench(copy, "matrix", *only, "--reports", str(tmp_path / "reports"), PYTHONPATH=str(copy))
-    assert done.returncode == 4, done.stderr
-    assert "absl-py" in done.stderr
-    assert "tf2.15.1-cpu-py311.txt" in done.stderr
-    assert "Traceback" not in done.stderr
-    run = newest(tmp_path / "reports")
-    assert [column.status for column in run.info.columns] == ["build-failed", "ready"]
-    assert {record.request.column for record in run.records.values()} == {"tf2.18.1-cpu-py311@cpu"}
-    page = (tmp_path / "reports" / "index.html").read_text(encoding="utf-8")
-    assert "build-failed" in page
-    assert "absl-py" in page
-
-
-def start_run(root: Path, reports: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "bench", "matrix", "--engine", "venv", "--reports", str(reports), *UNTIMED]
-    command += ["--rounds", "3"]
-    return subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def wait_for_records(reports: Path, number: int) -> None:
-    for _ in range(3000):  # another measurement on this host may have to end first
-        if len(list(reports.glob("runs/*/records/*/*/*.jsonl.xz"))) >= number:
-            return
-        time.sleep(0.1)
-    pytest.fail("no record within five minutes")
-
-
-@pytest.mark.fault("Ctrl-C during a run with TensorFlow", "The same command reuses every finished round.")
-def test_an_interrupted_run_is_resumed(root: Path, tmp_path: Path) -> None:
-    with start_run(root, tmp_path) as first:
-        wait_for_records(tmp_path, 2)
-        held = bench(root, "matrix", *UNTIMED, "--reports", str(tmp_path))
-        assert held.returncode == 4
-        assert f"process {first.pid}" in held.stderr
-        first.send_signal(signal.SIGINT)
-        _, errors = first.communicate(timeout=60)
-    assert first.returncode == 130, errors
-    before = newest(tmp_path)
-    assert not before.info.finished
-    kept = len(before.records)
-    assert 2 <= kept < 6
-    done = bench(root, "matrix", *UNTIMED, "--rounds", "3", "--reports", str(tmp_path))
-    assert done.returncode == 0, done.stderr
-    after = newest(tmp_path)
-    assert len(after.records) == 6
-    assert len(after.info.reused) == kept
-    assert set(after.info.reused.values()) == {before.info.id}
-    assert f"reused from interrupted runs: {kept} of 6" in done.stderr
-    assert set(after.info.reused) <= set(after.records), "under the names they are read by"
-    assert f"{kept} reused" in (tmp_path / "index.html").read_text(encoding="utf-8")
-    # a finished run gives nothing to the next: every night measures afresh
-    again = bench(root, "matrix", *UNTIMED, "--rounds", "1", "--reports", str(tmp_path))
-    assert again.returncode == 0
-    assert not newest(tmp_path).info.reused
 
 
 def test_plan_lists_without_running(root: Path, tmp_path: Path) -> None:

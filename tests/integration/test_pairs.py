@@ -148,20 +148,33 @@ class Stage:
 
 
 @pytest.fixture(scope="module")
-def venv(root: Path) -> VenvEngine:
-    return VenvEngine(root)
+def venvs(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Stage:
+    return Stage(VenvEngine(root), root, RunFolder.create(tmp_path_factory.mktemp("venvs")))
 
 
 @pytest.fixture(scope="module")
-def docker(root: Path) -> Iterator[DockerEngine]:
+def containers(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     engine = DockerEngine(root)
-    yield engine
+    yield Stage(engine, root, RunFolder.create(tmp_path_factory.mktemp("containers")))
     engine.close()
 
 
+@pytest.fixture
+def venv(venvs: Stage, tmp_path: Path) -> Stage:
+    """A stage for one test, whose environments are prepared once for all of them."""
+    return replace(venvs, folder=RunFolder.create(tmp_path))
+
+
+@pytest.fixture
+def docker(containers: Stage, tmp_path: Path) -> Stage:
+    """The same in containers."""
+    return replace(containers, folder=RunFolder.create(tmp_path))
+
+
 @pytest.fixture(params=["venv", pytest.param("docker", marks=pytest.mark.docker)])
-def stage(request: pytest.FixtureRequest, root: Path, tmp_path: Path) -> Stage:
-    return Stage(request.getfixturevalue(request.param), root, RunFolder.create(tmp_path))
+def stage(request: pytest.FixtureRequest) -> Stage:
+    result: Stage = request.getfixturevalue(request.param)
+    return result
 
 
 def by_name(record: PairedRecord) -> dict[str, PairedKernel]:
@@ -200,8 +213,8 @@ def test_an_overhead_is_measured_off_against_on(stage: Stage) -> None:
     assert 1.5 < fastest["b"] / fastest["a"] < 2.5, "it sleeps twice as long with determinism on"
 
 
-def test_the_noise_floor_is_measured_off_against_off(stage: Stage) -> None:
-    record = stage.run(stage.pair("reduce_sum_1d", comparison="noise-floor", first="b"))
+def test_the_noise_floor_is_measured_off_against_off(venv: Stage) -> None:
+    record = venv.run(venv.pair("reduce_sum_1d", comparison="noise-floor", first="b"))
     assert {process.settings["determinism_enabled"] for process in record.processes} == {False}
     assert record.started_first == "b"
     check_blocks(record.kernels[0])
@@ -231,23 +244,21 @@ def test_what_fails_costs_its_kernel_and_no_other(stage: Stage) -> None:
     assert kernels["planted_error"].message.endswith("(planted.py, line 25)")
 
 
-def test_a_kernel_that_switches_determinism_is_a_mismatch(venv: VenvEngine, root: Path, tmp_path: Path) -> None:
-    stage = Stage(venv, root, RunFolder.create(tmp_path))
-    record = stage.run(stage.pair("planted_switch", comparison="noise-floor"))
+def test_a_kernel_that_switches_determinism_is_a_mismatch(venv: Stage) -> None:
+    record = venv.run(venv.pair("planted_switch", comparison="noise-floor"))
     assert record.kernels[0].outcome == "mismatch"
     assert "switched determinism" in record.kernels[0].message
 
 
-def test_settings_that_need_a_new_process_are_made(venv: VenvEngine, root: Path, tmp_path: Path) -> None:
+def test_settings_that_need_a_new_process_are_made(venv: Stage) -> None:
     """TensorFlow reads some variables when it is loaded."""
-    stage = Stage(venv, root, RunFolder.create(tmp_path))
-    pair = stage.pair("reduce_sum_1d")
+    pair = venv.pair("reduce_sum_1d")
     requests = {
         side: replace(request, env={"TF_ENABLE_ONEDNN_OPTS": "0"}, switch="env", threads=1)
         for side, request in pair.requests(SUITE).items()
     }
-    pairs.measure_pair(stage.setting(), stage.environments, pair, requests)
-    record = paired_record.read(stage.folder.pair_path(pair.column.id, pair.name))
+    pairs.measure_pair(venv.setting(), venv.environments, pair, requests)
+    record = paired_record.read(venv.folder.pair_path(pair.column.id, pair.name))
     assert record.kernels[0].outcome == "ok"
     for process in record.processes:
         assert process.settings["onednn"] == "off"
@@ -260,11 +271,10 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def test_the_idle_side_uses_no_cpu(venv: VenvEngine, root: Path, tmp_path: Path) -> None:
-    stage = Stage(venv, root, RunFolder.create(tmp_path))
-    pair = stage.pair("matmul_f32", "sparse_xent")
+def test_the_idle_side_uses_no_cpu(venv: Stage, tmp_path: Path) -> None:
+    pair = venv.pair("matmul_f32", "sparse_xent")
     request = pair.requests(SUITE)["a"]
-    with venv.open_session(stage.environments[request.column], request, tmp_path / "log") as session:
+    with venv.engine.open_session(venv.environments[request.column], request, tmp_path / "log") as session:
         process = session.read(120)
         assert process
         pid = json.loads(process)["pid"]
@@ -278,33 +288,35 @@ def test_the_idle_side_uses_no_cpu(venv: VenvEngine, root: Path, tmp_path: Path)
 
 
 @pytest.mark.docker
-def test_both_containers_of_a_pair_are_hardened_alike(docker: DockerEngine, root: Path, tmp_path: Path) -> None:
-    stage = Stage(docker, root, RunFolder.create(tmp_path))
-    pair = stage.pair("reduce_sum_1d")
+@pytest.mark.parametrize("stage", ["docker"], indirect=True)
+def test_both_containers_of_a_pair_are_hardened_alike(stage: Stage, tmp_path: Path) -> None:
+    pair, engine = stage.pair("reduce_sum_1d"), stage.engine
+    assert isinstance(engine, DockerEngine)
     with ExitStack() as stack:
         for side, request in pair.requests(SUITE).items():
             environment = stage.environments[request.column]
-            session = stack.enter_context(docker.open_session(environment, request, tmp_path / side))
+            session = stack.enter_context(engine.open_session(environment, request, tmp_path / side))
             assert '"process"' in (session.read(120) or "")
-        client = docker._client
-        found = [client.containers.get(name).attrs["HostConfig"] for name in sorted(docker._running)]
+        client = engine._client
+        found = [client.containers.get(name).attrs["HostConfig"] for name in sorted(engine._running)]
         first, second = [{key: value for key, value in config.items() if key != "ContainerIDFile"} for config in found]
         assert first == second
         assert first["NetworkMode"] == "none"
         assert first["ReadonlyRootfs"]
         assert first["CapDrop"] == ["ALL"]
         assert first["CpusetCpus"] == ""
-        assert 2 * first["Memory"] <= docker._memory
-    assert not docker._running
+        assert 2 * first["Memory"] <= engine._memory
+    assert not engine._running
 
 
 @pytest.mark.docker
-def test_halting_ends_a_pair_in_containers(docker: DockerEngine, root: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("stage", ["docker"], indirect=True)
+def test_halting_ends_a_pair_in_containers(stage: Stage, root: Path, tmp_path: Path) -> None:
     engine = DockerEngine(root)
-    stage = Stage(engine, root, RunFolder.create(tmp_path))
-    pair = stage.pair("reduce_sum_1d")
+    own = replace(stage, engine=engine, environments={})  # an engine that was halted starts nothing any more
+    pair = own.pair("reduce_sum_1d")
     request = pair.requests(SUITE)["a"]
-    with engine.open_session(stage.environments[request.column], request, tmp_path / "log") as session:
+    with engine.open_session(own.environments[request.column], request, tmp_path / "log") as session:
         assert '"process"' in (session.read(120) or "")
         engine.halt()
         with pytest.raises(EngineError, match="vanished"):
