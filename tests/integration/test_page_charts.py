@@ -110,7 +110,7 @@ def test_a_permalink_names_its_filter_and_scrolls_to_the_matrix(visit: Callable[
 
 def test_only_differences_between_columns(visit: Callable[..., Page]) -> None:
     page = visit(made("several"), "#only=differences")
-    names = page.locator("tbody.kernel-row:visible th summary").all_inner_texts()
+    names = page.locator("tbody.kernel-row:visible th summary").all_text_contents()
     # those whose bits moved or whose status is another one elsewhere; 3 has the same everywhere
     assert {"kernel_0", "kernel_4", "kernel_7", "kernel_8"} <= set(names)
     assert not {"kernel_1", "kernel_3", "fit"} & set(names)

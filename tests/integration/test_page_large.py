@@ -52,7 +52,9 @@ def test_a_tile_leads_to_its_evidence_and_back(opened: Page) -> None:
         "(id) => [document.getElementById(id).getBoundingClientRect().top].every((at) => at >= 0 && at < innerHeight)",
         anchor,
     )
-    assert evidence.evaluate("(element) => element.closest('tbody[data-row]').innerText").startswith("kernel_5")
+    assert evidence.evaluate("(element) => element.closest('tbody[data-row]').textContent.trim()").startswith(
+        "kernel_5"
+    )
     opened.get_by_role("link", name="Back to the summary").click()
     wait_until(opened, "() => location.pathname.endsWith('/index.html')")
     expect(opened.locator("#matrix")).to_be_visible()

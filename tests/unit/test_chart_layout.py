@@ -210,7 +210,8 @@ def test_a_column_that_has_not_run_yet_changes_nothing() -> None:
     whole = factory.run(factory.info(columns=columns, finished=""), lambda _: Behaviour(("a", "b")), timed=())
     begun = {path: one for path, one in whole.records.items() if one.request.column == "tf2.15.1-cpu"}
     seen = build(evaluate(dataclasses.replace(whole, records=begun)))
-    assert not (seen.upgrade_plots or seen.comparisons or seen.upgrades)
+    for none in (seen.upgrade_plots, seen.comparisons, seen.upgrades):
+        assert none == ()
     text = render(seen)
     assert "There are no two columns with results to compare." in text
     assert "in every column with results unless one is named" in text
