@@ -55,12 +55,15 @@ def show(folder: Path, options: argparse.Namespace) -> int:
 
 def _completeness(folder: Path, run: store.Run, results: verdict.RunResults) -> int:
     """The exit code of a run whose gates passed: not OK where something is missing from it."""
-    lost = [column.id for column in run.info.columns if column.status not in {"ready", "incompatible"}]
+    without_gpu = {column for column, (status, _) in results.unmeasured.items() if status is Status.GPU_NOT_VISIBLE}
+    gone = {column.id for column in run.info.columns if column.status not in {"ready", "incompatible"}}
+    lost = [column.id for column in run.info.columns if column.id in gone | without_gpu]
+    error = errors.NoGpuError if without_gpu else errors.EngineError if lost else errors.NothingError
     if not run.records:
-        raise _nothing_measured(folder, run, lost)
+        raise _nothing_measured(folder, run, error)
     if lost:
         print(f"not measured completely: {', '.join(lost)}; the page gives the reasons", file=sys.stderr)
-        return (_missing_gpu(run) or errors.EngineError).code
+        return error.code
     if run.unreadable:
         print(f"unreadable records: {len(run.unreadable)}; the page names them", file=sys.stderr)
         return errors.ENGINE
@@ -76,27 +79,21 @@ def _completeness(folder: Path, run: store.Run, results: verdict.RunResults) -> 
     return errors.OK
 
 
-def _nothing_measured(folder: Path, run: store.Run, lost: list[str]) -> errors.TfreproError:
+def _nothing_measured(folder: Path, run: store.Run, error: type[errors.TfreproError]) -> errors.TfreproError:
     reasons = "".join(
         f"\n{column.id}: {column.status}: {column.reason}" for column in run.info.columns if column.reason
     )
-    error = _missing_gpu(run) or (errors.EngineError if lost else errors.NothingError)
     logs = f" Full logs are in {folder / 'logs'}." if (folder / "logs").is_dir() else ""
     return error(f"Nothing was measured.{reasons}", f"Fix the reasons given.{logs}" if reasons else "")
 
 
 def _without_result(results: verdict.RunResults) -> bool:
     """Whether columns were measured, but no kernel gave a result with determinism on."""
-    ready = {column.id for column in results.info.columns if column.status == "ready"} - results.unmeasured.keys()
+    ready = {column.id for column in results.info.columns if column.status == "ready"}
     on = [
         result for result in results.verdicts if result.column in ready and result.mode == "on" and not result.control
     ]
     return bool(on) and not any(result.status in _RESULTS for result in on)
-
-
-def _missing_gpu(run: store.Run) -> type[errors.TfreproError] | None:
-    """NoGpuError where a column needs a GPU that is not visible."""
-    return errors.NoGpuError if any(column.status == "gpu-not-visible" for column in run.info.columns) else None
 
 
 def _previous(folder: Path, run: store.Run) -> report.Last:

@@ -289,8 +289,9 @@ def test_a_step_of_which_processes_tell_more_is_of_no_one_alone() -> None:
         lambda run: factory.run(run.info, lambda s: Behaviour(outcome="crashed") if s.mode == "on" else EXACT),
         lambda run: factory.changed(run, factory.settings(determinism_enabled=False), factory.Change(mode="on")),
         lambda run: factory.without(run, factory.Change(mode="on")),
+        lambda run: dataclasses.replace(run, info=dataclasses.replace(run.info, suite_hash="0" * 64)),
     ],
-    ids=["crashed", "never on", "no record"],
+    ids=["crashed", "never on", "no record", "outdated"],
 )
 def test_a_run_without_a_result_is_no_success(
     tmp_path: Path,
@@ -303,6 +304,17 @@ def test_a_run_without_a_result_is_no_success(
     assert cli.main(["report", str(tmp_path), "--reports", str(tmp_path / "out"), "--fail-on", "none"]) == 3
     assert "No kernel gave a result with determinism on." in capsys.readouterr().err
     assert (tmp_path / "out" / "index.html").is_file()
+
+
+def test_a_column_whose_processes_saw_no_gpu_is_no_success(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gpu = factory.column(cuda="12.5")
+    run = factory.run(factory.info(columns=(factory.column(), gpu)))
+    run = factory.changed(run, factory.settings(devices=["/device:CPU:0"]), factory.Change(column=gpu.id))
+    monkeypatch.setattr(store, "load", lambda _, **__: run)
+    assert cli.main(["report", str(tmp_path), "--reports", str(tmp_path / "out"), "--fail-on", "none"]) == 5
+    assert f"not measured completely: {gpu.id}" in capsys.readouterr().err
 
 
 # Exit code 0 for a finished run of which a part of the records is missing.
