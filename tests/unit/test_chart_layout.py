@@ -207,11 +207,13 @@ def test_an_interval_plot_has_finite_places_inside_its_width(ratios: tuple[tuple
 
 def test_a_column_that_has_not_run_yet_changes_nothing() -> None:
     columns = tuple(factory.column(id=f"tf{name}-cpu", tensorflow=name) for name in ("2.15.1", "2.18.1"))
-    whole = factory.run(factory.info(columns=columns, finished=""), lambda _: Behaviour(("a", "b")), timed=())
+    info = factory.info(columns=columns, finished="", seconds_left=60.0)
+    whole = factory.run(info, lambda _: Behaviour(("a", "b")), timed=())
     begun = {path: one for path, one in whole.records.items() if one.request.column == "tf2.15.1-cpu"}
     seen = build(evaluate(dataclasses.replace(whole, records=begun)))
     for none in (seen.upgrade_plots, seen.comparisons, seen.upgrades):
         assert none == ()
+    assert "Columns not measured" not in {notice.title for notice in seen.notices}
     text = render(seen)
     assert "There are no two columns with results to compare." in text
     assert "in every column with results unless one is named" in text

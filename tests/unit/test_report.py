@@ -563,6 +563,8 @@ def test_a_run_in_progress_shows_what_it_has_measured() -> None:
     assert view.answer[0] == "Too little evidence to call a kernel reproducible."
     assert view.answer[1] == "With determinism on, no difference was seen in 2 of 2 kernels on TF 2.18.1 CPU."
     assert view.notices[0].title == "The run is in progress"
+    (measured,) = (fact.value for fact in view.facts if fact.label == "Measured")
+    assert measured == "2025-01-30 12:00 UTC, pass 1 of 5 is complete, about 10 min left"
     words = {half.word for row in view.rows if not row.control for entry in row.entries for half in entry.mode_results}
     assert words == {"inconclusive"}, "variations that were not measured yet do not lead a cell"
 

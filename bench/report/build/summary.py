@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from bench.report.view import ControlChecks
+    from bench.store.run_info import RunInfo
     from bench.verdict.ranking import Candidate
     from bench.verdict.results import RunResults
 
@@ -106,6 +107,14 @@ def _weakest_evidence(columns: list[Candidate]) -> list[str]:
     return [text]
 
 
+def progress(info: RunInfo) -> str:
+    """Return how far a run is that is in progress, such as ``pass 1 of 10 is complete, about 65 min left``; else ""."""
+    if info.finished or not info.seconds_left:
+        return ""
+    done = f"pass {info.passes_done} of {info.passes_planned} is complete" if info.passes_done else "in its first pass"
+    return f"{done}, about {max(1, round(info.seconds_left / 60))} min left"
+
+
 def lines(results: RunResults) -> tuple[Line, ...]:
     """Return one line for each column, the best first."""
     names = labels_by_column(results)
@@ -167,8 +176,9 @@ def facts(results: RunResults) -> tuple[Fact, ...]:
     name = host.pop("name", "") or host.pop("hostname", "")
     engine = clean(info.engine)
     version = f"{clean(info.suite_hash)[:_HASH_LENGTH]}, tfrepro {clean(info.version)} {clean(info.revision)}".rstrip()
+    ended = f" to {moment(info.finished)}" if info.finished else f", {progress(info) or 'not finished'}"
     rows = [
-        ("Measured", moment(info.started) + (f" to {moment(info.finished)}" if info.finished else ", not finished")),
+        ("Measured", f"{moment(info.started)}{ended}"),
         ("Host", name or "not recorded"),
         *((_HOST.get(key, key.replace("_", " ").capitalize()), host[key]) for key in host),
         ("GPU measured", gpu.measured(results)),

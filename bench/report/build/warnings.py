@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from bench.report.build import gpu, timing
 from bench.report.build.columns import labels, origin
+from bench.report.build.summary import progress
 from bench.report.formatting import clean, few, listed
 from bench.report.view import Notice
 from bench.verdict.gpu_validity import misplaced
@@ -50,13 +51,9 @@ def _kernels(results: RunResults, *statuses: Status) -> list[Verdict]:
 
 def _progress(results: RunResults) -> list[Notice]:
     """Say how far a run is that is in progress."""
-    info = results.info
-    if info.finished or not info.seconds_left:
-        return []
-    minutes = max(1, round(info.seconds_left / 60))
-    done = f"pass {info.passes_done} of {info.passes_planned} is complete" if info.passes_done else "the first pass"
-    text = f"In progress: {done}, about {minutes} min left. Results are inconclusive until the run is complete."
-    return [Notice(kind="warn", title="The run is in progress", text=text)]
+    done = progress(results.info)
+    text = f"{done[:1].upper()}{done[1:]}. Results are inconclusive until the run is complete."
+    return [Notice(kind="warn", title="The run is in progress", text=text)] if done else []
 
 
 def _control_failed(results: RunResults) -> list[Notice]:
@@ -96,7 +93,8 @@ def _mismatch(results: RunResults) -> list[Notice]:
 
 def _columns(results: RunResults) -> list[Notice]:
     """Return how many columns were not measured; the reason of each is shown with its name."""
-    states = Counter(status.value for status, _ in results.unmeasured.values())
+    waiting = {Status.NOT_RUN} if progress(results.info) else set()
+    states = Counter(status.value for status, _ in results.unmeasured.values() if status not in waiting)
     if not states:
         return []
     tally = ", ".join(f"{status} {number}" for status, number in states.items())
