@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping  # noqa: TC003 - pydantic reads the types of the fields
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from bench.suite.distance import Distance
+from bench.suite.distance import Distance  # noqa: TC001 - pydantic reads the types of the fields
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from bench.report import view as models
 from bench.report.formatting import clean
 from bench.report.view import night
-from bench.suite.distance import Distance
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -41,7 +40,8 @@ def night_schema() -> str:
 
 
 def _schema(model: type[object], name: str, title: str) -> str:
-    from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue  # noqa: PLC0415 - slow to import
+    from pydantic import ConfigDict, TypeAdapter  # noqa: PLC0415 - slow to import
+    from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue  # noqa: PLC0415
 
     class Closed(GenerateJsonSchema):
         """No keys besides the declared ones, and no titles that only repeat names."""
@@ -52,9 +52,11 @@ def _schema(model: type[object], name: str, title: str) -> str:
         def dataclass_schema(self, schema: Any) -> JsonSchemaValue:
             return {**super().dataclass_schema(schema), "additionalProperties": False}
 
-    generated = _adapter(model).json_schema(  # type: ignore[arg-type] # mypy does not see that a class is hashable
-        schema_generator=Closed, mode="serialization"
-    )
+    # only the schema needs the texts below the fields, and reading them takes longer than the rest; pydantic takes the
+    # option for what contains a data class
+    adapter = TypeAdapter(list[model], config=ConfigDict(use_attribute_docstrings=True))  # type: ignore[valid-type]
+    models_by_name = adapter.json_schema(schema_generator=Closed, mode="serialization")["$defs"]
+    generated = {**models_by_name.pop(model.__name__), "$defs": models_by_name}
     head = {"$schema": Closed.schema_dialect, "$id": name, "title": title}
     return json.dumps({**generated, **head}, indent=1, sort_keys=True, ensure_ascii=True) + "\n"
 
@@ -71,14 +73,9 @@ def read_night(content: str | bytes) -> night.NightView | None:
 @lru_cache(maxsize=8)
 def _adapter(model: type[object]) -> TypeAdapter[Any]:
     """Return the serializer of a model."""
-    from collections.abc import Mapping  # noqa: PLC0415 - evaluated by pydantic
-
     from pydantic import TypeAdapter  # noqa: PLC0415 - start-up stays quick without it
 
-    adapter = TypeAdapter(model)
-    # verdict.difference_types imports them for type checking only
-    adapter.rebuild(force=True, _types_namespace={"Distance": Distance, "Mapping": Mapping})
-    return adapter
+    return TypeAdapter(model)
 
 
 def _plain(value: Any) -> Any:

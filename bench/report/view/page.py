@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Final, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from bench.report.view.charts import HeatMap, IntervalPlot
 from bench.report.view.comparison import ColumnComparison, Since, Upgrade
@@ -33,8 +33,6 @@ class View:
     """
 
     # the texts below the fields are their descriptions in the schema and in docs/reference/report-json.md
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(use_attribute_docstrings=True)
-
     schema_version: Annotated[Literal[6], Field(serialization_alias="schema")]
     """The version of this format."""
     run: str
