@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bench.engines import docker_probe
-from bench.engines.docker import DockerEngine
 from bench.engines.venv import VenvEngine
 from bench.errors import EngineError
 
@@ -33,6 +31,9 @@ def choose(name: str, root: Path, *, registry: str = "", revision: str = "") -> 
         )
     if name == "venv":
         return VenvEngine(root), "requested with --engine venv"
+    from bench.engines import docker_probe  # noqa: PLC0415 - Docker's client takes 0.3 s to import
+    from bench.engines.docker import DockerEngine  # noqa: PLC0415
+
     probe = docker_probe.probe()
     if probe.answers:
         why = "requested with --engine docker" if name == "docker" else probe.why
