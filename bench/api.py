@@ -54,7 +54,7 @@ class Results:
     rows: tuple[Row, ...]
 
     def table(self) -> list[dict[str, Any]]:
-        """One plain dictionary a row, for instance for ``pandas.DataFrame``."""
+        """Return one plain dictionary for each row, for instance for ``pandas.DataFrame``."""
         return [asdict(row) for row in self.rows]
 
 

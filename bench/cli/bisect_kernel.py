@@ -149,7 +149,7 @@ def bisect(options: argparse.Namespace) -> int:
         done = [label(column.id) for column in row if not environments.cost(*_together(word, row[0], column))]
         print(f"measured before: {', '.join(done) or 'none'}")
         most = 2 + (len(row) - 2).bit_length() - (word == "slower")
-        print(f"would take at most {most} runs if each gives an answer")
+        print(f"would take at most {most} runs if every environment can be measured")
         return errors.OK
     question = Question(
         word=word, factor=_factor(options.question), kernel=options.kernel, variation=options.variation,
@@ -168,8 +168,8 @@ def _select(options: argparse.Namespace) -> tuple[Inputs, list[Column], list[Col
     first, last = (_pair(matrix, text) for text in (options.first, options.last))
     named = {text.partition("@")[2] for text in (options.first, options.last)} - {""}
     if first.stem == last.stem or (first.cuda == "cpu") != (last.cuda == "cpu") or len(named) > 1:
-        message = f"There is nothing between {options.first} and {options.last}: they must be two environments of "
-        raise errors.ConfigError(f"{message}one device.", _LISTS)
+        message = f"{options.first} and {options.last} must be two different environments for the same device."
+        raise errors.ConfigError(message, _LISTS)
     device = next(iter(named), "cpu" if first.cuda == "cpu" else "gpu")
     devices = reproduce.devices_of(device, facts.survey())
     if device not in {"cpu", "gpu"} and not any(reproduce.is_device(device, gpu) for gpu in devices.gpus):

@@ -38,7 +38,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--env", required=True, metavar="PATTERN", help="one environment of matrix.toml: tf2.18.1-cuda12.5")
     add("--out", type=Path, required=True, metavar="DIR", help="an empty folder for the bundle")
-    add("--engine", choices=["venv", "docker"], default="venv", help="pack wheels, or an image (default: wheels)")
+    add("--engine", choices=["venv", "docker"], default="venv", help="venv: wheels, docker: an image (default: venv)")
     add("--split", default="60M", metavar="SIZE", help="largest size of one file (default: 60M)")
     add("--python", default="", metavar="MINOR", help="Python of the offline host: 3.12 (default: the environment's)")
     add("--profile", default="standard", help="default profile on the offline host (default: standard)")

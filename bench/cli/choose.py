@@ -72,7 +72,7 @@ def choosing(options: argparse.Namespace) -> int:
     results = verdict.evaluate(run, required_kernels(run.info, requirements).kernels)
     candidates = choose(results, requirements)
     answer = choice(results, requirements, _unmeasured(options.matrix, results, requirements, candidates), _ALL)
-    print(f"run {clean(results.info.id) or 'none, there is no record'}", file=sys.stderr)
+    print(f"run {clean(results.info.id) or 'none: there is no run to answer from'}", file=sys.stderr)
     if options.format == "json":
         print(choose_report.as_json(answer, candidates, results.info.id), end="")
     elif options.format == "markdown":
@@ -209,9 +209,9 @@ def _driver(text: str) -> str:
 
 
 def _overhead(text: str) -> float:
-    """A ratio of times, determinism on to off, from ``1.15`` or ``15%``."""
+    """Parse a ratio of times, determinism on to off, of at least 1: ``1.15`` or ``15%``."""
     number, percent = text.removesuffix("%"), text.endswith("%")
-    if not re.fullmatch(r"\d{1,3}(\.\d{1,4})?", number) or not (percent or float(number)):
+    if not re.fullmatch(r"\d{1,3}(\.\d{1,4})?", number) or not (percent or float(number) >= 1):
         message = f"invalid overhead {text!r}: give a ratio of times on to off, such as 1.15, or a percentage: 15%"
         raise argparse.ArgumentTypeError(message)
     return round(1 + float(number) / 100, 6) if percent else float(number)

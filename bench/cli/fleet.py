@@ -117,7 +117,7 @@ def show_collected(folder: FleetFolder, found: tuple[CellStatus, ...], options: 
     code = show(run, options)
     missing = left_out + sum(status.state.phase != MEASURED for status in found)
     if missing:
-        rest = f"{missing} of {len(found)} cells are not, or not completely, in these results"
+        rest = f"{missing} of {len(found)} cells are missing from these results, or incomplete"
         print(f"{rest}: see the warnings, and `fleet status`.", file=sys.stderr)
     return code or (errors.ENGINE if missing else errors.OK)
 
@@ -188,12 +188,14 @@ def _retry(folder: FleetFolder, submitted: Fleet, options: argparse.Namespace) -
     cells = backend(folder, submitted, options.matrix)
     again = [status.cell for status in cells.statuses() if status.over and status.state.phase != MEASURED]
     if not again:
-        raise NothingError(f"No cell of {folder.id} is over without a result.", "See: python -m bench fleet status")
+        raise NothingError(
+            f"Every cell of {folder.id} has a result or may still get one.", "See: python -m bench fleet status"
+        )
     try:
         folder.cancelled.unlink(missing_ok=True)
     except OSError as error:
         message = f"{folder.cancelled} cannot be removed: {error.strerror}."
-        raise StorageError(message, "Only who may write there can submit its cells again.") from error
+        raise StorageError(message, "Only a user who can write there can submit its cells again.") from error
     cells.retry(again, print_progress)
     amount = f"{len(again)} cell{'s' if len(again) > 1 else ''}"
     print(f"submitted {amount} again; finished rounds are reused on the same device")

@@ -52,7 +52,7 @@ def add_selection(
     add_kernel_file(group)
     group.add_argument(
         "--device", default="auto", metavar="DEVICE",
-        help="auto (default: a GPU if there is one, else the CPU), cpu, gpu (fail without one), all, or a GPU's UUID",
+        help="auto (default: the first idle GPU, else the CPU), cpu, gpu (fail without one), all (every GPU), or UUIDs",
     )  # fmt: skip
     group.add_argument(
         "--host-name", type=host_name, default="", metavar="NAME",
@@ -151,7 +151,7 @@ def add_output(parser: argparse.ArgumentParser, gates: tuple[str, ...] = DEFAULT
 
 
 def patterns(text: str) -> tuple[str, ...]:
-    """Comma-separated patterns, at least one."""
+    """Parse comma-separated patterns, at least one."""
     parts = tuple(part.strip() for part in text.split(",") if part.strip())
     if not parts:
         message = "name at least one pattern"
@@ -160,7 +160,7 @@ def patterns(text: str) -> tuple[str, ...]:
 
 
 def digest(text: str) -> str:
-    """The first 8 to 64 hexadecimal characters of a digest."""
+    """Parse the first 8 to 64 hexadecimal characters of a digest."""
     if not re.fullmatch(r"[0-9a-f]{8,64}", text):
         message = f"invalid digest {text!r}: give at least its first 8 characters"
         raise argparse.ArgumentTypeError(message)

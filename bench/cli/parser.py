@@ -58,8 +58,8 @@ def parser(names: Iterable[str] = MODULES) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=textwrap.fill(
             "Exit codes: 0 ok; 1 a gate failed or an alarm was raised; 2 bad configuration or input; "
-            "3 nothing selected or measured; 4 engine, build or storage failure; 5 a required GPU is missing; "
-            "130 interrupted; 141 output pipe closed.",
+            "3 nothing selected, measured or compared; 4 engine, build or storage failure; 5 a required GPU is "
+            "missing; 130 interrupted; 141 output pipe closed.",
             _WIDTH,
         ),
     )

@@ -54,7 +54,7 @@ def show(folder: Path, options: argparse.Namespace) -> int:
 
 
 def _completeness(folder: Path, run: store.Run, results: verdict.RunResults) -> int:
-    """The exit code of a run whose gates passed: not OK where something is missing from it."""
+    """Return the exit code of a run whose gates passed: not OK where something is missing from it."""
     without_gpu = {column for column, (status, _) in results.unmeasured.items() if status is Status.GPU_NOT_VISIBLE}
     gone = {column.id for column in run.info.columns if column.status not in {"ready", "incompatible"}}
     lost = [column.id for column in run.info.columns if column.id in gone | without_gpu]

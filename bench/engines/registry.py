@@ -74,7 +74,7 @@ def push(client: DockerClient, image: Image, recipe: Recipe, registry: str) -> s
     raise EngineError(f"{registry} accepted the image of {recipe.pair} but returned no digest", "Push it again.")
 
 
-_LOGIN = "check that it is a registry, that it answers, and that you may push there ('docker login')"
+_LOGIN = "Check that this is a registry, that it answers, and that you may push there (docker login)."
 
 
 def local(client: DockerClient, recipe: Recipe, registry: str) -> Image | None:

@@ -53,7 +53,7 @@ def main(arguments: list[str], job: Mapping[str, str]) -> int:
     try:
         fleet = folder.read()
         if (folder.path / "fleet.json").stat().st_uid != os.geteuid():
-            message = f"{folder.path} belongs to another user, whose commands would run as you."
+            message = f"{folder.path} belongs to another user, whose commands would run with your rights."
             raise PortableError(message, "Submit it yourself.", CONFIG)
         array = fleet.array(arguments[1])
         cell = fleet.cells[array.cells[int(job["SLURM_ARRAY_TASK_ID"])]]
@@ -129,7 +129,7 @@ class NodeCell:
         users = node_gpu.wait_until_free(gpu, fleet.wait_for_gpu_s, print_progress)
         if users:
             message = f"{gpu.name} {gpu.uuid} is still used by process {users} after {fleet.wait_for_gpu_s:.0f} s."
-            raise PortableError(message, "It is not one of this job: ask the administrator of the node.")
+            raise PortableError(message, "That process does not belong to this job: ask the administrator of the node.")
         return gpu.uuid
 
     def _measure(self, reports: Path, uuid: str) -> tuple[int, str]:

@@ -94,7 +94,7 @@ class Client:
 
     def _start(self, host: str, words: tuple[str, ...], *, piped: bool) -> subprocess.Popen[bytes]:
         if self._ended.is_set():
-            raise HostError(f"{host} was not contacted, because this command was interrupted")
+            raise HostError(f"{host} was not contacted, because this command was interrupted", "Run the command again")
         command = shlex.join(["sh", "-c", SCRIPT.read_text(encoding="utf-8"), SCRIPT.name, *words])
         options = [word for option in _OPTIONS for word in ("-o", option)]
         try:

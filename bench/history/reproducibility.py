@@ -34,7 +34,7 @@ FAILS = frozenset(
 )
 
 
-#: Nights on which evidence that was lost is not lost again.
+#: Nights during which losing the same evidence again raises no new alarm.
 _RECENT = 7
 
 

@@ -36,7 +36,7 @@ def bound(comparison: Comparison) -> str:
 
 
 def equality(comparison: Comparison, concerns: Sequence[str]) -> str:
-    """All samples are equal, and what that proves."""
+    """Say that all samples are equal, and what that proves."""
     samples = f"{count(comparison.repetitions, 'repetition')} in {count(comparison.processes, 'process')}"
     if concerns:
         return f"Equal so far ({samples}), but: {'; '.join(concerns)}."
@@ -44,7 +44,7 @@ def equality(comparison: Comparison, concerns: Sequence[str]) -> str:
 
 
 def difference(comparison: Comparison) -> str:
-    """Samples differ: where, and how often."""
+    """Say where samples differ, and how often."""
     samples = f"{count(len(comparison.digests), 'digest')} in {count(comparison.repetitions, 'repetition')}"
     if comparison.later_calls:
         samples += f" and {count(comparison.later_calls, 'later call')}"

@@ -467,7 +467,7 @@ class TestCommand:
         rows = capsys.readouterr().out.splitlines()
         assert [row.split("-py")[0] for row in rows[2:9]] == CPUS
         assert [row.split()[2] for row in rows[2:9]] == ["yes", *["no"] * 6]
-        assert rows[9:] == ["measured before: none", "would take at most 5 runs if each gives an answer"]
+        assert rows[9:] == ["measured before: none", "would take at most 5 runs if every environment can be measured"]
         assert not stage.measured
 
     def test_unknown_kernels(self, stage: Stage) -> None:

@@ -311,6 +311,7 @@ def test_a_maximum_overhead_may_be_a_percentage(capsys: pytest.CaptureFixture[st
         ["--max-overhead", "%"],
         ["--max-overhead", "-5%"],
         ["--max-overhead", "0"],
+        ["--max-overhead", "0.15"],  # 15% or 1.15 was meant
         ["--max-overhead", "nan"],
         ["--max-overhead", "-1"],
         ["--driver", "x"],

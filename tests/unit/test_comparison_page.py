@@ -92,7 +92,7 @@ def test_rows_to_which_the_same_happened_are_one_line() -> None:
     places: dict[str, tuple[str, ...]] = {"default": (), "threads=1": (), "onednn=0": ()}
     (one,) = view_of(upgraded(moved, variations=places)).upgrades
     (line,) = one.lines
-    assert line.where == "everywhere (6)"
+    assert line.where == "all 6 variations and modes"
     assert re.fullmatch(r"changed, max diff \d\.\de-07, V_c 0\.\d+", line.bits)
     assert len(one.rows) == 6
 

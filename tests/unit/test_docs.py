@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bench.plan.config_models import Matrix
+from bench.report.commands import compare
+from bench.verdict import gates
 from tests.reference_pages import PAGES, ROOT
 
 if TYPE_CHECKING:
@@ -46,6 +48,11 @@ def test_generated_pages_are_up_to_date(name: str) -> None:
 def test_every_page_is_in_the_site() -> None:
     listed = set(re.findall(r"[\w/-]+\.md", (ROOT / "mkdocs.yml").read_text(encoding="utf-8")))
     assert listed == {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
+
+
+def test_every_gate_is_explained() -> None:
+    named = re.findall(r"^\| `([\w-]+)`", (ROOT / "docs/how-to/ci-gate.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert named == [*sorted(gates.GATES, key=named.index), *compare.GATES]
 
 
 def test_the_readme_has_500_to_700_words() -> None:

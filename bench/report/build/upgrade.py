@@ -375,10 +375,10 @@ def _short(variation: str, mode: str) -> str:
 
 
 def _where(selected: Sequence[tuple[str, str]], places: Sequence[tuple[str, str]]) -> str:
-    """Return ``off``, ``off and on``, ``threads=1 on``, or ``everywhere`` for all of several variations."""
+    """Return ``off``, ``off and on``, ``threads=1 on``, or where these are all of several, their number."""
     several = len({variation for variation, _ in places}) > 1
     if several and len(selected) == len(places):
-        return f"everywhere ({len(places)})"
+        return f"all {len(places)} variations and modes"
     texts = []
     for variation, group in groupby(sorted(selected, key=places.index), key=lambda place: place[0]):
         modes = " and ".join(mode for _, mode in group)

@@ -61,7 +61,7 @@ class View:
     choice: Choice
     """What `choose` answers for all kernels."""
     needs: Annotated[tuple[FamilySummary, ...], Field(serialization_alias="family_summary")]
-    """The same for each family, in short."""
+    """What `choose` answers for each family, in short."""
     hosts: tuple[HostComparison, ...] = ()
     """Environments that several hosts with one device model measured, and whether their bits agree."""
     upgrades: tuple[Upgrade, ...]
