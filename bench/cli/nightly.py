@@ -33,6 +33,7 @@ from bench.report.view.night import LeftOut
 from bench.run import progress
 from bench.store import retention
 from bench.store.run_folder import reports_lock
+from bench.verdict.status import UNMEASURED
 
 if TYPE_CHECKING:
     import sqlite3
@@ -169,7 +170,7 @@ class _Examination:
         narrowed = options.env or options.kernels or options.variation or options.mode != "both" or options.rehearse
         found = reproducibility.findings(night)
         if night.last is not None and not narrowed:
-            before = nights.places(connection, night.last)
+            before = nights.places(connection, night.last, UNMEASURED)
             found += reproducibility.missing(night, before, [one.name for one in self.left_out])
         return found
 

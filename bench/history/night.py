@@ -161,12 +161,13 @@ def _cells(connection: sqlite3.Connection, run: int, counted: Sequence[int]) -> 
         yield place, [Cell(at, words[status], *rest) for at, status, *rest in reversed(rows)]
 
 
-def places(connection: sqlite3.Connection, run: int) -> dict[int, Place]:
-    """Return the places that a run measured, by the id of their series."""
+def places(connection: sqlite3.Connection, run: int, without: Collection[str] = ()) -> dict[int, Place]:
+    """Return the places of the cells of a run, by the id of their series; ``without`` names statuses to leave out."""
     rows = connection.execute(
-        "SELECT id, machine, name, kernel, variation, mode FROM series "
-        "WHERE id IN (SELECT series FROM cells WHERE run = ?) ORDER BY id",
-        (run,),
+        "SELECT id, machine, name, kernel, variation, mode FROM series WHERE id IN (SELECT series FROM cells "
+        "WHERE run = ? AND status NOT IN (SELECT id FROM statuses WHERE word IN (SELECT value FROM json_each(?)))) "
+        "ORDER BY id",
+        (run, json.dumps(list(without))),
     )
     return {
         number: Place(machine=machine, column=column, kernel=kernel, variation=variation, mode=mode)

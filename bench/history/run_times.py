@@ -200,11 +200,15 @@ class _Group:
             slow = (own[~np.isnan(own)] > limits[place]).tolist()
             yield Suspect(
                 place=self.series[place].place,
-                before=next(cell for cell in reversed(self.series[place].earlier) if cell.seconds),
+                before=self._before(self.series[place]),
                 shift=Shift(ratio=math.exp(self.residuals[-1, place]), smallest=math.exp(limits[place]), paired=False),
                 nights=next((number for number, was in enumerate(reversed(slow)) if not was), len(slow)),
                 recent=sum(slow[-RECENT_NIGHTS:]),
             )
+
+    def _before(self, series: Series) -> Cell:
+        """Return the last earlier night of a series that its times tonight are compared with."""
+        return next(cell for cell in reversed(series.earlier) if cell.seconds and _same(self.night, series, cell))
 
     def host(self) -> Iterator[Finding]:
         """Yield a finding if what all series have in common is slower than usual."""
@@ -217,7 +221,7 @@ class _Group:
         if distance <= limit or earlier[-1] - usual > limit:  # one finding, not one each night
             return
         series = self.series[0]
-        before = next(cell for cell in reversed(series.earlier) if cell.seconds)
+        before = self._before(series)
         text = f"All {len(self.series)} timed results of the device share a slowdown of {math.exp(distance):.2f}x."
         found = explained(self.night, FindingKind.HOST, before.run, {series.place: text})
         # a comparison of one kernel would not show what all of them have in common

@@ -339,7 +339,7 @@ def _status_events(before: Verdict, after: Verdict) -> Iterator[Event]:
             yield _RAN[new][0]
         if old in _RAN:
             yield _RAN[old][1]
-        if new is _State.DIFFERS and not before.comparison.varies:
+        if after.comparison.varies and not before.comparison.varies:  # also where a crash decides the status
             yield Event.NONDETERMINISTIC
     elif _State.INCONCLUSIVE in (old, new):
         yield Event.MORE_EVIDENCE if old is _State.INCONCLUSIVE else Event.LESS_EVIDENCE

@@ -68,7 +68,7 @@ def compare_hosts(results: RunResults, columns: Iterable[str] | None = None) -> 
     for environment, sides in environments.items():
         for side in sides if len(sides) > 1 else ():
             model = side.facts["CPU"] if side.info.device == "cpu" else model_of(side.info)
-            if model not in ("", "gpu") and _identity(side):
+            if model not in ("", "gpu"):
                 models.setdefault((model, *environment), []).append(side)
     return tuple(group for key, sides in models.items() if (group := _group(key[0], sides)) is not None)
 
@@ -144,9 +144,11 @@ def _short(name: str) -> str:
 def _group(model: str, sides: Sequence[Side]) -> HostGroup | None:
     """Compare the hosts of columns with one environment and model.
 
-    None for one host, unless it has several names or its columns are in conflict.
+    None for one host, unless it has several names or its columns are in conflict. A column whose records do not tell
+    its host from others can be in conflict, but is no evidence of another host.
     """
     merged = _by_host(sides)
+    several = sum(any(map(_identity, of_host)) for of_host in merged) > 1
     same = [of_host for of_host in merged if len({side.info.host for side in of_host}) > 1]
     hosts = _named(merged)
     results = sides[0].results
@@ -154,7 +156,7 @@ def _group(model: str, sides: Sequence[Side]) -> HostGroup | None:
     found = [
         _compare(of_mode, kernel.name) for of_mode in compared for kernel in results.info.kernels if not kernel.control
     ]
-    if len(hosts) == 1 and not same and all(one is None or one.agreement is not Agreement.CONFLICT for one in found):
+    if not several and not same and all(one is None or one.agreement is not Agreement.CONFLICT for one in found):
         return None
     return HostGroup(
         model=model,
@@ -162,12 +164,12 @@ def _group(model: str, sides: Sequence[Side]) -> HostGroup | None:
         same_host=tuple(tuple(side.column for side in of_host) for of_host in same),
         differing=_differing(hosts),
         # the columns of a single host never agree: they are no evidence of another one
-        results=tuple(one for one in found if one and (len(hosts) > 1 or one.agreement is not Agreement.AGREE)),
+        results=tuple(one for one in found if one and (several or one.agreement is not Agreement.AGREE)),
     )
 
 
 def _by_host(sides: Sequence[Side]) -> list[list[Side]]:
-    """Put the columns together that share a host name or a GPU."""
+    """Put the columns together that share a host name, a GPU or a boot; one whose host is not known stays alone."""
     merged: list[tuple[set[tuple[str, str]], list[Side]]] = []
     for side in sides:
         known, own = set(_identity(side)), [side]

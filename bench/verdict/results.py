@@ -207,30 +207,31 @@ class RunResults:
 
         While the run is in progress, other variations that have not been measured yet are left out.
         """
-        found = [self._by_key.get((column, kernel, variation, mode)) for variation in self.variations]
-        verdicts = tuple(verdict for verdict in found if verdict is not None)
+        verdicts = self._planned(column, kernel, mode)
         if self.info.finished or self.info.seconds_left <= 0:
             return verdicts
         return tuple(
             one for one in verdicts if one.variation == self.deciding_variation or one.status is not Status.NOT_RUN
         )
 
+    def _planned(self, column: str, kernel: str, mode: str) -> tuple[Verdict, ...]:
+        found = [self._by_key.get((column, kernel, variation, mode)) for variation in self.variations]
+        return tuple(verdict for verdict in found if verdict is not None)
+
     def headline(self, column: str, kernel: str, mode: str) -> Verdict | None:
         """Return the verdict of the variation that decides the headline; None if it was not planned."""
         return self.of(column, kernel, self.deciding_variation, mode)
 
     def worst(self, column: str, kernel: str, mode: str, variations: Collection[str] = ()) -> Verdict | None:
-        """Return the worst verdict over some variations, or over all of them.
+        """Return the worst verdict over some variations, measured or not, or over all of ``over_variations``.
 
         Of equal statuses the one with the fewest comparisons comes first, then the one of the first variation.
         None if no variation planned this kernel in this mode.
         """
-        verdicts = [
-            verdict
-            for verdict in self.over_variations(column, kernel, mode)
-            if not variations or verdict.variation in variations
-        ]
-        return min(verdicts, key=_weakness, default=None)
+        if not variations:
+            return min(self.over_variations(column, kernel, mode), key=_weakness, default=None)
+        wanted = (one for one in self._planned(column, kernel, mode) if one.variation in variations)
+        return min(wanted, key=_weakness, default=None)
 
     def worse_under(self, column: str, kernel: str, mode: str, variations: Collection[str]) -> tuple[Verdict, ...]:
         """Return the verdicts of other variations whose status is worse than the worst under ``variations``."""
@@ -264,9 +265,16 @@ class RunResults:
 
     @cached_property
     def incomplete(self) -> tuple[str, ...]:
-        """The columns that were ready, but lack planned records: their folder was cut off or copied in part."""
+        """The columns that were ready, but lack planned records: their folder was cut off or copied in part.
+
+        In a run put together from several with other plans, a result that no record was planned for lacks nothing.
+        """
         ready = {column.id for column in self.info.columns if column.status == "ready"}
-        return tuple(sorted({one.column for one in self.verdicts if one.column in ready and one.lacks_records}))
+        if self.info.merged_from:
+            lacking = {one.column for one in self.verdicts if one.observations and one.lacks_records}
+        else:
+            lacking = {one.column for one in self.verdicts if one.lacks_records}
+        return tuple(sorted(ready & lacking))
 
     @cached_property
     def steps(self) -> tuple[Step, ...]:

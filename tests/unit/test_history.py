@@ -21,10 +21,11 @@ from bench.history import database, index, journal, night, reproducibility, run_
 from bench.history.finding import FindingKind
 from bench.history.journal import Entry
 from bench.history.night import Cell, Night, Place, RunRow, Series
+from bench.report.build import night as night_view
 from bench.store import find_run
 from bench.store import run as store
 from bench.verdict.ratio import TimeRatio
-from bench.verdict.status import Status
+from bench.verdict.status import UNMEASURED, Status
 from bench.verdict.timing import TimeKind
 from tests.unit import factory
 from tests.unit.factory import Behaviour
@@ -537,6 +538,32 @@ def test_what_the_last_night_measured_and_tonight_lacks_is_an_alarm_unless_it_wa
     assert reproducibility.missing(tonight, before, [other.id]) == []
     kernels = [f"{other.id} {name}" for name in ("matmul", "conv2d")]
     assert reproducibility.missing(tonight, before, kernels) == []
+
+
+def test_a_column_that_was_not_measured_is_not_missed(folders: Folders) -> None:
+    failed = factory.column("2.15.1", status="build-failed", reason="There is no wheel.")
+    folders.add(FIRST, columns=(factory.column(), failed))
+    folders.add(SECOND)
+    update(folders)
+    with database.opened(folders.reports) as connection:
+        first, tonight = (night.load(connection, name) for name in (FIRST, SECOND))
+        assert tonight.last is not None
+        before = night.places(connection, tonight.last, UNMEASURED)
+    assert {place.column for place in before.values()} == {factory.column().id}
+    assert night_view.build(first, []).headline == "The first night: 4 results measured, nothing to compare them with."
+    assert night_view.build(tonight, []).headline == "No alarm: 4 results compared with 1 earlier night."
+
+
+def test_a_result_that_is_new_is_not_counted_as_compared() -> None:
+    view = night_view.build(nights([cell(1), cell(2)], [cell(2)]), [])
+    assert view.headline == "No alarm: 1 result compared with 1 earlier night, 1 result measured for the first time."
+
+
+def test_a_slower_night_is_compared_with_the_same_environment() -> None:
+    steady = [cell(number, seconds=1.0 + 0.001 * (number % 3)) for number in range(1, 14)]
+    slow = [*steady[:-1], cell(13, seconds=1.3)]
+    found = run_times.examine(nights(slow, *[steady] * 8, facts={12: {"lock": "b"}}))
+    assert [suspect.before.run for suspect in found.suspects] == [11]
 
 
 def test_another_machine_is_named() -> None:

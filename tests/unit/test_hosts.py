@@ -181,6 +181,20 @@ def test_hosts_whose_boot_is_not_known_may_be_containers_of_one_machine() -> Non
     assert EvidenceLevel.SAME_ACROSS_HOSTS not in {verdict.level for verdict in evaluate(named).verdicts}
 
 
+@pytest.mark.parametrize("unknown", [{"gpu01"}, {"gpu03"}, {"gpu02", "gpu03"}, {"gpu01", "gpu02", "gpu03"}])
+def test_other_bits_are_a_conflict_also_where_a_host_is_not_known(unknown: set[str]) -> None:
+    hosts = ("gpu01", "gpu02", "gpu03")
+    columns = tuple(column(host, origin={"boot_id": ""} if host in unknown else {}) for host in hosts)
+    results = evaluate(dissent(columns=columns))
+    assert {one.fit for one in choose(results)} == {Fit.NOT}
+    assert gate(results, ["host-conflict"])
+
+
+def test_a_family_counts_no_kernel_that_hosts_disagree_about() -> None:
+    texts = [one.text for family in build(evaluate(dissent())).needs for one in family.columns]
+    assert texts == ["0 of 1"] * 3
+
+
 def test_two_names_of_one_host_do_not_hide_other_bits() -> None:
     """Two machines may share a name: their columns are never safe where their bits differ."""
     columns = (HOSTS[0], column("gpu02", origin={"name": "gpu01"}))

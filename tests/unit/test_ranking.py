@@ -48,6 +48,15 @@ AGAINST = {
 Field = tuple[Status, TimeRatio | None]
 
 
+def test_a_required_variation_that_has_not_run_yet_is_unknown() -> None:
+    info = factory.info(variations={"default": (), "threads=1": ()}, finished="", seconds_left=600.0)
+    whole = factory.run(info)
+    begun = {path: record for path, record in whole.records.items() if "/threads=1/" not in path}
+    found = evaluate(dataclasses.replace(whole, records=begun))
+    assert {one.fit for one in choose(found, Requirements(variations=("threads=1",)))} == {Fit.UNKNOWN}
+    assert choose(found)[0].fit is not Fit.UNKNOWN
+
+
 def overhead(ratio: float, low: float | None, high: float | None, *, significant: bool = True) -> TimeRatio:
     """An overhead of five pairs."""
     return TimeRatio(kind=TimeKind.STEADY, ratio=ratio, low=low, high=high, pairs=5, significant=significant)

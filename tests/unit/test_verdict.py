@@ -1208,3 +1208,6 @@ def test_a_record_that_is_missing_or_cut_off_leaves_its_column_incomplete() -> N
     assert evaluate(run).incomplete == ()
     assert evaluate(factory.without(run, ONE)).incomplete == (COLUMN,)
     assert evaluate(factory.changed(run, cut_off, ONE)).incomplete == (COLUMN,)
+    merged = dataclasses.replace(run, info=dataclasses.replace(run.info, merged_from=run.info.id))
+    assert evaluate(factory.without(merged, Change(mode="on"))).incomplete == (), "the other run did not plan it"
+    assert evaluate(factory.without(merged, ONE)).incomplete == (COLUMN,)

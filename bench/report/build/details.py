@@ -76,10 +76,10 @@ def _detail(results: RunResults, changes: Changes, row: Row, number: int, label:
 def _part(verdict: Verdict, mode_result: ModeResult) -> Part:
     digests = () if verdict.invalid else verdict.comparison.digests
     numbers = _numbers(verdict) if len(digests) > 1 else {}
-    equal = verdict.comparison.repetitions > 1 and not verdict.comparison.varies and not verdict.invalid
+    powerful = mode_result.detection_power is not None and not verdict.comparison.varies and not verdict.control
     evidence = (
         level(verdict.level),
-        detection.sentence(verdict.comparison.repetitions) if equal and not verdict.control else "",
+        detection.sentence(verdict.comparison.repetitions) if powerful else "",
         f"{count(verdict.reused, 'record')} reused" if verdict.reused else "",
     )
     return Part(

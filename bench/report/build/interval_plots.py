@@ -63,7 +63,9 @@ def upgrade_plots(comparisons: Sequence[ColumnComparison], rows: Sequence[Row]) 
 
 def _slower(entries: Iterable[tuple[str, str, TimeRatio | None]]) -> str:
     """Return how many kernels are significantly slower, and by how much at most."""
-    known = [overhead for *_, overhead in entries if overhead is not None]
+    known = [overhead for *_, overhead in entries if overhead is not None and overhead.high is not None]
+    if not known:
+        return "too few timing pairs for an interval"
     slower = [overhead.ratio for overhead in known if overhead.significant and overhead.ratio > 1]
     if not slower:
         return f"none of {count(len(known), 'kernel')} significantly slower"
@@ -94,9 +96,13 @@ def _plot(title: str, axis: str, what: str, ratios: Iterable[tuple[str, str, Tim
 def _rest(known: Sequence[tuple[str, str, TimeRatio]], drawn: int, shown: int, what: str) -> str:
     """Say what is known about the ratios that are not drawn."""
     more = f"{count(drawn - shown, 'smaller difference')} not drawn. " if drawn > shown else ""
+    thing = "kernel" if what == "overhead" else "changed result"
+    unknown = sum(overhead.high is None for *_, overhead in known)
+    if unknown:
+        more += f"Too few timing pairs for an interval in {count(unknown, thing)}. "
     ends = [overhead.high for *_, overhead in known if not overhead.significant and overhead.high is not None]
     if not ends:
         return more.strip()
-    others = count(len(ends), f"{'more ' if shown else ''}{'kernel' if what == 'overhead' else 'changed result'}")
+    others = count(len(ends), f"{'more ' if shown else ''}{thing}")
     anywhere = " in any of them" if len(ends) > 1 else ""
     return f"{more}Not significant in {others}: {bound_text(max(ends), what)}{anywhere}."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
@@ -209,6 +210,7 @@ def of_verdict(results: RunResults, verdict: Verdict | None, mode: str, *, block
 def _with_numbers(result: ModeResult, verdict: Verdict) -> ModeResult:
     """Add what the samples say. Where something else ran than was planned, none of their numbers is shown."""
     comparison = Comparison() if verdict.invalid else verdict.comparison
+    proves = verdict.status is not Status.CONTROL_FAILED  # equal bits prove something only where the controls passed
     listed = () if verdict.digest_class else comparison.digests[:_MOST_DIGESTS]
     outcomes = tuple((clean(name), number) for name, number in verdict.outcomes)
     return dataclasses.replace(
@@ -218,9 +220,9 @@ def _with_numbers(result: ModeResult, verdict: Verdict) -> ModeResult:
         repetitions=comparison.repetitions,
         compared=comparison.compared,
         differed=comparison.differed,
-        bound=comparison.bound if comparison.compared else None,
+        bound=comparison.bound if comparison.compared and proves else None,
         differ_within=comparison.unsteady,
-        detection_power=round(detection.found(comparison.repetitions), 3) if comparison.repetitions > 1 else None,
+        detection_power=_power(comparison) if proves else None,
         distinct_digests=0 if verdict.digest_class else len(comparison.digests),
         digests=tuple((clean(digest)[:_DIGEST_LENGTH], number) for digest, number in listed),
         nan=comparison.nan,
@@ -233,6 +235,11 @@ def _with_numbers(result: ModeResult, verdict: Verdict) -> ModeResult:
         peak_mb=verdict.peak_mb,
         peak_gpu_mb=verdict.peak_gpu_mb,
     )
+
+
+def _power(comparison: Comparison) -> float | None:
+    """Return the detection power in thousandths, rounded down: no number of samples finds everything."""
+    return math.floor(detection.found(comparison.repetitions) * 1000) / 1000 if comparison.repetitions > 1 else None
 
 
 def _says_it_all(verdict: Verdict) -> bool:

@@ -10,13 +10,14 @@ from bench.report.formatting import clean
 from bench.report.view.night import SCHEMA, LeftOut, NightFinding, NightResult, NightView
 from bench.store.run_folder import now
 from bench.verdict.messages import count
+from bench.verdict.status import UNMEASURED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bench.history.finding import Finding, Shift
     from bench.history.journal import Entry
-    from bench.history.night import Night, Place
+    from bench.history.night import Night, Place, Series
 
 
 def build(
@@ -33,15 +34,16 @@ def build(
     findings = ordered(findings)
     alarms = tuple(_finding(one, entries) for one in findings if one.kind.alarm)
     changes = tuple(_finding(one, entries) for one in findings if not one.kind.alarm)
+    measured = [series for series in night.series if series.tonight.status not in UNMEASURED]
     earlier = len({cell.run for series in night.series for cell in series.earlier})
     return NightView(
         schema=SCHEMA,
         run=night.run.name,
         started=night.run.started,
         finished=night.run.finished,
-        headline=_headline(night, alarms, earlier),
+        headline=_headline(measured, alarms, earlier),
         earlier=earlier,
-        measured=len(night.series),
+        measured=len(measured),
         alarms=alarms,
         changes=changes,
         left_out=tuple(left_out),
@@ -58,14 +60,15 @@ def failed(message: str, hint: str) -> NightView:
     )  # fmt: skip
 
 
-def _headline(night: Night, alarms: Sequence[NightFinding], earlier: int) -> str:
-    measured = count(len(night.series), "result")
+def _headline(measured: Sequence[Series], alarms: Sequence[NightFinding], earlier: int) -> str:
     if alarms:
-        results = sum(len(alarm.results) for alarm in alarms)
-        return f"{count(len(alarms), 'alarm')} about {results} of {measured}: {alarms[0].sentence}."
+        affected = count(sum(len(alarm.results) for alarm in alarms), "result")
+        return f"{count(len(alarms), 'alarm')} about {affected}: {alarms[0].sentence}."
     if not earlier:
-        return f"The first night: {measured} measured, nothing to compare them with."
-    return f"No alarm: {measured} compared with {count(earlier, 'earlier night')}."
+        return f"The first night: {count(len(measured), 'result')} measured, nothing to compare them with."
+    new = sum(not series.earlier for series in measured)
+    text = f"No alarm: {count(len(measured) - new, 'result')} compared with {count(earlier, 'earlier night')}"
+    return f"{text}, {count(new, 'result')} measured for the first time." if new else f"{text}."
 
 
 def _finding(finding: Finding, entries: Sequence[Entry]) -> NightFinding:

@@ -13,6 +13,7 @@ from bench.report.formatting import clean, listed
 from bench.report.labels import STATUS_LABELS
 from bench.report.view import Candidate, Choice, FamilyColumn, FamilySummary
 from bench.verdict.evidence import percent_up
+from bench.verdict.hosts import not_the_same
 from bench.verdict.messages import count
 from bench.verdict.ranking import ConcernKind, Fit, choose, summarize_overheads
 from bench.verdict.ratio import MIN_PAIRS
@@ -37,7 +38,7 @@ RULES = (
     ),
     (
         "A pair fits if every requested kernel is reproducible and, with a maximum overhead, every overhead is known "
-        "to be within it: its whole interval is."
+        "to be within it: its whole interval is. Only the default variation is timed."
     ),
     (
         "It does not fit if a kernel is nondeterministic, crashes, raises or is unsupported, or if the whole interval "
@@ -146,6 +147,8 @@ def _question(results: RunResults, question: Requirements) -> str:
     deciding = deciding_variations(results, question)
     several = f" under the variation{'s' * (len(deciding) > 1)} {listed(list(map(clean, deciding)))}"
     under = "" if deciding == ("default",) else several
+    if len(deciding) > 1 and question.max_overhead is not None:
+        overhead += f" under {clean(deciding[0])}"
     return f"{what}, determinism on{under}, {overhead}, {where}{driver}."
 
 
@@ -275,8 +278,9 @@ def needs(results: RunResults) -> tuple[FamilySummary, ...]:
 
 
 def _need(results: RunResults, column: str, names: Sequence[str]) -> FamilyColumn:
-    heads = [results.headline(column, name, "on") for name in names]
-    reproducible = sum(head is not None and head.status is Status.REPRODUCIBLE for head in heads)
+    heads = {name: results.headline(column, name, "on") for name in names}
+    good = {name for name, head in heads.items() if head is not None and head.status is Status.REPRODUCIBLE}
+    reproducible = len(good.difference(*not_the_same(results.hosts, column).values()))
     blocked = results.unmeasured.get(column)
     slowest = summarize_overheads(results, column, names).slowest
     slower = f"{clean(slowest[0])} {factor_text(slowest[1].ratio)}" if slowest and slowest[1].ratio > 1 else ""

@@ -59,7 +59,7 @@ def facts(results: RunResults) -> tuple[tuple[str, str], ...]:
     """Return label and value of the facts about times; none without pairs."""
     floor = noise_floor(results)
     return (
-        ("Overheads", _overheads(results.times.overheads)),
+        ("Overheads", _overheads(results.overheads.values())),
         ("Noise floor", floor.sentence if floor else ""),
     )
 

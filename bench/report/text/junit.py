@@ -27,8 +27,9 @@ _SUCCESS = frozenset({labels.STATUS_LABELS[Status.REPRODUCIBLE].word, labels.PAS
 _FAILURE = frozenset(
     {labels.STATUS_LABELS[status].word for status in (Status.NONDETERMINISTIC, Status.REPRODUCIBLE_IN_PROCESS)}
 )
+_NOT_MEASURED = (Status.INCOMPATIBLE, Status.GPU_NOT_VISIBLE, Status.NOT_RUN, Status.OUTDATED)
 #: Statuses of a column without a measurement in which nothing went wrong.
-_SKIPPED = frozenset({labels.STATUS_LABELS[status].word for status in (Status.INCOMPATIBLE, Status.GPU_NOT_VISIBLE)})
+_SKIPPED = frozenset({labels.STATUS_LABELS[status].word for status in _NOT_MEASURED})
 _ERROR = frozenset({word.word for word in labels.STATUS_LABELS.values() if word.tone == "fault"} | {labels.FAIL.word})
 
 
