@@ -27,7 +27,7 @@ _SUCCESS = frozenset({labels.STATUS_LABELS[Status.REPRODUCIBLE].word, labels.PAS
 _FAILURE = frozenset(
     {labels.STATUS_LABELS[status].word for status in (Status.NONDETERMINISTIC, Status.REPRODUCIBLE_IN_PROCESS)}
 )
-_NOT_MEASURED = (Status.INCOMPATIBLE, Status.GPU_NOT_VISIBLE, Status.NOT_RUN, Status.OUTDATED)
+_NOT_MEASURED = (Status.INCOMPATIBLE, Status.GPU_NOT_VISIBLE, Status.OUTDATED)
 #: Statuses of a column without a measurement in which nothing went wrong.
 _SKIPPED = frozenset({labels.STATUS_LABELS[status].word for status in _NOT_MEASURED})
 _ERROR = frozenset({word.word for word in labels.STATUS_LABELS.values() if word.tone == "fault"} | {labels.FAIL.word})
@@ -50,7 +50,8 @@ def render(view: View) -> str:
         _properties(suite, view, column.column)
         if column.blocked:  # the reason is the same for all its kernels
             case = ET.SubElement(suite, "testcase", classname=column.column, name="column", time="0")
-            tag = "skipped" if column.blocked in _SKIPPED else "error"
+            waits = view.in_progress and column.blocked == labels.STATUS_LABELS[Status.NOT_RUN].word
+            tag = "skipped" if waits or column.blocked in _SKIPPED else "error"
             ET.SubElement(case, tag, message=f"{column.symbol} {column.blocked}").text = column.reason
         names = _names(view)
         issues = {issue.id: issue for issue in view.known_issues}

@@ -29,7 +29,8 @@ class View:
     seconds, sizes in MB (10^6 bytes), bounds and rates are shares from 0 to 1.
 
     ``comparisons`` and ``rankings`` are what only the page shows: any two columns, and rankings by one family.
-    ``history`` is the address of the page of all runs beside this one, "" for none.
+    ``history`` is the address of the page of all runs beside this one, "" for none; ``in_progress`` is whether the run
+    still goes on.
     """
 
     # the texts below the fields are their descriptions in the schema and in docs/reference/report-json.md
@@ -86,6 +87,7 @@ class View:
     no_times: Hidden[str] = ""
     upgrade_plots: Hidden[tuple[IntervalPlot, ...]] = ()
     history: Hidden[str] = ""
+    in_progress: Hidden[bool] = False
     deciding_variation: Hidden[str] = "default"
 
     @property
