@@ -350,7 +350,7 @@ class TestPasses:
         go(Stage(), rounds=3, on_pass=on_pass)
         assert len(pages) == 2
         for number, page in enumerate(pages, 1):
-            assert f"In progress: pass {number} of 3 is complete, about 1 min left." in page
+            assert f"Pass {number} of 3 is complete, about 1 min left." in page
 
     def test_pages_keep_their_interval(self, go: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(scheduler, "PAGE_INTERVAL_S", 3600.0)
