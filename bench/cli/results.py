@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: Statuses that answer the question: compared digests, or TensorFlow's own refusal.
 _RESULTS = FROM_DIGESTS | {Status.UNSUPPORTED}
+#: Statuses that run.json gives to columns that were measured, or cannot be measured on this host.
+_NOT_LOST = frozenset({"ready", "incompatible"})
 #: The page of all runs, which ``nightly`` and ``history`` write beside that of one run.
 HISTORY_PAGE = "history.html"
 #: The formats that a run is written in.
@@ -55,15 +57,15 @@ def show(folder: Path, options: argparse.Namespace) -> int:
 
 def _completeness(folder: Path, run: store.Run, results: verdict.RunResults) -> int:
     """Return the exit code of a run whose gates passed: not OK where something is missing from it."""
-    without_gpu = {column for column, (status, _) in results.unmeasured.items() if status is Status.GPU_NOT_VISIBLE}
-    gone = {column.id for column in run.info.columns if column.status not in {"ready", "incompatible"}}
-    lost = [column.id for column in run.info.columns if column.id in gone | without_gpu]
-    error = errors.NoGpuError if without_gpu else errors.EngineError if lost else errors.NothingError
+    without_gpu = [column for column, (status, _) in results.unmeasured.items() if status is Status.GPU_NOT_VISIBLE]
+    not_measured = [column.id for column in run.info.columns if column.status not in _NOT_LOST]
+    lost = dict.fromkeys([*not_measured, *without_gpu])
+    lost_error = errors.NoGpuError if without_gpu else errors.EngineError
     if not run.records:
-        raise _nothing_measured(folder, run, error)
+        raise _nothing_measured(folder, run, lost_error if lost else errors.NothingError)
     if lost:
         print(f"not measured completely: {', '.join(lost)}; the page gives the reasons", file=sys.stderr)
-        return error.code
+        return lost_error.code
     if run.unreadable:
         print(f"unreadable records: {len(run.unreadable)}; the page names them", file=sys.stderr)
         return errors.ENGINE

@@ -161,17 +161,20 @@ def _cells(connection: sqlite3.Connection, run: int, counted: Sequence[int]) -> 
         yield place, [Cell(at, words[status], *rest) for at, status, *rest in reversed(rows)]
 
 
-def places(connection: sqlite3.Connection, run: int, without: Collection[str] = ()) -> dict[int, Place]:
-    """Return the places of the cells of a run, by the id of their series; ``without`` names statuses to leave out."""
+def places(
+    connection: sqlite3.Connection, run: int, without_statuses: Collection[str] = frozenset()
+) -> dict[int, Place]:
+    """Return the places of the cells of a run, without those of some statuses, by the id of their series."""
     rows = connection.execute(
-        "SELECT id, machine, name, kernel, variation, mode FROM series WHERE id IN (SELECT series FROM cells "
-        "WHERE run = ? AND status NOT IN (SELECT id FROM statuses WHERE word IN (SELECT value FROM json_each(?)))) "
-        "ORDER BY id",
-        (run, json.dumps(list(without))),
+        "SELECT series.id, machine, name, kernel, variation, mode, word FROM cells "
+        "JOIN series ON series.id = cells.series JOIN statuses ON statuses.id = cells.status "
+        "WHERE run = ? ORDER BY series.id",
+        (run,),
     )
     return {
         number: Place(machine=machine, column=column, kernel=kernel, variation=variation, mode=mode)
-        for number, machine, column, kernel, variation, mode in rows
+        for number, machine, column, kernel, variation, mode, status in rows
+        if status not in without_statuses
     }
 
 

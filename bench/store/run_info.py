@@ -137,6 +137,11 @@ class RunInfo(_Validated):
     seconds_left: float = 0.0
     merged_from: str = ""
 
+    @property
+    def in_progress(self) -> bool:
+        """Whether the run is still being measured, as far as it says: after a power cut it still says so."""
+        return not self.finished and self.seconds_left > 0
+
     def to_json(self) -> str:
         """Return the text of run.json; see ``bench.portable.run_folder.plain`` for what is replaced in it."""
         return json.dumps(plain(dataclasses.asdict(self)), indent=1, sort_keys=True) + "\n"

@@ -148,7 +148,7 @@ def _group(model: str, sides: Sequence[Side]) -> HostGroup | None:
     its host from others can be in conflict, but is no evidence of another host.
     """
     merged = _by_host(sides)
-    several = sum(any(map(_identity, of_host)) for of_host in merged) > 1
+    several_hosts = sum(any(map(_identity, of_host)) for of_host in merged) > 1
     same = [of_host for of_host in merged if len({side.info.host for side in of_host}) > 1]
     hosts = _named(merged)
     results = sides[0].results
@@ -156,7 +156,7 @@ def _group(model: str, sides: Sequence[Side]) -> HostGroup | None:
     found = [
         _compare(of_mode, kernel.name) for of_mode in compared for kernel in results.info.kernels if not kernel.control
     ]
-    if not several and not same and all(one is None or one.agreement is not Agreement.CONFLICT for one in found):
+    if not several_hosts and not same and all(one is None or one.agreement is not Agreement.CONFLICT for one in found):
         return None
     return HostGroup(
         model=model,
@@ -164,7 +164,7 @@ def _group(model: str, sides: Sequence[Side]) -> HostGroup | None:
         same_host=tuple(tuple(side.column for side in of_host) for of_host in same),
         differing=_differing(hosts),
         # the columns of a single host never agree: they are no evidence of another one
-        results=tuple(one for one in found if one and (several or one.agreement is not Agreement.AGREE)),
+        results=tuple(one for one in found if one and (several_hosts or one.agreement is not Agreement.AGREE)),
     )
 
 

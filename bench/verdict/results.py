@@ -208,7 +208,7 @@ class RunResults:
         While the run is in progress, other variations that have not been measured yet are left out.
         """
         verdicts = self._planned(column, kernel, mode)
-        if self.info.finished or self.info.seconds_left <= 0:
+        if not self.info.in_progress:
             return verdicts
         return tuple(
             one for one in verdicts if one.variation == self.deciding_variation or one.status is not Status.NOT_RUN
@@ -278,7 +278,7 @@ class RunResults:
 
     @cached_property
     def steps(self) -> tuple[Step, ...]:
-        """Measured columns one step apart, in the order of the columns they lead to: see ``bench.verdict.steps``."""
+        """The upgrades between measured columns, by the column they lead to: see ``bench.verdict.steps``."""
         columns = [column for column in self.info.columns if column.id not in self.unmeasured]
         seen = {column.id: {key: self.seen(column.id, key) for key in ("driver", "numpy")} for column in columns}
         return steps(columns, seen)

@@ -65,7 +65,7 @@ def link_or_copy(source: str, target: str) -> None:
         shutil.copy2(source, target)
 
 
-def python_of_all() -> str:
+def python_for_every_user() -> str:
     """Return an interpreter of this version that every user can run; that of the tests is often in the home of root."""
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     for path in (sys.executable, f"/usr/bin/{version}"):
@@ -82,7 +82,7 @@ class Site:
     def __init__(self, folder: Path, small_root: Path) -> None:
         """Copy checkout and packages, and measure once as root, which makes the environment that users get."""
         self.folder = folder
-        self.python = python_of_all()
+        self.python = python_for_every_user()
         self.temporary = folder / "tmp"
         folder.chmod(0o755)
         self.temporary.mkdir()

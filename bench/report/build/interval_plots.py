@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from bench.report.build.ratio_text import bound_text, factor_text
 from bench.report.view.charts import IntervalMark, IntervalPlot
-from bench.verdict.comparison import Bits
 from bench.verdict.messages import count
 
 if TYPE_CHECKING:
@@ -38,13 +37,10 @@ def overhead_plots(lines: Sequence[Line], rows: Sequence[Row]) -> tuple[Interval
 
 
 def upgrade_plots(comparisons: Sequence[ColumnComparison], rows: Sequence[Row]) -> tuple[IntervalPlot, ...]:
-    """Return one plot of changed run times for each comparison of bits or times, the run's own steps first."""
+    """Return one plot of changed run times for each comparison, the run's own steps first."""
     anchors = {row.kernel: row for row in rows}
     plots = []
     for item in sorted(comparisons, key=lambda item: not item.is_step):
-        bits = item.upgrade.kept + item.upgrade.so_far + sum(row.bits != Bits.UNKNOWN for row in item.upgrade.rows)
-        if not (bits or item.upgrade.timed):  # a column has not run yet
-            continue
         changed = [
             (f"{row.kernel}, {row.mode}", anchors[row.kernel].deciding[item.after].anchor, row.overhead)
             for row in item.upgrade.rows

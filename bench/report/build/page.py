@@ -93,6 +93,6 @@ def build(results: RunResults, before: RunResults | None = None, notes: Sequence
         no_times=_no_times(results),
         upgrade_plots=upgrade_plots(pairs, rows),
         history=history,
-        in_progress=bool(summary.progress(results.info)),
+        in_progress=results.info.in_progress,
         deciding_variation=clean(results.deciding_variation),
     )

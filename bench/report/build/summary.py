@@ -109,7 +109,7 @@ def _weakest_evidence(columns: list[Candidate]) -> list[str]:
 
 def progress(info: RunInfo) -> str:
     """Return how far a run is that is in progress, such as ``pass 1 of 10 is complete, about 65 min left``; else ""."""
-    if info.finished or not info.seconds_left:
+    if not info.in_progress:
         return ""
     done = f"pass {info.passes_done} of {info.passes_planned} is complete" if info.passes_done else "in its first pass"
     return f"{done}, about {max(1, round(info.seconds_left / 60))} min left"

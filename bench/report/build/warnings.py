@@ -51,9 +51,11 @@ def _kernels(results: RunResults, *statuses: Status) -> list[Verdict]:
 
 def _progress(results: RunResults) -> list[Notice]:
     """Say how far a run is that is in progress."""
+    if not results.info.in_progress:
+        return []
     done = progress(results.info)
-    text = f"{done[:1].upper()}{done[1:]}. Results are inconclusive until the run is complete."
-    return [Notice(kind="warn", title="The run is in progress", text=text)] if done else []
+    text = f"{done[0].upper()}{done[1:]}. Results are inconclusive until the run is complete."
+    return [Notice(kind="warn", title="The run is in progress", text=text)]
 
 
 def _control_failed(results: RunResults) -> list[Notice]:
@@ -93,7 +95,7 @@ def _mismatch(results: RunResults) -> list[Notice]:
 
 def _columns(results: RunResults) -> list[Notice]:
     """Return how many columns were not measured; the reason of each is shown with its name."""
-    waiting = {Status.NOT_RUN} if progress(results.info) else set()
+    waiting = {Status.NOT_RUN} if results.info.in_progress else set()
     states = Counter(status.value for status, _ in results.unmeasured.values() if status not in waiting)
     if not states:
         return []
@@ -226,7 +228,7 @@ def _gpu_controls(results: RunResults) -> list[Notice]:
 def _scope(results: RunResults) -> list[Notice]:
     info = results.info
     warnings = []
-    if not info.finished and not info.seconds_left:
+    if not info.finished and not info.in_progress:
         text = "This report shows what has been measured so far."
         warnings.append(Notice(kind="warn", title="The run is not finished", text=text))
     inconclusive = _kernels(results, Status.INCONCLUSIVE)

@@ -27,9 +27,11 @@ _SUCCESS = frozenset({labels.STATUS_LABELS[Status.REPRODUCIBLE].word, labels.PAS
 _FAILURE = frozenset(
     {labels.STATUS_LABELS[status].word for status in (Status.NONDETERMINISTIC, Status.REPRODUCIBLE_IN_PROCESS)}
 )
-_NOT_MEASURED = (Status.INCOMPATIBLE, Status.GPU_NOT_VISIBLE, Status.OUTDATED)
+_NOT_RUN = labels.STATUS_LABELS[Status.NOT_RUN].word
 #: Statuses of a column without a measurement in which nothing went wrong.
-_SKIPPED = frozenset({labels.STATUS_LABELS[status].word for status in _NOT_MEASURED})
+_SKIPPED = frozenset(
+    {labels.STATUS_LABELS[one].word for one in (Status.INCOMPATIBLE, Status.GPU_NOT_VISIBLE, Status.OUTDATED)}
+)
 _ERROR = frozenset({word.word for word in labels.STATUS_LABELS.values() if word.tone == "fault"} | {labels.FAIL.word})
 
 
@@ -50,7 +52,7 @@ def render(view: View) -> str:
         _properties(suite, view, column.column)
         if column.blocked:  # the reason is the same for all its kernels
             case = ET.SubElement(suite, "testcase", classname=column.column, name="column", time="0")
-            waits = view.in_progress and column.blocked == labels.STATUS_LABELS[Status.NOT_RUN].word
+            waits = view.in_progress and column.blocked == _NOT_RUN
             tag = "skipped" if waits or column.blocked in _SKIPPED else "error"
             ET.SubElement(case, tag, message=f"{column.symbol} {column.blocked}").text = column.reason
         names = _names(view)
