@@ -285,7 +285,7 @@ def test_a_host_that_no_longer_answers(hosts: Hosts) -> None:
         assert "4 cells: 2 measured, 1 running, 1 waiting" in status.out
         done = hosts.collect()
         assert done.code == 4, done.err
-        assert "2 of 4 cells are not, or not completely, in these results" in done.err
+        assert "2 of 4 cells are missing from these results, or incomplete" in done.err
         assert {column.host for column in hosts.collected().info.columns if column.status == "ready"} == {"beta"}
         assert not beta.left()
     # its cells go on without sshd, although the process that submitted them has ended

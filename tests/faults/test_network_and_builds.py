@@ -150,6 +150,7 @@ def test_a_damaged_wheel_costs_only_its_own_column(checkout: Checkout) -> None:
     content = damaged.read_bytes()
     damaged.write_bytes(content[:400] + b"damaged" + content[407:])
     checkout.environment["UV_FIND_LINKS"] = str(wheels)
+    checkout.environment["XDG_CACHE_HOME"] = str(checkout.folder / "cache")  # nothing is built yet
     done = checkout.run(*checkout.builtin("--env", "tf2.18*,tf2.21*"))
     assert done.code == errors.ENGINE, done.err
     assert "tensorflow-cpu" in done.err

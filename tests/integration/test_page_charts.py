@@ -18,6 +18,7 @@ from tests.integration.pages import wait_until
 from tests.unit import factory
 from tests.unit.factory import EXACT, Behaviour
 from tests.unit.test_large_page import view_of
+from tests.unit.test_training_curves import trained
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -241,11 +242,38 @@ def test_one_of_many_upgrades_is_picked_from_a_list(visit: Callable[..., Page]) 
 @pytest.mark.parametrize("figure", [".heat", ".plots >> nth=0"])
 def test_a_chart_can_be_saved_as_svg_and_png(visit: Callable[..., Page], tmp_path: Path, figure: str) -> None:
     page = visit(like_the_sample(), viewport=WIDE)
+    text = saved_chart(page, figure, tmp_path)
+    # the file is drawn with the colours of the page: a saved picture has more than two of them
+    shown = visit(f"<!doctype html><title>x</title>{text}", viewport=WIDE)
+    fills = set(shown.locator("rect").evaluate_all("all => all.map(one => getComputedStyle(one).fill)"))
+    assert len(fills) >= (3 if figure == ".heat" else 1)
+
+
+def test_the_curves_of_a_training_can_be_saved_with_their_key(visit: Callable[..., Page], tmp_path: Path) -> None:
+    page = visit(html_render.render(build(trained({"off": [3.0, 2.0, 1.0], "on": [3.0, 2.5, 1.0]}))), viewport=WIDE)
+    page.locator("summary", has_text="matmul").first.click()
+    text = saved_chart(page, ".training", tmp_path)
+    for shown in ("Steps of matmul", "loss by step", "TF 2.18.1 CPU off", "TF 2.18.1 CPU on"):
+        assert shown in text
+    assert "stroke-dasharray:7px, 3px" in text, "colours alone do not distinguish the curves"
+
+
+def test_everything_drawn_in_the_evidence_is_visible(visit: Callable[..., Page]) -> None:
+    page = visit(like_the_sample(), viewport=WIDE)
+    page.evaluate("() => document.querySelectorAll('.kernel-row details').forEach((row) => { row.open = true; })")
+    shapes = page.locator("table.kernel svg path, svg.samples path")
+    assert shapes.count() > 100
+    strokes = set(shapes.evaluate_all("all => all.map((one) => getComputedStyle(one).stroke)"))
+    assert "none" not in strokes
+
+
+def saved_chart(page: Page, figure: str, folder: Path) -> str:
+    """Save a chart with both of its buttons, check the files, and return the SVG."""
     files = {}
     for name in ("svg", "png"):
         with page.expect_download() as started:
             page.locator(figure).locator(f"[data-save={name}]").click()
-        files[name] = tmp_path / started.value.suggested_filename
+        files[name] = folder / started.value.suggested_filename
         started.value.save_as(files[name])
     assert files["svg"].name.endswith(".svg")
     text = files["svg"].read_text(encoding="utf-8")
@@ -254,7 +282,4 @@ def test_a_chart_can_be_saved_as_svg_and_png(visit: Callable[..., Page], tmp_pat
     assert "var(" not in text, "it needs no style sheet"
     assert "href" not in text, "it has no links into the page"
     assert files["png"].read_bytes().startswith(b"\x89PNG")
-    # the file is drawn with the colours of the page: a saved picture has more than two of them
-    shown = visit(f"<!doctype html><title>x</title>{text}", viewport=WIDE)
-    fills = set(shown.locator("rect").evaluate_all("all => all.map(one => getComputedStyle(one).fill)"))
-    assert len(fills) >= (3 if figure == ".heat" else 1)
+    return text

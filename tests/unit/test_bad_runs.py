@@ -114,6 +114,7 @@ RUNS: dict[str, Callable[[], Run]] = {
     "look-alikes": look_alike,
     "same label": same_label,
     "not finished": lambda: factory.run(factory.info(finished="")),
+    "determinism off only": lambda: factory.run(factory.info(modes=("off",))),
 }
 
 #: What each rendering says (in these words), and what none of them may say.
@@ -145,6 +146,7 @@ SAYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "look-alikes": (("1 of 2 kernels", "nondeterministic 1"), ("All 2 kernels reproducible",)),
     "same label": (("reproducible on tf2.18.1-cpu-py311@cpu.", "tf2.18.1-cpu-py311@cpu2"), ()),
     "not finished": (("The run is not finished", ", not finished"), ()),
+    "determinism off only": ((NO_ANSWER, "not measured with determinism on"), ("0 of 2 kernels",)),
 }
 
 

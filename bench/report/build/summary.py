@@ -137,6 +137,8 @@ def lines(results: RunResults) -> tuple[Line, ...]:
 def _sentence(results: RunResults, column: Candidate) -> str:
     if column.rank is None:
         reason = clean(results.unmeasured[column.column][1]) if column.column in results.unmeasured else ""
+        if not reason and "on" not in results.info.modes:
+            return "not measured with determinism on"
         states = [status_labels.STATUS_LABELS[status].word for status, _ in column.counts] or ["not-run"]
         return f"{', '.join(states)}{f': {reason}' if reason else ''}"
     kernels = count(column.kernels, "kernel")

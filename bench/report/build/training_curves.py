@@ -29,7 +29,8 @@ _INFINITE = 1e150
 def training_curves(results: RunResults, kernel: str) -> TrainingCurves | None:
     """Return the curves of a kernel's digests under the variation that decides; None if fewer than two are known."""
     found: list[tuple[str, dict[str, dict[int, float]]]] = []
-    for digest, places in _digests(results, kernel).items():
+    digests = _digests(results, kernel)
+    for digest, places in digests.items():
         scalars = _scalars(results.kept.tensors(kernel, digest)) if _has_steps(results, kernel, digest) else {}
         if scalars:
             found.append((listed(places, _MOST_NAMES), scalars))
@@ -49,12 +50,11 @@ def training_curves(results: RunResults, kernel: str) -> TrainingCurves | None:
         curves.append(Curve(label=f"{label} ({same + 1})" if same else label, values=values))
     if all(curve.values == curves[0].values for curve in curves):
         return None  # only other tensors differ
-    more = max(0, len(curves) - _MOST_CURVES)
     return TrainingCurves(
         tensor=clean(tensor),
         steps=tuple(steps),
         curves=tuple(curves[:_MOST_CURVES]),
-        more=more,
+        more=len(digests) - min(len(curves), _MOST_CURVES),
         left_out=len(set.union(*known)) - len(steps),
     )
 

@@ -23,10 +23,13 @@ const startHeatMap = (map) => {
   });
 };
 // A file has no style sheet, so a saved chart carries the styles that it has on the page, in the theme of the page.
-const SHAPE_STYLES = ["fill", "stroke", "stroke-width", "stroke-linecap", "opacity"];
+const SHAPE_STYLES = [
+  "fill", "stroke", "stroke-width", "stroke-linecap", "stroke-linejoin", "stroke-dasharray", "opacity",
+];
 const TEXT_STYLES = ["fill", "font-family", "font-size", "font-weight", "text-anchor"];
 const TITLE_HEIGHT = 58;
-const standaloneChart = (chart, title, about) => {
+const KEY_HEIGHT = 16;
+const standaloneChart = (chart, title, about, names) => {
   const copy = chart.cloneNode(true);
   const shapes = "text,rect,path,circle,polyline";
   const copied = findAll(shapes, copy);
@@ -43,17 +46,22 @@ const standaloneChart = (chart, title, about) => {
     return element;
   };
   const colors = getComputedStyle(document.body);
-  const text = (content, y, size) => {
-    const element = svg("text", {x: 0, y, style: `fill:${colors.color};font-family:${colors.fontFamily};font-size:${size}`});
+  const text = (content, y, size, x = 0) => {
+    const element = svg("text", {x, y, style: `fill:${colors.color};font-family:${colors.fontFamily};font-size:${size}`});
     element.textContent = content;
     return element;
   };
-  const full = height + TITLE_HEIGHT;
+  const full = height + TITLE_HEIGHT + KEY_HEIGHT * names.length;
   copy.prepend(
     svg("rect", {y: -TITLE_HEIGHT, width, height: full, style: `fill:${colors.backgroundColor}`}),
     text(title, 16 - TITLE_HEIGHT, "15px"),
     text(about || "", 32 - TITLE_HEIGHT, "11px"),
     text(`${DATA.run}, ${DATA.measured}`, 47 - TITLE_HEIGHT, "11px"));
+  names.forEach((name, place) => {
+    const y = height + KEY_HEIGHT * place;
+    const style = find(`.line${place}`, copy).getAttribute("style");
+    copy.append(svg("path", {d: `M0,${y + 4}h32`, style}), text(name, y + 8, "11px", 40));
+  });
   copy.setAttribute("viewBox", `0 ${-TITLE_HEIGHT} ${width} ${full}`);
   copy.setAttribute("width", width);
   copy.setAttribute("height", full);
@@ -61,10 +69,11 @@ const standaloneChart = (chart, title, about) => {
 };
 const saveChart = async (figure, format) => {
   const chart = findAll(".chart", figure).find((element) => element.checkVisibility());
-  const title = find("h2", figure).textContent;
+  const title = find(".chart-head > :first-child", figure).textContent;
   const link = document.createElement("a");
-  const about = find("summary", chart.closest("details") || figure)?.textContent;
-  link.href = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(standaloneChart(chart, title, about))}`;
+  const about = (find("summary", chart.closest("details") || figure) || find(".chart-about", figure))?.textContent;
+  const names = findAll(".curve-name", figure).map((name) => name.textContent.trim());
+  link.href = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(standaloneChart(chart, title, about, names))}`;
   link.download = `${DATA.run}-${title.toLowerCase().replaceAll(/\W+/g, "-")}.${format}`;
   if (format === "png") {
     const image = new Image();
