@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 def cli() -> str:
     """Every command with its help text, as the parser prints it in 80 columns."""
     os.environ["COLUMNS"] = "80"  # argparse wraps at the width of the terminal
-    subparsers = next(action for action in parser()._actions if isinstance(action, argparse._SubParsersAction))
+    subparsers = _below(parser())
     text = (
         "# Command line\n\n`nox -s NAME -- OPTIONS` runs `python -m bench NAME OPTIONS`, with fewer\n"
         "[exit codes](exit-codes.md). `kernels`, `schema` and `local` have no nox session.\n"
@@ -29,8 +29,16 @@ def cli() -> str:
         if command.name == "local":
             text += f"{command.summary} `python -m bench local -h` lists its options.\n"
             continue
-        text += f"```text\n{subparsers.choices[command.name].format_help().rstrip()}\n```\n"
+        found = subparsers[command.name]
+        for shown in (found, *_below(found).values()):
+            text += f"```text\n{shown.format_help().rstrip()}\n```\n"
     return text
+
+
+def _below(found: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """The commands of a parser, or the actions of a command, by name."""
+    nested = (action.choices for action in found._actions if isinstance(action, argparse._SubParsersAction))
+    return next(nested, {})
 
 
 def matrix_toml() -> str:

@@ -16,7 +16,7 @@ from bench import errors
 from bench.cli import options as shared
 from bench.cli.command import Command
 from bench.cli.results import show
-from bench.errors import ConfigError, EngineError, NothingError, StorageError
+from bench.errors import EngineError, NothingError, StorageError
 from bench.fleet import collect
 from bench.fleet.backend import Backend, backend
 from bench.fleet.state import MEASURED, FleetFolder
@@ -26,6 +26,7 @@ from bench.portable.plan_runner import print_progress
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable
 
     from bench.fleet.state import Fleet
 
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
 POLL_S = 20.0
 #: Seconds until a cell without an end is asked for again: network file systems keep what they know of files so long.
 CONFIRM_S = 60.0
-#: Options that only one action has.
-_OPTION_OF = {"wait": "collect", "env": "collect", "gpu": "collect", "json": "status"}
 #: Cells that the table of the terminal shows; those that were measured come last.
 _MOST_ROWS = 40
 #: How long nothing may answer while somebody waits: a controller or a host may be restarted.
@@ -42,19 +41,9 @@ _SILENCE_S = 1800.0
 
 
 def fleet(options: argparse.Namespace) -> int:
-    """Do what the action says with a fleet run, and return the exit code.
-
-    Raises:
-        ConfigError: the action does not have one of the options.
-    """
-    for name, action in _OPTION_OF.items():
-        if getattr(options, name) and options.action != action:
-            message = f"--{name} is for `fleet {action}`; `fleet {options.action}` acts on the whole fleet run."
-            raise ConfigError(message, "Leave it out.")
+    """Do what the action says with a fleet run, and return the exit code."""
     folder = find(options.reports, options.folder)
-    submitted = folder.read()
-    actions = {"status": _status, "collect": _collect, "cancel": _cancel, "retry": _retry}
-    return actions[options.action](folder, submitted, options)
+    return int(options.act(folder, folder.read(), options))
 
 
 def find(reports: Path, name: Path | None) -> FleetFolder:
@@ -203,23 +192,35 @@ def _retry(folder: FleetFolder, submitted: Fleet, options: argparse.Namespace) -
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("action", choices=["status", "collect", "cancel", "retry"], help="what to do (see above)")
-    add("folder", nargs="?", type=Path, metavar="FLEET", help="folder or id of a fleet run (default: the newest)")
-    add("--wait", action="store_true", help="collect: wait until nothing runs any more")
-    add("--env", type=names, default=(), metavar="PATTERNS", help="collect: only cells of these environments")
-    add("--gpu", type=names, default=(), metavar="PATTERNS", help="collect: only cells of these GPU models")
-    add("--json", action="store_true", help="status: print every cell as JSON")
-    shared.add_matrix_file(parser)
-    shared.add_output(parser)
+    actions = parser.add_subparsers(metavar="ACTION", title="actions", required=True)
+
+    def action(name: str, text: str, act: Callable[..., int]) -> argparse.ArgumentParser:
+        added = shared.add_action(actions, name, text, act)
+        help_text = "folder or id of a fleet run (default: the newest)"
+        added.add_argument("folder", nargs="?", type=Path, metavar="FLEET", help=help_text)
+        shared.add_matrix_file(added)
+        return added
+
+    status = action("status", "List the cells.", _status)
+    status.add_argument("--json", action="store_true", help="print every cell as JSON")
+    together = action(
+        "collect",
+        "Put the results so far into one run, which replaces the one collected before, and show it.",
+        _collect,
+    )
+    together.add_argument("--wait", action="store_true", help="wait until nothing runs any more")
+    together.add_argument("--env", type=names, default=(), metavar="PATTERNS", help="only cells of these environments")
+    together.add_argument("--gpu", type=names, default=(), metavar="PATTERNS", help="only cells of these GPU models")
+    shared.add_output(together)
+    cancel = action("cancel", "Stop running cells; what was measured is kept.", _cancel)
+    retry = action("retry", "Submit the cells again that ended without a result.", _retry)
+    for added in (status, cancel, retry):
+        shared.add_reports(added)
 
 
 COMMAND = Command(
     name="fleet",
     summary="Show, collect, cancel or retry a matrix that was submitted with matrix --engine slurm or ssh.",
-    details="status lists its cells; collect puts all results so far, or those of --env and --gpu, into one run, which "
-    "replaces the one collected before, and shows it; cancel stops running cells and keeps what was measured; retry "
-    "resubmits the cells that ended without a result.",
     example="nox -s fleet -- status",
     add_arguments=_add_arguments,
     run=fleet,

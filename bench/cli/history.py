@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import sys
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -168,12 +169,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     shared.add_reports(parser)
     parser.set_defaults(action="page", act=_page)
     actions = parser.add_subparsers(metavar="ACTION", title="actions (default: write history.html)")
-
-    def action(name: str, text: str, act: object) -> argparse.ArgumentParser:
-        added = actions.add_parser(name, help=text, description=text, allow_abbrev=False)
-        added.set_defaults(action=name, act=act)
-        return added
-
+    action = partial(shared.add_action, actions)
     action("runs", "List all runs, and why the history does not use some.", _runs)
     show = action("show", "Show what all runs measured of a kernel.", _show)
     show.add_argument("kernel", metavar="KERNEL", help="a kernel, or a pattern")

@@ -5,11 +5,15 @@ from __future__ import annotations
 import argparse
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench import verdict
 from bench.engines import ENGINES
 from bench.portable.overrides import host_name
 from bench.suggest import did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 #: The largest number of rounds or repetitions, as in ``bench.plan.config_models``.
 _MOST = 1000
@@ -121,6 +125,17 @@ def add_registry(parser: argparse.ArgumentParser) -> None:
         default="",
         help="pull images that another host pushed, instead of building; with @sha256:... after it, exactly one image",
     )
+
+
+def add_action(
+    actions: argparse._SubParsersAction[argparse.ArgumentParser], name: str, text: str, act: Callable[..., int]
+) -> argparse.ArgumentParser:
+    """Add an action of a command, such as ``collect`` of ``fleet``, and return its parser; ``options.act`` runs it."""
+    parser = actions.add_parser(name, help=text, description=text, allow_abbrev=False)
+    # without a default of its own, it does not undo a --debug before the action
+    parser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show tracebacks")
+    parser.set_defaults(act=act, action=name)
+    return parser
 
 
 def add_reports(parser: argparse.ArgumentParser | argparse._ArgumentGroup, text: str = "folder with the runs") -> None:

@@ -67,7 +67,8 @@ class Fleet:
 
     def run(self, action: str, *more: str) -> Done:
         """Run ``fleet`` with the newest submission."""
-        return self.checkout.run("fleet", action, "--reports", str(self.checkout.reports), "--fail-on", "none", *more)
+        gates = ("--fail-on", "none") if action == "collect" else ()
+        return self.checkout.run("fleet", action, "--reports", str(self.checkout.reports), *gates, *more)
 
     def cells(self) -> list[dict[str, Any]]:
         """Return every cell as ``fleet status --json`` prints it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import shlex
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from bench.cli import fleet as fleet_cli
+from bench.cli.parser import parser
 from bench.errors import ConfigError, EngineError, StorageError
 from bench.fleet import collect, node_gpu, planning, slurm
 from bench.fleet.state import FAILED, MEASURED, STOPPED, Array, Cell, CellState, Fleet, FleetFolder
@@ -27,8 +29,6 @@ from bench.verdict import Status, evaluate
 from tests.unit import factory
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from bench.store.run_info import RunInfo
 
 
@@ -146,10 +146,9 @@ def test_what_another_user_cancelled_cannot_be_submitted_again(
 ) -> None:
     folder.cancelled.mkdir()  # as if it were another user's file
     monkeypatch.setattr(slurm, "client", lambda *_: "")
-    facts = {"action": "retry", "reports": tmp_path, "folder": None, "matrix": tmp_path}
-    options = SimpleNamespace(**{"wait": False, "env": (), "gpu": (), "json": False, **facts})
+    options = parser().parse_args(["fleet", "retry", "--reports", str(tmp_path), "--matrix", str(tmp_path)])
     with pytest.raises(StorageError, match="cancelled cannot be removed"):
-        fleet_cli.fleet(options)  # type: ignore[arg-type]
+        fleet_cli.fleet(options)
 
 
 def test_links_that_lead_out_of_a_run_are_not_followed(folder: FleetFolder, tmp_path: Path) -> None:
@@ -214,10 +213,15 @@ def test_waiting_cells_that_were_cancelled_are_stopped_and_not_lost(folder: Flee
 @pytest.mark.parametrize(
     ("action", "option"), [("cancel", "gpu"), ("retry", "env"), ("status", "wait"), ("collect", "json")]
 )
-def test_an_option_of_another_action_is_refused(action: str, option: str) -> None:
-    options = SimpleNamespace(**{"wait": False, "env": (), "gpu": (), "json": False, "action": action, option: ("a",)})
-    with pytest.raises(ConfigError, match=f"--{option} is for `fleet (collect|status)`"):
-        fleet_cli.fleet(options)  # type: ignore[arg-type]
+def test_an_option_of_another_action_is_refused(action: str, option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parser().parse_args(["fleet", action, f"--{option}=a"])
+    assert f"unrecognized arguments: --{option}=a" in capsys.readouterr().err
+
+
+def test_the_folder_of_a_fleet_run_may_follow_the_options() -> None:
+    options = parser().parse_args(["fleet", "collect", "--wait", "--reports", "r", "f"])
+    assert (options.wait, options.reports, options.folder) == (True, Path("r"), Path("f"))
 
 
 @pytest.mark.parametrize(
