@@ -68,7 +68,7 @@ _UNKNOWN_GPU = Gpu(uuid="", name="gpu", capability=(0, 0), memory_mb=0)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Order:
+class BundleContents:
     """What is to be packed.
 
     ``pair`` is a pattern that matches one pair of the matrix, ``profile`` the default profile on the offline host,
@@ -110,8 +110,8 @@ def size(text: str) -> int:
     return number
 
 
-def make(order: Order, say: Callable[[str], None]) -> Bundle:
-    """Pack one pair into ``order.out``.
+def make(contents: BundleContents, say: Callable[[str], None]) -> Bundle:
+    """Pack one pair into ``contents.out``.
 
     Raises:
         ConfigError: pair, Python or profile is not available, or the folder is not empty.
@@ -120,46 +120,46 @@ def make(order: Order, say: Callable[[str], None]) -> Bundle:
         StorageError: the folder cannot be written.
     """
     start = time.monotonic()
-    if order.out.exists() and not (order.out.is_dir() and not any(order.out.iterdir())):
-        raise ConfigError(f"{order.out} is not an empty folder.", "Use an empty folder for the bundle with --out.")
+    if contents.out.exists() and not (contents.out.is_dir() and not any(contents.out.iterdir())):
+        raise ConfigError(f"{contents.out} is not an empty folder.", "Use an empty folder for the bundle with --out.")
     try:
         with scratch_folder("bundle") as scratch:
-            plans = _plans(order, scratch / "locks", say)
-            bundle = _pack(order, plans, scratch, say)
+            plans = _plans(contents, scratch / "locks", say)
+            bundle = _pack(contents, plans, scratch, say)
     except OSError as error:
-        raise StorageError(f"{order.out} cannot be written: {error.strerror}.", "Free some space.") from error
+        raise StorageError(f"{contents.out} cannot be written: {error.strerror}.", "Free some space.") from error
     return dataclasses.replace(bundle, seconds=time.monotonic() - start)
 
 
-def _plans(order: Order, folder: Path, say: Callable[[str], None]) -> dict[str, Plan]:
+def _plans(contents: BundleContents, folder: Path, say: Callable[[str], None]) -> dict[str, Plan]:
     """Return the plan of every profile for the column of the bundle, the default profile first."""
-    if order.engine == "docker" and order.python:
+    if contents.engine == "docker" and contents.python:
         raise ConfigError(
             "--python is for virtual environments: an image brings its own Python.", "Leave out --python."
         )
-    pair = _pair(order.matrix, order.pair)
-    matrix = _only_pair(order, pair)
+    pair = _pair(contents.matrix, contents.pair)
+    matrix = _only_pair(contents, pair)
     pair = _pair(matrix, pair.id)
-    lock_folder = order.root / "docker" / "locks"
+    lock_folder = contents.root / "docker" / "locks"
     if not (lock_folder / f"{pair.stem}.txt").is_file():
         say(f"making the lock {pair.stem}.txt")
         locks.make(pair, folder / f"{pair.stem}.txt")
         lock_folder = folder
     inventory = GpuInventory() if pair.cuda == "cpu" else GpuInventory(gpus=(_UNKNOWN_GPU,))
     devices = Devices(kind="cpu" if pair.cuda == "cpu" else "gpu", survey=inventory, gpus=inventory.gpus)
-    selection = dataclasses.replace(order.selection or Selection(), only=(pair.id,))
-    suite = _suite(order)
-    names = [order.profile, *sorted(set(matrix.profiles) - {order.profile})]
+    selection = dataclasses.replace(contents.selection or Selection(), only=(pair.id,))
+    suite = _suite(contents)
+    names = [contents.profile, *sorted(set(matrix.profiles) - {contents.profile})]
     plans = {name: planner.make(matrix, name, selection, lock_folder, suite, devices) for name in names}
-    column = plans[order.profile].columns[0]
+    column = plans[contents.profile].columns[0]
     if column.status != "ready":
         raise ConfigError(f"{column.id} cannot be packed: {column.reason}.", "Select another environment with --env.")
     return plans
 
 
-def _suite(order: Order) -> Suite:
+def _suite(contents: BundleContents) -> Suite:
     """Return the suite with custom kernels, whose declarations are read without running them: no environment exists."""
-    suite = custom_kernels.suite(order.sources)
+    suite = custom_kernels.suite(contents.sources)
     if suite.errors:
         raise ConfigError("; ".join(suite.errors.values()), "Fix the file, or leave it out.")
     if suite.unknown:
@@ -183,55 +183,57 @@ def _pair(matrix: Matrix, glob: str) -> Pair:
     return matches[0]
 
 
-def _only_pair(order: Order, pair: Pair) -> Matrix:
+def _only_pair(contents: BundleContents, pair: Pair) -> Matrix:
     """Return the matrix with this pair alone, in every profile, for the Python of the offline host."""
     changes: dict[str, Any] = {
         "cuda": (pair.cuda,),
         "profiles": None,
-        **({"python": order.python} if order.python else {}),
+        **({"python": contents.python} if contents.python else {}),
     }
-    tables = [row for row in order.matrix.pairs if row.tensorflow == pair.tensorflow and pair.cuda in row.cuda]
+    tables = [row for row in contents.matrix.pairs if row.tensorflow == pair.tensorflow and pair.cuda in row.cuda]
     changed = tuple(row.model_copy(update=changes) for row in tables)
-    overrides = tuple(override for override in order.matrix.overrides if fnmatchcase(pair.id, override.select))
-    return order.matrix.model_copy(update={"pairs": changed, "overrides": overrides})
+    overrides = tuple(override for override in contents.matrix.overrides if fnmatchcase(pair.id, override.select))
+    return contents.matrix.model_copy(update={"pairs": changed, "overrides": overrides})
 
 
-def _pack(order: Order, plans: Mapping[str, Plan], scratch: Path, say: Callable[[str], None]) -> Bundle:
+def _pack(contents: BundleContents, plans: Mapping[str, Plan], scratch: Path, say: Callable[[str], None]) -> Bundle:
     """Write the parts, then the manifest and the two files that start the bundle."""
-    column = plans[order.profile].columns[0]
+    column = plans[contents.profile].columns[0]
     lock = column.lock.read_text(encoding="utf-8")
-    order.out.mkdir(parents=True, exist_ok=True)
+    contents.out.mkdir(parents=True, exist_ok=True)
     root = scratch / "root"
-    stage(order.root, root)
-    for file in sorted((order.root / "bench" / "portable").glob("*.py")):
-        copy = root / file.relative_to(order.root)
+    stage(contents.root, root)
+    for file in sorted((contents.root / "bench" / "portable").glob("*.py")):
+        copy = root / file.relative_to(contents.root)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, copy)
     files = {f"root/{path.relative_to(root).as_posix()}": path for path in sorted(root.rglob("*.py"))}
     files["lock.txt"] = column.lock
-    for source in order.sources:
+    for source in contents.sources:
         copy = stage_kernels(source, scratch / "kernel-files")
         protect(copy, 0o755)  # the scratch folder is removed at the end
         files |= {f"kernel-files/{source.hash}/{name}": copy / name for name in source.files}
-    content, where = _image(order, column, scratch, say) if order.engine == "docker" else _wheels(column, lock, say)
+    content, where = (
+        _image(contents, column, scratch, say) if contents.engine == "docker" else _wheels(column, lock, say)
+    )
     files |= content
     for name, plan in plans.items():
         path = scratch / f"plan-{name}.json"
-        rounds, pairs = _requests(order, plan), _pairs(order, plan)
-        body = {"run": _run(order, plan), "requests": rounds, "pairs": pairs, "where": where}
+        rounds, pairs = _requests(contents, plan), _pairs(contents, plan)
+        body = {"run": _run(contents, plan), "requests": rounds, "pairs": pairs, "where": where}
         path.write_text(json.dumps(body, sort_keys=True), encoding="utf-8")
         files[path.name] = path
     say(f"packing {sum(path.stat().st_size for path in files.values()) / 1e9:.2f} GB")
     with (
-        _Parts(order.out, order.split) as parts,
+        _Parts(contents.out, contents.split) as parts,
         tarfile.open(fileobj=parts, mode="w|", bufsize=_BLOCK, format=tarfile.PAX_FORMAT) as archive,
     ):
         listed = {name: _add(archive, name, path) for name, path in sorted(files.items())}
-    return _finish(order, column, list(plans), parts.done, listed)
+    return _finish(contents, column, list(plans), parts.done, listed)
 
 
 def _finish(
-    order: Order,
+    contents: BundleContents,
     column: Column,
     profiles: list[str],
     parts: dict[str, dict[str, Any]],
@@ -239,26 +241,26 @@ def _finish(
 ) -> Bundle:
     """Write the manifest and copy the two files that start the bundle."""
     for name in ("run-bundle.sh", "bundle_start.py"):
-        shutil.copyfile(order.root / "bench" / "portable" / name, order.out / name)
-    (order.out / "run-bundle.sh").chmod(0o755)
+        shutil.copyfile(contents.root / "bench" / "portable" / name, contents.out / name)
+    (contents.out / "run-bundle.sh").chmod(0o755)
     total = sum(facts["bytes"] for facts in parts.values())
     manifest = {
         "schema": _SCHEMA,
         "kind": "tfrepro bundle",
         "pair": column.pair.id,
         "python": column.pair.python,
-        "engine": order.engine,
+        "engine": contents.engine,
         "lock": column.lock.name,
         "profiles": profiles,
         "bytes": total,
         "parts": parts,
         "files": files,
-        "starters": {name: _digest(order.out / name) for name in ("run-bundle.sh", "bundle_start.py")},
+        "starters": {name: _digest(contents.out / name) for name in ("run-bundle.sh", "bundle_start.py")},
     }
     text = json.dumps(manifest, indent=1) + "\n"
-    (order.out / "manifest.json").write_text(text, encoding="utf-8")
+    (contents.out / "manifest.json").write_text(text, encoding="utf-8")
     mark = hashlib.sha256(text.encode()).hexdigest()
-    return Bundle(folder=order.out, parts=len(parts), bytes=total, seconds=0.0, manifest=mark)
+    return Bundle(folder=contents.out, parts=len(parts), bytes=total, seconds=0.0, manifest=mark)
 
 
 def _wheels(column: Column, lock: str, say: Callable[[str], None]) -> tuple[dict[str, Path], dict[str, Any]]:
@@ -273,12 +275,12 @@ def _wheels(column: Column, lock: str, say: Callable[[str], None]) -> tuple[dict
 
 
 def _image(
-    order: Order, column: Column, scratch: Path, say: Callable[[str], None]
+    contents: BundleContents, column: Column, scratch: Path, say: Callable[[str], None]
 ) -> tuple[dict[str, Path], dict[str, Any]]:
     """Return the saved image, which is built first if needed, and how a round is started from it."""
-    with closing(DockerEngine(order.root)) as engine:
-        environment = engine.prepare(column, order.out / "build.log", say)
-    (order.out / "build.log").unlink(missing_ok=True)
+    with closing(DockerEngine(contents.root)) as engine:
+        environment = engine.prepare(column, contents.out / "build.log", say)
+    (contents.out / "build.log").unlink(missing_ok=True)
     image, target = environment.details["tag"] or environment.identity, scratch / "image.tar"
     say(f"saving {image}")
     command = [_dockercli.find_cli(os.environ).path, "save", "--output", str(target), image]
@@ -293,7 +295,7 @@ def _image(
     return {"image.tar": target}, {"engine": "docker", "image": image, "details": dict(environment.details)}
 
 
-def _run(order: Order, plan: Plan) -> dict[str, Any]:
+def _run(contents: BundleContents, plan: Plan) -> dict[str, Any]:
     """Return run.json as the offline host starts with it; id, times and host are set there."""
     info = RunInfo(
         schema=SCHEMA,
@@ -301,14 +303,14 @@ def _run(order: Order, plan: Plan) -> dict[str, Any]:
         started="",
         finished="",
         version=bench.__version__,
-        revision=host.revision(order.root),
+        revision=host.revision(contents.root),
         command=f"./run-bundle.sh --profile {plan.profile_name}",
         **plan.facts(),
-        engine=order.engine,
+        engine=contents.engine,
         engine_why="a bundle for a host without network",
         engine_facts={},
         host={},
-        suite_hash=suite_hash(order.root),
+        suite_hash=suite_hash(contents.root),
         # the preflight's advice would be about the placeholder for the GPU
         columns=tuple(ColumnInfo(**{**column.facts(), "advice": ""}) for column in plan.columns),
         kernels=kernel_infos(plan.kernels),
@@ -316,25 +318,25 @@ def _run(order: Order, plan: Plan) -> dict[str, Any]:
     return dataclasses.asdict(info)
 
 
-def _requests(order: Order, plan: Plan) -> list[dict[str, Any]]:
+def _requests(contents: BundleContents, plan: Plan) -> list[dict[str, Any]]:
     """Return the rounds in their order; the facts of the GPU are added on the offline host."""
-    return [dataclasses.asdict(_request(order, planned, planned.request(plan.suite))) for planned in plan.rounds]
+    return [dataclasses.asdict(_request(contents, planned, planned.request(plan.suite))) for planned in plan.rounds]
 
 
-def _pairs(order: Order, plan: Plan) -> list[dict[str, Any]]:
+def _pairs(contents: BundleContents, plan: Plan) -> list[dict[str, Any]]:
     """Return the timing pairs in their order, as ``bench.portable.paired_timing.PairPlan`` reads them."""
     pairs = []
     for pair in plan.pairs:
         sides = pair.requests(plan.suite)
-        requests = {side: _request(order, pair, request) for side, request in sides.items()}
+        requests = {side: _request(contents, pair, request) for side, request in sides.items()}
         planned = PairPlan(pair.comparison, pair.number, pair.first, pair.budget_s, requests)
         pairs.append(dataclasses.asdict(planned))
     return pairs
 
 
-def _request(order: Order, planned: Round | TimingPair, request: Request) -> Request:
+def _request(contents: BundleContents, planned: Round | TimingPair, request: Request) -> Request:
     """Return the request of a round, or of a side of a pair, with what is known of the offline host."""
-    context = {"engine": order.engine, "lock_hash": planned.column.lock_hash(), "rounds": planned.planned}
+    context = {"engine": contents.engine, "lock_hash": planned.column.lock_hash(), "rounds": planned.planned}
     return dataclasses.replace(request, gpu={}, context=context)
 
 

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 def pack(options: argparse.Namespace) -> int:
     """Pack one environment with everything it needs to be measured offline."""
     matrix = config.load(options.matrix)
-    order = bundle.Order(
+    contents = bundle.BundleContents(
         matrix=matrix, sources=kernel_sources(matrix, options), pair=options.env, out=options.out, root=ROOT,
         engine=options.engine, split=bundle.size(options.split), python=options.python, profile=options.profile,
     )  # fmt: skip
     with progress.view() as view:
-        made = bundle.make(order, view.say)
+        made = bundle.make(contents, view.say)
     print(f"{made.folder}: {made.parts} parts, {made.bytes / 1e9:.2f} GB, in {made.seconds:.0f} s")
     print("Copy the folder to the offline host, run ./run-bundle.sh there, copy the records archive back,")
     print("and evaluate it with: nox -s import -- FILE")

@@ -159,12 +159,12 @@ def _check_ssh(options: argparse.Namespace) -> str:
 def _make_bundles(inputs: Inputs, fleet: Fleet, folder: FleetFolder) -> None:
     with progress.view() as view:
         for pair in dict.fromkeys(cell.pair for cell in fleet.cells):
-            order = bundle.Order(
+            contents = bundle.BundleContents(
                 matrix=inputs.matrix, pair=pair, out=folder.path / "bundles" / pair, root=ROOT, profile=inputs.profile,
                 selection=inputs.selection, sources=inputs.sources,
             )  # fmt: skip
             view.say(f"{pair}: making the bundle")
-            made = bundle.make(order, view.say)
+            made = bundle.make(contents, view.say)
             view.say(f"{pair}: {made.bytes / 1e9:.2f} GB for each host")
 
 

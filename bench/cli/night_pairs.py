@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(kw_only=True)
-class LastEnvironments:
+class ChangedEnvironments:
     """Pairs every column whose environment has changed with the one of its last timed night.
 
     ``measure`` runs a plan and returns its run folder; ``reports`` has the kept locks. No batch of pairs is begun after

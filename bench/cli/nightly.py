@@ -20,7 +20,7 @@ from bench.cli.command import Command
 from bench.cli.history import write_page
 from bench.cli.matrix import choose_engine, exit_code, read_suite, run_plan
 from bench.cli.night_log import NightLog, night_log
-from bench.cli.night_pairs import LastEnvironments
+from bench.cli.night_pairs import ChangedEnvironments
 from bench.cli.planning import read_inputs
 from bench.cli.results import show
 from bench.engines import clean
@@ -155,7 +155,7 @@ class _Examination:
             times = run_times.examine(night)
             found = [*self._changes(connection, night), *run_times.from_history(night, times.suspects), *times.host]
             night_files.write(reports, build(night, found, entries, self.left_out, notes))
-            last = LastEnvironments(
+            last = ChangedEnvironments(
                 night=night, plan=self.plan, reports=reports, measure=self._pairs, deadline=self.deadline, notes=notes
             )
             view = build(night, [*found, *last.findings()], entries, self.left_out, notes)

@@ -158,7 +158,7 @@ def _is_text(value: Any, pattern: str) -> bool:
 
 #: Passed on to ``bench.portable.run_plan``, which checks them (see ``bench.portable.overrides``).
 _OVERRIDES = {
-    "--kernels": ("GLOBS", "kernels: 'matmul*,reduce*'; controls always run"),
+    "--kernels": ("PATTERNS", "kernels: 'matmul*,reduce*'; controls always run"),
     "--variation": ("NAMES", "only these variations of the profile: tf32=off"),
     "--rounds": ("N", "fresh processes per mode, instead of the profile's"),
     "--repetitions": ("N", "repetitions per process, of heavy kernels too"),

@@ -79,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
         help="fresh processes per mode (default: 5; a result is reproducible with at least 5)",
     )
     add("--repetitions", type=positive, metavar="N", help="repetitions per process (default 5; heavy kernels 2)")
-    add("--kernels", default="*", metavar="GLOBS", help="kernels: 'matmul*,reduce*'; controls always run")
+    add("--kernels", default="*", metavar="PATTERNS", help="kernels: 'matmul*,reduce*'; controls always run")
     add(
         "--quick",
         action="store_true",

@@ -48,7 +48,7 @@ class Overrides:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that ``from_options`` reads."""
     add = parser.add_argument
-    add("--kernels", type=names, default=(), metavar="GLOBS", help="kernels: 'matmul*,reduce*'; controls always run")
+    add("--kernels", type=names, default=(), metavar="PATTERNS", help="kernels: 'matmul*,reduce*'; controls always run")
     add("--variation", type=names, default=(), metavar="NAMES", help="only these variations of the profile: tf32=off")
     add("--rounds", type=positive, metavar="N", help="fresh processes per mode, instead of the profile's")
     add("--repetitions", type=positive, metavar="N", help="repetitions per process, of heavy kernels too")

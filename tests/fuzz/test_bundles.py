@@ -14,23 +14,23 @@ from hypothesis import strategies as st
 
 from bench import bundle
 from tests.fuzz.support import CODES, FUZZ, MOST_S, damaged, mutated
-from tests.unit.test_bundle import order, silent
+from tests.unit.test_bundle import contents, silent
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["order"]
+__all__ = ["contents"]
 
 
 @pytest.fixture
-def made(order: bundle.Order, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def made(contents: bundle.BundleContents, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A bundle with a uv that only fails, and no other program: nothing is installed."""
     program = tmp_path / "uv"
     program.write_text("#!/bin/sh\nexit 3\n", encoding="ascii")
     monkeypatch.setattr("uv.find_uv_bin", lambda: str(program))
-    bundle.make(order, silent)
+    bundle.make(contents, silent)
     monkeypatch.setenv("PATH", str(tmp_path / "no-programs"))
-    return order.out
+    return contents.out
 
 
 @given(data=st.data())

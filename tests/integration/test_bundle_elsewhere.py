@@ -52,15 +52,15 @@ def statuses(run: store.Run) -> dict[tuple[str, str], Status]:
 
 
 def test_a_bundle_measures_without_network_and_its_records_can_be_imported(root: Path, tmp_path: Path) -> None:
-    order = bundle.Order(
+    contents = bundle.BundleContents(
         matrix=config.load(root / "matrix.toml"), pair="tf2.18.1-cpu", out=tmp_path / "bundle", root=root,
         profile="quick", selection=Selection(kernels=(*KERNELS, "matmul_mean"), rounds=1, repetitions=2, pairs=1),
     )  # fmt: skip
-    made = bundle.make(order, lambda _: None)
+    made = bundle.make(contents, lambda _: None)
     assert made.parts > 1
-    assert max(path.stat().st_size for path in order.out.iterdir()) <= 60 << 20
+    assert max(path.stat().st_size for path in contents.out.iterdir()) <= 60 << 20
     offline_folder = tmp_path / "far"
-    shutil.move(order.out, offline_folder)
+    shutil.move(contents.out, offline_folder)
     options = ["--kernels", ",".join(KERNELS), "--rounds", "2", "--repetitions", "3", "--dir", str(tmp_path / "work")]
     done = offline(["sh", str(offline_folder / "run-bundle.sh"), *options], tmp_path)
     assert done.returncode == 0, done.stderr
@@ -108,14 +108,14 @@ def assert_a_signal_ends_it(command: list[str], folder: Path) -> None:
 
 def test_a_bundle_for_a_gpu_says_no_gpu_where_there_is_none(root: Path, bench: Bench, tmp_path: Path) -> None:
     """The rounds of a CUDA pair, run in the CPU pair's environment, must not count as a GPU's."""
-    order = bundle.Order(
+    contents = bundle.BundleContents(
         matrix=config.load(root / "matrix.toml"), pair="tf2.18.1-cuda12.5", out=tmp_path / "bundle", root=root,
         profile="quick", selection=Selection(kernels=KERNELS, rounds=2),
     )  # fmt: skip
-    plan = bundle._plans(order, tmp_path / "locks", lambda _: None)["quick"]
+    plan = bundle._plans(contents, tmp_path / "locks", lambda _: None)["quick"]
     where = {"engine": "venv", "programs": [], "env": {}, "lock_hash": "", "details": {}}
-    rounds, pairs = bundle._requests(order, plan), bundle._pairs(order, plan)
-    body = {"run": bundle._run(order, plan), "requests": rounds, "pairs": pairs, "where": where}
+    rounds, pairs = bundle._requests(contents, plan), bundle._pairs(contents, plan)
+    body = {"run": bundle._run(contents, plan), "requests": rounds, "pairs": pairs, "where": where}
     (tmp_path / "plan.json").write_text(json.dumps(body))
     python = interpreter(bench)
     command = [

@@ -70,7 +70,7 @@ def test_every_pin_of_a_shipped_lock_has_its_hashes(root: Path, name: str) -> No
 
 
 @pytest.fixture
-def order(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> bundle.Order:
+def contents(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> bundle.BundleContents:
     """A copy of the checkout whose lock pins two small files in the cache."""
     own = tmp_path / "root"
     shutil.copytree(root / "bench", own / "bench", ignore=shutil.ignore_patterns("__pycache__"))
@@ -85,7 +85,7 @@ def order(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> bundle
         rows.append(f"{pin} \\\n    --hash=sha256:{hashlib.sha256(body).hexdigest()}\n")
     (own / "docker" / "locks").mkdir(parents=True)
     (own / "docker" / "locks" / "tf2.18.1-cpu-py311.txt").write_text("".join(rows))
-    return bundle.Order(
+    return bundle.BundleContents(
         matrix=config.load(root / "matrix.toml"), pair="tf2.18.1-cpu", out=tmp_path / "out", root=own, split=2 * MIB,
         profile="quick", selection=Selection(kernels=("matmul_f32",), rounds=2),
     )  # fmt: skip
@@ -95,20 +95,20 @@ def silent(_: str) -> None:
     """Ignore progress."""
 
 
-def test_the_manifest_has_the_hash_of_every_part(order: bundle.Order) -> None:
-    made = bundle.make(order, silent)
-    manifest = json.loads((order.out / "manifest.json").read_text())
-    assert made.manifest == hashlib.sha256((order.out / "manifest.json").read_bytes()).hexdigest()
-    parts = sorted(path.name for path in order.out.glob("part-*"))
+def test_the_manifest_has_the_hash_of_every_part(contents: bundle.BundleContents) -> None:
+    made = bundle.make(contents, silent)
+    manifest = json.loads((contents.out / "manifest.json").read_text())
+    assert made.manifest == hashlib.sha256((contents.out / "manifest.json").read_bytes()).hexdigest()
+    parts = sorted(path.name for path in contents.out.glob("part-*"))
     assert parts == sorted(manifest["parts"])
     assert len(parts) == made.parts
-    sizes = [(order.out / name).stat().st_size for name in parts]
+    sizes = [(contents.out / name).stat().st_size for name in parts]
     assert set(sizes[:-1]) == {2 * MIB}
     assert 0 < sizes[-1] <= 2 * MIB
     for name in parts:
-        assert hashlib.sha256((order.out / name).read_bytes()).hexdigest() == manifest["parts"][name]["sha256"]
+        assert hashlib.sha256((contents.out / name).read_bytes()).hexdigest() == manifest["parts"][name]["sha256"]
     for name in ("run-bundle.sh", "bundle_start.py"):
-        content = (order.out / name).read_bytes()
+        content = (contents.out / name).read_bytes()
         assert hashlib.sha256(content).hexdigest() == manifest["starters"][name]["sha256"]
     assert {
         "lock.txt",
@@ -122,23 +122,25 @@ def test_the_manifest_has_the_hash_of_every_part(order: bundle.Order) -> None:
     ]
 
 
-def unpacked(order: bundle.Order, tmp_path: Path) -> Path:
+def unpacked(contents: bundle.BundleContents, tmp_path: Path) -> Path:
     bundle_start.claim(tmp_path / "work")
-    return bundle_start.prepare(order.out, tmp_path / "work", *bundle_start.read_manifest(order.out))
+    return bundle_start.prepare(contents.out, tmp_path / "work", *bundle_start.read_manifest(contents.out))
 
 
-def test_the_parts_unpack_to_the_packed_files(order: bundle.Order, tmp_path: Path) -> None:
-    bundle.make(order, silent)
-    folder = unpacked(order, tmp_path)
+def test_the_parts_unpack_to_the_packed_files(contents: bundle.BundleContents, tmp_path: Path) -> None:
+    bundle.make(contents, silent)
+    folder = unpacked(contents, tmp_path)
     for name in ("bench/suite/driver.py", "bench/portable/bundle_start.py", "bench/__init__.py"):
-        assert (folder / "root" / name).read_bytes() == (order.root / name).read_bytes()
+        assert (folder / "root" / name).read_bytes() == (contents.root / name).read_bytes()
     assert len(list((folder / "wheels").iterdir())) == 2
     assert (folder / "uv").stat().st_mode & 0o111
     stamp = (folder / "lock.txt").stat().st_mtime_ns
-    assert (unpacked(order, tmp_path) / "lock.txt").stat().st_mtime_ns == stamp, "it must be unpacked only once"
+    assert (unpacked(contents, tmp_path) / "lock.txt").stat().st_mtime_ns == stamp, "it must be unpacked only once"
 
 
-def test_no_secret_of_an_index_gets_into_a_bundle(order: bundle.Order, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_secret_of_an_index_gets_into_a_bundle(
+    contents: bundle.BundleContents, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each setting has a secret of its own; files of a bundle are not compressed, so that it could be found."""
     secrets = {}
     for name in ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS", "PIP_INDEX_URL",
@@ -149,8 +151,8 @@ def test_no_secret_of_an_index_gets_into_a_bundle(order: bundle.Order, monkeypat
         secrets[name] = f"t0ken-{name}"
         monkeypatch.setenv(name, secrets[name])
     said: list[str] = []
-    made = bundle.make(order, said.append)
-    written = b"".join(path.read_bytes() for path in sorted(order.out.iterdir()))
+    made = bundle.make(contents, said.append)
+    written = b"".join(path.read_bytes() for path in sorted(contents.out.iterdir()))
     assert len(written) > made.bytes
     assert b"tensorflow_cpu-2.18.1-py3-none-any.whl" in written, "the names of files can be found"
     assert not [name for name, secret in secrets.items() if secret.encode() in written or secret in "".join(said)]
@@ -163,13 +165,13 @@ KERNELS = (
 )
 
 
-def test_custom_kernels_are_packed_with_their_files(order: bundle.Order, tmp_path: Path) -> None:
+def test_custom_kernels_are_packed_with_their_files(contents: bundle.BundleContents, tmp_path: Path) -> None:
     (tmp_path / "project" / "net").mkdir(parents=True)
     (tmp_path / "project" / "mine.py").write_text(KERNELS, encoding="utf-8")
     (tmp_path / "project" / "net" / "layers.py").write_text("x = 1\n", encoding="utf-8")
     source = read_source(tmp_path / "project")
-    bundle.make(dataclasses.replace(order, sources=(source,), selection=Selection(kernels=("mine",))), silent)
-    folder = unpacked(order, tmp_path)
+    bundle.make(dataclasses.replace(contents, sources=(source,), selection=Selection(kernels=("mine",))), silent)
+    folder = unpacked(contents, tmp_path)
     assert stored_hash(folder / "kernel-files" / source.hash) == source.hash
     plan = json.loads((folder / "plan-quick.json").read_text())
     assert plan["requests"][0]["kernel_files"] == {"mine": f"{source.hash}/project/mine.py"}
@@ -179,18 +181,18 @@ def test_custom_kernels_are_packed_with_their_files(order: bundle.Order, tmp_pat
     assert job.launcher.environment[STORE_VARIABLE] == str(folder / "kernel-files")
 
 
-def test_computed_kernels_cannot_be_packed(order: bundle.Order, tmp_path: Path) -> None:
+def test_computed_kernels_cannot_be_packed(contents: bundle.BundleContents, tmp_path: Path) -> None:
     (tmp_path / "loop.py").write_text(KERNELS + "declare = kernel\n", encoding="utf-8")
     with pytest.raises(ConfigError, match=r"A bundle cannot list computed kernels: loop\.py, line 5"):
-        bundle.make(dataclasses.replace(order, sources=(read_source(tmp_path / "loop.py"),)), silent)
+        bundle.make(dataclasses.replace(contents, sources=(read_source(tmp_path / "loop.py"),)), silent)
 
 
-def test_every_profile_has_a_plan(order: bundle.Order, tmp_path: Path) -> None:
-    bundle.make(order, silent)
-    manifest, _ = bundle_start.read_manifest(order.out)
+def test_every_profile_has_a_plan(contents: bundle.BundleContents, tmp_path: Path) -> None:
+    bundle.make(contents, silent)
+    manifest, _ = bundle_start.read_manifest(contents.out)
     assert manifest["profiles"][0] == "quick"
-    assert set(manifest["profiles"]) == set(order.matrix.profiles)
-    folder = unpacked(order, tmp_path)
+    assert set(manifest["profiles"]) == set(contents.matrix.profiles)
+    folder = unpacked(contents, tmp_path)
     for name in manifest["profiles"]:
         plan = json.loads((folder / f"plan-{name}.json").read_text())
         facts = {**plan["run"], "id": "x", "started": "", "finished": ""}
@@ -204,32 +206,32 @@ def test_every_profile_has_a_plan(order: bundle.Order, tmp_path: Path) -> None:
     assert column["status"] == "ready"
 
 
-def test_another_python_has_a_lock_of_its_own(order: bundle.Order, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_python_has_a_lock_of_its_own(contents: bundle.BundleContents, monkeypatch: pytest.MonkeyPatch) -> None:
     locked = []
 
     def make(pair: Any, lock: Path) -> bool:
         locked.append((pair.python, lock.name))
         lock.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(order.root / "docker" / "locks" / "tf2.18.1-cpu-py311.txt", lock)
+        shutil.copyfile(contents.root / "docker" / "locks" / "tf2.18.1-cpu-py311.txt", lock)
         return True
 
     monkeypatch.setattr(locks, "make", make)
-    bundle.make(dataclasses.replace(order, python="3.12"), silent)
+    bundle.make(dataclasses.replace(contents, python="3.12"), silent)
     assert locked == [("3.12", "tf2.18.1-cpu-py312.txt")]
-    assert bundle_start.read_manifest(order.out)[0]["python"] == "3.12"
+    assert bundle_start.read_manifest(contents.out)[0]["python"] == "3.12"
 
 
-def test_a_gpu_bundle_is_planned_without_a_gpu(order: bundle.Order, root: Path) -> None:
+def test_a_gpu_bundle_is_planned_without_a_gpu(contents: bundle.BundleContents, root: Path) -> None:
     """The host that makes the bundle has no GPU; the requests name the libraries that the GPU needs."""
-    shutil.copy(root / "docker" / "locks" / "tf2.18.1-cuda12.5-py311.txt", order.root / "docker" / "locks")
-    gpu_order = dataclasses.replace(order, pair="tf2.18.1-cuda12.5")
-    plans = bundle._plans(gpu_order, order.out, silent)
+    shutil.copy(root / "docker" / "locks" / "tf2.18.1-cuda12.5-py311.txt", contents.root / "docker" / "locks")
+    gpu_contents = dataclasses.replace(contents, pair="tf2.18.1-cuda12.5")
+    plans = bundle._plans(gpu_contents, contents.out, silent)
     column = plans["quick"].columns[0]
     assert (column.id, column.status) == ("tf2.18.1-cuda12.5-py311@gpu", "ready")
-    requests = bundle._requests(gpu_order, plans["quick"])
+    requests = bundle._requests(gpu_contents, plans["quick"])
     assert len(requests) == 4
     assert all(one["device"] == "gpu" and not one["gpu"] and one["libraries"] for one in requests)
-    assert not bundle._run(gpu_order, plans["quick"])["columns"][0]["advice"], "it would be about an unknown GPU"
+    assert not bundle._run(gpu_contents, plans["quick"])["columns"][0]["advice"], "it would be about an unknown GPU"
 
 
 @pytest.mark.parametrize(
@@ -243,26 +245,28 @@ def test_a_gpu_bundle_is_planned_without_a_gpu(order: bundle.Order, root: Path) 
         ({"python": "3.20"}, "no wheel for Python 3.20"),
     ],
 )
-def test_an_invalid_order_has_a_clear_error(order: bundle.Order, changes: dict[str, Any], actual: str) -> None:
+def test_invalid_contents_have_a_clear_error(
+    contents: bundle.BundleContents, changes: dict[str, Any], actual: str
+) -> None:
     with pytest.raises(ConfigError, match=actual):
-        bundle.make(dataclasses.replace(order, **changes), silent)
-    assert not order.out.exists() or not list(order.out.iterdir())
+        bundle.make(dataclasses.replace(contents, **changes), silent)
+    assert not contents.out.exists() or not list(contents.out.iterdir())
 
 
-def test_a_folder_that_is_not_empty_is_left_alone(order: bundle.Order) -> None:
-    order.out.mkdir()
-    (order.out / "letter.txt").touch()
-    for out in (order.out, order.out / "letter.txt"):
+def test_a_folder_that_is_not_empty_is_left_alone(contents: bundle.BundleContents) -> None:
+    contents.out.mkdir()
+    (contents.out / "letter.txt").touch()
+    for out in (contents.out, contents.out / "letter.txt"):
         with pytest.raises(ConfigError, match="is not an empty folder"):
-            bundle.make(dataclasses.replace(order, out=out), silent)
+            bundle.make(dataclasses.replace(contents, out=out), silent)
 
 
 def test_the_last_line_of_the_command_is_the_digest_of_the_manifest(
-    order: bundle.Order, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    contents: bundle.BundleContents, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(bundle_command, "ROOT", order.root)
-    assert cli.main(["bundle", "--env", "tf2.18.1-cpu", "--profile", "quick", "--out", str(order.out)]) == 0
-    digest = hashlib.sha256((order.out / "manifest.json").read_bytes()).hexdigest()
+    monkeypatch.setattr(bundle_command, "ROOT", contents.root)
+    assert cli.main(["bundle", "--env", "tf2.18.1-cpu", "--profile", "quick", "--out", str(contents.out)]) == 0
+    digest = hashlib.sha256((contents.out / "manifest.json").read_bytes()).hexdigest()
     assert capsys.readouterr().out.splitlines()[-1] == f"manifest SHA-256 {digest}"
 
 
@@ -274,34 +278,34 @@ def hanging(path: Path) -> str:
 
 
 def test_a_download_that_does_not_end_is_stopped(
-    order: bundle.Order, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    contents: bundle.BundleContents, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     next((tmp_path / "cache" / "bundled-wheels").glob("keras*")).unlink()
     monkeypatch.setattr(uv, "find_uv_bin", lambda: hanging(tmp_path / "uv"))
     monkeypatch.setattr(install_errors, "LIMIT_S", 0.6)
     with pytest.raises(BuildError, match=r"tf2\.18\.1-cpu-py311\.txt has not finished after 0\.01 min"):
-        bundle.make(order, silent)
+        bundle.make(contents, silent)
 
 
 def test_an_image_that_is_not_saved_in_time_is_reported(
-    order: bundle.Order, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    contents: bundle.BundleContents, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = SimpleNamespace(close=lambda: None, prepare=lambda *_: SimpleNamespace(identity="x", details={"tag": "x"}))
     monkeypatch.setattr(bundle, "DockerEngine", lambda _: engine)  # unit tests reach no engine
     monkeypatch.setattr(_dockercli, "find_cli", lambda _: SimpleNamespace(path=hanging(tmp_path / "docker")))
     monkeypatch.setattr(bundle, "_SAVE_LIMIT_S", 1)
     with pytest.raises(BuildError, match="its image cannot be saved: docker save has not ended within 1 s"):
-        bundle.make(dataclasses.replace(order, engine="docker"), silent)
+        bundle.make(dataclasses.replace(contents, engine="docker"), silent)
 
 
 def test_a_wheel_with_another_hash_is_not_packed(
-    order: bundle.Order, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    contents: bundle.BundleContents, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wheel = next((tmp_path / "cache" / "bundled-wheels").glob("keras*"))
     wheel.write_bytes(b"edited")
     monkeypatch.setattr(wheelhouse, "_download", lambda *_: None)
     with pytest.raises(BuildError, match=r"keras==3\.15\.1 .*wrong hash"):
-        bundle.make(order, silent)
+        bundle.make(contents, silent)
 
 
 def test_a_wheel_for_another_python_is_not_packed(tmp_path: Path) -> None:
@@ -322,9 +326,9 @@ def test_a_wheel_for_another_python_is_not_packed(tmp_path: Path) -> None:
 # --- on the offline host
 
 
-def start(order: bundle.Order, *options: str) -> tuple[int, str]:
+def start(contents: bundle.BundleContents, *options: str) -> tuple[int, str]:
     """Run the bundle's start script without this checkout; its exit code and output."""
-    command = [sys.executable, "-I", str(order.out / "bundle_start.py"), *options]
+    command = [sys.executable, "-I", str(contents.out / "bundle_start.py"), *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={"PATH": "/usr/bin:/bin"})
     return done.returncode, done.stdout + done.stderr
 
@@ -335,43 +339,43 @@ def damage(path: Path) -> None:
     path.write_bytes(bytes(content))
 
 
-def test_a_damaged_part_is_named(order: bundle.Order, tmp_path: Path) -> None:
-    bundle.make(order, silent)
-    damage(order.out / "part-001")
-    code, output = start(order, "--dir", str(tmp_path / "work"))
+def test_a_damaged_part_is_named(contents: bundle.BundleContents, tmp_path: Path) -> None:
+    bundle.make(contents, silent)
+    damage(contents.out / "part-001")
+    code, output = start(contents, "--dir", str(tmp_path / "work"))
     assert code == 2
     assert "part part-001 is damaged" in output
     assert not (tmp_path / "work" / "bundle").exists()
 
 
-def test_a_missing_part_is_named(order: bundle.Order, tmp_path: Path) -> None:
-    bundle.make(order, silent)
-    (order.out / "part-001").unlink()
-    code, output = start(order, "--dir", str(tmp_path / "work"))
+def test_a_missing_part_is_named(contents: bundle.BundleContents, tmp_path: Path) -> None:
+    bundle.make(contents, silent)
+    (contents.out / "part-001").unlink()
+    code, output = start(contents, "--dir", str(tmp_path / "work"))
     assert code == 2
     assert "part part-001 is missing" in output
 
 
-def test_a_damaged_manifest_has_a_clear_error(order: bundle.Order) -> None:
-    bundle.make(order, silent)
-    (order.out / "manifest.json").write_text("{")
-    code, output = start(order)
+def test_a_damaged_manifest_has_a_clear_error(contents: bundle.BundleContents) -> None:
+    bundle.make(contents, silent)
+    (contents.out / "manifest.json").write_text("{")
+    code, output = start(contents)
     assert code == 2
     assert "manifest.json of the bundle cannot be read" in output
 
 
-def test_wheels_that_cannot_be_installed_are_an_error(order: bundle.Order, tmp_path: Path) -> None:
+def test_wheels_that_cannot_be_installed_are_an_error(contents: bundle.BundleContents, tmp_path: Path) -> None:
     """uv refuses the files that stand for wheels."""
-    bundle.make(order, silent)
-    code, output = start(order, "--dir", str(tmp_path / "work"), "--profile", "quick")
+    bundle.make(contents, silent)
+    code, output = start(contents, "--dir", str(tmp_path / "work"), "--profile", "quick")
     assert code == 4
     assert "error: " in output
     assert "Traceback" not in output
 
 
-def test_the_shell_script_finds_python_and_passes_options_on(order: bundle.Order) -> None:
-    bundle.make(order, silent)
-    command = ["sh", str(order.out / "run-bundle.sh"), "--help"]
+def test_the_shell_script_finds_python_and_passes_options_on(contents: bundle.BundleContents) -> None:
+    bundle.make(contents, silent)
+    command = ["sh", str(contents.out / "run-bundle.sh"), "--help"]
     environment = {"PATH": "/usr/bin:/bin", "TFREPRO_PYTHON": sys.executable}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0

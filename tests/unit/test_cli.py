@@ -355,7 +355,7 @@ def test_an_incomplete_run_does_not_exit_with_success(
     assert actual in capsys.readouterr().err
 
 
-class Hands:
+class RegistryThatRefusesOne:
     """An engine that has every image; one lacks a library, and the registry refuses the first it is given."""
 
     pushed: ClassVar[list[str]] = []
@@ -367,7 +367,7 @@ class Hands:
         return Path.cwd(), 0
 
     def prepare(self, *_: object) -> None:
-        """Say nothing: it stands."""
+        """Say nothing: the image exists."""
 
     def run_python(self, _: object, column: Column, *__: object) -> str:
         missing = {"libcudnn.so.9": "not found"} if column.id.startswith("tf2.15") else {}
@@ -376,7 +376,7 @@ class Hands:
     def push(self, column: Column, _: str) -> str:
         self.pushed.append(column.id)
         if len(self.pushed) == 1:
-            message = "the registry took it not"
+            message = "the registry refused it"
             raise errors.EngineError(message, "see its log")
         return "sha256:one"
 
@@ -384,12 +384,12 @@ class Hands:
 def test_a_failed_push_of_an_image_does_not_stop_the_others(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(images_command, "DockerEngine", Hands)
+    monkeypatch.setattr(images_command, "DockerEngine", RegistryThatRefusesOne)
     assert cli.main(["images", "--push", "registry:5000", "--device", "cpu"]) == errors.ENGINE
     actual = capsys.readouterr().out
-    assert [one.partition("-")[0] for one in Hands.pushed] == ["tf2.18.1", "tf2.21.0"]
+    assert [one.partition("-")[0] for one in RegistryThatRefusesOne.pushed] == ["tf2.18.1", "tf2.21.0"]
     assert actual.count("sha256:one") == 1
-    assert actual.count("the registry took it not") == 1
+    assert actual.count("the registry refused it") == 1
     assert "libcudnn.so.9: not found" in actual
 
 

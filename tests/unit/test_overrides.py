@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.bundle import Order, _requests, _run
+from bench.bundle import BundleContents, _requests, _run
 from bench.plan import config, custom_kernels, planner
 from bench.plan.devices import Devices
 from bench.plan.planner import Selection
@@ -31,8 +31,8 @@ def planned(rounds: int = 3, profile: str = "nightly") -> tuple[dict[str, Any], 
     matrix = config.load(ROOT / "matrix.toml")
     selection = Selection(only=("tf2.18.1-cpu",), kernels=FEW, rounds=rounds)
     plan = planner.make(matrix, profile, selection, ROOT / "docker" / "locks", custom_kernels.suite([]), Devices())
-    order = Order(matrix=matrix, pair="tf2.18.1-cpu", out=Path(), root=ROOT)
-    body = json.loads(json.dumps({"run": _run(order, plan), "requests": _requests(order, plan)}))
+    contents = BundleContents(matrix=matrix, pair="tf2.18.1-cpu", out=Path(), root=ROOT)
+    body = json.loads(json.dumps({"run": _run(contents, plan), "requests": _requests(contents, plan)}))
     return body["run"], [Request.from_json(json.dumps(request)) for request in body["requests"]]
 
 
