@@ -127,7 +127,8 @@ TERMS = (
         (
             "Time of one call: the median over processes of each process's median. “first call” marks times that "
             "include trace and compile, of kernels that may not be called again or were not timed in pairs. "
-            "“throttled” and “shared”: the GPU was slowed down or used by others in every pair, so there is no time."
+            "“throttled” and “shared”: the GPU was slowed down or used by others in every pair, so there is no time. "
+            "On the page, a tick marks the time of each process, with determinism off above and on below."
         ),
     ),
     (

@@ -168,6 +168,28 @@ def test_families_fold(visit: Callable[..., Page]) -> None:
     assert page.locator("tbody.kernel-row:visible", has_text="kernel_4").count() == 1
 
 
+def test_a_search_opens_folded_families_for_good(visit: Callable[..., Page]) -> None:
+    page = visit(made("several"), viewport=WIDE)
+    before = page.locator("tbody.kernel-row:visible").count()
+    page.get_by_role("button", name="linalg", exact=True).click()
+    page.locator("#filter [name=q]").fill("kernel_4")
+    expect(page.locator("tbody.kernel-row:visible")).to_have_count(1)
+    page.get_by_role("button", name="Clear").click()
+    expect(page.locator("tbody.kernel-row:visible")).to_have_count(before)
+
+
+def test_back_stays_in_place_under_a_filter(visit: Callable[..., Page]) -> None:
+    page = visit(made("several"), viewport={"width": 1400, "height": 500}, reduced_motion="reduce")
+    page.locator("#filter [name=q]").fill("kernel")
+    page.evaluate("scrollTo(0, 150)")
+    wait_until(page, "scrollY === 150")
+    page.locator(f"{MAP} a.info rect").first.click()
+    wait_until(page, "scrollY > 600")
+    page.go_back()
+    wait_until(page, "scrollY < 400")
+    assert page.url.endswith("#q=kernel")
+
+
 def sheets(page: Page, folder: Path) -> int:
     data = page.pdf(path=folder / "page.pdf", prefer_css_page_size=True)
     return len(re.findall(rb"/Type\s*/Page\b", data))

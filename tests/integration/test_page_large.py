@@ -60,6 +60,13 @@ def test_a_tile_leads_to_its_evidence_and_back(opened: Page) -> None:
     expect(opened.locator("#matrix")).to_be_visible()
 
 
+def test_the_summary_ranks_a_family_and_explains_its_heat_map(opened: Page) -> None:
+    expect(opened.locator("figcaption", has_text="Each tile is one kernel")).to_be_visible()
+    opened.get_by_label("Family").select_option("linalg")
+    expect(opened.locator("#choose-all")).to_be_hidden()
+    assert opened.url.endswith("#need-family=linalg")
+
+
 def test_a_file_filters_its_kernels_and_the_list_leads_to_it(opened: Page) -> None:
     opened.locator(".kernel-list a", has_text="kernel_7").click()
     wait_until(opened, "() => location.pathname.includes('/details/kernels-')")

@@ -76,9 +76,9 @@ def test_the_counts_of_the_heat_map_are_those_of_the_headline() -> None:
     }
     assert counts == {"TF 2.15.1 CPU": 6, "TF 2.18.1 CUDA 12.5 on h100": 5}
     for label, number in counts.items():
-        assert line(label, "on").reproducible == number
+        assert line(label, "on").reproducible(slice(None)) == number
     assert view().answer[0] == "With determinism on, all 6 kernels are reproducible on TF 2.15.1 CPU."
-    assert line("TF 2.15.1 CPU", "off").reproducible == 5
+    assert line("TF 2.15.1 CPU", "off").reproducible(slice(None)) == 5
 
 
 def test_controls_have_no_tile_and_a_blocked_column_has_one_line() -> None:
@@ -167,6 +167,15 @@ def test_names_of_columns_leave_space_for_what_is_beside_them(width: int) -> Non
         assert end <= (width if above else layout.names - 60), "the mode begins there"
         assert not above or label.y not in {tile.y for tile in layout.tiles}
     assert layout.tiles[-1].x + layout.tile <= width
+
+
+def test_each_band_of_a_heat_map_counts_its_own_tiles() -> None:
+    layout = heat_map_layout(large(), NARROW)
+    for placed in layout.lines:
+        tiles = [one.tile for one in layout.tiles if one.y == placed.y]
+        assert 0 < len(tiles) < 120
+        assert placed.reproducible == sum(tile.word == "reproducible" for tile in tiles)
+    assert {placed.reproducible for placed in heat_map_layout(large(), WIDE).lines} == {120}
 
 
 def test_an_empty_heat_map_has_a_layout() -> None:

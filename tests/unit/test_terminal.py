@@ -49,7 +49,7 @@ def test_the_summary_of_the_sample() -> None:
     assert view.answer[0] in " ".join(text.split())
     assert "≠ nondeterministic 6: mlp_fit_xla (TF 2.15.1 CPU only)," in text
     assert "2 known issues\n" in text
-    assert "! error 3: " in text
+    assert "∅ unsupported 2: " in text
     assert "Since the last run: There is no earlier run to compare with." in text
 
 

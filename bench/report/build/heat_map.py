@@ -29,13 +29,12 @@ def heat_map(columns: Sequence[Column], families: Sequence[Family]) -> HeatMap:
     lines: list[HeatMapLine] = []
     for place, column in enumerate(columns):
         if column.blocked:
-            lines.append(HeatMapLine(label=column.label, mode="", reproducible=0, tiles=(), blocked=column.blocked))
+            lines.append(HeatMapLine(label=column.label, mode="", tiles=(), blocked=column.blocked))
             continue
         for mode in ("off", "on"):
             tiles = tuple(_tile(row, place, mode) for row in rows)
             if any(tile.word != labels.NOT_PLANNED.word for tile in tiles):
-                good = sum(tile.word == _REPRODUCIBLE for tile in tiles)
-                lines.append(HeatMapLine(label=column.label, mode=mode, reproducible=good, tiles=tiles))
+                lines.append(HeatMapLine(label=column.label, mode=mode, tiles=tiles))
     return HeatMap(
         families=tuple((name, len(kernels)) for name, kernels in members),
         lines=tuple(lines),

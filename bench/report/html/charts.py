@@ -40,11 +40,15 @@ class PlacedName(NamedTuple):
 
 
 class PlacedLine(NamedTuple):
-    """A line of the heat map, with the name of its column; None if a line above has it."""
+    """A line of the heat map, with the name of its column; None if a line above has it.
+
+    ``reproducible`` counts the reproducible kernels among the tiles beside it.
+    """
 
     y: float
     line: HeatMapLine
     label: PlacedName | None
+    reproducible: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,12 +81,13 @@ def heat_map_layout(chart: HeatMap, width: float) -> HeatMapLayout:
     tiles: list[PlacedTile] = []
     top = 0.0
     for band in _bands(chart.families, width - names, pitch):
-        placed = list(_placed_lines(chart.lines, top + _HEAD, beside, beside or width))
+        shown = slice(band[0][1], band[-1][1] + band[-1][2][1]) if band else slice(0)
+        placed = list(_placed_lines(chart.lines, shown, top + _HEAD, beside, beside or width))
         lines += placed
         for place, (x, start, (name, number)) in enumerate(band):
             following = band[place + 1][0] if place + 1 < len(band) else width - names
             families.append(PlacedName(round(names + x, 1), top + _HEAD - 6, _shortened(name, following - x)))
-            for y, line, _ in placed:
+            for y, line, *_ in placed:
                 tiles += (
                     PlacedTile(round(names + x + pitch * offset, 1), y, tile)
                     for offset, tile in enumerate(line.tiles[start : start + number])
@@ -114,8 +119,13 @@ def _bands(
     return bands
 
 
-def _placed_lines(lines: Sequence[HeatMapLine], top: float, beside: float, space: float) -> Iterator[PlacedLine]:
-    """Yield the lines from the top down; the names of columns have some ``space``, ``beside`` their lines or above."""
+def _placed_lines(
+    lines: Sequence[HeatMapLine], shown: slice, top: float, beside: float, space: float
+) -> Iterator[PlacedLine]:
+    """Yield the lines with some of their tiles from the top down.
+
+    The names of columns have some ``space``, ``beside`` their lines or above.
+    """
     before = ""
     for place, line in enumerate(lines):
         label = None
@@ -123,7 +133,7 @@ def _placed_lines(lines: Sequence[HeatMapLine], top: float, beside: float, space
             top += _COLUMN_GAP if place else 0.0
             label = PlacedName(0.0, top, _shortened(line.label, space))
             top += 0.0 if beside else _LINE
-        yield PlacedLine(top, line, label)
+        yield PlacedLine(top, line, label, line.reproducible(shown))
         before = line.label
         top += _LINE
 

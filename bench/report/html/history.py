@@ -176,10 +176,14 @@ def _plot(line: TimeLine, slots: int) -> Plot:
 
 
 def _marks(line: TimeLine, slots: int) -> Iterator[tuple[float, str, str, str]]:
-    """Yield place, symbols, tone and text of the events of each slot; alarms are first and give the tone."""
-    for slot, group in groupby(line.events, key=lambda event: event.slot):
+    """Yield place, symbols, tone and text of the events of each slot, the newest last, so that it covers older ones.
+
+    An alarm comes before other events, and gives symbol and tone.
+    """
+    for slot, group in groupby(reversed(line.events), key=lambda event: event.slot):
         events = sorted(group, key=lambda event: event.symbol != "!")
-        symbols = "".join(dict.fromkeys(event.symbol for event in events))
+        alarm = events[0].symbol == "!"
+        symbols = "!" if alarm else "".join(dict.fromkeys(event.symbol for event in events))
         text = "; ".join(f"{event.date} {event.title}: {event.text}" for event in events)
         yield _percent(slot, slots), symbols, events[0].tone, text
 

@@ -29,7 +29,7 @@ MARK = Markup('<meta name="generator" content="tfrepro details">')
 CELLS = 6000
 #: Lines of a comparison that the summary lists; a command prints all of them.
 _LINES_OF_COMPARISON = 3
-_SCRIPTS = ("helpers.js", "choose.js", "theme.js", "large.js")
+_SCRIPTS = ("helpers.js", "choose.js", "address.js", "theme.js", "large.js")
 
 
 class _Part(NamedTuple):
@@ -82,7 +82,7 @@ def summary(view: View, most: int) -> str:
     chart = _linked_map(view.heat_map, files)
     linked = dataclasses.replace(
         view,
-        heat_map=dataclasses.replace(chart, lines=()),
+        heat_map=chart,
         overhead_plots=_linked_plots(view.overhead_plots, files),
         upgrade_plots=_linked_plots(view.upgrade_plots, files),
     )
@@ -189,7 +189,7 @@ def _tiles(chart: HeatMap) -> Iterator[Markup]:
             continue
         yield Markup("<text x={} y={} class=note text-anchor=end>{}</text>").format(layout.names - 44, y, line.mode)
         yield Markup("<text x={} y={} class=number text-anchor=end>{}</text>\n").format(
-            layout.names - 10, y, line.reproducible
+            layout.names - 10, y, placed.reproducible
         )
     yield from _links(layout)
     yield from _signs(layout)

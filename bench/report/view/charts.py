@@ -27,15 +27,17 @@ class Tile:
 class HeatMapLine:
     """One column in one mode. ``tiles`` are in the order of ``HeatMap.families``.
 
-    ``reproducible`` counts the tiles with that status. ``blocked`` is the status of a column without measurements,
-    which has a single line without tiles.
+    ``blocked`` is the status of a column without measurements, which has a single line without tiles.
     """
 
     label: str
     mode: str
-    reproducible: int
     tiles: tuple[Tile, ...]
     blocked: str = ""
+
+    def reproducible(self, shown: slice) -> int:
+        """Return how many of some tiles are reproducible."""
+        return sum(tile.word == Status.REPRODUCIBLE for tile in self.tiles[shown])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -63,6 +63,9 @@ const showRows = () => {
 };
 // A family folds at a click on its name; a search or a filter opens all of them.
 const isFolded = (head) => find("button", head)?.getAttribute("aria-expanded") === "false";
+const openFamilies = () => {
+  for (const head of familyHeads) find("button", head)?.setAttribute("aria-expanded", "true");
+};
 const startFolding = () => {
   for (const head of familyHeads) {
     const name = find("span", head);
@@ -88,14 +91,15 @@ const applyFilter = () => {
   visible.rows = orderedRows.filter((row) => (!values.family || row.family === values.family)
     && (values.only !== "problems" || row.problem) && (values.only !== "differences" || row.differs)
     && (!values.status || hasStatus(row)) && words.every((word) => searchText(row).includes(word)));
-  showRows();
-  showColumns();
-  const controls = visible.rows.filter((row) => row.control).length;
-  const count = byId("match-count");
   const filters = FILTERS.filter((name) => values[name] && name !== "order").map((name) => {
     const field = filterField(name);
     return `${field.parentElement.firstChild.data.trim()} ${field.selectedOptions?.[0].text ?? field.value}`;
   });
+  if (filters.length) openFamilies();
+  showRows();
+  showColumns();
+  const controls = visible.rows.filter((row) => row.control).length;
+  const count = byId("match-count");
   const lead = filters.length ? fillText(count.dataset.filtered, {filters: filters.join(", ")}) : "";
   count.textContent = lead + fillText(count.dataset.text,
     {kernels: visible.rows.length - controls, controls, columns: visible.columns.length});

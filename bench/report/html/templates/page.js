@@ -85,7 +85,7 @@ const setField = (form, name) => {
   field.value = field.options && ![...field.options].some((option) => option.value === value) ? "" : value;
   if (!field.value) address.delete(name);
 };
-const loadAddress = () => {
+const loadAddress = (event) => {
   const fragment = location.hash.slice(1);
   const anchor = fragment.includes("=") ? "" : fragment;  // a plain link to a place on the page
   if (!anchor) {
@@ -103,7 +103,8 @@ const loadAddress = () => {
   if (anchor) openElement(anchor);
   else if (open) {
     if (!openElement(open)) setAddress("open", "");  // a link from another page, or a mistyped one
-  } else if (REQUIREMENTS.some((name) => address.has(name))) byId("choose").scrollIntoView();
+  } else if (event) return;  // after Back, the browser restores the place
+  else if (REQUIREMENTS.some((name) => address.has(name))) byId("choose").scrollIntoView();
   else if (address.size) byId("matrix").scrollIntoView();
 };
 
@@ -135,6 +136,7 @@ const startFilter = () => {
   });
   filterForm.addEventListener("reset", () => setTimeout(() => {  // after the fields were reset
     for (const name of [...FILTERS, "sort"]) setAddress(name, "");
+    openFamilies();
     applySort();
     applyFilter();
   }));
