@@ -25,7 +25,10 @@ _WRITES_PAGES = frozenset({"matrix", "nightly", "report", "import"})
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code. A traceback is shown only with ``--debug``."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    options = parser(words[:1] if words and words[0] in MODULES else MODULES).parse_args(words)
+    commands = parser(words[:1] if words and words[0] in MODULES else MODULES)
+    if any("\0" in word for word in words):  # no file has such a name, and no process gets such an argument
+        commands.error("an argument has a null character")
+    options = commands.parse_args(words)
     options.command = shlex.join(["python", "-m", "bench", *words])
     interrupt_on_signals()
     streams = Streams()

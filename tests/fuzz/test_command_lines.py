@@ -7,7 +7,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bench.cli.parser import parser
@@ -69,6 +69,7 @@ def command_lines(draw: st.DrawFn) -> list[str]:
 
 
 @given(words=command_lines())
+@example(words=["report", "--full", "\x00"])
 @FUZZ
 def test_command_lines(place: Path, words: list[str]) -> None:
     record = place / "reports" / "runs" / small_run.RUN / "run.json"
