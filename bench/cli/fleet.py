@@ -203,15 +203,13 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
     status = action("status", "List the cells.", _status)
     status.add_argument("--json", action="store_true", help="print every cell as JSON")
-    together = action(
-        "collect",
-        "Put the results so far into one run, which replaces the one collected before, and show it.",
-        _collect,
-    )
-    together.add_argument("--wait", action="store_true", help="wait until nothing runs any more")
-    together.add_argument("--env", type=names, default=(), metavar="PATTERNS", help="only cells of these environments")
-    together.add_argument("--gpu", type=names, default=(), metavar="PATTERNS", help="only cells of these GPU models")
-    shared.add_output(together)
+    text = "Put the results so far into one run, which replaces the one collected before, and show it."
+    collecting = action("collect", text, _collect)
+    add = collecting.add_argument
+    add("--wait", action="store_true", help="wait until nothing runs any more")
+    add("--env", type=names, default=(), metavar="PATTERNS", help="only cells of these environments")
+    add("--gpu", type=names, default=(), metavar="PATTERNS", help="only cells of these GPU models")
+    shared.add_output(collecting)
     cancel = action("cancel", "Stop running cells; what was measured is kept.", _cancel)
     retry = action("retry", "Submit the cells again that ended without a result.", _retry)
     for added in (status, cancel, retry):

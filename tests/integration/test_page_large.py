@@ -65,6 +65,9 @@ def test_the_summary_ranks_a_family_and_explains_its_heat_map(opened: Page) -> N
     opened.get_by_label("Family").select_option("linalg")
     expect(opened.locator("#choose-all")).to_be_hidden()
     assert opened.url.endswith("#need-family=linalg")
+    opened.reload()
+    expect(opened.get_by_label("Family")).to_have_value("linalg")
+    expect(opened.locator("#choose-all")).to_be_hidden()
 
 
 def test_a_file_filters_its_kernels_and_the_list_leads_to_it(opened: Page) -> None:

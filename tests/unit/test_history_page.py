@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from contextlib import contextmanager
@@ -173,6 +174,17 @@ def test_alarms_and_their_time_lines_lead_to_each_other(several: HistoryView) ->
     targets = set(re.findall(r'href="?#([^\s">]+)', page))
     assert targets <= set(re.findall(r'id="?([^\s">]+)', page))
     assert 'href="index.html"' in page
+
+
+def test_the_newest_mark_is_drawn_last_and_an_alarm_stands_alone(several: HistoryView) -> None:
+    line = next(line for line in several.lines if line.kernel == "status")
+    alarm = next(event for event in line.events if event.symbol == "!")
+    recovered = dataclasses.replace(alarm, symbol="=", tone="good", title="status", text="reproducible")
+    older = dataclasses.replace(recovered, slot=alarm.slot - 1)
+    page = render(dataclasses.replace(several, lines=(dataclasses.replace(line, events=(recovered, alarm, older)),)))
+    marks = re.findall(r"<i class=(\w+) style=left[^>]*>(.+?)</i>", page)
+    assert [symbol for _, symbol in marks] == ["=", "!"]
+    assert marks[-1][0] == alarm.tone
 
 
 def test_the_calendar_says_what_each_night_was(several: HistoryView) -> None:

@@ -61,15 +61,16 @@ def test_two_modes_with_other_losses_are_two_curves() -> None:
 
 
 def test_digests_whose_values_were_not_kept_are_counted() -> None:
-    results = trained({"off": [3.0, 2.0], "on": [3.0, 2.5]}, columns=2)
-    varied = evaluate(factory.run(results.info, lambda spot: Behaviour((f"{spot.column} {spot.mode}",))))
-    kept = dict(results.kept.rows)
-    for place, (column, mode) in enumerate((column, mode) for column in varied.info.columns for mode in ("off", "on")):
-        verdict = varied.of(column.id, "matmul", "default", mode)
-        assert verdict is not None
-        if place < 2:
-            kept["matmul", verdict.comparison.digests[0][0]] = list(results.kept.rows.values())[place]
-    chart = training_curves(dataclasses.replace(varied, kept=StoredValues(rows=kept)), "matmul")
+    results = trained({"off": [3.0, 2.0], "on": [3.0, 2.5]})
+    columns = (factory.column("2.18.1"), factory.column("2.21.0"))
+    behave = {"off": "[3.0, 2.0]", "on": "[3.0, 2.5]"}  # the digests of the first column, whose values were kept
+    more = evaluate(
+        factory.run(
+            factory.info(columns=columns),
+            lambda spot: Behaviour((behave[spot.mode] + ("" if spot.column == columns[0].id else " elsewhere"),)),
+        )
+    )
+    chart = training_curves(dataclasses.replace(more, kept=results.kept), "matmul")
     assert chart is not None
     assert (len(chart.curves), chart.more) == (2, 2)
 

@@ -182,8 +182,7 @@ def _marks(line: TimeLine, slots: int) -> Iterator[tuple[float, str, str, str]]:
     """
     for slot, group in groupby(reversed(line.events), key=lambda event: event.slot):
         events = sorted(group, key=lambda event: event.symbol != "!")
-        alarm = events[0].symbol == "!"
-        symbols = "!" if alarm else "".join(dict.fromkeys(event.symbol for event in events))
+        symbols = "!" if events[0].symbol == "!" else "".join(dict.fromkeys(event.symbol for event in events))
         text = "; ".join(f"{event.date} {event.title}: {event.text}" for event in events)
         yield _percent(slot, slots), symbols, events[0].tone, text
 

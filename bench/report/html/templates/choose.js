@@ -23,6 +23,11 @@ const showRanking = () => {
   find(".command", answer).textContent =
     `nox -s choose -- ${options.map(([name, text]) => `${name} ${shellWord(text)}`).join(" ")}`;
 };
+const setRequirements = () => {
+  if (!chooseForm) return;
+  for (const name of REQUIREMENTS) if (chooseForm.elements[name]) setField(chooseForm, name);
+  showRanking();
+};
 const startChoose = () => {
   if (!chooseForm) return;
   const update = () => {

@@ -2,3 +2,5 @@
 for (const tile of findAll(".heat-map a")) tile.tabIndex = -1;
 startTheme();
 startChoose();
+if (location.hash.includes("=")) readAddress(location.hash.slice(1));
+setRequirements();

@@ -78,27 +78,16 @@ const chooseComparison = () => {
   showComparison();
 };
 
-// Set a field from the address; a select keeps "all" where it lacks the value.
-const setField = (form, name) => {
-  const field = form.elements[name];
-  const value = address.get(name) || "";
-  field.value = field.options && ![...field.options].some((option) => option.value === value) ? "" : value;
-  if (!field.value) address.delete(name);
-};
 const loadAddress = (event) => {
   const fragment = location.hash.slice(1);
   const anchor = fragment.includes("=") ? "" : fragment;  // a plain link to a place on the page
-  if (!anchor) {
-    for (const name of [...address.keys()]) address.delete(name);
-    for (const [name, value] of new URLSearchParams(fragment)) address.set(name, value);
-  }
+  if (!anchor) readAddress(fragment);
   for (const name of FILTERS) setField(filterForm, name);
   if (comparisonForm) for (const name of ["from", "to"]) setField(comparisonForm, name);
-  if (chooseForm) for (const name of REQUIREMENTS) if (chooseForm.elements[name]) setField(chooseForm, name);
+  setRequirements();
   applySort();
   applyFilter();
   showComparison();
-  showRanking();
   const open = address.get("open") || "";
   if (anchor) openElement(anchor);
   else if (open) {
