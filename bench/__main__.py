@@ -51,13 +51,13 @@ def _open_closed_streams() -> None:
 
 def too_old(words: "Sequence[str]", version: "Sequence[Any]") -> str:
     """Return why a Python of this version cannot run a command, "" if it can."""
-    from bench.suite import floor  # noqa: PLC0415 - see ``main``
+    from bench.suite import oldest_versions  # noqa: PLC0415 - see ``main``
 
     local = words[:1] == ["local"]
-    if tuple(version[:2]) >= (floor.PYTHON if local else HOST_PYTHON):
+    if tuple(version[:2]) >= (oldest_versions.PYTHON if local else HOST_PYTHON):
         return ""
     found = "this is Python {}.{}.{}".format(*version[:3])
-    return floor.needs("tfrepro local", found) if local else f"tfrepro needs Python 3.11 ({found})."
+    return oldest_versions.needs("tfrepro local", found) if local else f"tfrepro needs Python 3.11 ({found})."
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from bench.plan import cuda, preflight
 from bench.plan.column import Column, Pair
 from bench.plan.releases import release, releases
 from bench.suggest import did_you_mean
-from bench.suite import floor
+from bench.suite import oldest_versions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -85,15 +85,15 @@ def _pair(matrix: Matrix, table: PairTable, minor: str) -> Pair:
     facts = release(table.tensorflow)
     python = table.python or matrix.defaults.python
     name = f"tf{table.tensorflow}-{minor if minor == 'cpu' else 'cuda' + minor}"
-    if floor.too_old(table.tensorflow):
-        message = floor.needs(f"{name}: tfrepro", f"this is TensorFlow {table.tensorflow}")
+    if oldest_versions.too_old(table.tensorflow):
+        message = oldest_versions.needs(f"{name}: tfrepro", f"this is TensorFlow {table.tensorflow}")
         raise ConfigError(message, "Name a newer release in matrix.toml.")
     if facts is None:
         latest = ", ".join(known.latest for known in releases().values())
         message = f"{name}: TensorFlow {table.tensorflow} is not a release that this version knows."
         raise ConfigError(message, f"Known: {latest}. To add one, describe it in bench/plan/releases.toml.")
-    if tuple(map(int, python.split("."))) < floor.PYTHON:
-        message = floor.needs(f"{name}: tfrepro", f"this is Python {python}")
+    if tuple(map(int, python.split("."))) < oldest_versions.PYTHON:
+        message = oldest_versions.needs(f"{name}: tfrepro", f"this is Python {python}")
         raise ConfigError(message, "Name a newer python in matrix.toml.")
     if python not in facts.python:
         message = f"{name}: TensorFlow {table.tensorflow} has no wheel for Python {python}."
@@ -185,8 +185,10 @@ def _selected(candidates: list[_Candidate], only: tuple[str, ...], devices: Devi
         if not matched:
             kind = {"cpu": "CPU pair", "gpu": "CUDA pair"}.get(devices.kind, "pair")
             old = re.match(r"tf(\d+\.\d+)", glob)
-            if old and floor.too_old(old[1]):
-                raise NothingError(floor.needs(f"No {kind} matches {glob}: tfrepro", f"this is TensorFlow {old[1]}"))
+            if old and oldest_versions.too_old(old[1]):
+                raise NothingError(
+                    oldest_versions.needs(f"No {kind} matches {glob}: tfrepro", f"this is TensorFlow {old[1]}")
+                )
             names = (name for candidate in candidates for name in candidate.names)
             raise NothingError(f"No {kind} matches {glob}{did_you_mean(glob, names)}", _available(usual, candidates))
         chosen.update(matched)

@@ -32,7 +32,7 @@ from bench.portable.paired_timing import PairPlan
 from bench.portable.plan_runner import Job, print_progress, run_rounds
 from bench.portable.run_folder import read_records
 from bench.portable.terminate import interrupt_on_signals
-from bench.suite import floor
+from bench.suite import oldest_versions
 from bench.suite.kernel_files import STORE_VARIABLE
 from bench.suite.record import SCHEMA, Request
 from bench.suite.suite_hash import ROOT, suite_files, suite_hash
@@ -198,8 +198,8 @@ def probe(launcher: Local, hidden: dict[str, str], device: str) -> dict[str, Any
         message = f"{sys.executable} cannot import TensorFlow: {output}"
         hint = "Use the interpreter that has TensorFlow: python -m bench local"
         raise PortableError(message, hint, CONFIG) from error
-    if floor.too_old(facts["tensorflow"]) or not facts["switch"]:
-        message = floor.needs("tfrepro local", f"this is TensorFlow {facts['tensorflow']}")
+    if oldest_versions.too_old(facts["tensorflow"]) or not facts["switch"]:
+        message = oldest_versions.needs("tfrepro local", f"this is TensorFlow {facts['tensorflow']}")
         raise PortableError(message, "Install a newer TensorFlow.", CONFIG)
     return facts
 

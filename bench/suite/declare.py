@@ -45,23 +45,33 @@ def _ask(path: str, limit_s: float) -> Dict[str, Any]:
         answer, place = Path(folder) / "answer", Path(folder) / "place"
         place.write_bytes(bytes(_PLACE_BYTES))
         command = [sys.executable, "-m", "bench.suite.declare", "--file", path, str(answer), str(place)]
-        # its output must not mix with ours, and what it leaves running must not hold our pipe open
-        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sys.stderr, stderr=sys.stderr)
-        code = _wait(child, place, limit_s)
+        with place.open("rb", buffering=0) as reached:  # stays the same file, whatever the user's code does
+            # its output must not mix with ours, and what it leaves running must not hold our pipe open
+            child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sys.stderr, stderr=sys.stderr)
+            code = _wait(child, reached.fileno(), limit_s)
+            where = _reached(reached.fileno()).decode(errors="replace") or name
+        problem = f"did not end within {limit_s:g} s" if code is None else f"ended its process ({_ending(code)})"
         if answer.is_file():
-            result: Dict[str, Any] = json.loads(answer.read_text(encoding="utf-8"))
-            return result
-        where = place.read_bytes().rstrip(b"\0").decode(errors="replace") or name
-    ended = f"did not end within {limit_s:g} s" if code is None else f"ended its process ({_ending(code)})"
-    error = f"{where}: the file {ended} while its kernels were read; it may only declare them"
+            try:
+                result: Dict[str, Any] = json.loads(answer.read_text(encoding="utf-8"))
+            except ValueError:  # written by the user's code
+                problem = "wrote over the answer of this process"
+            else:
+                return result
+    error = f"{where}: the file {problem} while its kernels were read; it may only declare them"
     return {"path": path, "kernels": [], "error": error, "fatal": True}
 
 
-def _wait(child: subprocess.Popen[bytes], place: Path, limit_s: float) -> Optional[int]:
+def _reached(place: int) -> bytes:
+    """Return which line of a file is being run, from the descriptor of the file that says so; empty before any."""
+    return os.pread(place, _PLACE_BYTES, 0).rstrip(b"\0")
+
+
+def _wait(child: subprocess.Popen[bytes], place: int, limit_s: float) -> Optional[int]:
     """Return the exit code of a child, None after killing it; its time counts from when it starts to load the file."""
     started, deadline = False, time.monotonic() + _START_S
     while child.poll() is None:
-        if not started and place.read_bytes()[:1] != b"\0":
+        if not started and _reached(place):
             started, deadline = True, time.monotonic() + limit_s
         if time.monotonic() > deadline:
             child.kill()

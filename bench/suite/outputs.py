@@ -108,7 +108,7 @@ def identities_of_first(own: Mapping[str, str], first: Mapping[str, str]) -> Dic
     """Give the outputs of a later call the identities of the first call, where only automatic numbers differ.
 
     Keras numbers layers by session: a second model in one session has other names (``dense_3/kernel``), but the same
-    variables. Names that differ in such numbers only are told apart by the order of the numbers.
+    variables. Names that differ in such numbers only are matched by the order of the numbers.
 
     Args:
         own: Name of each output -> its identity.
@@ -275,7 +275,7 @@ def _components(value: Any) -> List[Any] | None:
     if callable(getattr(value, "has_value", None)) and callable(getattr(value, "get_value", None)):
         return [value.get_value()] if bool(value.has_value()) else []
     if isinstance(value, np.ma.MaskedArray):
-        return [np.asarray(value), np.ma.getmaskarray(value)]
+        return [np.asarray(value), np.ma.getmaskarray(value), value.fill_value]
     to_components = getattr(getattr(value, "_type_spec", None), "_to_components", None)
     if to_components is None or _is(value, "DatasetV2", "Iterator", "TensorArray"):
         return None

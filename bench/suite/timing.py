@@ -6,12 +6,11 @@ small kernel that copy would dominate the time.
 
 from __future__ import annotations
 
+import copy
 import resource
 import time
 from dataclasses import dataclass
 from typing import Any, Callable, Iterator, List, Mapping, Tuple, TypeVar
-
-import numpy as np
 
 from bench.suite.kernels import Traced
 
@@ -59,17 +58,16 @@ def finisher(tf: Any, device: str) -> Callable[[Any], Any]:
 def materialise(value: Any) -> Any:
     """Return the same outputs with all training steps computed: a kernel may return a generator of steps."""
     if isinstance(value, Traced) and hasattr(value.steps, "__next__"):
-        return Traced(value.outputs, tuple(map(_with_copies, value.steps)))
+        return Traced(value.outputs, tuple(map(_copied, value.steps)))
     return value
 
 
-def _with_copies(value: Any) -> Any:
-    """Copy the NumPy arrays of a step, which the next step may overwrite."""
-    if isinstance(value, np.ndarray):
-        return value.copy()
-    if isinstance(value, dict):
-        return {name: _with_copies(part) for name, part in value.items()}
-    return [_with_copies(part) for part in value] if type(value) is list else value
+def _copied(step: Any) -> Any:
+    """Return a copy of a step, whose arrays the next step may overwrite."""
+    try:
+        return copy.deepcopy(step)
+    except Exception:  # noqa: BLE001 - whatever cannot be copied is no output either: ``outputs.leaves`` says why
+        return step
 
 
 def timed(call: Callable[[], T]) -> Tuple[T, Clock]:

@@ -271,6 +271,14 @@ class TestDeclarations:
             (GOOD + "import sys\nsys.stdout.close()\n", "the file closed standard output"),
             (GOOD + "import os\nos.close(2)\n", "the file closed standard error"),
             (GOOD + "import os\nos.closerange(0, 500)\n", "the file closed standard output"),
+            (
+                "import os, sys\nopen(sys.argv[3], 'w').write('{')\nos._exit(0)\n",
+                "the file wrote over the answer of this process",
+            ),
+            (
+                "import os, sys\nos.remove(sys.argv[4])\nos.mkfifo(sys.argv[4])\nos._exit(0)\n",
+                "my_kernels.py, line 4: the file ended its process (exit code 0)",
+            ),
         ],
     )
     def test_a_file_that_takes_its_process_down(self, stand: Stand, source: str, words: str) -> None:

@@ -120,6 +120,9 @@ MASK = [False, False, False, True]
 DIFFERENT: dict[str, tuple[Any, Any]] = {
     "byte order": (X.view(">f4"), X),
     "mask": (np.ma.masked_array(X, MASK), np.ma.masked_array(X, MASK[::-1])),
+    "value to fill masked elements with": (
+        np.ma.masked_array(X, MASK, fill_value=1), np.ma.masked_array(X, MASK, fill_value=2)
+    ),
     "mask or none": (np.ma.masked_array(X, MASK), X),
     "datetime unit": (np.array([1, 2], "M8[s]"), np.array([1, 2], "M8[ms]")),
     "timedelta unit": (np.array([1, 2], "m8[s]"), np.array([1, 2], "m8[2s]")),

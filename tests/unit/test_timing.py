@@ -118,8 +118,9 @@ def test_each_step_of_a_generator_keeps_its_own_values() -> None:
         array = np.zeros(2)
         for number in range(3):
             array += number
-            yield {"array": array, "list": [array]}
+            yield {"array": array, "list": [array], "tuple": (array,)}
 
     made = timing.materialise(Traced({}, steps()))  # type: ignore[arg-type] # a worker accepts a generator
     assert [step["array"].tolist() for step in made.steps] == [[0, 0], [1, 1], [3, 3]]
     assert [step["list"][0].tolist() for step in made.steps] == [[0, 0], [1, 1], [3, 3]]
+    assert [step["tuple"][0].tolist() for step in made.steps] == [[0, 0], [1, 1], [3, 3]]

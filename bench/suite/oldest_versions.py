@@ -14,6 +14,6 @@ def needs(what: str, found: str) -> str:
 
 
 def too_old(tensorflow: str) -> bool:
-    """Return whether a version of TensorFlow (``2.8.4``, ``2.4``) is older than the floor."""
+    """Return whether a version of TensorFlow (``2.8.4``, ``2.4``) is older than TENSORFLOW."""
     numbers = tensorflow.split(".")[:2]
     return all(number.isdigit() for number in numbers) and tuple(int(number) for number in numbers) < TENSORFLOW
