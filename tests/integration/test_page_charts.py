@@ -203,6 +203,18 @@ def test_a_page_like_the_sample_prints_on_few_sheets(visit: Callable[..., Page],
     assert sheets(page, tmp_path) > number, "the sheets are counted"
 
 
+@pytest.mark.parametrize("width", [1400, 400])
+def test_texts_of_charts_can_be_read(visit: Callable[..., Page], width: int) -> None:
+    page = visit(like_the_sample(), viewport={"width": width, "height": 800})
+    shown = ".interval-plot text, .heat-map.wide text.family"
+    heights = page.evaluate(
+        f"[...document.querySelectorAll('{shown}')].filter((text) => text.checkVisibility())"
+        ".map((text) => text.getBoundingClientRect().height)"
+    )
+    assert len(heights) > 10
+    assert min(heights) >= 11, "pixels of a line, letters and leading"
+
+
 @pytest.mark.parametrize("size", [(1400, 900), (400, 800)])
 def test_the_first_screen_has_the_answer_and_the_heat_map(visit: Callable[..., Page], size: tuple[int, int]) -> None:
     page = visit(like_the_sample(), viewport={"width": size[0], "height": size[1]})

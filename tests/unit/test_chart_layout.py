@@ -16,8 +16,9 @@ from bench.report.build.interval_plots import MOST_MARKS, overhead_plots
 from bench.report.build.page import build
 from bench.report.html.charts import (
     NARROW,
-    PLOT_WIDTH,
+    NARROW_PLOT,
     WIDE,
+    WIDE_PLOT,
     heat_map_layout,
     interval_mark,
     interval_plot_layout,
@@ -204,11 +205,14 @@ def marks(*ratios: tuple[float, float, float]) -> IntervalPlot:
         ((1e-8, 1e-7, 1e-6),),
     ],
 )
-def test_an_interval_plot_has_finite_places_inside_its_width(ratios: tuple[tuple[float, float, float], ...]) -> None:
-    layout = interval_plot_layout(marks(*ratios))
+@pytest.mark.parametrize("width", [WIDE_PLOT, NARROW_PLOT])
+def test_an_interval_plot_has_finite_places_inside_its_width(
+    ratios: tuple[tuple[float, float, float], ...], width: float
+) -> None:
+    layout = interval_plot_layout(marks(*ratios), width)
     for placed in layout.marks:
-        assert layout.left <= placed.low <= placed.ratio <= placed.high <= PLOT_WIDTH
-    assert layout.left <= layout.one <= PLOT_WIDTH
+        assert layout.names <= placed.low <= placed.ratio <= placed.high <= layout.texts
+    assert 0 <= layout.names <= layout.one <= layout.texts <= layout.width == width
     assert 2 <= len(layout.ticks) <= 7
     assert {tick.x for tick in layout.ticks if tick.text == "1x"} == {layout.one}
     assert all(after.x - before.x >= 20 for before, after in pairwise(layout.ticks)), "their texts do not overlap"
@@ -247,7 +251,7 @@ def test_a_name_that_is_too_long_for_a_plot_is_cut_and_whole_in_its_title() -> N
     name = "a_kernel_with_a_name_that_is_longer_than_most, off"
     mark = dataclasses.replace(marks((1.1, 1.2, 1.3)).marks[0], kernel=name, interval="1.20x slower (1.10 to 1.30)")
     plot = IntervalPlot(title="", axis="", marks=(mark,), rest="")
-    assert len(interval_plot_layout(plot).marks[0].name) < 33
+    assert [len(interval_plot_layout(plot, width).marks[0].name) for width in (WIDE_PLOT, NARROW_PLOT)] == [30, 34]
     assert f"<title>{name}: 1.20x slower (1.10 to 1.30)</title>" in render(
         dataclasses.replace(view(), overhead_plots=(plot,))
     )

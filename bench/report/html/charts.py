@@ -144,8 +144,12 @@ def _shortened(name: str, space: float) -> str:
     return name if len(name) <= most else name[: max(1, most - 1)] + "."
 
 
-#: The interval plot, in pixels: its width, the space for kernel names and for texts, and the height of a line.
-PLOT_WIDTH, _PLOT_NAMES, _PLOT_TEXTS, _PLOT_LINE = 600.0, 208.0, 150.0, 20.0
+#: Widths in pixels of an interval plot for wide and for narrow screens.
+WIDE_PLOT, NARROW_PLOT = 600.0, 370.0
+#: The wide plot, in pixels: the space for kernel names and for texts beside the axis, and the height of a line.
+_PLOT_NAMES, _PLOT_TEXTS, _PLOT_LINE = 208.0, 150.0, 20.0
+#: The narrow plot has names and texts above each interval: the space beside the axis, and the height of both lines.
+_NARROW_MARGIN, _NARROW_LINE = 14.0, 33.0
 #: The factors that an axis can show: it takes the first of these series that has few enough in its range.
 _TICKS: tuple[tuple[float, ...], ...] = (
     (0.8, 0.9, 1.0, 1.1, 1.2, 1.4, 1.6),
@@ -161,9 +165,13 @@ _TICK_TEXT = 34.0
 
 
 class PlacedMark(NamedTuple):
-    """A mark of an interval plot: its line, the places of the interval's ends and of the ratio, and its short name."""
+    """A mark of an interval plot: its line, the places of the interval's ends and of the ratio, and its short name.
+
+    ``baseline`` is the height at which its name and text are written.
+    """
 
     y: float
+    baseline: float
     low: float
     ratio: float
     high: float
@@ -175,45 +183,51 @@ class PlacedMark(NamedTuple):
 class IntervalPlotLayout:
     """Everything that the SVG of an interval plot draws, in pixels.
 
-    ``left`` is where the axis begins and ``texts`` where the texts do, ``one`` is the place of the factor 1.
+    Names end and texts begin at ``names`` and ``texts``, or the reverse if it is ``narrow``: then both stand above
+    their interval. ``one`` is the place of the factor 1.
     """
 
     width: float
     height: float
-    left: float
+    narrow: bool
+    names: float
     texts: float
     one: float
     ticks: tuple[PlacedName, ...]
     marks: tuple[PlacedMark, ...]
 
 
-def interval_plot_layout(chart: IntervalPlot) -> IntervalPlotLayout:
+def interval_plot_layout(chart: IntervalPlot, width: float) -> IntervalPlotLayout:
     """Place ratios on a logarithmic axis that covers all intervals and 1."""
+    narrow = width < WIDE_PLOT
+    left, right = (_NARROW_MARGIN, width - _NARROW_MARGIN) if narrow else (_PLOT_NAMES, width - _PLOT_TEXTS)
+    line, above = (_NARROW_LINE, 13.0) if narrow else (_PLOT_LINE, 0.0)
     ends = [_within_range(end) for mark in chart.marks for end in (mark.low, mark.ratio, mark.high)]
     low, high = min([_LEAST_RANGE[0], *ends]), max([_LEAST_RANGE[1], *ends])
-    span = PLOT_WIDTH - _PLOT_NAMES - _PLOT_TEXTS
 
     def place(ratio: float) -> float:
         share = math.log(_within_range(ratio) / low) / math.log(high / low)
-        return round(_PLOT_NAMES + span * share, 1)
+        return round(left + (right - left) * share, 1)
 
-    bottom = _PLOT_LINE * len(chart.marks) + 4
+    bottom = line * len(chart.marks) + 4
     series = ([tick for tick in ticks if low <= tick <= high] for ticks in _TICKS if _covers(ticks, low, high))
     ticks = next((ticks for ticks in series if _legible([place(tick) for tick in ticks])), [1.0])
     return IntervalPlotLayout(
-        width=PLOT_WIDTH,
+        width=width,
         height=bottom + 22,
-        left=_PLOT_NAMES,
-        texts=PLOT_WIDTH - _PLOT_TEXTS + 12,
+        narrow=narrow,
+        names=0.0 if narrow else left - 10,
+        texts=width if narrow else right + 12,
         one=place(1.0),
         ticks=tuple(PlacedName(place(tick), bottom + 14, f"{tick:g}x") for tick in ticks),
         marks=tuple(
             PlacedMark(
-                y=_PLOT_LINE * number + 12,
+                y=line * number + 12 + above,
+                baseline=line * number + (11 if narrow else 16),
                 low=place(mark.low),
                 ratio=place(mark.ratio),
                 high=place(mark.high),
-                name=_shortened(mark.kernel, _PLOT_NAMES - 10),
+                name=_shortened(mark.kernel, width - _PLOT_TEXTS if narrow else _PLOT_NAMES - 10),
                 mark=mark,
             )
             for number, mark in enumerate(chart.marks)

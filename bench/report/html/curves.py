@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from bench.report.view.charts import TrainingCurves
 
 #: Pixels: the whole drawing, the space for the numbers of the axes, a panel, and the space between the panels.
-WIDTH, _LEFT, _RIGHT, _PANEL, _GAP = 560.0, 70.0, 8.0, 84.0, 30.0
+WIDTH, _LEFT, _RIGHT, _PANEL, _GAP = 420.0, 70.0, 8.0, 84.0, 30.0
 #: The smallest difference that is drawn, a power of ten: a smaller one is below any float32 value of interest.
 _SMALLEST = -12
 

@@ -14,7 +14,16 @@ from markupsafe import Markup
 from bench.report.build.kernel_table import DetailLevel, common, depth, kernel_tables, locks
 from bench.report.build.page_data import ALL_PAIRS_LIMIT, script_data
 from bench.report.build.versions import versions
-from bench.report.html.charts import NARROW, WIDE, heat_map_layout, interval_mark, interval_plot_layout, sample_paths
+from bench.report.html.charts import (
+    NARROW,
+    NARROW_PLOT,
+    WIDE,
+    WIDE_PLOT,
+    heat_map_layout,
+    interval_mark,
+    interval_plot_layout,
+    sample_paths,
+)
 from bench.report.html.curves import curves_layout
 from bench.report.labels import EVENTS
 
@@ -118,7 +127,9 @@ def templates() -> Environment:
         lstrip_blocks=True,
     )
     environment.globals["event_marks"] = {event.value: mark for event, mark in EVENTS.items()}
-    environment.filters["interval_plot_layout"] = interval_plot_layout
+    environment.filters["interval_plot_layouts"] = lambda plot: [
+        interval_plot_layout(plot, width) for width in (WIDE_PLOT, NARROW_PLOT)
+    ]
     environment.filters["curves_layout"] = curves_layout
     environment.filters["interval_mark"] = interval_mark
     environment.filters["sample_paths"] = sample_paths
