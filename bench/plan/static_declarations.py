@@ -52,7 +52,7 @@ def read(name: str, content: bytes) -> Declarations:
                 continue
             understood.update(id(node) for node in ast.walk(call.func))
             try:
-                kernel(**options)(_named(function.name))
+                kernel(**options)(_named(function.name, ast.get_docstring(function)))
             except (TypeError, ValueError) as problem:
                 error = error or f"{name}, line {call.lineno}: {type(problem).__name__}: {problem}"
     line = min((node.lineno for node in _uses(tree, names) if id(node) not in understood), default=0)
@@ -109,11 +109,11 @@ def _literal_options(call: ast.Call) -> dict[str, Any] | None:
     return options
 
 
-def _named(name: str) -> Callable[[Any, int], Any]:
-    """Return a stand-in for a function of this name."""
+def _named(name: str, docstring: str | None) -> Callable[[Any, int], Any]:
+    """Return a stand-in for a function of this name and docstring."""
 
     def function(tf: Any, seed: int) -> Any:
         return not_here(tf, seed)
 
-    function.__name__ = name
+    function.__name__, function.__doc__ = name, docstring
     return function

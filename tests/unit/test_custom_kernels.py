@@ -16,6 +16,7 @@ import pytest
 from bench.errors import ConfigError
 from bench.plan import custom_kernels, static_declarations
 from bench.plan.config_models import KernelFiles
+from bench.report.commands import kernels
 from bench.suite import kernel_files
 from bench.suite.kernel_files import KernelFileError, read_source
 from bench.suite.kernels import all_kernels, custom, normal
@@ -245,7 +246,7 @@ class TestDeclarations:
             (HEAD + "def broken(:\n", [], "my_kernels.py, line 3: SyntaxError"),
             (HEAD + declared("matmul_f32"), [], "line 3: ValueError: two kernels are named 'matmul_f32'"),
             (HEAD + declared("mine", CONTROL), [], "line 3: ValueError: only the built-in suite can declare controls"),
-            (HEAD + declared("mine", "@kernel(family='own')\n"), [], "line 3: TypeError"),
+            (HEAD + declared("mine", "@kernel(family=3)\n"), [], "line 3: TypeError: 'family'"),
             ("import sys\nsys.exit('bye')\n", [], "my_kernels.py, line 2: SystemExit: bye"),
             ("def f(): f()\nf()\n", [], "my_kernels.py, line 1: RecursionError"),
             ("x = 1\n", [], "my_kernels.py declares no kernel"),
@@ -295,6 +296,15 @@ class TestDeclarations:
         )
         (answer,) = stand.ask(stand.file(noise + GOOD))
         assert ([row["name"] for row in answer["kernels"]], answer["error"]) == (["my_sum", "my_mean"], "")
+
+    def test_a_declaration_needs_no_texts(self, stand: Stand) -> None:
+        text = HEAD + '@kernel()\ndef mine(tf, seed):\n    """Add numbers.\n\n    Slowly.\n    """\n    return dict\n'
+        (answer,) = stand.ask(stand.file(text))
+        (row,) = answer["kernels"]
+        assert [row[name] for name in ("family", "exercises", "shapes", "source")] == ["custom", "Add numbers.", "", ""]
+        (read,) = static_declarations.read("my_kernels.py", text.encode()).kernels
+        assert read.declaration() == {**row, "file": ""}
+        assert "mine      Add numbers." in kernels.text([read])
 
     def test_declarations_in_a_loop_and_in_a_folder_with_own_modules(self, stand: Stand) -> None:
         loop = "for number in range(3):\n    def k(tf, seed): pass\n    k.__name__ = f'own_{number}'\n"

@@ -39,7 +39,8 @@ def text(kernels: Iterable[Kernel], width: int = WIDTH) -> str:
         rows.append([f"[{family}]", ""])
         for kernel in group:
             role = f"control: {_role(kernel)}" if kernel.control else ""
-            facts = (f"{kernel.shapes}; {kernel.dtypes}", f"source: {kernel.source}", role)
+            inputs = "; ".join(filter(None, (kernel.shapes, kernel.dtypes)))
+            facts = (inputs or kernel.exercises, f"source: {kernel.source}" if kernel.source else "", role)
             rows.append([kernel.name, "\n".join(filter(None, facts))])
     return table(rows, ("Kernel", "Shapes, dtypes and source"), width) + "\n"
 

@@ -115,7 +115,7 @@ class Kernel:
 
 #: Fields that are not part of ``Kernel.declaration``.
 _UNDECLARED = ("function", "reference", "code_hash")
-#: The texts that every declaration must have.
+#: The texts of a declaration.
 _TEXTS = ("family", "exercises", "shapes", "dtypes", "source")
 #: The fields that a declaration may set by optional arguments of ``kernel``.
 _OPTIONS = tuple(
@@ -134,18 +134,17 @@ def kernel(
 ) -> Callable[[Function], Function]:
     """Declare the decorated function as a kernel of the same name.
 
-    The user's kernels state all five texts. Those of the suite may omit three.
-
     Args:
-        family: Group under which the report lists the kernel; of the suite, by default, the name of its module.
-        exercises: What the kernel tests, in a few words.
+        family: Group under which the report lists the kernel; by default the name of its module, or "custom" for the
+            user's kernels.
+        exercises: What the kernel tests, in a few words; by default the first line of the function's docstring.
         shapes: Shapes of its inputs.
         dtypes: Its dtypes; of the suite, by default, float32.
         source: Where the test case comes from; of the suite, by default, tfrepro.
         options: Further properties, see the attributes of ``Kernel``.
 
     Raises:
-        TypeError: A text is empty or not a string, or an option is unknown.
+        TypeError: A text is not a string, or an option is unknown.
         ValueError: The name is already taken, or a user's file declares a control.
     """
     for option in options:
@@ -154,13 +153,14 @@ def kernel(
 
     def declare(function: Function) -> Function:
         name = function.__name__
-        texts: Tuple[Any, ...] = (family, exercises, shapes, dtypes, source)
-        if _collected is None:
-            usual = (function.__module__.rpartition(".")[2], "", "", "float32", "tfrepro")
-            texts = tuple(text or default for text, default in zip(texts, usual))
-        for key, text in zip(_TEXTS, texts):
-            if not (isinstance(text, str) and text.strip()):
-                raise TypeError(f"{key!r} of the kernel {name!r} must be a non-empty string, not {text!r}")
+        given: Tuple[Any, ...] = (family, exercises, shapes, dtypes, source)
+        for key, text in zip(_TEXTS, given):
+            if not isinstance(text, str):
+                raise TypeError(f"{key!r} of the kernel {name!r} must be a string, not {text!r}")
+        usual = (function.__module__.rpartition(".")[2], "", "", "float32", "tfrepro")
+        if _collected is not None:
+            usual = ("custom", (function.__doc__ or "").strip().partition("\n")[0], "", "", "")
+        texts: Tuple[Any, ...] = tuple(text.strip() or default for text, default in zip(given, usual))
         if name in _REGISTRY or name in {declared.name for declared in _collected or ()}:
             raise ValueError(f"two kernels are named {name!r}")
         if _collected is not None and options.get("control"):
